@@ -1,0 +1,49 @@
+"""What users see when something is wrong, and the exit code that goes with it."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SurefootError(Exception):
+    """Base of every error that surefoot raises on purpose; the command line prints it in one line."""
+
+    exit_code: int = 1
+    """Exit code of the command line when this error ends it."""
+
+
+class InputError(SurefootError, ValueError):
+    """Bad input or configuration: the message names the parameter, the rule and the value."""
+
+    exit_code = 2
+
+
+class MissingLibraryError(InputError):
+    """An optional library or a device that was asked for is not there; nothing else is used."""
+
+
+class CheckError(SurefootError):
+    """A check of surefoot's own failed: parity, a diverged simulation, a violated certificate."""
+
+    exit_code = 3
+
+
+class DivergenceError(CheckError):
+    """The simulation or the training became non-finite; the last good checkpoint is kept."""
+
+
+class IntegrityError(SurefootError):
+    """A digest, a format or a signature does not hold; what was read must not be used."""
+
+    exit_code = 5
+
+
+class InterruptedRun(SurefootError):  # noqa: N818 - an interruption is not an error of the user
+    """The run was asked to stop, wrote a checkpoint, and goes on with the same command."""
+
+    exit_code = 75
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the nearest known name, or an empty string."""
+    matches = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
