@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class SurefootError(Exception):
-    """Base of every error that surefoot raises on purpose; the command line prints it in one line."""
+    """Base of the errors that surefoot raises on purpose; the command line prints one line."""
 
     exit_code: int = 1
     """Exit code of the command line when this error ends it."""

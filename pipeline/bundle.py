@@ -1,0 +1,124 @@
+"""The deployed folder: which files it holds, and the gate that every reader goes through.
+
+    policy.onnx       the canonical file, byte for byte the one that was certified
+    policy.json       where it comes from: the manifest of the policy folder
+    certificate.json  what is proved about it
+    budget.toml       what was required
+    manifest.json     SHA-256 of each
+
+Whatever reads a bundle (runtime, attack, bench, ``verify``) goes through :func:`open_bundle`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from surefoot.artifact import Artifact, read_artifact, sha256_hex, write_artifact
+from surefoot.budget import Budget
+from surefoot.certificate import Certificate, Verdict
+from surefoot.errors import CheckError, InputError, IntegrityError
+from surefoot.onnx_format import POLICY_FILE, ControllerFile, policy_from_onnx
+from surefoot.policy import weights_sha256
+
+CERTIFICATE_FILE, BUDGET_FILE, ORIGIN_FILE = "certificate.json", "budget.toml", "policy.json"
+REQUIRED_FILES = (POLICY_FILE, CERTIFICATE_FILE, BUDGET_FILE, ORIGIN_FILE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """A bundle whose digests, certificate and verdict hold.
+
+    Attributes:
+        controller: The canonical file and what it computes.
+        certificate: What is proved about it.
+        budget: What was required.
+        files: Every file by name, the manifest not among them.
+        uncertified: Whether it was exported without a proof, on demand.
+        manifest_sha256: Digest of the manifest, which names the bundle as a whole.
+    """
+
+    controller: ControllerFile
+    certificate: Certificate
+    budget: Budget
+    files: Mapping[str, bytes]
+    uncertified: bool
+    manifest_sha256: str
+
+
+def write_bundle(folder: Path, files: Mapping[str, bytes], *, allow_uncertified: bool) -> Bundle:
+    """Write a bundle whole, after every check that a reader makes.
+
+    Args:
+        folder: Where it goes; replaced only if it is a bundle.
+        files: At least ``REQUIRED_FILES``.
+        allow_uncertified: Write it even when the verdict is not PROVED, marked as such.
+
+    Raises:
+        InputError: If a file is missing, or the folder is not ours or cannot be written.
+        IntegrityError: If the certificate is about another file or budget.
+        CheckError: If the verdict is not PROVED and ``allow_uncertified`` is not set.
+    """
+    draft = Artifact(kind="bundle", files=files)
+    bundle = _check(draft, allow_uncertified=allow_uncertified)
+    facts = {
+        "uncertified": bundle.uncertified,
+        "verdict": bundle.certificate.verdict.value,
+        "weights_sha256": bundle.certificate.weights_sha256,
+        "metadata": dict(bundle.controller.metadata),
+    }
+    write_artifact(folder, Artifact(kind="bundle", files=files, facts=facts))
+    return open_bundle(folder, allow_uncertified=allow_uncertified)
+
+
+def open_bundle(folder: Path, *, allow_uncertified: bool = False) -> Bundle:
+    """Read a bundle and check all of it: files, digests, certificate, budget and verdict.
+
+    Args:
+        folder: The bundle.
+        allow_uncertified: Accept a bundle that says itself that it is not proved.
+
+    Raises:
+        InputError: If there is no such folder.
+        IntegrityError: If anything does not hold, or it is uncertified and that is not allowed.
+    """
+    artifact = read_artifact(folder, "bundle")
+    try:
+        bundle = _check(artifact, allow_uncertified=allow_uncertified)
+    except (InputError, CheckError) as error:
+        raise IntegrityError(f"{folder}: {error}") from error
+    if artifact.facts.get("uncertified") is not bundle.uncertified:
+        raise IntegrityError(f"{folder}: the manifest's mark 'uncertified' is not true")
+    return bundle
+
+
+def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
+    files = artifact.files
+    for name in REQUIRED_FILES:
+        if name not in files:
+            raise InputError(f"a bundle needs {name}")
+    controller = policy_from_onnx(files[POLICY_FILE])
+    certificate = Certificate.parse(files[CERTIFICATE_FILE])
+    try:
+        budget = Budget.parse(files[BUDGET_FILE].decode())
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{BUDGET_FILE} is not UTF-8") from error
+    certificate.check_is_about(
+        weights_sha256=weights_sha256(controller.policy),
+        onnx_sha256=sha256_hex(files[POLICY_FILE]),
+        budget=budget,
+    )
+    uncertified = certificate.verdict is not Verdict.PROVED
+    if uncertified and not allow_uncertified:
+        unproved = [f for f in certificate.findings if f.verdict is not Verdict.PROVED]
+        raise CheckError(
+            f"the certificate's verdict is {certificate.verdict}: "
+            f"{unproved[0].requirement.describe()}: {unproved[0].reason}"
+        )
+    return Bundle(
+        controller=controller,
+        certificate=certificate,
+        budget=budget,
+        files=files,
+        uncertified=uncertified,
+        manifest_sha256=sha256_hex(artifact.manifest()),
+    )

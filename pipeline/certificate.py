@@ -1,0 +1,219 @@
+"""What a certificate claims about one weights digest, and what a verdict is.
+
+A claim names its norm, units, domain and arithmetic. ``certified`` is a proved bound, ``sampled``
+the worst that a search found: the truth lies between. "Could not prove" is a value, ``UNKNOWN``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from surefoot import __version__
+from surefoot.artifact import Json, from_json, to_json
+from surefoot.budget import Budget, Requirement
+from surefoot.errors import InputError, IntegrityError
+
+SCHEMA = "surefoot/certificate/1"
+BOUNDS = (
+    "paper_surrogate",
+    "absolute_product",
+    "spectral",
+    "combettes_pesquet",
+    "eclipse_fast",
+    "lipsdp",
+)
+"""The global bounds by name; null in a certificate where not computed."""
+
+
+class Verdict(StrEnum):
+    """What is known about a requirement."""
+
+    PROVED = "PROVED"
+    REFUTED = "REFUTED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command line."""
+        return {"PROVED": 0, "REFUTED": 3, "UNKNOWN": 4}[self.value]
+
+    @staticmethod
+    def worst(verdicts: Iterable["Verdict"]) -> "Verdict":
+        """Return REFUTED before UNKNOWN before PROVED; UNKNOWN if there are none."""
+        found = set(verdicts)
+        for verdict in (Verdict.REFUTED, Verdict.UNKNOWN, Verdict.PROVED):
+            if verdict in found:
+                return verdict
+        return Verdict.UNKNOWN
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What is known about one requirement.
+
+    Attributes:
+        requirement: The line of the budget.
+        certified: Proved bound of the quantity, rounding included; None where there is none.
+        sampled: Worst value that was found by search or measurement; None where not searched.
+        method: What proved it, or measured it.
+        verdict: PROVED only with a proof (or, for measured quantities, a measurement that holds).
+        reason: Why, in one line.
+        witness: For REFUTED, what reproduces the violation (observation, perturbation, values).
+        statistical: Whether the claim holds with a confidence instead of always.
+        measured: Whether the quantity is measured and not proved.
+    """
+
+    requirement: Requirement
+    certified: float | None
+    sampled: float | None
+    method: str
+    verdict: Verdict
+    reason: str
+    witness: Mapping[str, Json] | None = None
+    statistical: bool = False
+    measured: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the verdict agrees with the numbers.
+
+        Raises:
+            InputError: If PROVED stands without a bound that holds, or REFUTED without a witness.
+        """
+        value = self.sampled if self.measured else self.certified
+        if self.verdict is Verdict.PROVED and (value is None or not self.requirement.holds(value)):
+            raise InputError(f"verdict PROVED needs a value within the limit, got {value}")
+        if self.verdict is Verdict.REFUTED and self.witness is None:
+            raise InputError("verdict REFUTED needs a witness")
+
+    def to_table(self) -> dict[str, Json]:
+        """Return the finding as JSON values."""
+        return {
+            "requirement": self.requirement.to_table(),
+            "certified": self.certified,
+            "sampled": self.sampled,
+            "method": self.method,
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+            "witness": None if self.witness is None else dict(self.witness),
+            "statistical": self.statistical,
+            "measured": self.measured,
+        }
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Json]) -> "Finding":
+        """Read a finding back."""
+        return cls(
+            **(
+                dict(table)
+                | {
+                    "requirement": Requirement.from_table(table["requirement"]),
+                    "verdict": Verdict(table["verdict"]),
+                }
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Certificate:
+    """Bounds, proofs and verdicts about one controller file.
+
+    Attributes:
+        weights_sha256: Digest of what the controller computes (see ``policy.weights_sha256``).
+        onnx_sha256: Digest of the very file.
+        budget_sha256: Digest of the budget file.
+        arithmetic: The arithmetic in which the controller runs and the rounding term covers.
+        runtime_error: Bound on |runtime - real arithmetic| per actuator, action units.
+        lipschitz_l2: Bound by name on |a(z+d) - a(z)|_2 / |d|_2, with ``best`` and ``sampled``.
+        deviation_linf: Bound by name on the largest change of one actuator, action units, for
+            |d|_inf at most its key ``epsilon``, with ``best`` and ``sampled``.
+        findings: One per requirement, in the order of the budget.
+        claims: Further claims (distances between distributions, value bounds, per actuator and
+            per sensor tables), each with its units and domain.
+        proof: What an independent checker needs to prove the bounds again.
+        code_version: Version of surefoot that made it.
+    """
+
+    weights_sha256: str
+    onnx_sha256: str
+    budget_sha256: str
+    arithmetic: str
+    runtime_error: tuple[float, ...]
+    lipschitz_l2: Mapping[str, float | None]
+    deviation_linf: Mapping[str, float | None]
+    findings: tuple[Finding, ...]
+    claims: Mapping[str, Json] = field(default_factory=dict)
+    proof: Mapping[str, Json] = field(default_factory=dict)
+    code_version: str = __version__
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all requirements."""
+        return Verdict.worst(finding.verdict for finding in self.findings)
+
+    def to_json(self) -> bytes:
+        """Return ``certificate.json``."""
+        return to_json(
+            {
+                "schema": SCHEMA,
+                "code_version": self.code_version,
+                "weights_sha256": self.weights_sha256,
+                "onnx_sha256": self.onnx_sha256,
+                "budget_sha256": self.budget_sha256,
+                "arithmetic": self.arithmetic,
+                "runtime_error": list(self.runtime_error),
+                "lipschitz_l2": dict(self.lipschitz_l2),
+                "deviation_linf": dict(self.deviation_linf),
+                "requirements": [finding.to_table() for finding in self.findings],
+                "verdict": self.verdict.value,
+                "claims": dict(self.claims),
+                "proof": dict(self.proof),
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes, what: str = "certificate.json") -> "Certificate":
+        """Read a certificate back.
+
+        Raises:
+            IntegrityError: If it is no certificate, contradicts itself, or has another schema.
+        """
+        table = from_json(data, what)
+        if not isinstance(table, dict) or table.get("schema") != SCHEMA:
+            raise IntegrityError(f"{what} is not a {SCHEMA} document")
+        try:
+            certificate = cls(
+                weights_sha256=table["weights_sha256"],
+                onnx_sha256=table["onnx_sha256"],
+                budget_sha256=table["budget_sha256"],
+                arithmetic=table["arithmetic"],
+                runtime_error=tuple(table["runtime_error"]),
+                lipschitz_l2=table["lipschitz_l2"],
+                deviation_linf=table["deviation_linf"],
+                findings=tuple(Finding.from_table(entry) for entry in table["requirements"]),
+                claims=table["claims"],
+                proof=table["proof"],
+                code_version=table["code_version"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise IntegrityError(f"{what} is malformed: {error}") from error
+        if certificate.verdict.value != table["verdict"]:
+            raise IntegrityError(f"{what}: its verdict is not that of its requirements")
+        return certificate
+
+    def check_is_about(self, *, weights_sha256: str, onnx_sha256: str, budget: Budget) -> None:
+        """Check that the certificate is about this file and this budget.
+
+        Raises:
+            IntegrityError: If it names another file, another budget or other requirements.
+        """
+        for name, here in (
+            ("weights_sha256", weights_sha256),
+            ("onnx_sha256", onnx_sha256),
+            ("budget_sha256", budget.sha256),
+        ):
+            if getattr(self, name) != here:
+                raise IntegrityError(
+                    f"the certificate is about {name} {getattr(self, name)}, this has {here}"
+                )
+        if tuple(finding.requirement for finding in self.findings) != budget.requirements:
+            raise IntegrityError("the certificate does not answer the requirements of the budget")

@@ -1,0 +1,497 @@
+"""How a controller looks as an ONNX graph, written and read: the only module that knows.
+
+    obs -Sub-Div-Clip-> state -Gemm-Tanh-> ... -Gemm-> network output -Clip-Mul-Add-> actions
+
+The normaliser, the clip, the layers, the squash and the scale are all inside. `policy.onnx` in a
+policy folder is the canonical file: it is certified, attacked and deployed byte for byte.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from surefoot import __version__
+from surefoot.artifact import (
+    MANIFEST,
+    Artifact,
+    Json,
+    is_folder_of,
+    read_artifact,
+    read_file,
+    write_artifact,
+)
+from surefoot.errors import InputError, IntegrityError
+from surefoot.policy import (
+    Activation,
+    Array,
+    CategoricalHead,
+    GaussianHead,
+    Layer,
+    Normaliser,
+    Policy,
+    Squash,
+    weights_sha256,
+)
+
+POLICY_FILE = "policy.onnx"
+INPUT, STATE, OUTPUT = "obs", "state", "actions"
+# ONNX Runtime 1.31 refuses what the onnx package writes by default (IR 14, opset 28).
+OPSET, IR_VERSION = 17, 8
+_PREFIX = "surefoot."
+
+_ACTIVATION_OPS = {
+    Activation.RELU: "Relu",
+    Activation.TANH: "Tanh",
+    Activation.SIGMOID: "Sigmoid",
+    Activation.ELU: "Elu",
+    Activation.SOFTPLUS: "Softplus",
+}
+_OPS_TO_ACTIVATION = {op: activation for activation, op in _ACTIVATION_OPS.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControllerFile:
+    """A controller read back from the bytes of an ONNX file.
+
+    Attributes:
+        policy: What the file computes.
+        metadata: What it says about itself (environment, origin, training), parsed JSON by key.
+        data: The bytes themselves.
+    """
+
+    policy: Policy
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    data: bytes
+
+
+def policy_to_onnx(policy: Policy, metadata: Mapping[str, Json] | None = None) -> bytes:
+    """Return the canonical ONNX file of a policy: dense, float32, dynamic batch, opset 17.
+
+    Args:
+        policy: Its arrays are written as float32 with pruned weights as +0.0.
+        metadata: JSON values by key, stored in full precision beside what the format itself needs.
+
+    Raises:
+        InputError: If an array is not float32 by value, so that the file would change the policy.
+    """
+    graph = _GraphWriter()
+    value = graph.node("Sub", [INPUT, graph.constant("obs_mean", policy.normaliser.mean)])
+    value = graph.node("Div", [value, graph.constant("obs_scale", policy.normaliser.scale)])
+    if math.isfinite(policy.normaliser.clip):
+        value = graph.clip(value, policy.normaliser.clip, STATE)
+    else:
+        value = graph.node("Identity", [value], STATE)
+    for number, layer in enumerate(policy.layers, start=1):
+        weight = graph.constant(f"weight_{number}", layer.weight)
+        bias = graph.constant(f"bias_{number}", layer.bias)
+        value = graph.node("Gemm", [value, weight, bias], transB=1)
+        if layer.activation is Activation.SILU:
+            value = graph.node("Mul", [value, graph.node("Sigmoid", [value])])
+        elif layer.activation is not Activation.IDENTITY:
+            value = graph.node(_ACTIVATION_OPS[layer.activation], [value])
+    if isinstance(policy.head, GaussianHead):
+        if policy.head.squash is Squash.TANH:
+            value = graph.node("Tanh", [value])
+        elif policy.head.squash is Squash.CLIP:
+            value = graph.clip(value, 1.0)
+        value = graph.node("Mul", [value, graph.constant("half_range", policy.head.half_range)])
+        graph.node("Add", [value, graph.constant("centre", policy.head.centre)], OUTPUT)
+    else:
+        graph.node("Identity", [value], OUTPUT)
+    own: dict[str, Json] = {
+        "format": {"version": 1, "code": __version__},
+        "head": _head_metadata(policy),
+        "weights_sha256": weights_sha256(policy),
+    }
+    return graph.model(policy, {**(metadata or {}), **own})
+
+
+def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
+    """Read a controller back from ONNX bytes, strictly: what is not understood is refused by name.
+
+    Args:
+        data: The bytes of the file.
+        name: How error messages call it.
+
+    Raises:
+        InputError: If the file is no ONNX, holds an operator outside the controller set, a
+            non-finite constant, or a chain that is not normaliser, layers, squash and scale.
+        IntegrityError: If the file says a `weights_sha256` that its weights do not have.
+    """
+    try:
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's own errors differ between its implementations
+        raise InputError(f"{name} is not a valid ONNX file: {_first_line(error)}") from error
+    metadata = _read_metadata(model, name)
+    policy = _assemble(_Chain.read(model, name), metadata.get("head"), name)
+    claimed = metadata.get("weights_sha256")
+    if claimed is not None and claimed != weights_sha256(policy):
+        raise IntegrityError(f"{name} names weights_sha256 {claimed}, its weights have another")
+    return ControllerFile(policy=policy, metadata=metadata, data=data)
+
+
+def cut_at_state(data: bytes) -> bytes:
+    """Return the same graph from `state` to `actions`, for perturbations of the state itself.
+
+    The threat model perturbs after the normaliser and its clip and does not clip again. The nodes
+    and weights that remain are those of the deployed file.
+
+    Args:
+        data: A canonical file, as :func:`policy_to_onnx` wrote it.
+
+    Raises:
+        InputError: If the file has no tensor called `state`.
+    """
+    model = onnx.load_model_from_string(data)
+    nodes = list(model.graph.node)
+    starts = [position for position, node in enumerate(nodes) if STATE in node.output]
+    if not starts:
+        raise InputError(f"the ONNX file has no tensor {STATE!r}: it is not a canonical file")
+    kept = nodes[starts[0] + 1 :]
+    used = {name for node in kept for name in node.input}
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(constants)
+    model.graph.input[0].name = STATE
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def save_policy(
+    folder: Path,
+    policy: Policy,
+    *,
+    metadata: Mapping[str, Json] | None = None,
+    facts: Mapping[str, Json] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """Write a policy folder (`policy.onnx`, extra files, manifest) and return the ONNX bytes.
+
+    Raises:
+        InputError: If the folder is not ours or cannot be written, or the policy is not float32.
+    """
+    data = policy_to_onnx(policy, metadata)
+    files = {POLICY_FILE: data, **(extra_files or {})}
+    write_artifact(
+        folder, Artifact(kind="policy", files=files, facts=facts or {}, inputs=inputs or {})
+    )
+    return data
+
+
+def load_policy(folder: Path) -> tuple[ControllerFile, Artifact]:
+    """Read a policy folder back, with everything its manifest says.
+
+    Raises:
+        InputError: If there is no such folder, or its file is no controller.
+        IntegrityError: If a file is missing or was changed.
+    """
+    artifact = read_artifact(folder, "policy")
+    if POLICY_FILE not in artifact.files:
+        raise IntegrityError(f"{folder}: {POLICY_FILE} is missing")
+    return policy_from_onnx(artifact.files[POLICY_FILE], f"{folder / POLICY_FILE}"), artifact
+
+
+def load_controller_file(path: Path) -> ControllerFile:
+    """Read a controller from a run, a policy folder, a bundle or a bare `.onnx` file.
+
+    Raises:
+        InputError: If the path holds none of these.
+        IntegrityError: If a manifest beside it does not hold.
+    """
+    if path.is_file():
+        return policy_from_onnx(read_file(path), str(path))
+    for folder in (path / "policy", path):
+        if (folder / MANIFEST).is_file():
+            kind = "bundle" if is_folder_of(folder, "bundle") else "policy"
+            files = read_artifact(folder, kind).files
+            if POLICY_FILE not in files:
+                raise IntegrityError(f"{folder}: {POLICY_FILE} is missing")
+            return policy_from_onnx(files[POLICY_FILE], str(folder / POLICY_FILE))
+    raise InputError(f"{path} is no run, policy folder, bundle or .onnx file")
+
+
+class _GraphWriter:
+    """Collects nodes and constants in the order in which they compute."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, array: Array) -> str:
+        single = array.astype(np.float32)
+        if not np.array_equal(single.astype(array.dtype), array):
+            raise InputError(f"{name} must hold float32 values; rounding would change the policy")
+        # weight * mask leaves -0.0, which computes the same but spoils digests and compression.
+        self.constants.append(numpy_helper.from_array(single + np.float32(0), name))
+        return name
+
+    def node(
+        self, op: str, inputs: Sequence[str], output: str | None = None, **attributes: int
+    ) -> str:
+        output = output or f"{op.lower()}_{len(self.nodes)}"
+        node = onnx.helper.make_node(op, list(inputs), [output], name=output)
+        node.attribute.extend(onnx.helper.make_attribute(*pair) for pair in attributes.items())
+        self.nodes.append(node)
+        return output
+
+    def clip(self, value: str, limit: float, output: str | None = None) -> str:
+        number = len(self.nodes)
+        low = self.constant(f"clip_{number}_low", np.array(-limit, dtype=np.float64))
+        high = self.constant(f"clip_{number}_high", np.array(limit, dtype=np.float64))
+        return self.node("Clip", [value, low, high], output)
+
+    def model(self, policy: Policy, metadata: Mapping[str, Json]) -> bytes:
+        float32 = onnx.TensorProto.FLOAT
+        info = onnx.helper.make_tensor_value_info
+        graph = onnx.helper.make_graph(
+            self.nodes,
+            "controller",
+            [info(INPUT, float32, ["N", policy.obs_dim])],
+            [info(OUTPUT, float32, ["N", policy.num_outputs])],
+            self.constants,
+        )
+        model = onnx.helper.make_model(
+            graph,
+            opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="surefoot",
+            producer_version=__version__,
+        )
+        onnx.helper.set_model_props(
+            model,
+            {
+                _PREFIX + key: json.dumps(metadata[key], sort_keys=True, allow_nan=False)
+                for key in sorted(metadata)
+            },
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString(deterministic=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One node of the chain, with its constants resolved."""
+
+    op: str
+    constants: tuple[Array, ...]
+    label: str
+
+
+class _Chain:
+    """The one path of nodes from the input to the output, walked once."""
+
+    def __init__(self, steps: list[_Step], obs_dim: int) -> None:
+        self._steps = steps
+        self._position = 0
+        self.obs_dim = obs_dim
+
+    @classmethod
+    def read(cls, model: onnx.ModelProto, name: str) -> "_Chain":
+        """Check that the graph is one chain of known operators and resolve its constants.
+
+        Raises:
+            InputError: If it is not, naming the node and the rule.
+        """
+        graph = model.graph
+        if model.functions or graph.sparse_initializer:
+            raise InputError(f"{name}: local functions and sparse initialisers are not read")
+        constants = {tensor.name: _constant(tensor, name) for tensor in graph.initializer}
+        data_inputs = [value for value in graph.input if value.name not in constants]
+        if len(data_inputs) != 1 or len(graph.output) != 1:
+            raise InputError(f"{name} must have one input and one output")
+        shape = data_inputs[0].type.tensor_type
+        dims = [dim.dim_value for dim in shape.shape.dim]
+        if shape.elem_type != onnx.TensorProto.FLOAT or len(dims) != 2 or dims[1] < 1:
+            raise InputError(f"{name}: input must be float32 of shape [N, obs_dim], got {dims}")
+        steps = list(cls._walk(graph, constants, data_inputs[0].name, name))
+        return cls(steps, dims[1])
+
+    @staticmethod
+    def _walk(
+        graph: onnx.GraphProto, constants: dict[str, Array], value: str, name: str
+    ) -> Iterator[_Step]:
+        nodes = list(graph.node)
+        position = 0
+        while position < len(nodes):
+            node = nodes[position]
+            label = f"{name}: node {position} {node.op_type!r}"
+            pair = nodes[position + 1] if position + 1 < len(nodes) else None
+            if pair is not None and _is_silu(node, pair, value):
+                yield _Step("Silu", (), label)
+                value, position = pair.output[0], position + 2
+                continue
+            if node.domain or node.op_type not in _OPERATORS:
+                raise InputError(f"{label}: not in the controller operator set")
+            if len(node.output) != 1 or node.input[0] != value:
+                raise InputError(f"{label}: must take the result of the node before it")
+            if any(entry not in constants for entry in node.input[1:]):
+                raise InputError(f"{label}: every input but the first must be a constant")
+            _refuse_attributes(node, label)
+            yield _Step(node.op_type, tuple(constants[entry] for entry in node.input[1:]), label)
+            value, position = node.output[0], position + 1
+        if value != graph.output[0].name:
+            raise InputError(f"{name}: the chain must end in the output {graph.output[0].name!r}")
+
+    def take(self, *ops: str) -> _Step | None:
+        """Return the next step and move on if it is one of ``ops``, else None."""
+        if self._position < len(self._steps) and self._steps[self._position].op in ops:
+            self._position += 1
+            return self._steps[self._position - 1]
+        return None
+
+    def remaining(self) -> _Step | None:
+        """Return the first step that was not taken."""
+        return self._steps[self._position] if self._position < len(self._steps) else None
+
+
+def _is_silu(node: onnx.NodeProto, pair: onnx.NodeProto, value: str) -> bool:
+    """Return whether two nodes are x * sigmoid(x); any other product of two values is refused."""
+    operators = (node.op_type, pair.op_type) == ("Sigmoid", "Mul")
+    return operators and sorted(pair.input) == sorted([value, node.output[0]])
+
+
+_OPERATORS = {"Sub", "Div", "Mul", "Add", "Clip", "Gemm", "Identity", *_OPS_TO_ACTIVATION}
+
+
+def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
+    """Turn a chain into normaliser, layers and head.
+
+    Raises:
+        InputError: If a step is left over or in the wrong place.
+    """
+    normaliser = _take_normaliser(chain)
+    layers: list[Layer] = []
+    while step := chain.take("Gemm"):
+        if len(step.constants) != 2:
+            raise InputError(f"{step.label}: must have a weight and a bias")
+        weight, bias = step.constants
+        activation = Activation.IDENTITY
+        if follow := chain.take("Silu", *_OPS_TO_ACTIVATION):
+            activation = _OPS_TO_ACTIVATION.get(follow.op, Activation.SILU)
+        layers.append(Layer(weight=weight, bias=bias, activation=activation))
+    if not layers:
+        raise InputError(f"{name}: no Gemm layer after the normaliser")
+    squash = Squash.IDENTITY
+    if layers[-1].activation is Activation.TANH:
+        squash = Squash.TANH
+        last = layers[-1]
+        layers[-1] = Layer(weight=last.weight, bias=last.bias, activation=Activation.IDENTITY)
+    elif step := chain.take("Clip"):
+        if _clip_limit(step) != 1.0:
+            raise InputError(f"{step.label}: the squash of an action must clip to [-1, 1]")
+        squash = Squash.CLIP
+    num_outputs = layers[-1].weight.shape[0]
+    scaled = chain.take("Mul")
+    shifted = chain.take("Add")
+    chain.take("Identity")
+    if (rest := chain.remaining()) is not None:
+        raise InputError(f"{rest.label}: does not fit normaliser, layers, squash, scale")
+    if isinstance(head, dict) and head.get("kind") == "categorical":
+        return Policy(
+            normaliser=normaliser,
+            layers=tuple(layers),
+            head=CategoricalHead(num_actions=num_outputs),
+        )
+    std = head["std"] if isinstance(head, dict) and "std" in head else np.ones(num_outputs)
+    return Policy(
+        normaliser=normaliser,
+        layers=tuple(layers),
+        head=GaussianHead(
+            std=np.asarray(std, dtype=np.float64),
+            squash=squash,
+            half_range=_vector(scaled, num_outputs, 1.0),
+            centre=_vector(shifted, num_outputs, 0.0),
+        ),
+    )
+
+
+def _take_normaliser(chain: _Chain) -> Normaliser:
+    centred, scaled = chain.take("Sub"), chain.take("Div")
+    clipped = chain.take("Clip")
+    chain.take("Identity")
+    return Normaliser(
+        mean=_vector(centred, chain.obs_dim, 0.0),
+        scale=_vector(scaled, chain.obs_dim, 1.0),
+        clip=_clip_limit(clipped) if clipped else math.inf,
+    )
+
+
+def _vector(step: _Step | None, size: int, default: float) -> Array:
+    if step is None:
+        return np.full(size, default, dtype=np.float32)
+    if step.constants[0].size not in (1, size):
+        raise InputError(f"{step.label}: constant must have {size} entries")
+    return np.array(np.broadcast_to(step.constants[0].reshape(-1), (size,)))
+
+
+def _clip_limit(step: _Step) -> float:
+    if len(step.constants) != 2:
+        raise InputError(f"{step.label}: must have a lower and an upper limit")
+    low, high = (float(constant) for constant in step.constants)
+    if low != -high:
+        raise InputError(f"{step.label}: limits must be symmetric, got [{low}, {high}]")
+    return high
+
+
+def _constant(tensor: onnx.TensorProto, name: str) -> Array:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise InputError(f"{name}: constant {tensor.name!r} lies in another file")
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+        raise InputError(f"{name}: constant {tensor.name!r} must be FLOAT, is {kind}")
+    array = numpy_helper.to_array(tensor)
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: constant {tensor.name!r} must be finite, has NaN or infinity")
+    return array
+
+
+def _refuse_attributes(node: onnx.NodeProto, label: str) -> None:
+    """Check that no attribute changes the meaning of a node.
+
+    Raises:
+        InputError: If one does.
+    """
+    allowed = {
+        ("Gemm", "transB"): 1,
+        ("Gemm", "transA"): 0,
+        ("Gemm", "alpha"): 1.0,
+        ("Gemm", "beta"): 1.0,
+        ("Elu", "alpha"): 1.0,
+    }
+    values = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    for key, value in values.items():
+        if allowed.get((node.op_type, key)) != value:
+            raise InputError(f"{label}: attribute {key} = {value} is not read")
+    if node.op_type == "Gemm" and "transB" not in values:
+        raise InputError(f"{label}: attribute transB must be 1")
+
+
+def _head_metadata(policy: Policy) -> Json:
+    if isinstance(policy.head, CategoricalHead):
+        return {"kind": "categorical", "num_actions": policy.head.num_actions}
+    return {"kind": "gaussian", "std": [float(value) for value in policy.head.std]}
+
+
+def _read_metadata(model: onnx.ModelProto, name: str) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    for entry in model.metadata_props:
+        if entry.key.startswith(_PREFIX):
+            try:
+                metadata[entry.key.removeprefix(_PREFIX)] = json.loads(entry.value)
+            except ValueError as error:
+                raise InputError(f"{name}: metadata {entry.key!r} is not JSON") from error
+    return metadata
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,320 @@
+"""What a controller computes, in one place.
+
+    state   z = clip((o - mean) / scale, -clip, clip)
+    network h_0 = z;  h_i = phi_i(W_i h_{i-1} + b_i);  the last phi is the identity
+    Gaussian head     action = centre + half_range * squash(h_L)      (the mean; std is its noise)
+    categorical head  output = h_L, the logits; the action is their argmax
+
+Every other reading of a policy (the torch twin, the certifier's chain, ONNX, C) is tested equal to
+:meth:`Policy.outputs`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from scipy.special import expit
+
+from surefoot.errors import InputError
+
+Array = NDArray[Any]
+
+
+class Activation(StrEnum):
+    """Elementwise functions between the layers."""
+
+    IDENTITY = "identity"
+    RELU = "relu"
+    TANH = "tanh"
+    SIGMOID = "sigmoid"
+    SILU = "silu"
+    ELU = "elu"
+    SOFTPLUS = "softplus"
+
+    def __call__(self, x: Array) -> Array:
+        """Apply the function elementwise, in the dtype of ``x``."""
+        return _FUNCTIONS[self](x)
+
+
+def _elu(x: Array) -> Array:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+_FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
+    Activation.IDENTITY: lambda x: x,
+    Activation.RELU: lambda x: np.maximum(x, 0),
+    Activation.TANH: np.tanh,
+    Activation.SIGMOID: expit,
+    Activation.SILU: lambda x: x * expit(x),
+    Activation.ELU: _elu,
+    Activation.SOFTPLUS: lambda x: np.logaddexp(x, x.dtype.type(0)),
+}
+
+
+class Squash(StrEnum):
+    """How a Gaussian mean becomes an action in [-1, 1] before it is scaled."""
+
+    IDENTITY = "identity"
+    CLIP = "clip"
+    TANH = "tanh"
+
+    def __call__(self, x: Array) -> Array:
+        """Apply the function elementwise, in the dtype of ``x``."""
+        if self is Squash.CLIP:
+            return np.clip(x, -1, 1)
+        return np.asarray(np.tanh(x)) if self is Squash.TANH else x
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Normaliser:
+    """The frozen observation normaliser: z = clip((o - mean) / scale, -clip, clip).
+
+    Attributes:
+        mean: Shape (obs_dim,), raw units.
+        scale: Shape (obs_dim,), raw units, positive. It is the standard deviation plus 1e-8.
+        clip: Largest magnitude of a state, in normalised units; infinity for none.
+    """
+
+    mean: Array
+    scale: Array
+    clip: float
+
+    def __post_init__(self) -> None:
+        """Check shapes and values.
+
+        Raises:
+            InputError: If an array is not a finite vector, a scale is not positive or so is clip.
+        """
+        _require_finite("normaliser mean", self.mean, (self.mean.size,))
+        _require_finite("normaliser scale", self.scale, (self.mean.size,))
+        if not (self.scale > 0).all():
+            raise InputError(f"normaliser scale must be positive, got {self.scale.min()}")
+        if not self.clip > 0:
+            raise InputError(f"normaliser clip must be positive, got {self.clip}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Layer:
+    """An affine map and the activation after it.
+
+    Attributes:
+        weight: Shape (fan_out, fan_in).
+        bias: Shape (fan_out,).
+        activation: Applied to weight @ x + bias.
+    """
+
+    weight: Array
+    bias: Array
+    activation: Activation
+
+    def __post_init__(self) -> None:
+        """Check shapes and values.
+
+        Raises:
+            InputError: If the arrays do not fit or are not finite.
+        """
+        if self.weight.ndim != 2 or 0 in self.weight.shape:
+            raise InputError(f"weight must have shape (fan_out, fan_in), got {self.weight.shape}")
+        _require_finite("weight", self.weight, self.weight.shape)
+        _require_finite("bias", self.bias, (self.weight.shape[0],))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class GaussianHead:
+    """A Gaussian over actions, deployed by its mean: centre + half_range * squash(mean).
+
+    Attributes:
+        std: Standard deviation of the training distribution before squash, shape (act_dim,).
+        squash: Brings the mean into [-1, 1].
+        centre: Shape (act_dim,), action units.
+        half_range: Shape (act_dim,), action units, positive.
+    """
+
+    std: Array
+    squash: Squash
+    centre: Array
+    half_range: Array
+
+    def __post_init__(self) -> None:
+        """Check shapes and values.
+
+        Raises:
+            InputError: If the arrays do not fit, are not finite or not positive where they must be.
+        """
+        shape = (self.std.size,)
+        for name in ("std", "centre", "half_range"):
+            _require_finite(f"head {name}", getattr(self, name), shape)
+        for name in ("std", "half_range"):
+            if not (getattr(self, name) > 0).all():
+                raise InputError(f"head {name} must be positive, got {getattr(self, name).min()}")
+
+    def outputs(self, network_output: Array) -> Array:
+        """Return actions, shape (batch, act_dim), action units."""
+        kind = network_output.dtype.type
+        squashed = self.squash(network_output)
+        return np.asarray(squashed * self.half_range.astype(kind) + self.centre.astype(kind))
+
+    def select(self, outputs: Array) -> Array:
+        """Return what the environment takes: the outputs themselves."""
+        return outputs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CategoricalHead:
+    """A softmax over ``num_actions`` actions, deployed by its most probable one."""
+
+    num_actions: int
+
+    def __post_init__(self) -> None:
+        """Check the number of actions.
+
+        Raises:
+            InputError: If there are fewer than two.
+        """
+        if self.num_actions < 2:
+            raise InputError(f"num_actions must be at least 2, got {self.num_actions}")
+
+    def outputs(self, network_output: Array) -> Array:
+        """Return the logits, shape (batch, num_actions)."""
+        return network_output
+
+    def select(self, outputs: Array) -> Array:
+        """Return what the environment takes: the argmax of the logits, shape (batch,), int64."""
+        return np.asarray(np.argmax(outputs, axis=1))
+
+
+Head = GaussianHead | CategoricalHead
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Policy:
+    """A network with its normaliser and head.
+
+    Attributes:
+        normaliser: Frozen statistics of the observations.
+        layers: First to last; the last activation is the identity.
+        head: What the output of the last layer means.
+    """
+
+    normaliser: Normaliser
+    layers: tuple[Layer, ...]
+    head: Head
+
+    def __post_init__(self) -> None:
+        """Check that the pieces fit each other.
+
+        Raises:
+            InputError: If they do not.
+        """
+        if not self.layers:
+            raise InputError("layers must hold at least one layer")
+        sizes = [self.normaliser.mean.size, *(layer.weight.shape[0] for layer in self.layers)]
+        for number, (layer, fan_in) in enumerate(zip(self.layers, sizes, strict=False), start=1):
+            if layer.weight.shape[1] != fan_in:
+                raise InputError(
+                    f"layer {number} must take {fan_in} inputs, its weight has shape "
+                    f"{layer.weight.shape}"
+                )
+        if self.layers[-1].activation is not Activation.IDENTITY:
+            raise InputError("the last layer must have no activation; the head squashes")
+        if sizes[-1] != self.num_outputs:
+            raise InputError(
+                f"the head needs {self.num_outputs} outputs, the network has {sizes[-1]}"
+            )
+
+    @property
+    def obs_dim(self) -> int:
+        """Number of observations."""
+        return int(self.normaliser.mean.size)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of actuators, or of discrete actions."""
+        if isinstance(self.head, CategoricalHead):
+            return self.head.num_actions
+        return int(self.head.std.size)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of weights that are zero, counted on the weights; biases do not count."""
+        zeros = sum(int((layer.weight == 0).sum()) for layer in self.layers)
+        return zeros / sum(layer.weight.size for layer in self.layers)
+
+    def state(self, obs: Array, dtype: DTypeLike = np.float64) -> Array:
+        """Return the normalised observation, shape (batch, obs_dim), normalised units.
+
+        Args:
+            obs: Shape (batch, obs_dim), raw units; taken as float32, as every runtime takes it.
+            dtype: Arithmetic: float64 for the reference, float32 as deployed.
+        """
+        mean, scale = self.normaliser.mean.astype(dtype), self.normaliser.scale.astype(dtype)
+        state = (obs.astype(np.float32).astype(dtype) - mean) / scale
+        return np.asarray(np.clip(state, -self.normaliser.clip, self.normaliser.clip))
+
+    def network(self, state: Array) -> Array:
+        """Return the output of the last layer, shape (batch, num_outputs), in ``state``'s dtype."""
+        hidden = state
+        for layer in self.layers:
+            weight, bias = layer.weight.astype(state.dtype), layer.bias.astype(state.dtype)
+            hidden = layer.activation(hidden @ weight.T + bias)
+        return hidden
+
+    def outputs_at(self, state: Array) -> Array:
+        """Return actions or logits at states, shape (batch, num_outputs), in ``state``'s dtype."""
+        return self.head.outputs(self.network(state))
+
+    def outputs(self, obs: Array, dtype: DTypeLike = np.float64) -> Array:
+        """Return actions (or logits) at observations: the reference for every other form.
+
+        Args:
+            obs: Shape (batch, obs_dim), raw units.
+            dtype: Arithmetic: float64 for the reference, float32 as deployed.
+        """
+        return self.outputs_at(self.state(obs, dtype))
+
+
+def weights_sha256(policy: Policy) -> str:
+    """Return the digest of everything that decides what the policy computes.
+
+    It covers normaliser, clip, weights, activations and head, not the weights alone: the same
+    weights under another activation are another controller. Each element is one line of compact
+    JSON and then its little-endian bytes in C order, with -0.0 written as +0.0.
+    """
+    digest = hashlib.sha256()
+
+    def add(name: str, value: Array | str | float | int) -> None:
+        if isinstance(value, np.ndarray):
+            array = np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<"))) + 0.0
+            line: dict[str, Any] = {"name": name, "dtype": array.dtype.str, "shape": array.shape}
+            payload = array.tobytes()
+        else:
+            line, payload = {"name": name, "value": repr(value)}, b""
+        digest.update(json.dumps(line, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+        digest.update(payload)
+
+    add("mean", policy.normaliser.mean)
+    add("scale", policy.normaliser.scale)
+    add("clip", float(policy.normaliser.clip))
+    for layer in policy.layers:
+        add("weight", layer.weight)
+        add("bias", layer.bias)
+        add("activation", layer.activation.value)
+    if isinstance(policy.head, GaussianHead):
+        add("squash", policy.head.squash.value)
+        for name in ("std", "centre", "half_range"):
+            add(name, getattr(policy.head, name))
+    else:
+        add("num_actions", policy.head.num_actions)
+    return digest.hexdigest()
+
+
+def _require_finite(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.size == 0:
+        raise InputError(f"{name} must have shape {shape}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} must be finite, got {array[~np.isfinite(array)].flat[0]}")
