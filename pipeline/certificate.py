@@ -120,7 +120,7 @@ class Certificate:
     Attributes:
         weights_sha256: Digest of what the controller computes (see ``policy.weights_sha256``).
         onnx_sha256: Digest of the very file.
-        budget_sha256: Digest of the budget file.
+        budget: What was required; the certificate carries the file, so that export needs no other.
         arithmetic: The arithmetic in which the controller runs and the rounding term covers.
         runtime_error: Bound on |runtime - real arithmetic| per actuator, action units.
         lipschitz_l2: Bound by name on |a(z+d) - a(z)|_2 / |d|_2, with ``best`` and ``sampled``.
@@ -135,7 +135,7 @@ class Certificate:
 
     weights_sha256: str
     onnx_sha256: str
-    budget_sha256: str
+    budget: Budget
     arithmetic: str
     runtime_error: tuple[float, ...]
     lipschitz_l2: Mapping[str, float | None]
@@ -144,6 +144,15 @@ class Certificate:
     claims: Mapping[str, Json] = field(default_factory=dict)
     proof: Mapping[str, Json] = field(default_factory=dict)
     code_version: str = __version__
+
+    def __post_init__(self) -> None:
+        """Check that every requirement of the budget is answered, in order.
+
+        Raises:
+            InputError: If the findings are about other requirements.
+        """
+        if tuple(finding.requirement for finding in self.findings) != self.budget.requirements:
+            raise InputError("findings must answer the requirements of the budget, one each")
 
     @property
     def verdict(self) -> Verdict:
@@ -158,7 +167,8 @@ class Certificate:
                 "code_version": self.code_version,
                 "weights_sha256": self.weights_sha256,
                 "onnx_sha256": self.onnx_sha256,
-                "budget_sha256": self.budget_sha256,
+                "budget_sha256": self.budget.sha256,
+                "budget_toml": self.budget.text,
                 "arithmetic": self.arithmetic,
                 "runtime_error": list(self.runtime_error),
                 "lipschitz_l2": dict(self.lipschitz_l2),
@@ -184,7 +194,7 @@ class Certificate:
             certificate = cls(
                 weights_sha256=table["weights_sha256"],
                 onnx_sha256=table["onnx_sha256"],
-                budget_sha256=table["budget_sha256"],
+                budget=Budget.parse(table["budget_toml"]),
                 arithmetic=table["arithmetic"],
                 runtime_error=tuple(table["runtime_error"]),
                 lipschitz_l2=table["lipschitz_l2"],
@@ -198,6 +208,8 @@ class Certificate:
             raise IntegrityError(f"{what} is malformed: {error}") from error
         if certificate.verdict.value != table["verdict"]:
             raise IntegrityError(f"{what}: its verdict is not that of its requirements")
+        if certificate.budget.sha256 != table["budget_sha256"]:
+            raise IntegrityError(f"{what}: its budget is not the one that it names")
         return certificate
 
     def check_is_about(self, *, weights_sha256: str, onnx_sha256: str, budget: Budget) -> None:
@@ -209,11 +221,10 @@ class Certificate:
         for name, here in (
             ("weights_sha256", weights_sha256),
             ("onnx_sha256", onnx_sha256),
-            ("budget_sha256", budget.sha256),
         ):
             if getattr(self, name) != here:
                 raise IntegrityError(
                     f"the certificate is about {name} {getattr(self, name)}, this has {here}"
                 )
-        if tuple(finding.requirement for finding in self.findings) != budget.requirements:
-            raise IntegrityError("the certificate does not answer the requirements of the budget")
+        if self.budget.text != budget.text:
+            raise IntegrityError("the certificate is about another budget")
