@@ -1,1 +1,27 @@
-"""surefoot.envs."""
+"""Environments: many copies of a task, stepped together, reproducible and resumable bit for bit.
+
+`make_env` takes any Gymnasium id with flat observations and continuous or discrete actions. The
+MuJoCo tasks Hopper, Walker2d, HalfCheetah and Ant run threaded on `mujoco.batch` with exactly
+Gymnasium's numbers; all else runs on Gymnasium's own vector environment.
+"""
+
+from surefoot.envs.make import describe_env, make_env
+from surefoot.envs.vector import (
+    BoxActions,
+    DiscreteActions,
+    EnvSpec,
+    State,
+    StepResult,
+    VectorEnv,
+)
+
+__all__ = [
+    "BoxActions",
+    "DiscreteActions",
+    "EnvSpec",
+    "State",
+    "StepResult",
+    "VectorEnv",
+    "describe_env",
+    "make_env",
+]

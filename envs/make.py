@@ -1,0 +1,157 @@
+"""From a Gymnasium id to a `VectorEnv`."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.error import DependencyNotInstalled
+
+from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
+from surefoot.envs.mujoco_batch import MujocoBatchEnv
+from surefoot.envs.tasks import stock_task
+from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, VectorEnv
+from surefoot.errors import InputError, MissingLibraryError, did_you_mean
+
+AnyEnv = gymnasium.Env[Any, Any]
+
+
+def make_env(
+    env_id: str, num_envs: int, *, num_threads: int = 1, env_module: str | None = None
+) -> VectorEnv:
+    """Return `num_envs` environments of a task, not yet reset.
+
+    Hopper-v5, Walker2d-v5, HalfCheetah-v5 and Ant-v5, as Gymnasium registers them, run on
+    `mujoco.batch`; every other id, and these under changed arguments, on `SyncVectorEnv`.
+
+    Args:
+        env_id: Gymnasium id with its version.
+        num_envs: Number of environments, positive.
+        num_threads: Threads that step the simulations of `mujoco.batch`; `SyncVectorEnv` uses
+            one. The results do not depend on it.
+        env_module: Module that registers the id: a name, or a path that ends in .py.
+
+    Raises:
+        InputError: If a number is not positive, the id is unknown, the module cannot be
+            imported, or the spaces are not those of a controller.
+        MissingLibraryError: If the task needs a package that is not installed.
+    """
+    for name, value in (("num_envs", num_envs), ("num_threads", num_threads)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    if env_module is not None:
+        _import_module(env_module)
+    with _mujoco_log_kept_out():
+        one = _make_one(env_id)
+        spec = _describe(env_id, one)
+        one.close()
+        task, model_env = stock_task(gymnasium.spec(env_id)), one.unwrapped
+        if task is not None and isinstance(model_env, MujocoEnv):
+            return MujocoBatchEnv(task, model_env, spec, num_envs=num_envs, num_threads=num_threads)
+        return GymnasiumVectorEnv(lambda: _make_one(env_id), spec, num_envs=num_envs)
+
+
+def describe_env(env_id: str, env_module: str | None = None) -> EnvSpec:
+    """Return what is known about a task; makes one environment and steps nothing.
+
+    Raises:
+        InputError: As `make_env`.
+        MissingLibraryError: As `make_env`.
+    """
+    if env_module is not None:
+        _import_module(env_module)
+    with _mujoco_log_kept_out():
+        one = _make_one(env_id)
+        spec = _describe(env_id, one)
+        one.close()
+    return spec
+
+
+def _make_one(env_id: str) -> AnyEnv:
+    if env_id not in gymnasium.registry:
+        known = did_you_mean(env_id, gymnasium.registry)
+        raise InputError(f"env_id must be registered with Gymnasium, got {env_id!r}{known}")
+    try:
+        return gymnasium.make(env_id)
+    except DependencyNotInstalled as error:
+        raise MissingLibraryError(f"{env_id} needs a package that is missing: {error}") from error
+    except gymnasium.error.Error as error:
+        raise InputError(f"{env_id} cannot be made: {error}") from error
+
+
+def _describe(env_id: str, env: AnyEnv) -> EnvSpec:
+    obs = env.observation_space
+    if not isinstance(obs, spaces.Box) or len(obs.shape) != 1:
+        raise InputError(f"{env_id}: the observation space must be a Box of shape (n,), got {obs}")
+    dt_s = getattr(env.unwrapped, "dt", None)
+    return EnvSpec(
+        env_id=env_id,
+        obs_dim=obs.shape[0],
+        actions=_describe_actions(env_id, env.action_space),
+        dt_s=float(dt_s) if isinstance(dt_s, float) and dt_s > 0 else None,
+        max_episode_steps=gymnasium.spec(env_id).max_episode_steps,
+        packages={name: version(name) for name in ("gymnasium", "mujoco")},
+    )
+
+
+def _describe_actions(env_id: str, space: spaces.Space[Any]) -> BoxActions | DiscreteActions:
+    if isinstance(space, spaces.Discrete):
+        return DiscreteActions(int(space.n))
+    if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
+        raise InputError(f"{env_id}: the action space must be a real Box or Discrete, got {space}")
+    if len(space.shape) != 1:
+        raise InputError(f"{env_id}: the action space must have one axis, got {space}")
+    if not space.is_bounded():
+        raise InputError(f"{env_id}: the action space must have finite bounds, got {space}")
+    return BoxActions(space.low.astype(np.float32), space.high.astype(np.float32))
+
+
+def _import_module(env_module: str) -> None:
+    """Import a module by name or by path, so that it registers its environments.
+
+    The folder stays on the search path: an entry point is imported only when it is made.
+
+    Raises:
+        InputError: If it cannot be imported, or another module already has its name.
+    """
+    path = Path(env_module).resolve() if env_module.endswith(".py") else None
+    folder, name = (str(path.parent), path.stem) if path else (str(Path.cwd()), env_module)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        raise InputError(
+            f"env_module {env_module!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if path is not None and Path(module.__file__ or "").resolve() != path:
+        raise InputError(
+            f"env_module {env_module!r} must have a name of its own;"
+            f" {name!r} is already {module.__file__ or 'a built-in module'}"
+        )
+
+
+@contextmanager
+def _mujoco_log_kept_out() -> Iterator[None]:
+    """Load models without deprecation warnings, and never write MUJOCO_LOG.TXT from then on.
+
+    What MuJoCo warns of later still goes to the console; divergence is an error of ours.
+    """
+    config = mujoco.MjLogConfig.get()
+    to_console = config.logto_console
+    config.logto_file = config.logto_console = False
+    config.set()
+    try:
+        yield
+    finally:
+        config.logto_console = to_console
+        config.set()
