@@ -10,6 +10,9 @@ class SurefootError(Exception):
     exit_code: int = 1
     """Exit code of the command line when this error ends it."""
 
+    label: str = "error"
+    """First word of the line that the command line prints."""
+
 
 class InputError(SurefootError, ValueError):
     """Bad input or configuration: the message names the parameter, the rule and the value."""
@@ -41,6 +44,7 @@ class InterruptedRun(SurefootError):  # noqa: N818 - an interruption is not an e
     """The run was asked to stop, wrote a checkpoint, and goes on with the same command."""
 
     exit_code = 75
+    label = "interrupted"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

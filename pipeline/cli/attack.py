@@ -1,0 +1,95 @@
+"""``pipeline attack``: attack the deployed controller in closed loop."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surefoot.artifact import Json, to_json, write_file
+from surefoot.bundle import open_bundle
+from surefoot.certificate import Certificate
+from surefoot.cli import console
+from surefoot.cli.options import (
+    AllowUncertified,
+    AsJson,
+    BackendName,
+    ConfigFile,
+    EnvModule,
+    Overrides,
+)
+from surefoot.cli.options import resolve as resolve_options
+from surefoot.config import Table, build
+from surefoot.onnx_format import ControllerFile, load_controller_file
+
+
+def attack(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    out: Annotated[Path, typer.Option(help="Result to write.")] = Path("attack.json"),
+    suite: Annotated[str, typer.Option(help="Which attacks: quick.")] = "quick",
+    backend: BackendName = "onnx",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    env_module: EnvModule = None,
+    allow_uncertified: AllowUncertified = False,
+    as_json: AsJson = False,
+) -> None:
+    """Attack a bundle's observations and report clean and attacked returns."""
+    file, certificate = open_target(bundle, allow_uncertified)
+    tables = resolve_options(None, config, overrides)
+    table = {"suite": suite, "backend": backend} | tables.get("attack", {})
+    if env_module is not None:
+        table["env_module"] = env_module
+    result = attack_into(out, file, certificate, table)
+    console.show(as_json, result, table_of(result))
+
+
+def open_target(path: Path, allow_uncertified: bool) -> tuple[ControllerFile, Certificate | None]:
+    """Return the controller of a verified bundle; any other controller only when allowed.
+
+    Raises:
+        InputError: If the path holds no controller.
+        IntegrityError: If it is no bundle that verifies, and uncertified ones are not allowed.
+    """
+    from surefoot.artifact import is_folder_of
+
+    if is_folder_of(path, "bundle") or not allow_uncertified:
+        bundle = open_bundle(path, allow_uncertified=allow_uncertified)
+        return bundle.controller, bundle.certificate
+    console.remark(f"WARNING: {path} is not a bundle; nothing is proved about it")
+    return load_controller_file(path), None
+
+
+def attack_into(
+    out: Path, file: ControllerFile, certificate: Certificate | None, table: Table
+) -> dict[str, Json]:
+    """Run a suite against a controller, write ``attack.json`` and a picture, return the result."""
+    from surefoot.attack import AttackConfig, draw_attacks, run_suite
+
+    config = build(AttackConfig, table, "attack")
+    total = config.num_steps
+    with console.progress_bar(f"attack {config.suite}", total) as update:
+        result = run_suite(file, certificate, config, on_progress=update).to_table()
+    write_file(out, to_json(result))
+    write_file(out.with_suffix(".png"), draw_attacks(result))
+    return result
+
+
+def table_of(result: dict[str, Json]) -> console.Table:
+    """Return the attacks as a table."""
+    rows = [
+        (
+            name,
+            entry["mean"],
+            entry["iqm"],
+            f"[{entry['interval'][0]:.0f}, {entry['interval'][1]:.0f}]",
+            entry["max_deviation"],
+            entry["certified_deviation"],
+        )
+        for name, entry in result["attacks"].items()
+    ]
+    title = (
+        f"{result['episodes']} episodes, {result['norm']} epsilon {result['epsilon']:g}, "
+        f"backend {result['backend']}"
+    )
+    head = ("attack", "mean return", "IQM", "95 % interval", "max deviation", "certified")
+    return console.table(title, head, rows)

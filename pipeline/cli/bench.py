@@ -1,0 +1,57 @@
+"""``pipeline bench``: latency, deadline misses and size of a controller on its backends."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surefoot.artifact import Json, to_json, write_file
+from surefoot.cli import console
+from surefoot.cli.attack import open_target
+from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides
+from surefoot.cli.options import resolve as resolve_options
+from surefoot.config import Table, build
+from surefoot.onnx_format import ControllerFile
+
+
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    out: Annotated[Path, typer.Option(help="Result to write.")] = Path("bench.json"),
+    backend: Annotated[str, typer.Option(help="Comma-separated backends.")] = "numpy,onnx",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    allow_uncertified: AllowUncertified = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a bundle runs here, and how often it would miss its deadline."""
+    file, _ = open_target(bundle, allow_uncertified)
+    tables = resolve_options(None, config, overrides)
+    table = {"backends": backend.split(",")} | tables.get("bench", {})
+    result = bench_into(out, file, table)
+    console.show(as_json, result, *tables_of(result))
+
+
+def bench_into(out: Path, file: ControllerFile, table: Table) -> dict[str, Json]:
+    """Benchmark a controller, write ``bench.json`` and return its content."""
+    from surefoot.runtime import BenchConfig, run_benchmark
+
+    result: dict[str, Json] = run_benchmark(file, build(BenchConfig, table, "bench")).to_table()
+    write_file(out, to_json(result))
+    return result
+
+
+def tables_of(result: dict[str, Json]) -> list[console.Table]:
+    """Return latencies and deadline misses as tables."""
+    keys = ("n", "p50_us", "p90_us", "p99_us", "p999_us", "max_us", "size_bytes")
+    backends = result["backends"].items()
+    latency = [(name, *(entry[key] for key in keys)) for name, entry in backends]
+    rates = list(next(iter(result["backends"].values()))["misses"])
+    misses = [(name, *(entry["misses"][rate] for rate in rates)) for name, entry in backends]
+    return [
+        console.table(
+            f"one inference (timer floor {result['timer_floor_us']:.2f} us)",
+            ("backend", *keys),
+            latency,
+        ),
+        console.table("deadline misses", ("backend", *(f"{rate} Hz" for rate in rates)), misses),
+    ]

@@ -1,0 +1,66 @@
+"""``pipeline export``: a certified policy becomes a bundle; what is not certified is refused."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surefoot.artifact import Json, read_file
+from surefoot.bundle import Bundle
+from surefoot.certificate import Certificate
+from surefoot.cli import console
+from surefoot.cli.options import AllowUncertified, AsJson
+from surefoot.errors import CheckError, InputError
+
+
+def export(
+    policy: Annotated[Path, typer.Argument(help="A run or a policy folder.")],
+    certificate: Annotated[Path, typer.Option(help="Its certificate.")],
+    out: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("bundle"),
+    allow_uncertified: AllowUncertified = False,
+    as_json: AsJson = False,
+) -> None:
+    """Export a certified policy to a bundle: exit 3 refuted, 4 not proved."""
+    parsed = Certificate.parse(read_file(certificate), str(certificate))
+    try:
+        bundle = export_into(out, policy, parsed, allow_uncertified=allow_uncertified)
+    except CheckError as error:
+        console.remark(f"not exported: {error}")
+        raise typer.Exit(parsed.verdict.exit_code or error.exit_code) from error
+    result = facts_of(bundle, out)
+    rows = [(key, result[key]) for key in sorted(result)]
+    console.show(as_json, result, console.table(f"bundle {out}", ("what", "value"), rows))
+
+
+def export_into(
+    out: Path, policy: Path, certificate: Certificate, *, allow_uncertified: bool = False
+) -> Bundle:
+    """Write the bundle of a run or policy folder and return it as read back.
+
+    Raises:
+        InputError: If the policy folder or the target is not what it should be.
+        CheckError: If the certificate does not prove the budget, or an exported form differs.
+    """
+    from surefoot.export import export_bundle
+    from surefoot.onnx_format import load_policy
+
+    folder = policy / "policy" if (policy / "policy").is_dir() else policy
+    if not folder.is_dir():
+        raise InputError(f"no such folder: {policy}")
+    file, artifact = load_policy(folder)
+    if allow_uncertified and certificate.verdict.exit_code:
+        console.remark(f"WARNING: exporting without a proof ({certificate.verdict}); marked so")
+    return export_bundle(out, file, artifact, certificate, allow_uncertified=allow_uncertified)
+
+
+def facts_of(bundle: Bundle, folder: Path) -> dict[str, Json]:
+    """Return what a person or program wants to know about a bundle."""
+    return {
+        "bundle": str(folder),
+        "verdict": bundle.certificate.verdict.value,
+        "uncertified": bundle.uncertified,
+        "weights_sha256": bundle.certificate.weights_sha256,
+        "onnx_sha256": bundle.certificate.onnx_sha256,
+        "manifest_sha256": bundle.manifest_sha256,
+        "size_bytes": len(bundle.controller.data),
+    }

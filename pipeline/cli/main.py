@@ -1,0 +1,39 @@
+"""The application: its verbs, and how errors and interruptions end it."""
+
+import sys
+
+import typer
+
+from surefoot.cli.attack import attack
+from surefoot.cli.bench import bench
+from surefoot.cli.certify import certify
+from surefoot.cli.export import export
+from surefoot.cli.report import report
+from surefoot.cli.run import run
+from surefoot.cli.train import train
+from surefoot.cli.verify import verify
+from surefoot.errors import SurefootError
+
+app = typer.Typer(
+    name="pipeline",
+    help="From a control task to a small neural controller that may be deployed.",
+    epilog=(
+        "Exit codes: 0 done and every requirement proved, 2 bad input, 3 refuted or a check "
+        "failed, 4 not proved, 5 does not verify, 75 interrupted (run the same command to go on)."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (train, certify, export, verify, attack, bench, run, report):
+    app.command()(verb)
+
+
+def main() -> None:
+    """Run the command line; errors that surefoot raises on purpose are one line."""
+    try:
+        app()
+    except SurefootError as error:
+        print(f"{type(error).label}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)

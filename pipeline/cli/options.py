@@ -1,0 +1,44 @@
+"""The flags that several verbs share, and what they resolve to."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surefoot.config import Table, resolve_tables
+
+TABLES = ("train", "certify", "attack", "bench", "require")
+"""The top-level tables of a configuration file."""
+
+Preset = Annotated[str | None, typer.Option(help="Start from an installed preset.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file over the preset.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Set one key: --set train.learning_rate=3e-4.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of the training, as --set train.seed.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda, as --set train.device.")]
+EnvModule = Annotated[
+    str | None, typer.Option(help="Python module or file that registers your environment.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+AllowUncertified = Annotated[
+    bool, typer.Option("--allow-uncertified", help="Go on without a proof; says so everywhere.")
+]
+BackendName = Annotated[str, typer.Option("--backend", help="numpy, onnx or onnx-cuda.")]
+
+
+def resolve(
+    preset: str | None,
+    config: Path | None,
+    overrides: list[str] | None,
+    *,
+    seed: int | None = None,
+    device: str | None = None,
+    env_module: str | None = None,
+) -> Table:
+    """Return the configuration tables after preset, file, ``--set`` and the everyday flags."""
+    flags = {"seed": seed, "device": device, "env_module": env_module}
+    short = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
+    return resolve_tables(
+        preset=preset, config=config, overrides=[*(overrides or []), *short], known=TABLES
+    )
