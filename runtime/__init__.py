@@ -1,1 +1,25 @@
-"""surefoot.runtime."""
+"""What runs on the robot: a policy on NumPy or ONNX Runtime behind one interface, without torch.
+
+`load_controller` takes a verified bundle and a backend, and never another backend than that. What
+the float32 arithmetic of every backend may change is bounded by `runtime_error`.
+"""
+
+from surefoot.runtime.arithmetic import ARITHMETIC, runtime_error
+from surefoot.runtime.bench import QUICK_BENCH, BenchConfig, Benchmark, bench_controller
+from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
+from surefoot.runtime.load import Backend, controller_of, load_controller
+
+__all__ = [
+    "ARITHMETIC",
+    "QUICK_BENCH",
+    "Backend",
+    "BenchConfig",
+    "Benchmark",
+    "CheckedController",
+    "Controller",
+    "OnBadObservation",
+    "bench_controller",
+    "controller_of",
+    "load_controller",
+    "runtime_error",
+]

@@ -1,0 +1,169 @@
+"""What every controller does, whatever computes it, and what it does with a bad observation."""
+
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from surefoot.errors import CheckError, InputError
+from surefoot.policy import Array
+
+
+class OnBadObservation(StrEnum):
+    """What happens when an observation has NaN, infinity, another type or another shape."""
+
+    RAISE = "raise"
+    """Raise InputError; nothing is computed."""
+    HOLD = "hold"
+    """Return the last action again, for the whole batch; raise InputError if there is none."""
+
+
+class Controller(Protocol):
+    """A policy on a backend."""
+
+    @property
+    def name(self) -> str:
+        """Name of the backend."""
+
+    @property
+    def obs_dim(self) -> int:
+        """Number of observations."""
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of actuators, or of discrete actions."""
+
+    def __call__(self, obs: Array) -> Array:
+        """Return actions (or logits), shape (batch, num_outputs), float32.
+
+        Args:
+            obs: Shape (batch, obs_dim), raw units; taken as float32.
+        """
+
+    def from_state(self, state: Array) -> Array:
+        """Return actions (or logits) at states, which enter after the normaliser and its clip.
+
+        Args:
+            state: Shape (batch, obs_dim), normalised units, not clipped again; taken as float32.
+        """
+
+
+class Engine(Protocol):
+    """The arithmetic of one backend, on input that was checked; not for several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """Name of the backend."""
+
+    @property
+    def obs_dim(self) -> int:
+        """Number of observations."""
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of actuators, or of discrete actions."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file that it loads."""
+
+    def infer(self, obs: Array) -> Array:
+        """Return outputs, shape (batch, num_outputs), for C-contiguous float32 observations."""
+
+    def infer_from_state(self, state: Array) -> Array:
+        """Return outputs, shape (batch, num_outputs), for C-contiguous float32 states."""
+
+
+class CheckedController:
+    """The controller of any engine: what goes in and what comes out is checked."""
+
+    def __init__(
+        self, engine: Engine, on_bad_observation: OnBadObservation = OnBadObservation.RAISE
+    ) -> None:
+        self.engine = engine
+        self._on_bad_observation = on_bad_observation
+        self._last: Array | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the backend."""
+        return self.engine.name
+
+    @property
+    def obs_dim(self) -> int:
+        """Number of observations."""
+        return self.engine.obs_dim
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of actuators, or of discrete actions."""
+        return self.engine.num_outputs
+
+    def __call__(self, obs: Array) -> Array:
+        """Return actions (or logits), shape (batch, num_outputs), float32.
+
+        Args:
+            obs: Shape (batch, obs_dim), raw units; taken as float32.
+
+        Raises:
+            InputError: If ``obs`` is bad and the last action is not to be held, or there is none.
+            CheckError: If the arithmetic overflowed, so that an output is not finite.
+        """
+        try:
+            checked = check_batch(obs, self.obs_dim, "obs")
+        except InputError:
+            if self._on_bad_observation is OnBadObservation.RAISE or self._last is None:
+                raise
+            return self._last.copy()
+        outputs = _check_outputs(self.engine.infer(checked))
+        if self._on_bad_observation is OnBadObservation.HOLD:
+            self._last = outputs.copy()
+        return outputs
+
+    def from_state(self, state: Array) -> Array:
+        """Return actions (or logits) at states, which enter after the normaliser and its clip.
+
+        States are computed, not measured: a bad one is always an error.
+
+        Args:
+            state: Shape (batch, obs_dim), normalised units, not clipped again; taken as float32.
+
+        Raises:
+            InputError: If ``state`` is bad.
+            CheckError: If the arithmetic overflowed, so that an output is not finite.
+        """
+        checked = check_batch(state, self.obs_dim, "state")
+        return _check_outputs(self.engine.infer_from_state(checked))
+
+
+def check_batch(batch: Array, width: int, name: str) -> Array:
+    """Return a batch as finite, C-contiguous float32 of shape (rows, width).
+
+    Raises:
+        InputError: If it is no such batch; ``name`` is its name in the message.
+    """
+    if not isinstance(batch, np.ndarray) or batch.dtype.kind not in "fiu":
+        raise InputError(f"{name} must be an array of real numbers, got {_describe(batch)}")
+    if batch.ndim != 2 or batch.shape[1] != width or not len(batch):
+        raise InputError(f"{name} must have shape (batch, {width}), got {batch.shape}")
+    if batch.dtype != np.float32:
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite below
+            batch = batch.astype(np.float32)
+    if not np.isfinite(batch).all():
+        row, column = np.argwhere(~np.isfinite(batch))[0]
+        raise InputError(
+            f"{name} must be finite in float32, got {batch[row, column]} at [{row}, {column}]"
+        )
+    return np.ascontiguousarray(batch)
+
+
+def _check_outputs(outputs: Array) -> Array:
+    if not np.isfinite(outputs).all():
+        raise CheckError("the controller overflowed float32: an output is not finite")
+    return outputs
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    return type(value).__name__

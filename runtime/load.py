@@ -1,0 +1,80 @@
+"""From a bundle, or a controller file, to a controller that is ready to run."""
+
+from enum import StrEnum
+
+import numpy as np
+
+from surefoot.bundle import Bundle
+from surefoot.errors import IntegrityError
+from surefoot.onnx_format import ControllerFile
+from surefoot.runtime.arithmetic import ARITHMETIC
+from surefoot.runtime.controller import CheckedController, Engine, OnBadObservation
+from surefoot.runtime.numpy_controller import NumpyEngine
+from surefoot.runtime.onnx_controller import OnnxEngine
+
+_WARM_UP_CALLS = 8
+
+
+class Backend(StrEnum):
+    """What computes a controller."""
+
+    NUMPY = "numpy"
+    ONNX = "onnx"
+    ONNX_CUDA = "onnx-cuda"
+
+
+def load_controller(
+    bundle: Bundle,
+    backend: Backend,
+    on_bad_observation: OnBadObservation = OnBadObservation.RAISE,
+) -> CheckedController:
+    """Return the controller of a bundle, warmed up.
+
+    Args:
+        bundle: As :func:`surefoot.bundle.open_bundle` accepted it.
+        backend: What computes it; no other is ever used instead.
+        on_bad_observation: What NaN, infinity or a wrong shape leads to.
+
+    Raises:
+        IntegrityError: If the certificate is about another arithmetic than these backends have.
+        MissingLibraryError: If the backend's library or device is not there.
+    """
+    if bundle.certificate.arithmetic != ARITHMETIC:
+        raise IntegrityError(
+            f"the certificate is about arithmetic {bundle.certificate.arithmetic!r}, "
+            f"the runtime has {ARITHMETIC!r}"
+        )
+    return controller_of(bundle.controller, backend, on_bad_observation)
+
+
+def controller_of(
+    file: ControllerFile,
+    backend: Backend,
+    on_bad_observation: OnBadObservation = OnBadObservation.RAISE,
+) -> CheckedController:
+    """Return the controller of a file that is in no bundle (yet), warmed up at its mean.
+
+    Args:
+        file: A controller file.
+        backend: What computes it; no other is ever used instead.
+        on_bad_observation: What NaN, infinity or a wrong shape leads to.
+
+    Raises:
+        MissingLibraryError: If the backend's library or device is not there.
+        InputError: If the backend refuses the file.
+    """
+    engine = _engine(file, backend)
+    mean = file.policy.normaliser.mean.astype(np.float32)[None]
+    for _ in range(_WARM_UP_CALLS):
+        engine.infer(mean)
+    return CheckedController(engine, on_bad_observation)
+
+
+def _engine(file: ControllerFile, backend: Backend) -> Engine:
+    match backend:
+        case Backend.NUMPY:
+            return NumpyEngine(file)
+        case Backend.ONNX:
+            return OnnxEngine(file)
+        case Backend.ONNX_CUDA:
+            return OnnxEngine(file, cuda=True)

@@ -1,0 +1,48 @@
+"""What a latency was measured on."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from surefoot.artifact import Json
+
+_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def machine_facts() -> dict[str, Json]:
+    """Return what a latency depends on; None where the system does not say."""
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return {
+        "cpu": _cpu_model(),
+        "num_cpus": os.cpu_count(),
+        "affinity": affinity,
+        "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
+        "threads": {"onnxruntime": 1, **{name: os.environ.get(name) for name in _THREAD_VARIABLES}},
+    }
+
+
+def _cpu_model() -> str:
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,144 @@
+"""ONNX Runtime, on the CPU or on CUDA: never on another device than the one asked for."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.errors import InputError, MissingLibraryError
+from surefoot.onnx_format import ControllerFile, cut_at_state
+from surefoot.policy import Array
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class OnnxEngine:
+    """Computes a controller file with ONNX Runtime."""
+
+    def __init__(self, file: ControllerFile, *, cuda: bool = False) -> None:
+        """Load the file.
+
+        Args:
+            file: The bytes that run are its own.
+            cuda: Run on the CUDA provider instead of the CPU's.
+
+        Raises:
+            MissingLibraryError: If ONNX Runtime or the provider is not there.
+            InputError: If ONNX Runtime refuses the file.
+        """
+        self.name = "onnx-cuda" if cuda else "onnx"
+        self.obs_dim = file.policy.obs_dim
+        self.num_outputs = file.policy.num_outputs
+        self.size_bytes = len(file.data)
+        self._data = file.data
+        self._provider = CUDA_PROVIDER if cuda else CPU_PROVIDER
+        self.session = open_session(file.data, self._provider)
+        self._bound: _BoundBatch | None = None
+        self._bound_state: _BoundBatch | None = None
+
+    @cached_property
+    def state_session(self) -> "ort.InferenceSession":
+        """The same file from its tensor `state` on; opened when first asked for."""
+        return open_session(cut_at_state(self._data), self._provider)
+
+    def infer(self, obs: Array) -> Array:
+        """Return outputs, shape (batch, num_outputs), for C-contiguous float32 observations."""
+        if self._bound is None or self._bound.rows != len(obs):
+            self._bound = _BoundBatch(self.session, len(obs), self.obs_dim, self.num_outputs)
+        return self._bound(obs)
+
+    def infer_from_state(self, state: Array) -> Array:
+        """Return outputs, shape (batch, num_outputs), for C-contiguous float32 states."""
+        if self._bound_state is None or self._bound_state.rows != len(state):
+            session = self.state_session
+            self._bound_state = _BoundBatch(session, len(state), self.obs_dim, self.num_outputs)
+        return self._bound_state(state)
+
+
+class _BoundBatch:
+    """Input and output memory of one batch size, bound once, so that a call allocates nothing."""
+
+    def __init__(
+        self, session: "ort.InferenceSession", rows: int, obs_dim: int, num_outputs: int
+    ) -> None:
+        self.rows = rows
+        self._session = session
+        self._inputs = np.zeros((rows, obs_dim), dtype=np.float32)
+        self._outputs = np.zeros((rows, num_outputs), dtype=np.float32)
+        self._binding = session.io_binding()
+        for bind, meta, array in (
+            (self._binding.bind_input, session.get_inputs()[0], self._inputs),
+            (self._binding.bind_output, session.get_outputs()[0], self._outputs),
+        ):
+            # ONNX Runtime copies between this memory and another device by itself.
+            bind(meta.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+
+    def __call__(self, inputs: Array) -> Array:
+        np.copyto(self._inputs, inputs)
+        self._session.run_with_iobinding(self._binding)
+        return self._outputs.copy()
+
+
+def open_session(data: bytes, provider: str) -> "ort.InferenceSession":
+    """Open an ONNX Runtime session on exactly one provider, with reproducible settings.
+
+    Args:
+        data: An ONNX file.
+        provider: ``CPU_PROVIDER`` or ``CUDA_PROVIDER``.
+
+    Raises:
+        MissingLibraryError: If ONNX Runtime or the provider is not there.
+        InputError: If ONNX Runtime refuses the file.
+    """
+    try:
+        import onnxruntime as ort  # optional: the NumPy backend runs without
+    except ImportError as error:
+        raise MissingLibraryError(
+            "backend onnx needs onnxruntime: install surefoot[cpu] or surefoot[gpu]"
+        ) from error
+    if provider not in ort.get_available_providers():
+        raise MissingLibraryError(
+            f"this onnxruntime has no {provider}: install surefoot[gpu] for backend onnx-cuda"
+        )
+    # TF32 has ten bits of mantissa: it would void the rounding term of the certificate.
+    settings: dict[str, Any] = {"use_tf32": "0"} if provider == CUDA_PROVIDER else {}
+    try:
+        session = ort.InferenceSession(
+            data, _options(ort, provider), providers=[(provider, settings)]
+        )
+    except Exception as error:  # its errors have no base class of their own
+        if provider == CUDA_PROVIDER:
+            raise MissingLibraryError(f"CUDA cannot be used: {_first_line(error)}") from error
+        raise InputError(f"ONNX Runtime refuses the file: {_first_line(error)}") from error
+    session.disable_fallback()
+    # Asked for CUDA alone on a machine without it, ONNX Runtime may quietly use the CPU.
+    if session.get_providers()[0] != provider:
+        raise MissingLibraryError(f"{provider} is not usable here; got {session.get_providers()}")
+    return session
+
+
+def _options(ort: Any, provider: str) -> "ort.SessionOptions":  # noqa: ANN401 - a module
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3  # errors only
+    entries = {
+        "session.intra_op.allow_spinning": "0",
+        # The rounding term counts on gradual underflow and on float32 products.
+        "session.set_denormal_as_zero": "0",
+        "mlas.enable_gemm_fastmath_arm64_bfloat16": "0",
+    }
+    if provider == CUDA_PROVIDER:
+        entries["session.disable_cpu_ep_fallback"] = "1"
+    for key, value in entries.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
