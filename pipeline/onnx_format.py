@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +21,7 @@ from surefoot.artifact import (
     MANIFEST,
     Artifact,
     Json,
+    from_json,
     is_folder_of,
     read_artifact,
     read_file,
@@ -44,6 +44,9 @@ POLICY_FILE = "policy.onnx"
 INPUT, STATE, OUTPUT = "obs", "state", "actions"
 # ONNX Runtime 1.31 refuses what the onnx package writes by default (IR 14, opset 28).
 OPSET, IR_VERSION = 17, 8
+# From Clip with limits as inputs to the newest opset that ONNX Runtime 1.31 runs; within it the
+# operators of the controller set mean the same.
+_READ_OPSETS = range(11, 27)
 _PREFIX = "surefoot."
 
 _ACTIVATION_OPS = {
@@ -125,16 +128,12 @@ def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
             non-finite constant, or a chain that is not normaliser, layers, squash and scale.
         IntegrityError: If the file says a `weights_sha256` that its weights do not have.
     """
-    try:
-        model = onnx.load_model_from_string(data)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf's own errors differ between its implementations
-        raise InputError(f"{name} is not a valid ONNX file: {_first_line(error)}") from error
+    model = _parse(data, name)
     metadata = _read_metadata(model, name)
     policy = _assemble(_Chain.read(model, name), metadata.get("head"), name)
     claimed = metadata.get("weights_sha256")
     if claimed is not None and claimed != weights_sha256(policy):
-        raise IntegrityError(f"{name} names weights_sha256 {claimed}, its weights have another")
+        raise IntegrityError(f"{name} names weights_sha256 {claimed!r}, its weights have another")
     return ControllerFile(policy=policy, metadata=metadata, data=data)
 
 
@@ -148,14 +147,17 @@ def cut_at_state(data: bytes) -> bytes:
         data: A canonical file, as :func:`policy_to_onnx` wrote it.
 
     Raises:
-        InputError: If the file has no tensor called `state`.
+        InputError: If the file has no tensor called `state` right after the normaliser.
     """
-    model = onnx.load_model_from_string(data)
+    model = _parse(data, "the ONNX file")
     nodes = list(model.graph.node)
-    starts = [position for position, node in enumerate(nodes) if STATE in node.output]
-    if not starts:
-        raise InputError(f"the ONNX file has no tensor {STATE!r}: it is not a canonical file")
-    kept = nodes[starts[0] + 1 :]
+    ends = [position for position, node in enumerate(nodes) if STATE in node.output]
+    # A foreign file may call any of its tensors `state`.
+    if not ends or any(node.op_type not in _NORMALISER_OPS for node in nodes[: ends[0] + 1]):
+        raise InputError(
+            f"the ONNX file has no tensor {STATE!r} after a normaliser: it is not a canonical file"
+        )
+    kept = nodes[ends[0] + 1 :]
     used = {name for node in kept for name in node.input}
     constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.node[:]
@@ -220,6 +222,25 @@ def load_controller_file(path: Path) -> ControllerFile:
     raise InputError(f"{path} is no run, policy folder, bundle or .onnx file")
 
 
+def _parse(data: bytes, name: str) -> onnx.ModelProto:
+    """Parse and check ONNX bytes.
+
+    Raises:
+        InputError: If they are no ONNX file, or one whose opset is not read.
+    """
+    try:
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's own errors differ between its implementations
+        raise InputError(f"{name} is not a valid ONNX file: {_first_line(error)}") from error
+    opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if len(opsets) != 1 or opsets[0] not in _READ_OPSETS:
+        raise InputError(
+            f"{name}: opset must be {_READ_OPSETS[0]} to {_READ_OPSETS[-1]}, got {opsets}"
+        )
+    return model
+
+
 class _GraphWriter:
     """Collects nodes and constants in the order in which they compute."""
 
@@ -228,9 +249,14 @@ class _GraphWriter:
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, name: str, array: Array) -> str:
-        single = array.astype(np.float32)
-        if not np.array_equal(single.astype(array.dtype), array):
-            raise InputError(f"{name} must hold float32 values; rounding would change the policy")
+        with np.errstate(over="ignore"):
+            single = array.astype(np.float32)
+        changed = single.astype(array.dtype) != array
+        if changed.any():
+            raise InputError(
+                f"{name} must hold float32 values, got {array[changed].flat[0]!r}; rounding would "
+                "change the policy"
+            )
         # weight * mask leaves -0.0, which computes the same but spoils digests and compression.
         self.constants.append(numpy_helper.from_array(single + np.float32(0), name))
         return name
@@ -267,13 +293,14 @@ class _GraphWriter:
             producer_name="surefoot",
             producer_version=__version__,
         )
-        onnx.helper.set_model_props(
-            model,
-            {
+        try:
+            texts = {
                 _PREFIX + key: json.dumps(metadata[key], sort_keys=True, allow_nan=False)
                 for key in sorted(metadata)
-            },
-        )
+            }
+        except ValueError as error:
+            raise InputError(f"metadata must be JSON values: {error}") from error
+        onnx.helper.set_model_props(model, texts)
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
 
@@ -290,10 +317,11 @@ class _Step:
 class _Chain:
     """The one path of nodes from the input to the output, walked once."""
 
-    def __init__(self, steps: list[_Step], obs_dim: int) -> None:
+    def __init__(self, steps: list[_Step], obs_dim: int, num_outputs: int) -> None:
         self._steps = steps
         self._position = 0
         self.obs_dim = obs_dim
+        self.num_outputs = num_outputs
 
     @classmethod
     def read(cls, model: onnx.ModelProto, name: str) -> "_Chain":
@@ -303,18 +331,26 @@ class _Chain:
             InputError: If it is not, naming the node and the rule.
         """
         graph = model.graph
-        if model.functions or graph.sparse_initializer:
-            raise InputError(f"{name}: local functions and sparse initialisers are not read")
+        if model.functions or model.training_info or graph.sparse_initializer:
+            raise InputError(
+                f"{name}: local functions, training graphs and sparse initialisers are not read"
+            )
+        # An initialiser that is an input too can be overridden by whoever runs the file.
+        if len(graph.input) != 1 or len(graph.output) != 1:
+            raise InputError(
+                f"{name} must have one input and one output, "
+                f"has {len(graph.input)} and {len(graph.output)}"
+            )
         constants = {tensor.name: _constant(tensor, name) for tensor in graph.initializer}
-        data_inputs = [value for value in graph.input if value.name not in constants]
-        if len(data_inputs) != 1 or len(graph.output) != 1:
-            raise InputError(f"{name} must have one input and one output")
-        shape = data_inputs[0].type.tensor_type
-        dims = [dim.dim_value for dim in shape.shape.dim]
-        if shape.elem_type != onnx.TensorProto.FLOAT or len(dims) != 2 or dims[1] < 1:
-            raise InputError(f"{name}: input must be float32 of shape [N, obs_dim], got {dims}")
-        steps = list(cls._walk(graph, constants, data_inputs[0].name, name))
-        return cls(steps, dims[1])
+        steps = list(cls._walk(graph, constants, graph.input[0].name, name))
+        layers = [step.constants[0].shape for step in steps if step.op == "Gemm"]
+        if not layers:
+            raise InputError(f"{name}: no Gemm layer after the normaliser")
+        if any(len(shape) != 2 for shape in layers):
+            raise InputError(f"{name}: every Gemm must have a weight of two dimensions")
+        _check_value(graph.input[0], layers[0][1], f"{name}: input")
+        _check_value(graph.output[0], layers[-1][0], f"{name}: output")
+        return cls(steps, layers[0][1], layers[-1][0])
 
     @staticmethod
     def _walk(
@@ -325,18 +361,18 @@ class _Chain:
         while position < len(nodes):
             node = nodes[position]
             label = f"{name}: node {position} {node.op_type!r}"
-            pair = nodes[position + 1] if position + 1 < len(nodes) else None
-            if pair is not None and _is_silu(node, pair, value):
-                yield _Step("Silu", (), label)
-                value, position = pair.output[0], position + 2
-                continue
             if node.domain or node.op_type not in _OPERATORS:
                 raise InputError(f"{label}: not in the controller operator set")
             if len(node.output) != 1 or node.input[0] != value:
                 raise InputError(f"{label}: must take the result of the node before it")
+            _refuse_attributes(node, label)
+            pair = nodes[position + 1] if position + 1 < len(nodes) else None
+            if pair is not None and _is_silu(node, pair):
+                yield _Step("Silu", (), label)
+                value, position = pair.output[0], position + 2
+                continue
             if any(entry not in constants for entry in node.input[1:]):
                 raise InputError(f"{label}: every input but the first must be a constant")
-            _refuse_attributes(node, label)
             yield _Step(node.op_type, tuple(constants[entry] for entry in node.input[1:]), label)
             value, position = node.output[0], position + 1
         if value != graph.output[0].name:
@@ -354,13 +390,18 @@ class _Chain:
         return self._steps[self._position] if self._position < len(self._steps) else None
 
 
-def _is_silu(node: onnx.NodeProto, pair: onnx.NodeProto, value: str) -> bool:
+def _is_silu(node: onnx.NodeProto, pair: onnx.NodeProto) -> bool:
     """Return whether two nodes are x * sigmoid(x); any other product of two values is refused."""
-    operators = (node.op_type, pair.op_type) == ("Sigmoid", "Mul")
-    return operators and sorted(pair.input) == sorted([value, node.output[0]])
+    operators = (node.op_type, pair.op_type, pair.domain) == ("Sigmoid", "Mul", "")
+    return (
+        operators
+        and not pair.attribute
+        and sorted(pair.input) == sorted([node.input[0], node.output[0]])
+    )
 
 
-_OPERATORS = {"Sub", "Div", "Mul", "Add", "Clip", "Gemm", "Identity", *_OPS_TO_ACTIVATION}
+_NORMALISER_OPS = {"Sub", "Div", "Clip", "Identity"}
+_OPERATORS = {*_NORMALISER_OPS, "Mul", "Add", "Gemm", *_OPS_TO_ACTIVATION}
 
 
 def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
@@ -379,8 +420,8 @@ def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
         if follow := chain.take("Silu", *_OPS_TO_ACTIVATION):
             activation = _OPS_TO_ACTIVATION.get(follow.op, Activation.SILU)
         layers.append(Layer(weight=weight, bias=bias, activation=activation))
-    if not layers:
-        raise InputError(f"{name}: no Gemm layer after the normaliser")
+    if (rest := chain.remaining()) is not None and not layers:
+        raise InputError(f"{rest.label}: does not fit normaliser, layers, squash, scale")
     squash = Squash.IDENTITY
     if layers[-1].activation is Activation.TANH:
         squash = Squash.TANH
@@ -390,29 +431,44 @@ def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
         if _clip_limit(step) != 1.0:
             raise InputError(f"{step.label}: the squash of an action must clip to [-1, 1]")
         squash = Squash.CLIP
-    num_outputs = layers[-1].weight.shape[0]
     scaled = chain.take("Mul")
     shifted = chain.take("Add")
     chain.take("Identity")
     if (rest := chain.remaining()) is not None:
         raise InputError(f"{rest.label}: does not fit normaliser, layers, squash, scale")
-    if isinstance(head, dict) and head.get("kind") == "categorical":
+    num_outputs = chain.num_outputs
+    if head == {"kind": "categorical", "num_actions": num_outputs}:
+        if squash is not Squash.IDENTITY or scaled or shifted:
+            raise InputError(f"{name}: the logits of a categorical head must not be transformed")
         return Policy(
             normaliser=normaliser,
             layers=tuple(layers),
             head=CategoricalHead(num_actions=num_outputs),
         )
-    std = head["std"] if isinstance(head, dict) and "std" in head else np.ones(num_outputs)
     return Policy(
         normaliser=normaliser,
         layers=tuple(layers),
         head=GaussianHead(
-            std=np.asarray(std, dtype=np.float64),
+            std=_std(head, num_outputs, name),
             squash=squash,
             half_range=_vector(scaled, num_outputs, 1.0),
             centre=_vector(shifted, num_outputs, 0.0),
         ),
     )
+
+
+def _std(head: Json, num_outputs: int, name: str) -> Array:
+    """Return the standard deviation that the metadata says, ones if it says nothing."""
+    if head is None:
+        return np.ones(num_outputs)
+    std = head.get("std") if isinstance(head, dict) and head.get("kind") == "gaussian" else None
+    if (
+        not isinstance(std, list)
+        or len(std) != num_outputs
+        or any(type(entry) is not float for entry in std)
+    ):
+        raise InputError(f"{name}: metadata 'surefoot.head' does not fit the graph, got {head!r}")
+    return np.array(std)
 
 
 def _take_normaliser(chain: _Chain) -> Normaliser:
@@ -429,14 +485,27 @@ def _take_normaliser(chain: _Chain) -> Normaliser:
 def _vector(step: _Step | None, size: int, default: float) -> Array:
     if step is None:
         return np.full(size, default, dtype=np.float32)
-    if step.constants[0].size not in (1, size):
-        raise InputError(f"{step.label}: constant must have {size} entries")
+    # Other shapes broadcast over the batch, or to more dimensions.
+    if (shape := step.constants[0].shape) not in ((), (1,), (size,), (1, 1), (1, size)):
+        raise InputError(f"{step.label}: constant must have {size} entries, has shape {shape}")
     return np.array(np.broadcast_to(step.constants[0].reshape(-1), (size,)))
 
 
+def _check_value(value: onnx.ValueInfoProto, size: int, label: str) -> None:
+    """Check that an input or output is declared as what the layers compute.
+
+    Raises:
+        InputError: If its type or shape is another.
+    """
+    tensor = value.type.tensor_type
+    dims = [dim.dim_value for dim in tensor.shape.dim]
+    if tensor.elem_type != onnx.TensorProto.FLOAT or len(dims) != 2 or dims[1] != size:
+        raise InputError(f"{label} must be float32 of shape [N, {size}], got {dims}")
+
+
 def _clip_limit(step: _Step) -> float:
-    if len(step.constants) != 2:
-        raise InputError(f"{step.label}: must have a lower and an upper limit")
+    if len(step.constants) != 2 or any(constant.ndim for constant in step.constants):
+        raise InputError(f"{step.label}: must have a lower and an upper limit, both scalars")
     low, high = (float(constant) for constant in step.constants)
     if low != -high:
         raise InputError(f"{step.label}: limits must be symmetric, got [{low}, {high}]")
@@ -447,9 +516,13 @@ def _constant(tensor: onnx.TensorProto, name: str) -> Array:
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise InputError(f"{name}: constant {tensor.name!r} lies in another file")
     if tensor.data_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(tensor.data_type)
-        raise InputError(f"{name}: constant {tensor.name!r} must be FLOAT, is {kind}")
-    array = numpy_helper.to_array(tensor)
+        raise InputError(
+            f"{name}: constant {tensor.name!r} must be FLOAT (1), has type {tensor.data_type}"
+        )
+    try:
+        array = numpy_helper.to_array(tensor)
+    except ValueError as error:
+        raise InputError(f"{name}: constant {tensor.name!r} cannot be read: {error}") from error
     if not np.isfinite(array).all():
         raise InputError(f"{name}: constant {tensor.name!r} must be finite, has NaN or infinity")
     return array
@@ -482,14 +555,15 @@ def _head_metadata(policy: Policy) -> Json:
     return {"kind": "gaussian", "std": [float(value) for value in policy.head.std]}
 
 
-def _read_metadata(model: onnx.ModelProto, name: str) -> dict[str, Any]:
-    metadata: dict[str, Any] = {}
+def _read_metadata(model: onnx.ModelProto, name: str) -> dict[str, Json]:
+    metadata: dict[str, Json] = {}
     for entry in model.metadata_props:
-        if entry.key.startswith(_PREFIX):
-            try:
-                metadata[entry.key.removeprefix(_PREFIX)] = json.loads(entry.value)
-            except ValueError as error:
-                raise InputError(f"{name}: metadata {entry.key!r} is not JSON") from error
+        # protobuf gives bytes instead of a string where they are not UTF-8
+        if isinstance(entry.key, str) and entry.key.startswith(_PREFIX):
+            key = entry.key.removeprefix(_PREFIX)
+            if key in metadata:
+                raise InputError(f"{name}: metadata {entry.key!r} stands twice")
+            metadata[key] = from_json(entry.value, f"{name}: metadata {entry.key!r}")
     return metadata
 
 

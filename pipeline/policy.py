@@ -283,15 +283,15 @@ def weights_sha256(policy: Policy) -> str:
 
     It covers normaliser, clip, weights, activations and head, not the weights alone: the same
     weights under another activation are another controller. Each element is one line of compact
-    JSON and then its little-endian bytes in C order, with -0.0 written as +0.0.
+    JSON and then its numbers as little-endian float64 in C order, with -0.0 written as +0.0, so
+    that neither dtype nor memory order counts.
     """
     digest = hashlib.sha256()
 
     def add(name: str, value: Array | str | float | int) -> None:
         if isinstance(value, np.ndarray):
-            array = np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<"))) + 0.0
-            line: dict[str, Any] = {"name": name, "dtype": array.dtype.str, "shape": array.shape}
-            payload = array.tobytes()
+            line: dict[str, Any] = {"name": name, "shape": value.shape}
+            payload = (value.astype(np.float64) + 0.0).astype("<f8").tobytes()
         else:
             line, payload = {"name": name, "value": repr(value)}, b""
         digest.update(json.dumps(line, sort_keys=True, separators=(",", ":")).encode() + b"\n")

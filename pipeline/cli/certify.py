@@ -1,11 +1,20 @@
 """``pipeline certify``: hold a controller against a budget."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surefoot.artifact import Json, from_json, read_file, write_file
+from surefoot.artifact import (
+    Json,
+    from_json,
+    is_folder_of,
+    read_artifact,
+    read_file,
+    write_file,
+)
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.cli import console
@@ -14,6 +23,10 @@ from surefoot.cli.options import resolve as resolve_options
 from surefoot.cli.train import tables_of_run
 from surefoot.config import Table, build, to_toml
 from surefoot.errors import InputError, IntegrityError
+from surefoot.visited import VISITED_FILE, Visited
+
+if TYPE_CHECKING:
+    from surefoot.certify import Evidence, Measurement
 
 
 def certify(
@@ -34,7 +47,7 @@ def certify(
     )
     content = from_json(certificate.to_json(), "certificate")
     console.show(as_json, content, *tables_of(certificate))
-    raise typer.Exit(certificate.verdict.exit_code)
+    sys.exit(certificate.verdict.exit_code)
 
 
 def read_budget(path: Path | None, tables: Table) -> Budget:
@@ -74,6 +87,69 @@ def certify_into(
     return certificate
 
 
+def gather_evidence(
+    controller: Path, *, attack: Path | None = None, bench: Path | None = None
+) -> "Evidence":
+    """Collect what a certificate may rest on beside the weights.
+
+    Raises:
+        InputError: If a measurement file is not one.
+        IntegrityError: If the folder of the controller does not verify.
+    """
+    from surefoot.certify import Evidence
+
+    measurements = [*_attack_measurements(attack), *_bench_measurements(bench)]
+    visited = None
+    for folder in (controller / "policy", controller):
+        if is_folder_of(folder, "policy"):
+            files = read_artifact(folder, "policy").files
+            if VISITED_FILE in files:
+                visited = Visited.from_bytes(files[VISITED_FILE]).independent
+            break
+    return Evidence(observations=visited, measurements=tuple(measurements))
+
+
+def _attack_measurements(path: Path | None) -> "Iterator[Measurement]":
+    """Yield the lowest mean return over all attacks of an ``attack.json``."""
+    if path is None:
+        return
+    from surefoot.budget import Norm
+    from surefoot.certify import Measurement
+
+    table = read_measurement(path, ("onnx_sha256", "attacks", "epsilon", "norm", "episodes"))
+    means = {name: entry["mean"] for name, entry in table["attacks"].items() if name != "clean"}
+    if means:
+        strongest = min(means, key=means.__getitem__)
+        yield Measurement(
+            quantity="attacked_return",
+            value=means[strongest],
+            onnx_sha256=table["onnx_sha256"],
+            epsilon=table["epsilon"],
+            norm=Norm(table["norm"]),
+            episodes=table["episodes"],
+            source=f"{strongest}, the strongest of {len(means)} attacks",
+        )
+
+
+def _bench_measurements(path: Path | None) -> "Iterator[Measurement]":
+    """Yield the slowest backend's 99th percentile of a ``bench.json``."""
+    if path is None:
+        return
+    from surefoot.certify import Measurement
+
+    table = read_measurement(path, ("onnx_sha256", "backends"))
+    latencies = {name: entry["p99_us"] for name, entry in table["backends"].items()}
+    known = {name: value for name, value in latencies.items() if value is not None}
+    if known:
+        slowest = max(known, key=known.__getitem__)
+        yield Measurement(
+            quantity="latency_us",
+            value=known[slowest],
+            onnx_sha256=table["onnx_sha256"],
+            source=f"p99 of backend {slowest}",
+        )
+
+
 def tables_of(certificate: Certificate) -> list[console.Table]:
     """Return the certificate as tables: the requirements, then every bound with its gap."""
     findings = [
@@ -105,13 +181,17 @@ def tables_of(certificate: Certificate) -> list[console.Table]:
     return tables
 
 
-def read_measurement(path: Path) -> Json:
+def read_measurement(path: Path, keys: tuple[str, ...]) -> dict[str, Json]:
     """Return a measured JSON file.
 
     Raises:
-        InputError: If it is not JSON.
+        InputError: If it is not JSON or lacks a key.
     """
     try:
-        return from_json(read_file(path), str(path))
+        table = from_json(read_file(path), str(path))
     except IntegrityError as error:
         raise InputError(str(error)) from error
+    for key in keys:
+        if not isinstance(table, dict) or key not in table:
+            raise InputError(f"{path} has no {key!r}: it is not the result of a measurement")
+    return table

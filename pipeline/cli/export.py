@@ -1,5 +1,6 @@
 """``pipeline export``: a certified policy becomes a bundle; what is not certified is refused."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ def export(
         bundle = export_into(out, policy, parsed, allow_uncertified=allow_uncertified)
     except CheckError as error:
         console.remark(f"not exported: {error}")
-        raise typer.Exit(parsed.verdict.exit_code or error.exit_code) from error
+        sys.exit(parsed.verdict.exit_code or error.exit_code)
     result = facts_of(bundle, out)
     rows = [(key, result[key]) for key in sorted(result)]
     console.show(as_json, result, console.table(f"bundle {out}", ("what", "value"), rows))

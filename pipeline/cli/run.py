@@ -1,5 +1,6 @@
 """``pipeline run``: every stage from one configuration, skipping what is already done."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +42,7 @@ def run(
     )
     summary = run_into(out, tables, read_budget(budget, tables))
     console.show(as_json, summary, *tables_of(summary, out))
-    raise typer.Exit(Verdict(summary["verdict"]).exit_code)
+    sys.exit(Verdict(summary["verdict"]).exit_code)
 
 
 def run_into(out: Path, tables: Table, budget: Budget) -> dict[str, Json]:
