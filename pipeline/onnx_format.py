@@ -458,7 +458,11 @@ def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
 
 
 def _std(head: Json, num_outputs: int, name: str) -> Array:
-    """Return the standard deviation that the metadata says, ones if it says nothing."""
+    """Return the standard deviation that the metadata says, ones if it says nothing.
+
+    Raises:
+        InputError: If the metadata is about another head than the graph's.
+    """
     if head is None:
         return np.ones(num_outputs)
     std = head.get("std") if isinstance(head, dict) and head.get("kind") == "gaussian" else None
