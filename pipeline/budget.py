@@ -178,16 +178,16 @@ class Requirement:
         """Return the requirement as one line of plain words."""
         words = [self.quantity]
         if self.epsilon is not None:
-            words.append(f"under {self.norm} {self.epsilon:g}")
+            words.append(f"under {self.norm} {self.epsilon:.12g}")
         elif self.norm is not None:
             words.append(f"in {self.norm}")
         if self.scope is Scope.EVERYWHERE:
             words.append("everywhere")
         if self.scope is Scope.VISITED:
-            words.append(f"at {self.fraction:.1%} of visited states")
-        words.append(f"{'at most' if self.at_most is not None else 'at least'} {self.limit:g}")
+            words.append(f"at {_percent(self.fraction)} of visited states")
+        words.append(f"{'at most' if self.at_most is not None else 'at least'} {self.limit:.12g}")
         if self.confidence is not None:
-            words.append(f"with confidence {self.confidence:.1%}")
+            words.append(f"with confidence {_percent(self.confidence)}")
         return " ".join(words)
 
     def to_table(self) -> dict[str, Any]:
@@ -241,3 +241,8 @@ class Budget:
             for number, entry in enumerate(entries)
         )
         return cls(requirements=requirements, text=text)
+
+
+def _percent(share: float | None) -> str:
+    # enough digits that 0.9999 does not become 100 %
+    return "" if share is None else f"{100 * share:.12g}%"

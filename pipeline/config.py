@@ -13,7 +13,17 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    NoReturn,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from surefoot.artifact import read_file, sha256_hex, to_json
 from surefoot.errors import InputError, did_you_mean
@@ -50,7 +60,7 @@ def parse_toml(text: str, what: str) -> Table:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # too long integers, too deep arrays
         raise InputError(f"{what} is not valid TOML: {error}") from error
 
 
@@ -70,7 +80,7 @@ def resolve_tables(
         known: The top-level tables that exist.
 
     Raises:
-        InputError: If one of them cannot be read or names an unknown table.
+        InputError: If one of them cannot be read, names an unknown table or gives it a value.
     """
     tables: Table = load_preset(preset) if preset else {}
     if config is not None:
@@ -81,9 +91,11 @@ def resolve_tables(
         tables = _merge(tables, parse_toml(text, str(config)))
     for override in overrides:
         tables = _merge(tables, _parse_override(override))
-    for name in tables:
+    for name, table in tables.items():
         if name not in known:
             raise InputError(f"unknown table {name!r}{did_you_mean(name, known)}")
+        if not isinstance(table, dict):
+            raise InputError(f"{name} must be a table, got {table!r}")
     return tables
 
 
@@ -98,11 +110,17 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     Raises:
         InputError: If a key is unknown or missing, or a value has the wrong type or range.
     """
+    if not isinstance(table, Mapping):
+        raise InputError(f"{where} must be a table, got {table!r}")
     known = {field.name: field for field in fields(cast(Any, kind)) if field.init}
     hints = get_type_hints(kind)
-    for key in table:
-        if key not in known and not (key == "kind" and hasattr(kind, "kind")):
-            raise InputError(f"unknown key '{where}.{key}'{_suggest(where, key, list(known))}")
+    for key, value in table.items():
+        if key == "kind" and key not in known and hasattr(kind, "kind"):
+            if value != cast(Any, kind).kind:
+                raise InputError(f"{where}.kind must be {cast(Any, kind).kind}, got {value!r}")
+        elif key not in known:
+            path = f"{where}.{key}"
+            raise InputError(f"unknown key {path!r}{_suggest(where, key, list(known))}")
     values = {}
     for name, field in known.items():
         if name in table:
@@ -116,12 +134,18 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
 
 
 def to_table(value: Any) -> Any:  # noqa: ANN401 - the values of a configuration have many types
-    """Return a configuration as plain TOML and JSON values; :func:`build` reads it back."""
+    """Return a configuration as plain TOML and JSON values; :func:`build` reads it back.
+
+    Raises:
+        InputError: If a field is None where that is not its default: TOML has no null to say so.
+    """
     if is_dataclass(value):
         table = {} if not hasattr(value, "kind") else {"kind": value.kind}
         for field in fields(value):
             if (entry := getattr(value, field.name)) is not None:
                 table[field.name] = to_table(entry)
+            elif field.default is not None:
+                raise InputError(f"{field.name} must not be None, its default is another value")
         return table
     if isinstance(value, Enum):
         return value.value
@@ -160,7 +184,8 @@ def _write_table(table: Mapping[str, Any], path: str, lines: list[str]) -> None:
 
 
 def _is_table_list(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], Mapping)
+    entries = value if isinstance(value, (list, tuple)) else ()
+    return bool(entries) and all(isinstance(entry, Mapping) for entry in entries)
 
 
 def _toml_key(key: str) -> str:
@@ -172,8 +197,10 @@ def _toml_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return _quote(value)
-    if isinstance(value, (int, float)):
-        return repr(value)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float):
+        return float.__repr__(value)  # not numpy's, which names its type
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(entry) for entry in value) + "]"
     raise InputError(f"TOML cannot hold a value of type {type(value).__name__}")
@@ -201,9 +228,11 @@ def _parse_override(text: str) -> Table:
     if not equals or not all(path.split(".")) or "." not in path:
         raise InputError(f"--set must have the form table.key=value, got {text!r}")
     try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
+        table = tomllib.loads(f"value = {value}")
+    except (ValueError, RecursionError):
+        table = {}
+    # a line break in the value would start another key
+    parsed: Any = table["value"] if len(table) == 1 else value
     for key in reversed(path.strip().split(".")):
         parsed = {key: parsed}
     return cast(Table, parsed)
@@ -224,35 +253,40 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if origin in (Union, types.UnionType):
         return _convert_union(get_args(hint), value, where)
     if origin is Literal:
-        if value not in get_args(hint):
-            choices = [str(choice) for choice in get_args(hint)]
-            raise InputError(
-                f"{where} must be one of {', '.join(choices)}, got {value!r}"
-                f"{did_you_mean(str(value), choices)}"
-            )
+        if not any(type(value) is type(choice) and value == choice for choice in get_args(hint)):
+            _refuse_choice(where, value, [str(choice) for choice in get_args(hint)])
         return value
     if origin is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, (list, tuple)):
             raise InputError(f"{where} must be a list, got {value!r}")
-        return tuple(_convert(get_args(hint)[0], entry, f"{where}[]") for entry in value)
+        return _convert_tuple(get_args(hint), value, where)
     if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise InputError(f"{where} must be a table, got {value!r}")
         return build(cast(type, hint), value, where)
     return _convert_scalar(hint, value, where)
+
+
+def _convert_tuple(hints: tuple[Any, ...], value: Sequence[Any], where: str) -> tuple[Any, ...]:
+    if hints[-1] is Ellipsis:
+        hints = (hints[0],) * len(value)
+    if len(value) != len(hints):
+        raise InputError(f"{where} must have {len(hints)} entries, got {value!r}")
+    return tuple(
+        _convert(hint, entry, f"{where}[{number}]")
+        for number, (hint, entry) in enumerate(zip(hints, value, strict=True))
+    )
 
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if isinstance(hint, type) and issubclass(hint, Enum):
         choices = [str(member.value) for member in hint]
         if value not in choices:
-            raise InputError(
-                f"{where} must be one of {', '.join(choices)}, got {value!r}"
-                f"{did_you_mean(str(value), choices)}"
-            )
+            _refuse_choice(where, value, choices)
         return hint(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise InputError(f"{where} must fit a double, got a longer integer") from error
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)  # 1e6 is a float in TOML
     if hint is Path and isinstance(value, str):
@@ -263,16 +297,21 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
 
 
 def _convert_union(members: tuple[Any, ...], value: Any, where: str) -> Any:  # noqa: ANN401
-    classes = {cast(Any, member).kind: member for member in members if is_dataclass(member)}
+    classes = {cast(Any, member).kind: member for member in members if hasattr(member, "kind")}
     if classes and isinstance(value, (str, Mapping)):
         table = {"kind": value} if isinstance(value, str) else value
-        if (kind := table.get("kind")) not in classes:
-            raise InputError(
-                f"{where}.kind must be one of {', '.join(classes)}, got {kind!r}"
-                f"{did_you_mean(str(kind), classes)}"
-            )
+        kind = table.get("kind")
+        if not isinstance(kind, str) or kind not in classes:
+            _refuse_choice(f"{where}.kind", kind, list(classes))
         return build(cast(type, classes[kind]), table, where)
-    others = [member for member in members if member is not type(None) and not is_dataclass(member)]
+    others = [member for member in members if member not in (type(None), *classes.values())]
     if len(others) == 1:
         return _convert(others[0], value, where)
     raise InputError(f"{where} has a value of the wrong type: {value!r}")
+
+
+def _refuse_choice(where: str, value: object, choices: list[str]) -> NoReturn:
+    raise InputError(
+        f"{where} must be one of {', '.join(choices)}, got {value!r}"
+        f"{did_you_mean(str(value), choices)}"
+    )
