@@ -1,0 +1,93 @@
+"""A policy's network as the matrices that bounds are about.
+
+Between the state z and what is bounded stand affine maps with known slopes between them. The squash
+and the normaliser's clip move no two points apart, so they do not appear.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.certify.slopes import SlopeRange, slope_range
+from surefoot.certify.upward import Ball, Float, up
+from surefoot.policy import CategoricalHead, GaussianHead, Policy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chain:
+    """Affine layers W_L ... W_1 with activations of known slopes between them.
+
+    Attributes:
+        matrices: W_1 to W_L; all but the last, and W_1 when sensors are scaled, are exact.
+        slopes: Slope range after each of the L - 1 hidden layers.
+    """
+
+    matrices: tuple[Ball, ...]
+    slopes: tuple[SlopeRange, ...]
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of sensors."""
+        return int(self.matrices[0].centre.shape[1])
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of rows of the last matrix."""
+        return int(self.matrices[-1].centre.shape[0])
+
+    def with_last(self, last: Ball) -> "Chain":
+        """Return the chain with another last matrix (other units, other outputs)."""
+        return Chain(matrices=(*self.matrices[:-1], last), slopes=self.slopes)
+
+    def with_sensor_scale(self, scale: Float) -> "Chain":
+        """Return the chain as a function of z_k / scale_k: the unit ball is then |z_k| <= scale_k.
+
+        Args:
+            scale: Size of the perturbation of each sensor, normalised units, shape (obs_dim,).
+        """
+        first = self.matrices[0]
+        scaled = Ball(first.centre * scale, up(first.magnitude * scale, 2) * 2.0**-52)
+        return Chain(matrices=(scaled, *self.matrices[1:]), slopes=self.slopes)
+
+
+def network_chain(policy: Policy) -> Chain:
+    """Return the chain of the network output: the raw mean, or the logits."""
+    return Chain(
+        matrices=tuple(Ball.exact(layer.weight.astype(np.float64)) for layer in policy.layers),
+        slopes=tuple(slope_range(layer.activation) for layer in policy.layers[:-1]),
+    )
+
+
+def action_chain(policy: Policy) -> Chain:
+    """Return the chain in action units: the last matrix is half_range * W_L.
+
+    A product of two float32 numbers is exact in float64, so the matrix has no error.
+    """
+    chain = network_chain(policy)
+    if isinstance(policy.head, CategoricalHead):
+        return chain
+    half_range = policy.head.half_range.astype(np.float64)
+    return chain.with_last(Ball.exact(half_range[:, None] * chain.matrices[-1].centre))
+
+
+def distribution_chain(policy: Policy) -> Chain:
+    """Return the chain whose l2 norm is D = |Sigma^(-1/2) (mu - mu')|, or the logits' chain."""
+    chain = network_chain(policy)
+    if isinstance(policy.head, CategoricalHead):
+        return chain
+    last = chain.matrices[-1].centre / policy.head.std.astype(np.float64)[:, None]
+    return chain.with_last(Ball(last, up(np.abs(last), 1) * 2.0**-52))
+
+
+def logit_difference_chain(policy: Policy) -> Chain:
+    """Return the chain of all differences of two logits, each pair once."""
+    chain = network_chain(policy)
+    last = chain.matrices[-1].centre
+    first, second = np.triu_indices(last.shape[0], k=1)
+    difference = last[first] - last[second]
+    return chain.with_last(Ball(difference, up(np.abs(difference), 1) * 2.0**-52))
+
+
+def is_gaussian(policy: Policy) -> bool:
+    """Return whether the head is Gaussian."""
+    return isinstance(policy.head, GaussianHead)

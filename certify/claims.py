@@ -1,0 +1,159 @@
+"""What a certificate says beside the requirements: tables, distances and values.
+
+Each claim names its norm, units, domain and arithmetic, so that it can be read alone.
+"""
+
+import numpy as np
+
+from surefoot.artifact import Json
+from surefoot.budget import Norm
+from surefoot.certify.chain import network_chain
+from surefoot.certify.distances import (
+    gaussian_w2,
+    paper_categorical_tv,
+    paper_gaussian_tv,
+    pinsker_tv,
+)
+from surefoot.certify.facts import Facts, finite
+from surefoot.certify.global_bounds import paper_surrogate
+from surefoot.certify.upward import Float
+from surefoot.certify.value import (
+    ValueBound,
+    coupling_bound,
+    finite_horizon_bound,
+    paper_alpha_bound,
+)
+from surefoot.policy import CategoricalHead, GaussianHead
+
+
+def claims(facts: Facts, epsilon: float) -> dict[str, Json]:
+    """Return every claim about perturbations of size ``epsilon``, as JSON values."""
+    return {
+        "runtime_error": _runtime_error(facts, epsilon),
+        "per_actuator": _per_actuator(facts, epsilon),
+        "per_sensor": _per_sensor(facts),
+        "distribution": _distribution(facts, epsilon),
+        "value": _value(facts, epsilon),
+        "paper": _paper(facts, epsilon),
+    }
+
+
+def _runtime_error(facts: Facts, epsilon: float) -> Json:
+    rounding = facts.rounding(epsilon)
+    head: dict[str, Json] = {
+        "units": _units(facts),
+        "domain": f"|state| <= {facts.policy.normaliser.clip:g} + {epsilon:g}",
+        "arithmetic": f"{facts.arithmetic.name}, any order of summation, FMA allowed",
+    }
+    if isinstance(rounding, str):
+        return head | {"values": None, "reason": rounding}
+    return head | {"values": rounding.action.tolist()}
+
+
+def _per_actuator(facts: Facts, epsilon: float) -> Json:
+    bounds = facts.deviations(epsilon, Norm.LINF)
+    return {
+        "norm": "linf",
+        "epsilon": epsilon,
+        "units": _units(facts),
+        "domain": "everywhere",
+        "arithmetic": "real; the deployed one adds 2 runtime_error",
+        "bounds": {name: _numbers(rows) for name, rows in bounds.items()},
+    }
+
+
+def _per_sensor(facts: Facts) -> Json:
+    return {
+        "norm": "each sensor by itself; the effects of several add up",
+        "units": f"{_units(facts)} per normalised unit of the sensor",
+        "domain": "everywhere",
+        "arithmetic": "real; the deployed one adds 2 runtime_error",
+        "bounds": [_numbers(column) for column in facts.action.absolute.T],
+    }
+
+
+def _distribution(facts: Facts, epsilon: float) -> Json:
+    bound = facts.distance(epsilon, Norm.LINF)
+    head: dict[str, Json] = {
+        "norm": "linf",
+        "epsilon": epsilon,
+        "domain": "everywhere",
+        "law": "the policy that samples its actions, before the squash",
+    }
+    if isinstance(bound, str):
+        return head | {"total_variation": None, "kl": None, "reason": bound}
+    table = head | {
+        "total_variation": finite(bound.total_variation),
+        "kl": finite(bound.kl),
+        "pinsker_total_variation": finite(float(pinsker_tv(bound.kl))),
+        "method": bound.method,
+    }
+    if isinstance(facts.policy.head, GaussianHead):
+        largest = float(facts.policy.head.std.max())
+        table["w2"] = finite(float(gaussian_w2(bound.size * largest)))
+    return table
+
+
+def _value(facts: Facts, epsilon: float) -> Json:
+    evidence = facts.evidence
+    bound = facts.distance(epsilon, Norm.LINF)
+    if isinstance(bound, str) or evidence.reward_range is None:
+        return None
+    low, high = evidence.reward_range
+    span = max(high, 0.0) - min(low, 0.0)
+    tv = bound.total_variation
+    table: dict[str, Json] = {
+        "norm": "linf",
+        "epsilon": epsilon,
+        "units": "reward",
+        "assumption": f"every reward lies in [{low:g}, {high:g}]",
+        "law": "the policy that samples its actions",
+    }
+    if evidence.discount is not None:
+        table["coupling"] = _value_bound(coupling_bound(tv, span, evidence.discount))
+        largest = max(abs(low), abs(high))
+        table["paper_alpha"] = _value_bound(paper_alpha_bound(tv, largest, evidence.discount)) | {
+            "flaw": "not a bound: a two-state chain violates it"
+        }
+    if evidence.horizon is not None:
+        table["horizon"] = _value_bound(finite_horizon_bound(tv, span, evidence.horizon))
+    return table
+
+
+def _value_bound(bound: ValueBound) -> dict[str, Json]:
+    return {
+        "bound": finite(bound.bound),
+        "trivial": finite(bound.trivial),
+        "vacuous": bound.vacuous,
+        "sound": bound.sound,
+    }
+
+
+def _paper(facts: Facts, epsilon: float) -> Json:
+    """Return the published numbers as printed beside what is sound."""
+    surrogate = paper_surrogate(network_chain(facts.policy))
+    printed = surrogate * epsilon
+    head = facts.policy.head
+    table: dict[str, Json] = {
+        "surrogate": finite(surrogate),
+        "surrogate_times_epsilon": finite(printed),
+        "flaw": "an l2 constant times an linf epsilon: sound only with the factor sqrt(obs_dim)",
+        "sound": finite(printed * float(np.sqrt(facts.policy.obs_dim))),
+        "units": "network output",
+    }
+    if isinstance(head, CategoricalHead):
+        table["total_variation_as_printed"] = finite(paper_categorical_tv(printed))
+    else:
+        smallest = float(head.std.min()) ** 2
+        table["total_variation_as_printed"] = {
+            name: finite(value) for name, value in paper_gaussian_tv(printed, smallest).items()
+        }
+    return table
+
+
+def _units(facts: Facts) -> str:
+    return "logits" if isinstance(facts.policy.head, CategoricalHead) else "action units"
+
+
+def _numbers(values: Float) -> list[float | None]:
+    return [finite(float(value)) for value in values]

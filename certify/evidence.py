@@ -1,0 +1,142 @@
+"""What a certificate may rest on beside the weights, and how much effort goes into it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from surefoot.budget import Norm
+from surefoot.errors import InputError
+from surefoot.policy import Array, Policy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """A measured number about one controller file.
+
+    Attributes:
+        quantity: ``attacked_return``, ``latency_us`` or ``success_rate``.
+        value: In the unit of the quantity; for ``success_rate`` the share that was seen.
+        onnx_sha256: Digest of the file that was measured.
+        epsilon: Size of the perturbation, normalised units.
+        norm: Its norm.
+        episodes: Number of independent episodes (for ``success_rate``).
+        source: What was run, in words.
+    """
+
+    quantity: Literal["attacked_return", "latency_us", "success_rate"]
+    value: float
+    onnx_sha256: str
+    epsilon: float | None = None
+    norm: Norm | None = None
+    episodes: int | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the number.
+
+        Raises:
+            InputError: If the value is not finite, or a rate is not a share of its episodes.
+        """
+        if not np.isfinite(self.value):
+            raise InputError(f"measured {self.quantity} must be finite, got {self.value}")
+        if self.quantity == "success_rate":
+            if self.episodes is None or self.episodes < 1:
+                raise InputError(f"success_rate needs its episodes, got {self.episodes}")
+            successes = self.value * self.episodes
+            if not 0 <= self.value <= 1 or abs(successes - round(successes)) > 1e-6:
+                raise InputError(
+                    f"success_rate must be a share of {self.episodes} episodes, got {self.value}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evidence:
+    """What is known beside the weights. Everything is optional; without it some claims are UNKNOWN.
+
+    Attributes:
+        observations: Visited raw observations, each from an independent episode at a step that was
+            drawn beforehand, shape (n, obs_dim).
+        dense_policy: What the policy was compressed from.
+        measurements: Attacked returns, latencies and success rates.
+        reward_range: Smallest and largest reward of a step: an assumption of return claims.
+        discount: Discount of the return, below 1.
+        horizon: Length of an episode in steps, for the undiscounted return.
+        clean_returns: Undiscounted returns of independent clean episodes, shape (n,).
+    """
+
+    observations: Array | None = None
+    dense_policy: Policy | None = None
+    measurements: tuple[Measurement, ...] = ()
+    reward_range: tuple[float, float] | None = None
+    discount: float | None = None
+    horizon: int | None = None
+    clean_returns: Array | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges and shapes.
+
+        Raises:
+            InputError: If one is out of range.
+        """
+        if self.observations is not None and (
+            self.observations.ndim != 2 or not np.isfinite(self.observations).all()
+        ):
+            raise InputError(
+                f"observations must be finite, (n, obs_dim), got {self.observations.shape}"
+            )
+        if self.reward_range is not None and not (
+            np.isfinite(self.reward_range).all() and self.reward_range[0] <= self.reward_range[1]
+        ):
+            raise InputError(f"reward_range must be [low, high], got {self.reward_range}")
+        if self.discount is not None and not 0 <= self.discount < 1:
+            raise InputError(f"discount must be in [0, 1), got {self.discount}")
+        if self.horizon is not None and self.horizon < 1:
+            raise InputError(f"horizon must be at least 1, got {self.horizon}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CertifyConfig:
+    """How much effort goes into bounds and search.
+
+    Attributes:
+        arithmetic: What the controller runs in: plain float32, float32 with TF32 products, or
+            float16 weights and activations with float32 sums.
+        epsilon: Perturbation of the table of all bounds when the budget names none, normalised
+            units.
+        seed: Of every search.
+        search_states: Starting states of the search over the whole state box.
+        search_steps: Gradient steps of each ascent.
+        search_restarts: Random starts beside the corner of the gradient's signs.
+        lipsdp_iterations: L-BFGS iterations of LipSDP; 0 leaves it out.
+        lipsdp_per_actuator: Further iterations for each actuator alone; 0 leaves them out.
+        split_seconds: Time limit for input splitting at each visited state that neither bound nor
+            search decides; 0 leaves it out.
+    """
+
+    arithmetic: Literal["float32", "tf32", "float16"] = "float32"
+    epsilon: float = 0.05
+    seed: int = 0
+    search_states: int = 128
+    search_steps: int = 10
+    search_restarts: int = 1
+    lipsdp_iterations: int = 40
+    lipsdp_per_actuator: int = 15
+    split_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one is out of range.
+        """
+        if not 0 < self.epsilon < np.inf:
+            raise InputError(f"epsilon must be positive and finite, got {self.epsilon}")
+        for name in ("search_states", "search_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("seed", "search_restarts", "lipsdp_iterations", "lipsdp_per_actuator"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.split_seconds < np.inf:
+            raise InputError(f"split_seconds must be at least 0, got {self.split_seconds}")

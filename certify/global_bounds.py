@@ -1,0 +1,198 @@
+"""Lipschitz bounds that hold between any two states, by name.
+
+Every function takes a :class:`Chain` and gives proved upper bounds in float64. For a perturbation
+ball in linf, an l2 constant counts with the factor sqrt(d); the product of absolute matrices needs
+no such factor. A row of the last matrix is one actuator.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.budget import Norm
+from surefoot.certify.chain import Chain
+from surefoot.certify.upward import Ball, Float, crude_norm, matmul_up, up, vector_norm_up
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LipschitzBounds:
+    """Bounds of one chain by name.
+
+    Attributes:
+        whole: Name to bound on |f(z') - f(z)|_2 / |z' - z|_2.
+        rows: Name to bounds on |f_j(z') - f_j(z)| / |z' - z|_2 for each output j, shape (m,).
+        absolute: |W_L| S |W_{L-1}| ... S |W_1|, entry (j, k): output j per unit of sensor k.
+    """
+
+    whole: Mapping[str, float]
+    rows: Mapping[str, Float]
+    absolute: Float
+
+    def lipschitz(self, norm: Norm) -> dict[str, float]:
+        """Return by name bounds on |f(z') - f(z)|_2 / |z' - z| in ``norm``."""
+        if norm is Norm.L2:
+            return dict(self.whole)
+        factor = _root(self.absolute.shape[1])
+        bounds = {name: float(up(value * factor)) for name, value in self.whole.items()}
+        reach = matmul_up(self.absolute, np.ones(self.absolute.shape[1]))
+        bounds["absolute_product"] = vector_norm_up(reach)
+        return bounds
+
+    def deviations(self, epsilon: float, norm: Norm) -> dict[str, Float]:
+        """Return by name bounds on |f_j(z') - f_j(z)| for |z' - z| <= epsilon, shape (m,)."""
+        factor = epsilon * (_root(self.absolute.shape[1]) if norm is Norm.LINF else 1.0)
+        bounds = {}
+        for name, rows in self.rows.items():
+            whole = self.whole.get(name, math.inf)
+            bounds[name] = up(np.minimum(rows, whole) * factor, 2)
+        if norm is Norm.LINF:
+            sizes = np.full(self.absolute.shape[1], epsilon)
+            bounds["absolute_product"] = matmul_up(self.absolute, sizes)
+        return bounds
+
+    def vector_deviation(self, epsilon: float, norm: Norm) -> tuple[float, str]:
+        """Return the least bound on |f(z') - f(z)|_2 for |z' - z| <= epsilon, and its name."""
+        bounds = {name: float(up(value * epsilon)) for name, value in self.lipschitz(norm).items()}
+        for name, rows in self.deviations(epsilon, norm).items():
+            bounds[name] = min(bounds.get(name, math.inf), vector_norm_up(rows))
+        return least(bounds)
+
+
+def least(bounds: Mapping[str, float]) -> tuple[float, str]:
+    """Return the least bound and the name of what gave it."""
+    name = min(bounds, key=lambda key: bounds[key])
+    return bounds[name], name
+
+
+def least_rows(bounds: Mapping[str, Float]) -> Float:
+    """Return the elementwise least of bounds per output."""
+    return np.asarray(np.minimum.reduce(list(bounds.values())))
+
+
+def closed_form_bounds(chain: Chain) -> LipschitzBounds:
+    """Return the surrogate, absolute, spectral and Combettes-Pesquet bounds of a chain."""
+    absolute = absolute_matrix(chain)
+    tops = _top_products(chain)
+    below = _segment_norms(chain)
+    whole = {
+        "paper_surrogate": paper_surrogate(chain),
+        "absolute_product": Ball.exact(absolute).norm(),
+        "spectral": _spectral(chain, below, np.array([tops[-1].norm()]))[0],
+        "combettes_pesquet": _combettes_pesquet(
+            chain, below, [np.array([top.norm()]) for top in tops]
+        )[0],
+    }
+    row_norms = [top.row_norms() for top in tops]
+    rows = {
+        "paper_surrogate": _surrogate_rows(chain),
+        "absolute_product": Ball.exact(absolute).row_norms(),
+        "spectral": _spectral(chain, below, row_norms[-1]),
+        "combettes_pesquet": _combettes_pesquet(chain, below, row_norms),
+    }
+    return LipschitzBounds(
+        whole={name: float(_no_nan(value)) for name, value in whole.items()},
+        rows={name: _no_nan(value) for name, value in rows.items()},
+        absolute=absolute,
+    )
+
+
+def paper_surrogate(chain: Chain) -> float:
+    """Return prod_l L_phi prod_i min{|W_i|_F, sqrt(|W_i|_1 |W_i|_inf)}, an l2 constant.
+
+    Reference:
+        arXiv 2510.12939, section 3.2. The paper multiplies it by an linf epsilon, which is not
+        sound: an linf ball needs the factor sqrt(d).
+    """
+    factors = [crude_norm(matrix.magnitude) for matrix in chain.matrices]
+    return float(_product([*factors, *(slope.largest for slope in chain.slopes)]))
+
+
+def absolute_matrix(chain: Chain) -> Float:
+    """Return |W_L| S ... S |W_1|, S the largest slopes; shape (outputs, sensors).
+
+    |f_j(z') - f_j(z)| <= sum_k M_jk |z'_k - z_k|. It never rises when weights are zeroed.
+    """
+    product = chain.matrices[-1].magnitude
+    for matrix, slope in zip(chain.matrices[-2::-1], chain.slopes[::-1], strict=True):
+        product = matmul_up(product, up(matrix.magnitude * slope.largest))
+    return product
+
+
+def _surrogate_rows(chain: Chain) -> Float:
+    below = [crude_norm(matrix.magnitude) for matrix in chain.matrices[:-1]]
+    factor = _product([*below, *(slope.largest for slope in chain.slopes)])
+    return up(chain.matrices[-1].row_norms() * factor)
+
+
+def _spectral(chain: Chain, below: dict[tuple[int, int], float], top: Float) -> Float:
+    """Return the product of spectral norms; ``top`` holds norms of the last matrix or its rows."""
+    factors = [below[i, i] for i in range(len(chain.matrices) - 1)]
+    return up(top * _product([*factors, *(slope.largest for slope in chain.slopes)]))
+
+
+def _combettes_pesquet(
+    chain: Chain, below: dict[tuple[int, int], float], tops: list[Float]
+) -> Float:
+    """Return the sum over all cuts of the chain of the products of the pieces' norms.
+
+    With D = m I + r E, |E| <= 1, expand every activation: weight |m| where the chain is not cut,
+    r where it is. ``reach[i]`` sums over the cuts of layers before i.
+
+    Reference:
+        Combettes and Pesquet, arXiv 1903.01014.
+    """
+    last = len(chain.matrices) - 1
+    reach = [1.0]
+    for end in range(1, last + 1):
+        terms = [
+            reach[start] * below[start, end - 1] * _uncut(chain, start, end - 1)
+            for start in range(end)
+        ]
+        reach.append(float(up(sum(terms), 4 * len(terms)) * chain.slopes[end - 1].radius))
+    total = np.zeros_like(tops[0])
+    for start in range(last + 1):
+        total = total + tops[start] * (reach[start] * _uncut(chain, start, last))
+    return up(total, 4 * (last + 2))
+
+
+def _uncut(chain: Chain, start: int, end: int) -> float:
+    """Return the product of |m| over the activations inside the piece W_end ... W_start."""
+    return float(_product([abs(slope.middle) for slope in chain.slopes[start:end]]))
+
+
+def _segment_norms(chain: Chain) -> dict[tuple[int, int], float]:
+    """Return |W_k ... W_i| for all i <= k below the last matrix."""
+    norms = {}
+    for start in range(len(chain.matrices) - 1):
+        product = chain.matrices[start]
+        norms[start, start] = product.norm()
+        for end in range(start + 1, len(chain.matrices) - 1):
+            product = chain.matrices[end] @ product
+            norms[start, end] = product.norm()
+    return norms
+
+
+def _top_products(chain: Chain) -> list[Ball]:
+    """Return W_L ... W_i for each i, the shortest last."""
+    products = [chain.matrices[-1]]
+    for matrix in chain.matrices[-2::-1]:
+        products.append(products[-1] @ matrix)
+    return products[::-1]
+
+
+def _product(factors: list[float]) -> Float:
+    if 0 in factors:
+        return np.asarray(0.0)
+    with np.errstate(over="ignore"):
+        return up(float(np.prod(factors)), len(factors))
+
+
+def _no_nan(value: Float | float) -> Float:
+    """Return ``value`` with infinity, which proves nothing, where overflow left no number."""
+    return np.where(np.isnan(value), np.inf, value)
+
+
+def _root(dimension: int) -> float:
+    return float(up(math.sqrt(dimension)))

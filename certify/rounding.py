@@ -1,0 +1,186 @@
+"""How far the deployed arithmetic can be from real arithmetic: the term e_rt of every claim.
+
+    |a_rt(z + d) - a_rt(z)| <= |a(z + d) - a(z)| + 2 e_rt
+
+The bound holds for every order of summation, blocking, fused multiply-add and thread count, with
+gradual underflow or flush to zero. It does not hold for an arithmetic that is coarser than the one
+that is named: TF32 has its own name here, so it is either off or counted.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.certify.chain import network_chain
+from surefoot.certify.slopes import slope_range
+from surefoot.certify.upward import Float, matmul_up, up, vector_norm_up
+from surefoot.policy import Activation, CategoricalHead, Normaliser, Policy, Squash
+from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
+
+_SMALLEST = 2.0**-126
+"""Smallest normal float32: what flush to zero loses."""
+
+_LARGEST = 3.4e38
+
+_EXACT = (Activation.IDENTITY, Activation.RELU)
+_GROWING = (Activation.SILU, Activation.SOFTPLUS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arithmetic:
+    """A model of the arithmetic in which a controller runs.
+
+    Attributes:
+        name: As certificates and runtimes call it.
+        storage: Relative rounding of weights and layer inputs before they are multiplied; 0 for
+            plain float32. Sums and all else are float32.
+    """
+
+    name: str
+    storage: float
+
+
+ARITHMETICS = {
+    "float32": Arithmetic(name="float32", storage=0.0),
+    "tf32": Arithmetic(name="tf32", storage=2.0**-11),
+    "float16": Arithmetic(name="float16", storage=2.0**-11),
+}
+"""float16 means half-precision weights and layer inputs with float32 sums."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RoundingBound:
+    """Bounds on |runtime - real arithmetic|, per output.
+
+    Attributes:
+        network: Of the raw mean or the logits, shape (num_outputs,).
+        action: Of the action (or the logits), action units, shape (num_outputs,).
+    """
+
+    network: Float
+    action: Float
+
+
+def rounding_bound(
+    policy: Policy, state_bound: Float, arithmetic: Arithmetic
+) -> RoundingBound | str:
+    """Return e_rt over all states within ``state_bound``, or the reason why there is none.
+
+    Args:
+        policy: Its arrays are float32 by value.
+        state_bound: Largest |z_k| (perturbed), normalised units, shape (obs_dim,).
+        arithmetic: What runs.
+
+    Reference:
+        The standard model of rounding errors, layer by layer (Higham 2002, section 3.1); each
+        layer's own error is carried to the output by the better of two Lipschitz bounds.
+    """
+    if not np.isfinite(state_bound).all():
+        return "the state is unbounded: the controller has no clip after its normaliser"
+    # A difference o - mean that overflows must still end beyond the clip once it is divided.
+    if not (state_bound.max() * policy.normaliser.scale.astype(np.float64) < _LARGEST).all():
+        return "the normaliser may exceed the largest float32"
+    inputs = up(state_bound * (1 + 4 * UNIT_ROUNDOFF), 2)
+    error = _normaliser_error(policy.normaliser, inputs)
+    sources = [error]
+    for layer in policy.layers:
+        weight = np.abs(layer.weight.astype(np.float64))
+        bias = np.abs(layer.bias.astype(np.float64))
+        num_roundings = layer.weight.shape[1] + 2
+        if num_roundings * UNIT_ROUNDOFF > 0.01:
+            return f"a layer sums {num_roundings - 2} products, too many for float32"
+        relative = 1.02 * num_roundings * UNIT_ROUNDOFF
+        seen = up(inputs + error)
+        reach = up(matmul_up(weight, seen) + bias)
+        if arithmetic.name == "float16" and max(seen.max(), weight.max()) > 65504:
+            return "a value may exceed 65504, the largest half-precision number"
+        if not (reach < _LARGEST).all():
+            return "a value may exceed the largest float32"
+        stored = 2 * arithmetic.storage + arithmetic.storage**2
+        flushed = num_roundings * _SMALLEST * (2 + max(float(seen.max()), float(weight.max())))
+        if arithmetic.name == "float16":  # subnormal weights and inputs are spaced by 2^-24
+            flushed += 2.0**-24 * float(
+                up(weight.sum(axis=1).max() + seen.sum() + 1, len(seen) + 3)
+            )
+        local = up(reach * (relative * (1 + stored) + stored) + flushed, 6)
+        own_range = up(matmul_up(weight, inputs) + bias)
+        slope = slope_range(layer.activation).largest
+        carried = up(matmul_up(weight, error) + local, 2)
+        phi_error = _activation_error(layer.activation, up(own_range + carried))
+        sources.append(up(local * slope + phi_error, 4))
+        error = up(carried * slope + phi_error, 4)
+        inputs = _activation_range(layer.activation, own_range)
+    network = np.minimum(error, _carried_to_output(policy, sources))
+    return RoundingBound(network=network, action=_head_error(policy, network, inputs))
+
+
+def state_bound(policy: Policy, epsilon: float) -> Float:
+    """Return the largest |z_k| of a state after the clip, perturbed by up to ``epsilon``."""
+    return np.full(policy.obs_dim, float(up(policy.normaliser.clip + epsilon)))
+
+
+def _normaliser_error(normaliser: Normaliser, inputs: Float) -> Float:
+    """Subtraction and division round once each; the clip only shrinks differences."""
+    flushed = _SMALLEST * (2 + 1 / normaliser.scale.astype(np.float64))
+    return up(3 * UNIT_ROUNDOFF * inputs + flushed, 6)
+
+
+def _activation_error(activation: Activation, inputs: Float) -> Float:
+    """Return the error of a runtime's activation itself for |x| <= ``inputs``."""
+    if activation in _EXACT:
+        return np.zeros_like(inputs)
+    growth = np.maximum(1.0, inputs) if activation in _GROWING else np.ones_like(inputs)
+    return up(TAU * growth + _SMALLEST, 2)
+
+
+def _activation_range(activation: Activation, inputs: Float) -> Float:
+    """Return a bound of |phi(x)| for |x| <= ``inputs``."""
+    match activation:
+        case Activation.TANH:
+            return np.minimum(inputs, 1.0)
+        case Activation.SIGMOID:
+            return np.ones_like(inputs)
+        case Activation.SOFTPLUS:
+            return up(inputs + math.log(2.0), 2)
+        case _:
+            return inputs
+
+
+def _carried_to_output(policy: Policy, sources: list[Float]) -> Float:
+    """Return the sum of all layers' own errors, each times what the later layers can make of it.
+
+    Args:
+        policy: The network.
+        sources: Error made by the normaliser, then by each layer (behind its activation).
+    """
+    chain = network_chain(policy)
+    total = sources[-1]
+    absolute = chain.matrices[-1].magnitude
+    rows, below = chain.matrices[-1].row_norms(), 1.0
+    for number in range(len(chain.matrices) - 1, -1, -1):
+        source = sources[number]
+        spectral = up(rows * (below * vector_norm_up(source)), 3)
+        total = up(total + np.minimum(spectral, matmul_up(absolute, source)))
+        if number > 0:
+            slope = chain.slopes[number - 1].largest
+            matrix = chain.matrices[number - 1]
+            absolute = matmul_up(absolute, up(matrix.magnitude * slope))
+            below = float(up(below * slope * matrix.norm(), 2))
+    return total
+
+
+def _head_error(policy: Policy, network: Float, reach: Float) -> Float:
+    """Return the error of centre + half_range * squash(network output)."""
+    head = policy.head
+    if isinstance(head, CategoricalHead):
+        return network
+    half_range = head.half_range.astype(np.float64)
+    centre = np.abs(head.centre.astype(np.float64))
+    error = network
+    if head.squash is Squash.TANH:
+        error = up(network + TAU + _SMALLEST)
+    if head.squash is not Squash.IDENTITY:
+        reach, error = np.minimum(reach, 1.0), np.minimum(error, 2.0 + 16 * UNIT_ROUNDOFF)
+    rounding = 4 * UNIT_ROUNDOFF * (half_range * (reach + error) + centre)
+    return up(half_range * error + rounding + 4 * _SMALLEST * (1 + half_range), 8)

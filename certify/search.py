@@ -1,0 +1,375 @@
+"""Sampled lower bounds: what a search finds, and the witness that refutes.
+
+Nothing here proves anything. A search climbs by sign gradients (linf) or normalised gradients (l2)
+from several starts; what it finds is replayed in the arithmetic that is deployed, and only that
+replay counts.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf, softmax
+
+from surefoot.budget import Norm
+from surefoot.certify.slopes import derivative
+from surefoot.certify.upward import Float
+from surefoot.onnx_format import ControllerFile, cut_at_state
+from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash
+
+Single = NDArray[np.float32]
+Objective = Callable[[Float, Float], Float]
+"""(network output at z + d, network output at z) -> gradient with respect to the former."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ball:
+    """The set of perturbations: |d| <= epsilon, normalised units."""
+
+    epsilon: float
+    norm: Norm
+
+    def project(self, delta: Float) -> Float:
+        """Return the nearest (linf) or the shrunk (l2) perturbation inside, shape (n, obs_dim)."""
+        if self.norm is Norm.LINF:
+            return np.clip(delta, -self.epsilon, self.epsilon)
+        length = np.linalg.norm(delta, axis=1, keepdims=True)
+        return np.asarray(delta * np.minimum(1.0, self.epsilon / np.maximum(length, 1e-300)))
+
+    def step(self, gradient: Float) -> Float:
+        """Return the perturbation of full size that climbs a linear function."""
+        if self.norm is Norm.LINF:
+            return np.asarray(self.epsilon * np.sign(gradient))
+        length = np.linalg.norm(gradient, axis=1, keepdims=True)
+        return np.asarray(gradient * (self.epsilon / np.maximum(length, 1e-300)))
+
+    def holds(self, delta: Float) -> NDArray[np.bool_]:
+        """Return which perturbations are inside, exactly for linf, shape (n,)."""
+        if self.norm is Norm.LINF:
+            return np.asarray(np.abs(delta).max(axis=1) <= self.epsilon)
+        return np.asarray(np.linalg.norm(delta, axis=1) <= self.epsilon * (1 - 1e-12))
+
+    def perturb(self, states: Single, delta: Float) -> Single:
+        """Return float32 states z + d with |z' - z| <= epsilon exactly, shape (n, obs_dim)."""
+        shrink = 1.0
+        for _ in range(8):
+            moved = (states.astype(np.float64) + delta * shrink).astype(np.float32)
+            if self.holds(moved.astype(np.float64) - states.astype(np.float64)).all():
+                return moved
+            if self.norm is Norm.LINF:  # one ulp back where rounding went over the edge
+                over = np.abs(moved.astype(np.float64) - states) > self.epsilon
+                moved = np.where(over, np.nextafter(moved, states), moved)
+                if self.holds(moved.astype(np.float64) - states.astype(np.float64)).all():
+                    return moved
+            shrink -= 1e-6
+        return states
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replay:
+    """The deployed arithmetic from states to actions (or logits): float32 in, float32 out."""
+
+    name: str
+    outputs_at: Callable[[Single], Single]
+
+
+def deployed_arithmetic(controller: ControllerFile) -> Replay:
+    """Return ONNX Runtime on the very file cut at its state, or NumPy float32 without it."""
+    policy = controller.policy
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Replay("NumPy float32", policy.outputs_at)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        cut = cut_at_state(controller.data)
+    except ValueError:  # a file that we did not write has no tensor of that name
+        return Replay("NumPy float32", policy.outputs_at)
+    session = onnxruntime.InferenceSession(cut, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(states: Single) -> Single:
+        outputs: Single = session.run(None, {name: states})[0]
+        return outputs
+
+    return Replay(f"ONNX Runtime {onnxruntime.__version__} CPU", run)
+
+
+def network_and_gradient(
+    policy: Policy, states: Float, cotangent: Callable[[Float], Float]
+) -> tuple[Float, Float]:
+    """Return network outputs and the gradient of <cotangent, output> with respect to the state.
+
+    Args:
+        policy: The network.
+        states: Shape (n, obs_dim).
+        cotangent: Outputs (n, num_outputs) to the gradient of the objective, same shape.
+    """
+    hidden, before = states, []
+    for layer in policy.layers:
+        before.append(hidden @ layer.weight.T.astype(np.float64) + layer.bias)
+        hidden = layer.activation(before[-1])
+    gradient = cotangent(hidden)
+    for layer, pre in zip(policy.layers[::-1], before[::-1], strict=True):
+        gradient = (gradient * derivative(layer.activation, pre)) @ layer.weight.astype(np.float64)
+    return hidden, gradient
+
+
+def climb(
+    policy: Policy,
+    states: Float,
+    ball: Ball,
+    objective: Objective,
+    *,
+    steps: int,
+    rng: np.random.Generator | None = None,
+    free_states: float | None = None,
+) -> tuple[Float, Float]:
+    """Return (states, perturbations) at the end of an ascent, both of shape (n, obs_dim).
+
+    Args:
+        policy: The network.
+        states: Where to start, shape (n, obs_dim), normalised units.
+        ball: The perturbations that are allowed.
+        objective: What to climb.
+        steps: Number of gradient steps.
+        rng: Draws the start of the perturbation; without it the start is 0, whose first step is
+            the corner of the gradient's signs.
+        free_states: Move the states as well, within this box; None to keep them.
+    """
+    delta = np.zeros_like(states)
+    if rng is not None:
+        delta = ball.project(ball.step(rng.standard_normal(states.shape)) * rng.random())
+    base = policy.network(states)
+    for number in range(steps):
+        _, gradient = network_and_gradient(
+            policy, states + delta, partial(_second_fixed, objective, base)
+        )
+        size = max(1.0 - number / steps, 0.1)
+        if free_states is not None:
+            _, back = network_and_gradient(policy, states, partial(objective, base))
+            move = np.sign(gradient - back) * (0.05 * free_states * size)
+            states = np.clip(states + move, -free_states, free_states)
+            base = policy.network(states)
+        delta = ball.project(delta + ball.step(gradient) * size)
+    return states, delta
+
+
+def _second_fixed(objective: Objective, base: Float, outputs: Float) -> Float:
+    return objective(outputs, base)
+
+
+def along(output: int, sign: float) -> Objective:
+    """Return the objective sign * output_j."""
+
+    def gradient(outputs: Float, base: Float) -> Float:
+        direction = np.zeros_like(outputs)
+        direction[:, output] = sign
+        return direction
+
+    return gradient
+
+
+def far_in(weights: Float) -> Objective:
+    """Return the objective |weights * (outputs - base)|^2 / 2."""
+    return lambda outputs, base: (outputs - base) * weights**2
+
+
+def far_in_probability(outputs: Float, base: Float) -> Float:
+    """Return the gradient of the total variation between two softmax distributions."""
+    moved = softmax(outputs, axis=1)
+    direction = np.sign(moved - softmax(base, axis=1))
+    return np.asarray(moved * (direction - (moved * direction).sum(axis=1, keepdims=True)))
+
+
+def objectives(policy: Policy, *, distribution: bool) -> list[Objective]:
+    """Return what to climb for deviations of actuators, or for distances of distributions."""
+    head = policy.head
+    each = [along(j, sign) for j in range(policy.num_outputs) for sign in (1.0, -1.0)]
+    if isinstance(head, CategoricalHead):
+        return [*each, far_in_probability] if distribution else each
+    return [*each, far_in(1 / head.std.astype(np.float64))] if distribution else each
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Found:
+    """The worst that was found at each state.
+
+    Attributes:
+        states: Shape (n, obs_dim), float32, normalised units.
+        perturbed: The worst perturbed states, per measure: name to shape (n, obs_dim), float32.
+        values: Name of a measure to its largest value at each state, shape (n,).
+        actuators: Actuator of the largest deviation, shape (n,).
+    """
+
+    states: Single
+    perturbed: dict[str, Single]
+    values: dict[str, Float]
+    actuators: NDArray[np.int64]
+
+
+def worst_at(
+    policy: Policy,
+    replay: Replay,
+    states: Single,
+    ball: Ball,
+    *,
+    steps: int,
+    restarts: int,
+    seed: int,
+    distribution: bool = False,
+) -> Found:
+    """Return the worst deviation (and TV, KL) that a search finds at each state, replayed."""
+    rng = np.random.default_rng(seed)
+    found = _start(policy, states)
+    starts: list[np.random.Generator | None] = [None, *[rng] * restarts]
+    for objective in objectives(policy, distribution=distribution):
+        for start in starts:
+            _, delta = climb(
+                policy, states.astype(np.float64), ball, objective, steps=steps, rng=start
+            )
+            _keep_worse(policy, replay, found, ball.perturb(states, delta), distribution)
+    return found
+
+
+def attainable_states(policy: Policy, states: Float) -> tuple[Single, Single]:
+    """Return (raw observations, states) in float32: the nearest that the controller can be in."""
+    mean, scale = policy.normaliser.mean, policy.normaliser.scale
+    observations = (mean + states * scale).astype(np.float32)
+    return observations, policy.state(observations, np.float32)
+
+
+def worst_anywhere(
+    policy: Policy,
+    replay: Replay,
+    ball: Ball,
+    *,
+    starts: Float,
+    steps: int,
+    seed: int,
+    distribution: bool = False,
+) -> Found:
+    """Return the worst that a search over states and perturbations finds, replayed.
+
+    Args:
+        policy: The network.
+        replay: The deployed arithmetic.
+        ball: The perturbations that are allowed.
+        starts: States to start from, shape (n, obs_dim).
+        steps: Gradient steps.
+        seed: Of the starts of the perturbations.
+        distribution: Search for distances between distributions as well.
+    """
+    rng = np.random.default_rng(seed)
+    box = min(policy.normaliser.clip, 10.0)
+    parts = []
+    for objective in objectives(policy, distribution=distribution):
+        moved, delta = climb(policy, starts, ball, objective, steps=steps, rng=rng, free_states=box)
+        _, states = attainable_states(policy, moved)
+        found = _start(policy, states)
+        for shift in (delta, -delta):
+            _keep_worse(policy, replay, found, ball.perturb(states, shift), distribution)
+        parts.append(found)
+    return _join(parts)
+
+
+def start_states(policy: Policy, count: int, seed: int, visited: Float | None = None) -> Float:
+    """Return states of several sizes inside the clip, and some of the visited ones."""
+    rng = np.random.default_rng(seed)
+    box = min(policy.normaliser.clip, 10.0)
+    sizes = box * 10.0 ** rng.uniform(-2, 0, size=(count, 1))
+    states: Float = rng.uniform(-1, 1, size=(count, policy.obs_dim)) * sizes
+    if visited is not None and len(visited):
+        states = np.concatenate([states, visited[rng.permutation(len(visited))[:count]]])
+    return states
+
+
+def jacobian_norms(policy: Policy, states: Float) -> tuple[Float, Float]:
+    """Return the norm of the actions' Jacobian and its top right singular vector at each state.
+
+    Args:
+        policy: The network; action units for a Gaussian head.
+        states: Shape (n, obs_dim).
+    """
+    rows = []
+    for j in range(policy.num_outputs):
+        outputs, gradient = network_and_gradient(
+            policy, states, partial(_second_fixed, along(j, 1.0), states)
+        )
+        rows.append(gradient * _head_slope(policy, outputs)[:, j : j + 1])
+    _, norms, right = np.linalg.svd(np.stack(rows, axis=1), full_matrices=False)
+    return norms[:, 0], right[:, 0, :]
+
+
+def _head_slope(policy: Policy, outputs: Float) -> Float:
+    head = policy.head
+    if not isinstance(head, GaussianHead):
+        return np.ones_like(outputs)
+    slope = np.ones_like(outputs)
+    if head.squash is Squash.TANH:
+        slope = 1 - np.tanh(outputs) ** 2
+    elif head.squash is Squash.CLIP:
+        slope = (np.abs(outputs) < 1).astype(np.float64)
+    return slope * head.half_range
+
+
+def _start(policy: Policy, states: Single) -> Found:
+    names = ("deviation", "total_variation", "kl")
+    return Found(
+        states=states,
+        perturbed={name: states.copy() for name in names},
+        values={name: np.zeros(len(states)) for name in names},
+        actuators=np.zeros(len(states), dtype=np.int64),
+    )
+
+
+def _keep_worse(
+    policy: Policy, replay: Replay, found: Found, moved: Single, distribution: bool
+) -> None:
+    """Replay perturbed states and keep, per state and measure, what is worse than before."""
+    change = np.abs(
+        replay.outputs_at(moved).astype(np.float64)
+        - replay.outputs_at(found.states).astype(np.float64)
+    )
+    measures = {"deviation": change.max(axis=1)}
+    if distribution:
+        measures |= distances(policy, found.states.astype(np.float64), moved.astype(np.float64))
+    for name, values in measures.items():
+        worse = values > found.values[name]
+        found.values[name][worse] = values[worse]
+        found.perturbed[name][worse] = moved[worse]
+        if name == "deviation":
+            found.actuators[worse] = change.argmax(axis=1)[worse]
+
+
+def distances(policy: Policy, states: Float, moved: Float) -> dict[str, Float]:
+    """Return the exact TV and KL between the action laws at two states, float64, shape (n,)."""
+    first, second = policy.network(states), policy.network(moved)
+    if isinstance(policy.head, CategoricalHead):
+        p, q = softmax(first, axis=1), softmax(second, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(p > 0, p * (np.log(p) - np.log(q)), 0.0)
+        kl = np.maximum(np.where(np.isfinite(terms), terms, 0.0).sum(axis=1), 0.0)
+        return {"total_variation": np.abs(p - q).sum(axis=1) / 2, "kl": kl}
+    distance = np.linalg.norm((first - second) / policy.head.std, axis=1)
+    return {"total_variation": erf(distance / np.sqrt(8.0)), "kl": distance**2 / 2}
+
+
+def _join(parts: list[Found]) -> Found:
+    """Return what several searches found, one after the other."""
+    return Found(
+        states=np.concatenate([part.states for part in parts]),
+        perturbed={
+            name: np.concatenate([part.perturbed[name] for part in parts])
+            for name in parts[0].perturbed
+        },
+        values={
+            name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values
+        },
+        actuators=np.concatenate([part.actuators for part in parts]),
+    )

@@ -1,0 +1,108 @@
+"""Slope facts of the activations: everything that a proof needs to know about them.
+
+For every pair of points, phi(a) - phi(b) = s (a - b) with s in the slope range.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from surefoot.certify.upward import Float
+from surefoot.policy import Activation
+
+
+@dataclass(frozen=True, slots=True)
+class SlopeRange:
+    """The secant slopes of an activation lie in [low, high].
+
+    ``low`` and ``high`` are short binary numbers where the activation allows it, so that products
+    with them stay exact.
+    """
+
+    low: float
+    high: float
+
+    @property
+    def middle(self) -> float:
+        """Centre of the range."""
+        return (self.low + self.high) / 2
+
+    @property
+    def radius(self) -> float:
+        """Half the width of the range."""
+        return (self.high - self.low) / 2
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude: the Lipschitz constant."""
+        return max(abs(self.low), abs(self.high))
+
+
+# SiLU's extreme slopes .5 -+ .59983932... at -+2.39935728, widened to 2^-20 around a centre of 1/2.
+_SILU_RADIUS = np.ceil(0.5998393202 * 2**20) / 2**20
+SILU_EXTREME = 2.3993572805154
+
+_RANGES = {
+    Activation.IDENTITY: SlopeRange(1.0, 1.0),
+    Activation.RELU: SlopeRange(0.0, 1.0),
+    Activation.TANH: SlopeRange(0.0, 1.0),
+    Activation.SIGMOID: SlopeRange(0.0, 0.25),
+    Activation.SILU: SlopeRange(float(0.5 - _SILU_RADIUS), float(0.5 + _SILU_RADIUS)),
+    Activation.ELU: SlopeRange(0.0, 1.0),
+    Activation.SOFTPLUS: SlopeRange(0.0, 1.0),
+}
+
+_WIDENING = 1e-14
+"""More than the error of a slope that is computed in float64 (slopes are at most 1.1)."""
+
+
+def slope_range(activation: Activation) -> SlopeRange:
+    """Return the slope range over all real numbers."""
+    return _RANGES[activation]
+
+
+def derivative(activation: Activation, x: Float) -> Float:
+    """Return the derivative of an activation in float64; at the kink of ReLU the value is 0."""
+    match activation:
+        case Activation.IDENTITY:
+            return np.ones_like(x)
+        case Activation.RELU:
+            return (x > 0).astype(x.dtype)
+        case Activation.TANH:
+            return 1.0 - np.tanh(x) ** 2
+        case Activation.SIGMOID:
+            return np.asarray(expit(x) * expit(-x))
+        case Activation.SILU:
+            return np.asarray(expit(x) * (1.0 + x * expit(-x)))
+        case Activation.ELU:
+            return np.exp(np.minimum(x, 0.0))
+        case Activation.SOFTPLUS:
+            return np.asarray(expit(x))
+
+
+def slope_range_on(activation: Activation, low: Float, high: Float) -> tuple[Float, Float]:
+    """Return bounds of all secant slopes between points of [low, high], elementwise."""
+    ends = derivative(activation, low), derivative(activation, high)
+    smallest, largest = np.minimum(*ends), np.maximum(*ends)
+    whole = slope_range(activation)
+    match activation:
+        case Activation.RELU:
+            # The kink belongs to both sides.
+            smallest, largest = (low >= 0).astype(low.dtype), (high > 0).astype(low.dtype)
+            return smallest, largest
+        case Activation.IDENTITY:
+            return smallest, largest
+        case Activation.TANH | Activation.SIGMOID:
+            # The derivative rises up to 0 and falls after it.
+            largest = np.where((low <= 0) & (high >= 0), whole.high, largest)
+        case Activation.SILU:
+            # The derivative falls, rises between the two extremes, and falls again.
+            for place, limit in ((-SILU_EXTREME, whole.low), (SILU_EXTREME, whole.high)):
+                inside = (low <= place + 1e-9) & (high >= place - 1e-9)
+                smallest = np.where(inside & (limit < 0), limit, smallest)
+                largest = np.where(inside & (limit > 0), limit, largest)
+        case Activation.ELU | Activation.SOFTPLUS:
+            pass  # convex: the derivative only rises
+    smallest = np.maximum(smallest - _WIDENING, whole.low)
+    return smallest, np.minimum(largest + _WIDENING, whole.high)

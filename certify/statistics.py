@@ -1,0 +1,146 @@
+"""Statistical certificates: what independent samples prove, with a confidence.
+
+``delta`` is always the chance that the statement is wrong (1 - confidence), split beforehand over
+all statements that are made together.
+"""
+
+import math
+
+import numpy as np
+from scipy.stats import beta, binom
+
+from surefoot.certify.upward import Float
+from surefoot.errors import InputError
+
+
+def success_rate_lower(successes: int, trials: int, delta: float) -> float:
+    """Return the Clopper-Pearson lower bound of a rate: Beta^-1(delta; k, n - k + 1).
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    _check_counts(successes, trials, delta)
+    if successes == 0:
+        return 0.0
+    return float(beta.ppf(delta, successes, trials - successes + 1))
+
+
+def success_rate_upper(successes: int, trials: int, delta: float) -> float:
+    """Return the Clopper-Pearson upper bound of a rate.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    return 1.0 - success_rate_lower(trials - successes, trials, delta)
+
+
+def successes_needed(trials: int, rate: float, delta: float) -> int | None:
+    """Return the least number of successes that proves a rate, or None if none does."""
+    for successes in range(trials + 1):
+        # The bound rises with the successes; few trials make this loop cheap.
+        if success_rate_lower(successes, trials, delta) >= rate:
+            return successes
+    return None
+
+
+def trials_needed(rate: float, delta: float) -> int:
+    """Return how many trials without a failure prove a rate: ln(delta) / ln(rate), rounded up."""
+    return math.ceil(math.log(delta) / math.log(rate))
+
+
+def distribution_band(trials: int, delta: float, *, two_sided: bool = True) -> float:
+    """Return the half-width of the Dvoretzky-Kiefer-Wolfowitz band of a distribution function.
+
+    Reference:
+        Massart, Annals of Probability 18 (1990).
+    """
+    return math.sqrt(math.log((2 if two_sided else 1) / delta) / (2 * trials))
+
+
+def mean_lower_hoeffding(values: Float, low: float, high: float, delta: float) -> float:
+    """Return Hoeffding's lower bound of the mean of values in [low, high], shape (n,).
+
+    Raises:
+        InputError: If a value is outside of [low, high].
+    """
+    _check_range(values, low, high)
+    return float(values.mean()) - (high - low) * distribution_band(
+        len(values), delta, two_sided=False
+    )
+
+
+def mean_lower_dkw(values: Float, low: float, high: float, delta: float) -> float:
+    """Return a lower bound of the mean from the band: shift mass ``band`` down to ``low``.
+
+    Raises:
+        InputError: If a value is outside of [low, high].
+    """
+    _check_range(values, low, high)
+    band = distribution_band(len(values), delta, two_sided=False)
+    # The largest distribution function inside the band: its upper tail of mass `band` sits at low.
+    kept = np.clip(1 - band - np.arange(len(values)) / len(values), 0, 1 / len(values))
+    return float(low * band + (np.sort(values) * kept).sum() + low * (1 - band - kept.sum()))
+
+
+def quantile_rank(trials: int, quantile: float, delta: float) -> int | None:
+    """Return the largest k for which the k-th smallest of n bounds a quantile from below.
+
+    P(Bin(n, q) >= k) >= 1 - delta. None if even the smallest value is no bound.
+    """
+    ranks = np.arange(1, trials + 1)
+    valid = ranks[binom.sf(ranks - 1, trials, quantile) >= 1 - delta]
+    return int(valid.max()) if valid.size else None
+
+
+def betting_mean_lower(
+    values: Float, low: float, high: float, delta: float, *, grid: int = 1000
+) -> Float:
+    """Return the running lower confidence bounds of a mean, valid at all times at once.
+
+    The wealth prod(1 + b_t (x_t - m)) of a gambler who bets that the mean exceeds m is a
+    supermartingale if it does not, so it reaches 1 / delta with chance at most delta.
+
+    Args:
+        values: Independent values in the order of sampling, shape (n,).
+        low: Least possible value.
+        high: Largest possible value.
+        delta: Chance that any of the bounds is wrong.
+        grid: Number of candidate means.
+
+    Reference:
+        Waudby-Smith and Ramdas, JRSS-B 86 (2024), section 4 (predictable plug-in bets).
+
+    Raises:
+        InputError: If a value is outside of [low, high].
+    """
+    _check_range(values, low, high)
+    scaled = (values - low) / (high - low)
+    t = np.arange(1, len(scaled) + 1)
+    means = (0.5 + np.cumsum(scaled)) / (t + 1)
+    variances = (0.25 + np.cumsum((scaled - means) ** 2)) / (t + 1)
+    previous = np.concatenate([[0.25], variances[:-1]])  # a bet may not see its own outcome
+    bets = np.sqrt(2 * math.log(1 / delta) / (previous * t * np.log(1 + t)))
+    candidates = np.linspace(0, 1, grid + 1)
+    log_wealth = np.zeros(grid + 1)
+    best = np.full(grid + 1, -np.inf)
+    bounds = np.empty(len(scaled))
+    for number, value in enumerate(scaled):
+        # The stake is the same for every m, so wealth falls with m and the grid hides nothing.
+        log_wealth += np.log1p(min(bets[number], 0.75) * (value - candidates))
+        best = np.maximum(best, log_wealth)
+        rejected = best >= math.log(1 / delta)
+        count = int(np.argmin(rejected)) if not rejected.all() else grid + 1
+        bounds[number] = candidates[max(count - 1, 0)] if count else 0.0
+    return low + bounds * (high - low)
+
+
+def _check_counts(successes: int, trials: int, delta: float) -> None:
+    if trials < 1 or not 0 <= successes <= trials:
+        raise InputError(f"successes must be in [0, {trials}], got {successes}")
+    if not 0 < delta < 1:
+        raise InputError(f"delta must be in (0, 1), got {delta}")
+
+
+def _check_range(values: Float, low: float, high: float) -> None:
+    if values.size == 0 or not ((values >= low) & (values <= high)).all():
+        raise InputError(f"values must lie in [{low}, {high}]")

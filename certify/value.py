@@ -1,0 +1,138 @@
+"""Bounds on the loss of return under perturbed states, from a bound on total variation.
+
+All of them assume that every reward lies in [low, high], with 0 inside if episodes can end early.
+They concern the policy that samples its actions: a deployed mean action is a point mass.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.certify.upward import Float
+from surefoot.errors import InputError
+
+_SAFETY = 1.0 + 1e-12
+"""More than the relative rounding error of each formula below."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueBound:
+    """A bound on the loss of return.
+
+    Attributes:
+        bound: Reward units.
+        trivial: What holds without any knowledge of the policy, reward units.
+        sound: False for a formula that is shown as printed and can be violated.
+    """
+
+    bound: float
+    trivial: float
+    sound: bool = True
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether it says no more than the trivial bound."""
+        return not self.bound < self.trivial
+
+
+def coupling_bound(total_variation: float, reward_span: float, discount: float) -> ValueBound:
+    """Return the bound on the discounted loss, for history-dependent adversaries as well.
+
+    span / (1 - g) * tv / (1 - g + g tv): couple the two runs so that their actions agree with
+    probability 1 - tv at each step; they pay the same until they first disagree.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    _check(total_variation, reward_span)
+    _check_discount(discount)
+    trivial = reward_span / (1 - discount)
+    share = total_variation / (1 - discount + discount * total_variation)
+    return ValueBound(bound=min(1.0, share * _SAFETY) * trivial, trivial=trivial)
+
+
+def finite_horizon_bound(total_variation: float, reward_span: float, horizon: int) -> ValueBound:
+    """Return the bound on the undiscounted loss over ``horizon`` steps.
+
+    span * sum_{t<H} (1 - tv)^t tv (H - t).
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    _check(total_variation, reward_span)
+    _check_horizon(horizon)
+    t = np.arange(horizon)
+    total = float(((1 - total_variation) ** t * total_variation * (horizon - t)).sum())
+    trivial = reward_span * horizon
+    return ValueBound(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
+
+
+def average_bound(mean_tv: float, reward_span: float, discount: float) -> ValueBound:
+    """Return span / (1 - g)^2 E[tv(s)], s from the normalised discounted clean visitation.
+
+    Holds for stationary adversaries, by the performance difference identity.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    _check(mean_tv, reward_span)
+    _check_discount(discount)
+    trivial = reward_span / (1 - discount)
+    return ValueBound(
+        bound=min(trivial, trivial / (1 - discount) * mean_tv * _SAFETY), trivial=trivial
+    )
+
+
+def path_bound(tv_of_step: Float, reward_span: float) -> ValueBound:
+    """Return the bound on the undiscounted loss from clean rollouts.
+
+    span * sum_{t<H} min(1, sum_{k<=t} E[tv(s_k)]): the chance that the first disagreement comes at
+    step k is at most E_clean[tv(s_k)].
+
+    Args:
+        tv_of_step: E_clean[tv(s_k)] for each step k, 0 after an episode has ended, shape (H,).
+        reward_span: Largest minus smallest reward.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    for value in tv_of_step:
+        _check(float(value), reward_span)
+    trivial = reward_span * len(tv_of_step)
+    total = float(np.minimum(1.0, np.cumsum(tv_of_step)).sum())
+    return ValueBound(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
+
+
+def paper_alpha_bound(total_variation: float, max_reward: float, discount: float) -> ValueBound:
+    """Return alpha * tv with alpha = 2 [1 + g / (1 - g)^2] R_max, as printed.
+
+    It is too small by a factor that tends to 1 - g + g^2, so a two-state chain violates it.
+
+    Reference:
+        arXiv 2510.12939, Theorem 1; mathematics 4.4 for the chain.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    _check(total_variation, max_reward)
+    _check_discount(discount)
+    alpha = 2 * (1 + discount / (1 - discount) ** 2) * max_reward
+    trivial = 2 * max_reward / (1 - discount)
+    return ValueBound(bound=alpha * total_variation, trivial=trivial, sound=False)
+
+
+def _check(total_variation: float, reward_span: float) -> None:
+    if not 0 <= total_variation <= 1:
+        raise InputError(f"total_variation must be in [0, 1], got {total_variation}")
+    if not 0 <= reward_span < np.inf:
+        raise InputError(f"reward span must be finite and at least 0, got {reward_span}")
+
+
+def _check_discount(discount: float) -> None:
+    if not 0 <= discount < 1:
+        raise InputError(f"discount must be in [0, 1), got {discount}")
+
+
+def _check_horizon(horizon: int) -> None:
+    if horizon < 1:
+        raise InputError(f"horizon must be at least 1, got {horizon}")

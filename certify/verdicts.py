@@ -1,0 +1,165 @@
+"""From numbers to a verdict, with the reason and the witness."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from surefoot.artifact import Json
+from surefoot.budget import Norm, Requirement
+from surefoot.certificate import Finding, Verdict
+from surefoot.certify.facts import Facts, finite
+from surefoot.certify.search import Found, Single, attainable_states
+from surefoot.errors import CheckError
+
+
+def perturbation_of(requirement: Requirement) -> tuple[float, Norm]:
+    """Return size and norm of the perturbation of a requirement that has one."""
+    # Requirement holds that both are set; the defaults only tell the type checker.
+    return requirement.epsilon or 0.0, requirement.norm or Norm.LINF
+
+
+def conclude(
+    requirement: Requirement,
+    certified: float | None,
+    sampled: float | None,
+    method: str,
+    reason: str,
+    witness: Mapping[str, Json] | None = None,
+    *,
+    statistical: bool = False,
+) -> Finding:
+    """Return the finding that the numbers imply.
+
+    Args:
+        requirement: A line of the budget.
+        certified: Proved bound, infinite or None for none.
+        sampled: Worst value that was found.
+        method: What proved it.
+        reason: What the reader has to know about the claim, or why there is no bound.
+        witness: A violation of the requirement, where one was found.
+        statistical: Whether the claim holds with a confidence.
+
+    Raises:
+        CheckError: If the requirement is proved and refuted, or the search exceeds the bound.
+    """
+    certified = None if certified is None or np.isnan(certified) else finite(certified)
+    proved = certified is not None and requirement.holds(certified)
+    if proved and witness is not None:
+        raise CheckError(f"{requirement.describe()}: proved and refuted, which is a bug")
+    # The last factor is the rounding of the search's own float64 numbers.
+    highest = math.inf if certified is None or statistical else certified * (1 + 1e-9)
+    if sampled is not None and sampled > highest:
+        raise CheckError(
+            f"{requirement.describe()}: the search found {sampled}, more than the proved bound "
+            f"{certified}, which is a bug"
+        )
+    if witness is not None:
+        verdict, reason = Verdict.REFUTED, reason or "the witness violates it"
+    elif proved:
+        verdict = Verdict.PROVED
+    else:
+        verdict = Verdict.UNKNOWN
+        if certified is not None:
+            short = f"bound {certified:.6g} does not meet the limit {requirement.limit:g}"
+            reason = f"{short}; {reason}" if reason else f"{short} and no violation was found"
+    return Finding(
+        requirement=requirement,
+        certified=certified,
+        sampled=sampled,
+        method=method,
+        verdict=verdict,
+        reason=reason or "the bound holds the limit",
+        witness=witness,
+        statistical=statistical,
+    )
+
+
+def conclude_found(
+    facts: Facts,
+    requirement: Requirement,
+    certified: float | None,
+    method: str,
+    reason: str,
+    found: Found,
+    measure: str,
+) -> Finding:
+    """Return the finding about the worst case of a search.
+
+    Args:
+        facts: Of the controller.
+        requirement: A line of the budget.
+        certified: Proved bound, or None.
+        method: What proved it.
+        reason: As in :func:`conclude`.
+        found: What the search found.
+        measure: The entry of ``found`` that the requirement is about.
+    """
+    values = found.values[measure]
+    worst = int(values.argmax())
+    sampled = float(values[worst])
+    witness = None
+    if not requirement.holds(sampled):
+        witness = witness_at(facts, found, measure, worst)
+    return conclude(requirement, certified, sampled, method, reason, witness)
+
+
+def measured(requirement: Requirement, value: float, method: str, source: str) -> Finding:
+    """Return the finding about a quantity that is measured and not proved."""
+    holds = requirement.holds(value)
+    return Finding(
+        requirement=requirement,
+        certified=None,
+        sampled=value,
+        method=method,
+        verdict=Verdict.PROVED if holds else Verdict.REFUTED,
+        reason=f"measured {value:g}, not proved",
+        witness=None if holds else {"value": value, "source": source},
+        measured=True,
+    )
+
+
+def unknown_measurement(requirement: Requirement, reason: str) -> Finding:
+    """Return the finding about a quantity that was not measured on this file."""
+    return Finding(
+        requirement=requirement,
+        certified=None,
+        sampled=None,
+        method="none",
+        verdict=Verdict.UNKNOWN,
+        reason=reason,
+        measured=True,
+    )
+
+
+def witness_at(facts: Facts, found: Found, measure: str, index: int) -> dict[str, Json]:
+    """Return what reproduces one of the violations that a search found."""
+    state, moved = found.states[index], found.perturbed[measure][index]
+    observation = attainable_states(facts.policy, state[None].astype(np.float64))[0][0]
+    return witness(facts, observation, state, moved) | {
+        "measure": measure,
+        "value": float(found.values[measure][index]),
+    }
+
+
+def witness(facts: Facts, observation: Single, state: Single, moved: Single) -> dict[str, Json]:
+    """Return a pair of states with both replayed actions, as JSON values.
+
+    Args:
+        facts: Of the controller.
+        observation: Raw observation of the state, shape (obs_dim,).
+        state: Normalised units, float32, shape (obs_dim,).
+        moved: The perturbed state, normalised units, float32, shape (obs_dim,).
+    """
+    outputs = facts.replay.outputs_at(np.stack([state, moved])).astype(np.float64)
+    change = np.abs(outputs[1] - outputs[0])
+    return {
+        "observation": observation.astype(np.float64).tolist(),
+        "state": state.astype(np.float64).tolist(),
+        "perturbation": (moved.astype(np.float64) - state.astype(np.float64)).tolist(),
+        "action": outputs[0].tolist(),
+        "perturbed_action": outputs[1].tolist(),
+        "actuator": int(change.argmax()),
+        "deviation": float(change.max()),
+        "runtime": facts.replay.name,
+    }
