@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from surefoot import __version__
 from surefoot.artifact import Json, from_json, to_json
-from surefoot.budget import Budget, Requirement
+from surefoot.budget import QUANTITIES, Budget, Requirement
 from surefoot.errors import InputError, IntegrityError
 
 SCHEMA = "surefoot/certificate/1"
@@ -77,11 +77,21 @@ class Finding:
         """Check that the verdict agrees with the numbers.
 
         Raises:
-            InputError: If PROVED stands without a bound that holds, or REFUTED without a witness.
+            InputError: If PROVED stands without a bound that holds or against a value that was
+                found, REFUTED without a witness, or ``measured`` for what can be proved.
         """
+        quantity, proved = self.requirement.quantity, self.verdict is Verdict.PROVED
+        if self.measured is QUANTITIES[quantity].proved:
+            raise InputError(
+                f"measured must be {not self.measured} for {quantity}, got {self.measured}"
+            )
         value = self.sampled if self.measured else self.certified
-        if self.verdict is Verdict.PROVED and (value is None or not self.requirement.holds(value)):
+        if proved and (value is None or not self.requirement.holds(value)):
             raise InputError(f"verdict PROVED needs a value within the limit, got {value}")
+        # A statistical claim leaves out a share of the states, in which a search may find more.
+        found = None if self.statistical else self.sampled
+        if proved and found is not None and not self.requirement.holds(found):
+            raise InputError(f"verdict PROVED contradicts the value that was found, {found}")
         if self.verdict is Verdict.REFUTED and self.witness is None:
             raise InputError("verdict REFUTED needs a witness")
 
@@ -101,7 +111,16 @@ class Finding:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Json]) -> "Finding":
-        """Read a finding back."""
+        """Read a finding back.
+
+        Raises:
+            InputError: If a value is of the wrong type or contradicts another.
+        """
+        kinds = {"method": str, "reason": str, "statistical": bool, "measured": bool}
+        for name, kind in kinds.items():
+            if not isinstance(table[name], kind):
+                raise InputError(f"{name} must be of type {kind.__name__}, got {table[name]!r}")
+        _require_numbers("certified and sampled", (table["certified"], table["sampled"]))
         return cls(
             **(
                 dict(table)
@@ -185,12 +204,16 @@ class Certificate:
         """Read a certificate back.
 
         Raises:
-            IntegrityError: If it is no certificate, contradicts itself, or has another schema.
+            IntegrityError: If it is no certificate, contradicts itself, has another schema, or is
+                not byte for byte what :meth:`to_json` writes.
         """
         table = from_json(data, what)
         if not isinstance(table, dict) or table.get("schema") != SCHEMA:
             raise IntegrityError(f"{what} is not a {SCHEMA} document")
         try:
+            for name in ("lipschitz_l2", "deviation_linf"):
+                _require_numbers(name, table[name].values())
+            _require_numbers("runtime_error", table["runtime_error"])
             certificate = cls(
                 weights_sha256=table["weights_sha256"],
                 onnx_sha256=table["onnx_sha256"],
@@ -204,12 +227,15 @@ class Certificate:
                 proof=table["proof"],
                 code_version=table["code_version"],
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            written = certificate.to_json()
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"{what} is malformed: {error}") from error
-        if certificate.verdict.value != table["verdict"]:
+        if certificate.verdict.value != table.get("verdict"):
             raise IntegrityError(f"{what}: its verdict is not that of its requirements")
-        if certificate.budget.sha256 != table["budget_sha256"]:
+        if certificate.budget.sha256 != table.get("budget_sha256"):
             raise IntegrityError(f"{what}: its budget is not the one that it names")
+        if written != data:
+            raise IntegrityError(f"{what} was changed after it was written")
         return certificate
 
     def check_is_about(self, *, weights_sha256: str, onnx_sha256: str, budget: Budget) -> None:
@@ -228,3 +254,9 @@ class Certificate:
                 )
         if self.budget.text != budget.text:
             raise IntegrityError("the certificate is about another budget")
+
+
+def _require_numbers(name: str, values: Iterable[Json]) -> None:
+    for value in values:
+        if value is not None and type(value) not in (int, float):
+            raise InputError(f"{name} must be numbers or null, got {value!r}")
