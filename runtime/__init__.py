@@ -5,7 +5,13 @@ the float32 arithmetic of every backend may change is bounded by `runtime_error`
 """
 
 from surefoot.runtime.arithmetic import ARITHMETIC, runtime_error
-from surefoot.runtime.bench import QUICK_BENCH, BenchConfig, Benchmark, bench_controller
+from surefoot.runtime.bench import (
+    QUICK_BENCH,
+    BenchConfig,
+    Benchmark,
+    bench_controller,
+    run_benchmark,
+)
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.load import Backend, controller_of, load_controller
 
@@ -21,5 +27,6 @@ __all__ = [
     "bench_controller",
     "controller_of",
     "load_controller",
+    "run_benchmark",
     "runtime_error",
 ]

@@ -15,8 +15,10 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.errors import InputError
+from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Array
 from surefoot.runtime.controller import CheckedController
+from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.machine import machine_facts
 
 _PER_MILLE = {"p50_us": 500, "p90_us": 900, "p99_us": 990, "p999_us": 999}
@@ -28,6 +30,7 @@ class BenchConfig:
     """How much is measured.
 
     Attributes:
+        backends: What is measured, one after the other.
         num_calls: Calls back to back, after the warm-up; 10,000 are needed for p99.9.
         warm_up: Calls before them that are not measured.
         rates_hz: Control rates of the paced loops.
@@ -35,10 +38,11 @@ class BenchConfig:
         seed: Of the observations, which are standard normal in raw units.
     """
 
-    num_calls: int = 50_000
+    backends: tuple[Backend, ...] = (Backend.NUMPY, Backend.ONNX)
+    num_calls: int = 20_000
     warm_up: int = 1_000
     rates_hz: tuple[int, ...] = (50, 100, 200, 500, 1000)
-    paced_s: float = 10.0
+    paced_s: float = 2.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -47,6 +51,8 @@ class BenchConfig:
         Raises:
             InputError: If a value is out of range.
         """
+        if not self.backends:
+            raise InputError("backends must hold at least one")
         if self.num_calls < 1:
             raise InputError(f"num_calls must be at least 1, got {self.num_calls}")
         if self.warm_up < 0:
@@ -57,8 +63,8 @@ class BenchConfig:
             raise InputError(f"paced_s must be positive, got {self.paced_s}")
 
 
-QUICK_BENCH = BenchConfig(num_calls=10_000, warm_up=200, paced_s=0.5)
-"""A few seconds per backend; the tails need the default."""
+QUICK_BENCH = BenchConfig(num_calls=10_000, warm_up=200, paced_s=0.4)
+"""Three seconds per backend; the default takes a quarter of a minute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -91,28 +97,22 @@ class Latencies:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Benchmark:
-    """What was measured of one controller.
+class BackendLatency:
+    """What was measured of one backend.
 
     Attributes:
-        backend: Its name.
         whole: From observation to action back to back, checks and copies included.
         inference: The engine's call alone, back to back.
         paced: From the scheduled release to the action, by rate in Hz.
         size_bytes: Size of the file that runs.
         warm_up: Number of calls that came first and were not measured.
-        timer_floor_us: What the same loop says about a call that does nothing.
-        machine: What it ran on.
     """
 
-    backend: str
     whole: Latencies
     inference: Latencies
     paced: Mapping[int, Latencies]
     size_bytes: int
     warm_up: int
-    timer_floor_us: float
-    machine: Mapping[str, Json]
 
     def to_table(self) -> dict[str, Json]:
         """Return the entry of this backend in ``bench.json``."""
@@ -128,44 +128,67 @@ class Benchmark:
         }
 
 
-def bench_controller(controller: CheckedController, config: BenchConfig) -> Benchmark:
-    """Measure the latency of a controller at batch 1 in this process and on its present load."""
-    draws = np.random.default_rng(config.seed).standard_normal((256, 1, controller.obs_dim))
-    batches = list(draws.astype(np.float32))
-    with _no_garbage_collection():
-        back_to_back(controller, batches, config.warm_up)
-        whole = back_to_back(controller, batches, config.num_calls)
-        inference = back_to_back(controller.engine.infer, batches, config.num_calls)
-        floor = back_to_back(lambda obs: obs, batches, config.num_calls)
-        paced = {
-            rate: _paced(controller, batches, rate, max(1, round(rate * config.paced_s)))
-            for rate in config.rates_hz
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Benchmark:
+    """What was measured on one machine.
+
+    Attributes:
+        backends: By name.
+        timer_floor_us: What the same loop says about a call that does nothing; not subtracted.
+        machine: What it ran on.
+    """
+
+    backends: Mapping[str, BackendLatency]
+    timer_floor_us: float
+    machine: Mapping[str, Json]
+
+    def to_table(self) -> dict[str, Json]:
+        """Return ``bench.json``."""
+        return {
+            "backends": {name: latency.to_table() for name, latency in self.backends.items()},
+            "timer_floor_us": self.timer_floor_us,
+            "machine": dict(self.machine),
         }
+
+
+def run_benchmark(file: ControllerFile, config: BenchConfig) -> Benchmark:
+    """Measure a controller file on each backend of the configuration, one after the other.
+
+    Raises:
+        MissingLibraryError: If a backend's library or device is not there.
+    """
+    controllers = [controller_of(file, backend) for backend in config.backends]
+    parts = [bench_controller(controller, config) for controller in controllers]
     return Benchmark(
-        backend=controller.name,
-        whole=whole,
-        inference=inference,
-        paced=paced,
-        size_bytes=controller.engine.size_bytes,
-        warm_up=config.warm_up,
-        timer_floor_us=float(np.median(floor.samples_us)),
-        machine=machine_facts(),
+        backends={name: entry for part in parts for name, entry in part.backends.items()},
+        timer_floor_us=max(part.timer_floor_us for part in parts),
+        machine=parts[-1].machine,
     )
 
 
-def bench_table(benchmarks: Sequence[Benchmark]) -> dict[str, Json]:
-    """Return ``bench.json`` for benchmarks that ran on one machine.
-
-    Raises:
-        InputError: If there are none.
-    """
-    if not benchmarks:
-        raise InputError("benchmarks must hold at least one")
-    return {
-        "backends": {benchmark.backend: benchmark.to_table() for benchmark in benchmarks},
-        "timer_floor_us": max(benchmark.timer_floor_us for benchmark in benchmarks),
-        "machine": dict(benchmarks[-1].machine),
-    }
+def bench_controller(controller: CheckedController, config: BenchConfig) -> Benchmark:
+    """Measure the latency of one controller at batch 1, on the machine as it is loaded now."""
+    draws = np.random.default_rng(config.seed).standard_normal((256, 1, controller.obs_dim))
+    batches = list(draws.astype(np.float32))
+    with _no_garbage_collection():
+        for number in range(config.warm_up):
+            controller(batches[number % len(batches)])
+        latency = BackendLatency(
+            whole=back_to_back(controller, batches, config.num_calls),
+            inference=back_to_back(controller.engine.infer, batches, config.num_calls),
+            paced={
+                rate: _paced(controller, batches, rate, max(1, round(rate * config.paced_s)))
+                for rate in config.rates_hz
+            },
+            size_bytes=controller.engine.size_bytes,
+            warm_up=config.warm_up,
+        )
+        floor = back_to_back(lambda obs: obs, batches, config.num_calls)
+    return Benchmark(
+        backends={controller.name: latency},
+        timer_floor_us=float(np.median(floor.samples_us)),
+        machine=machine_facts(),
+    )
 
 
 def back_to_back(call: Callable[[Array], Array], batches: Sequence[Array], n: int) -> Latencies:
