@@ -1,1 +1,14 @@
-"""surefoot.train."""
+"""Training: PPO in PyTorch, robust by state-adversarial regularisation, sparse by micro-pruning.
+
+`train_policy` takes a `TrainConfig` and gives a `TrainResult`; `save_trained` writes its policy
+folder. One iteration plays a rollout (rollout.py: NumPy inference, exact truncation) and updates
+the networks (ppo.py: the loss; search.py: the inner maximisation; pruning.py: the masks). run.py
+holds all that changes and can be stored; checkpoint.py stores it; trainer.py is the loop.
+"""
+
+from surefoot.train.config import TrainConfig
+from surefoot.train.folder import save_trained
+from surefoot.train.result import Progress, TrainResult
+from surefoot.train.trainer import train_policy
+
+__all__ = ["Progress", "TrainConfig", "TrainResult", "save_trained", "train_policy"]

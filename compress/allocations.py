@@ -1,0 +1,88 @@
+"""How sparsity is spread over layers: the number of entries that each weight keeps.
+
+L = layers, N_l = entries of the weight of layer l, S = sparsity.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.compress.masks import check_sparsity, num_kept
+from surefoot.errors import InputError
+
+Shape = tuple[int, ...]
+
+
+def uniform(shapes: Sequence[Shape], sparsity: float) -> list[float]:
+    """Return the sparsity of each layer: the same for all.
+
+    Raises:
+        InputError: If ``sparsity`` is not in [0, 1).
+    """
+    check_sparsity(sparsity)
+    return [sparsity] * len(shapes)
+
+
+def erdos_renyi_kernel(shapes: Sequence[Shape], sparsity: float) -> list[float]:
+    """Return the sparsity of each layer: densities follow (n_out + n_in) / (n_out n_in).
+
+    One factor makes the total exact; while it would make a layer more than dense, the layer that
+    is furthest above stays dense and the factor is solved for again.
+
+    Args:
+        shapes: (n_out, n_in) of each weight.
+        sparsity: Of all entries together.
+
+    Raises:
+        InputError: If ``sparsity`` is not in [0, 1).
+
+    Reference:
+        Evci et al., ICML 2020 (arXiv 1911.11134), section 3 (1).
+    """
+    check_sparsity(sparsity)
+    sizes = np.array([np.prod(shape) for shape in shapes], dtype=float)
+    raw = np.array([sum(shape) for shape in shapes]) / sizes
+    free = np.ones(len(shapes), dtype=bool)
+    density = np.ones(len(shapes))
+    while free.any():
+        kept_by_free = (1 - sparsity) * sizes.sum() - sizes[~free].sum()
+        density[free] = raw[free] * (kept_by_free / (raw * sizes)[free].sum())
+        if density[free].max() <= 1:
+            break
+        densest = np.argmax(np.where(free, density, -np.inf))
+        free &= density < density[densest]
+        density[~free] = 1
+    return [float(1 - entry) for entry in density]
+
+
+def kept_globally(
+    scores: Sequence[NDArray[np.floating]], sparsity: float, *, min_density: float
+) -> list[int]:
+    """Return how many entries each layer keeps under one threshold on all scores together.
+
+    Every layer first keeps its own largest scores up to ``min_density``, so that none collapses;
+    the rest of the total goes to the largest scores that remain, ties by layer.
+
+    Args:
+        scores: One array per layer; larger means keep.
+        sparsity: Of all entries together.
+        min_density: Share of its entries that each layer keeps at least, in [0, 1 - sparsity].
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+    check_sparsity(sparsity)
+    if not 0 <= min_density <= 1 - sparsity:
+        raise InputError(f"min_density must be in [0, {1 - sparsity:g}], got {min_density}")
+    ordered = [np.sort(score, axis=None)[::-1] for score in scores]
+    floors = [max(1, int(min_density * score.size)) for score in scores]
+    rest = np.concatenate([score[floor:] for score, floor in zip(ordered, floors, strict=True)])
+    layer = np.repeat(
+        np.arange(len(scores)),
+        [score.size - floor for score, floor in zip(scores, floors, strict=True)],
+    )
+    total = num_kept(sum(score.size for score in scores), sparsity)
+    chosen = np.argsort(-rest, kind="stable")[: max(0, total - sum(floors))]
+    extra = np.bincount(layer[chosen], minlength=len(scores))
+    return [floor + int(more) for floor, more in zip(floors, extra, strict=True)]

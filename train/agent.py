@@ -1,0 +1,101 @@
+"""What is trained: actor, critic and exploration noise, and its way to a `Policy`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from surefoot.envs.vector import DiscreteActions, EnvSpec
+from surefoot.policy import CategoricalHead, GaussianHead, Head, Normaliser, Policy
+from surefoot.train.config import FixedNoise, TrainConfig
+from surefoot.train.distributions import Categorical, Distribution, Gaussian
+from surefoot.train.networks import Mlp, mlp_from_layers, new_mlp
+from surefoot.train.streams import Stream, torch_stream
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Agent:
+    """Two separate networks and the law of the actions.
+
+    Attributes:
+        actor: From states to means or logits.
+        critic: From states to values, in units of the normalised reward.
+        distribution: Of the actions around the actor's output.
+        spec: The task.
+        config: The run.
+    """
+
+    actor: Mlp
+    critic: Mlp
+    distribution: Distribution
+    spec: EnvSpec
+    config: TrainConfig
+
+    def actor_parameters(self) -> list[torch.Tensor]:
+        """Return what the policy gradient trains."""
+        learned = isinstance(self.distribution, Gaussian) and self.distribution.log_std
+        extra = [learned] if isinstance(learned, torch.Tensor) and learned.requires_grad else []
+        return self.actor.parameters() + extra
+
+    def head(self) -> Head:
+        """Return the head that is deployed; float32 like the file that will hold it."""
+        if isinstance(self.spec.actions, DiscreteActions):
+            return CategoricalHead(num_actions=self.spec.actions.num)
+        low, high = self.spec.actions.low, self.spec.actions.high
+        assert isinstance(self.distribution, Gaussian)
+        return GaussianHead(
+            std=np.exp(self.distribution.log_std.detach().cpu().numpy().astype(np.float64)),
+            squash=self.config.squash,
+            centre=(high + low) / 2,
+            half_range=(high - low) / 2,
+        )
+
+    def policy(self, normaliser: Normaliser) -> Policy:
+        """Return the deterministic policy of this moment."""
+        return Policy(normaliser=normaliser, layers=self.actor.to_layers(), head=self.head())
+
+
+def new_agent(config: TrainConfig, spec: EnvSpec, device: torch.device) -> Agent:
+    """Return an untrained agent for a task."""
+    generator = torch_stream(config.seed, Stream.INITIALISATION, torch.device("cpu"))
+    discrete = isinstance(spec.actions, DiscreteActions)
+    num_outputs = (
+        spec.actions.num if isinstance(spec.actions, DiscreteActions) else spec.actions.dim
+    )
+    actor = new_mlp(
+        (spec.obs_dim, *config.hidden, num_outputs),
+        config.activation,
+        output_gain=0.01,
+        generator=generator,
+        device=device,
+    )
+    critic = new_mlp(
+        (spec.obs_dim, *config.critic_hidden, 1),
+        config.activation,
+        output_gain=1.0,
+        generator=generator,
+        device=device,
+    )
+    return Agent(
+        actor=actor,
+        critic=critic,
+        distribution=(
+            Categorical(num_outputs) if discrete else _new_gaussian(config, num_outputs, device)
+        ),
+        spec=spec,
+        config=config,
+    )
+
+
+def twin(
+    policy: Policy, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Mlp:
+    """Return the differentiable twin of a policy's network: states (B, O) to outputs (B, M)."""
+    return mlp_from_layers(policy.layers, device=device, dtype=dtype)
+
+
+def _new_gaussian(config: TrainConfig, num_actuators: int, device: torch.device) -> Gaussian:
+    fixed = isinstance(config.noise, FixedNoise)
+    std = config.noise.sigma if isinstance(config.noise, FixedNoise) else config.noise.initial
+    log_std = torch.full((num_actuators,), float(np.log(std)), device=device)
+    return Gaussian(log_std.requires_grad_(not fixed))

@@ -1,0 +1,167 @@
+"""Checkpoints: complete, verified, atomic, and free of pickle.
+
+    checkpoints/latest                  the name of the newest folder
+    checkpoints/000123456/              one artifact per checkpoint: state.json, arrays.safetensors,
+                                        best.onnx; its manifest holds the configuration and digests
+
+A checkpoint is a tree of dicts whose leaves are arrays, numbers and strings.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from surefoot.artifact import (
+    Artifact,
+    Json,
+    from_json,
+    read_artifact,
+    read_file,
+    to_json,
+    write_artifact,
+    write_file,
+)
+from surefoot.errors import InputError, IntegrityError
+from surefoot.policy import Array
+
+Tree = dict[str, Any]
+
+_ARRAY = "$array"
+_NUM_KEPT = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        step: Environment steps that were done.
+        tree: The state.
+        files: Further files by name.
+    """
+
+    step: int
+    tree: Tree
+    files: Mapping[str, bytes]
+
+
+class CheckpointStore:
+    """The checkpoints of one run, newest last."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Json]) -> None:
+        """Use ``folder`` for the run of ``config``, a configuration as plain values.
+
+        Raises:
+            InputError: If the folder cannot be written.
+        """
+        self._folder = folder
+        self._config = dict(config)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for stale in [*folder.glob(".*.tmp"), *folder.glob(".*.old")]:
+                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+        except OSError as error:
+            raise InputError(f"cannot write {folder}: {error.strerror}") from error
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, point to it, and drop those that are too old.
+
+        Raises:
+            InputError: If it cannot be written; older checkpoints are as they were.
+        """
+        arrays: dict[str, Array] = {}
+        content = _without_arrays(checkpoint.tree, "", arrays)
+        files = {
+            **checkpoint.files,
+            "state.json": to_json({"step": checkpoint.step, "tree": content}),
+            "arrays.safetensors": save(arrays),
+        }
+        name = f"{checkpoint.step:012d}"
+        artifact = Artifact(kind="checkpoint", files=files, facts={"config": self._config})
+        write_artifact(self._folder / name, artifact)
+        write_file(self._folder / "latest", name.encode())
+        for old in self._names()[:-_NUM_KEPT]:
+            shutil.rmtree(self._folder / old, ignore_errors=True)
+
+    def load(self) -> Checkpoint | None:
+        """Return the newest checkpoint that holds, or None if there is none.
+
+        One that is damaged is passed over for the one before it.
+
+        Raises:
+            InputError: If the checkpoints are of another configuration.
+            IntegrityError: If there are checkpoints and every one is damaged.
+        """
+        damage: IntegrityError | None = None
+        for name in self._candidates():
+            try:
+                artifact = read_artifact(self._folder / name, "checkpoint")
+                self._refuse_other(artifact.facts.get("config"))
+                content = from_json(artifact.files["state.json"], f"{name}/state.json")
+                arrays = load(artifact.files["arrays.safetensors"])
+                return Checkpoint(
+                    step=content["step"],
+                    tree=_with_arrays(content["tree"], arrays),
+                    files=artifact.files,
+                )
+            except (IntegrityError, KeyError, SafetensorError) as error:
+                damage = IntegrityError(f"checkpoint {self._folder / name}: {error}")
+        if damage is not None:
+            raise damage
+        return None
+
+    def _names(self) -> list[str]:
+        return sorted(entry.name for entry in self._folder.iterdir() if entry.name.isdigit())
+
+    def _candidates(self) -> list[str]:
+        """Return the checkpoints from newest to oldest, starting at the one pointed to."""
+        names = self._names()[::-1]
+        pointer = self._folder / "latest"
+        latest = read_file(pointer).decode(errors="replace") if pointer.is_file() else ""
+        return sorted(names, key=lambda name: name != latest)
+
+    def _refuse_other(self, stored: Json) -> None:
+        if stored == self._config:
+            return
+        ours, theirs = _flatten(self._config), _flatten(stored)
+        keys = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
+        changes = ", ".join(f"{key} was {theirs.get(key)}, is {ours.get(key)}" for key in keys)
+        raise InputError(
+            f"{self._folder} holds checkpoints of another configuration ({changes}):"
+            " use another output folder or the same configuration"
+        )
+
+
+def _flatten(table: Json, path: str = "") -> dict[str, Json]:
+    if not isinstance(table, Mapping):
+        return {path: table}
+    flat: dict[str, Json] = {}
+    for key, value in table.items():
+        flat |= _flatten(value, f"{path}.{key}" if path else str(key))
+    return flat
+
+
+def _without_arrays(value: Any, path: str, arrays: dict[str, Array]) -> Json:  # noqa: ANN401
+    """Return ``value`` with every array moved to ``arrays`` and replaced by its name."""
+    if isinstance(value, np.ndarray):
+        arrays[path] = np.ascontiguousarray(value)
+        return {_ARRAY: path}
+    if isinstance(value, Mapping):
+        return {
+            key: _without_arrays(entry, f"{path}/{key}", arrays) for key, entry in value.items()
+        }
+    return value
+
+
+def _with_arrays(value: Json, arrays: Mapping[str, Array]) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        if set(value) == {_ARRAY}:
+            return arrays[value[_ARRAY]]
+        return {key: _with_arrays(entry, arrays) for key, entry in value.items()}
+    return value

@@ -1,0 +1,301 @@
+"""What can be chosen about a training run."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from surefoot.compress.masks import check_sparsity
+from surefoot.errors import InputError
+from surefoot.policy import Activation, Squash
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FixedNoise:
+    """A Gaussian whose standard deviation never changes (the paper's choice).
+
+    Attributes:
+        sigma: Standard deviation of every actuator, in units of the squashed action.
+    """
+
+    kind: ClassVar[str] = "fixed"
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            InputError: If it is not positive.
+        """
+        _require_positive(self, "sigma")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnedNoise:
+    """A Gaussian whose standard deviation, one per actuator, is learned.
+
+    Attributes:
+        initial: Standard deviation at the start, in units of the squashed action.
+    """
+
+    kind: ClassVar[str] = "learned"
+    initial: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            InputError: If it is not positive.
+        """
+        _require_positive(self, "initial")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoDefence:
+    """Plain PPO."""
+
+    kind: ClassVar[str] = "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateAdversarial:
+    """SA-PPO: add kappa E[max D^2(s, s')] to the loss, the maximum by SGLD in an linf ball.
+
+    D^2 = sum_j ((mu_j(s') - mu_j(s)) / sigma_j)^2 = 2 KL, as in the code of SA-PPO; the kappa of
+    "Pruning Cannot Hurt Robustness" multiplies KL, so half of it is the same strength here.
+
+    Attributes:
+        epsilon: Radius of the ball, normalised units.
+        kappa: Weight of D^2 in the loss.
+        inner_steps: Steps of the search for s'.
+        fraction: Share of each minibatch that is regularised, in (0, 1].
+        ramp_start: Share of the training at which the radius starts to grow from zero.
+        ramp_end: Share of the training at which it reaches ``epsilon``.
+    """
+
+    kind: ClassVar[str] = "sa"
+    epsilon: float
+    kappa: float
+    inner_steps: int = 10
+    fraction: float = 1.0
+    ramp_start: float = 0.0
+    ramp_end: float = 0.75
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        _require_at_least(self, 0, "epsilon", "kappa", "ramp_start")
+        _require_at_least(self, 1, "inner_steps")
+        _require_fraction(self, "fraction")
+        _require_order(self, "ramp_start", "ramp_end")
+
+
+Allocation = Literal["uniform", "erk", "global"]
+PruningTarget = Literal["actor", "critic", "both"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoPruning:
+    """Dense training."""
+
+    kind: ClassVar[str] = "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MagnitudePruning:
+    """Zero the smallest weights while training, a few at a time ("micro-pruning").
+
+    Attributes:
+        sparsity: Final share of weights that are zero, in [0, 1).
+        allocation: How it is spread over layers.
+        min_density: Share of each layer that `global` keeps at least.
+        start: Share of the updates before the first change of the masks (burn-in).
+        end: Share of the updates at which the final sparsity is reached.
+        interval: Updates between two changes of the masks.
+        target: Which networks are pruned; only the actor is deployed.
+    """
+
+    kind: ClassVar[str] = "magnitude"
+    sparsity: float
+    allocation: Allocation = "erk"
+    min_density: float = 0.02
+    start: float = 0.25
+    end: float = 0.75
+    interval: int = 10
+    target: PruningTarget = "actor"
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        check_sparsity(self.sparsity)
+        _require_at_least(self, 0, "start", "min_density")
+        _require_at_least(self, 1, "interval")
+        _require_order(self, "start", "end")
+        if self.min_density > 1 - self.sparsity:
+            raise InputError(
+                f"min_density must be at most 1 - sparsity = {1 - self.sparsity:g},"
+                f" got {self.min_density}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """A training run: PPO, optionally robust (defence) and sparse (pruning).
+
+    One iteration is a rollout of ``num_envs`` x ``rollout_steps`` steps and ``epochs`` passes over
+    it in minibatches; an update is one optimiser step.
+
+    Attributes:
+        env_id: Gymnasium id of the task.
+        env_module: Module that registers it, if it is not Gymnasium's own.
+        seed: Of every random draw of the run.
+        total_steps: Environment steps, rounded up to whole iterations.
+        num_envs: Environments stepped together.
+        rollout_steps: Steps per environment and iteration.
+        num_threads: Threads of the physics; results do not depend on it.
+        torch_threads: Threads of PyTorch; more than one pays only for wide networks.
+        device: Where the updates run; the physics always runs on the CPU.
+        hidden: Widths of the actor's hidden layers.
+        critic_hidden: Widths of the critic's hidden layers.
+        activation: Between the layers of both networks.
+        noise: Exploration of a Gaussian policy; of no effect on discrete actions.
+        squash: Brings the Gaussian mean into [-1, 1] before it is scaled to the action range.
+        learning_rate: Of Adam, at the start.
+        anneal_to: Share of the learning rate that is left at the end, reached linearly.
+        weight_decay: Decoupled (AdamW), on the weights of both networks.
+        gamma: Discount.
+        gae_lambda: Lambda of generalised advantage estimation.
+        clip_range: Of the probability ratio.
+        epochs: Passes over each rollout.
+        minibatch_size: Samples per update; divides the rollout.
+        entropy_coefficient: Of the entropy bonus; acts on learned noise and discrete actions only.
+        value_coefficient: Of the mean squared value error.
+        value_clip: Largest change of a predicted value per iteration, if any.
+        max_grad_norm: l2 norm to which the gradient of each network is clipped.
+        normalise_observations: Whether observations are normalised by running statistics.
+        normalise_rewards: Whether rewards are divided by the running std of the discounted return.
+        observation_clip: Largest magnitude of a state, normalised units.
+        reward_clip: Largest magnitude of a normalised reward.
+        defence: Against perturbed observations.
+        pruning: Of weights, while training.
+        num_evaluations: Evaluations of the deterministic policy, the last at the end.
+        evaluation_episodes: Episodes of each.
+        select: Which policy is the result: the last, or the best evaluated one at full sparsity.
+        visited_states: Independent states that are recorded for certification.
+        checkpoint_steps: Environment steps between two checkpoints.
+    """
+
+    env_id: str
+    env_module: str | None = None
+    seed: int = 0
+    total_steps: int = 1_000_000
+    num_envs: int = 16
+    rollout_steps: int = 128
+    num_threads: int = 2
+    torch_threads: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    hidden: tuple[int, ...] = (64, 64)
+    critic_hidden: tuple[int, ...] = (64, 64)
+    activation: Activation = Activation.TANH
+    noise: FixedNoise | LearnedNoise = field(default_factory=FixedNoise)
+    squash: Squash = Squash.CLIP
+    learning_rate: float = 3e-4
+    anneal_to: float = 0.0
+    weight_decay: float = 0.0
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    epochs: int = 10
+    minibatch_size: int = 256
+    entropy_coefficient: float = 0.0
+    value_coefficient: float = 0.5
+    value_clip: float | None = None
+    max_grad_norm: float = 0.5
+    normalise_observations: bool = True
+    normalise_rewards: bool = True
+    observation_clip: float = 10.0
+    reward_clip: float = 10.0
+    defence: NoDefence | StateAdversarial = field(default_factory=NoDefence)
+    pruning: NoPruning | MagnitudePruning = field(default_factory=NoPruning)
+    num_evaluations: int = 10
+    evaluation_episodes: int = 10
+    select: Literal["last", "best"] = "last"
+    visited_states: int = 384
+    checkpoint_steps: int = 50_000
+
+    def __post_init__(self) -> None:
+        """Check ranges and that the sizes fit each other.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        positive = "learning_rate clip_range max_grad_norm observation_clip reward_clip"
+        _require_positive(self, *positive.split())
+        _require_at_least(self, 0, "seed", "weight_decay", "entropy_coefficient")
+        _require_at_least(self, 0, "value_coefficient", "visited_states")
+        counts = (
+            "total_steps num_envs rollout_steps num_threads torch_threads epochs minibatch_size"
+            " num_evaluations evaluation_episodes checkpoint_steps"
+        )
+        _require_at_least(self, 1, *counts.split())
+        _require_fraction(self, "gamma", "gae_lambda")
+        if not 0 <= self.anneal_to <= 1:
+            raise InputError(f"anneal_to must be in [0, 1], got {self.anneal_to}")
+        if self.value_clip is not None:
+            _require_positive(self, "value_clip")
+        for name in ("hidden", "critic_hidden"):
+            if not all(width >= 1 for width in getattr(self, name)):
+                raise InputError(f"{name} must hold positive widths, got {getattr(self, name)}")
+        if self.batch_size % self.minibatch_size:
+            raise InputError(
+                f"minibatch_size must divide num_envs * rollout_steps = {self.batch_size},"
+                f" got {self.minibatch_size}"
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """Steps per iteration."""
+        return self.num_envs * self.rollout_steps
+
+    @property
+    def num_iterations(self) -> int:
+        """Iterations of the run."""
+        return -(-self.total_steps // self.batch_size)
+
+    @property
+    def updates_per_iteration(self) -> int:
+        """Optimiser steps per iteration."""
+        return self.epochs * (self.batch_size // self.minibatch_size)
+
+    @property
+    def num_updates(self) -> int:
+        """Optimiser steps of the run."""
+        return self.num_iterations * self.updates_per_iteration
+
+
+def _require_positive(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise InputError(f"{name} must be positive, got {getattr(config, name)}")
+
+
+def _require_at_least(config: object, least: int, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= least:
+            raise InputError(f"{name} must be at least {least}, got {getattr(config, name)}")
+
+
+def _require_fraction(config: object, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(config, name) <= 1:
+            raise InputError(f"{name} must be in (0, 1], got {getattr(config, name)}")
+
+
+def _require_order(config: object, start: str, end: str) -> None:
+    low, high = getattr(config, start), getattr(config, end)
+    if not low < high <= 1:
+        raise InputError(f"{end} must be in ({start}, 1], got {start} {low}, {end} {high}")

@@ -1,0 +1,46 @@
+"""Playing whole episodes with a frozen deterministic policy, apart from training.
+
+N = environments, O = obs_dim.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.envs.vector import VectorEnv
+from surefoot.policy import Array, Policy
+
+
+def horizon_of(env: VectorEnv) -> int:
+    """Return the number of steps after which an episode counts as over."""
+    return env.spec.max_episode_steps or 1000
+
+
+def play(policy: Policy, obs: NDArray[np.float64]) -> Array:
+    """Return the deterministic actions at observations, (N, O), in float32 as deployed."""
+    return policy.head.select(policy.outputs(obs, np.float32))
+
+
+def clean_returns(policy: Policy, env: VectorEnv, seeds: Sequence[int]) -> NDArray[np.float64]:
+    """Return the return of one episode per environment, (N,).
+
+    Args:
+        policy: Plays its mean or most probable action.
+        env: Is reset; environments that are done before the others play on unheard.
+        seeds: One per environment.
+
+    Raises:
+        DivergenceError: If a simulation diverges.
+    """
+    obs = env.reset(seeds)
+    returns = np.zeros(env.num_envs)
+    alive = np.ones(env.num_envs, np.bool_)
+    for _ in range(horizon_of(env)):
+        result = env.step(play(policy, obs))
+        returns += np.where(alive, result.reward, 0.0)
+        alive &= ~(result.terminated | result.truncated)
+        obs = result.obs
+        if not alive.any():
+            break
+    return returns

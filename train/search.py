@@ -1,0 +1,86 @@
+"""The search for the worst perturbation inside a ball: written once, for training and attacks.
+
+    delta <- clip(delta + step sign(gradient + noise_i), -epsilon, epsilon),   i = 0 .. steps - 1
+
+With noise it is the SGLD of SA-PPO and of the MAD attack, without it is PGD. State and
+perturbation are kept apart, so that |delta| <= epsilon holds exactly.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+SA_TEMPERATURE = 1e-5
+"""Temperature of the SGLD noise in the SA regulariser; the MAD attack uses 1."""
+
+
+def radius(epsilon: float, dtype: torch.dtype) -> float:
+    """Return the largest number of ``dtype`` that is not above ``epsilon``.
+
+    Rounding .075 to float32 gives a number above .075, and so would the perturbation be.
+    """
+    rounded = torch.tensor(epsilon, dtype=dtype)
+    if float(rounded) > epsilon:
+        rounded = torch.nextafter(rounded, torch.zeros_like(rounded))
+    return float(rounded)
+
+
+def corner_start(like: Tensor, size: float, generator: torch.Generator) -> Tensor:
+    """Return a random corner of the ball of radius ``size``: +-size in every coordinate.
+
+    A search for the largest change of an output must not start at zero: its gradient is zero there.
+    """
+    bits = torch.randint(2, like.shape, generator=generator, dtype=like.dtype, device=like.device)
+    return bits.mul_(2).sub_(1).mul_(size)
+
+
+def uniform_start(like: Tensor, size: float, generator: torch.Generator) -> Tensor:
+    """Return a uniform point of the ball of radius ``size``."""
+    unit = torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+    return unit.mul_(2).sub_(1).mul_(size)
+
+
+@torch.no_grad()
+def search_ball(
+    gradient: Callable[[Tensor], Tensor],
+    start: Tensor,
+    *,
+    epsilon: float,
+    steps: int,
+    step_size: float | None = None,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Maximise a function of a perturbation in the linf ball by signed gradient steps.
+
+    Args:
+        gradient: Maps perturbations, (B, O), to the gradient of the objective with respect to
+            them. Its scale matters only against the noise.
+        start: First perturbations, (B, O).
+        epsilon: Radius of the ball, normalised units.
+        steps: Number of gradient steps.
+        step_size: Of each; epsilon / steps if it is not given.
+        temperature: Of the noise sqrt(2 step temperature) / (i + 2) N(0, I) that is added to the
+            gradient of step i; 0 for none.
+        generator: Of the noise, on the device of ``start``.
+
+    Returns:
+        Perturbations, (B, O), with |delta| <= epsilon exactly.
+
+    Reference:
+        Zhang et al. 2020 (arXiv 2003.08938), the SGLD variant of SA-PPO.
+    """
+    limit = radius(epsilon, start.dtype)
+    step = epsilon / steps if step_size is None else step_size
+    scale = math.sqrt(2 * step * temperature)
+    delta = start.clamp(-limit, limit)
+    noise = torch.empty_like(delta)
+    for number in range(steps):
+        direction = gradient(delta)
+        if scale:
+            noise.normal_(generator=generator)
+            direction = direction.add_(noise, alpha=scale / (number + 2))
+        delta = delta.add_(direction.sign_(), alpha=step).clamp_(-limit, limit)
+    return delta

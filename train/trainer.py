@@ -1,0 +1,149 @@
+"""The stage function of training."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import torch
+
+from surefoot.artifact import claim_folder, write_file
+from surefoot.config import to_table, to_toml
+from surefoot.envs.make import make_env
+from surefoot.envs.vector import VectorEnv
+from surefoot.errors import InterruptedRun, MissingLibraryError
+from surefoot.train.board import Board
+from surefoot.train.checkpoint import CheckpointStore
+from surefoot.train.config import TrainConfig
+from surefoot.train.result import Progress, TrainResult
+from surefoot.train.run import Run
+from surefoot.train.signals import StopRequest
+
+_NUM_VISITED_ENVS = 32
+
+
+def train_policy(
+    config: TrainConfig,
+    *,
+    out: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+    """Train a policy.
+
+    On the CPU the result is a function of the configuration alone: equal seeds give equal digests,
+    however often the run was stopped or killed in between.
+
+    Args:
+        config: The run.
+        out: Run folder for checkpoints, TensorBoard and the resolved configuration. If it holds
+            checkpoints of the same configuration, the run goes on from the newest.
+        on_progress: Called after every iteration.
+
+    Raises:
+        InputError: If the task is unknown, or ``out`` is not ours, cannot be written, or holds
+            checkpoints of another configuration.
+        MissingLibraryError: If a device was asked for that is not there.
+        DivergenceError: If simulation or training become non-finite; the checkpoints before stay.
+        InterruptedRun: If a signal asked to stop: a checkpoint was written.
+    """
+    device = pick_device(config.device)
+    with ExitStack() as stack:
+        stack.enter_context(_torch_settings(config.torch_threads, device))
+
+        def environments(num_envs: int) -> VectorEnv:
+            env = make_env(
+                config.env_id,
+                num_envs,
+                num_threads=config.num_threads,
+                env_module=config.env_module,
+            )
+            return stack.enter_context(closing(env))
+
+        run = Run(
+            config, environments(config.num_envs), environments(config.evaluation_episodes), device
+        )
+        store = None
+        if out is not None:
+            store = _open_store(out, config)
+            if (checkpoint := store.load()) is not None:
+                run.load_checkpoint(checkpoint)
+        board = stack.enter_context(Board(out / "tensorboard" if out else None, run.step))
+        stop = stack.enter_context(StopRequest())
+        _go_on(run, store, board, stop, on_progress)
+        return run.result(environments(_NUM_VISITED_ENVS))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of the updates: `auto` takes CUDA where there is any.
+
+    Raises:
+        MissingLibraryError: If CUDA was asked for and is not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MissingLibraryError("device must be auto or cpu: PyTorch finds no CUDA here")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _open_store(out: Path, config: TrainConfig) -> CheckpointStore:
+    claim_folder(out, "run")
+    store = CheckpointStore(out / "checkpoints", to_table(config))
+    write_file(out / "train.toml", to_toml({"train": to_table(config)}).encode())
+    return store
+
+
+def _go_on(
+    run: Run,
+    store: CheckpointStore | None,
+    board: Board,
+    stop: StopRequest,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    """Iterate to the end; write a checkpoint when it is due, and when asked to stop."""
+    began, first_step = time.perf_counter(), run.step
+    saved_step = run.step
+    while not run.is_finished:
+        run.iterate()
+        board.write(run)
+        rate = (run.step - first_step) / (time.perf_counter() - began)
+        if on_progress is not None:
+            on_progress(_progress(run, rate))
+        due = run.step - saved_step >= run.config.checkpoint_steps or run.is_finished
+        if store is not None and (due or stop.requested):
+            store.save(run.checkpoint())
+            saved_step = run.step
+        if stop.requested:
+            where = (
+                f"checkpoint written at step {run.step}" if store else "no checkpoint: no folder"
+            )
+            raise InterruptedRun(f"interrupted, {where}")
+
+
+def _progress(run: Run, steps_per_s: float) -> Progress:
+    total = run.config.num_iterations * run.config.batch_size
+    return Progress(
+        step=run.step,
+        total=total,
+        mean_return=run.mean_return,
+        steps_per_s=steps_per_s,
+        sparsity=run.curves["sparsity"][-1] or 0.0,
+        seconds_left=(total - run.step) / steps_per_s,
+    )
+
+
+@contextmanager
+def _torch_settings(num_threads: int, device: torch.device) -> Iterator[None]:
+    """Set what PyTorch keeps per process, and put it back."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    torch.set_num_threads(num_threads)
+    # On CUDA it would refuse some operations; there only statistics are promised to repeat.
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a safety net, costs time
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fill
