@@ -1,1 +1,1 @@
-"""surefoot.study."""
+"""What a run or a grid of runs showed: the report of a run, figures, comparisons."""

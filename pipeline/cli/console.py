@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table as Table
 
 from surefoot.artifact import Json, to_json
 
@@ -53,7 +53,7 @@ def cell(value: object) -> str:
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
     """Show progress while the block runs; yields ``update(done, remarks)``.
 
-    On a terminal it is a bar with the time left; elsewhere a line now and then.
+    On a terminal it is a bar; elsewhere a line now and then.
     """
     if sys.stderr.isatty():
         columns = (
@@ -61,7 +61,6 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int, str], 
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[remarks]}"),
-            TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task(description, total=total, remarks="")

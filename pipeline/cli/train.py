@@ -1,16 +1,30 @@
 """``pipeline train``: train a policy, with checkpoints, and write its policy folder."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surefoot.artifact import Json, claim_folder, read_file, write_file
+from surefoot.artifact import (
+    Json,
+    claim_folder,
+    is_folder_of,
+    read_artifact,
+    read_file,
+    sha256_hex,
+    to_json,
+    write_file,
+)
 from surefoot.cli import console
 from surefoot.cli.options import AsJson, ConfigFile, Device, EnvModule, Overrides, Preset, Seed
 from surefoot.cli.options import resolve as resolve_options
-from surefoot.config import Table, build, to_table, to_toml
+from surefoot.config import Table, build, parse_toml, to_table, to_toml
 from surefoot.errors import InputError
+from surefoot.onnx_format import load_policy
+from surefoot.policy import weights_sha256
+
+if TYPE_CHECKING:
+    from surefoot.train import Progress
 
 CONFIG_FILE = "config.toml"
 
@@ -41,26 +55,66 @@ def train_into(out: Path, tables: Table) -> dict[str, Json]:
         InputError: If the configuration is wrong, or the folder is not ours.
         InterruptedRun: If it was stopped; a checkpoint is written.
     """
-    from surefoot.train import TrainConfig, is_trained, save_trained, train_policy, trained_facts
+    from surefoot.train import Progress, TrainConfig, save_trained, train_policy
 
     if "train" not in tables:
         raise InputError("a training needs --preset or a configuration with a [train] table")
     config = build(TrainConfig, tables["train"], "train")
     claim_folder(out, "run")
-    resolved = tables | {"train": to_table(config)}
-    if not is_trained(out, config):
-        with console.progress_bar(f"train {config.env_id}", config.total_steps) as update:
-            trained = train_policy(
-                config, out=out, on_progress=lambda p: update(p.step, p.describe())
-            )
-        save_trained(out, trained)
-    write_file(out / CONFIG_FILE, to_toml(resolved).encode())
-    return trained_facts(out)
+    folder = out / "policy"
+    if not _is_trained(folder, to_table(config)):
+        total = config.num_iterations * config.batch_size
+        with console.progress_bar(f"train {config.env_id}", total) as update:
+
+            def on_progress(progress: Progress) -> None:
+                update(progress.step, _remarks(progress))
+
+            result = train_policy(config, out=out, on_progress=on_progress)
+        save_trained(folder, result)
+    write_file(out / CONFIG_FILE, to_toml(tables | {"train": to_table(config)}).encode())
+    file, artifact = load_policy(folder)
+    facts = artifact.facts
+    trained = {
+        "env": facts["env"]["id"],
+        "seed": facts["seed"],
+        "steps": facts["steps"],
+        "sparsity": facts["sparsity"],
+        "clean_return": facts["evaluation"]["last"],
+        "weights_sha256": weights_sha256(file.policy),
+        "onnx_sha256": sha256_hex(file.data),
+    }
+    write_file(out / "train.json", to_json(trained))
+    return trained
 
 
 def tables_of_run(folder: Path) -> Table:
     """Return the resolved configuration of a run folder; empty for anything else."""
-    from surefoot.config import parse_toml
-
     path = folder / CONFIG_FILE
     return parse_toml(read_file(path).decode(), str(path)) if path.is_file() else {}
+
+
+def _is_trained(folder: Path, table: Table) -> bool:
+    """Return whether the policy folder is the result of this configuration.
+
+    Raises:
+        InputError: If it is the result of another one.
+        IntegrityError: If it was changed after it was written.
+    """
+    if not is_folder_of(folder, "policy"):
+        return False
+    before: Table = read_artifact(folder, "policy").facts.get("config", {})
+    if before != table:
+        keys = sorted(key for key in {**table, **before} if table.get(key) != before.get(key))
+        raise InputError(
+            f"{folder.parent} holds another training; its [train] differs in: {', '.join(keys)}"
+        )
+    return True
+
+
+def _remarks(progress: "Progress") -> str:
+    mean = "-" if progress.mean_return is None else f"{progress.mean_return:.0f}"
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return (
+        f"return {mean}, {progress.steps_per_s:.0f} steps/s, "
+        f"sparsity {progress.sparsity:.0%}, {minutes}:{seconds:02d} left"
+    )
