@@ -314,7 +314,9 @@ def weights_sha256(policy: Policy) -> str:
 
 
 def _require_finite(name: str, array: Array, shape: tuple[int, ...]) -> None:
-    if array.shape != shape or array.size == 0:
+    if array.size == 0:
+        raise InputError(f"{name} must not be empty, got shape {array.shape}")
+    if array.shape != shape:
         raise InputError(f"{name} must have shape {shape}, got {array.shape}")
     if not np.isfinite(array).all():
         raise InputError(f"{name} must be finite, got {array[~np.isfinite(array)].flat[0]}")
