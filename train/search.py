@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from surefoot.budget import Norm
+
 SA_TEMPERATURE = 1e-5
 """Temperature of the SGLD noise in the SA regulariser; the MAD attack uses 1."""
 
@@ -52,8 +54,11 @@ def search_ball(
     step_size: float | None = None,
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
+    norm: Norm = Norm.LINF,
 ) -> Tensor:
-    """Maximise a function of a perturbation in the linf ball by signed gradient steps.
+    """Maximise a function of a perturbation in a ball by steps of steepest ascent.
+
+    In the linf ball these are signed gradients, in the l2 ball gradients of unit length.
 
     Args:
         gradient: Maps perturbations, (B, O), to the gradient of the objective with respect to
@@ -65,9 +70,10 @@ def search_ball(
         temperature: Of the noise sqrt(2 step temperature) / (i + 2) N(0, I) that is added to the
             gradient of step i; 0 for none.
         generator: Of the noise, on the device of ``start``.
+        norm: Of the ball.
 
     Returns:
-        Perturbations, (B, O), with |delta| <= epsilon exactly.
+        Perturbations, (B, O), with |delta| <= epsilon: exactly for linf, up to rounding for l2.
 
     Reference:
         Zhang et al. 2020 (arXiv 2003.08938), the SGLD variant of SA-PPO.
@@ -75,12 +81,24 @@ def search_ball(
     limit = radius(epsilon, start.dtype)
     step = epsilon / steps if step_size is None else step_size
     scale = math.sqrt(2 * step * temperature)
-    delta = start.clamp(-limit, limit)
+    linf = norm is Norm.LINF
+    delta = start.clamp(-limit, limit) if linf else _shortened(start, limit)
     noise = torch.empty_like(delta)
     for number in range(steps):
         direction = gradient(delta)
         if scale:
             noise.normal_(generator=generator)
             direction = direction.add_(noise, alpha=scale / (number + 2))
-        delta = delta.add_(direction.sign_(), alpha=step).clamp_(-limit, limit)
+        if linf:
+            delta = delta.add_(direction.sign_(), alpha=step).clamp_(-limit, limit)
+        else:
+            smallest = torch.finfo(delta.dtype).tiny
+            unit = torch.nn.functional.normalize(direction, dim=1, eps=smallest)
+            delta = _shortened(delta + step * unit, limit)
     return delta
+
+
+def _shortened(delta: Tensor, limit: float) -> Tensor:
+    """Return the nearest perturbations of the l2 ball of radius ``limit``."""
+    length = torch.linalg.vector_norm(delta, dim=1, keepdim=True)
+    return torch.where(length > limit, delta * (limit / length), delta)
