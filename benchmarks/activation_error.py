@@ -1,0 +1,98 @@
+"""Worst error of each runtime's smooth activations in float32, against float64: what TAU is from.
+
+    python benchmarks/activation_error.py --stride 1 --out activation_error.json
+
+Stride 1 visits every float32 of magnitude 2^-40 to 32, both signs: about 760 million, some ten
+minutes per activation. Below, the functions are linear to within float32; beyond, saturated or
+linear. Errors are in units of 2^-24, for SiLU and softplus divided by max(1, |x|). Run it once per
+ONNX Runtime build and instruction set.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from scipy.special import expit
+
+from surefoot.policy import Activation
+from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
+from surefoot.runtime.machine import machine_facts
+
+REAL = {
+    Activation.TANH: np.tanh,
+    Activation.SIGMOID: expit,
+    Activation.SILU: lambda x: x * expit(x),
+    Activation.ELU: lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    Activation.SOFTPLUS: lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+}
+GROWING = (Activation.SILU, Activation.SOFTPLUS)
+BLOCK = 1 << 20
+
+
+def onnx_activation(activation):
+    """Return the activation as ONNX Runtime computes it on one thread."""
+    kind = onnx.TensorProto.FLOAT
+    name = "Sigmoid" if activation is Activation.SILU else activation.value.capitalize()
+    nodes = [onnx.helper.make_node(name, ["x"], ["y"])]
+    if activation is Activation.SILU:
+        nodes.append(onnx.helper.make_node("Mul", ["x", "y"], ["z"]))
+    graph = onnx.helper.make_graph(
+        nodes,
+        "activation",
+        [onnx.helper.make_tensor_value_info("x", kind, ["N"])],
+        [onnx.helper.make_tensor_value_info(nodes[-1].output[0], kind, ["N"])],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda x: session.run(None, {"x": x})[0]
+
+
+def worst_error(activation, function, stride):
+    """Return the largest error in units of 2^-24 and where it is."""
+    low, high = (int(bits) for bits in np.float32([2.0**-40, 32]).view(np.uint32))
+    worst, place = 0.0, 0.0
+    for start in range(low, high, BLOCK * stride):
+        bits = np.arange(start, min(start + BLOCK * stride, high), stride, dtype=np.uint32)
+        for x in (bits.view(np.float32), -bits.view(np.float32)):
+            exact = REAL[activation](x.astype(np.float64))
+            error = np.abs(function(x).astype(np.float64) - exact) / UNIT_ROUNDOFF
+            if activation in GROWING:
+                error /= np.maximum(1, np.abs(x))
+            if error.max() > worst:
+                worst, place = float(error.max()), float(x[error.argmax()])
+    return {"error": worst, "at": place}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stride", type=int, default=97)
+    parser.add_argument("--activation", choices=[entry.value for entry in REAL], action="append")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    result = {"stride": arguments.stride, "allowed": TAU / UNIT_ROUNDOFF, "worst": {}}
+    for name in arguments.activation or [entry.value for entry in REAL]:
+        activation = Activation(name)
+        result["worst"][name] = {
+            "numpy": worst_error(activation, activation, arguments.stride),
+            "onnx": worst_error(activation, onnx_activation(activation), arguments.stride),
+        }
+        print(name, result["worst"][name], file=sys.stderr)
+    result["machine"] = machine_facts()
+    text = json.dumps(result, indent=2) + "\n"
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Latencies are order statistics, deadlines are counted from the schedule."""
+
+import gc
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.artifact import from_json, to_json
+from surefoot.config import build
+from surefoot.errors import InputError
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.runtime.bench import BenchConfig, Latencies, bench_controller, run_benchmark
+from surefoot.runtime.controller import CheckedController
+
+TINY = BenchConfig(num_calls=30, warm_up=2, rates_hz=(200, 1000), paced_s=0.02)
+
+
+class Sleeper:
+    """An engine that takes at least ``seconds``."""
+
+    name, obs_dim, num_outputs, size_bytes = "sleeper", 3, 1, 123
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.calls = 0
+
+    def infer(self, obs):
+        self.calls += 1
+        time.sleep(self.seconds)
+        return np.zeros((len(obs), 1), np.float32)
+
+    infer_from_state = infer
+
+
+def latencies(values):
+    return Latencies(samples_us=np.sort(np.array(values, dtype=float)))
+
+
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=400),
+    st.sampled_from([500, 900, 990, 999]),
+)
+def test_percentile_is_the_least_sample_that_so_many_do_not_exceed(values, per_mille):
+    found = latencies(values).percentile_us(per_mille)
+    candidates = [
+        value
+        for value in values
+        if sum(other <= value for other in values) * 1000 >= per_mille * len(values)
+    ]
+    beyond = len(values) - math.ceil(len(values) * per_mille / 1000)
+    assert found == (min(candidates) if beyond >= 10 else None)
+
+
+@pytest.mark.parametrize(
+    ("n", "known"),
+    [(19, 0), (20, 1), (99, 1), (100, 2), (999, 2), (1000, 3), (9999, 3), (10000, 4)],
+)
+def test_a_tail_is_told_only_with_ten_samples_beyond_it(n, known):
+    table = latencies(np.arange(n)).to_table()
+    tails = [table[key] for key in ("p50_us", "p90_us", "p99_us", "p999_us")]
+    assert [tail is not None for tail in tails] == [True] * known + [False] * (4 - known)
+    assert (table["n"], table["max_us"]) == (n, n - 1)
+
+
+def test_a_deadline_is_missed_when_it_is_exceeded():
+    assert latencies([1, 2, 2, 3, 4]).misses(2) == 2
+
+
+def test_late_iterations_are_charged_for_the_delay_of_those_before():
+    # 5 ms of work released every 1 ms: the k-th ends no earlier than 4 ms * k after its release.
+    config = BenchConfig(num_calls=1, warm_up=0, rates_hz=(1000,), paced_s=0.008)
+    [entry] = bench_controller(CheckedController(Sleeper(0.005)), config).backends.values()
+    samples = entry.paced[1000].samples_us
+    assert len(samples) == 8
+    assert (samples >= 5000 + 4000 * np.arange(8)).all()
+    assert entry.paced[1000].misses(1000) == 8
+
+
+def test_every_call_is_counted_and_sees_valid_observations():
+    engine = Sleeper(0)
+    [entry] = bench_controller(CheckedController(engine), TINY).backends.values()
+    assert (entry.whole.n, entry.inference.n) == (30, 30)
+    assert {rate: paced.n for rate, paced in entry.paced.items()} == {200: 4, 1000: 20}
+    assert engine.calls == 2 + 30 + 30 + 4 + 20
+    assert entry.size_bytes == 123
+
+
+def test_garbage_collection_is_on_again_after_a_benchmark_that_failed():
+    class Broken(Sleeper):
+        def infer(self, obs):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        bench_controller(CheckedController(Broken(0)), TINY)
+    assert gc.isenabled()
+
+
+def test_bench_json_has_its_stable_keys(random_policy):
+    policy = random_policy(np.random.default_rng(0), (4, 8, 2))
+    file = policy_from_onnx(policy_to_onnx(policy))
+    table = from_json(to_json(run_benchmark(file, TINY).to_table()), "bench.json")
+    assert set(table) == {"backends", "timer_floor_us", "machine"}
+    assert set(table["backends"]) == {"numpy", "onnx"}
+    keys = {"n", "p50_us", "p90_us", "p99_us", "p999_us", "max_us", "misses", "size_bytes"}
+    for entry in table["backends"].values():
+        assert keys <= set(entry)
+        assert set(entry["misses"]) == {"200", "1000"}
+        assert entry["size_bytes"] == len(file.data)
+        assert entry["inference"]["n"] == 30
+    assert {"cpu", "affinity", "governor", "kernel", "python", "threads"} <= set(table["machine"])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"num_calls": 0}, "num_calls must be at least 1, got 0"),
+        ({"warm_up": -1}, "warm_up must not be negative"),
+        ({"rates_hz": [50, 0]}, "rates_hz must be at least 1"),
+        ({"paced_s": 0.0}, "paced_s must be positive"),
+        ({"backends": []}, "backends must hold at least one"),
+        ({"backends": ["onx"]}, "did you mean 'onnx'"),
+    ],
+)
+def test_a_bad_configuration_names_what_is_wrong(table, message):
+    with pytest.raises(InputError, match=message):
+        build(BenchConfig, table, "bench")

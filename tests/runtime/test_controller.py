@@ -1,0 +1,180 @@
+"""Laws of every controller: what computes it does not show, apart from the last bits."""
+
+import numpy as np
+import pytest
+
+from surefoot.errors import CheckError, InputError
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.policy import Activation, Squash
+from surefoot.runtime.arithmetic import runtime_error
+from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
+from surefoot.runtime.load import Backend, controller_of
+
+BACKENDS = [Backend.NUMPY, Backend.ONNX]
+OBS_DIM, NUM_OUTPUTS = 5, 2
+
+
+@pytest.fixture
+def file(random_policy):
+    policy = random_policy(np.random.default_rng(0), (OBS_DIM, 16, NUM_OUTPUTS))
+    return policy_from_onnx(policy_to_onnx(policy))
+
+
+def draw(rows, seed=0, spread=3.0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, spread, (rows, OBS_DIM)).astype(np.float32)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_says_its_name_and_sizes(file, backend):
+    controller: Controller = controller_of(file, backend)
+    assert controller.name == backend.value
+    assert (controller.obs_dim, controller.num_outputs) == (OBS_DIM, NUM_OUTPUTS)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_row_means_the_same_in_every_batch(file, backend):
+    # To the last bit only within a batch size; between them within the rounding of the runtime.
+    controller = controller_of(file, backend)
+    bound = 2 * runtime_error(file.policy, state_limit=10.0)
+    obs = draw(64)
+    together = controller(obs)
+    assert together.shape == (64, NUM_OUTPUTS)
+    assert together.dtype == np.float32
+    for rows in (1, 3, 64, 1):
+        parts = [controller(part) for part in np.array_split(obs, 64 // rows)]
+        assert (np.abs(np.concatenate(parts) - together) <= bound).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_entry_after_the_normaliser_is_the_rest_of_the_same_function(file, backend):
+    controller = controller_of(file, backend)
+    obs = draw(32, spread=30.0)
+    bound = 2 * runtime_error(file.policy, state_limit=10.0)
+    states = file.policy.state(obs, np.float32)
+    assert (np.abs(states) == 10).any()
+    assert (np.abs(controller.from_state(states) - controller(obs)) <= bound).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_state_is_not_clipped_again(random_policy, backend):
+    policy = random_policy(
+        np.random.default_rng(1), (OBS_DIM, NUM_OUTPUTS), squash=Squash.IDENTITY, clip=1.0
+    )
+    controller = controller_of(policy_from_onnx(policy_to_onnx(policy)), backend)
+    inside, outside = np.full((2, 1, OBS_DIM), [[[1.0]], [[2.0]]])
+    reference = policy.outputs_at(outside)
+    bound = runtime_error(policy, state_limit=2.0)
+    assert (np.abs(controller.from_state(outside) - reference) <= bound).all()
+    assert (np.abs(controller.from_state(inside) - reference) > bound).any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_returned_belongs_to_the_caller(file, backend):
+    controller = controller_of(file, backend, OnBadObservation.HOLD)
+    first = controller(draw(1, seed=1))
+    kept = first.copy()
+    held = controller(np.full((1, OBS_DIM), np.nan))
+    held[:] = 99
+    controller(draw(1, seed=2))
+    assert np.array_equal(first, kept)
+    first[:] = 77
+    assert not (controller(draw(1, seed=1)) == 77).any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_any_layout_and_real_dtype_is_read_as_float32(file, backend):
+    controller = controller_of(file, backend)
+    obs = draw(4)
+    expected = controller(obs)
+    wide = np.zeros((8, 2 * OBS_DIM), np.float32)
+    wide[::2, ::2] = obs
+    for same in (obs.astype(np.float64), np.asfortranarray(obs), wide[::2, ::2]):
+        assert np.array_equal(controller(same), expected)
+    whole = np.arange(OBS_DIM)[None]
+    assert np.array_equal(controller(whole), controller(whole.astype(np.float32)))
+
+
+BAD = {
+    "nan": (np.float32([[0, np.nan, 0, 0, 0]]), r"finite in float32, got nan at \[0, 1\]"),
+    "inf": (np.float32([[0, 0, 0, -np.inf, 0]]), r"finite in float32, got -inf at \[0, 3\]"),
+    "too large for float32": (np.array([[1e300, 0, 0, 0, 0]]), r"finite in float32, got inf"),
+    "one row bad": (np.float32([[0] * 5, [0, 0, 0, 0, np.nan]]), r"got nan at \[1, 4\]"),
+    "flat": (np.zeros(OBS_DIM, np.float32), r"have shape \(batch, 5\), got \(5,\)"),
+    "too narrow": (np.zeros((1, 4), np.float32), r"have shape \(batch, 5\), got \(1, 4\)"),
+    "empty": (np.zeros((0, OBS_DIM), np.float32), r"have shape \(batch, 5\), got \(0, 5\)"),
+    "complex": (np.zeros((1, OBS_DIM), complex), r"real numbers, got an array of complex128"),
+    "text": (np.full((1, OBS_DIM), "x"), r"real numbers, got an array of <U1"),
+    "objects": (np.full((1, OBS_DIM), None), r"real numbers, got an array of object"),
+    "list": ([[0.0] * OBS_DIM], r"real numbers, got list"),
+    "none": (None, r"real numbers, got NoneType"),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_observation_is_refused_and_nothing_is_remembered(file, backend, case):
+    obs, message = BAD[case]
+    controller = controller_of(file, backend)
+    expected = controller(draw(2))
+    with pytest.raises(InputError, match=f"obs must.*{message}"):
+        controller(obs)
+    with pytest.raises(InputError, match=f"state must.*{message}"):
+        controller.from_state(obs)
+    assert np.array_equal(controller(draw(2)), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", BAD)
+def test_on_request_the_last_action_is_held_instead(file, backend, case):
+    obs, message = BAD[case]
+    controller = controller_of(file, backend, OnBadObservation.HOLD)
+    with pytest.raises(InputError, match=message):  # nothing to hold yet
+        controller(obs)
+    for seed in (1, 2):
+        last = controller(draw(1, seed=seed))
+        for _ in range(2):
+            assert np.array_equal(controller(obs), last)
+    with pytest.raises(InputError, match=message):
+        controller.from_state(obs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_huge_observation_meets_the_clip(file, backend):
+    controller = controller_of(file, backend)
+    huge = np.full((1, OBS_DIM), np.finfo(np.float32).max, np.float32)
+    for sign in (1, -1):
+        at_clip = np.full((1, OBS_DIM), sign * 10.0, np.float32)
+        assert np.array_equal(controller(sign * huge), controller.from_state(at_clip))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_overflow_is_an_error_and_never_an_action(random_policy, backend):
+    policy = random_policy(
+        np.random.default_rng(2), (OBS_DIM, 8, NUM_OUTPUTS), Activation.RELU, Squash.IDENTITY
+    )
+    controller = controller_of(
+        policy_from_onnx(policy_to_onnx(policy)), backend, OnBadObservation.HOLD
+    )
+    controller(draw(1))
+    state = np.full((1, OBS_DIM), np.finfo(np.float32).max, np.float32)
+    with pytest.raises(CheckError, match="overflowed float32"):
+        controller.from_state(state)
+
+
+def test_hold_remembers_what_the_engine_gave_not_what_it_was_asked():
+    class Counter:
+        name, obs_dim, num_outputs, size_bytes = "counter", 1, 1, 0
+        calls = 0
+
+        def infer(self, obs):
+            self.calls += 1
+            return np.full((len(obs), 1), self.calls, np.float32)
+
+        infer_from_state = infer
+
+    engine = Counter()
+    controller = CheckedController(engine, OnBadObservation.HOLD)
+    good, bad = np.zeros((1, 1)), np.full((1, 1), np.nan)
+    assert [controller(x)[0, 0] for x in (good, bad, bad, good, bad)] == [1, 1, 1, 2, 2]
+    assert engine.calls == 2

@@ -1,0 +1,42 @@
+"""A bundle is loaded only on the arithmetic that its certificate is about."""
+
+import numpy as np
+import pytest
+
+from surefoot.bundle import open_bundle, write_bundle
+from surefoot.errors import IntegrityError
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.runtime.arithmetic import ARITHMETIC
+from surefoot.runtime.load import Backend, controller_of, load_controller
+
+
+@pytest.fixture
+def bundle_in(random_policy, certificate_of, tmp_path):
+    def make(arithmetic):
+        policy = random_policy(np.random.default_rng(0), (4, 8, 2))
+        file = policy_from_onnx(policy_to_onnx(policy))
+        certificate = certificate_of(file, arithmetic=arithmetic)
+        files = {
+            "policy.onnx": file.data,
+            "policy.json": b"{}",
+            "certificate.json": certificate.to_json(),
+            "budget.toml": certificate.budget.text.encode(),
+        }
+        write_bundle(tmp_path / "bundle", files, allow_uncertified=False)
+        return open_bundle(tmp_path / "bundle")
+
+    return make
+
+
+@pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
+def test_the_bundle_s_controller_is_its_file(bundle_in, backend):
+    bundle = bundle_in(ARITHMETIC)
+    obs = np.random.default_rng(1).normal(0, 3, (8, 4)).astype(np.float32)
+    expected = controller_of(bundle.controller, backend)(obs)
+    assert np.array_equal(load_controller(bundle, backend)(obs), expected)
+
+
+@pytest.mark.parametrize("backend", Backend)
+def test_another_arithmetic_than_the_certified_one_is_refused(bundle_in, backend):
+    with pytest.raises(IntegrityError, match="about arithmetic 'tf32', the runtime has 'float32'"):
+        load_controller(bundle_in("tf32"), backend)
