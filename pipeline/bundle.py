@@ -16,7 +16,7 @@ from pathlib import Path
 from surefoot.artifact import Artifact, read_artifact, sha256_hex, write_artifact
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
-from surefoot.errors import CheckError, InputError, IntegrityError
+from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
 from surefoot.onnx_format import POLICY_FILE, ControllerFile, policy_from_onnx
 from surefoot.policy import weights_sha256
 
@@ -79,15 +79,17 @@ def open_bundle(folder: Path, *, allow_uncertified: bool = False) -> Bundle:
 
     Raises:
         InputError: If there is no such folder.
-        IntegrityError: If anything does not hold, or it is uncertified and that is not allowed.
+        VerificationError: If anything does not hold, or it is uncertified and that is not allowed.
     """
-    artifact = read_artifact(folder, "bundle")
+    if not folder.is_dir():
+        raise InputError(f"no such bundle: {folder}")
     try:
+        artifact = read_artifact(folder, "bundle")
         bundle = _check(artifact, allow_uncertified=allow_uncertified)
-    except (InputError, CheckError) as error:
-        raise IntegrityError(f"{folder}: {error}") from error
+    except (InputError, IntegrityError, CheckError) as error:
+        raise VerificationError(f"{folder} does not verify: {error}") from error
     if artifact.facts.get("uncertified") is not bundle.uncertified:
-        raise IntegrityError(f"{folder}: the manifest's mark 'uncertified' is not true")
+        raise VerificationError(f"{folder} does not verify: its mark 'uncertified' is not true")
     return bundle
 
 

@@ -35,7 +35,13 @@ class DivergenceError(CheckError):
 
 
 class IntegrityError(SurefootError):
-    """A digest, a format or a signature does not hold; what was read must not be used."""
+    """A digest or a format does not hold: what was read was damaged, or is about something else."""
+
+    exit_code = 2
+
+
+class VerificationError(IntegrityError):
+    """A bundle, or a signature on it, does not verify: it must not be deployed."""
 
     exit_code = 5
 
