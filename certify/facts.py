@@ -33,6 +33,11 @@ from surefoot.certify.global_bounds import (
     least,
     least_rows,
 )
+from surefoot.certify.local_bounds import (
+    LocalBounds,
+    local_bounds,
+    local_region,
+)
 from surefoot.certify.rounding import ARITHMETICS, RoundingBound, rounding_bound, state_bound
 from surefoot.certify.upward import Float, up, vector_norm_up
 from surefoot.errors import InputError
@@ -71,6 +76,7 @@ class Facts:
         self._rounding: dict[float, RoundingBound | str] = {}
         self._anywhere: dict[tuple[float, Norm, bool], search.Found] = {}
         self._visited: dict[tuple[float, Norm, bool], search.Found] = {}
+        self._local: dict[tuple[float, Norm], LocalBounds] = {}
         observations = evidence.observations
         if observations is not None and observations.shape[1] != self.policy.obs_dim:
             raise InputError(
@@ -120,6 +126,41 @@ class Facts:
             self._rounding[epsilon] = rounding_bound(self.policy, bound, self.arithmetic)
         return self._rounding[epsilon]
 
+    def visited_rounding(self, epsilon: float) -> RoundingBound | str:
+        """Return e_rt over the perturbed visited states alone, or why there is none."""
+        states = np.abs(self._visited_states()).max(axis=0).astype(np.float64)
+        return rounding_bound(self.policy, np.asarray(up(states + epsilon)), self.arithmetic)
+
+    def local(self, epsilon: float, norm: Norm) -> LocalBounds:
+        """Return bounds around each visited state in real arithmetic."""
+        if (epsilon, norm) not in self._local:
+            region = local_region(self._visited_states(), epsilon, norm)
+            self._local[epsilon, norm] = local_bounds(self.policy, region)
+        return self._local[epsilon, norm]
+
+    def visited_deviation(self, epsilon: float, norm: Norm) -> tuple[Float, str] | str:
+        """Return the largest deployed deviation at each visited state, shape (n,)."""
+        rounding = self.visited_rounding(epsilon)
+        if isinstance(rounding, str):
+            return rounding
+        everywhere = least_rows(self.deviations(epsilon, norm))
+        rows = np.minimum(self.local(epsilon, norm).action, everywhere)
+        return np.asarray(up(rows + 2 * rounding.action, 2).max(axis=1)), "crown"
+
+    def visited_distance(self, epsilon: float, norm: Norm) -> tuple[Float, Float] | str:
+        """Return TV and KL of the action laws at each visited state, each of shape (n,)."""
+        rounding = self.visited_rounding(epsilon)
+        if isinstance(rounding, str):
+            return rounding
+        everywhere, _ = self._distance_size(epsilon, norm)
+        sizes = np.minimum(self.local(epsilon, norm).distance, everywhere)
+        return self._laws(sizes, rounding)[1:]
+
+    def _visited_states(self) -> search.Single:
+        if self.visited_states is None:
+            raise InputError("claims at visited states need observations")
+        return self.visited_states
+
     def deviations(self, epsilon: float, norm: Norm) -> dict[str, Float]:
         """Return by name bounds on each actuator's change in real arithmetic, shape (m,)."""
         bounds = self.action.deviations(epsilon, norm)
@@ -143,18 +184,20 @@ class Facts:
         rounding = self.rounding(epsilon)
         if isinstance(rounding, str):
             return rounding
-        return self.distance_from(*self._distance_size(epsilon, norm), rounding)
+        size, method = self._distance_size(epsilon, norm)
+        sizes, tv, kl = self._laws(np.asarray(size), rounding)
+        return DistanceBound(
+            size=float(sizes), total_variation=float(tv), kl=float(kl), method=method
+        )
 
-    def distance_from(self, size: float, method: str, rounding: RoundingBound) -> DistanceBound:
-        """Return TV and KL from a bound on D or on the span, in real arithmetic."""
+    def _laws(self, sizes: Float, rounding: RoundingBound) -> tuple[Float, Float, Float]:
+        """Return D or the span with rounding, TV and KL from D or the span in real arithmetic."""
         head = self.policy.head
         if isinstance(head, GaussianHead):
-            size = float(up(size + 2 * vector_norm_up(up(rounding.network / head.std, 2)), 3))
-            tv, kl = gaussian_tv(size), gaussian_kl(size)
-        else:
-            size = float(up(size + 4 * rounding.network.max(), 3))
-            tv, kl = categorical_tv(size), categorical_kl(size)
-        return DistanceBound(size=size, total_variation=float(tv), kl=float(kl), method=method)
+            sizes = up(sizes + 2 * vector_norm_up(up(rounding.network / head.std, 2)), 3)
+            return sizes, gaussian_tv(sizes), gaussian_kl(sizes)
+        sizes = up(sizes + 4 * rounding.network.max(), 3)
+        return sizes, categorical_tv(sizes), categorical_kl(sizes)
 
     def _distance_size(self, epsilon: float, norm: Norm) -> tuple[float, str]:
         size, method = self.distribution.vector_deviation(epsilon, norm)
@@ -171,11 +214,12 @@ class Facts:
         )
 
     @cached_property
-    def visited_states(self) -> np.ndarray | None:
+    def visited_states(self) -> search.Single | None:
         """States of the visited observations in the deployed arithmetic, float32."""
         if self.evidence.observations is None or not len(self.evidence.observations):
             return None
-        return self.policy.state(self.evidence.observations, np.float32)
+        states: search.Single = self.policy.state(self.evidence.observations, np.float32)
+        return states
 
     def anywhere(self, epsilon: float, norm: Norm, *, distribution: bool = False) -> search.Found:
         """Return what a search over states and perturbations found."""
@@ -193,19 +237,13 @@ class Facts:
         return self._anywhere[key]
 
     def at_visited(self, epsilon: float, norm: Norm, *, distribution: bool = False) -> search.Found:
-        """Return what a search over perturbations found at each visited state.
-
-        Raises:
-            InputError: If there are no visited observations.
-        """
+        """Return what a search over perturbations found at each visited state."""
         key = (epsilon, norm, distribution)
         if key not in self._visited:
-            if self.visited_states is None:
-                raise InputError("a search at visited states needs observations")
             self._visited[key] = search.worst_at(
                 self.policy,
                 self.replay,
-                self.visited_states,
+                self._visited_states(),
                 search.Ball(epsilon=epsilon, norm=norm),
                 steps=self.config.search_steps,
                 restarts=self.config.search_restarts,

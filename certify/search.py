@@ -107,16 +107,18 @@ def network_and_gradient(
 
     Args:
         policy: The network.
-        states: Shape (n, obs_dim).
+        states: Shape (n, obs_dim); their dtype is that of the arithmetic.
         cotangent: Outputs (n, num_outputs) to the gradient of the objective, same shape.
     """
     hidden, before = states, []
     for layer in policy.layers:
-        before.append(hidden @ layer.weight.T.astype(np.float64) + layer.bias)
+        weight = layer.weight.astype(states.dtype, copy=False)
+        before.append(hidden @ weight.T + layer.bias.astype(states.dtype, copy=False))
         hidden = layer.activation(before[-1])
     gradient = cotangent(hidden)
     for layer, pre in zip(policy.layers[::-1], before[::-1], strict=True):
-        gradient = (gradient * derivative(layer.activation, pre)) @ layer.weight.astype(np.float64)
+        slope = derivative(layer.activation, pre)
+        gradient = (gradient * slope) @ layer.weight.astype(states.dtype, copy=False)
     return hidden, gradient
 
 

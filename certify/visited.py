@@ -62,16 +62,13 @@ def _bounds(facts: Facts, requirement: Requirement) -> tuple[Float | str, str]:
     if requirement.quantity == "compression_error":
         return "the dense policy is not given", "none"
     epsilon, norm = perturbation_of(requirement)
-    count = 0 if facts.visited_states is None else len(facts.visited_states)
     if requirement.quantity == "action_deviation":
-        bound = facts.deployed_deviation(epsilon, norm)
-        if isinstance(bound, str):
-            return bound, "none"
-        return np.full(count, bound[0].max()), bound[1]
-    distance = facts.distance(epsilon, norm)
-    if isinstance(distance, str):
-        return distance, "none"
-    return np.full(count, float(getattr(distance, requirement.quantity))), distance.method
+        bound = facts.visited_deviation(epsilon, norm)
+        return (bound, "none") if isinstance(bound, str) else bound
+    laws = facts.visited_distance(epsilon, norm)
+    if isinstance(laws, str):
+        return laws, "none"
+    return laws[0 if requirement.quantity == "total_variation" else 1], "crown"
 
 
 def _sampled(

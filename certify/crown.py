@@ -1,0 +1,297 @@
+"""Bounds of a network on a small ball around each of many states: IBP and CROWN, in batches.
+
+Everything is float64 and widened by its own rounding: a coefficient matrix that was computed counts
+as exact, and what it may be wrong by, times the largest input, is charged to the constant.
+
+Shape legend: B states, d sensors, n and m widths, r rows of a target.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.budget import Norm
+from surefoot.certify.relaxation import Lines, image, relax
+from surefoot.certify.upward import Float, gamma, matmul_up, up
+from surefoot.policy import Activation, Policy
+
+_CHUNK = 32
+"""States handled together: what they need fits the second-level cache for 256 neurons."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Network:
+    """Float64 weights of a network; the last layer may hold other rows than the policy's own.
+
+    Attributes:
+        weights: W_1 to W_L, each exact but the last.
+        biases: b_1 to b_L.
+        activations: After each of the L - 1 hidden layers.
+        last_error: Entrywise error of W_L, and of b_L as one more column.
+    """
+
+    weights: tuple[Float, ...]
+    biases: tuple[Float, ...]
+    activations: tuple[Activation, ...]
+    last_error: Float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Region:
+    """A ball of perturbations around each of B states.
+
+    Attributes:
+        centres: States, normalised units, shape (B, d).
+        radius: Size of the perturbation, normalised units, shape (B,).
+        norm: Its norm.
+    """
+
+    centres: Float
+    radius: Float
+    norm: Norm
+
+    def part(self, rows: slice) -> "Region":
+        """Return the balls around some of the states."""
+        return Region(centres=self.centres[rows], radius=self.radius[rows], norm=self.norm)
+
+    @property
+    def magnitude(self) -> Float:
+        """Largest |z_k|, shape (B, d)."""
+        return up(np.abs(self.centres) + self.radius[:, None])
+
+    def reach(self, coefficients: Float) -> Float:
+        """Return the largest change of a linear function per unit of radius, over the last axis."""
+        size = coefficients.shape[-1]
+        if self.norm is Norm.LINF:
+            return up(np.abs(coefficients).sum(axis=-1), size)
+        # Squares of tiny coefficients may underflow; the last term is more than what they lose.
+        squares = np.square(coefficients).sum(axis=-1)
+        return up(np.sqrt(squares), size + 2) + 1e-150
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """lower <= value <= upper, for every point of the region; shape (B, n)."""
+
+    lower: Float
+    upper: Float
+
+    def meet(self, other: "Bounds") -> "Bounds":
+        """Return what both say."""
+        return Bounds(np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper))
+
+    @property
+    def magnitude(self) -> Float:
+        """Largest absolute value."""
+        return np.maximum(np.abs(self.lower), np.abs(self.upper))
+
+
+def network_of(policy: Policy) -> Network:
+    """Return the network of a policy up to its raw mean or logits."""
+    return Network(
+        weights=tuple(layer.weight.astype(np.float64) for layer in policy.layers),
+        biases=tuple(layer.bias.astype(np.float64) for layer in policy.layers),
+        activations=tuple(layer.activation for layer in policy.layers[:-1]),
+    )
+
+
+def logit_differences_of(policy: Policy) -> Network:
+    """Return the network whose outputs are the differences of every two logits."""
+    network = network_of(policy)
+    weight, bias = network.weights[-1], network.biases[-1]
+    first, second = np.triu_indices(len(bias), k=1)
+    rows, shifts = weight[first] - weight[second], bias[first] - bias[second]
+    error = np.abs(np.column_stack([rows, shifts])) * 2.0**-52
+    return Network(
+        weights=(*network.weights[:-1], rows),
+        biases=(*network.biases[:-1], shifts),
+        activations=network.activations,
+        last_error=error,
+    )
+
+
+def interval_bounds(network: Network, region: Region) -> Bounds:
+    """Return bounds of the outputs by interval arithmetic alone (IBP), shape (B, m)."""
+    bounds = _first_layer(network, region)
+    for number in range(1, len(network.weights)):
+        bounds = _interval_layer(network, number, bounds)
+    return _honest(bounds)
+
+
+def crown_bounds(network: Network, region: Region) -> Bounds:
+    """Return bounds of the outputs by CROWN, never looser than IBP; shape (B, m)."""
+    return layer_bounds(network, region)[-1]
+
+
+def layer_bounds(network: Network, region: Region) -> list[Bounds]:
+    """Return CROWN bounds before every activation, and of the outputs last, each of shape (B, n).
+
+    Reference:
+        Zhang et al., NeurIPS 2018 (arXiv 1811.00866).
+    """
+    parts = [
+        _layer_bounds(network, region.part(slice(start, start + _CHUNK)))
+        for start in range(0, len(region.centres), _CHUNK)
+    ]
+    return [
+        Bounds(
+            np.concatenate([part[number].lower for part in parts]),
+            np.concatenate([part[number].upper for part in parts]),
+        )
+        for number in range(len(network.weights))
+    ]
+
+
+def _layer_bounds(network: Network, region: Region) -> list[Bounds]:
+    # Overflow ends as infinite bounds, which prove nothing and need no warning.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = [_honest(_first_layer(network, region))]
+        lines: list[Lines] = []
+        sizes = [region.magnitude]
+        for number in range(1, len(network.weights)):
+            before = found[-1]
+            activation = network.activations[number - 1]
+            lines.append(relax(activation, before.lower, before.upper))
+            sizes.append(Bounds(*image(activation, before.lower, before.upper)).magnitude)
+            crown = _backward(network, number, lines, sizes, region)
+            interval = _interval_layer(network, number, before)
+            found.append(_honest(crown).meet(_honest(interval)))
+    return found
+
+
+def _first_layer(network: Network, region: Region) -> Bounds:
+    weight, bias = network.weights[0], network.biases[0]
+    middle = region.centres @ weight.T + bias
+    terms = np.abs(region.centres) @ np.abs(weight).T + np.abs(bias)
+    spread = region.reach(weight)[None, :] * region.radius[:, None]
+    slack = up(spread + terms * gamma(weight.shape[1] + 4), 4) + 1e-300
+    return Bounds(middle - slack, middle + slack)
+
+
+def _interval_layer(network: Network, number: int, before: Bounds) -> Bounds:
+    """Return interval bounds of layer ``number`` from bounds before the activation below it."""
+    weight, bias = network.weights[number], network.biases[number]
+    low, high = image(network.activations[number - 1], before.lower, before.upper)
+    centre = low + (high - low) / 2
+    radius = up(np.maximum(high - centre, centre - low))
+    middle = centre @ weight.T + bias
+    rows = np.abs(weight).T
+    rounding = (np.abs(centre) @ rows + np.abs(bias)) * gamma(weight.shape[1] + 4)
+    size = np.maximum(np.abs(low), np.abs(high))
+    slack = up(radius @ rows + rounding + _last_error(network, number, size), 4 + len(rows))
+    return Bounds(middle - slack - 1e-300, middle + slack + 1e-300)
+
+
+def _last_error(network: Network, number: int, size: Float) -> Float | float:
+    """Return what an inexact last layer may add, for inputs of at most ``size``."""
+    if network.last_error is None or number < len(network.weights) - 1:
+        return 0.0
+    return matmul_up(size, network.last_error[:, :-1].T) + network.last_error[:, -1]
+
+
+def _backward(
+    network: Network, number: int, lines: list[Lines], sizes: list[Float], region: Region
+) -> Bounds:
+    """Substitute lines from layer ``number`` back to the state; ``sizes`` bound layer inputs."""
+    weight, bias = network.weights[number], network.biases[number]
+    charge = _charge(np.abs(weight)[None], network, number - 1, lines, sizes)
+    charge = charge + np.abs(bias) * gamma(4) + _last_error(network, number, sizes[-1])
+    below = lines[number - 1]
+    positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
+    constant_up = below.cut_high @ positive.T + below.cut_low @ negative.T + bias
+    constant_low = below.cut_low @ positive.T + below.cut_high @ negative.T + bias
+    if number == 1:
+        slopes_up, slopes_low, shift_up, shift_low = _fused(network, weight, below)
+        constant_up, constant_low = constant_up + shift_up, constant_low + shift_low
+    else:
+        rows_up, rows_low = _through(weight[None], weight[None], below)
+        slopes_up, slopes_low = rows_up, rows_low
+        for layer in range(number - 1, -1, -1):
+            shift = network.biases[layer]
+            constant_up = constant_up + slopes_up @ shift
+            constant_low = constant_low + slopes_low @ shift
+            slopes_up = slopes_up @ network.weights[layer]
+            slopes_low = slopes_low @ network.weights[layer]
+            if layer == 0:
+                break
+            below = lines[layer - 1]
+            sizes_up = np.maximum(np.abs(slopes_up), np.abs(slopes_low))
+            charge = charge + _charge(sizes_up, network, layer - 1, lines, sizes)
+            constant_up = constant_up + _constants(slopes_up, below.cut_high, below.cut_low)
+            constant_low = constant_low + _constants(slopes_low, below.cut_low, below.cut_high)
+            slopes_up, slopes_low = _through(slopes_up, slopes_low, below)
+    upper = _concrete(slopes_up, constant_up, region, 1.0)
+    lower = _concrete(slopes_low, constant_low, region, -1.0)
+    return Bounds(lower - charge, upper + charge)
+
+
+def _charge(
+    rows: Float, network: Network, layer: int, lines: list[Lines], sizes: list[Float]
+) -> Float:
+    """Return what one substitution through ``layer`` may be wrong by, shape (B, r).
+
+    |A| ( |slopes| (|W| |input| + |b|) + |cuts| ) times the roundings of a whole substitution.
+    """
+    below = lines[layer]
+    slope = np.maximum(np.abs(below.slope_high), np.abs(below.slope_low))
+    cut = np.maximum(np.abs(below.cut_high), np.abs(below.cut_low))
+    weight = np.abs(network.weights[layer])
+    reach = slope * (sizes[layer] @ weight.T + np.abs(network.biases[layer])) + cut
+    total = (rows @ reach[..., None])[..., 0]
+    num_roundings = 4 * (weight.shape[0] + weight.shape[1] + 16)
+    return up(total * gamma(num_roundings), num_roundings) + 1e-300
+
+
+def _constants(rows: Float, positive_cut: Float, negative_cut: Float) -> Float:
+    positive = np.maximum(rows, 0.0) @ positive_cut[..., None]
+    negative = np.minimum(rows, 0.0) @ negative_cut[..., None]
+    return np.asarray((positive + negative)[..., 0])
+
+
+def _through(rows_up: Float, rows_low: Float, below: Lines) -> tuple[Float, Float]:
+    """Return coefficients before an activation from those behind it, shape (B, r, n)."""
+    high, low = below.slope_high[:, None, :], below.slope_low[:, None, :]
+    return (
+        np.where(rows_up > 0, rows_up * high, rows_up * low),
+        np.where(rows_low > 0, rows_low * low, rows_low * high),
+    )
+
+
+def _fused(network: Network, weight: Float, below: Lines) -> tuple[Float, Float, Float, Float]:
+    """Return coefficients of a layer behind the first one, without a (B, r, n) array.
+
+    positive(W) diag(high) + negative(W) diag(low) = W diag(mean) + |W| diag(half difference), so
+    that one product with the scaled first layer serves all states at once.
+    """
+    first = np.column_stack([network.weights[0], network.biases[0]])
+    mean = (below.slope_high + below.slope_low) / 2
+    half = (below.slope_high - below.slope_low) / 2
+    num_states, columns = len(mean), first.shape[1]
+    shape = (weight.shape[1], num_states * columns)
+    middle = weight @ (mean.T[:, :, None] * first[:, None, :]).reshape(shape)
+    spread = np.abs(weight) @ (half.T[:, :, None] * first[:, None, :]).reshape(shape)
+    both = (weight.shape[0], num_states, columns)
+    rows_up = (middle + spread).reshape(both).transpose(1, 0, 2)
+    rows_low = (middle - spread).reshape(both).transpose(1, 0, 2)
+    return rows_up[..., :-1], rows_low[..., :-1], rows_up[..., -1], rows_low[..., -1]
+
+
+def _concrete(rows: Float, constant: Float, region: Region, sign: float) -> Float:
+    """Return the largest (sign 1) or smallest (sign -1) value of linear functions, shape (B, r)."""
+    middle = (rows @ region.centres[..., None])[..., 0] + constant
+    reach = region.reach(rows) * region.radius[:, None]
+    # |A| |z| <= |A|_1 max |z|; |A|_1 from the reach in linf, else summed.
+    sums = reach / np.maximum(region.radius[:, None], 1e-300)
+    if region.norm is not Norm.LINF or not (region.radius > 1e-300).all():
+        sums = np.abs(rows).sum(axis=-1)
+    terms = sums * np.abs(region.centres).max(axis=1, keepdims=True) + np.abs(constant)
+    slack = up(reach + terms * gamma(2 * rows.shape[-1] + 8), 6) + 1e-300
+    return middle + sign * slack
+
+
+def _honest(bounds: Bounds) -> Bounds:
+    """Return bounds in which no number is replaced by infinity."""
+    return Bounds(
+        np.where(np.isnan(bounds.lower), -np.inf, bounds.lower),
+        np.where(np.isnan(bounds.upper), np.inf, bounds.upper),
+    )

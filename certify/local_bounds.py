@@ -1,0 +1,160 @@
+"""Bounds that hold around given states: the deviation of each actuator, and certified radii."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.budget import Norm
+from surefoot.certify.crown import (
+    Bounds,
+    Network,
+    Region,
+    interval_bounds,
+    layer_bounds,
+    logit_differences_of,
+    network_of,
+)
+from surefoot.certify.slopes import slope_range_on
+from surefoot.certify.upward import UNIT, Float, gamma, up
+from surefoot.policy import Array, CategoricalHead, GaussianHead, Head, Policy, Squash
+
+_HALVINGS = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LocalBounds:
+    """Bounds around B states in real arithmetic.
+
+    Attributes:
+        action: Largest change of each action, action units (or logits), shape (B, m).
+        distance: D for a Gaussian, the span of the logit change for a categorical head, shape (B,).
+    """
+
+    action: Float
+    distance: Float
+
+
+def local_bounds(policy: Policy, region: Region) -> LocalBounds:
+    """Return the least of CROWN and the mean-value form around each state."""
+    network = network_of(policy)
+    before = layer_bounds(network, region)
+    around, here = before[-1], values_at(network, region)
+    raw = np.minimum(change(around, here), mean_value_deviation(network, region, before[:-1]))
+    if isinstance(policy.head, GaussianHead):
+        half_range = policy.head.half_range.astype(np.float64)
+        action = np.minimum(action_change(policy.head, around, here), up(raw * half_range))
+        scaled = up(raw / policy.head.std.astype(np.float64))
+        with np.errstate(over="ignore"):
+            distance = up(np.sqrt(np.square(scaled).sum(axis=1)), scaled.shape[1] + 3) + 1e-150
+        return LocalBounds(action=action, distance=distance)
+    differences = logit_differences_of(policy)
+    pairs = change(layer_bounds(differences, region)[-1], values_at(differences, region))
+    span = np.minimum(pairs.max(axis=1), up(np.sort(raw, axis=1)[:, -2:].sum(axis=1), 2))
+    return LocalBounds(action=raw, distance=span)
+
+
+def output_deviation(network: Network, region: Region) -> dict[str, Float]:
+    """Return by name bounds on |g_j(z') - g_j(z)| around each state, each of shape (B, m).
+
+    Args:
+        network: Up to the raw mean, the logits, or their differences.
+        region: States and sizes of the perturbation.
+    """
+    before = layer_bounds(network, region)
+    bounds = {"crown": change(before[-1], values_at(network, region))}
+    if network.last_error is None:
+        bounds["mean_value"] = mean_value_deviation(network, region, before[:-1])
+    return bounds
+
+
+def values_at(network: Network, region: Region) -> Bounds:
+    """Return a tight enclosure of the outputs at the states themselves, shape (B, m)."""
+    point = Region(centres=region.centres, radius=np.zeros_like(region.radius), norm=region.norm)
+    return interval_bounds(network, point)
+
+
+def change(around: Bounds, here: Bounds) -> Float:
+    """Return the largest change from a value in ``here`` to one in ``around``."""
+    with np.errstate(invalid="ignore"):
+        distance = np.maximum(around.upper - here.lower, here.upper - around.lower)
+    return up(np.where(np.isnan(distance), np.inf, np.maximum(distance, 0.0)), 2)
+
+
+def action_change(head: Head, around: Bounds, here: Bounds) -> Float:
+    """Return the largest change of each action, action units, behind squash and scale.
+
+    Args:
+        head: What the outputs mean.
+        around: Bounds of the network's output on the region, shape (B, m).
+        here: The same at the states themselves.
+    """
+    if isinstance(head, CategoricalHead):
+        return change(around, here)
+    squashed = [_squash(head.squash, bounds) for bounds in (around, here)]
+    return up(change(*squashed) * head.half_range.astype(np.float64))
+
+
+def _squash(squash: Squash, bounds: Bounds) -> Bounds:
+    """Every squash is monotone; tanh is widened by more than its rounding."""
+    slack = 8 * UNIT if squash is Squash.TANH else 0.0
+    return Bounds(squash(bounds.lower) - slack, squash(bounds.upper) + slack)
+
+
+def mean_value_deviation(network: Network, region: Region, before: list[Bounds]) -> Float:
+    """Return bounds on the change of each output by interval slopes, shape (B, m).
+
+    Secant slopes on the region are M +- R, so the Jacobian-like product lies within D of C:
+    C <- W M C, D <- |W| (|M| D + R (|C| + D)); rounding is charged to D.
+
+    Args:
+        network: The network.
+        region: States and sizes of the perturbation.
+        before: Bounds before each activation.
+    """
+    num_states = len(region.centres)
+    weight = network.weights[0]
+    centre = np.broadcast_to(weight, (num_states, *weight.shape))
+    spread = np.zeros_like(centre)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for number, bounds in enumerate(before):
+            weight = network.weights[number + 1]
+            slopes = slope_range_on(network.activations[number], bounds.lower, bounds.upper)
+            middle = ((slopes[0] + slopes[1]) / 2)[..., None]
+            radius = up(np.maximum(slopes[1] - middle[..., 0], middle[..., 0] - slopes[0]))
+            size = np.abs(middle) * np.abs(centre)
+            rounding = size * gamma(weight.shape[1] + 4)
+            grown = np.abs(middle) * spread + radius[..., None] * (np.abs(centre) + spread)
+            spread = up(np.abs(weight) @ up(grown + rounding, 6), weight.shape[1]) + 1e-300
+            centre = weight @ (middle * centre)
+        reach = region.reach(up(np.abs(centre) + spread))
+        total = up(reach * region.radius[:, None], 2)
+    return np.where(np.isnan(total), np.inf, total)
+
+
+def certified_radius(
+    holds: Callable[[Float], NDArray[np.bool_]], count: int, largest: float
+) -> Float:
+    """Return for each state the largest radius that was proved, by bisection.
+
+    Each success is a proof by itself, so the result is sound even if the bound is not monotone.
+
+    Args:
+        holds: Radii, shape (B,), to whether the property is proved for each state, shape (B,).
+        count: Number of states B.
+        largest: Upper end of the search, normalised units.
+    """
+    proved = np.where(holds(np.full(count, largest)), largest, 0.0)
+    low, high = proved.copy(), np.full(count, largest)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        success = holds(middle)
+        proved = np.where(success, np.maximum(proved, middle), proved)
+        low, high = np.where(success, middle, low), np.where(success, high, middle)
+    return proved
+
+
+def local_region(states: Array, epsilon: float, norm: Norm) -> Region:
+    """Return balls of one size around states of shape (B, obs_dim)."""
+    centres = states.astype(np.float64)
+    return Region(centres=centres, radius=np.full(len(centres), epsilon), norm=norm)
