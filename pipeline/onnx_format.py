@@ -47,6 +47,7 @@ OPSET, IR_VERSION = 17, 8
 # From Clip with limits as inputs to the newest opset that ONNX Runtime 1.31 runs; within it the
 # operators of the controller set mean the same.
 _READ_OPSETS = range(11, 27)
+_PRODUCER = "surefoot"
 _PREFIX = "surefoot."
 
 _ACTIVATION_OPS = {
@@ -126,12 +127,16 @@ def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
     Raises:
         InputError: If the file is no ONNX, holds an operator outside the controller set, a
             non-finite constant, or a chain that is not normaliser, layers, squash and scale.
-        IntegrityError: If the file says a `weights_sha256` that its weights do not have.
+        IntegrityError: If the file says a `weights_sha256` that its weights do not have, or is of
+            surefoot and says none, or its metadata are damaged.
     """
     model = _parse(data, name)
     metadata = _read_metadata(model, name)
     policy = _assemble(_Chain.read(model, name), metadata.get("head"), name)
     claimed = metadata.get("weights_sha256")
+    # Metadata stand last in the file, so a truncated one can still be a valid graph.
+    if claimed is None and model.producer_name == _PRODUCER:
+        raise IntegrityError(f"{name} names no weights_sha256, as every file of surefoot does")
     if claimed is not None and claimed != weights_sha256(policy):
         raise IntegrityError(f"{name} names weights_sha256 {claimed!r}, its weights have another")
     return ControllerFile(policy=policy, metadata=metadata, data=data)
@@ -290,7 +295,7 @@ class _GraphWriter:
             graph,
             opset_imports=[onnx.helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
-            producer_name="surefoot",
+            producer_name=_PRODUCER,
             producer_version=__version__,
         )
         try:
@@ -564,10 +569,8 @@ def _read_metadata(model: onnx.ModelProto, name: str) -> dict[str, Json]:
     for entry in model.metadata_props:
         # protobuf gives bytes instead of a string where they are not UTF-8
         if isinstance(entry.key, str) and entry.key.startswith(_PREFIX):
-            key = entry.key.removeprefix(_PREFIX)
-            if key in metadata:
-                raise InputError(f"{name}: metadata {entry.key!r} stands twice")
-            metadata[key] = from_json(entry.value, f"{name}: metadata {entry.key!r}")
+            value = from_json(entry.value, f"{name}: metadata {entry.key!r}")
+            metadata[entry.key.removeprefix(_PREFIX)] = value
     return metadata
 
 

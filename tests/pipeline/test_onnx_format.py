@@ -1,0 +1,522 @@
+"""Laws of `surefoot.onnx_format`: the file computes the policy, and nothing else can be read."""
+
+import dataclasses
+import math
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from surefoot.errors import InputError, IntegrityError
+from surefoot.onnx_format import (
+    INPUT,
+    OUTPUT,
+    POLICY_FILE,
+    STATE,
+    cut_at_state,
+    load_controller_file,
+    load_policy,
+    policy_from_onnx,
+    policy_to_onnx,
+    save_policy,
+)
+from surefoot.policy import Activation, Squash, weights_sha256
+
+HIDDEN = [activation for activation in Activation if activation is not Activation.IDENTITY]
+EVERY_KIND = [
+    (activation, squash, clip)
+    for activation in Activation
+    for squash in (*Squash, None)
+    for clip in (10.0, math.inf)
+]
+
+
+def on_runtime(data, values, name=INPUT):
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return session.run([OUTPUT], {name: values.astype(np.float32)})[0]
+
+
+# --- the file is the policy ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("activation", "squash", "clip"), EVERY_KIND)
+def test_onnx_runtime_and_the_onnx_reference_compute_the_policy(
+    random_policy, activation, squash, clip
+):
+    rng = np.random.default_rng(1)
+    policy = random_policy(rng, (5, 16, 8, 3), activation, squash, clip)
+    data = policy_to_onnx(policy)
+    obs = rng.normal(0, 3, (50, 5)).astype(np.float32)
+    expected = policy.outputs(obs)
+    np.testing.assert_allclose(on_runtime(data, obs), expected, rtol=2e-5, atol=2e-5)
+    reference = ReferenceEvaluator(onnx.load_model_from_string(data)).run(None, {INPUT: obs})[0]
+    np.testing.assert_allclose(reference, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("activation", "squash", "clip"), EVERY_KIND)
+def test_writing_then_reading_is_the_identity(random_policy, activation, squash, clip):
+    policy = random_policy(np.random.default_rng(2), (5, 6, 4, 3), activation, squash, clip)
+    metadata = {"env": {"id": "Hopper-v5", "dt": 0.1 + 0.2}, "note": 'ünï "quoted"\n'}
+    data = policy_to_onnx(policy, metadata)
+    file = policy_from_onnx(data)
+    assert file.data == data
+    assert weights_sha256(file.policy) == weights_sha256(policy)
+    assert file.metadata["weights_sha256"] == weights_sha256(policy)
+    assert {key: file.metadata[key] for key in metadata} == metadata
+    assert policy_to_onnx(file.policy, file.metadata) == data
+
+
+def test_every_array_is_read_back_bit_for_bit_and_pruned_weights_as_plus_zero(random_policy):
+    policy = random_policy(np.random.default_rng(3), (5, 16, 3))
+    layers = tuple(
+        dataclasses.replace(layer, weight=np.where(layer.weight == 0, -0.0, layer.weight))
+        for layer in policy.layers
+    )
+    read = policy_from_onnx(policy_to_onnx(dataclasses.replace(policy, layers=layers))).policy
+    for mine, theirs in zip(policy.layers, read.layers, strict=True):
+        assert mine.weight.tobytes() == theirs.weight.tobytes()
+        assert mine.bias.tobytes() == theirs.bias.tobytes()
+    assert read.sparsity == policy.sparsity > 0
+
+
+def test_the_dtype_that_holds_a_policy_does_not_change_its_file(random_policy):
+    policy = random_policy(np.random.default_rng(4), (4, 6, 2))
+    layers = tuple(
+        dataclasses.replace(layer, weight=layer.weight.astype(np.float64))
+        for layer in policy.layers
+    )
+    assert policy_to_onnx(dataclasses.replace(policy, layers=layers)) == policy_to_onnx(policy)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e300])
+def test_a_value_that_float32_cannot_hold_is_refused(random_policy, value):
+    policy = random_policy(np.random.default_rng(5), (4, 2))
+    weight = policy.layers[0].weight.astype(np.float64)
+    weight[0, 1] = value
+    layers = (dataclasses.replace(policy.layers[0], weight=weight),)
+    with pytest.raises(InputError, match=r"weight_1 must hold float32 values, got .*; rounding"):
+        policy_to_onnx(dataclasses.replace(policy, layers=layers))
+
+
+def test_metadata_that_json_cannot_hold_are_refused(random_policy):
+    with pytest.raises(InputError, match="metadata must be JSON values"):
+        policy_to_onnx(random_policy(np.random.default_rng(6), (4, 2)), {"dt": math.nan})
+
+
+def test_names_shapes_and_versions_are_those_that_are_promised(random_policy):
+    model = onnx.load_model_from_string(
+        policy_to_onnx(random_policy(np.random.default_rng(7), (4, 2)))
+    )
+    assert [value.name for value in model.graph.input] == ["obs"]
+    assert [value.name for value in model.graph.output] == ["actions"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+    assert (model.ir_version, model.opset_import[0].version) == (8, 17)
+
+
+# --- the graph from the state on -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("squash", [*Squash, None])
+@pytest.mark.parametrize("clip", [1.0, math.inf])
+def test_the_graph_cut_at_the_state_is_the_tail_of_the_file_bit_for_bit(
+    random_policy, squash, clip
+):
+    rng = np.random.default_rng(8)
+    policy = random_policy(rng, (5, 16, 3), Activation.TANH, squash, clip)
+    data, obs = policy_to_onnx(policy), rng.normal(0, 3, (50, 5))
+    state = policy.state(obs, np.float32)
+    assert np.array_equal(on_runtime(cut_at_state(data), state, STATE), on_runtime(data, obs))
+
+
+def test_a_perturbed_state_is_not_clipped_again(random_policy):
+    rng = np.random.default_rng(9)
+    policy = random_policy(rng, (5, 16, 3), squash=Squash.IDENTITY, clip=1.0)
+    beyond = rng.choice([-1.5, 1.5], (20, 5))
+    outputs = on_runtime(cut_at_state(policy_to_onnx(policy)), beyond, STATE)
+    np.testing.assert_allclose(outputs, policy.outputs_at(beyond), rtol=2e-5, atol=2e-5)
+    clipped = policy.outputs_at(np.clip(beyond, -1, 1))
+    assert np.abs(outputs - clipped).max() > 1e-2
+
+
+def test_only_a_canonical_file_is_cut(random_policy):
+    data = policy_to_onnx(random_policy(np.random.default_rng(10), (4, 6, 2)))
+
+    def rename(model, old, new):
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [new if name == old else name for name in names]
+
+    def state_is_elsewhere(model):
+        rename(model, STATE, "other")
+        rename(model, next(n.output[0] for n in model.graph.node if n.op_type == "Gemm"), STATE)
+
+    for change in (lambda model: rename(model, STATE, "other"), state_is_elsewhere):
+        with pytest.raises(InputError, match="no tensor 'state' after a normaliser"):
+            cut_at_state(edited(data, change))
+    with pytest.raises(InputError, match="not a valid ONNX file"):
+        cut_at_state(b"no file")
+
+
+# --- folders ---------------------------------------------------------------------------------
+
+
+def test_saving_then_loading_a_policy_folder_is_the_identity(random_policy, tmp_path):
+    policy = random_policy(np.random.default_rng(11), (4, 6, 2))
+    facts, inputs, extra = {"steps": 7}, {"dense": "0" * 64}, {"curves.json": b"{}"}
+    data = save_policy(tmp_path / "policy", policy, facts=facts, inputs=inputs, extra_files=extra)
+    file, artifact = load_policy(tmp_path / "policy")
+    assert file.data == data == policy_to_onnx(policy)
+    assert (artifact.facts, artifact.inputs) == (facts, inputs)
+    assert artifact.files["curves.json"] == b"{}"
+    for path in (tmp_path, tmp_path / "policy", tmp_path / "policy" / POLICY_FILE):
+        assert load_controller_file(path).data == data
+
+
+def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(
+    random_policy, tmp_path
+):
+    data = save_policy(tmp_path, random_policy(np.random.default_rng(12), (4, 6, 2)))
+    (tmp_path / POLICY_FILE).write_bytes(data[:-1])
+    with pytest.raises(IntegrityError, match=f"{POLICY_FILE} is not the file"):
+        load_policy(tmp_path)
+    (tmp_path / POLICY_FILE).write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
+    with pytest.raises(IntegrityError, match=f"{POLICY_FILE} is not the file"):
+        load_controller_file(tmp_path)
+    (tmp_path / POLICY_FILE).unlink()
+    with pytest.raises(IntegrityError, match=f"{POLICY_FILE} is missing"):
+        load_policy(tmp_path)
+
+
+def test_a_path_that_holds_no_controller_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "absent.onnx"):
+        with pytest.raises(InputError, match=r"is no run, policy folder, bundle or \.onnx file"):
+            load_controller_file(path)
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def edited(data, change):
+    """Return a file with one thing changed and no metadata of ours, as a stranger would send it."""
+    model = onnx.load_model_from_string(data)
+    model.producer_name = "somebody"
+    del model.metadata_props[:]
+    change(model)
+    return model.SerializeToString()
+
+
+def constant(model, name):
+    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+
+
+def set_constant(name, array):
+    def change(model):
+        tensor = numpy_helper.from_array(np.asarray(array, np.float32), name)
+        constant(model, name).CopyFrom(tensor)
+
+    return change
+
+
+def first(model, op):
+    return next(node for node in model.graph.node if node.op_type == op)
+
+
+def set_attribute(op, name, value):
+    def change(model):
+        kept = [entry for entry in first(model, op).attribute if entry.name != name]
+        del first(model, op).attribute[:]
+        first(model, op).attribute.extend([*kept, helper.make_attribute(name, value)])
+
+    return change
+
+
+def set_metadata(key, text):
+    def change(model):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = f"surefoot.{key}", text
+
+    return change
+
+
+def softmax(model):
+    node = first(model, "Tanh")
+    node.op_type = "Softmax"
+
+
+def custom_domain(model):
+    first(model, "Tanh").domain = "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def external_data(model):
+    tensor = constant(model, "weight_1")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+
+
+def short_data(model):
+    tensor = constant(model, "bias_1")
+    tensor.ClearField("raw_data")
+    tensor.float_data.extend([1.0])
+
+
+def double_weight(model):
+    weight = numpy_helper.to_array(constant(model, "weight_1")).astype(np.float64)
+    constant(model, "weight_1").CopyFrom(numpy_helper.from_array(weight, "weight_1"))
+
+
+def second_input(model):
+    model.graph.input.append(helper.make_tensor_value_info("command", TensorProto.FLOAT, ["N", 4]))
+
+
+def second_output(model):
+    info = helper.make_tensor_value_info(STATE, TensorProto.FLOAT, ["N", 4])
+    model.graph.output.append(info)
+
+
+def constant_as_input(model):
+    model.graph.input.append(helper.make_tensor_value_info("bias_1", TensorProto.FLOAT, [6]))
+
+
+def add_two_values(model):
+    first(model, "Add").input[1] = first(model, "Mul").input[0]
+
+
+def output_before_the_end(model):
+    model.graph.output[0].name = first(model, "Mul").output[0]
+
+
+def no_bias(model):
+    del first(model, "Gemm").input[2]
+
+
+def gate_by_another_value(model):
+    """x * sigmoid(y) instead of SiLU's x * sigmoid(x)."""
+    position = [node.op_type for node in model.graph.node].index("Tanh")
+    tanh = model.graph.node[position]
+    value = tanh.input[0]
+    product = helper.make_node("Mul", [value, "gate"], [tanh.output[0]])
+    tanh.op_type, tanh.input[0], tanh.output[0] = "Sigmoid", "bias_1", "gate"
+    model.graph.node.insert(position + 1, product)
+
+
+def activation_before_the_layers(model):
+    first(model, "Div").op_type = "Relu"
+    del first(model, "Relu").input[1]
+
+
+def squash_to_two(model):
+    set_constant("clip_6_low", -2.0)(model)
+    set_constant("clip_6_high", 2.0)(model)
+
+
+def dimension(of, size):
+    def change(model):
+        value = getattr(model.graph, of)[0]
+        value.type.tensor_type.shape.dim[1].dim_value = size
+
+    return change
+
+
+def integer_output(model):
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+
+
+def opset(version):
+    def change(model):
+        model.opset_import[0].version = version
+
+    return change
+
+
+def weight_with(value):
+    def change(model):
+        weight = np.array(numpy_helper.to_array(constant(model, "weight_2")))
+        weight[0, 0] = value
+        set_constant("weight_2", weight)(model)
+
+    return change
+
+
+STRANGE = [
+    ("softmax", softmax, "node 4 'Softmax': not in the controller operator set"),
+    ("custom domain", custom_domain, "node 4 'Tanh': not in the controller operator set"),
+    ("nan weight", weight_with(np.nan), "constant 'weight_2' must be finite, has NaN"),
+    ("infinite weight", weight_with(-np.inf), "constant 'weight_2' must be finite, has NaN"),
+    (
+        "shortened bias",
+        set_constant("bias_1", [0.0] * 5),
+        r"bias must have shape \(6,\), got \(5,\)",
+    ),
+    ("narrow weight", set_constant("weight_1", np.ones((6, 3))), r"shape \[N, 3\], got \[0, 4\]"),
+    (
+        "layers that do not fit",
+        set_constant("weight_2", np.ones((2, 5))),
+        r"layer 2 must take 6 inputs, its weight has shape \(2, 5\)",
+    ),
+    ("weight of three dimensions", set_constant("weight_1", np.ones((6, 4, 1))), "two dimensions"),
+    (
+        "mean over the batch",
+        set_constant("obs_mean", np.zeros((4, 1))),
+        r"node 0 'Sub': constant must have 4 entries, has shape \(4, 1\)",
+    ),
+    ("mean of three dimensions", set_constant("obs_mean", np.zeros((1, 1, 4))), r"\(1, 1, 4\)"),
+    ("clip by a vector", set_constant("clip_2_low", [-10.0] * 4), "node 2 'Clip': must have"),
+    ("lopsided clip", set_constant("clip_2_low", -9.0), r"symmetric, got \[-9.0, 10.0\]"),
+    ("scale of zero", set_constant("obs_scale", [1.0, 0, 1, 1]), "scale must be positive, got 0"),
+    ("squash to [-2, 2]", squash_to_two, r"'Clip': the squash of an action must clip to \[-1, 1\]"),
+    ("two inputs", second_input, "must have one input and one output, has 2 and 1"),
+    ("two outputs", second_output, "must have one input and one output, has 1 and 2"),
+    ("constant that can be overridden", constant_as_input, "one input and one output, has 2"),
+    ("external data", external_data, "weight_1"),
+    ("data too short", short_data, "tensor name: bias_1"),
+    ("double weight", double_weight, r"'weight_1' must be FLOAT \(1\), has type 11"),
+    ("sum of two values", add_two_values, "'Add': every input but the first must be a constant"),
+    ("output before the end", output_before_the_end, "the chain must end in the output"),
+    ("no bias", no_bias, "'Gemm': must have a weight and a bias"),
+    ("gate by another value", gate_by_another_value, "'Sigmoid': must take the result of the node"),
+    ("activation first", activation_before_the_layers, "does not fit normaliser, layers"),
+    ("transposed weight", set_attribute("Gemm", "transB", 0), "transB = 0 is not read"),
+    ("transposed input", set_attribute("Gemm", "transA", 1), "transA = 1 is not read"),
+    ("alpha", set_attribute("Gemm", "alpha", 2.0), "alpha = 2.0 is not read"),
+    ("beta", set_attribute("Gemm", "beta", 0.5), "beta = 0.5 is not read"),
+    ("input size", dimension("input", 5), r"input must be float32 of shape \[N, 4\], got \[0, 5\]"),
+    ("huge input", dimension("input", 2**45), r"input must be float32 of shape \[N, 4\]"),
+    ("output size", dimension("output", 3), r"output must be float32 of shape \[N, 2\]"),
+    ("output type", integer_output, r"output must be float32 of shape \[N, 2\]"),
+    ("old opset", opset(9), "ONNX file"),
+    ("unknown opset", opset(99), r"opset must be 11 to 26, got \[99\]"),
+    ("training graph", lambda model: model.training_info.add(), "training graphs"),
+    ("head of another kind", set_metadata("head", '{"kind": "beta"}'), "'surefoot.head' does not"),
+    ("std of another size", set_metadata("head", '{"kind": "gaussian", "std": [0.1]}'), "head"),
+    ("std in words", set_metadata("head", '{"kind": "gaussian", "std": ["a", "b"]}'), "head"),
+    (
+        "logits that are squashed",
+        set_metadata("head", '{"kind": "categorical", "num_actions": 2}'),
+        "logits of a categorical head must not be transformed",
+    ),
+]
+
+
+def one_line(error):
+    return bool(str(error)) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [pytest.param(*case[1:], id=case[0]) for case in STRANGE]
+)
+def test_what_is_no_controller_is_refused_by_name_in_one_line(random_policy, change, message):
+    policy = random_policy(np.random.default_rng(13), (4, 6, 2), Activation.TANH)
+    with pytest.raises(InputError, match=message) as caught:
+        policy_from_onnx(edited(policy_to_onnx(policy), change), "it.onnx")
+    assert one_line(caught.value)
+
+
+def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone(random_policy):
+    policy = random_policy(np.random.default_rng(14), (4, 6, 2))
+    file = policy_from_onnx(edited(policy_to_onnx(policy), lambda model: None))
+    obs = np.random.default_rng(15).normal(size=(9, 4))
+    assert np.array_equal(file.policy.outputs(obs), policy.outputs(obs))
+    assert file.metadata == {}
+
+
+def test_scalars_and_rows_broadcast_as_onnx_says(random_policy):
+    policy = random_policy(np.random.default_rng(16), (4, 6, 2))
+
+    def change(model):
+        set_constant("obs_mean", 0.5)(model)
+        set_constant("obs_scale", [[1.0, 2.0, 3.0, 4.0]])(model)
+
+    data = edited(policy_to_onnx(policy), change)
+    obs = np.random.default_rng(17).normal(size=(9, 4)).astype(np.float32)
+    outputs = policy_from_onnx(data).policy.outputs(obs)
+    np.testing.assert_allclose(outputs, on_runtime(data, obs), rtol=2e-5, atol=2e-5)
+
+
+def forged(data, key, text):
+    model = onnx.load_model_from_string(data)
+    for entry in model.metadata_props:
+        if entry.key == key:
+            entry.value = text
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("text", ['"' + "0" * 64 + '"', '"a\\nb"', "[1]", "{}"])
+def test_a_forged_weights_digest_is_refused(random_policy, text):
+    data = policy_to_onnx(random_policy(np.random.default_rng(18), (4, 2)))
+    with pytest.raises(IntegrityError, match=r"names weights_sha256 .*its weights") as caught:
+        policy_from_onnx(forged(data, "surefoot.weights_sha256", text))
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", "1" * 5000, "[" * 100_000, '{"a": 1, "a": 2}'])
+def test_damaged_metadata_are_refused(random_policy, text):
+    data = policy_to_onnx(random_policy(np.random.default_rng(19), (4, 2)), {"env": {}})
+    with pytest.raises(IntegrityError, match=r"metadata 'surefoot\.env' is not valid") as caught:
+        policy_from_onnx(forged(data, "surefoot.env", text))
+    assert one_line(caught.value)
+
+
+@given(st.binary(max_size=400))
+def test_arbitrary_bytes_are_refused(garbage):
+    with pytest.raises(InputError, match="not a valid ONNX file") as caught:
+        policy_from_onnx(garbage)
+    assert one_line(caught.value)
+
+
+# --- damage ----------------------------------------------------------------------------------
+
+
+def reads_the_same_or_is_refused(data, digest):
+    """Return whether it reads as the same policy; any other policy or exception fails the test."""
+    try:
+        file, message = policy_from_onnx(data), "read"
+    except (InputError, IntegrityError) as error:
+        file, message = None, str(error)
+    assert message
+    assert "\n" not in message
+    assert file is None or weights_sha256(file.policy) == digest
+    return file is not None
+
+
+DAMAGED = [(Activation.SILU, Squash.CLIP), (Activation.ELU, Squash.TANH), (Activation.RELU, None)]
+
+
+@pytest.mark.parametrize(("activation", "squash"), DAMAGED)
+def test_a_flipped_byte_anywhere_reads_the_same_or_is_refused(random_policy, activation, squash):
+    policy = random_policy(np.random.default_rng(21), (2, 2, 2), activation, squash)
+    data, digest = policy_to_onnx(policy, {"env": {"id": "x"}}), weights_sha256(policy)
+    outcomes = [
+        reads_the_same_or_is_refused(data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :], digest)
+        for at in range(len(data))
+        for flip in (1, 2, 4, 8, 16, 32, 64, 128)
+    ]
+    # Both happen: names of nodes mean nothing, weights and structure do.
+    assert 0 < np.mean(outcomes) < 0.5
+
+
+@pytest.mark.parametrize(("activation", "squash"), DAMAGED)
+def test_a_truncated_file_is_refused_at_every_length(random_policy, activation, squash):
+    policy = random_policy(np.random.default_rng(22), (2, 2, 2), activation, squash)
+    data = policy_to_onnx(policy, {"env": {"id": "x"}})
+    for length in range(len(data)):
+        assert not reads_the_same_or_is_refused(data[:length], ""), length
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_bytes_replaced_removed_or_inserted_read_the_same_or_are_refused(random_policy, data):
+    activation, squash = data.draw(st.sampled_from(DAMAGED))
+    policy = random_policy(np.random.default_rng(23), (2, 2, 2), activation, squash)
+    whole = policy_to_onnx(policy)
+    at = data.draw(st.integers(0, len(whole)))
+    removed = data.draw(st.integers(0, 40))
+    mutant = whole[:at] + data.draw(st.binary(max_size=12)) + whole[at + removed :]
+    reads_the_same_or_is_refused(mutant, weights_sha256(policy))
