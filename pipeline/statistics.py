@@ -54,5 +54,7 @@ def bootstrap_interval(
 
 
 def _require_values(values: NDArray[np.float64]) -> None:
-    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-        raise InputError(f"values must be a non-empty finite vector, got shape {values.shape}")
+    if values.ndim != 1 or values.size == 0:
+        raise InputError(f"values must be a non-empty vector, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise InputError(f"values must be finite, got {values[~np.isfinite(values)][0]}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from surefoot.artifact import Json
 
-CLEAN, ATTACKED, CERTIFIED, SAMPLED, QUIET = "#2563a6", "#c2491d", "#2f7d4f", "#c2491d", "#8a8f98"
+CLEAN, CERTIFIED, SAMPLED, QUIET = "#2563a6", "#2f7d4f", "#c2491d", "#8a8f98"
 _SIZE = (6.4, 3.4)
 
 
@@ -39,22 +39,6 @@ def deviation_histogram(certified: Sequence[float], sampled: Sequence[float], li
     axes.hist(certified, bins, color=CERTIFIED, alpha=0.6, label="certified")
     axes.axvline(limit, color="black", linestyle="--", linewidth=1, label=f"limit {limit:g}")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
-
-
-def attack_bars(attacks: dict[str, Json]) -> str:
-    """Draw the mean return of each attack, its interval and every episode."""
-    figure, axes = _axes("", "return")
-    for place, (name, entry) in enumerate(attacks.items()):
-        returns = np.array(entry["returns"], dtype=float)
-        returns = returns[np.isfinite(returns)]
-        axes.bar(place, entry["mean"], 0.6, color=CLEAN if name == "clean" else ATTACKED, alpha=0.6)
-        spread = place + 0.25 * np.linspace(-1, 1, len(returns))
-        axes.plot(spread, returns, ".", color="black", markersize=3, alpha=0.5)
-        low, high = entry["interval"]
-        axes.vlines(place, low, high, color="black", linewidth=2)
-    axes.set_xticks(range(len(attacks)), list(attacks))
-    axes.set_ylim(bottom=min(0.0, *(min(entry["returns"]) for entry in attacks.values())))
     return _svg(figure)
 
 

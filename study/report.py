@@ -1,8 +1,9 @@
 """One HTML page about a run: may this controller be deployed, and what is that worth?
 
-The page holds everything itself (figures are inline SVG), so that it can be mailed and archived.
+The page holds everything itself (figures are inline), so that it can be mailed and archived.
 """
 
+import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from surefoot.artifact import Json, from_json, read_artifact, read_file
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.errors import InputError
-from surefoot.study.figures import attack_bars, deviation_histogram, learning_curve
+from surefoot.study.figures import deviation_histogram, learning_curve
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2530; margin: 2rem auto; max-width: 60rem;
@@ -23,7 +24,7 @@ td.number, th.number { text-align: right; }
 .verdict { padding: .8rem 1rem; border-radius: .4rem; color: white; font-weight: 600; }
 .PROVED { background: #2f7d4f; } .REFUTED { background: #b3261e; } .UNKNOWN { background: #8a6d1d; }
 .quiet { color: #67707c; } code { font-size: .85em; overflow-wrap: anywhere; }
-figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; } svg, img { max-width: 100%; height: auto; }
 """
 _DEPLOY = {
     Verdict.PROVED: "PROVED: every requirement of the budget holds. It may be deployed.",
@@ -49,7 +50,7 @@ def render_report(run: Path) -> str:
         "<h2>Requirements</h2>" + _findings(certificate.findings),
         _deviations(certificate),
         "<h2>Bounds of the whole controller</h2>" + _bounds(certificate),
-        "<h2>Attacks in closed loop</h2>" + _attacks(attack),
+        "<h2>Attacks in closed loop</h2>" + _attacks(attack, run / "attack.png"),
         "<h2>Learning</h2>" + _figure(learning_curve(curves), "Return and sparsity in training."),
         "<h2>Runtime</h2>" + _latencies(bench),
         "<h2>Digests</h2>" + _digests(summary),
@@ -122,7 +123,7 @@ def _bounds(certificate: Certificate) -> str:
     return _table(head, rows) + note
 
 
-def _attacks(attack: dict[str, Json]) -> str:
+def _attacks(attack: dict[str, Json], picture: Path) -> str:
     caption = (
         f"{attack['episodes']} episodes each on seeds that training never saw, {attack['norm']} "
         f"epsilon {attack['epsilon']:g}; bar: mean, line: 95 % bootstrap interval of the "
@@ -139,7 +140,9 @@ def _attacks(attack: dict[str, Json]) -> str:
         for name, entry in attack["attacks"].items()
     ]
     head = ("attack", "mean return", "IQM", "largest deviation reached", "certified deviation")
-    return _figure(attack_bars(attack["attacks"]), caption) + _table(head, rows)
+    encoded = base64.b64encode(read_file(picture)).decode()
+    image = f'<img alt="returns under attack" src="data:image/png;base64,{encoded}">'
+    return _figure(image, caption) + _table(head, rows)
 
 
 def _latencies(bench: dict[str, Json]) -> str:
@@ -158,8 +161,8 @@ def _digests(summary: dict[str, Json]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption class='quiet'>{escape(caption)}</figcaption></figure>"
+def _figure(picture: str, caption: str) -> str:
+    return f"<figure>{picture}<figcaption class='quiet'>{escape(caption)}</figcaption></figure>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,0 +1,172 @@
+"""The whole pipeline through the command line, on a training of seconds."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+
+from surefoot.artifact import sha256_hex
+from surefoot.onnx_format import policy_from_onnx
+
+STABLE_FILES = {
+    "policy",
+    "certificate.json",
+    "bundle",
+    "attack.json",
+    "bench.json",
+    "summary.json",
+    "report.html",
+    "config.toml",
+}
+
+
+def test_a_run_leaves_every_result(tiny_run):
+    assert {entry.name for entry in tiny_run.iterdir()} >= STABLE_FILES
+
+
+def test_the_certified_file_is_the_deployed_and_the_attacked_file(tiny_run):
+    data = (tiny_run / "bundle" / "policy.onnx").read_bytes()
+    assert (tiny_run / "policy" / "policy.onnx").read_bytes() == data
+    for name in ("certificate.json", "attack.json", "bench.json", "summary.json"):
+        assert json.loads((tiny_run / name).read_text())["onnx_sha256"] == sha256_hex(data)
+
+
+def test_the_summary_says_what_the_files_say(tiny_run):
+    summary, attack, bench, certificate = (
+        json.loads((tiny_run / f"{name}.json").read_text())
+        for name in ("summary", "attack", "bench", "certificate")
+    )
+    policy = policy_from_onnx((tiny_run / "policy" / "policy.onnx").read_bytes()).policy
+    zeros = sum((layer.weight == 0).sum() for layer in policy.layers)
+    assert summary["sparsity"] == zeros / sum(layer.weight.size for layer in policy.layers)
+    assert summary["clean_return"] == np.mean(attack["attacks"]["clean"]["returns"])
+    assert summary["verdict"] == certificate["verdict"] == "PROVED"
+    assert summary["size_bytes"] == (tiny_run / "policy" / "policy.onnx").stat().st_size
+    assert set(summary["latency_us"]) == set(bench["backends"])
+    for entry, finding in zip(summary["requirements"], certificate["requirements"], strict=True):
+        assert entry["certified"] == finding["certified"]
+        assert entry["sampled"] == finding["sampled"]
+
+
+def test_a_second_run_does_nothing_again(tiny_run, tiny_config, pipeline, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run, copy)
+    done = pipeline("run", "--config", tiny_config, "--out", copy, "--json")
+    assert done.code == 0
+    assert done.err == ""
+    for name in ("certificate.json", "attack.json", "bench.json"):
+        assert (copy / name).read_bytes() == (tiny_run / name).read_bytes()
+    assert json.loads(done.out) == json.loads((tiny_run / "summary.json").read_text())
+
+
+def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, pipeline, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run, copy)
+    (copy / "certificate.json").unlink()
+    shutil.rmtree(copy / "bundle")
+    done = pipeline("run", "--config", tiny_config, "--out", copy)
+    assert done.code == 0
+    assert "certify ..." in done.err
+    assert "export ..." in done.err
+    assert "train" not in done.err
+    assert pipeline("verify", copy / "bundle").code == 0
+    # What is computed again from the same inputs is the same.
+    again = (copy / "certificate.json").read_bytes()
+    assert again == (tiny_run / "certificate.json").read_bytes()
+
+
+def test_a_budget_that_cannot_be_met_is_not_exported(tiny_run, tiny_config, pipeline, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run, copy)
+    shutil.rmtree(copy / "bundle")
+    budget = tmp_path / "budget.toml"
+    budget.write_text('[[require]]\nquantity = "sparsity"\nat_least = 0.99\n')
+    done = pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
+    assert done.code == 3
+    assert not (copy / "bundle").exists()
+    assert json.loads((copy / "summary.json").read_text())["verdict"] == "REFUTED"
+
+
+def test_a_measured_requirement_is_decided_by_the_measurement(
+    tiny_run, tiny_config, pipeline, tmp_path
+):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run, copy)
+    shutil.rmtree(copy / "bundle")
+    worst = json.loads((tiny_run / "summary.json").read_text())["attacked_return"].values()
+    for at_least, code in ((min(worst) - 1, 0), (min(worst) + 1, 3)):
+        budget = tmp_path / "budget.toml"
+        budget.write_text(
+            '[[require]]\nquantity = "attacked_return"\nepsilon = 0.05\nnorm = "linf"\n'
+            f"at_least = {at_least}\n"
+        )
+        done = pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
+        assert done.code == code, done.err
+
+
+def test_the_report_is_one_page_with_every_figure(tiny_run):
+    page = (tiny_run / "report.html").read_text()
+    assert page.count("<svg") >= 2
+    assert not re.search(r'(src|href)="(?!#|data:)', page), "the page must not load anything"
+    assert "PROVED" in page
+
+
+def test_every_verb_prints_one_json_object(tiny_run, pipeline, tmp_path):
+    bundle = tiny_run / "bundle"
+    budget = bundle / "budget.toml"
+    fast = ["--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"]
+    commands = [
+        ("certify", tiny_run, "--budget", budget, "--out", tmp_path / "certificate.json"),
+        (
+            "export",
+            tiny_run,
+            "--certificate",
+            tiny_run / "certificate.json",
+            "--out",
+            tmp_path / "bundle",
+        ),
+        ("verify", bundle),
+        ("attack", bundle, "--out", tmp_path / "attack.json", *fast),
+        (
+            "bench",
+            bundle,
+            "--out",
+            tmp_path / "bench.json",
+            "--set",
+            "bench.num_calls=200",
+            "--set",
+            "bench.paced_s=0.05",
+        ),
+        ("report", tiny_run, "--out", tmp_path / "report.html"),
+    ]
+    for command in commands:
+        done = pipeline(*command, "--json")
+        assert done.code == 0, done.err
+        assert isinstance(json.loads(done.out), dict), command
+
+
+def test_export_of_a_certificate_about_another_policy_is_refused(tiny_run, pipeline, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run, other)
+    certificate = tiny_run / "certificate.json"
+    changed = pipeline(
+        "train",
+        "--config",
+        other / "config.toml",
+        "--seed",
+        "7",
+        "--out",
+        tmp_path / "seven",
+        "--set",
+        "train.total_steps=1024",
+        "--set",
+        "train.num_evaluations=1",
+    )
+    assert changed.code == 0, changed.err
+    done = pipeline(
+        "export", tmp_path / "seven", "--certificate", certificate, "--out", tmp_path / "bundle"
+    )
+    assert done.code == 2
+    assert "the certificate is about" in done.err
+    assert not (tmp_path / "bundle").exists()
