@@ -1,0 +1,81 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from surefoot.errors import InputError
+from surefoot.statistics import bootstrap_interval, interquartile_mean
+
+
+def brute_force_iqm(values):
+    """Sort, drop the whole quarter at each end, take the mean."""
+    ordered = sorted(values)
+    cut = len(ordered) // 4
+    middle = ordered[cut : len(ordered) - cut]
+    return sum(middle) / len(middle)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([7.0], 7.0), ([0.0, 10.0], 5.0), ([100.0, 1.0, 2.0, -50.0], 1.5), (range(8), 3.5)],
+)
+def test_iqm_of_small_sets_is_known(values, expected):
+    assert interquartile_mean(np.array(values, float)) == expected
+
+
+@pytest.mark.parametrize("num", range(1, 14))
+def test_iqm_is_the_mean_of_the_middle_half(num):
+    values = np.random.default_rng(num).normal(size=num)
+    assert interquartile_mean(values) == pytest.approx(brute_force_iqm(values))
+
+
+def test_iqm_ignores_outliers_order_shift_and_scale():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=20)
+    wild = np.where(values == values.max(), 1e9, values)
+    iqm = interquartile_mean(values)
+    assert interquartile_mean(wild) == pytest.approx(iqm)
+    assert interquartile_mean(rng.permutation(values)) == pytest.approx(iqm)
+    assert interquartile_mean(3 * values - 5) == pytest.approx(3 * iqm - 5)
+
+
+def test_bootstrap_of_one_value_or_of_equal_values_has_no_width():
+    for values in ([3.0], [3.0] * 9):
+        interval = bootstrap_interval(np.array(values))
+        assert (interval.low, interval.high) == (3.0, 3.0)
+
+
+def test_bootstrap_percentiles_are_those_of_all_resamples():
+    values = np.array([0.0, 1.0, 3.0, 9.0, 27.0])
+    every = np.array([brute_force_iqm(draw) for draw in itertools.product(values, repeat=5)])
+    interval = bootstrap_interval(values, replicates=100_000)
+    # The share of all 5^5 equally likely resamples that lie below each end, ties included.
+    assert np.mean(every < interval.low) <= 0.0275
+    assert np.mean(every <= interval.low) >= 0.0225
+    assert np.mean(every < interval.high) <= 0.9775
+    assert np.mean(every <= interval.high) >= 0.9725
+
+
+def test_bootstrap_covers_the_true_value_about_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    hits = 0
+    for _ in range(200):
+        interval = bootstrap_interval(rng.normal(size=50), replicates=1000)
+        hits += interval.low <= 0 <= interval.high  # the IQM of a symmetric law is its centre
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_bootstrap_repeats_itself_for_a_seed_and_only_for_it():
+    values = np.random.default_rng(1).normal(size=30)
+    assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4)
+    assert bootstrap_interval(values, seed=4) != bootstrap_interval(values, seed=5)
+
+
+@pytest.mark.parametrize("statistic", [interquartile_mean, bootstrap_interval])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([], "got shape \\(0,\\)"), ([[1.0]], "got shape \\(1, 1\\)"), ([1.0, np.nan], "got nan")],
+)
+def test_what_has_no_statistic_is_refused(statistic, values, said):
+    with pytest.raises(InputError, match=said):
+        statistic(np.array(values))
