@@ -94,7 +94,7 @@ def resolve_tables(
     for name, table in tables.items():
         if name not in known:
             raise InputError(f"unknown table {name!r}{did_you_mean(name, known)}")
-        if not isinstance(table, dict):
+        if not isinstance(table, (dict, list)):  # a list is an array of tables: [[require]]
             raise InputError(f"{name} must be a table, got {table!r}")
     return tables
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from surefoot.artifact import Json, to_json, write_file
+from surefoot.artifact import Json, sha256_hex, to_json, write_file
 from surefoot.cli import console
 from surefoot.cli.attack import open_target
 from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides
@@ -35,7 +35,8 @@ def bench_into(out: Path, file: ControllerFile, table: Table) -> dict[str, Json]
     """Benchmark a controller, write ``bench.json`` and return its content."""
     from surefoot.runtime import BenchConfig, run_benchmark
 
-    result: dict[str, Json] = run_benchmark(file, build(BenchConfig, table, "bench")).to_table()
+    measured = run_benchmark(file, build(BenchConfig, table, "bench")).to_table()
+    result: dict[str, Json] = {**measured, "onnx_sha256": sha256_hex(file.data)}
     write_file(out, to_json(result))
     return result
 
