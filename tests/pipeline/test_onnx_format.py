@@ -520,3 +520,28 @@ def test_bytes_replaced_removed_or_inserted_read_the_same_or_are_refused(random_
     removed = data.draw(st.integers(0, 40))
     mutant = whole[:at] + data.draw(st.binary(max_size=12)) + whole[at + removed :]
     reads_the_same_or_is_refused(mutant, weights_sha256(policy))
+
+
+@pytest.mark.parametrize(("activation", "squash"), DAMAGED[:2])
+def test_whatever_is_read_of_a_damaged_stranger_is_what_onnx_runtime_computes(
+    random_policy, activation, squash
+):
+    rng = np.random.default_rng(24)
+    policy = random_policy(rng, (2, 2, 2), activation, squash)
+    data, obs = edited(policy_to_onnx(policy), lambda model: None), rng.normal(size=(4, 2))
+    read = 0
+    for at, flip in enumerate(1 << rng.integers(8, size=len(data))):
+        damaged = data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :]
+        try:
+            file = policy_from_onnx(damaged)
+        except InputError:
+            continue
+        name = onnx.load_model_from_string(damaged).graph.input[0].name
+        session = onnxruntime.InferenceSession(damaged, providers=["CPUExecutionProvider"])
+        outputs = session.run(None, {name: obs.astype(np.float32)})[0]
+        # Damaged exponents overflow float32, in both.
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = file.policy.outputs(obs, np.float32)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
+        read += 1
+    assert read > 100
