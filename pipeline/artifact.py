@@ -7,9 +7,12 @@ arrays are safetensors, npz without pickle or ONNX, everything else is JSON or T
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -41,9 +44,9 @@ def to_json(value: Json) -> bytes:
     """
     try:
         text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    except ValueError as error:
+        return (text + "\n").encode()
+    except ValueError as error:  # a lone surrogate, too, is text that UTF-8 cannot say
         raise InputError(f"JSON cannot hold this value: {error}") from error
-    return (text + "\n").encode()
 
 
 def from_json(data: bytes, what: str) -> Json:
@@ -59,11 +62,15 @@ def from_json(data: bytes, what: str) -> Json:
             raise ValueError("duplicate key")
         return table
 
-    def no_constants(name: str) -> Json:
-        raise ValueError(f"{name} is not JSON")
+    def finite(digits: str) -> float:  # 1e999 and the names NaN, Infinity, -Infinity
+        if not math.isfinite(value := float(digits)):
+            raise ValueError(f"{digits} is not a finite number")
+        return value
 
     try:
-        return json.loads(data, object_pairs_hook=no_duplicates, parse_constant=no_constants)
+        return json.loads(
+            data, object_pairs_hook=no_duplicates, parse_constant=finite, parse_float=finite
+        )
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{what} is not valid JSON: {error}") from error
 
@@ -75,14 +82,12 @@ def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         InputError: If there is no such file, or it cannot be read.
         IntegrityError: If it is larger than ``max_bytes``.
     """
-    try:
+    with _os_errors(f"cannot read {path}"):
         if not path.is_file():
             raise InputError(f"no such file: {path}")
         if (size := path.stat().st_size) > max_bytes:
             raise IntegrityError(f"{path} has {size} bytes, more than the {max_bytes} allowed")
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -92,15 +97,13 @@ def write_file(path: Path, data: bytes) -> None:
         InputError: If the target cannot be written (disk full, read-only, no such folder).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _os_errors(f"cannot write {path}"):
         try:
             _write_and_sync(temporary, data)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,51 +143,57 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
     """Write the folder whole: to a temporary neighbour first, then in place of an older one.
 
     Raises:
-        InputError: If ``folder`` exists and is not an artifact of this kind, or cannot be written.
+        InputError: If ``folder`` exists and is not an artifact of this kind, holds a file that is
+            not the artifact's, or cannot be written.
     """
-    _refuse_foreign(folder, MANIFEST, artifact.kind)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
+    with _os_errors(f"cannot write {folder}"):
+        _refuse_foreign(folder, MANIFEST, artifact.kind)
+        _refuse_strays(folder, artifact.kind)
+        place = folder.resolve()  # `.` has no name to which a neighbour's could be added
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        old = place.with_name(f".{place.name}.{os.getpid()}.old")
+        _clear_stale(place)
         try:
             temporary.mkdir(parents=True)
             for name, data in {**artifact.files, MANIFEST: artifact.manifest()}.items():
                 _write_and_sync(temporary / name, data)
-            if folder.exists():
-                folder.rename(old)
-            temporary.rename(folder)
+            _sync_folder(temporary)
+            if place.exists():
+                place.rename(old)
+            temporary.rename(place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            if old.exists() and not folder.exists():
-                old.rename(folder)
+            if old.exists() and not place.exists():
+                old.rename(place)
             shutil.rmtree(old, ignore_errors=True)
-        _sync_folder(folder.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}") from error
+        _sync_folder(place.parent)
 
 
 def read_artifact(folder: Path, kind: str) -> Artifact:
     """Read the folder and check every byte of it against its manifest.
 
     Raises:
-        InputError: If there is no such folder or manifest.
+        InputError: If there is no such folder or manifest, or it cannot be read.
         IntegrityError: If a file is missing, extra, a link, or not what the manifest says.
     """
-    if not folder.is_dir():
-        raise InputError(f"no such folder: {folder}")
-    if not (folder / MANIFEST).is_file():
-        raise InputError(f"{folder} is not a {kind}: it has no {MANIFEST}")
+    with _os_errors(f"cannot read {folder}"):
+        if not folder.is_dir():
+            raise InputError(f"no such folder: {folder}")
+        if not (folder / MANIFEST).is_file():
+            raise InputError(f"{folder} is not a {kind}: it has no {MANIFEST}")
+        found = {entry.name: entry for entry in folder.iterdir()}
     raw = read_file(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
     manifest = from_json(raw, f"{folder / MANIFEST}")
-    named = _named_files(manifest, kind, folder)
-    found = {entry.name for entry in folder.iterdir()} - {MANIFEST}
-    for verb, names in (("is missing", named - found), ("is not in the manifest", found - named)):
+    named = _named_files(manifest, kind, folder) | {MANIFEST}
+    for verb, names in (
+        ("is missing", named - set(found)),
+        ("is not in the manifest", set(found) - named),
+        ("is a link", {name for name in found if found[name].is_symlink()}),
+        ("is not a file", {name for name in found if not found[name].is_file()}),
+    ):
         if names:
             raise IntegrityError(f"{folder}: {min(names)} {verb}")
-    links = [name for name in sorted(named) if (folder / name).is_symlink()]
-    if links:
-        raise IntegrityError(f"{folder}: {links[0]} is a link")
-    files = {name: read_file(folder / name) for name in sorted(named)}
+    files = {name: read_file(folder / name) for name in sorted(named - {MANIFEST})}
     for name, data in files.items():
         if manifest["files"][name] != {"sha256": sha256_hex(data), "size": len(data)}:
             raise IntegrityError(f"{folder}: {name} is not the file that the manifest describes")
@@ -207,11 +216,9 @@ def claim_folder(folder: Path, kind: str) -> None:
         InputError: If ``folder`` exists, is not empty and is not a folder of this kind, or cannot
             be written.
     """
-    _refuse_foreign(folder, _MARKER, kind)
-    try:
+    with _os_errors(f"cannot write {folder}"):
+        _refuse_foreign(folder, _MARKER, kind)
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}") from error
     if not (folder / _MARKER).exists():
         write_file(folder / _MARKER, to_json({"schema": _schema(kind)}))
 
@@ -247,6 +254,42 @@ def _refuse_foreign(folder: Path, marker: str, kind: str) -> None:
         raise InputError(f"output folder {folder} exists and is not a surefoot {kind} folder")
 
 
+def _refuse_strays(folder: Path, kind: str) -> None:
+    """Refuse to replace an artifact in which others have put files of their own.
+
+    Raises:
+        InputError: If there is such a file.
+    """
+    if (folder / MANIFEST).is_file():
+        raw = read_file(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
+        named = _named_files(from_json(raw, MANIFEST), kind, folder) | {MANIFEST}
+        if strays := {entry.name for entry in folder.iterdir()} - named:
+            raise InputError(f"output folder {folder} holds {min(strays)}, which is not surefoot's")
+
+
+def _clear_stale(place: Path) -> None:
+    """Remove what writers that were killed left beside ``place``, or put it back if it is all."""
+    pattern = re.compile(rf"\.{re.escape(place.name)}\.(\d{{1,9}})\.(tmp|old)")
+    for entry in list(place.parent.iterdir()) if place.parent.is_dir() else []:
+        if (match := pattern.fullmatch(entry.name)) and not _is_alive(int(match[1])):
+            if match[2] == "old" and not place.exists():
+                entry.rename(place)
+            else:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # what carries our number was left by an earlier process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
 def _named_files(manifest: Json, kind: str, folder: Path) -> set[str]:
     """Return the file names of a manifest after checking its form.
 
@@ -265,6 +308,19 @@ def _named_files(manifest: Json, kind: str, folder: Path) -> set[str]:
         if name in ("", ".", "..", MANIFEST) or PurePosixPath(name).name != name or "\\" in name:
             raise IntegrityError(f"{folder}: {MANIFEST} names {name!r}, which is not a file name")
     return set(manifest["files"])
+
+
+@contextmanager
+def _os_errors(what: str) -> Iterator[None]:
+    """Turn an error of the system into bad input, in one line.
+
+    Raises:
+        InputError: If the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what}: {error.strerror or error}") from error
 
 
 def _write_and_sync(path: Path, data: bytes) -> None:

@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from surefoot.artifact import Artifact, read_artifact, sha256_hex, write_artifact
+from surefoot.artifact import (
+    Artifact,
+    Json,
+    from_json,
+    read_artifact,
+    sha256_hex,
+    write_artifact,
+)
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
@@ -55,18 +62,12 @@ def write_bundle(folder: Path, files: Mapping[str, bytes], *, allow_uncertified:
 
     Raises:
         InputError: If a file is missing, or the folder is not ours or cannot be written.
-        IntegrityError: If the certificate is about another file or budget.
+        IntegrityError: If the certificate or the origin is about another file or budget.
         CheckError: If the verdict is not PROVED and ``allow_uncertified`` is not set.
     """
     draft = Artifact(kind="bundle", files=files)
     bundle = _check(draft, allow_uncertified=allow_uncertified)
-    facts = {
-        "uncertified": bundle.uncertified,
-        "verdict": bundle.certificate.verdict.value,
-        "weights_sha256": bundle.certificate.weights_sha256,
-        "metadata": dict(bundle.controller.metadata),
-    }
-    write_artifact(folder, Artifact(kind="bundle", files=files, facts=facts))
+    write_artifact(folder, Artifact(kind="bundle", files=files, facts=_facts(bundle)))
     return open_bundle(folder, allow_uncertified=allow_uncertified)
 
 
@@ -88,9 +89,20 @@ def open_bundle(folder: Path, *, allow_uncertified: bool = False) -> Bundle:
         bundle = _check(artifact, allow_uncertified=allow_uncertified)
     except (InputError, IntegrityError, CheckError) as error:
         raise VerificationError(f"{folder} does not verify: {error}") from error
-    if artifact.facts.get("uncertified") is not bundle.uncertified:
-        raise VerificationError(f"{folder} does not verify: its mark 'uncertified' is not true")
+    for name, value in _facts(bundle).items():
+        if artifact.facts.get(name) != value:
+            raise VerificationError(f"{folder} does not verify: its manifest's {name} is not true")
     return bundle
+
+
+def _facts(bundle: Bundle) -> dict[str, Json]:
+    """Return what the manifest repeats for readers without an ONNX parser."""
+    return {
+        "uncertified": bundle.uncertified,
+        "verdict": bundle.certificate.verdict.value,
+        "weights_sha256": bundle.certificate.weights_sha256,
+        "metadata": dict(bundle.controller.metadata),
+    }
 
 
 def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
@@ -109,6 +121,7 @@ def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
         onnx_sha256=sha256_hex(files[POLICY_FILE]),
         budget=budget,
     )
+    _check_origin(files[ORIGIN_FILE], sha256_hex(files[POLICY_FILE]))
     uncertified = certificate.verdict is not Verdict.PROVED
     if uncertified and not allow_uncertified:
         unproved = [f for f in certificate.findings if f.verdict is not Verdict.PROVED]
@@ -124,3 +137,18 @@ def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
         uncertified=uncertified,
         manifest_sha256=sha256_hex(artifact.manifest()),
     )
+
+
+def _check_origin(data: bytes, onnx_sha256: str) -> None:
+    """Check that the policy folder's manifest is about this file.
+
+    Raises:
+        IntegrityError: If it is not.
+    """
+    manifest = from_json(data, ORIGIN_FILE)
+    try:
+        named = manifest["files"][POLICY_FILE]["sha256"]
+    except (KeyError, TypeError) as error:
+        raise IntegrityError(f"{ORIGIN_FILE} is no manifest of a policy folder") from error
+    if named != onnx_sha256:
+        raise IntegrityError(f"{ORIGIN_FILE} is about another {POLICY_FILE}")

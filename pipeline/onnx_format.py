@@ -218,7 +218,7 @@ def load_controller_file(path: Path) -> ControllerFile:
     if path.is_file():
         return policy_from_onnx(read_file(path), str(path))
     for folder in (path / "policy", path):
-        if (folder / MANIFEST).is_file():
+        if (folder / MANIFEST).is_file() or (folder / POLICY_FILE).is_file():
             kind = "bundle" if is_folder_of(folder, "bundle") else "policy"
             files = read_artifact(folder, kind).files
             if POLICY_FILE not in files:

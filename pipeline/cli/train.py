@@ -55,11 +55,15 @@ def train_into(out: Path, tables: Table) -> dict[str, Json]:
         InputError: If the configuration is wrong, or the folder is not ours.
         InterruptedRun: If it was stopped; a checkpoint is written.
     """
+    from surefoot.envs import describe_env
     from surefoot.train import Progress, TrainConfig, save_trained, train_policy
 
     if "train" not in tables:
         raise InputError("a training needs --preset or a configuration with a [train] table")
     config = build(TrainConfig, tables["train"], "train")
+    describe_env(
+        config.env_id, config.env_module
+    )  # refuse an unfit task before anything is written
     claim_folder(out, "run")
     folder = out / "policy"
     if not _is_trained(folder, to_table(config)):

@@ -1,0 +1,252 @@
+"""Bad input ends with exit 2, one line that names what is wrong, and nothing half-written."""
+
+import errno
+import os
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+ACTION = """
+[[require]]
+quantity = "action_deviation"
+epsilon = {epsilon}
+norm = "{norm}"
+scope = "everywhere"
+at_most = 0.5
+"""
+
+
+@pytest.fixture
+def refused(pipeline, tmp_path):
+    """Return a function that runs a command which must be refused, and returns its one line."""
+
+    def run(*args, code=2):
+        before = sorted(tmp_path.rglob("*"))
+        done = pipeline(*args)
+        assert done.code == code, done
+        assert done.out == ""
+        lines = [line for line in done.err.splitlines() if not line.startswith("WARNING")]
+        assert len(lines) == 1, done.err
+        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+        return lines[0]
+
+    return run
+
+
+TRAINING_ERRORS = [
+    ("train.env_id=Hoper-v5", "did you mean 'Hopper-v"),
+    ("train.learing_rate=1e-3", "unknown key 'train.learing_rate'; did you mean 'train.learning_"),
+    ("train.pruning.sparsity=1.0", "sparsity must be in [0, 1), got 1.0"),
+    ("train.pruning.sparsity=-0.1", "sparsity must be in [0, 1), got -0.1"),
+    ("train.defence.kappa=-1", "kappa must be at least 0, got -1.0"),
+    ("train.defence.epsilon=-0.1", "epsilon must be at least 0, got -0.1"),
+    ("train.defence.kind=saa", "did you mean 'sa'"),
+    ("train.hidden=[0]", "hidden"),
+    ("train.activation=rellu", "did you mean 'relu'"),
+    ("train.minibatch_size=100", "minibatch_size must divide"),
+    ("train.device=tpu", "device"),
+    ("trian.seed=1", "unknown table 'trian'; did you mean 'train'"),
+    ("nonsense", "--set must have the form"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), TRAINING_ERRORS)
+def test_training_configuration(refused, tiny_config, tmp_path, override, message):
+    line = refused("train", "--config", tiny_config, "--out", tmp_path / "run", "--set", override)
+    assert message in line
+
+
+def test_unknown_preset(refused, tmp_path):
+    line = refused("train", "--preset", "hoper", "--out", tmp_path / "run")
+    assert "unknown preset 'hoper'; did you mean 'hopper'" in line
+
+
+ENVIRONMENTS = """
+import gymnasium, numpy as np
+from gymnasium import spaces
+
+class Odd(gymnasium.Env):
+    action_space = spaces.Box(-1, 1, (1,))
+
+class Image(Odd):
+    observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+
+class Table(Odd):
+    observation_space = spaces.Dict({"a": spaces.Box(-1, 1, (2,))})
+
+for kind in (Image, Table):
+    if f"Refused{kind.__name__}-v0" not in gymnasium.registry:
+        gymnasium.register(f"Refused{kind.__name__}-v0", kind)
+"""
+
+
+@pytest.mark.parametrize("kind", ["Image", "Table"])
+def test_observations_that_are_no_vector(refused, tiny_config, tmp_path, kind):
+    (tmp_path / "odd_robot.py").write_text(ENVIRONMENTS)
+    line = refused(
+        "train",
+        "--config",
+        tiny_config,
+        "--env-module",
+        tmp_path / "odd_robot.py",
+        "--set",
+        f"train.env_id=Refused{kind}-v0",
+        "--out",
+        tmp_path / "run",
+    )
+    assert f"Refused{kind}-v0" in line
+    assert "observation" in line
+
+
+BUDGET_ERRORS = [
+    (ACTION.format(epsilon=-0.1, norm="linf"), "epsilon must be at least 0 and finite, got -0.1"),
+    (ACTION.format(epsilon=0.1, norm="l3"), "norm must be one of l2, linf, got 'l3'"),
+    (ACTION.format(epsilon=0.1, norm="linf").replace("at_most", "at_least"), "at_most"),
+    (ACTION.format(epsilon=0.1, norm="linf").replace("epsilon = 0.1\n", ""), "'epsilon'"),
+    ('[[require]]\nquantity = "acton_deviation"\n', "did you mean 'action_deviation'"),
+    ("[[requires]]\n", "did you mean 'require'"),
+    ("", "at least one [[require]]"),
+    ("[[require]\n", "not valid TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BUDGET_ERRORS)
+def test_budget(refused, tiny_run, tmp_path, text, message):
+    budget = tmp_path / "budget.toml"
+    budget.write_text(text)
+    out = tmp_path / "certificate.json"
+    assert message in refused("certify", tiny_run, "--budget", budget, "--out", out)
+
+
+@pytest.fixture
+def copied(tiny_run, tmp_path):
+    """Return a copy of the tiny run that a test may damage."""
+    shutil.copytree(tiny_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def _delete(path):
+    path.unlink()
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _tamper(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [_delete, _truncate, _tamper])
+@pytest.mark.parametrize("name", ["policy.onnx", "manifest.json", "visited.npz"])
+def test_damaged_policy_folder(refused, copied, tmp_path, name, damage):
+    damage(copied / "policy" / name)
+    line = refused(
+        "certify",
+        copied / "policy",
+        "--budget",
+        copied / "bundle" / "budget.toml",
+        "--out",
+        tmp_path / "certificate.json",
+    )
+    assert name in line or "manifest" in line
+
+
+@pytest.mark.parametrize("damage", [_delete, _truncate, _tamper])
+@pytest.mark.parametrize("name", ["policy.onnx", "manifest.json", "certificate.json"])
+def test_damaged_bundle_does_not_verify(refused, copied, name, damage):
+    damage(copied / "bundle" / name)
+    assert "does not verify" in refused("verify", copied / "bundle", code=5)
+
+
+def _with_nan(model):
+    tensor = next(entry for entry in model.graph.initializer if entry.name == "weight_1")
+    array = numpy_helper.to_array(tensor).copy()
+    array[0, 0] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def _with_infinity(model):
+    tensor = next(entry for entry in model.graph.initializer if entry.name == "bias_1")
+    array = numpy_helper.to_array(tensor).copy()
+    array[0] = np.inf
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def _with_softmax(model):
+    next(node for node in model.graph.node if node.op_type == "Tanh").op_type = "Softmax"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_with_nan, "'weight_1' must be finite"),
+        (_with_infinity, "'bias_1' must be finite"),
+        (_with_softmax, "'Softmax': not in the controller operator set"),
+    ],
+)
+def test_onnx_that_is_no_controller(refused, copied, tmp_path, change, message):
+    model = onnx.load(copied / "policy" / "policy.onnx")
+    change(model)
+    path = tmp_path / "controller.onnx"
+    onnx.save(model, path)
+    budget = copied / "bundle" / "budget.toml"
+    line = refused("certify", path, "--budget", budget, "--out", tmp_path / "certificate.json")
+    assert message in line
+
+
+def test_controller_of_another_environment(refused, copied, tmp_path):
+    line = refused(
+        "attack",
+        copied / "bundle",
+        "--out",
+        tmp_path / "attack.json",
+        "--set",
+        "attack.env_id=Walker2d-v5",
+    )
+    assert "17" in line
+    assert "11" in line
+
+
+@pytest.mark.parametrize("verb", ["train", "run"])
+def test_output_folder_that_is_not_ours(refused, tiny_config, tmp_path, verb):
+    theirs = tmp_path / "thesis"
+    theirs.mkdir()
+    (theirs / "chapter1.tex").write_text("do not touch")
+    line = refused(verb, "--config", tiny_config, "--out", theirs)
+    assert f"{theirs} exists and is not a surefoot run folder" in line
+
+
+def test_bundle_folder_that_is_not_ours(refused, copied, tmp_path):
+    theirs = tmp_path / "thesis"
+    theirs.mkdir()
+    (theirs / "chapter1.tex").write_text("do not touch")
+    line = refused("export", copied, "--certificate", copied / "certificate.json", "--out", theirs)
+    assert "is not a surefoot bundle folder" in line
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_disk_full_or_read_only(refused, copied, tmp_path, monkeypatch, number):
+    def fail(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    line = refused(
+        "export",
+        copied,
+        "--certificate",
+        copied / "certificate.json",
+        "--out",
+        tmp_path / "new-bundle",
+    )
+    assert os.strerror(number) in line
+
+
+def test_folder_that_does_not_exist(refused, tmp_path):
+    for verb in ("verify", "attack", "bench"):
+        assert "no such" in refused(verb, tmp_path / "nowhere")
