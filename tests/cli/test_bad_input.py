@@ -85,13 +85,13 @@ for kind in (Image, Table):
 
 @pytest.mark.parametrize("kind", ["Image", "Table"])
 def test_observations_that_are_no_vector(refused, tiny_config, tmp_path, kind):
-    (tmp_path / "odd_robot.py").write_text(ENVIRONMENTS)
+    (tmp_path / f"odd_{kind.lower()}.py").write_text(ENVIRONMENTS)
     line = refused(
         "train",
         "--config",
         tiny_config,
         "--env-module",
-        tmp_path / "odd_robot.py",
+        tmp_path / f"odd_{kind.lower()}.py",
         "--set",
         f"train.env_id=Refused{kind}-v0",
         "--out",
