@@ -164,7 +164,10 @@ class MujocoBatchEnv:
         self._batch.state[ids] = self._new_row
         for i in ids.tolist():
             self._state_NS[i] += self._task.initial_noise(self._np_random[i], self._model)
-        self._batch.forward(ids)
+        if self._task.contact_cost_weight is not None:
+            # Of Gymnasium's mj_forward only xpos is used later: it leaves the integration state as
+            # it is (mj_step saves the warm start).
+            self._batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_POS)
         self._x_before[ids] = self._x[ids]
         self._num_steps[ids] = 0
         self._forces[ids] = 0.0  # mj_resetData zeroes them, mj_forward does not compute them
