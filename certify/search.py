@@ -18,10 +18,10 @@ from surefoot.budget import Norm
 from surefoot.certify.slopes import derivative
 from surefoot.certify.upward import Float
 from surefoot.onnx_format import ControllerFile, cut_at_state
-from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
 
 Single = NDArray[np.float32]
-Objective = Callable[[Float, Float], Float]
+Objective = Callable[[Array, Array], Array]
 """(network output at z + d, network output at z) -> gradient with respect to the former."""
 
 
@@ -32,27 +32,27 @@ class Ball:
     epsilon: float
     norm: Norm
 
-    def project(self, delta: Float) -> Float:
+    def project(self, delta: Array) -> Array:
         """Return the nearest (linf) or the shrunk (l2) perturbation inside, shape (n, obs_dim)."""
         if self.norm is Norm.LINF:
             return np.clip(delta, -self.epsilon, self.epsilon)
         length = np.linalg.norm(delta, axis=1, keepdims=True)
         return np.asarray(delta * np.minimum(1.0, self.epsilon / np.maximum(length, 1e-300)))
 
-    def step(self, gradient: Float) -> Float:
+    def step(self, gradient: Array) -> Array:
         """Return the perturbation of full size that climbs a linear function."""
         if self.norm is Norm.LINF:
             return np.asarray(self.epsilon * np.sign(gradient))
         length = np.linalg.norm(gradient, axis=1, keepdims=True)
         return np.asarray(gradient * (self.epsilon / np.maximum(length, 1e-300)))
 
-    def holds(self, delta: Float) -> NDArray[np.bool_]:
+    def holds(self, delta: Array) -> NDArray[np.bool_]:
         """Return which perturbations are inside, exactly for linf, shape (n,)."""
         if self.norm is Norm.LINF:
             return np.asarray(np.abs(delta).max(axis=1) <= self.epsilon)
         return np.asarray(np.linalg.norm(delta, axis=1) <= self.epsilon * (1 - 1e-12))
 
-    def perturb(self, states: Single, delta: Float) -> Single:
+    def perturb(self, states: Single, delta: Array) -> Single:
         """Return float32 states z + d with |z' - z| <= epsilon exactly, shape (n, obs_dim)."""
         shrink = 1.0
         for _ in range(8):
@@ -101,8 +101,8 @@ def deployed_arithmetic(controller: ControllerFile) -> Replay:
 
 
 def network_and_gradient(
-    policy: Policy, states: Float, cotangent: Callable[[Float], Float]
-) -> tuple[Float, Float]:
+    policy: Policy, states: Array, cotangent: Callable[[Array], Array]
+) -> tuple[Array, Array]:
     """Return network outputs and the gradient of <cotangent, output> with respect to the state.
 
     Args:
@@ -124,19 +124,20 @@ def network_and_gradient(
 
 def climb(
     policy: Policy,
-    states: Float,
+    states: Array,
     ball: Ball,
     objective: Objective,
     *,
     steps: int,
     rng: np.random.Generator | None = None,
     free_states: float | None = None,
-) -> tuple[Float, Float]:
+) -> tuple[Array, Array]:
     """Return (states, perturbations) at the end of an ascent, both of shape (n, obs_dim).
 
     Args:
         policy: The network.
-        states: Where to start, shape (n, obs_dim), normalised units.
+        states: Where to start, shape (n, obs_dim), normalised units; their dtype is that of the
+            arithmetic.
         ball: The perturbations that are allowed.
         objective: What to climb.
         steps: Number of gradient steps.
@@ -146,7 +147,8 @@ def climb(
     """
     delta = np.zeros_like(states)
     if rng is not None:
-        delta = ball.project(ball.step(rng.standard_normal(states.shape)) * rng.random())
+        noise = rng.standard_normal(states.shape).astype(states.dtype)
+        delta = ball.project(ball.step(noise) * rng.random())
     base = policy.network(states)
     for number in range(steps):
         _, gradient = network_and_gradient(
@@ -162,14 +164,14 @@ def climb(
     return states, delta
 
 
-def _second_fixed(objective: Objective, base: Float, outputs: Float) -> Float:
+def _second_fixed(objective: Objective, base: Array, outputs: Array) -> Array:
     return objective(outputs, base)
 
 
 def along(output: int, sign: float) -> Objective:
     """Return the objective sign * output_j."""
 
-    def gradient(outputs: Float, base: Float) -> Float:
+    def gradient(outputs: Array, base: Array) -> Array:
         direction = np.zeros_like(outputs)
         direction[:, output] = sign
         return direction
@@ -179,10 +181,10 @@ def along(output: int, sign: float) -> Objective:
 
 def far_in(weights: Float) -> Objective:
     """Return the objective |weights * (outputs - base)|^2 / 2."""
-    return lambda outputs, base: (outputs - base) * weights**2
+    return lambda outputs, base: (outputs - base) * (weights**2).astype(outputs.dtype)
 
 
-def far_in_probability(outputs: Float, base: Float) -> Float:
+def far_in_probability(outputs: Array, base: Array) -> Array:
     """Return the gradient of the total variation between two softmax distributions."""
     moved = softmax(outputs, axis=1)
     direction = np.sign(moved - softmax(base, axis=1))
@@ -232,14 +234,12 @@ def worst_at(
     starts: list[np.random.Generator | None] = [None, *[rng] * restarts]
     for objective in objectives(policy, distribution=distribution):
         for start in starts:
-            _, delta = climb(
-                policy, states.astype(np.float64), ball, objective, steps=steps, rng=start
-            )
+            _, delta = climb(policy, states, ball, objective, steps=steps, rng=start)
             _keep_worse(policy, replay, found, ball.perturb(states, delta), distribution)
     return found
 
 
-def attainable_states(policy: Policy, states: Float) -> tuple[Single, Single]:
+def attainable_states(policy: Policy, states: Array) -> tuple[Single, Single]:
     """Return (raw observations, states) in float32: the nearest that the controller can be in."""
     mean, scale = policy.normaliser.mean, policy.normaliser.scale
     observations = (mean + states * scale).astype(np.float32)
@@ -251,7 +251,7 @@ def worst_anywhere(
     replay: Replay,
     ball: Ball,
     *,
-    starts: Float,
+    starts: Array,
     steps: int,
     seed: int,
     distribution: bool = False,
@@ -271,7 +271,15 @@ def worst_anywhere(
     box = min(policy.normaliser.clip, 10.0)
     parts = []
     for objective in objectives(policy, distribution=distribution):
-        moved, delta = climb(policy, starts, ball, objective, steps=steps, rng=rng, free_states=box)
+        moved, delta = climb(
+            policy,
+            starts.astype(np.float32),
+            ball,
+            objective,
+            steps=steps,
+            rng=rng,
+            free_states=box,
+        )
         _, states = attainable_states(policy, moved)
         found = _start(policy, states)
         for shift in (delta, -delta):

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from surefoot.certify.upward import Float
-from surefoot.policy import Activation
+from surefoot.policy import Activation, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def slope_range(activation: Activation) -> SlopeRange:
     return _RANGES[activation]
 
 
-def derivative(activation: Activation, x: Float) -> Float:
+def derivative(activation: Activation, x: Array) -> Array:
     """Return the derivative of an activation in float64; at the kink of ReLU the value is 0."""
     match activation:
         case Activation.IDENTITY:

@@ -1,0 +1,117 @@
+"""Value bounds against exact values of finite Markov decision processes."""
+
+import numpy as np
+import pytest
+
+from surefoot.certify.value import (
+    average_bound,
+    coupling_bound,
+    finite_horizon_bound,
+    paper_alpha_bound,
+    path_bound,
+)
+from surefoot.errors import InputError
+
+
+def chain_gap(reward: float, discount: float, chance: float) -> float:
+    return 2 * reward * chance / ((1 - discount) * (1 - discount * (1 - chance)))
+
+
+@pytest.mark.parametrize(
+    ("discount", "chance", "gap", "printed"),
+    [(0.9, 1e-3, 0.198216, 0.182), (0.99, 1e-4, 1.980394, 1.980200)],
+)
+def test_a_two_state_chain_violates_the_published_alpha_and_attains_the_coupling_bound(
+    discount: float, chance: float, gap: float, printed: float
+) -> None:
+    exact = chain_gap(1.0, discount, chance)
+    alpha = paper_alpha_bound(chance, 1.0, discount)
+    assert exact == pytest.approx(gap, abs=1e-6)
+    assert alpha.bound == pytest.approx(printed, abs=1e-6)
+    assert exact > alpha.bound
+    assert not alpha.sound
+    coupling = coupling_bound(chance, 2.0, discount)
+    assert exact <= coupling.bound
+    assert coupling.bound == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("tv", "coupling", "alpha"), [(0.01, 0.503, 0.990), (0.05, 0.840, 4.95), (0.2, 0.962, 19.8)]
+)
+def test_shares_of_the_trivial_bound(tv: float, coupling: float, alpha: float) -> None:
+    sound, printed = coupling_bound(tv, 2.0, 0.99), paper_alpha_bound(tv, 1.0, 0.99)
+    assert sound.bound / sound.trivial == pytest.approx(coupling, abs=1e-3)
+    assert printed.bound / printed.trivial == pytest.approx(alpha, rel=1e-2)
+    assert not sound.vacuous
+    assert printed.vacuous == (alpha >= 1)
+
+
+@pytest.mark.parametrize(("tv", "share"), [(1e-4, 0.04842), (1e-3, 0.36833), (1e-2, 0.90100)])
+def test_shares_of_a_thousand_steps(tv: float, share: float) -> None:
+    bound = finite_horizon_bound(tv, 2.0, 1000)
+    assert bound.bound / bound.trivial == pytest.approx(share, abs=1e-5)
+
+
+def test_certain_disagreement_says_nothing() -> None:
+    assert coupling_bound(1.0, 1.0, 0.9).vacuous
+    assert finite_horizon_bound(1.0, 1.0, 10).vacuous
+
+
+def random_process(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    states, actions = int(rng.integers(2, 6)), int(rng.integers(2, 4))
+    moves = rng.dirichlet(np.full(states, 0.4), size=(states, actions))
+    rewards = rng.uniform(0, 1, (states, actions))
+    policy = rng.dirichlet(np.full(actions, 0.5), size=states)
+    other = rng.dirichlet(np.full(actions, 0.5), size=states)
+    mix = 10.0 ** rng.uniform(-3, 0)
+    return moves, rewards, policy, (1 - mix) * policy + mix * other
+
+
+def test_no_bound_is_violated_on_random_processes() -> None:
+    rng = np.random.default_rng(0)
+    trials = 0
+    for _ in range(1000):
+        moves, rewards, policy, attacked = random_process(rng)
+        discount, horizon = float(rng.uniform(0.5, 0.99)), int(rng.integers(1, 30))
+        start = rng.dirichlet(np.ones(len(moves)))
+        tv_of_state = np.abs(policy - attacked).sum(axis=1) / 2
+        tv = float(tv_of_state.max())
+        steps = [np.einsum("sa,sat->st", law, moves) for law in (policy, attacked)]
+        gains = [(law * rewards).sum(axis=1) for law in (policy, attacked)]
+        discounted = [
+            start @ np.linalg.solve(np.eye(len(moves)) - discount * step, gain)
+            for step, gain in zip(steps, gains, strict=True)
+        ]
+        gap = discounted[0] - discounted[1]
+        visits = (1 - discount) * start @ np.linalg.inv(np.eye(len(moves)) - discount * steps[0])
+        assert gap <= coupling_bound(tv, 1.0, discount).bound + 1e-12
+        assert gap <= average_bound(float(visits @ tv_of_state), 1.0, discount).bound + 1e-12
+        sums, tvs = [0.0, 0.0], []
+        laws = [start, start]
+        for _ in range(horizon):
+            tvs.append(float(laws[0] @ tv_of_state))
+            sums = [total + law @ gain for total, law, gain in zip(sums, laws, gains, strict=True)]
+            laws = [law @ step for law, step in zip(laws, steps, strict=True)]
+        gap = sums[0] - sums[1]
+        assert gap <= finite_horizon_bound(tv, 1.0, horizon).bound + 1e-12
+        assert gap <= path_bound(np.minimum(tvs, 1.0), 1.0).bound + 1e-12
+        trials += 4
+    print(f"{trials} bounds checked")
+
+
+def test_the_path_bound_is_a_sum_because_the_product_form_is_violated() -> None:
+    # mathematics 6.4: gap 1.5; E[tv] is 1/2 at both steps.
+    assert path_bound(np.array([0.5, 0.5]), 1.0).bound == pytest.approx(1.5)
+    product = 0.5 + (1 - 0.5 * (0.5 * 1 + 0.5 * 0.0) - 0.0)
+    assert product == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize("tv", [-0.1, 1.1, np.nan])
+def test_a_total_variation_outside_the_unit_interval_is_refused(tv: float) -> None:
+    with pytest.raises(InputError, match="total_variation must be in"):
+        coupling_bound(tv, 1.0, 0.9)
+
+
+def test_a_discount_of_one_is_refused() -> None:
+    with pytest.raises(InputError, match="discount must be in"):
+        coupling_bound(0.1, 1.0, 1.0)
