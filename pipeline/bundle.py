@@ -19,6 +19,7 @@ from surefoot.artifact import (
     from_json,
     read_artifact,
     sha256_hex,
+    to_json,
     write_artifact,
 )
 from surefoot.budget import Budget
@@ -90,7 +91,7 @@ def open_bundle(folder: Path, *, allow_uncertified: bool = False) -> Bundle:
     except (InputError, IntegrityError, CheckError) as error:
         raise VerificationError(f"{folder} does not verify: {error}") from error
     for name, value in _facts(bundle).items():
-        if artifact.facts.get(name) != value:
+        if to_json(artifact.facts.get(name)) != to_json(value):  # for == False is 0
             raise VerificationError(f"{folder} does not verify: its manifest's {name} is not true")
     return bundle
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 import numpy as np
 
 from surefoot.bundle import Bundle
-from surefoot.errors import IntegrityError
+from surefoot.errors import VerificationError
 from surefoot.onnx_format import ControllerFile
 from surefoot.runtime.arithmetic import ARITHMETIC
 from surefoot.runtime.controller import CheckedController, Engine, OnBadObservation
@@ -36,11 +36,11 @@ def load_controller(
         on_bad_observation: What NaN, infinity or a wrong shape leads to.
 
     Raises:
-        IntegrityError: If the certificate is about another arithmetic than these backends have.
+        VerificationError: If the certificate is about another arithmetic than these backends have.
         MissingLibraryError: If the backend's library or device is not there.
     """
     if bundle.certificate.arithmetic != ARITHMETIC:
-        raise IntegrityError(
+        raise VerificationError(
             f"the certificate is about arithmetic {bundle.certificate.arithmetic!r}, "
             f"the runtime has {ARITHMETIC!r}"
         )

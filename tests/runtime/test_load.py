@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from surefoot.artifact import Artifact
 from surefoot.bundle import open_bundle, write_bundle
-from surefoot.errors import IntegrityError
+from surefoot.errors import VerificationError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.runtime.arithmetic import ARITHMETIC
 from surefoot.runtime.load import Backend, controller_of, load_controller
@@ -18,7 +19,7 @@ def bundle_in(random_policy, certificate_of, tmp_path):
         certificate = certificate_of(file, arithmetic=arithmetic)
         files = {
             "policy.onnx": file.data,
-            "policy.json": b"{}",
+            "policy.json": Artifact(kind="policy", files={"policy.onnx": file.data}).manifest(),
             "certificate.json": certificate.to_json(),
             "budget.toml": certificate.budget.text.encode(),
         }
@@ -38,5 +39,7 @@ def test_the_bundle_s_controller_is_its_file(bundle_in, backend):
 
 @pytest.mark.parametrize("backend", Backend)
 def test_another_arithmetic_than_the_certified_one_is_refused(bundle_in, backend):
-    with pytest.raises(IntegrityError, match="about arithmetic 'tf32', the runtime has 'float32'"):
+    with pytest.raises(
+        VerificationError, match="about arithmetic 'tf32', the runtime has 'float32'"
+    ):
         load_controller(bundle_in("tf32"), backend)
