@@ -78,13 +78,16 @@ class Finding:
 
         Raises:
             InputError: If PROVED stands without a bound that holds or against a value that was
-                found, REFUTED without a witness, or ``measured`` for what can be proved.
+                found, REFUTED without a witness, ``measured`` for what can be proved, or
+                ``statistical`` for what names no confidence.
         """
         quantity, proved = self.requirement.quantity, self.verdict is Verdict.PROVED
         if self.measured is QUANTITIES[quantity].proved:
             raise InputError(
                 f"measured must be {not self.measured} for {quantity}, got {self.measured}"
             )
+        if self.statistical and self.requirement.confidence is None:
+            raise InputError(f"statistical must be False without a confidence, in {quantity}")
         value = self.sampled if self.measured else self.certified
         if proved and (value is None or not self.requirement.holds(value)):
             raise InputError(f"verdict PROVED needs a value within the limit, got {value}")
