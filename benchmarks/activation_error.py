@@ -2,10 +2,10 @@
 
     python benchmarks/activation_error.py --stride 1 --out activation_error.json
 
-Stride 1 visits every float32 of magnitude 2^-40 to 32, both signs: about 760 million, some ten
-minutes per activation. Below, the functions are linear to within float32; beyond, saturated or
-linear. Errors are in units of 2^-24, for SiLU and softplus divided by max(1, |x|). Run it once per
-ONNX Runtime build and instruction set.
+Stride 1 visits every float32 of magnitude 2^-40 to 32, both signs: some 750 million, a few minutes
+in all. Below, the functions are linear to within float32; beyond, saturated or linear. Errors are
+in units of 2^-24, for SiLU and softplus divided by max(1, |x|). Run it once per ONNX Runtime build
+and instruction set.
 """
 
 import argparse

@@ -1,1 +1,10 @@
-"""surefoot.export."""
+"""From a certified policy to the folder that is deployed: nothing unproved, nothing different.
+
+`export_bundle` ships the certified file byte for byte, after every backend has been seen to compute
+it within the rounding that the certificate counts on.
+"""
+
+from surefoot.export.export import ExportConfig, check_exported, export_bundle
+from surefoot.export.parity import Parity, check_parity
+
+__all__ = ["ExportConfig", "Parity", "check_exported", "check_parity", "export_bundle"]

@@ -91,7 +91,7 @@ def open_bundle(folder: Path, *, allow_uncertified: bool = False) -> Bundle:
     except (InputError, IntegrityError, CheckError) as error:
         raise VerificationError(f"{folder} does not verify: {error}") from error
     for name, value in _facts(bundle).items():
-        if to_json(artifact.facts.get(name)) != to_json(value):  # for == False is 0
+        if to_json(artifact.facts.get(name)) != to_json(value):  # 0 == False
             raise VerificationError(f"{folder} does not verify: its manifest's {name} is not true")
     return bundle
 
