@@ -30,7 +30,7 @@ class GymnasiumVectorEnv:
     """A `VectorEnv` over environments whose simulator state cannot be read.
 
     Each environment remembers how its episode began and what was done since, so that a stored
-    episode is played again from its start on load.
+    episode is played again from its start on load. The memory grows with the episode.
     """
 
     resumable = False
@@ -128,7 +128,7 @@ class _Episode(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
-        self._actions.append(action)
+        self._actions.append(np.array(action))  # a copy: the task may write into it
         self.obs, reward, terminated, truncated, info = self.env.step(action)
         self._check_finite(reward)
         return self.obs, reward, terminated, truncated, info

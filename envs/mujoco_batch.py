@@ -108,7 +108,7 @@ class MujocoBatchEnv:
         else:
             healthy = task.healthy(self._state_NS)
             terminated = ~healthy
-            reward += task.healthy_reward * healthy
+            reward += healthy
         # In float32, as Gymnasium, and over contiguous rows: the order of the sum shows.
         cost = task.ctrl_cost_weight * np.square(np.ascontiguousarray(actions)).sum(axis=1)
         if task.contact_cost_weight is not None:

@@ -26,9 +26,8 @@ class Task:
         velocity_limit: Joint velocities are clipped to +- this in observations.
         initial_noise: What a reset adds to the model's initial positions and velocities, (S,).
         ctrl_cost_weight: Cost of the sum of squared actions.
-        healthy_reward: Reward of a step that ends healthy.
-        healthy: Flags (N,) from positions and velocities (N, S); where not, the episode
-            terminates. None: never.
+        healthy: Flags (N,) from positions and velocities (N, S). A healthy step earns 1, any
+            other terminates the episode. None: neither is the case.
         contact_cost_weight: Cost of the sum of squared contact forces, each clipped to [-1, 1],
             which are then observed as well. None: contact forces play no part, and the velocity
             in the reward is that of the first joint instead of the torso's.
@@ -40,7 +39,6 @@ class Task:
     velocity_limit: float | None = None
     initial_noise: Callable[[np.random.Generator, mujoco.MjModel], Floats]
     ctrl_cost_weight: float
-    healthy_reward: float = 1.0
     healthy: Callable[[Floats], Flags] | None
     contact_cost_weight: float | None = None
 
@@ -95,7 +93,6 @@ HALF_CHEETAH = Task(
     entry_point="gymnasium.envs.mujoco.half_cheetah_v5:HalfCheetahEnv",
     initial_noise=_uniform_then_normal_noise,
     ctrl_cost_weight=0.1,
-    healthy_reward=0.0,
     healthy=None,
 )
 

@@ -37,6 +37,7 @@ class Drift(gymnasium.Env):
         if self.steps == 3:
             obs = obs if self.obs_at_3 is None else np.array([self.obs_at_3], np.float32)
             reward += self.reward_at_3
+        action[:] = np.nan  # the array is the environment's own
         return obs, reward, abs(self.place) > 4.0, False, {}
 
     def observe(self):
