@@ -8,7 +8,8 @@ Score = NDArray[np.floating]
 
 def magnitude(weight: NDArray[np.floating]) -> Score:
     """Return |w|, shape of ``weight``."""
-    return np.abs(weight)
+    score: Score = np.abs(weight)
+    return score
 
 
 def random(weight: NDArray[np.floating], generator: np.random.Generator) -> Score:

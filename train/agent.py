@@ -9,7 +9,7 @@ from surefoot.envs.vector import DiscreteActions, EnvSpec
 from surefoot.policy import CategoricalHead, GaussianHead, Head, Normaliser, Policy
 from surefoot.train.config import FixedNoise, TrainConfig
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
-from surefoot.train.networks import Mlp, mlp_from_layers, new_mlp
+from surefoot.train.networks import Mlp, Network, mlp_from_layers, new_network
 from surefoot.train.streams import Stream, torch_stream
 
 
@@ -25,17 +25,11 @@ class Agent:
         config: The run.
     """
 
-    actor: Mlp
-    critic: Mlp
+    actor: Network
+    critic: Network
     distribution: Distribution
     spec: EnvSpec
     config: TrainConfig
-
-    def actor_parameters(self) -> list[torch.Tensor]:
-        """Return what the policy gradient trains."""
-        learned = isinstance(self.distribution, Gaussian) and self.distribution.log_std
-        extra = [learned] if isinstance(learned, torch.Tensor) and learned.requires_grad else []
-        return self.actor.parameters() + extra
 
     def head(self) -> Head:
         """Return the head that is deployed; float32 like the file that will hold it."""
@@ -44,7 +38,7 @@ class Agent:
         low, high = self.spec.actions.low, self.spec.actions.high
         assert isinstance(self.distribution, Gaussian)
         return GaussianHead(
-            std=np.exp(self.distribution.log_std.detach().cpu().numpy().astype(np.float64)),
+            std=np.exp(self.distribution.log_std.cpu().numpy().astype(np.float64)),
             squash=self.config.squash,
             centre=(high + low) / 2,
             half_range=(high - low) / 2,
@@ -52,7 +46,7 @@ class Agent:
 
     def policy(self, normaliser: Normaliser) -> Policy:
         """Return the deterministic policy of this moment."""
-        return Policy(normaliser=normaliser, layers=self.actor.to_layers(), head=self.head())
+        return Policy(normaliser=normaliser, layers=self.actor.mlp.to_layers(), head=self.head())
 
 
 def new_agent(config: TrainConfig, spec: EnvSpec, device: torch.device) -> Agent:
@@ -62,14 +56,14 @@ def new_agent(config: TrainConfig, spec: EnvSpec, device: torch.device) -> Agent
     num_outputs = (
         spec.actions.num if isinstance(spec.actions, DiscreteActions) else spec.actions.dim
     )
-    actor = new_mlp(
+    actor = new_network(
         (spec.obs_dim, *config.hidden, num_outputs),
         config.activation,
         output_gain=0.01,
         generator=generator,
         device=device,
     )
-    critic = new_mlp(
+    critic = new_network(
         (spec.obs_dim, *config.critic_hidden, 1),
         config.activation,
         output_gain=1.0,
@@ -80,7 +74,9 @@ def new_agent(config: TrainConfig, spec: EnvSpec, device: torch.device) -> Agent
         actor=actor,
         critic=critic,
         distribution=(
-            Categorical(num_outputs) if discrete else _new_gaussian(config, num_outputs, device)
+            Categorical(num_actions=num_outputs)
+            if discrete
+            else _new_gaussian(config, num_outputs, device)
         ),
         spec=spec,
         config=config,
@@ -98,4 +94,4 @@ def _new_gaussian(config: TrainConfig, num_actuators: int, device: torch.device)
     fixed = isinstance(config.noise, FixedNoise)
     std = config.noise.sigma if isinstance(config.noise, FixedNoise) else config.noise.initial
     log_std = torch.full((num_actuators,), float(np.log(std)), device=device)
-    return Gaussian(log_std.requires_grad_(not fixed))
+    return Gaussian(log_std=log_std, learned=not fixed)

@@ -16,25 +16,47 @@ _LOG_TWO_PI = math.log(2 * math.pi)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LogProb:
+    """Log-probabilities of actions with their gradient.
+
+    Attributes:
+        value: Shape (B,).
+        by_output: With respect to the actor's outputs, shape of these.
+        by_log_std: With respect to the logarithm of the standard deviation, (B, A), if any.
+    """
+
+    value: Tensor
+    by_output: Tensor
+    by_log_std: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Gaussian:
     """Independent normal actions around the output of the actor, before squash and scale.
 
     Attributes:
         log_std: Logarithm of the standard deviation, (A,); the same at every state.
+        learned: Whether ``log_std`` is trained.
     """
 
     log_std: Tensor
+    learned: bool
 
-    def log_prob(self, mean_BA: Tensor, action_BA: Tensor) -> Tensor:
-        """Return the log-density of actions, (B,)."""
-        z_BA = (action_BA - mean_BA) * torch.exp(-self.log_std)
+    def log_prob(self, mean_BA: Tensor, action_BA: Tensor) -> LogProb:
+        """Return the log-density of actions."""
+        inverse_std_A = torch.exp(-self.log_std)
+        z_BA = (action_BA - mean_BA) * inverse_std_A
+        squares_BA = z_BA.square()
         constant = self.log_std.sum() + 0.5 * _LOG_TWO_PI * self.log_std.numel()
-        return -0.5 * z_BA.square().sum(1) - constant
+        return LogProb(
+            value=-0.5 * squares_BA.sum(1) - constant,
+            by_output=z_BA * inverse_std_A,
+            by_log_std=squares_BA - 1 if self.learned else None,
+        )
 
-    def entropy(self, mean_BA: Tensor) -> Tensor:
-        """Return the mean entropy, a scalar; constant while ``log_std`` is."""
-        del mean_BA
-        return (self.log_std + 0.5 * (_LOG_TWO_PI + 1)).sum()
+    def entropy_gradient(self, mean_BA: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of the mean entropy by means and by ``log_std``: zero and one."""
+        return torch.zeros_like(mean_BA), torch.ones_like(self.log_std)
 
     def squared_distance(self, mean_BA: Tensor, other_BA: Tensor) -> Tensor:
         """Return D^2 = 2 KL between the laws at two means, (B,)."""
@@ -42,13 +64,14 @@ class Gaussian:
 
     def squared_distance_gradient(self, mean_BA: Tensor, other_BA: Tensor) -> Tensor:
         """Return the gradient of D^2 with respect to the second mean, (B, A)."""
-        return (other_BA - mean_BA) * (2 * torch.exp(-2 * self.log_std.detach()))
+        return (other_BA - mean_BA) * (2 * torch.exp(-2 * self.log_std))
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return what :meth:`sample` adds, (*shape, A)."""
         shape = (*shape, self.log_std.numel())
         unit = generator.standard_normal(shape, dtype=np.float32)
-        return unit * np.exp(self.log_std.detach().cpu().numpy())
+        scaled: NDArray[np.float32] = unit * np.exp(self.log_std.cpu().numpy())
+        return scaled
 
     def sample(
         self, mean_BA: NDArray[np.float32], noise_BA: NDArray[np.float32]
@@ -57,7 +80,7 @@ class Gaussian:
         return mean_BA + noise_BA
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Categorical:
     """One of K actions with probabilities softmax(logits).
 
@@ -67,14 +90,22 @@ class Categorical:
 
     num_actions: int
 
-    def log_prob(self, logits_BK: Tensor, action_B: Tensor) -> Tensor:
-        """Return the log-probability of actions, (B,)."""
-        return torch.log_softmax(logits_BK, 1).gather(1, action_B[:, None])[:, 0]
-
-    def entropy(self, logits_BK: Tensor) -> Tensor:
-        """Return the mean entropy, a scalar."""
+    def log_prob(self, logits_BK: Tensor, action_B: Tensor) -> LogProb:
+        """Return the log-probability of actions."""
         log_p_BK = torch.log_softmax(logits_BK, 1)
-        return -(log_p_BK.exp() * log_p_BK).sum(1).mean()
+        chosen_BK = torch.nn.functional.one_hot(action_B, self.num_actions)
+        return LogProb(
+            value=log_p_BK.gather(1, action_B[:, None])[:, 0],
+            by_output=chosen_BK - log_p_BK.exp(),
+            by_log_std=None,
+        )
+
+    def entropy_gradient(self, logits_BK: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the mean entropy by logits: -p (log p + H) / B."""
+        log_p_BK = torch.log_softmax(logits_BK, 1)
+        p_BK = log_p_BK.exp()
+        entropy_B1 = -(p_BK * log_p_BK).sum(1, keepdim=True)
+        return -p_BK * (log_p_BK + entropy_B1) / len(logits_BK), None
 
     def squared_distance(self, logits_BK: Tensor, other_BK: Tensor) -> Tensor:
         """Return 2 KL(first, second), (B,)."""
@@ -93,7 +124,8 @@ class Categorical:
         self, logits_BK: NDArray[np.float32], noise_BK: NDArray[np.float32]
     ) -> NDArray[np.int64]:
         """Return actions, (B,): the Gumbel-max trick."""
-        return np.argmax(logits_BK + noise_BK, axis=1)
+        choices: NDArray[np.int64] = np.argmax(logits_BK + noise_BK, axis=1)
+        return choices
 
 
 Distribution = Gaussian | Categorical

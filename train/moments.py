@@ -104,8 +104,8 @@ class RewardNormaliser:
             returns_N[:] = self._returns
             self._returns[done_N] = 0
         self._moments = self._moments.merge(Moments.of(returns_TN.reshape(-1, 1)))
-        scaled_TN = reward_TN / (self._moments.std()[0] + 1e-8)
-        return np.clip(scaled_TN, -self._clip, self._clip)
+        scaled_TN: Floats = reward_TN / (self._moments.std()[0] + 1e-8)
+        return scaled_TN.clip(-self._clip, self._clip)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that later rewards depend on."""

@@ -1,4 +1,4 @@
-"""Pruning while training: masks on the weights of a network and on the optimiser's momentum."""
+"""Pruning while training: one mask over a network's parameters, its gradient and its momentum."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,29 +6,27 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from surefoot.compress.allocations import erdos_renyi_kernel, kept_globally, uniform
 from surefoot.compress.masks import keep_largest, num_kept
 from surefoot.compress.schedules import CubicSchedule
 from surefoot.compress.scores import magnitude, never_return
 from surefoot.train.config import MagnitudePruning
+from surefoot.train.networks import Network, layer_views
 
 
 class Pruner:
     """Zeroes the smallest weights of one network on a schedule; biases stay.
 
-    Law: after :meth:`apply`, and at every moment between two optimiser steps, a pruned weight is
-    exactly zero.
+    Law: after :meth:`apply`, and so at every moment between two optimiser steps, a pruned weight
+    is exactly zero.
     """
 
-    def __init__(
-        self, weights: Sequence[Tensor], config: MagnitudePruning, num_updates: int
-    ) -> None:
+    def __init__(self, network: Network, config: MagnitudePruning, num_updates: int) -> None:
         """Start dense.
 
         Args:
-            weights: Of every layer, (fan_out, fan_in), changed in place.
+            network: Changed in place.
             config: What to prune to, and when.
             num_updates: Optimiser steps of the whole training.
         """
@@ -40,36 +38,38 @@ class Pruner:
             interval=config.interval,
         )
         self._config = config
-        self._weights = tuple(weights)
-        self._masks = tuple(torch.ones_like(weight, requires_grad=False) for weight in weights)
+        self._network = network
+        self._mask = torch.ones_like(network.parameters)
+        shapes = [(weight.shape[0], weight.shape[1]) for weight in network.mlp.weights]
+        self._weight_masks, _ = layer_views(self._mask, shapes)
 
-    def mask_gradients(self) -> None:
-        """Zero the gradients of pruned weights, before they are clipped and used."""
-        for weight, mask in zip(self._weights, self._masks, strict=True):
-            if weight.grad is not None:
-                weight.grad.mul_(mask)
+    def mask_gradient(self) -> None:
+        """Zero the gradient of pruned weights, before it is clipped and used."""
+        self._network.gradient.mul_(self._mask)
 
-    def apply(self, update: int, optimiser: torch.optim.Optimizer) -> None:
-        """Zero the pruned weights after optimiser step ``update``; change the masks if due."""
+    def apply(self, update: int, momentum: Mapping[str, torch.Tensor]) -> None:
+        """Zero the pruned weights after optimiser step ``update``; change the mask if due.
+
+        Args:
+            update: Number of the step just taken, from 1.
+            momentum: The optimiser's state of this network.
+        """
         if self.schedule.is_due(update):
-            self._change_masks(update, optimiser)
-        with torch.no_grad():
-            for weight, mask in zip(self._weights, self._masks, strict=True):
-                weight.mul_(mask)
-
-    def _change_masks(self, update: int, optimiser: torch.optim.Optimizer) -> None:
-        scores = [
-            never_return(magnitude(weight.detach().cpu().numpy()), mask.cpu().numpy() > 0)
-            for weight, mask in zip(self._weights, self._masks, strict=True)
-        ]
-        for score, kept, weight, mask in zip(
-            scores, self._num_kept(scores, update), self._weights, self._masks, strict=True
-        ):
-            mask.copy_(torch.from_numpy(keep_largest(score, kept)))
+            self._change_mask(update)
             # Momentum of a weight that was alive would move it off zero again.
             for key in ("exp_avg", "exp_avg_sq"):
-                if key in optimiser.state[weight]:
-                    optimiser.state[weight][key].mul_(mask)
+                momentum[key].mul_(self._mask)
+        self._network.parameters.mul_(self._mask)
+
+    def _change_mask(self, update: int) -> None:
+        scores = [
+            never_return(magnitude(weight.cpu().numpy()), mask.cpu().numpy() > 0)
+            for weight, mask in zip(self._network.mlp.weights, self._weight_masks, strict=True)
+        ]
+        for score, kept, mask in zip(
+            scores, self._num_kept(scores, update), self._weight_masks, strict=True
+        ):
+            mask.copy_(torch.from_numpy(keep_largest(score, kept)))
 
     def _num_kept(self, scores: Sequence[NDArray[np.floating]], update: int) -> list[int]:
         config = self._config
@@ -85,10 +85,9 @@ class Pruner:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the masks by layer number."""
-        return {str(number): mask.cpu().numpy() > 0 for number, mask in enumerate(self._masks)}
+        """Return the mask."""
+        return {"mask": self._mask.cpu().numpy() > 0}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to stored masks."""
-        for number, mask in enumerate(self._masks):
-            mask.copy_(torch.from_numpy(state[str(number)]))
+        """Go back to a stored mask."""
+        self._mask.copy_(torch.from_numpy(state["mask"]))

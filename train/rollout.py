@@ -72,8 +72,9 @@ class Collector:
         discrete = isinstance(self.env.spec.actions, DiscreteActions)
         obs = np.empty((num_steps, num_envs, obs_dim))
         states = np.empty((num_steps + 1, num_envs, obs_dim), np.float32)
-        actions = np.empty(noise.shape[:2] if discrete else noise.shape, noise.dtype)
-        actions = actions.astype(np.int64) if discrete else actions
+        actions: Array = (
+            np.empty(noise.shape[:2], np.int64) if discrete else np.empty(noise.shape, np.float32)
+        )
         rewards = np.empty((num_steps, num_envs))
         terminated, truncated = np.empty((2, num_steps, num_envs), np.bool_)
         cut_obs = [np.empty((0, obs_dim))]

@@ -122,7 +122,7 @@ class Run:
         )
         states = torch.from_numpy(rollout.states).to(self._device).flatten(0, 1)
         cut_states = torch.from_numpy(rollout.cut_states).to(self._device)
-        all_values = agent.critic(torch.cat([states, cut_states]))[:, 0].cpu().double().numpy()
+        all_values = agent.critic.mlp(torch.cat([states, cut_states]))[:, 0].cpu().double().numpy()
         values, cut_values = np.split(all_values, [len(states)])
         values = values.reshape(num_steps + 1, num_envs)
         result = advantages(
@@ -140,7 +140,7 @@ class Run:
             states=states,
             actions=actions,
             # NumPy played them; the ratio must start at exactly what PyTorch computes.
-            log_probs=agent.distribution.log_prob(agent.actor(states), actions),
+            log_probs=agent.distribution.log_prob(agent.actor.mlp(states), actions).value,
             values=self._column(values[:-1]),
             advantages=self._column(result),
             returns=self._column(result + values[:-1]),
@@ -149,8 +149,8 @@ class Run:
     def _column(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         return torch.from_numpy(array.astype(np.float32).reshape(-1)).to(self._device)
 
-    def _refuse_divergence(self, losses: Mapping[str, torch.Tensor]) -> None:
-        finite = {name: bool(torch.isfinite(loss)) for name, loss in losses.items()}
+    def _refuse_divergence(self, losses: Mapping[str, float]) -> None:
+        finite = {name: bool(np.isfinite(loss)) for name, loss in losses.items()}
         finite["parameters"] = self._ppo.is_finite()
         for name, holds in finite.items():
             if not holds:
@@ -164,8 +164,10 @@ class Run:
         return self.iteration * grid // total > (self.iteration - 1) * grid // total
 
     def _evaluate(self) -> float:
-        """Return the mean clean return of the deterministic policy; the episodes are always the
-        same ones, which no training step has seen."""
+        """Return the mean clean return of the deterministic policy.
+
+        The episodes are always the same ones; no training step has seen them.
+        """
         policy = self.policy()
         generator = numpy_stream(self.config.seed, Stream.EVALUATION)
         seeds = env_seeds(generator, self.config.evaluation_episodes)
@@ -179,9 +181,7 @@ class Run:
             self._ppo.num_updates >= pruner.schedule.end for pruner in self._ppo.pruners.values()
         )
 
-    def _extend_curves(
-        self, losses: Mapping[str, torch.Tensor], clean_return: float | None
-    ) -> None:
+    def _extend_curves(self, losses: Mapping[str, float], clean_return: float | None) -> None:
         row: dict[str, float | None] = {
             "step": self.step,
             "return": self.mean_return,
@@ -189,10 +189,10 @@ class Run:
             "clean_return": clean_return,
             "sparsity": self.policy().sparsity,
             "epsilon": self._ppo.epsilon(),
-            **{name: float(loss) for name, loss in losses.items()},
+            **losses,
         }
         if isinstance(self._agent.distribution, Gaussian):
-            row["sigma"] = float(self._agent.distribution.log_std.detach().exp().mean())
+            row["sigma"] = float(self._agent.distribution.log_std.exp().mean())
         for name, value in row.items():
             self.curves.setdefault(name, []).append(value)
 
@@ -250,7 +250,7 @@ class Run:
         policy = self._best[2] if config.select == "best" else self.policy()
         return TrainResult(
             policy=policy,
-            critic=self._agent.critic.to_layers(),
+            critic=self._agent.critic.mlp.to_layers(),
             curves=self.curves,
             visited=record_visited(
                 policy, visited_env, config.seed, num_states=config.visited_states
@@ -263,7 +263,7 @@ class Run:
 
     def _facts(self, policy: Policy) -> dict[str, Json]:
         assert self._best is not None
-        pruned = isinstance(self.config.pruning, MagnitudePruning)
+        pruning = self.config.pruning
         return {
             "env": {
                 "id": self._collector.env.spec.env_id,
@@ -275,7 +275,7 @@ class Run:
             "updates": self._ppo.num_updates,
             "episodes": self._collector.num_episodes,
             "sparsity": policy.sparsity,
-            "target_sparsity": self.config.pruning.sparsity if pruned else 0.0,
+            "target_sparsity": pruning.sparsity if isinstance(pruning, MagnitudePruning) else 0.0,
             "selected": self.config.select,
             "evaluation": {
                 "episodes": self.config.evaluation_episodes,

@@ -100,7 +100,11 @@ def _go_on(
     stop: StopRequest,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
-    """Iterate to the end; write a checkpoint when it is due, and when asked to stop."""
+    """Iterate to the end; write a checkpoint when it is due, and when asked to stop.
+
+    Raises:
+        InterruptedRun: If a signal asked to stop.
+    """
     began, first_step = time.perf_counter(), run.step
     saved_step = run.step
     while not run.is_finished:
@@ -136,14 +140,11 @@ def _progress(run: Run, steps_per_s: float) -> Progress:
 def _torch_settings(num_threads: int, device: torch.device) -> Iterator[None]:
     """Set what PyTorch keeps per process, and put it back."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
     torch.set_num_threads(num_threads)
     # On CUDA it would refuse some operations; there only statistics are promised to repeat.
     torch.use_deterministic_algorithms(device.type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a safety net, costs time
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
