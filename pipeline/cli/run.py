@@ -107,7 +107,8 @@ class _Stages:
     def attack(self, certificate: Certificate, tables: Table) -> dict[str, Json]:
         """Attack the bundle's controller; the policy's own file, the same bytes, without one."""
         path = self._out / "attack.json"
-        table = tables.get("attack", {})
+        module = tables["train"].get("env_module")
+        table = ({"env_module": module} if module else {}) | tables.get("attack", {})
         file = load_policy(self._out / "policy")[0]
         bounds = [dict(certificate.deviation_linf), certificate.claims.get("actuators")]
         self._once(
