@@ -24,9 +24,9 @@ ARITHMETIC = "float32"
 UNIT_ROUNDOFF = 2.0**-24
 TAU = 10 * UNIT_ROUNDOFF
 """Error allowed to a runtime's smooth activation: tanh, sigmoid and ELU absolutely, SiLU and
-softplus times max(1, |x|). Measured, not proved: on every float32 of magnitude 2^-40 to 32 the worst
-of ONNX Runtime 1.31.1 and NumPy 2.4.6 (x86-64, AVX-512), in units of 2^-24, is 5.5 for tanh, 3.0 for
-sigmoid, 3.5 for SiLU, 1.2 for ELU, 3.0 for softplus; see ``benchmarks/activation_error.py``."""
+softplus times max(1, |x|). Measured, not proved: on every float32 of magnitude 2^-40 to 32 the
+worst of ONNX Runtime 1.31.1 and NumPy 2.4.6 (x86-64, AVX-512), in units of 2^-24, is 5.5 for tanh,
+3.0 for sigmoid and softplus, 3.5 for SiLU, 1.2 for ELU (``benchmarks/activation_error.py``)."""
 
 _SUBNORMAL = 2.0**-149
 _OVERFLOW = 2.0**127
