@@ -1,0 +1,37 @@
+# `make demo` and `make test` need Python 3.11 or newer and make; they make .venv first.
+PYTHON ?= python3
+# On a machine with an NVIDIA GPU: make install EXTRAS=train,gpu,dev
+EXTRAS ?= train,cpu,dev
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --config-settings editable_mode=strict
+
+.PHONY: install demo check test build clean   # build is a folder too
+
+# A strict editable install is a tree of links under build/, which mypy and import-linter can see.
+# New files appear in it only when it is made again, so every target makes it again.
+install: .venv/installed
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("surefoot needs Python 3.11 or newer, this is %s: make PYTHON=/path/to/a/newer/python" % sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(PIP_INSTALL) --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $@
+
+demo: install
+	$(BIN)/pipeline run --preset demo --out runs/demo
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install
+	$(BIN)/pytest
+
+build: install
+	$(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
