@@ -2,15 +2,14 @@
 
 import math
 
-import numpy as np
-
 from surefoot.artifact import Json
 from surefoot.budget import QUANTITIES, Budget, Norm, Requirement, Scope
 from surefoot.certificate import BOUNDS, Certificate
 from surefoot.certify.claims import claims
 from surefoot.certify.evidence import CertifyConfig, Evidence
-from surefoot.certify.facts import Facts, finite
+from surefoot.certify.facts import Facts
 from surefoot.certify.findings import find
+from surefoot.certify.proofs import finite
 from surefoot.onnx_format import ControllerFile
 from surefoot.policy import weights_sha256
 
@@ -37,7 +36,7 @@ def certify_policy(
         for requirement in budget.requirements
     )
     epsilon = _table_epsilon(budget, config)
-    rounding = facts.rounding(epsilon)
+    rounding = facts.proofs.rounding(epsilon)
     return Certificate(
         weights_sha256=weights_sha256(facts.policy),
         onnx_sha256=facts.onnx_sha256,
@@ -72,27 +71,27 @@ def _table_epsilon(budget: Budget, config: CertifyConfig) -> float:
 
 
 def _lipschitz_table(facts: Facts) -> dict[str, float | None]:
-    bounds = facts.action.whole
+    bounds = facts.proofs.action.whole
     table: dict[str, float | None] = {name: finite(bounds.get(name, math.inf)) for name in BOUNDS}
     return table | {"best": finite(min(bounds.values())), "sampled": facts.steepest[0]}
 
 
 def _deviation_table(facts: Facts, epsilon: float) -> dict[str, float | None]:
     """Return bounds in real arithmetic; ``best`` includes the rounding of the runtime."""
-    bounds = facts.deviations(epsilon, Norm.LINF)
+    bounds = facts.proofs.deviations(epsilon, Norm.LINF)
     table: dict[str, float | None] = {
         name: finite(float(bounds[name].max())) if name in bounds else None for name in BOUNDS
     }
-    deployed = facts.deployed_deviation(epsilon, Norm.LINF)
+    deployed = facts.proofs.deployed_deviation(epsilon, Norm.LINF)
     best = None if isinstance(deployed, str) else finite(float(deployed[0].max()))
     sampled = float(facts.anywhere(epsilon, Norm.LINF).values["deviation"].max())
     return table | {"best": best, "sampled": sampled, "epsilon": epsilon}
 
 
 def _proof(facts: Facts) -> dict[str, Json]:
-    return {"seed": facts.config.seed, "num_visited": _num_visited(facts)}
-
-
-def _num_visited(facts: Facts) -> int:
-    observations = facts.evidence.observations
-    return 0 if observations is None else int(np.shape(observations)[0])
+    """Return what the checker needs beside the file: multipliers, assumptions, measurements."""
+    return {
+        "multipliers": [{"name": name} | proof.to_table() for name, proof in facts.multipliers],
+        "evidence": facts.evidence.to_table(),
+        "seed": facts.config.seed,
+    }

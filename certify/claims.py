@@ -14,8 +14,9 @@ from surefoot.certify.distances import (
     paper_gaussian_tv,
     pinsker_tv,
 )
-from surefoot.certify.facts import Facts, finite
+from surefoot.certify.facts import Facts
 from surefoot.certify.global_bounds import paper_surrogate
+from surefoot.certify.proofs import finite
 from surefoot.certify.upward import Float
 from surefoot.certify.value import (
     ValueBound,
@@ -39,11 +40,11 @@ def claims(facts: Facts, epsilon: float) -> dict[str, Json]:
 
 
 def _runtime_error(facts: Facts, epsilon: float) -> Json:
-    rounding = facts.rounding(epsilon)
+    rounding = facts.proofs.rounding(epsilon)
     head: dict[str, Json] = {
         "units": _units(facts),
         "domain": f"|state| <= {facts.policy.normaliser.clip:g} + {epsilon:g}",
-        "arithmetic": f"{facts.arithmetic.name}, any order of summation, FMA allowed",
+        "arithmetic": f"{facts.proofs.arithmetic.name}, any order of summation, FMA allowed",
     }
     if isinstance(rounding, str):
         return head | {"values": None, "reason": rounding}
@@ -51,7 +52,7 @@ def _runtime_error(facts: Facts, epsilon: float) -> Json:
 
 
 def _per_actuator(facts: Facts, epsilon: float) -> Json:
-    bounds = facts.deviations(epsilon, Norm.LINF)
+    bounds = facts.proofs.deviations(epsilon, Norm.LINF)
     return {
         "norm": "linf",
         "epsilon": epsilon,
@@ -68,12 +69,12 @@ def _per_sensor(facts: Facts) -> Json:
         "units": f"{_units(facts)} per normalised unit of the sensor",
         "domain": "everywhere",
         "arithmetic": "real; the deployed one adds 2 runtime_error",
-        "bounds": [_numbers(column) for column in facts.action.absolute.T],
+        "bounds": [_numbers(column) for column in facts.proofs.action.absolute.T],
     }
 
 
 def _distribution(facts: Facts, epsilon: float) -> Json:
-    bound = facts.distance(epsilon, Norm.LINF)
+    bound = facts.proofs.distance(epsilon, Norm.LINF)
     head: dict[str, Json] = {
         "norm": "linf",
         "epsilon": epsilon,
@@ -96,11 +97,11 @@ def _distribution(facts: Facts, epsilon: float) -> Json:
 
 def _value(facts: Facts, epsilon: float) -> Json:
     evidence = facts.evidence
-    bound = facts.distance(epsilon, Norm.LINF)
+    bound = facts.proofs.distance(epsilon, Norm.LINF)
     if isinstance(bound, str) or evidence.reward_range is None:
         return None
     low, high = evidence.reward_range
-    span = max(high, 0.0) - min(low, 0.0)
+    span = evidence.reward_span
     tv = bound.total_variation
     table: dict[str, Json] = {
         "norm": "linf",

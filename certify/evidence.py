@@ -5,7 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from surefoot.budget import Norm
+from surefoot.artifact import Json, sha256_hex
+from surefoot.budget import QUANTITIES, Norm, Requirement
+from surefoot.config import to_table
 from surefoot.errors import InputError
 from surefoot.policy import Array, Policy
 
@@ -93,6 +95,62 @@ class Evidence:
             raise InputError(f"discount must be in [0, 1), got {self.discount}")
         if self.horizon is not None and self.horizon < 1:
             raise InputError(f"horizon must be at least 1, got {self.horizon}")
+
+    @property
+    def reward_span(self) -> float:
+        """Largest minus smallest reward, 0 among them because an episode may end early."""
+        low, high = self.reward_range or (0.0, 0.0)
+        return max(high, 0.0) - min(low, 0.0)
+
+    def states(self, policy: Policy) -> Array | None:
+        """Return the states of the visited observations in deployed arithmetic, float32.
+
+        Raises:
+            InputError: If the observations are not those of the policy.
+        """
+        if self.observations is None or not len(self.observations):
+            return None
+        if self.observations.shape[1] != policy.obs_dim:
+            raise InputError(
+                f"observations must have {policy.obs_dim} columns, got {self.observations.shape[1]}"
+            )
+        return policy.state(self.observations, np.float32)
+
+    def fitting_measurements(self, requirement: Requirement) -> list[Measurement]:
+        """Return the measurements of a quantity under its perturbation, on whatever file."""
+        return [
+            entry
+            for entry in self.measurements
+            if entry.quantity == requirement.quantity
+            and entry.epsilon == requirement.epsilon
+            and entry.norm == requirement.norm
+        ]
+
+    def worst_measurement(self, requirement: Requirement, onnx_sha256: str) -> Measurement | None:
+        """Return the worst measurement of a quantity on one file, or None."""
+        fitting = self.fitting_measurements(requirement)
+        own = [entry for entry in fitting if entry.onnx_sha256 == onnx_sha256]
+        if not own:
+            return None
+        pick = max if QUANTITIES[requirement.quantity].at_most else min
+        return pick(own, key=lambda entry: entry.value)
+
+    def to_table(self) -> dict[str, Json]:
+        """Return assumptions, measurements and the digest of the observations as JSON values."""
+        return {
+            "observations_sha256": None if self.observations is None else self.digest(),
+            "num_observations": 0 if self.observations is None else len(self.observations),
+            "reward_range": None if self.reward_range is None else list(self.reward_range),
+            "discount": self.discount,
+            "horizon": self.horizon,
+            "measurements": [to_table(entry) for entry in self.measurements],
+        }
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the observations as little-endian float64."""
+        given = np.zeros((0, 0)) if self.observations is None else self.observations
+        array = np.ascontiguousarray(given, dtype="<f8")
+        return sha256_hex(str(array.shape).encode() + array.tobytes())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,189 +4,150 @@ PROVED needs a bound with rounding included that holds the limit; REFUTED needs 
 replayed in the deployed arithmetic, that breaks it; everything else is UNKNOWN with the reason.
 """
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 
 from surefoot.artifact import Json
-from surefoot.budget import QUANTITIES, Norm, Requirement, Scope
+from surefoot.budget import QUANTITIES, Requirement, Scope
 from surefoot.certificate import Finding
+from surefoot.certify.certified import Certified, certified, perturbation_of
 from surefoot.certify.facts import Facts
-from surefoot.certify.global_bounds import least
-from surefoot.certify.search import attainable_states
-from surefoot.certify.statistics import success_rate_lower, success_rate_upper
-from surefoot.certify.upward import vector_norm_up
-from surefoot.certify.value import coupling_bound, finite_horizon_bound
+from surefoot.certify.search import Found, attainable_states
+from surefoot.certify.statistics import success_rate_upper, successes_needed
+from surefoot.certify.upward import Float, vector_norm_up
 from surefoot.certify.verdicts import (
     conclude,
-    conclude_found,
     measured,
-    perturbation_of,
     unknown_measurement,
     witness,
+    witness_at,
 )
-from surefoot.certify.visited import visited_finding
+from surefoot.errors import CheckError
 
 
 def find(facts: Facts, requirement: Requirement, delta: float) -> Finding:
     """Return what is known about one requirement.
 
     Args:
-        facts: Bounds and searches of the controller.
+        facts: Proofs and searches of the controller.
         requirement: A line of the budget.
         delta: Chance of error allowed to this requirement, if it is statistical.
 
     Raises:
         CheckError: If a search exceeds a proved bound: one of the two is wrong.
     """
+    quantity = requirement.quantity
+    if not QUANTITIES[quantity].proved:
+        return _measured(facts, requirement)
+    proved = certified(facts.proofs, requirement, facts.evidence, facts.onnx_sha256, delta)
     if requirement.scope is Scope.VISITED:
-        return visited_finding(facts, requirement, delta)
-    if requirement.quantity == "success_rate":
-        return _success_rate(facts, requirement, delta)
-    return _FINDERS[requirement.quantity](facts, requirement)
+        return _at_visited_states(facts, requirement, proved, delta)
+    if quantity == "success_rate":
+        return _of_episodes(facts, requirement, proved, delta)
+    if quantity == "lipschitz":
+        sampled, state, direction = facts.steepest
+        # |d|_inf <= |d|_2, so a slope in l2 is a lower bound of the slope in linf as well.
+        steep = _slope_witness(facts, state, direction, requirement.limit)
+        return conclude(requirement, proved, sampled, steep)
+    if quantity in ("return_loss", "compression_error"):
+        return conclude(requirement, proved, None)
+    measure = _measure(requirement)
+    epsilon, norm = perturbation_of(requirement)
+    found = facts.anywhere(epsilon, norm, distribution=measure != "deviation")
+    worst = int(found.values[measure].argmax())
+    sampled = float(found.values[measure][worst])
+    breaks = not requirement.holds(sampled)
+    return conclude(
+        requirement, proved, sampled, witness_at(facts, found, measure, worst) if breaks else None
+    )
 
 
-def _lipschitz(facts: Facts, requirement: Requirement) -> Finding:
-    norm = requirement.norm or Norm.L2
-    certified, method = least(facts.action.lipschitz(norm))
-    sampled, state, direction = facts.steepest
-    reason = "in real arithmetic; the deployed one adds 2 runtime_error to every deviation"
-    # |d|_inf <= |d|_2, so a slope in l2 is a lower bound of the slope in linf as well.
-    steep = _slope_witness(facts, state, direction, requirement.limit)
-    return conclude(requirement, certified, sampled, method, reason, steep)
+def _measure(requirement: Requirement) -> str:
+    """Return the name under which a search keeps the quantity."""
+    return "deviation" if requirement.quantity == "action_deviation" else requirement.quantity
 
 
 def _slope_witness(
-    facts: Facts, state: np.ndarray, direction: np.ndarray, limit: float
+    facts: Facts, state: Float, direction: Float, limit: float
 ) -> dict[str, Json] | None:
     """Return a pair of states whose slope exceeds ``limit`` even after 2 e_rt is taken off."""
     observations, states = attainable_states(facts.policy, state[None])
     for length in (1.0, 0.3, 0.1, 0.03, 0.01):
-        rounding = facts.rounding(length)
+        rounding = facts.proofs.rounding(length)
         if isinstance(rounding, str):
             return None
         moved = (states + direction * length).astype(np.float32)
         pair = facts.replay.outputs_at(np.concatenate([states, moved])).astype(np.float64)
         step = moved.astype(np.float64) - states.astype(np.float64)
-        distance = float(np.linalg.norm(step))
         slack = 2 * vector_norm_up(rounding.action)
+        distance = float(np.linalg.norm(step))
         slope = (float(np.linalg.norm(pair[1] - pair[0])) - slack) / distance * (1 - 1e-12)
         if slope > limit:
             return witness(facts, observations[0], states[0], moved[0]) | {"slope": slope}
     return None
 
 
-def _action_deviation(facts: Facts, requirement: Requirement) -> Finding:
+def _at_visited_states(
+    facts: Facts, requirement: Requirement, proved: Certified, delta: float
+) -> Finding:
+    """Compare bound and search state by state; refute if too many states provably violate.
+
+    Raises:
+        CheckError: If the search exceeds the bound at a state.
+    """
+    if proved.per_state is None or requirement.quantity == "compression_error":
+        return conclude(requirement, proved, None, statistical=True)
+    measure = _measure(requirement)
     epsilon, norm = perturbation_of(requirement)
-    found = facts.anywhere(epsilon, norm)
-    bound = facts.deployed_deviation(epsilon, norm)
-    if isinstance(bound, str):
-        return conclude_found(facts, requirement, None, "none", bound, found, "deviation")
-    rows, method = bound
-    return conclude_found(facts, requirement, float(rows.max()), method, "", found, "deviation")
+    found = facts.at_visited(epsilon, norm, distribution=measure != "deviation")
+    values = found.values[measure]
+    if (values > proved.per_state * (1 + 1e-9)).any():
+        raise CheckError(f"{requirement.describe()}: a search exceeds a proved bound: a bug")
+    rank = successes_needed(len(values), requirement.fraction or 0.0, delta)
+    sampled = float(np.sort(values)[(rank or len(values)) - 1])
+    refutation = _share_witness(facts, requirement, found, delta)
+    return conclude(requirement, proved, sampled, refutation, statistical=True)
 
 
-def _distance(facts: Facts, requirement: Requirement) -> Finding:
-    epsilon, norm = perturbation_of(requirement)
-    found = facts.anywhere(epsilon, norm, distribution=True)
-    bound = facts.distance(epsilon, norm)
-    name = requirement.quantity
-    if isinstance(bound, str):
-        return conclude_found(facts, requirement, None, "none", bound, found, name)
-    certified: float = getattr(bound, name)
-    reason = "of the policy that samples its actions"
-    return conclude_found(facts, requirement, certified, bound.method, reason, found, name)
+def _share_witness(
+    facts: Facts, requirement: Requirement, found: Found, delta: float
+) -> dict[str, Json] | None:
+    """Return the worst violation if, with confidence, too small a share of states can hold."""
+    measure = _measure(requirement)
+    values = found.values[measure]
+    violated = int((values > requirement.limit).sum())
+    share = success_rate_upper(len(values) - violated, len(values), delta)
+    if share >= (requirement.fraction or 0.0):
+        return None
+    worst = witness_at(facts, found, measure, int(values.argmax()))
+    return worst | {"violated": violated, "states": len(values), "share_at_most": share}
 
 
-def _return_loss(facts: Facts, requirement: Requirement) -> Finding:
-    epsilon, norm = perturbation_of(requirement)
-    evidence = facts.evidence
-    bound = facts.distance(epsilon, norm)
-    if isinstance(bound, str):
-        return conclude(requirement, None, None, "none", bound)
-    if evidence.reward_range is None:
-        return conclude(requirement, None, None, "none", "no reward_range is assumed")
-    low, high = evidence.reward_range
-    span = max(high, 0.0) - min(low, 0.0)
-    if evidence.discount is not None:
-        value = coupling_bound(bound.total_variation, span, evidence.discount)
-        method = f"coupling, discount {evidence.discount:g}"
-    elif evidence.horizon is not None:
-        value = finite_horizon_bound(bound.total_variation, span, evidence.horizon)
-        method = f"coupling, horizon {evidence.horizon}"
-    else:
-        return conclude(requirement, None, None, "none", "neither discount nor horizon is given")
-    reason = "of the policy that samples its actions, rewards inside reward_range"
-    if value.vacuous:
-        reason = "vacuous: no better than the reward range alone"
-    return conclude(requirement, value.bound, None, method, reason)
-
-
-def _compression_error(facts: Facts, requirement: Requirement) -> Finding:
-    if facts.evidence.dense_policy is None:
-        return conclude(requirement, None, None, "none", "the dense policy is not given")
-    return conclude(requirement, None, None, "none", "no bound is computed everywhere")
-
-
-def _sparsity(facts: Facts, requirement: Requirement) -> Finding:
-    return measured(requirement, facts.policy.sparsity, "count", "the weights in the file")
-
-
-def _size_bytes(facts: Facts, requirement: Requirement) -> Finding:
-    return measured(requirement, float(len(facts.controller.data)), "size", "the file")
-
-
-def _from_measurement(facts: Facts, requirement: Requirement) -> Finding:
-    """Take the worst measurement that is about this file and this perturbation."""
-    fitting = [
-        entry
-        for entry in facts.evidence.measurements
-        if entry.quantity == requirement.quantity
-        and entry.epsilon == requirement.epsilon
-        and entry.norm == requirement.norm
-    ]
-    own = [entry for entry in fitting if entry.onnx_sha256 == facts.onnx_sha256]
-    if not own:
-        reason = "it was measured on another file" if fitting else "it was not measured"
-        return unknown_measurement(requirement, reason)
-    pick = max if QUANTITIES[requirement.quantity].at_most else min
-    worst = pick(own, key=lambda entry: entry.value)
-    return measured(requirement, worst.value, "measurement", worst.source)
-
-
-def _success_rate(facts: Facts, requirement: Requirement, delta: float) -> Finding:
-    own = [
-        entry
-        for entry in facts.evidence.measurements
-        if entry.quantity == "success_rate"
-        and entry.epsilon == requirement.epsilon
-        and entry.norm == requirement.norm
-        and entry.onnx_sha256 == facts.onnx_sha256
-    ]
-    if not own:
-        return conclude(requirement, None, None, "none", "no episodes were run on this file")
-    worst = min(own, key=lambda entry: entry.value)
-    trials = worst.episodes or 0
-    successes = round(worst.value * trials)
-    certified = success_rate_lower(successes, trials, delta)
+def _of_episodes(
+    facts: Facts, requirement: Requirement, proved: Certified, delta: float
+) -> Finding:
+    worst = facts.evidence.worst_measurement(requirement, facts.onnx_sha256)
+    if worst is None or worst.episodes is None:
+        return conclude(requirement, proved, None, statistical=True)
+    successes = round(worst.value * worst.episodes)
     refutation: dict[str, Json] | None = None
-    if success_rate_upper(successes, trials, delta) < requirement.limit:
-        refutation = {"successes": successes, "episodes": trials, "source": worst.source}
-    reason = f"{successes} of {trials} episodes, error {delta:g}, under the attack that was run"
-    return conclude(
-        requirement, certified, worst.value, "Clopper-Pearson", reason, refutation, statistical=True
-    )
+    if success_rate_upper(successes, worst.episodes, delta) < requirement.limit:
+        refutation = {
+            "successes": successes,
+            "episodes": worst.episodes,
+            "source": worst.source,
+        }
+    return conclude(requirement, proved, worst.value, refutation, statistical=True)
 
 
-_FINDERS: Mapping[str, Callable[[Facts, Requirement], Finding]] = {
-    "lipschitz": _lipschitz,
-    "action_deviation": _action_deviation,
-    "total_variation": _distance,
-    "kl": _distance,
-    "return_loss": _return_loss,
-    "compression_error": _compression_error,
-    "attacked_return": _from_measurement,
-    "latency_us": _from_measurement,
-    "sparsity": _sparsity,
-    "size_bytes": _size_bytes,
-}
+def _measured(facts: Facts, requirement: Requirement) -> Finding:
+    """Return the finding about a quantity that is counted or measured, not proved."""
+    if requirement.quantity == "sparsity":
+        return measured(requirement, facts.policy.sparsity, "count", "the weights in the file")
+    if requirement.quantity == "size_bytes":
+        return measured(requirement, float(len(facts.controller.data)), "size", "the file")
+    worst = facts.evidence.worst_measurement(requirement, facts.onnx_sha256)
+    if worst is not None:
+        return measured(requirement, worst.value, "measurement", worst.source)
+    elsewhere = facts.evidence.fitting_measurements(requirement)
+    reason = "it was measured on another file" if elsewhere else "it was not measured"
+    return unknown_measurement(requirement, reason)

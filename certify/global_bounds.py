@@ -44,9 +44,10 @@ class LipschitzBounds:
         """Return by name bounds on |f_j(z') - f_j(z)| for |z' - z| <= epsilon, shape (m,)."""
         factor = epsilon * (_root(self.absolute.shape[1]) if norm is Norm.LINF else 1.0)
         bounds = {}
-        for name, rows in self.rows.items():
-            whole = self.whole.get(name, math.inf)
-            bounds[name] = up(np.minimum(rows, whole) * factor, 2)
+        none = np.full(self.absolute.shape[0], np.inf)
+        for name in {**self.whole, **self.rows}:
+            rows = np.minimum(self.rows.get(name, none), self.whole.get(name, math.inf))
+            bounds[name] = up(rows * factor, 2)
         if norm is Norm.LINF:
             sizes = np.full(self.absolute.shape[1], epsilon)
             bounds["absolute_product"] = matmul_up(self.absolute, sizes)

@@ -6,25 +6,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from surefoot.artifact import Json
-from surefoot.budget import Norm, Requirement
+from surefoot.budget import Requirement
 from surefoot.certificate import Finding, Verdict
-from surefoot.certify.facts import Facts, finite
+from surefoot.certify.certified import Certified
+from surefoot.certify.facts import Facts
+from surefoot.certify.proofs import finite
 from surefoot.certify.search import Found, Single, attainable_states
 from surefoot.errors import CheckError
 
 
-def perturbation_of(requirement: Requirement) -> tuple[float, Norm]:
-    """Return size and norm of the perturbation of a requirement that has one."""
-    # Requirement holds that both are set; the defaults only tell the type checker.
-    return requirement.epsilon or 0.0, requirement.norm or Norm.LINF
-
-
 def conclude(
     requirement: Requirement,
-    certified: float | None,
+    proved: Certified,
     sampled: float | None,
-    method: str,
-    reason: str,
     witness: Mapping[str, Json] | None = None,
     *,
     statistical: bool = False,
@@ -33,75 +27,46 @@ def conclude(
 
     Args:
         requirement: A line of the budget.
-        certified: Proved bound, infinite or None for none.
+        proved: What is proved about it.
         sampled: Worst value that was found.
-        method: What proved it.
-        reason: What the reader has to know about the claim, or why there is no bound.
         witness: A violation of the requirement, where one was found.
         statistical: Whether the claim holds with a confidence.
 
     Raises:
         CheckError: If the requirement is proved and refuted, or the search exceeds the bound.
     """
-    certified = None if certified is None or np.isnan(certified) else finite(certified)
-    proved = certified is not None and requirement.holds(certified)
-    if proved and witness is not None:
+    value = finite(proved.value)
+    holds = value is not None and requirement.holds(value)
+    if holds and witness is not None:
         raise CheckError(f"{requirement.describe()}: proved and refuted, which is a bug")
     # The last factor is the rounding of the search's own float64 numbers.
-    highest = math.inf if certified is None or statistical else certified * (1 + 1e-9)
+    highest = math.inf if value is None or statistical else value * (1 + 1e-9)
     if sampled is not None and sampled > highest:
         raise CheckError(
             f"{requirement.describe()}: the search found {sampled}, more than the proved bound "
-            f"{certified}, which is a bug"
+            f"{value}, which is a bug"
         )
+    reason = proved.reason
     if witness is not None:
-        verdict, reason = Verdict.REFUTED, reason or "the witness violates it"
-    elif proved:
+        verdict = Verdict.REFUTED
+        reason = "; ".join(filter(None, ["the witness violates it", reason]))
+    elif holds:
         verdict = Verdict.PROVED
     else:
         verdict = Verdict.UNKNOWN
-        if certified is not None:
-            short = f"bound {certified:.6g} does not meet the limit {requirement.limit:g}"
-            reason = f"{short}; {reason}" if reason else f"{short} and no violation was found"
+        if value is not None:
+            short = f"bound {value:.6g} does not meet the limit {requirement.limit:g}"
+            reason = "; ".join(filter(None, [short, "no violation was found", reason]))
     return Finding(
         requirement=requirement,
-        certified=certified,
+        certified=value,
         sampled=sampled,
-        method=method,
+        method=proved.method,
         verdict=verdict,
         reason=reason or "the bound holds the limit",
         witness=witness,
         statistical=statistical,
     )
-
-
-def conclude_found(
-    facts: Facts,
-    requirement: Requirement,
-    certified: float | None,
-    method: str,
-    reason: str,
-    found: Found,
-    measure: str,
-) -> Finding:
-    """Return the finding about the worst case of a search.
-
-    Args:
-        facts: Of the controller.
-        requirement: A line of the budget.
-        certified: Proved bound, or None.
-        method: What proved it.
-        reason: As in :func:`conclude`.
-        found: What the search found.
-        measure: The entry of ``found`` that the requirement is about.
-    """
-    values = found.values[measure]
-    worst = int(values.argmax())
-    sampled = float(values[worst])
-    witness = None
-    if not requirement.holds(sampled):
-        witness = witness_at(facts, found, measure, worst)
-    return conclude(requirement, certified, sampled, method, reason, witness)
 
 
 def measured(requirement: Requirement, value: float, method: str, source: str) -> Finding:

@@ -1,0 +1,171 @@
+"""What is proved about each requirement: the number, what gives it, and what to know about it.
+
+The stage and the checker both ask here; neither a search nor an optimiser takes part.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.budget import Norm, Requirement, Scope
+from surefoot.certify.evidence import Evidence
+from surefoot.certify.global_bounds import least
+from surefoot.certify.proofs import Proofs
+from surefoot.certify.statistics import success_rate_lower, successes_needed, trials_needed
+from surefoot.certify.upward import Float
+from surefoot.certify.value import coupling_bound, finite_horizon_bound
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Certified:
+    """A proved bound.
+
+    Attributes:
+        value: In the unit of the quantity; infinite where nothing is proved.
+        method: What gives it.
+        reason: What the reader has to know about the claim, or why there is no bound.
+        per_state: For visited requirements the bound at each state, shape (n,).
+    """
+
+    value: float
+    method: str
+    reason: str = ""
+    per_state: Float | None = None
+
+
+def _nothing(reason: str) -> Certified:
+    return Certified(value=np.inf, method="none", reason=reason)
+
+
+def certified(
+    proofs: Proofs, requirement: Requirement, evidence: Evidence, onnx_sha256: str, delta: float
+) -> Certified:
+    """Return what is proved about a requirement whose quantity can be proved.
+
+    Args:
+        proofs: Of the policy.
+        requirement: A line of the budget.
+        evidence: Assumptions and measurements.
+        onnx_sha256: Digest of the file, which measurements must be about.
+        delta: Chance of error allowed to this requirement, if it is statistical.
+    """
+    if requirement.scope is Scope.VISITED:
+        return _visited(proofs, requirement, evidence, delta)
+    if requirement.quantity == "success_rate":
+        return _success_rate(requirement, evidence, onnx_sha256, delta)
+    return _PROVERS[requirement.quantity](proofs, requirement, evidence)
+
+
+def perturbation_of(requirement: Requirement) -> tuple[float, Norm]:
+    """Return size and norm of the perturbation of a requirement that has one."""
+    # Requirement holds that both are set; the defaults only tell the type checker.
+    return requirement.epsilon or 0.0, requirement.norm or Norm.LINF
+
+
+def _lipschitz(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
+    value, method = least(proofs.action.lipschitz(requirement.norm or Norm.L2))
+    reason = "in real arithmetic; the deployed one adds 2 runtime_error to every deviation"
+    return Certified(value=value, method=method, reason=reason)
+
+
+def _action_deviation(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
+    bound = proofs.deployed_deviation(*perturbation_of(requirement))
+    if isinstance(bound, str):
+        return _nothing(bound)
+    return Certified(value=float(bound[0].max()), method=bound[1])
+
+
+def _distance(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
+    bound = proofs.distance(*perturbation_of(requirement))
+    if isinstance(bound, str):
+        return _nothing(bound)
+    value: float = getattr(bound, requirement.quantity)
+    reason = "of the policy that samples its actions"
+    return Certified(value=value, method=bound.method, reason=reason)
+
+
+def _return_loss(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
+    bound = proofs.distance(*perturbation_of(requirement))
+    if isinstance(bound, str):
+        return _nothing(bound)
+    if evidence.reward_range is None:
+        return _nothing("no reward_range is assumed")
+    span = evidence.reward_span
+    if evidence.discount is not None:
+        value = coupling_bound(bound.total_variation, span, evidence.discount)
+        method = f"coupling, discount {evidence.discount:g}"
+    elif evidence.horizon is not None:
+        value = finite_horizon_bound(bound.total_variation, span, evidence.horizon)
+        method = f"coupling, horizon {evidence.horizon}"
+    else:
+        return _nothing("neither discount nor horizon is given")
+    reason = "of the policy that samples its actions, rewards inside reward_range"
+    if value.vacuous:
+        reason = "vacuous: no better than the reward range alone"
+    return Certified(value=value.bound, method=method, reason=reason)
+
+
+def _compression_error(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
+    if evidence.dense_policy is None:
+        return _nothing("the dense policy is not given")
+    return _nothing("no bound is computed everywhere")
+
+
+def _success_rate(
+    requirement: Requirement, evidence: Evidence, onnx_sha256: str, delta: float
+) -> Certified:
+    worst = evidence.worst_measurement(requirement, onnx_sha256)
+    if worst is None or worst.episodes is None:
+        return _nothing("no episodes were run on this file")
+    successes = round(worst.value * worst.episodes)
+    reason = f"{successes} of {worst.episodes} episodes, error {delta:g}, under the attack run"
+    value = success_rate_lower(successes, worst.episodes, delta)
+    return Certified(value=value, method="Clopper-Pearson", reason=reason)
+
+
+def _visited(
+    proofs: Proofs, requirement: Requirement, evidence: Evidence, delta: float
+) -> Certified:
+    """Return the value that provably holds at enough visited states to prove the share."""
+    if proofs.states is None:
+        return _nothing("no visited observations are given")
+    bounds = _at_states(proofs, requirement)
+    if isinstance(bounds, str):
+        return _nothing(bounds)
+    count, fraction = len(bounds), requirement.fraction or 0.0
+    rank = successes_needed(count, fraction, delta)
+    if rank is None:
+        reason = f"{count} states cannot prove a share of {fraction:g}; at least "
+        reason += f"{trials_needed(fraction, delta)} can"
+        return Certified(value=np.inf, method="crown", reason=reason, per_state=bounds)
+    held = int((bounds <= requirement.limit).sum())
+    return Certified(
+        value=float(np.sort(bounds)[rank - 1]),
+        method="crown",
+        reason=f"{held} of {count} states hold the limit, error {delta:g}",
+        per_state=bounds,
+    )
+
+
+def _at_states(proofs: Proofs, requirement: Requirement) -> Float | str:
+    """Return a proved bound of the quantity at each visited state, or why there is none."""
+    if requirement.quantity == "compression_error":
+        return "the dense policy is not given"
+    epsilon, norm = perturbation_of(requirement)
+    if requirement.quantity == "action_deviation":
+        return proofs.visited_deviation(epsilon, norm)
+    laws = proofs.visited_distance(epsilon, norm)
+    if isinstance(laws, str):
+        return laws
+    return laws[0 if requirement.quantity == "total_variation" else 1]
+
+
+_PROVERS: Mapping[str, Callable[[Proofs, Requirement, Evidence], Certified]] = {
+    "lipschitz": _lipschitz,
+    "action_deviation": _action_deviation,
+    "total_variation": _distance,
+    "kl": _distance,
+    "return_loss": _return_loss,
+    "compression_error": _compression_error,
+}

@@ -1,0 +1,189 @@
+"""ECLipsE-Fast and LipSDP-Neuron: the search for multipliers with a small Lipschitz constant.
+
+Layer by layer, G_1 = W_1 W_1' and for any diagonal T_i > G_i
+
+    G_{i+1} = W_{i+1} [ r^2 T_i + m^2 ( T_i (T_i - G_i)^{-1} T_i - T_i ) ] W_{i+1}'
+
+L^2 is the largest eigenvalue of the last G. Every T is written as (1 + exp q) lam e, where e =
+exp(p - mean p) and lam is the largest eigenvalue of E^{-1/2} G E^{-1/2}, so that no constraint
+remains. Nothing here is trusted: what comes out is proved by ``semidefinite``.
+
+Reference:
+    arXiv 2404.04375 (the start, scalar T), arXiv 1906.04893 (all diagonal T).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
+from scipy.optimize import minimize
+
+from surefoot.certify.chain import Chain
+from surefoot.certify.semidefinite import Multipliers, prove
+from surefoot.certify.upward import Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    """What the backward pass needs of one hidden layer."""
+
+    weight: Float
+    shape: Float
+    lam: float
+    top: Float
+    diagonal: Float
+    solved: Float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SemidefiniteBounds:
+    """Proved multipliers; None where the proof did not pass.
+
+    Attributes:
+        fast: Of ECLipsE-Fast, for all outputs.
+        whole: Of LipSDP, for all outputs.
+        rows: Of LipSDP, for each output alone.
+    """
+
+    fast: Multipliers | None
+    whole: Multipliers | None
+    rows: tuple[Multipliers | None, ...]
+
+
+def semidefinite_bounds(
+    chain: Chain, *, iterations: int, row_iterations: int
+) -> SemidefiniteBounds:
+    """Return the semidefinite bounds of a chain of exact matrices, each with its proof.
+
+    Args:
+        chain: What is bounded; there are none for a single layer, a zero matrix or an identity
+            between two layers.
+        iterations: Of L-BFGS for all outputs; 0 for ECLipsE-Fast alone.
+        row_iterations: Of L-BFGS for each output, from the solution for all; 0 for none.
+    """
+    rows: list[Multipliers | None] = [None] * chain.num_outputs
+    exact_slopes = any(slope.radius == 0 for slope in chain.slopes)
+    empty = not all(matrix.centre.any() for matrix in chain.matrices)
+    if len(chain.matrices) < 2 or exact_slopes or empty:
+        return SemidefiniteBounds(fast=None, whole=None, rows=tuple(rows))
+    start = start_parameters(chain)
+    fast = _proved(chain, start)
+    best = _minimise(chain, start, iterations)
+    whole = _proved(chain, best) if iterations else None
+    for output in range(chain.num_outputs if row_iterations else 0):
+        row = chain.with_last(chain.matrices[-1].rows(slice(output, output + 1)))
+        if row.matrices[-1].centre.any():
+            rows[output] = _proved(row, _minimise(row, best, row_iterations), output)
+    return SemidefiniteBounds(fast=fast, whole=whole, rows=tuple(rows))
+
+
+def start_parameters(chain: Chain) -> Float:
+    """Return (p, q) of every hidden layer: p = 0, q = ln(|m| / r), never worse than spectral."""
+    parts = []
+    for matrix, slope in zip(chain.matrices, chain.slopes, strict=False):
+        ratio = max(abs(slope.middle) / slope.radius, 1e-3)
+        parts.append(np.append(np.zeros(len(matrix.centre)), math.log(ratio)))
+    return np.concatenate(parts)
+
+
+def log_squared_bound(chain: Chain, parameters: Float) -> tuple[float, Float]:
+    """Return ln L^2 and its gradient with respect to the parameters.
+
+    Infinity and zeros where a factorisation fails, which a line search steps back from.
+    """
+    try:
+        last, steps = _forward(chain, parameters)
+        values, vectors = eigh(last, subset_by_index=[len(last) - 1, len(last) - 1])
+    except (LinAlgError, ValueError):
+        return math.inf, np.zeros_like(parameters)
+    squared, top = float(values[0]), vectors[:, 0]
+    if not 0 < squared < math.inf:
+        return math.inf, np.zeros_like(parameters)
+    return math.log(squared), _backward(chain, steps, np.outer(top, top) / squared)
+
+
+def _minimise(chain: Chain, start: Float, iterations: int) -> Float:
+    if not iterations:
+        return start
+    result = minimize(
+        lambda parameters: log_squared_bound(chain, parameters),
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": iterations},
+    )
+    best = np.asarray(result.x)
+    better = log_squared_bound(chain, best)[0] <= log_squared_bound(chain, start)[0]
+    return best if better else start
+
+
+def _proved(chain: Chain, parameters: Float, output: int | None = None) -> Multipliers | None:
+    value, _ = log_squared_bound(chain, parameters)
+    if not math.isfinite(value):
+        return None
+    squared = math.exp(value)
+    _, steps = _forward(chain, parameters)
+    slopes = chain.slopes
+    # T came from the input weight I; the block matrix has L^2 I, which scales the multipliers.
+    values = tuple(
+        squared / (slope.radius**2 * step.diagonal)
+        for slope, step in zip(slopes, steps, strict=True)
+    )
+    return prove(chain, squared, values, output)
+
+
+def _split(chain: Chain, parameters: Float) -> list[tuple[Float, float]]:
+    """Return (p, q) of each hidden layer."""
+    parts, position = [], 0
+    for matrix in chain.matrices[:-1]:
+        size = len(matrix.centre)
+        parts.append((parameters[position : position + size], float(parameters[position + size])))
+        position += size + 1
+    return parts
+
+
+def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[_Step]]:
+    """Return the last G and what each hidden layer computed."""
+    first = chain.matrices[0].centre
+    gram = first @ first.T
+    steps = []
+    hidden = zip(_split(chain, parameters), chain.slopes, chain.matrices[1:], strict=True)
+    for (p, q), slope, matrix in hidden:
+        weight = matrix.centre
+        shape = np.exp(p - p.mean())
+        root = 1.0 / np.sqrt(shape)
+        size = len(shape)
+        values, vectors = eigh(root[:, None] * gram * root, subset_by_index=[size - 1, size - 1])
+        lam = max(float(values[0]), 1e-300)
+        diagonal = (1.0 + math.exp(q)) * lam * shape
+        factor = cho_factor(np.diag(diagonal) - gram, lower=True)
+        middle, radius = slope.middle, slope.radius
+        solved = cho_solve(factor, (middle * diagonal)[:, None] * weight.T)
+        gram = (middle * weight * diagonal) @ solved
+        gram += (radius**2 - middle**2) * (weight * diagonal) @ weight.T
+        gram = (gram + gram.T) / 2
+        steps.append(_Step(weight, shape, lam, vectors[:, 0], diagonal, solved))
+    return gram, steps
+
+
+def _backward(chain: Chain, steps: list[_Step], gram_bar: Float) -> Float:
+    """Return the gradient with respect to (p, q) of every layer, from that of the last G."""
+    gradients: list[Float] = []
+    for step, slope in zip(steps[::-1], chain.slopes[::-1], strict=True):
+        middle, radius = slope.middle, slope.radius
+        carried = step.solved @ gram_bar
+        back = step.weight.T @ gram_bar
+        diagonal_bar = 2 * middle * (carried * step.weight.T).sum(axis=1)
+        diagonal_bar -= (carried * step.solved).sum(axis=1)
+        diagonal_bar += (radius**2 - middle**2) * (back * step.weight.T).sum(axis=1)
+        total = float(diagonal_bar @ step.diagonal)
+        growth = float(step.diagonal[0] / (step.lam * step.shape[0]))  # 1 + exp q
+        q_bar = total * (growth - 1.0) / growth
+        p_bar = diagonal_bar * step.diagonal - total * step.top**2
+        gradients.append(np.append(p_bar - p_bar.mean(), q_bar))
+        direction = step.top / np.sqrt(step.shape)
+        product = carried @ step.solved.T
+        gram_bar = (product + product.T) / 2
+        gram_bar += (total / step.lam) * np.outer(direction, direction)
+    return np.concatenate(gradients[::-1])

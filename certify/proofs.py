@@ -1,0 +1,219 @@
+"""Everything that is proved about a policy, from its weights and saved multipliers.
+
+Nothing here searches or optimises, so that the checker can build it again. Each bound is computed
+once, when first asked for.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from surefoot.budget import Norm
+from surefoot.certify.chain import (
+    action_chain,
+    distribution_chain,
+    logit_difference_chain,
+)
+from surefoot.certify.distances import (
+    categorical_kl,
+    categorical_tv,
+    gaussian_kl,
+    gaussian_tv,
+    span_from_l2,
+)
+from surefoot.certify.global_bounds import (
+    LipschitzBounds,
+    closed_form_bounds,
+    least,
+    least_rows,
+)
+from surefoot.certify.local_bounds import LocalBounds, local_bounds, local_region
+from surefoot.certify.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
+from surefoot.certify.semidefinite import Multipliers
+from surefoot.certify.upward import Float, up, vector_norm_up
+from surefoot.errors import InputError
+from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistanceBound:
+    """Bounds on the distance of action laws, rounding included.
+
+    Attributes:
+        size: D for a Gaussian, the span of the logit change for a categorical head.
+        total_variation: In [0, 1].
+        kl: Nats.
+        method: Name of the bound behind ``size``.
+    """
+
+    size: float
+    total_variation: float
+    kl: float
+    method: str
+
+
+class Proofs:
+    """Proved bounds of one policy.
+
+    Attributes:
+        policy: Its arrays are float32 by value.
+        arithmetic: In which it is deployed.
+        states: Visited states in that arithmetic, shape (n, obs_dim), or None.
+        multipliers: Proofs of Lipschitz constants by name, in action units (logits).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        arithmetic: Arithmetic,
+        states: Array | None,
+        multipliers: Sequence[tuple[str, Multipliers]],
+    ) -> None:
+        self.policy = policy
+        self.arithmetic = arithmetic
+        self.states = states
+        self.multipliers = multipliers
+        self._rounding: dict[float, RoundingBound | str] = {}
+        self._local: dict[tuple[float, Norm], LocalBounds] = {}
+
+    @cached_property
+    def action(self) -> LipschitzBounds:
+        """Lipschitz bounds in action units (logits for a categorical head)."""
+        bounds = closed_form_bounds(action_chain(self.policy))
+        return self._with_multipliers(bounds, np.ones(self.policy.num_outputs))
+
+    @cached_property
+    def distribution(self) -> LipschitzBounds:
+        """Lipschitz bounds of Sigma^(-1/2) mu, or of the logits."""
+        head = self.policy.head
+        if isinstance(head, CategoricalHead):
+            return self.action
+        # An action is half_range * mean, so D counts its change by 1 / (half_range * std).
+        unit = up(1.0 / (head.half_range.astype(np.float64) * head.std.astype(np.float64)), 3)
+        return self._with_multipliers(closed_form_bounds(distribution_chain(self.policy)), unit)
+
+    @cached_property
+    def logit_differences(self) -> LipschitzBounds:
+        """Lipschitz bounds of the differences of logits."""
+        return closed_form_bounds(logit_difference_chain(self.policy))
+
+    def _with_multipliers(self, bounds: LipschitzBounds, unit: Float) -> LipschitzBounds:
+        """Return the bounds with those of the multipliers, times ``unit`` for each output."""
+        whole, rows = dict(bounds.whole), dict(bounds.rows)
+        for name, proof in self.multipliers:
+            if proof.output is None:
+                whole[name] = float(up(proof.bound * unit.max()))
+            else:
+                rows.setdefault(name, np.full(len(unit), np.inf))
+                rows[name][proof.output] = up(proof.bound * unit[proof.output])
+        return LipschitzBounds(whole=whole, rows=rows, absolute=bounds.absolute)
+
+    @cached_property
+    def action_range(self) -> Float | None:
+        """Largest possible change of each actuator whatever the perturbation, action units."""
+        head = self.policy.head
+        if isinstance(head, CategoricalHead) or head.squash is Squash.IDENTITY:
+            return None
+        return np.asarray(2.0 * head.half_range.astype(np.float64))
+
+    def rounding(self, epsilon: float) -> RoundingBound | str:
+        """Return e_rt over every state that a perturbation can reach, or why there is none."""
+        if epsilon not in self._rounding:
+            bound = state_bound(self.policy, epsilon)
+            self._rounding[epsilon] = rounding_bound(self.policy, bound, self.arithmetic)
+        return self._rounding[epsilon]
+
+    def deviations(self, epsilon: float, norm: Norm) -> dict[str, Float]:
+        """Return by name bounds on each actuator's change in real arithmetic, shape (m,)."""
+        bounds = self.action.deviations(epsilon, norm)
+        if self.action_range is not None:
+            bounds["action_range"] = self.action_range
+        return bounds
+
+    def deployed_deviation(self, epsilon: float, norm: Norm) -> tuple[Float, str] | str:
+        """Return the least bound per actuator with 2 e_rt, and the name of the worst's bound."""
+        rounding = self.rounding(epsilon)
+        if isinstance(rounding, str):
+            return rounding
+        bounds = self.deviations(epsilon, norm)
+        total = up(least_rows(bounds) + 2 * rounding.action, 2)
+        worst = int(total.argmax())
+        _, name = least({name: float(rows[worst]) for name, rows in bounds.items()})
+        return total, name
+
+    def distance(self, epsilon: float, norm: Norm) -> DistanceBound | str:
+        """Return bounds on TV and KL between the action laws anywhere, rounding included."""
+        rounding = self.rounding(epsilon)
+        if isinstance(rounding, str):
+            return rounding
+        size, method = self._distance_size(epsilon, norm)
+        sizes, tv, kl = self._laws(np.asarray(size), rounding)
+        return DistanceBound(
+            size=float(sizes), total_variation=float(tv), kl=float(kl), method=method
+        )
+
+    def _distance_size(self, epsilon: float, norm: Norm) -> tuple[float, str]:
+        size, method = self.distribution.vector_deviation(epsilon, norm)
+        if isinstance(self.policy.head, GaussianHead):
+            return size, method
+        rows = least_rows(self.distribution.deviations(epsilon, norm))
+        pairs = least_rows(self.logit_differences.deviations(epsilon, norm))
+        return least(
+            {
+                method: float(span_from_l2(size)),
+                "two actions' sum": float(up(np.sort(rows)[-2:].sum(), 2)),
+                "logit differences": float(pairs.max()),
+            }
+        )
+
+    def _laws(self, sizes: Float, rounding: RoundingBound) -> tuple[Float, Float, Float]:
+        """Return D or the span with rounding, TV and KL from D or the span in real arithmetic."""
+        head = self.policy.head
+        if isinstance(head, GaussianHead):
+            sizes = up(sizes + 2 * vector_norm_up(up(rounding.network / head.std, 2)), 3)
+            return sizes, gaussian_tv(sizes), gaussian_kl(sizes)
+        sizes = up(sizes + 4 * rounding.network.max(), 3)
+        return sizes, categorical_tv(sizes), categorical_kl(sizes)
+
+    def visited_rounding(self, epsilon: float) -> RoundingBound | str:
+        """Return e_rt over the perturbed visited states alone, or why there is none."""
+        states = np.abs(self._given_states()).max(axis=0).astype(np.float64)
+        return rounding_bound(self.policy, np.asarray(up(states + epsilon)), self.arithmetic)
+
+    def local(self, epsilon: float, norm: Norm) -> LocalBounds:
+        """Return bounds around each visited state in real arithmetic."""
+        if (epsilon, norm) not in self._local:
+            region = local_region(self._given_states(), epsilon, norm)
+            self._local[epsilon, norm] = local_bounds(self.policy, region)
+        return self._local[epsilon, norm]
+
+    def visited_deviation(self, epsilon: float, norm: Norm) -> Float | str:
+        """Return the largest deployed deviation at each visited state, shape (n,)."""
+        rounding = self.visited_rounding(epsilon)
+        if isinstance(rounding, str):
+            return rounding
+        everywhere = least_rows(self.deviations(epsilon, norm))
+        rows = np.minimum(self.local(epsilon, norm).action, everywhere)
+        return np.asarray(up(rows + 2 * rounding.action, 2).max(axis=1))
+
+    def visited_distance(self, epsilon: float, norm: Norm) -> tuple[Float, Float] | str:
+        """Return TV and KL of the action laws at each visited state, each of shape (n,)."""
+        rounding = self.visited_rounding(epsilon)
+        if isinstance(rounding, str):
+            return rounding
+        everywhere, _ = self._distance_size(epsilon, norm)
+        sizes = np.minimum(self.local(epsilon, norm).distance, everywhere)
+        return self._laws(sizes, rounding)[1:]
+
+    def _given_states(self) -> Array:
+        if self.states is None:
+            raise InputError("claims at visited states need observations")
+        return self.states
+
+
+def finite(value: float) -> float | None:
+    """Return ``value``, or None where it proves nothing (JSON has no infinity)."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,139 @@
+"""The semidefinite proof of a Lipschitz constant: multipliers, and the block matrix they prove.
+
+A chain is L-Lipschitz in l2 if, for some positive multipliers of its hidden neurons, the matrix of
+:func:`block_matrix` is positive semidefinite. Multipliers are float32, so that with float32 weights
+every entry of that matrix is exact in float64 and one Cholesky proves it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.artifact import Json
+from surefoot.certify.chain import Chain
+from surefoot.certify.upward import Float, proves_semidefinite, up
+from surefoot.errors import IntegrityError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Multipliers:
+    """A proof that |f(z') - f(z)|^2 <= squared |z' - z|^2.
+
+    Attributes:
+        squared: Square of the Lipschitz constant.
+        values: Positive multipliers of each hidden layer, float32.
+        output: The only output that it is about, or None for all of them.
+    """
+
+    squared: float
+    values: tuple[NDArray[np.float32], ...]
+    output: int | None = None
+
+    @property
+    def bound(self) -> float:
+        """The Lipschitz constant, rounded up."""
+        return float(up(np.sqrt(self.squared)))
+
+    def to_table(self) -> dict[str, Json]:
+        """Return JSON values; numbers as hexadecimal, so that nothing is rounded."""
+        return {
+            "output": self.output,
+            "squared": float.hex(self.squared),
+            "multipliers": [layer.astype("<f4").tobytes().hex() for layer in self.values],
+        }
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Json]) -> "Multipliers":
+        """Read multipliers back.
+
+        Raises:
+            IntegrityError: If they are malformed.
+        """
+        try:
+            return cls(
+                squared=float.fromhex(table["squared"]),
+                values=tuple(
+                    np.frombuffer(bytes.fromhex(layer), dtype="<f4")
+                    for layer in table["multipliers"]
+                ),
+                output=table["output"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise IntegrityError(f"multipliers are malformed: {error}") from error
+
+
+def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -> Float:
+    """Return the symmetric matrix whose positive semidefiniteness proves the constant.
+
+    Order of the blocks: input, hidden layers, output, and one more per hidden layer whose slopes
+    have both signs. With A, B the slope ends, M = (A + B) / 2 and Lam the multipliers:
+
+        (0, 0)      squared I           (i, i-1)      -Lam_i M W_i
+        (i, i)      Lam_i               (i-1, i-1) += W_i' A B Lam_i W_i
+        (L, L)      I                   (L, L-1)      W_L
+
+    The product A B Lam is not formed: where it is positive it is left out (sound), where it is
+    negative it is the Schur complement of the extra block 1 / (|A B| Lam_i), rounded down.
+
+    Args:
+        chain: Exact matrices.
+        squared: L^2.
+        multipliers: Lam_i of each hidden layer, float32 by value.
+
+    Reference:
+        Fazlyab et al., NeurIPS 2019 (arXiv 1906.04893), LipSDP-Neuron.
+    """
+    weights = [matrix.centre for matrix in chain.matrices]
+    slopes = chain.slopes
+    signed = [i for i, slope in enumerate(slopes) if slope.low * slope.high < 0]
+    sizes = [weights[0].shape[1], *(len(weight) for weight in weights)]
+    starts = np.cumsum([0, *sizes, *(sizes[i + 1] for i in signed)])
+    matrix = np.zeros((starts[-1], starts[-1]))
+
+    def put(row: int, column: int, block: Float) -> None:
+        rows = slice(starts[row], starts[row] + block.shape[0])
+        columns = slice(starts[column], starts[column] + block.shape[1])
+        matrix[rows, columns] = block
+        matrix[columns, rows] = block.T
+
+    put(0, 0, squared * np.eye(sizes[0]))
+    for i, (slope, values) in enumerate(zip(slopes, multipliers, strict=True)):
+        put(i + 1, i + 1, np.diag(values))
+        put(i + 1, i, -(values * slope.middle)[:, None] * weights[i])
+    put(len(weights), len(weights), np.eye(sizes[-1]))
+    put(len(weights), len(weights) - 1, weights[-1])
+    for extra, i in enumerate(signed, start=len(sizes)):
+        product = np.nextafter(abs(slopes[i].low * slopes[i].high), np.inf)
+        scaled = np.nextafter(product * multipliers[i], np.inf)
+        put(extra, extra, np.diag(np.nextafter(1.0 / scaled, -np.inf)))
+        put(extra, i, weights[i])
+    return matrix
+
+
+def proves_lipschitz(chain: Chain, squared: float, values: tuple[NDArray[np.float32], ...]) -> bool:
+    """Return whether multipliers prove that ``squared`` bounds the square of the constant."""
+    sizes = [len(matrix.centre) for matrix in chain.matrices[:-1]]
+    if any(matrix.radius.any() for matrix in chain.matrices):
+        return False  # the proof is about exact weights
+    if [layer.size for layer in values] != sizes or not 0 < squared < np.inf:
+        return False
+    if not all(np.isfinite(layer).all() and (layer > 0).all() for layer in values):
+        return False
+    return proves_semidefinite(
+        block_matrix(chain, squared, tuple(layer.astype(np.float64) for layer in values))
+    )
+
+
+def prove(
+    chain: Chain, squared: float, values: tuple[Float, ...], output: int | None = None
+) -> Multipliers | None:
+    """Return proved multipliers at the least of a few inflations of ``squared``, or None."""
+    with np.errstate(over="ignore", under="ignore"):
+        single = tuple(layer.astype(np.float32) for layer in values)
+    for inflation in (1e-10, 1e-9, 1e-8, 3e-8, 1e-7, 1e-6, 1e-5, 1e-4):
+        raised = squared * (1 + inflation)
+        if proves_lipschitz(chain, raised, single):
+            return Multipliers(squared=raised, values=single, output=output)
+    return None
