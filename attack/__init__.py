@@ -1,1 +1,32 @@
-"""surefoot.attack."""
+"""Attacks on the observations of a deployed controller, in closed loop.
+
+An adversary (adversary.py: the protocol; mad.py and its like: one each) perturbs the state within a
+ball (ball.py); the deployed runtime acts on it, held at every step against a twin rebuilt from its
+own file (deployed.py); `evaluate` plays whole episodes. `run_suite` tunes each attack on selection
+episodes and reports it on others (seeds.py), beside what the certificate proves (certified.py).
+"""
+
+from surefoot.attack.adversary import Adversary, NoAdversary, RandomAdversary
+from surefoot.attack.ball import Ball
+from surefoot.attack.deployed import DeployedController
+from surefoot.attack.evaluate import EvaluateConfig, Evaluation, evaluate
+from surefoot.attack.mad import MadAdversary
+from surefoot.attack.picture import draw_attacks
+from surefoot.attack.report import AttackReport
+from surefoot.attack.suite import AttackConfig, run_suite
+
+__all__ = [
+    "Adversary",
+    "AttackConfig",
+    "AttackReport",
+    "Ball",
+    "DeployedController",
+    "EvaluateConfig",
+    "Evaluation",
+    "MadAdversary",
+    "NoAdversary",
+    "RandomAdversary",
+    "draw_attacks",
+    "evaluate",
+    "run_suite",
+]

@@ -1,0 +1,264 @@
+"""Whole episodes of the deployed controller under an adversary.
+
+N = environments, O = obs_dim, M = num_outputs, E = episodes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.attack.adversary import Adversary
+from surefoot.attack.ball import Randoms, States
+from surefoot.attack.deployed import DeployedController, Outputs
+from surefoot.envs.vector import Actions, BoxActions, EnvSpec, Floats, VectorEnv
+from surefoot.errors import CheckError, DivergenceError, InputError
+from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash
+
+DEFAULT_HORIZON = 1000
+"""Steps of an episode of a task that sets no limit itself."""
+
+_ADVERSARY_STREAM = 0x61747461
+_RANGE_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """Which episodes are played, and what no step of them may exceed.
+
+    Attributes:
+        seeds: One per episode; each seeds the environment and, apart from it, the adversary.
+        certified_deviation: Proved bound on the change of one output, action units, if there is
+            one for this perturbation set.
+    """
+
+    seeds: tuple[int, ...]
+    certified_deviation: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the seeds.
+
+        Raises:
+            InputError: If there are none, one is negative, or two are equal.
+        """
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds must be different and non-negative, got {self.seeds}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evaluation:
+    """What happened, episode by episode in the order of the seeds.
+
+    Attributes:
+        seeds: Of the episodes.
+        returns: Undiscounted sums of rewards, (E,); of a failed episode up to its failure.
+        lengths: Steps, (E,).
+        terminated: Whether the task ended the episode before its time (a fall, in most), (E,).
+        failures: Why the controller or the simulation failed, None where neither did, E of them.
+        deviations: |a(z') - a(z)| of every step and output, action units (logits for a categorical
+            head), (sum of lengths, M), first episode first.
+    """
+
+    seeds: tuple[int, ...]
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    terminated: NDArray[np.bool_]
+    failures: tuple[str | None, ...]
+    deviations: Floats
+
+    @property
+    def max_deviation(self) -> float:
+        """The largest deviation of any output at any step."""
+        return float(self.deviations.max(initial=0.0))
+
+    @property
+    def num_failures(self) -> int:
+        """Episodes in which the controller or the simulation failed."""
+        return sum(failure is not None for failure in self.failures)
+
+
+def evaluate(
+    deployed: DeployedController, env: VectorEnv, adversary: Adversary, config: EvaluateConfig
+) -> Evaluation:
+    """Play one episode per seed: action from the deployed controller at the perturbed state.
+
+    With epsilon 0 the observations go through the controller's own normaliser; otherwise the
+    perturbed state enters after it. Every environment counts its first episode after a reset and no
+    other, so that short episodes are not counted more often. The result does not depend on how many
+    environments there are.
+
+    Args:
+        deployed: The controller and its twin.
+        env: Any number of environments of the task; is reset.
+        adversary: Sees the true state, at every step.
+        config: Episodes and the certified bound.
+
+    Raises:
+        InputError: If the environment is not one of this controller.
+        CheckError: If the controller is not its twin, a perturbation leaves the ball, or a
+            deviation exceeds the certified bound.
+    """
+    check_fit(deployed.policy, env.spec)
+    loop = _Loop(deployed, env, adversary, config.certified_deviation)
+    episodes: list[_Episode] = []
+    for first in range(0, len(config.seeds), env.num_envs):
+        episodes += _play_together(loop, config.seeds[first : first + env.num_envs])
+    deviations = [row for episode in episodes for row in episode.deviations]
+    return Evaluation(
+        seeds=config.seeds,
+        returns=np.array([episode.total for episode in episodes]),
+        lengths=np.array([len(episode.deviations) for episode in episodes]),
+        terminated=np.array([episode.terminated for episode in episodes]),
+        failures=tuple(episode.failure for episode in episodes),
+        deviations=np.reshape(deviations, (-1, deployed.policy.num_outputs)),
+    )
+
+
+def check_fit(policy: Policy, spec: EnvSpec) -> None:
+    """Refuse an environment whose sizes or action range are not those of the policy.
+
+    Raises:
+        InputError: If one differs.
+    """
+    head, actions = policy.head, spec.actions
+    if isinstance(head, CategoricalHead):
+        fits = not isinstance(actions, BoxActions) and actions.num == head.num_actions
+        wanted = f"{head.num_actions} discrete actions"
+    else:
+        fits = isinstance(actions, BoxActions) and _same_range(head, actions)
+        limits = [(head.centre + sign * head.half_range).tolist() for sign in (-1, 1)]
+        wanted = f"{policy.num_outputs} actuators in {limits}"
+    if policy.obs_dim != spec.obs_dim or not fits:
+        raise InputError(
+            f"{spec.env_id} has {spec.obs_dim} observations and {_describe(actions)}; the "
+            f"controller is for {policy.obs_dim} observations and {wanted}"
+        )
+
+
+def _same_range(head: GaussianHead, actions: BoxActions) -> bool:
+    if actions.dim != head.centre.size:
+        return False
+    if head.squash is Squash.IDENTITY:
+        return True  # a controller without limits has no range that could differ
+    tolerance = _RANGE_TOLERANCE * head.half_range
+    low, high = head.centre - head.half_range, head.centre + head.half_range
+    apart = np.maximum(np.abs(low - actions.low), np.abs(high - actions.high))
+    return bool((apart <= tolerance).all())
+
+
+def _describe(actions: Actions) -> str:
+    if isinstance(actions, BoxActions):
+        return f"{actions.dim} actuators in {[actions.low.tolist(), actions.high.tolist()]}"
+    return f"{actions.num} discrete actions"
+
+
+@dataclass(slots=True)
+class _Episode:
+    """An episode in progress."""
+
+    seed: int
+    random: np.random.Generator
+    total: float = 0.0
+    terminated: bool = False
+    over: bool = False
+    failure: str | None = None
+    deviations: list[Floats] = field(default_factory=list)
+
+    def fail(self, reason: str) -> None:
+        self.failure, self.over = reason, True
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """The closed loop: environment, adversary, controller."""
+
+    deployed: DeployedController
+    env: VectorEnv
+    adversary: Adversary
+    certified: float | None
+
+    def run(self, episodes: Sequence[_Episode]) -> None:
+        """Play the episodes to their ends, one per environment; what is left over idles."""
+        seeds = [episode.seed for episode in episodes]
+        obs_NO = self.env.reset(seeds + seeds[:1] * (self.env.num_envs - len(seeds)))
+        idle_NA = self._idle_actions()
+        for _ in range(self.env.spec.max_episode_steps or DEFAULT_HORIZON):
+            live = np.array([i for i, episode in enumerate(episodes) if not episode.over], np.int64)
+            if not live.size:
+                return
+            randoms = [episodes[i].random for i in live]
+            outputs, deviations = self._act(obs_NO[live], randoms)
+            sound = np.isfinite(outputs).all(axis=1) & np.isfinite(deviations).all(axis=1)
+            for i in live[~sound]:
+                episodes[i].fail("the controller returned a number that is not finite")
+            live, deviations = live[sound], deviations[sound]
+            actions_NA = idle_NA.copy()
+            actions_NA[live] = self.deployed.policy.head.select(outputs[sound])
+            result = self.env.step(actions_NA)
+            for i, deviation_M in zip(live, deviations, strict=True):
+                episode = episodes[i]
+                episode.total += float(result.reward[i])
+                episode.terminated = bool(result.terminated[i])
+                episode.over = episode.terminated or bool(result.truncated[i])
+                episode.deviations.append(deviation_M)
+            obs_NO = result.obs
+
+    def _act(self, obs_NO: Floats, randoms: Randoms) -> tuple[Outputs, Floats]:
+        """Return the controller's outputs, and how far the adversary moved them.
+
+        Raises:
+            CheckError: If it moved one by more than is certified.
+        """
+        if self.adversary.ball.epsilon == 0:
+            outputs = self.deployed.at_observations(obs_NO)
+            return outputs, np.zeros(outputs.shape)
+        state = self.deployed.states(obs_NO)
+        perturbed = self.adversary.perturb(state, randoms)
+        self._check_perturbed(state, perturbed)
+        outputs = self.deployed.at_states(perturbed)
+        clean = self.deployed.at_states(state)
+        deviations = np.abs(outputs.astype(np.float64) - clean)
+        if self.certified is not None and (deviations > self.certified).any():
+            raise CheckError(
+                f"an action moved by {np.nanmax(deviations):.9g} in an attack, more than the "
+                f"certified {self.certified:.9g}: the certificate is wrong"
+            )
+        return outputs, deviations
+
+    def _check_perturbed(self, state: States, perturbed: States) -> None:
+        """Refuse what no adversary of this ball may do.
+
+        Raises:
+            CheckError: If a perturbed state is malformed or outside of the ball.
+        """
+        ball, name = self.adversary.ball, type(self.adversary).__name__
+        if perturbed.dtype != np.float32 or perturbed.shape != state.shape:
+            raise CheckError(f"{name} returned {perturbed.dtype} of shape {perturbed.shape}")
+        if not ball.contains(state, perturbed).all():  # NaN is in no ball
+            raise CheckError(f"{name} left the {ball.norm} ball of radius {ball.epsilon}")
+
+    def _idle_actions(self) -> NDArray[np.generic]:
+        actions = self.env.spec.actions
+        if isinstance(actions, BoxActions):
+            rest = np.clip(np.float32(0), actions.low, actions.high)
+            return np.tile(rest, (self.env.num_envs, 1))
+        return np.zeros(self.env.num_envs, np.int64)
+
+
+def _play_together(loop: _Loop, seeds: Sequence[int]) -> list[_Episode]:
+    """Play episodes side by side; a simulation that diverges is a failure of its episode alone."""
+    episodes = [_Episode(seed, _adversary_stream(seed)) for seed in seeds]
+    try:
+        loop.run(episodes)
+    except DivergenceError as error:
+        if len(episodes) > 1:  # whose simulation it was shows when they are played apart
+            half = len(seeds) // 2
+            return [*_play_together(loop, seeds[:half]), *_play_together(loop, seeds[half:])]
+        episodes[0].fail(str(error))
+    return episodes
+
+
+def _adversary_stream(seed: int) -> np.random.Generator:
+    """Return the random stream of an episode's adversary, independent of the environment's."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_ADVERSARY_STREAM,)))

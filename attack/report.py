@@ -1,0 +1,107 @@
+"""What a suite found, and how ``attack.json`` says it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from surefoot import __version__
+from surefoot.artifact import Json
+from surefoot.attack.ball import Ball
+from surefoot.attack.evaluate import Evaluation
+from surefoot.envs import EnvSpec
+from surefoot.statistics import bootstrap_interval, interquartile_mean
+
+CLEAN = "clean"
+"""Name of the loop without an adversary in a report."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttackResult:
+    """One attack on the evaluation episodes.
+
+    Attributes:
+        variant: The variant that was chosen.
+        selection: Mean return of every variant on the selection episodes.
+        evaluation: What happened.
+        certified: Proved bound on the deviation, if there is one.
+    """
+
+    variant: str
+    selection: Mapping[str, float]
+    evaluation: Evaluation
+    certified: float | None
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.evaluation.returns.mean())
+
+    def to_table(self) -> dict[str, Json]:
+        """Return the entry of ``attack.json``."""
+        evaluation = self.evaluation
+        interval = bootstrap_interval(evaluation.returns)
+        return {
+            "returns": evaluation.returns.tolist(),
+            "mean": self.mean,
+            "iqm": interquartile_mean(evaluation.returns),
+            "interval": [interval.low, interval.high],
+            "max_deviation": evaluation.max_deviation,
+            "max_deviation_per_output": evaluation.deviations.max(axis=0, initial=0.0).tolist(),
+            "certified_deviation": self.certified,
+            "lengths": evaluation.lengths.tolist(),
+            "terminated": evaluation.terminated.tolist(),
+            "failures": evaluation.num_failures,
+            "failure_reasons": list(evaluation.failures),
+            "variant": self.variant,
+            "selection": dict(self.selection),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttackReport:
+    """What ``attack.json`` says.
+
+    Attributes:
+        ball: The perturbation set.
+        suite: Which attacks.
+        backend: What computed the controller.
+        spec: The task.
+        onnx_sha256: Digest of the file that was attacked.
+        seeds: Of the episodes, by what they served for.
+        attacks: Results by name, the clean loop among them.
+    """
+
+    ball: Ball
+    suite: str
+    backend: str
+    spec: EnvSpec
+    onnx_sha256: str
+    seeds: Mapping[str, tuple[int, ...]]
+    attacks: Mapping[str, AttackResult]
+
+    @property
+    def worst(self) -> str:
+        """Name of the attack with the lowest mean return; an upper bound on the worst case."""
+        attacked = [name for name in self.attacks if name != CLEAN]
+        return min(attacked, key=lambda name: self.attacks[name].mean)
+
+    def to_table(self) -> dict[str, Json]:
+        """Return ``attack.json`` as JSON values."""
+        return {
+            "epsilon": self.ball.epsilon,
+            "norm": self.ball.norm.value,
+            "backend": self.backend,
+            "suite": self.suite,
+            "episodes": len(self.seeds["evaluation"]),
+            "attacks": {name: result.to_table() for name, result in self.attacks.items()},
+            "worst": {"attack": self.worst, "mean": self.attacks[self.worst].mean},
+            "onnx_sha256": self.onnx_sha256,
+            "env": self.spec.env_id,
+            "action": "deterministic",
+            "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},
+            "versions": {
+                "surefoot": __version__,
+                **{name: version(name) for name in ("numpy", "torch")},
+                **self.spec.packages,
+            },
+        }

@@ -1,0 +1,148 @@
+"""Steps per second of each attack's closed loop, against the clean loop.
+
+Every environment plays on without a fall: an episode that ends is followed by the next one in the
+same count, so that all environments are busy for all steps and the loops do the same work but for
+the attack. The loops are timed in turn, several times over; ratios are medians over these rounds,
+so that a machine whose speed drifts does not matter.
+
+    python benchmarks/attack_speed.py --out attack_speed.json
+    python benchmarks/attack_speed.py --policy runs/hopper/policy --steps 1000 --rounds 1
+"""
+
+import argparse
+import json
+import os
+import platform
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from surefoot.attack import Ball, DeployedController, EvaluateConfig, evaluate
+from surefoot.attack.seeds import evaluation_seeds
+from surefoot.attack.suite import QUICK
+from surefoot.budget import Norm
+from surefoot.envs import EnvSpec, StepResult, VectorEnv, describe_env, make_env
+from surefoot.onnx_format import (
+    ControllerFile,
+    load_controller_file,
+    policy_from_onnx,
+    policy_to_onnx,
+)
+from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.runtime.load import Backend, controller_of
+
+
+class Endless:
+    """A task whose episodes all last as long as the clock says, falls or not."""
+
+    resumable = False
+
+    def __init__(self, env: VectorEnv, num_steps: int) -> None:
+        self._env = env
+        self.num_envs = env.num_envs
+        self.spec = replace(env.spec, max_episode_steps=num_steps)
+
+    def reset(self, seeds: list[int]) -> np.ndarray:
+        return self._env.reset(seeds)
+
+    def step(self, actions: np.ndarray) -> StepResult:
+        result = self._env.step(actions)
+        never = np.zeros(self.num_envs, bool)
+        return replace(result, terminated=never, truncated=never)
+
+
+def random_file(spec: EnvSpec, hidden: list[int]) -> ControllerFile:
+    """Return an untrained tanh controller of the task's sizes."""
+    rng = np.random.default_rng(0)
+    sizes = [spec.obs_dim, *hidden, spec.actions.dim]
+    layers = [
+        Layer(
+            weight=rng.normal(0, fan_in**-0.5, (fan_out, fan_in)).astype(np.float32),
+            bias=np.zeros(fan_out, np.float32),
+            activation=Activation.TANH if number < len(hidden) else Activation.IDENTITY,
+        )
+        for number, (fan_in, fan_out) in enumerate(pairwise(sizes))
+    ]
+    low, high = spec.actions.low, spec.actions.high
+    policy = Policy(
+        normaliser=Normaliser(
+            mean=np.zeros(spec.obs_dim, np.float32),
+            scale=np.ones(spec.obs_dim, np.float32),
+            clip=10.0,
+        ),
+        layers=tuple(layers),
+        head=GaussianHead(
+            std=np.full(spec.actions.dim, 0.1),
+            squash=Squash.CLIP,
+            centre=(high + low) / 2,
+            half_range=(high - low) / 2,
+        ),
+    )
+    return policy_from_onnx(policy_to_onnx(policy))
+
+
+def measure(given: argparse.Namespace) -> list[dict]:
+    spec = describe_env(given.env)
+    file = load_controller_file(given.policy) if given.policy else random_file(spec, given.hidden)
+    deployed = DeployedController(
+        controller=controller_of(file, Backend(given.backend)), policy=file.policy
+    )
+    env = Endless(make_env(given.env, given.episodes, num_threads=given.threads), given.steps)
+    config = EvaluateConfig(seeds=evaluation_seeds(given.episodes))
+    ball = Ball(norm=Norm.LINF, epsilon=given.epsilon)
+    adversaries = {
+        f"{attack.name}, {name}": make(file.policy, ball)
+        for attack in QUICK
+        for name, make in attack.variants.items()
+    }
+    seconds = {name: [] for name in adversaries}
+    for _ in range(given.rounds):
+        for name, adversary in adversaries.items():
+            began = perf_counter()
+            evaluate(deployed, env, adversary, config)
+            seconds[name].append(perf_counter() - began)
+    clean = next(iter(seconds.values()))
+    num_steps = given.episodes * given.steps
+    return [
+        {
+            "attack": name,
+            "steps_per_s": round(num_steps / median(taken)),
+            "of_clean": round(median(c / t for c, t in zip(clean, taken, strict=True)), 3),
+            "seconds_for_50_episodes_of_1000_steps": round(50_000 * median(taken) / num_steps, 1),
+        }
+        for name, taken in seconds.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="Hopper-v5")
+    parser.add_argument("--policy", type=Path, help="attack this one instead of an untrained one")
+    parser.add_argument("--hidden", nargs="+", type=int, default=[64, 64])
+    parser.add_argument("--backend", default="onnx")
+    parser.add_argument("--epsilon", type=float, default=0.075)
+    parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="write the JSON here instead of printing it")
+    given = parser.parse_args()
+    result = {
+        "machine": {"processor": platform.processor(), "num_cpus": os.cpu_count()},
+        "settings": {name: str(value) for name, value in vars(given).items() if name != "out"},
+        "packages": describe_env(given.env).packages,
+        "rows": measure(given),
+    }
+    text = json.dumps(result, indent=2)
+    if given.out:
+        given.out.write_text(text + "\n")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What tests of attacks share: hand-made controllers and an environment that is a formula."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.envs.vector import BoxActions, EnvSpec, StepResult
+from surefoot.errors import DivergenceError
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
+
+
+class FormulaEnv:
+    """An environment whose every number is a formula of the seed, the step and the action.
+
+    The observation of a seed is the same at every step, the reward is that of the action, and the
+    episodes of seed s last s % 7 + 1 steps. A seed of ``diverges`` diverges in its second step.
+    """
+
+    resumable = True
+
+    def __init__(
+        self, obs_dim, act_dim, num_envs, reward=lambda action: 1.0, spread=1.0, diverges=()
+    ):
+        limit = np.full(act_dim, 1e3, np.float32)
+        self.spec = EnvSpec(
+            env_id="Formula-v0",
+            obs_dim=obs_dim,
+            actions=BoxActions(-limit, limit),
+            dt_s=None,
+            max_episode_steps=1000,
+            packages={},
+        )
+        self.num_envs = num_envs
+        self.num_steps_in_all = 0
+        self._reward = reward
+        self._spread = spread
+        self._diverges = diverges
+
+    def reset(self, seeds=None):
+        self._seeds = list(seeds)
+        self._num_steps = np.zeros(self.num_envs, np.int64)
+        return self._obs()
+
+    def step(self, actions):
+        self.num_steps_in_all += 1
+        self._num_steps += 1
+        for seed in self._diverges:
+            if seed in self._seeds and self._num_steps[self._seeds.index(seed)] == 2:
+                raise DivergenceError(f"seed {seed} diverged")
+        reward = np.array([float(self._reward(action)) for action in actions])
+        terminated = self._num_steps >= [seed % 7 + 1 for seed in self._seeds]
+        self._num_steps[terminated] = 0
+        obs = self._obs()
+        return StepResult(obs, reward, terminated, np.zeros_like(terminated), obs)
+
+    def close(self):
+        pass
+
+    def _obs(self):
+        draws = [np.random.default_rng(s).normal(size=self.spec.obs_dim) for s in self._seeds]
+        return self._spread * np.array(draws)
+
+
+def make_linear_policy(matrix, *, bias=0.0, std=1.0, clip=10.0):
+    """Return the policy a = matrix @ z + bias with observations as states."""
+    matrix = np.asarray(matrix, np.float32)
+    num_outputs, obs_dim = matrix.shape
+    return Policy(
+        normaliser=Normaliser(
+            mean=np.zeros(obs_dim, np.float32), scale=np.ones(obs_dim, np.float32), clip=clip
+        ),
+        layers=(
+            Layer(
+                weight=matrix,
+                bias=np.full(num_outputs, bias, np.float32),
+                activation=Activation.IDENTITY,
+            ),
+        ),
+        head=GaussianHead(
+            std=np.broadcast_to(np.asarray(std, np.float64), (num_outputs,)).copy(),
+            squash=Squash.IDENTITY,
+            centre=np.zeros(num_outputs, np.float32),
+            half_range=np.ones(num_outputs, np.float32),
+        ),
+    )
+
+
+def with_unit_range(policy):
+    """Return the policy with actions in [-1, 1], as Hopper takes them."""
+    zeros = np.zeros(policy.num_outputs, np.float32)
+    return replace(policy, head=replace(policy.head, centre=zeros, half_range=zeros + 1))
+
+
+def as_file(policy, metadata=None):
+    """Return the policy as read back from its file."""
+    return policy_from_onnx(policy_to_onnx(policy, metadata))
+
+
+def streams(num, seed=0):
+    """Return one random stream per row."""
+    return [np.random.default_rng([seed, row]) for row in range(num)]
+
+
+@pytest.fixture(scope="session")
+def formula_env():
+    return FormulaEnv
+
+
+@pytest.fixture(scope="session")
+def linear_policy():
+    return make_linear_policy
+
+
+@pytest.fixture(scope="session")
+def unit_range():
+    return with_unit_range
+
+
+@pytest.fixture(scope="session")
+def file_of():
+    return as_file
+
+
+@pytest.fixture(scope="session")
+def random_streams():
+    return streams

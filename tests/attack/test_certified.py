@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.attack.ball import Ball
+from surefoot.attack.certified import certified_deviation
+from surefoot.budget import Budget, Norm
+from surefoot.certificate import Verdict
+
+# The certificate of the fixture: linf 0.05 moves an action by at most 0.25, l2 slope 1, e_rt 0.01.
+
+
+@pytest.fixture
+def certificate(random_policy, certificate_of, file_of):
+    return certificate_of(file_of(random_policy(np.random.default_rng(0), (4, 8, 2))))
+
+
+def linf(epsilon):
+    return Ball(norm=Norm.LINF, epsilon=epsilon)
+
+
+def test_a_bound_holds_for_its_own_ball_and_every_smaller_one(certificate):
+    assert certified_deviation(certificate, linf(0.05)) == 0.25
+    assert certified_deviation(certificate, linf(0.02)) == 0.25
+
+
+def test_no_bound_holds_for_a_larger_ball(certificate):
+    assert certified_deviation(certificate, linf(0.0501)) is None
+    assert certified_deviation(certificate, Ball(norm=Norm.L2, epsilon=0.06)) is None
+
+
+def test_the_least_of_table_and_findings_counts(certificate):
+    table = {"epsilon": 0.05, "best": 0.2}
+    assert certified_deviation(replace(certificate, deviation_linf=table), linf(0.05)) == 0.2
+    table = {"epsilon": 0.05, "best": None}
+    assert certified_deviation(replace(certificate, deviation_linf=table), linf(0.05)) == 0.25
+
+
+def test_the_l2_ball_has_the_slope_bound_and_twice_the_rounding(certificate):
+    bound = certified_deviation(certificate, Ball(norm=Norm.L2, epsilon=0.04))
+    assert bound == pytest.approx(0.04 * 1.0 + 2 * 0.01)
+    assert bound > 0.04 * 1.0 + 2 * 0.01
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [('"everywhere"', '"visited"\nfraction = 0.9\nconfidence = 0.9'), ('"linf"', '"l2"')],
+    ids=["visited", "l2"],
+)
+def test_what_holds_elsewhere_bounds_no_attack(certificate, here, there):
+    budget = Budget.parse(certificate.budget.text.replace(here, there))
+    finding = replace(certificate.findings[0], requirement=budget.requirements[0])
+    nothing = {"epsilon": None, "best": None}
+    other = replace(certificate, budget=budget, findings=(finding,), deviation_linf=nothing)
+    assert certified_deviation(other, linf(0.05)) is None
+
+
+def test_what_is_unknown_bounds_no_attack(random_policy, certificate_of, file_of):
+    file = file_of(random_policy(np.random.default_rng(0), (4, 8, 2)))
+    certificate = certificate_of(file, Verdict.UNKNOWN, deviation_linf={})
+    assert certified_deviation(certificate, linf(0.05)) is None

@@ -1,0 +1,195 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from surefoot.attack.ball import Ball
+from surefoot.attack.mad import NOISE_FREE, PUBLISHED, SLACK, MadAdversary, MadSettings
+from surefoot.budget import Norm
+from surefoot.errors import InputError
+from surefoot.policy import (
+    Activation,
+    CategoricalHead,
+    Layer,
+    Normaliser,
+    Policy,
+    Squash,
+    weights_sha256,
+)
+
+LINF = Ball(norm=Norm.LINF, epsilon=0.5)
+L2 = Ball(norm=Norm.L2, epsilon=0.5)
+
+
+def corners(dim, epsilon):
+    return epsilon * np.array(list(itertools.product([-1.0, 1.0], repeat=dim)))
+
+
+def deltas(adversary, state, randoms):
+    return adversary.perturb(state, randoms).astype(np.float64) - state
+
+
+def states(num, dim, seed=0):
+    return np.random.default_rng(seed).normal(size=(num, dim)).astype(np.float32)
+
+
+def softmax(logits):
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def test_with_slack_one_linear_actuator_is_driven_to_its_corner(linear_policy, random_streams):
+    row = np.array([[3.0, -0.2, 1e-3, 0.7, -5.0]])
+    state = states(30, 5)
+    delta = deltas(MadAdversary(linear_policy(row), LINF, SLACK), state, random_streams(30))
+    signs = np.sign(delta @ row[0])
+    np.testing.assert_allclose(delta, 0.5 * signs[:, None] * np.sign(row), atol=1e-6)
+
+
+def test_without_slack_a_coordinate_that_starts_wrong_ends_at_nine_tenths(
+    linear_policy, random_streams
+):
+    row = np.array([[3.0, -0.2, 1e-3, 0.7, -5.0]])
+    state = states(30, 5)
+    delta = deltas(MadAdversary(linear_policy(row), LINF, NOISE_FREE), state, random_streams(30))
+    reached = delta * np.sign(delta @ row[0])[:, None] * np.sign(row)
+    wrong = np.isclose(reached, 0.9 * 0.5, atol=1e-6)
+    assert (wrong | np.isclose(reached, 0.5, atol=1e-6)).all()
+    assert wrong.any()
+
+
+def test_with_slack_the_l2_attack_finds_the_only_direction_that_counts(
+    linear_policy, random_streams
+):
+    row = np.array([[3.0, -0.2, 1.0, 0.7, -5.0]])
+    state = states(20, 5)
+    settings = MadSettings(steps=20, slack=20, temperature=0.0, keep_best=True)
+    delta = deltas(MadAdversary(linear_policy(row), L2, settings), state, random_streams(20))
+    np.testing.assert_allclose(np.abs(delta @ row[0]), 0.5 * np.linalg.norm(row), rtol=1e-5)
+
+
+def test_many_actuators_in_the_l2_ball_meet_the_largest_singular_value(
+    linear_policy, random_streams
+):
+    matrix = np.random.default_rng(1).normal(size=(3, 6))
+    state = states(20, 6)
+    settings = MadSettings(steps=60, slack=30, temperature=0.0, restarts=3, keep_best=True)
+    delta = deltas(MadAdversary(linear_policy(matrix), L2, settings), state, random_streams(20))
+    worst = 0.5 * np.linalg.svd(matrix)[1][0]
+    reached = np.linalg.norm(delta @ matrix.T, axis=1)
+    assert (reached <= worst * (1 + 1e-6)).all()
+    np.testing.assert_allclose(reached, worst, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_actuators_meet_the_best_corner_in_units_of_their_sigma(
+    linear_policy, random_streams, seed
+):
+    rng = np.random.default_rng(seed)
+    matrix, std = rng.normal(size=(3, 6)), np.array([0.1, 1.0, 3.0])
+
+    def distance(delta):
+        return np.square(delta @ matrix.T / (std / std.mean())).sum(axis=1)
+
+    state = states(20, 6)
+    settings = MadSettings(steps=20, slack=2.5, temperature=0.0, restarts=12, keep_best=True)
+    policy = linear_policy(matrix, std=std)
+    reached = distance(deltas(MadAdversary(policy, LINF, settings), state, random_streams(20)))
+    worst = distance(corners(6, 0.5)).max()  # a convex function is largest at a corner
+    np.testing.assert_allclose(reached, worst, rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [NOISE_FREE, SLACK], ids=["noise-free", "slack"])
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.SILU])
+def test_mad_moves_actions_more_than_the_best_of_a_hundred_random_perturbations(
+    random_policy, random_streams, activation, settings
+):
+    policy = random_policy(np.random.default_rng(5), (11, 32, 32, 3), activation)
+    ball = Ball(norm=Norm.LINF, epsilon=0.1)
+    state = states(40, 11)
+    found = MadAdversary(policy, ball, settings).perturb(state, random_streams(40))
+    assert ball.contains(state, found).all()
+
+    def moved(other):
+        return np.linalg.norm(policy.network(other) - policy.network(state), axis=1)
+
+    randoms = random_streams(40, seed=1)
+    tries = [moved(ball.perturbed(state, ball.uniform(randoms, 11))) for _ in range(100)]
+    assert moved(found).mean() > np.max(tries, axis=0).mean()
+
+
+def test_a_categorical_head_is_driven_to_the_largest_divergence(random_streams):
+    weight = np.array([[1.0, -2.0, 0.5, 0.1], [0.3, 1.0, -1.0, 0.2]], np.float32)
+    policy = Policy(
+        normaliser=Normaliser(
+            mean=np.zeros(4, np.float32), scale=np.ones(4, np.float32), clip=10.0
+        ),
+        layers=(
+            Layer(weight=weight, bias=np.zeros(2, np.float32), activation=Activation.IDENTITY),
+        ),
+        head=CategoricalHead(num_actions=2),
+    )
+    state = states(20, 4)
+
+    def divergence(delta_N4):
+        before = softmax(policy.network(state.astype(np.float64)))
+        after = softmax(policy.network(state + delta_N4))
+        return (before * np.log(before / after)).sum(axis=1)
+
+    settings = MadSettings(slack=2.5, temperature=0.0, restarts=8, keep_best=True)
+    reached = divergence(deltas(MadAdversary(policy, LINF, settings), state, random_streams(20)))
+    worst = np.max([divergence(corner[None]) for corner in corners(4, 0.5)], axis=0)
+    np.testing.assert_allclose(reached, worst, rtol=1e-4)
+
+
+def test_more_restarts_that_keep_the_best_never_find_less(random_policy, random_streams):
+    policy = random_policy(np.random.default_rng(6), (8, 16, 2), Activation.TANH)
+    state = states(30, 8)
+
+    def reached(restarts):
+        settings = MadSettings(temperature=0.0, restarts=restarts, keep_best=True)
+        moved = MadAdversary(policy, LINF, settings).perturb(state, random_streams(30))
+        return np.square(policy.network(moved) - policy.network(state)).sum(axis=1)
+
+    assert (reached(4) >= reached(1) * (1 - 1e-5)).all()
+
+
+@pytest.mark.parametrize("settings", [PUBLISHED, SLACK], ids=["published", "slack"])
+@pytest.mark.parametrize("ball", [LINF, L2], ids=["linf", "l2"])
+def test_states_are_attacked_alike_together_and_one_by_one(
+    random_policy, random_streams, ball, settings
+):
+    policy = random_policy(np.random.default_rng(7), (11, 32, 32, 3), Activation.TANH)
+    state = states(25, 11)
+    adversary = MadAdversary(policy, ball, settings)
+    together = adversary.perturb(state, random_streams(25))
+    randoms = random_streams(25)
+    alone = [adversary.perturb(state[i : i + 1], randoms[i : i + 1])[0] for i in range(25)]
+    assert np.array_equal(together, np.array(alone))
+
+
+def test_an_attack_changes_neither_normaliser_nor_weights(random_policy, random_streams):
+    policy = random_policy(np.random.default_rng(8), (8, 16, 2), Activation.TANH, Squash.TANH)
+    before = weights_sha256(policy)
+    adversary = MadAdversary(policy, LINF, PUBLISHED)
+    state = states(10, 8)
+    kept = state.copy()
+    first = adversary.perturb(state, random_streams(10))
+    assert np.array_equal(first, adversary.perturb(state, random_streams(10)))
+    assert np.array_equal(state, kept)
+    assert weights_sha256(policy) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"restarts": 0}, "restarts must be at least 1"),
+        ({"slack": 0.0}, "slack must be positive"),
+        ({"temperature": -1.0}, "temperature must be at least 0"),
+        ({"restarts": 2}, "keep_best must be set"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings, said):
+    with pytest.raises(InputError, match=said):
+        MadSettings(**settings)

@@ -1,0 +1,162 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.artifact import sha256_hex, to_json
+from surefoot.attack.evaluate import Evaluation
+from surefoot.attack.report import AttackResult
+from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.budget import Norm
+from surefoot.config import build
+from surefoot.errors import CheckError, InputError, IntegrityError
+from surefoot.onnx_format import ControllerFile
+from surefoot.policy import Activation
+from surefoot.runtime.load import Backend
+
+SMALL = AttackConfig(epsilon=0.05, episodes=4, selection_episodes=2, num_threads=1)
+
+
+@pytest.fixture(scope="module")
+def file(random_policy, unit_range, file_of):
+    policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH)
+    return file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
+
+
+@pytest.fixture(scope="module")
+def report(file):
+    return run_suite(file, None, SMALL)
+
+
+def test_attack_json_has_the_keys_that_were_promised(report, file):
+    table = report.to_table()
+    assert {"epsilon", "norm", "backend", "episodes", "attacks", "worst"} <= set(table)
+    assert (table["epsilon"], table["norm"], table["backend"]) == (0.05, "linf", "onnx")
+    assert table["onnx_sha256"] == sha256_hex(file.data)
+    assert table["env"] == "Hopper-v5"
+    assert list(table["attacks"]) == ["clean", "random", "mad"]
+    for entry in table["attacks"].values():
+        assert {"returns", "mean", "iqm", "interval", "max_deviation"} <= set(entry)
+        assert entry["certified_deviation"] is None
+        assert len(entry["returns"]) == len(entry["lengths"]) == table["episodes"] == 4
+        assert entry["mean"] == np.mean(entry["returns"])
+        assert entry["interval"][0] <= entry["iqm"] <= entry["interval"][1]
+        assert entry["failures"] == 0
+    to_json(table)
+
+
+def test_the_worst_attack_is_the_one_of_the_lowest_mean(report):
+    table = report.to_table()
+    means = {name: table["attacks"][name]["mean"] for name in ("random", "mad")}
+    assert table["worst"] == {"attack": min(means, key=means.get), "mean": min(means.values())}
+
+
+def test_variants_are_chosen_on_other_episodes_than_are_reported(report):
+    table = report.to_table()
+    assert not set(table["seeds"]["selection"]) & set(table["seeds"]["evaluation"])
+    for entry in table["attacks"].values():
+        if entry["selection"]:
+            assert entry["variant"] == min(entry["selection"], key=entry["selection"].get)
+    assert len(table["attacks"]["mad"]["selection"]) > 2
+
+
+def test_the_same_suite_gives_the_same_report_at_any_number_of_threads(report, file):
+    again = run_suite(file, None, replace(SMALL, num_threads=2))
+    assert again.to_table() == report.to_table()
+
+
+def test_progress_counts_every_evaluation_once(file):
+    told = []
+    run_suite(file, None, SMALL, on_progress=lambda done, remark: told.append(done))
+    assert sorted(set(told)) == list(range(SMALL.num_steps + 1))
+    assert told == sorted(told)
+
+
+def test_backends_that_round_differently_tell_much_the_same(report, file):
+    numpy = run_suite(file, None, replace(SMALL, backend=Backend.NUMPY))
+    assert numpy.to_table()["backend"] == "numpy"
+    for name, result in numpy.attacks.items():
+        lengths = report.attacks[name].evaluation.lengths
+        assert np.abs(result.evaluation.lengths - lengths).max() <= 3
+
+
+def test_every_deviation_is_held_against_the_certificate(report, file, certificate_of):
+    reached = report.attacks["mad"].evaluation.max_deviation
+    assert 0 < reached < 0.25  # what the finding of the fixture certifies
+    sound = run_suite(file, certificate_of(file), SMALL)
+    assert sound.to_table()["attacks"]["mad"]["certified_deviation"] == 0.25
+    assert sound.to_table()["attacks"]["clean"]["certified_deviation"] is None
+    wrong = certificate_of(file, deviation_linf={"epsilon": 0.05, "best": 0.5 * reached})
+    with pytest.raises(CheckError, match=r"more than the certified .*: the certificate is wrong"):
+        run_suite(file, wrong, SMALL)
+
+
+def test_the_certificate_names_the_perturbation_if_nobody_does(file, certificate_of):
+    table = {"epsilon": 0.01, "best": 0.25}
+    certificate = certificate_of(file, deviation_linf=table)
+    tiny = replace(SMALL, epsilon=None, episodes=1, selection_episodes=1)
+    assert run_suite(file, certificate, tiny).ball.epsilon == 0.01
+    with pytest.raises(InputError, match=r"attack.epsilon must be given"):
+        run_suite(file, None, tiny)
+
+
+def test_a_certificate_about_another_file_is_refused(file, certificate_of, file_of):
+    other = file_of(file.policy, {"env": {"id": "Hopper-v5"}, "note": "another"})
+    with pytest.raises(IntegrityError, match="the certificate is about onnx_sha256"):
+        run_suite(file, certificate_of(other), SMALL)
+
+
+def test_the_file_names_the_environment_and_the_user_may_name_another(file, file_of):
+    nameless = ControllerFile(policy=file.policy, data=file.data)
+    with pytest.raises(InputError, match=r"attack.env_id must be given"):
+        run_suite(nameless, None, SMALL)
+    with pytest.raises(InputError, match="did you mean 'Hopper-v5'"):
+        run_suite(file, None, replace(SMALL, env_id="Hoper-v5"))
+    with pytest.raises(InputError, match="17 observations"):
+        run_suite(file, None, replace(SMALL, env_id="Walker2d-v5"))
+
+
+def test_a_module_that_the_file_names_is_not_imported(file_of, file, tmp_path):
+    module = tmp_path / "never_imported.py"
+    module.write_text("raise SystemExit('imported')")
+    named = file_of(file.policy, {"env": {"id": "Hopper-v5", "module": str(module)}})
+    run_suite(named, None, replace(SMALL, episodes=1, selection_episodes=1))
+
+
+def test_a_suite_runs_in_the_l2_ball_too(file):
+    report = run_suite(file, None, replace(SMALL, norm=Norm.L2, episodes=2))
+    assert report.to_table()["norm"] == "l2"
+    assert report.attacks["mad"].evaluation.max_deviation > 0
+
+
+def test_failures_are_counted_in_the_report_and_no_episode_is_dropped():
+    evaluation = Evaluation(
+        seeds=(1, 2),
+        returns=np.array([5.0, 7.0]),
+        lengths=np.array([3, 4]),
+        terminated=np.array([False, True]),
+        failures=("not finite", None),
+        deviations=np.array([[0.1, 0.3], [0.2, 0.0]]),
+    )
+    entry = AttackResult(
+        variant="x", selection={}, evaluation=evaluation, certified=None
+    ).to_table()
+    assert (entry["failures"], entry["failure_reasons"]) == (1, ["not finite", None])
+    assert (entry["mean"], entry["returns"]) == (6.0, [5.0, 7.0])
+    assert (entry["max_deviation"], entry["max_deviation_per_output"]) == (0.3, [0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"epsilon": -0.1}, "epsilon must be at least 0"),
+        ({"norm": "l7"}, "must be one of l2, linf"),
+        ({"episodes": 0}, "episodes must be at least 1"),
+        ({"suite": "quik"}, "did you mean 'quick'"),
+        ({"backend": "onxx"}, "did you mean 'onnx'"),
+        ({"epsilonn": 0.1}, "unknown key 'attack.epsilonn'"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_by_name(table, said):
+    with pytest.raises(InputError, match=said):
+        build(AttackConfig, table, "attack")
