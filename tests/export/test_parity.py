@@ -1,5 +1,6 @@
 """Parity accepts the policy up to rounding, and of any other form names the first difference."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -134,10 +135,10 @@ def test_inputs_reach_every_edge(random_policy):
     assert (observations == 0).all(axis=1).any()
     assert (np.signbit(observations) & (observations == 0)).any()
     unclipped = replace(policy.normaliser, clip=math.inf)
-    state = np.abs(replace(policy, normaliser=unclipped).state(observations))
-    for column in range(4):  # just inside and just outside of the clip
-        near = state[:, column][np.abs(state[:, column] - 10) < 1e-4]
-        assert near.min() < 10 < near.max()
+    state = replace(policy, normaliser=unclipped).state(observations)
+    for column, end in itertools.product(range(4), (10, -10)):  # just inside and just outside
+        near = state[:, column][np.abs(state[:, column] - end) < 1e-4]
+        assert near.min() < end < near.max()
     states = parity_states(policy, np.random.default_rng(9), 100)
     assert np.abs(states).max() == 10
     assert (np.abs(states) == 10).all(axis=1).any()

@@ -118,10 +118,12 @@ def test_bound_through_an_activation_is_the_closed_form(activation, slope, large
 
 
 def test_gradual_underflow_is_counted():
-    weight = [2.0**-149] * 3
-    bound = runtime_error(single_layer(weight), state_limit=0.4)[0]
-    # Each product 0.4 * 2^-149 is rounded to zero in float32.
-    assert bound >= 3 * 0.4 * 2.0**-149
+    policy = single_layer([2.0**-149] * 20)
+    state = np.full((1, 20), 0.4, np.float32)
+    bound = runtime_error(policy, state_limit=0.5)[0]
+    # Each product 0.4 * 2^-149 is rounded to zero in float32, and lost.
+    assert policy.outputs_at(state)[0, 0] == 0
+    assert bound >= policy.outputs_at(state.astype(np.float64))[0, 0] > 7 * 2.0**-149
 
 
 def test_a_larger_box_or_wider_action_never_lowers_the_bound(random_policy):
@@ -142,7 +144,17 @@ def test_a_larger_box_or_wider_action_never_lowers_the_bound(random_policy):
 
 def test_no_finite_bound_where_float32_can_overflow():
     for weight in ([3e38, 3e38], [1e38] * 4):
-        assert math.isinf(runtime_error(single_layer(weight), state_limit=4.0)[0])
+        last = single_layer(weight)
+        assert math.isinf(runtime_error(last, state_limit=4.0)[0])
+        # Behind a saturated activation, too: infinity - infinity is no number before it.
+        hidden = Layer(
+            weight=np.repeat(last.layers[0].weight, len(weight), axis=0),
+            bias=np.zeros(len(weight), np.float32),
+            activation=Activation.TANH,
+        )
+        small = single_layer([1.0] * len(weight))
+        policy = Policy(normaliser=last.normaliser, layers=(hidden, *small.layers), head=small.head)
+        assert math.isinf(runtime_error(policy, state_limit=4.0)[0])
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, math.inf, math.nan])
