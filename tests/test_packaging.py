@@ -1,0 +1,281 @@
+"""The wheel and the sdist hold it all, and what is installed keeps the architecture."""
+
+import email
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import venv
+import zipfile
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from surefoot import __version__
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+STAGES = PYPROJECT["tool"]["setuptools"]["package-dir"]
+IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache")
+TRAINING_LIBRARIES = ("torch", "gymnasium", "mujoco")
+
+
+def run(*command, cwd, fails=False, **environment):
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=os.environ | {key: str(value) for key, value in environment.items()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """Return a copy of what belongs to the project, without what tools leave in a checkout."""
+    folder = tmp_path_factory.mktemp("copy") / "source"
+    folder.mkdir()
+    for name in (*STAGES.values(), "tests", "docs", "benchmarks", "examples", ".ci"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=IGNORED)
+    for path in ROOT.iterdir():
+        if path.is_file() and path.name != "MUJOCO_LOG.TXT" and path.suffix != ".log":
+            shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def distributions(source, tmp_path_factory):
+    """Build the sdist, and the wheel from the sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source, cwd=folder)
+    (sdist,) = folder.glob("*.tar.gz")
+    (wheel,) = folder.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="session")
+def installed(distributions, tmp_path_factory):
+    """Install the wheel alone into a clean environment that can see our dependencies."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index")
+    run(*pip, "--no-deps", distributions[1], cwd=folder)
+    # A folder that a .pth file names is searched, but its own .pth files are not read: the
+    # dependencies are there, the checkout that is installed for development is not.
+    (site,) = folder.glob("lib/python3*/site-packages")
+    here = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (site / "dependencies.pth").write_text("\n".join(sorted(here)) + "\n")
+    return folder
+
+
+def site_packages(environment):
+    return next(environment.glob("lib/python3*/site-packages"))
+
+
+def package_files(source):
+    """Return where the files of the stage folders stand in the wheel."""
+    return {
+        PurePosixPath(*package.split("."), path.relative_to(source / folder)).as_posix()
+        for package, folder in STAGES.items()
+        for path in (source / folder).rglob("*")
+        if path.is_file()
+    }
+
+
+# --- what is packed --------------------------------------------------------------------------
+
+
+def test_every_source_package_is_declared():
+    found = {
+        ".".join((name, *init.parent.relative_to(ROOT / folder).parts))
+        for name, folder in STAGES.items()
+        for init in (ROOT / folder).rglob("__init__.py")
+    }
+    assert found == set(PYPROJECT["tool"]["setuptools"]["packages"])
+
+
+def test_the_wheel_holds_every_module_and_preset_and_nothing_else(source, distributions):
+    names = set(zipfile.ZipFile(distributions[1]).namelist())
+    packed = {name for name in names if ".dist-info/" not in name}
+    assert packed == package_files(source)
+    assert {"surefoot/py.typed", "surefoot/cli/__init__.py"} < packed
+    assert any(re.fullmatch(r"surefoot/presets/\w+\.toml", name) for name in packed)
+
+
+def test_the_sdist_holds_every_file_of_the_project(source, distributions):
+    with tarfile.open(distributions[0]) as archive:
+        names = {
+            PurePosixPath(*PurePosixPath(member.name).parts[1:]).as_posix()
+            for member in archive.getmembers()
+            if member.isfile()
+        }
+    made = {"PKG-INFO", "setup.cfg"}
+    packed = {name for name in names - made if ".egg-info/" not in name}
+    ours = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    assert packed == {name for name in ours if ".egg-info/" not in name}
+
+
+def test_the_metadata_say_version_licence_python_and_both_commands(distributions):
+    archive = zipfile.ZipFile(distributions[1])
+
+    def read(name):
+        return archive.read(f"surefoot-{__version__}.dist-info/{name}").decode()
+
+    metadata = email.message_from_string(read("METADATA"))
+    assert metadata["Version"] == __version__
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert read("licenses/LICENSE") == (ROOT / "LICENSE").read_text()
+    commands = re.findall(r"^(\w+) = (\S+)$", read("entry_points.txt"), re.MULTILINE)
+    assert dict(commands) == {"surefoot": "surefoot.cli:main", "pipeline": "surefoot.cli:main"}
+
+
+def test_the_changelog_tells_of_this_version():
+    versions = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == __version__
+
+
+# --- what is pinned --------------------------------------------------------------------------
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_constraints_are_exact_versions_and_name_no_place():
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in pins())
+    names = [canonical(line.split("==")[0]) for line in pins()]
+    assert len(set(names)) == len(names)
+
+
+def test_everything_that_an_install_pulls_in_is_pinned():
+    names = {canonical(line.split("==")[0]) for line in pins()}
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    wanted = [*PYPROJECT["project"]["dependencies"]]
+    for extra in ("train", "cpu", "dev", "bench"):
+        wanted += extras[extra]
+    for requirement in wanted:
+        assert canonical(re.match(r"[\w.-]+", requirement)[0]) in names
+    for name in names:
+        for requirement in requirements_of(name):
+            assert canonical(re.match(r"[\w.-]+", requirement)[0]) in names, (name, requirement)
+
+
+def requirements_of(name):
+    """Return what a distribution needs on every machine, if it is installed here."""
+    try:
+        return [requirement for requirement in requires(name) or [] if ";" not in requirement]
+    except PackageNotFoundError:
+        return []
+
+
+# --- what is installed -----------------------------------------------------------------------
+
+
+def test_both_commands_run_from_a_clean_environment(installed, tmp_path):
+    for command in ("pipeline", "surefoot"):
+        assert "Usage:" in run(installed / "bin" / command, "--help", cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_installed_package_is_the_one_that_is_imported(installed, tmp_path):
+    code = "import surefoot, surefoot.runtime; print(surefoot.__file__, surefoot.runtime.__file__)"
+    paths = run(installed / "bin" / "python", "-c", code, cwd=tmp_path).split()
+    assert [Path(path).is_relative_to(installed) for path in paths] == [True, True]
+
+
+def test_a_misspelt_preset_is_one_line_and_exit_2(installed, tmp_path):
+    done = subprocess.run(
+        [installed / "bin" / "pipeline", "train", "--preset", "hoper", "--out", "x"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: unknown preset 'hoper'; did you mean 'hopper'?\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stage", ["runtime", "certify", "export", "cli"])
+def test_a_stage_that_needs_no_training_library_loads_none(installed, tmp_path, stage):
+    code = f"""
+import importlib, pkgutil, sys
+import surefoot.{stage}
+for module in pkgutil.walk_packages(surefoot.{stage}.__path__, "surefoot.{stage}."):
+    importlib.import_module(module.name)
+print(*(name for name in {TRAINING_LIBRARIES} if name in sys.modules))
+"""
+    assert run(installed / "bin" / "python", "-c", code, cwd=tmp_path).split() == []
+
+
+# --- what may import what --------------------------------------------------------------------
+
+
+def lint_imports(installed, source, planted=None):
+    """Check the contracts on the installed package, with a line planted into one of its modules."""
+    command = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    path = site_packages(installed) / "surefoot" / planted[0] if planted else None
+    before = path.read_text() if path and path.exists() else None
+    try:
+        if path:
+            path.write_text((before or '"""Planted."""\n') + planted[1])
+        python = installed / "bin" / "python"
+        return run(python, "-c", command, cwd=source, fails=planted is not None, NO_COLOR=1)
+    finally:
+        if before is not None:
+            path.write_text(before)
+        elif path:
+            path.unlink()
+
+
+def test_the_import_contracts_hold(installed, source):
+    assert "3 kept, 0 broken" in lint_imports(installed, source)
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "complaint"),
+    [
+        (
+            "certify/__init__.py",
+            "import torch\n",
+            "surefoot.certify is not allowed to import torch",
+        ),
+        ("runtime/__init__.py", "import mujoco\n", "surefoot.runtime is not allowed to import muj"),
+        (
+            "certify/__init__.py",
+            "from surefoot.export import export_bundle\n",
+            "surefoot.certify is not allowed to import surefoot.export",
+        ),
+        ("policy.py", "import surefoot.envs\n", "surefoot.policy is not allowed to import"),
+        ("extra.py", "", "not listed as layers"),
+    ],
+)
+def test_an_import_that_runs_uphill_breaks_a_contract(installed, source, module, line, complaint):
+    output = lint_imports(installed, source, (module, line))
+    assert complaint in " ".join(output.split())
+
+
+def test_every_spine_module_is_kept_from_the_training_libraries():
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    (forbidden,) = (contract for contract in contracts if contract["type"] == "forbidden")
+    assert set(forbidden["forbidden_modules"]) == set(TRAINING_LIBRARIES)
+    spine = {f"surefoot.{path.stem}" for path in (ROOT / "pipeline").glob("*.py")}
+    assert spine - {"surefoot.__init__"} <= set(forbidden["source_modules"])
