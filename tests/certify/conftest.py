@@ -1,6 +1,7 @@
 """Policies to certify."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def draw_policy(
 ) -> Policy:
     """A policy with random weights of a given sparsity."""
     weights, biases = [], []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         weight = gain * rng.standard_normal((fan_out, fan_in)) / np.sqrt(fan_in)
         weight[rng.random(weight.shape) < sparsity] = 0
         weights.append(weight)
@@ -84,16 +85,16 @@ def controller(policy: Policy) -> ControllerFile:
     return policy_from_onnx(policy_to_onnx(policy))
 
 
-@pytest.fixture(name="build_policy")
+@pytest.fixture(scope="session", name="build_policy")
 def _build_policy() -> Callable[..., Policy]:
     return build_policy
 
 
-@pytest.fixture(name="draw_policy")
+@pytest.fixture(scope="session", name="draw_policy")
 def _draw_policy() -> Callable[..., Policy]:
     return draw_policy
 
 
-@pytest.fixture(name="controller")
+@pytest.fixture(scope="session", name="controller")
 def _controller() -> Callable[[Policy], ControllerFile]:
     return controller

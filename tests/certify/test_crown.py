@@ -1,0 +1,256 @@
+"""Local bounds against exact values: rational corners, linear programs, searches. No tolerance."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+
+from surefoot.budget import Norm
+from surefoot.certify.crown import (
+    Region,
+    crown_bounds,
+    interval_bounds,
+    layer_bounds,
+    logit_differences_of,
+    network_of,
+)
+from surefoot.certify.local_bounds import (
+    certified_radius,
+    change,
+    local_bounds,
+    local_region,
+    mean_value_deviation,
+    values_at,
+)
+from surefoot.policy import Activation, Policy, Squash
+
+Build = Callable[..., Policy]
+
+
+def ball(states: np.ndarray, radius: float, norm: Norm = Norm.LINF) -> Region:
+    return local_region(states, radius, norm)
+
+
+def points_inside(region: Region, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Corners and random points of each ball, shape (count, B, d)."""
+    step = rng.standard_normal((count, *region.centres.shape))
+    if region.norm is Norm.LINF:
+        step = np.where(rng.random((count, 1, 1)) < 0.7, np.sign(step), np.clip(step, -1, 1))
+    else:
+        step /= np.linalg.norm(step, axis=2, keepdims=True)
+        step *= np.where(rng.random((count, 1, 1)) < 0.7, 1.0, rng.random((count, 1, 1)))
+    return region.centres + step * region.radius[:, None] * (1 - 1e-15)
+
+
+@pytest.mark.parametrize("norm", Norm)
+@pytest.mark.parametrize("activation", Activation)
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_no_point_of_the_ball_leaves_the_bounds(
+    draw_policy: Build, activation: Activation, depth: int, norm: Norm
+) -> None:
+    rng = np.random.default_rng(depth)
+    trials = 0
+    for radius in (0.0, 1e-3, 0.05, 0.5, 3.0):
+        policy = draw_policy(rng, [4, *[10] * depth, 3], activation, gain=2.0)
+        region = ball(rng.normal(0, 1, (40, 4)), radius, norm)
+        network = network_of(policy)
+        points = points_inside(region, rng, 60)
+        values = policy.network(points.reshape(-1, 4)).reshape(60, 40, 3)
+        here = policy.network(region.centres)
+        tight, loose = crown_bounds(network, region), interval_bounds(network, region)
+        slack = 1e-12 * (1 + np.abs(values))  # of the values, which are plain float64
+        for bounds in (tight, loose):
+            assert (values <= bounds.upper + slack).all()
+            assert (values >= bounds.lower - slack).all()
+        assert (tight.upper <= loose.upper + 1e-12).all()
+        before = layer_bounds(network, region)
+        moved = np.abs(values - here)
+        assert (moved <= mean_value_deviation(network, region, before[:-1]) + slack).all()
+        assert (moved <= change(tight, values_at(network, region)) + slack).all()
+        trials += values.size
+    print(f"{trials} values")
+
+
+def rational_relu_network(policy: Policy, point: list[Fraction]) -> list[Fraction]:
+    hidden = point
+    for number, layer in enumerate(policy.layers):
+        hidden = [
+            sum((Fraction(float(w)) * x for w, x in zip(row, hidden, strict=True)), Fraction(0))
+            + Fraction(float(b))
+            for row, b in zip(layer.weight, layer.bias, strict=True)
+        ]
+        if number < len(policy.layers) - 1:
+            hidden = [max(x, Fraction(0)) for x in hidden]
+    return hidden
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e12])
+def test_bounds_hold_in_exact_rationals_without_tolerance(draw_policy: Build, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    trials = 0
+    for _ in range(6):
+        policy = draw_policy(rng, [2, 4, 4, 2], Activation.RELU, gain=scale)
+        centre = rng.normal(0, 1, (1, 2)).astype(np.float32).astype(np.float64)
+        radius = float(10.0 ** rng.uniform(-12, 0))
+        region = ball(centre, radius)
+        bounds = crown_bounds(network_of(policy), region)
+        for signs in product([-1, 0, 1], repeat=2):
+            point = [
+                Fraction(float(c)) + s * Fraction(radius)
+                for c, s in zip(centre[0], signs, strict=True)
+            ]
+            for j, value in enumerate(rational_relu_network(policy, point)):
+                assert Fraction(float(bounds.lower[0, j])) <= value
+                assert value <= Fraction(float(bounds.upper[0, j]))
+                trials += 1
+    print(f"{trials} exact values")
+
+
+def exact_maximum(policy: Policy, centre: np.ndarray, radius: float) -> float:
+    """The largest output of a small ReLU network over a box: one linear program per pattern."""
+    first, second = policy.layers
+    w1, b1 = first.weight.astype(np.float64), first.bias.astype(np.float64)
+    w2, b2 = second.weight.astype(np.float64)[0], float(second.bias[0])
+    best = -np.inf
+    box = list(zip(centre - radius, centre + radius, strict=True))
+    for pattern in product([0.0, 1.0], repeat=len(b1)):
+        active = np.array(pattern)
+        sign = np.where(active > 0, -1.0, 1.0)
+        row = w2 * active @ w1
+        found = linprog(-row, A_ub=sign[:, None] * w1, b_ub=-sign * b1, bounds=box)
+        if found.status == 0:
+            best = max(best, float(row @ found.x + (w2 * active) @ b1 + b2))
+    return best
+
+
+def test_the_upper_bound_is_above_the_exact_maximum_and_near_it(draw_policy: Build) -> None:
+    rng = np.random.default_rng(1)
+    gaps = []
+    for _ in range(8):
+        policy = draw_policy(rng, [3, 6, 1], Activation.RELU)
+        centre = rng.normal(0, 1, 3)
+        exact = exact_maximum(policy, centre, 0.1)
+        upper = float(crown_bounds(network_of(policy), ball(centre[None], 0.1)).upper[0, 0])
+        here = float(policy.network(centre[None])[0, 0])
+        assert upper >= exact - 1e-9
+        gaps.append((upper - here) / max(exact - here, 1e-12))
+    assert np.median(gaps) < 1.3
+
+
+def test_a_linear_network_has_exact_bounds(draw_policy: Build) -> None:
+    policy = draw_policy(np.random.default_rng(2), [3, 2])
+    centre = np.array([[0.5, -1.0, 2.0]])
+    bounds = crown_bounds(network_of(policy), ball(centre, 0.25))
+    weight = policy.layers[0].weight.astype(np.float64)
+    exact = np.abs(weight).sum(axis=1) * 0.25
+    np.testing.assert_allclose((bounds.upper - bounds.lower)[0] / 2, exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("constant", [2.0**20, 2.0**40, 2.0**60])
+def test_huge_cancelling_constants_do_not_fool_the_bounds(
+    build_policy: Build, constant: float
+) -> None:
+    # In the style of Zombori et al. (ICLR 2021): float64 loses z beside the constant, real
+    # arithmetic does not, so a bound that ignores rounding would miss the output's real value.
+    policy = build_policy(
+        [[[1.0], [0.0]], [[1.0, 1.0], [0.0, 1.0]], [[1.0, -1.0]]],
+        Activation.RELU,
+        biases=[[0.0, constant], [0.0, 0.0], [0.0]],
+    )
+    centre = np.array([[0.3]])
+    bounds = crown_bounds(network_of(policy), ball(centre, 0.1))
+    for point in (Fraction(0.2) + Fraction(1, 10**9), Fraction(0.3), Fraction(0.4)):
+        value = rational_relu_network(policy, [point])[0]
+        assert value == point
+        assert Fraction(float(bounds.lower[0, 0])) <= value <= Fraction(float(bounds.upper[0, 0]))
+
+
+def test_overflow_ends_as_an_infinite_bound(build_policy: Build) -> None:
+    huge = [np.full((2, 2), 3e38)] * 9
+    policy = build_policy([*huge, np.full((1, 2), 3e38)], Activation.RELU)
+    bounds = crown_bounds(network_of(policy), ball(np.ones((1, 2)), 0.1))
+    assert bounds.upper[0, 0] == np.inf
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    activation=st.sampled_from(list(Activation)),
+    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5),
+    gain=st.sampled_from([0.1, 1.0, 5.0, 50.0]),
+    radius=st.floats(0, 2),
+    norm=st.sampled_from(list(Norm)),
+    seed=st.integers(0, 10**6),
+)
+def test_no_network_that_hypothesis_makes_violates_its_bounds(
+    draw_policy: Build,
+    activation: Activation,
+    sizes: list[int],
+    gain: float,
+    radius: float,
+    norm: Norm,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    policy = draw_policy(rng, sizes, activation, gain=gain, bias=gain, sparsity=rng.random())
+    region = ball(rng.normal(0, 2, (8, sizes[0])), radius, norm)
+    points = points_inside(region, rng, 30)
+    values = policy.network(points.reshape(-1, sizes[0])).reshape(30, 8, sizes[-1])
+    bounds = crown_bounds(network_of(policy), region)
+    slack = 1e-11 * (1 + np.abs(values) + np.abs(values).max())
+    assert (values <= bounds.upper + slack).all()
+    assert (values >= bounds.lower - slack).all()
+
+
+@pytest.mark.parametrize("squash", Squash)
+def test_actions_stay_within_their_deviation(draw_policy: Build, squash: Squash) -> None:
+    rng = np.random.default_rng(5)
+    policy = draw_policy(rng, [4, 16, 16, 3], gain=2.0, squash=squash, half_range=1.7)
+    region = ball(rng.normal(0, 1, (50, 4)), 0.1)
+    bounds = local_bounds(policy, region)
+    points = points_inside(region, rng, 100)
+    actions = policy.outputs_at(points.reshape(-1, 4)).reshape(100, 50, 3)
+    moved = np.abs(actions - policy.outputs_at(region.centres))
+    assert (moved <= bounds.action + 1e-12).all()
+    raw = policy.network(points.reshape(-1, 4)).reshape(100, 50, 3)
+    change_of_mean = (raw - policy.network(region.centres)) / policy.head.std
+    assert (np.linalg.norm(change_of_mean, axis=2) <= bounds.distance + 1e-9).all()
+
+
+def test_logit_differences_stay_within_their_span(draw_policy: Build) -> None:
+    rng = np.random.default_rng(6)
+    policy = draw_policy(rng, [4, 16, 5], categorical=True)
+    region = ball(rng.normal(0, 1, (50, 4)), 0.2)
+    span = local_bounds(policy, region).distance
+    points = points_inside(region, rng, 100)
+    logits = policy.network(points.reshape(-1, 4)).reshape(100, 50, 5)
+    moved = logits - policy.network(region.centres)
+    assert (np.ptp(moved, axis=2) <= span + 1e-12).all()
+    assert logit_differences_of(policy).weights[-1].shape == (10, 16)
+
+
+def test_the_certified_radius_is_below_every_violation_and_shrinks_with_the_limit(
+    draw_policy: Build,
+) -> None:
+    rng = np.random.default_rng(7)
+    policy = draw_policy(rng, [3, 16, 2])
+    states = rng.normal(0, 1, (20, 3))
+
+    def radius_for(limit: float) -> np.ndarray:
+        def holds(radii: np.ndarray) -> np.ndarray:
+            region = Region(centres=states, radius=radii, norm=Norm.LINF)
+            return (local_bounds(policy, region).action <= limit).all(axis=1)
+
+        return certified_radius(holds, len(states), 1.0)
+
+    radii = radius_for(0.2)
+    assert (radii > 0).all()
+    assert (radius_for(0.1) <= radii).all()
+    region = Region(centres=states, radius=radii, norm=Norm.LINF)
+    points = points_inside(region, rng, 200)
+    actions = policy.outputs_at(points.reshape(-1, 3)).reshape(200, 20, 2)
+    assert (np.abs(actions - policy.outputs_at(states)) <= 0.2 + 1e-12).all()

@@ -1,0 +1,137 @@
+"""The semidefinite bound: its gradient, its block matrix, and what its proof refuses."""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+
+from surefoot.certify import lipsdp
+from surefoot.certify.chain import network_chain
+from surefoot.certify.semidefinite import block_matrix, proves_lipschitz
+from surefoot.certify.upward import proves_semidefinite
+from surefoot.policy import Activation, Policy
+
+Build = Callable[..., Policy]
+CURVED = [Activation.TANH, Activation.SIGMOID, Activation.SILU]
+
+
+def proved_rationally(matrix: np.ndarray) -> bool:
+    a = np.vectorize(Fraction, otypes=[object])(matrix)
+    for k in range(len(a)):
+        if a[k, k] < 0 or (a[k, k] == 0 and any(a[k, k:] != 0)):
+            return False
+        if a[k, k] > 0:
+            a[k + 1 :, k + 1 :] -= np.outer(a[k + 1 :, k], a[k, k + 1 :]) / a[k, k]
+    return True
+
+
+@pytest.mark.parametrize("activation", CURVED)
+@pytest.mark.parametrize("sizes", [[3, 5, 2], [3, 5, 4, 2], [2, 4, 4, 4, 1]])
+def test_the_gradient_by_hand_agrees_with_differences(
+    draw_policy: Build, activation: Activation, sizes: list[int]
+) -> None:
+    rng = np.random.default_rng(0)
+    chain = network_chain(draw_policy(rng, sizes, activation))
+    start = lipsdp.start_parameters(chain)
+    point = start + 0.3 * rng.standard_normal(len(start))
+    value, gradient = lipsdp.log_squared_bound(chain, point)
+    numeric = approx_fprime(point, lambda x: lipsdp.log_squared_bound(chain, x)[0], 1e-7)
+    assert np.isfinite(value)
+    np.testing.assert_allclose(gradient, numeric, atol=2e-5)
+
+
+@pytest.mark.parametrize("activation", CURVED)
+def test_the_layer_recursion_is_the_block_matrix(
+    draw_policy: Build, activation: Activation
+) -> None:
+    rng = np.random.default_rng(1)
+    chain = network_chain(draw_policy(rng, [3, 5, 4, 2], activation))
+    start = lipsdp.start_parameters(chain)
+    for _ in range(5):
+        point = start + 0.5 * rng.standard_normal(len(start))
+        squared = float(np.exp(lipsdp.log_squared_bound(chain, point)[0]))
+        _, steps = lipsdp._forward(chain, point)
+        values = tuple(
+            squared / (slope.radius**2 * step.diagonal)
+            for slope, step in zip(chain.slopes, steps, strict=True)
+        )
+
+        def smallest(factor: float, squared: float = squared, values: tuple = values) -> float:
+            matrix = block_matrix(chain, squared * factor**2, values)
+            return float(np.linalg.eigvalsh(matrix)[0])
+
+        assert abs(smallest(1.0)) < 1e-9
+        assert smallest(1 - 1e-4) < -1e-12
+        assert smallest(1 + 1e-4) > 1e-12
+
+
+def test_multipliers_are_proved_just_above_the_bound_and_not_below(draw_policy: Build) -> None:
+    rng = np.random.default_rng(2)
+    for activation in CURVED:
+        chain = network_chain(draw_policy(rng, [4, 16, 16, 2], activation))
+        found = lipsdp.semidefinite_bounds(chain, iterations=20, row_iterations=5)
+        for proof in (found.fast, found.whole):
+            assert proof is not None
+            assert proves_lipschitz(chain, proof.squared, proof.values)
+            assert not proves_lipschitz(chain, proof.squared * (1 - 1e-6), proof.values)
+        assert found.whole.bound <= found.fast.bound * (1 + 1e-7)
+        for row in found.rows:
+            assert row.bound <= found.whole.bound * (1 + 1e-6)
+
+
+def test_what_is_proved_holds_in_exact_rationals(draw_policy: Build) -> None:
+    rng = np.random.default_rng(3)
+    trials = 0
+    for _ in range(6):
+        activation = CURVED[trials % 3]
+        chain = network_chain(draw_policy(rng, [2, 4, 3, 2], activation))
+        proof = lipsdp.semidefinite_bounds(chain, iterations=15, row_iterations=0).whole
+        values = tuple(layer.astype(np.float64) for layer in proof.values)
+        assert proved_rationally(block_matrix(chain, proof.squared, values))
+        trials += 1
+    assert trials == 6
+
+
+def test_random_multipliers_never_prove_more_than_is_true(draw_policy: Build) -> None:
+    rng = np.random.default_rng(4)
+    chain = network_chain(draw_policy(rng, [3, 4, 2], Activation.RELU))
+    least = lipsdp.semidefinite_bounds(chain, iterations=200, row_iterations=0).whole.squared
+    passed = 0
+    for _ in range(1000):
+        squared = least * 10.0 ** rng.uniform(-1, 2)
+        values = (10.0 ** rng.uniform(-2, 2, 4)).astype(np.float32)
+        if proves_lipschitz(chain, squared, (values,)):
+            passed += 1
+            assert squared >= least * (1 - 1e-3)
+            exact = block_matrix(chain, squared, (values.astype(np.float64),))
+            assert proved_rationally(exact)
+    assert passed > 3
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
+def test_bad_multipliers_are_refused(draw_policy: Build, bad: float) -> None:
+    chain = network_chain(draw_policy(np.random.default_rng(5), [3, 4, 2]))
+    proof = lipsdp.semidefinite_bounds(chain, iterations=5, row_iterations=0).whole
+    values = proof.values[0].copy()
+    values[1] = bad
+    assert proves_lipschitz(chain, proof.squared, proof.values)
+    assert not proves_lipschitz(chain, proof.squared, (values,))
+    assert not proves_lipschitz(chain, bad, proof.values)
+    assert not proves_lipschitz(chain, proof.squared, (proof.values[0][:-1],))
+    assert not proves_lipschitz(chain, proof.squared, ())
+
+
+def test_a_network_without_a_semidefinite_bound_has_none(build_policy: Build) -> None:
+    for policy in (
+        build_policy([np.ones((2, 3))]),
+        build_policy([np.zeros((2, 3)), np.ones((1, 2))]),
+        build_policy([np.ones((2, 3)), np.ones((1, 2))], Activation.IDENTITY),
+    ):
+        found = lipsdp.semidefinite_bounds(network_chain(policy), iterations=5, row_iterations=5)
+        assert (found.fast, found.whole) == (None, None)
+
+
+def test_a_zero_matrix_is_not_taken_for_positive_definite() -> None:
+    assert not proves_semidefinite(np.zeros((2, 2)))

@@ -1,0 +1,139 @@
+"""The rounding term against what NumPy and ONNX Runtime really do in float32."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from surefoot.certify.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.onnx_format import ControllerFile, cut_at_state
+from surefoot.policy import Activation, Policy, Squash
+
+Build = Callable[..., Policy]
+FLOAT32 = ARITHMETICS["float32"]
+
+
+def session(data: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+def observations(policy: Policy, rng: np.random.Generator, count: int) -> np.ndarray:
+    sizes = 10.0 ** rng.uniform(-3, 2, (count, 1))
+    raw = policy.normaliser.mean + policy.normaliser.scale * sizes * rng.standard_normal(
+        (count, policy.obs_dim)
+    )
+    return raw.astype(np.float32)
+
+
+@pytest.mark.parametrize("activation", Activation)
+@pytest.mark.parametrize("squash", Squash)
+def test_the_bound_dominates_both_runtimes(
+    draw_policy: Build,
+    controller: Callable[[Policy], ControllerFile],
+    activation: Activation,
+    squash: Squash,
+) -> None:
+    rng = np.random.default_rng(0)
+    for sizes in ([3, 2], [5, 32, 32, 3], [17, 128, 4]):
+        policy = draw_policy(rng, sizes, activation, squash=squash, half_range=2.5)
+        normaliser = replace(
+            policy.normaliser,
+            mean=rng.normal(0, 3, sizes[0]).astype(np.float32),
+            scale=(10.0 ** rng.uniform(-3, 1, sizes[0])).astype(np.float32),
+        )
+        file = controller(replace(policy, normaliser=normaliser))
+        policy = file.policy
+        bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+        run = session(file.data)
+        obs = observations(policy, rng, 64)
+        exact = policy.outputs(obs)
+        together = run.run(None, {"obs": obs})[0]
+        alone = np.concatenate([run.run(None, {"obs": row[None]})[0] for row in obs])
+        for name, outputs in (
+            ("ONNX Runtime, batch of 64", together),
+            ("ONNX Runtime, batches of 1", alone),
+            ("NumPy", policy.outputs(obs, np.float32)),
+        ):
+            error = np.abs(outputs.astype(np.float64) - exact).max(axis=0)
+            assert (error <= bound.action).all(), name
+
+
+def test_the_bound_covers_perturbed_states(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
+) -> None:
+    rng = np.random.default_rng(1)
+    policy = draw_policy(rng, [8, 64, 64, 3])
+    file = controller(policy)
+    bound = rounding_bound(policy, state_bound(policy, 0.5), FLOAT32)
+    states = rng.uniform(-10.5, 10.5, (512, 8)).astype(np.float32)
+    run = session(cut_at_state(file.data))
+    outputs = run.run(None, {run.get_inputs()[0].name: states})[0].astype(np.float64)
+    error = np.abs(outputs - policy.outputs_at(states.astype(np.float64))).max(axis=0)
+    assert (error <= bound.action).all()
+    assert (bound.action <= 1e-2).all()
+
+
+@pytest.mark.parametrize("name", ["tf32", "float16"])
+def test_coarser_products_are_counted(draw_policy: Build, name: str) -> None:
+    rng = np.random.default_rng(2)
+    policy = draw_policy(rng, [6, 32, 32, 2])
+    bound = rounding_bound(policy, state_bound(policy, 0.0), ARITHMETICS[name])
+    plain = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+
+    def stored(array: np.ndarray) -> np.ndarray:
+        if name == "float16":
+            return array.astype(np.float16).astype(np.float32)
+        mantissa, exponent = np.frexp(array)  # ten bits behind the leading one
+        return np.ldexp(np.round(mantissa * 2.0**11) / 2.0**11, exponent).astype(np.float32)
+
+    states = rng.uniform(-10, 10, (2000, 6)).astype(np.float32)
+    hidden = states
+    for layer in policy.layers:
+        hidden = layer.activation(stored(hidden) @ stored(layer.weight).T + layer.bias)
+    outputs = policy.head.outputs(hidden).astype(np.float64)
+    error = np.abs(outputs - policy.outputs_at(states.astype(np.float64))).max(axis=0)
+    assert (error <= bound.action).all()
+    assert (error > plain.action).any()
+
+
+def test_an_unbounded_state_has_no_bound_but_a_reason(draw_policy: Build) -> None:
+    policy = draw_policy(np.random.default_rng(3), [3, 4, 2], clip=np.inf)
+    reason = rounding_bound(policy, state_bound(policy, 0.1), FLOAT32)
+    assert isinstance(reason, str)
+    assert "unbounded" in reason
+
+
+def test_possible_overflow_has_no_bound_but_a_reason(build_policy: Build) -> None:
+    huge = build_policy([np.full((1, 2), 3e38)])
+    assert "largest float32" in str(rounding_bound(huge, state_bound(huge, 0.0), FLOAT32))
+    half = build_policy([np.full((1, 2), 7e4)])
+    reason = rounding_bound(half, state_bound(half, 0.0), ARITHMETICS["float16"])
+    assert "65504" in str(reason)
+
+
+def test_a_normaliser_that_may_overflow_has_no_bound(build_policy: Build) -> None:
+    policy = build_policy([np.ones((1, 2))])
+    normaliser = replace(policy.normaliser, scale=np.full(2, 1e38, dtype=np.float32))
+    policy = replace(policy, normaliser=normaliser)
+    reason = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+    assert "normaliser" in str(reason)
+
+
+def test_huge_cancelling_constants_are_covered(build_policy: Build) -> None:
+    # (z + 2^24) - 2^24 loses every digit of z in float32: real and deployed values differ by 1.
+    big = 2.0**24
+    policy = build_policy([[[1.0]], [[1.0]]], Activation.RELU, biases=[[big], [-big]])
+    states = np.array([[1.0]], dtype=np.float32)
+    error = abs(float(policy.outputs_at(states)[0, 0]) - 1.0)
+    bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+    assert error == 1.0
+    assert bound.action[0] >= error
+
+
+def test_the_bound_grows_with_the_states_it_covers(draw_policy: Build) -> None:
+    policy = draw_policy(np.random.default_rng(4), [4, 16, 2], Activation.RELU)
+    sizes = [0.1, 1.0, 10.0, 100.0]
+    bounds = [rounding_bound(policy, np.full(4, size), FLOAT32).action for size in sizes]
+    assert (np.diff(np.array(bounds), axis=0) > 0).all()
