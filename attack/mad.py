@@ -89,13 +89,15 @@ class MadAdversary:
         start_BD, noise_KBD = self._draw(randoms, state_ND.shape[1])
         state_BD = torch.from_numpy(state_ND.astype(np.float64)).repeat(settings.restarts, 1)
         output_BM = self._twin(state_BD)
+        output_gradient = self._distribution.squared_distance_gradient(output_BM)
         best = _Best(start_BD)
         noises = iter(noise_KBD)
 
         def gradient(delta_BD: Tensor) -> Tensor:
             def of_outputs(moved_BM: Tensor) -> Tensor:
-                best.offer(delta_BD, self._distribution.squared_distance(output_BM, moved_BM))
-                return self._distribution.squared_distance_gradient(output_BM, moved_BM)
+                if settings.keep_best:
+                    best.offer(delta_BD, self._distribution.squared_distance(output_BM, moved_BM))
+                return output_gradient(moved_BM)
 
             gradient_BD = self._twin.input_gradient(state_BD + delta_BD, of_outputs)
             return gradient_BD.add_(next(noises))

@@ -5,8 +5,19 @@ import pytest
 
 from surefoot.attack.ball import Ball
 from surefoot.attack.certified import certified_deviation
+from surefoot.attack.suite import AttackConfig, run_suite
 from surefoot.budget import Budget, Norm
 from surefoot.certificate import Verdict
+from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.policy import Activation
+
+BUDGET = """[[require]]
+quantity = "action_deviation"
+epsilon = 0.05
+norm = "linf"
+scope = "everywhere"
+at_most = 1000.0
+"""
 
 # The certificate of the fixture: linf 0.05 moves an action by at most 0.25, l2 slope 1, e_rt 0.01.
 
@@ -60,3 +71,20 @@ def test_what_is_unknown_bounds_no_attack(random_policy, certificate_of, file_of
     file = file_of(random_policy(np.random.default_rng(0), (4, 8, 2)))
     certificate = certificate_of(file, Verdict.UNKNOWN, deviation_linf={})
     assert certified_deviation(certificate, linf(0.05)) is None
+
+
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU])
+@pytest.mark.parametrize("norm", list(Norm))
+def test_no_attack_moves_an_action_further_than_is_certified(
+    random_policy, unit_range, file_of, activation, norm
+):
+    policy = random_policy(np.random.default_rng(7), (11, 16, 16, 3), activation)
+    file = file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
+    budget = Budget.parse(BUDGET.replace('"linf"', f'"{norm}"'))
+    effort = CertifyConfig(epsilon=0.05, search_states=8, lipsdp_iterations=0)
+    certificate = certify_policy(file, budget, Evidence(), effort)
+    config = AttackConfig(norm=norm, epsilon=0.05, episodes=3, selection_episodes=1)
+    attacks = run_suite(file, certificate, config).attacks
+    for name in ("random", "mad"):
+        assert attacks[name].certified is not None
+        assert 0 < attacks[name].evaluation.max_deviation <= attacks[name].certified

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from surefoot.attack.ball import Ball
 from surefoot.attack.mad import NOISE_FREE, PUBLISHED, SLACK, MadAdversary, MadSettings
@@ -16,6 +17,8 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
+from surefoot.train.distributions import Gaussian
+from surefoot.train.networks import mlp_from_layers
 
 LINF = Ball(norm=Norm.LINF, epsilon=0.5)
 L2 = Ball(norm=Norm.L2, epsilon=0.5)
@@ -97,6 +100,33 @@ def test_many_actuators_meet_the_best_corner_in_units_of_their_sigma(
     reached = distance(deltas(MadAdversary(policy, LINF, settings), state, random_streams(20)))
     worst = distance(corners(6, 0.5)).max()  # a convex function is largest at a corner
     np.testing.assert_allclose(reached, worst, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-3, 1.0], ids=["flat", "weak", "steep"])
+def test_the_published_attack_is_its_printed_loop(linear_policy, random_streams, weight):
+    """The noise decides on flat policies and hardly matters on steep ones."""
+    rng = np.random.default_rng(9)
+    matrix, std = weight * rng.normal(size=(2, 5)).astype(np.float32), np.array([0.5, 2.0])
+    state, epsilon, step = states(12, 5), 0.5, 0.05
+    policy = linear_policy(matrix, std=std)
+    found = deltas(MadAdversary(policy, LINF, PUBLISHED), state, random_streams(12))
+    for row, random in enumerate(random_streams(12)):
+        delta = step * (2.0 * random.integers(0, 2, 5) - 1)
+        noise = random.standard_normal((10, 1, 5))[:, 0]
+        for i in range(10):
+            change = matrix.astype(np.float64) @ delta / (std / std.mean())
+            gradient = 2 * matrix.T.astype(np.float64) @ (change / (std / std.mean()))
+            gradient = gradient + np.sqrt(2 * step) / (i + 2) * noise[i]
+            delta = np.clip(delta + step * np.sign(gradient), -epsilon, epsilon)
+        np.testing.assert_allclose(found[row], delta, atol=1e-6)
+
+
+def test_there_is_no_gradient_at_the_state_itself(random_policy):
+    policy = random_policy(np.random.default_rng(10), (6, 16, 3), Activation.TANH)
+    twin = mlp_from_layers(policy.layers, dtype=torch.float64)
+    law = Gaussian(log_std=torch.zeros(3, dtype=torch.float64), learned=False)
+    state = torch.from_numpy(states(5, 6).astype(np.float64))
+    assert not twin.input_gradient(state, law.squared_distance_gradient(twin(state))).any()
 
 
 @pytest.mark.parametrize("settings", [NOISE_FREE, SLACK], ids=["noise-free", "slack"])
