@@ -260,7 +260,8 @@ class Policy:
         """Return the output of the last layer, shape (batch, num_outputs), in ``state``'s dtype."""
         hidden = state
         for layer in self.layers:
-            weight, bias = layer.weight.astype(state.dtype), layer.bias.astype(state.dtype)
+            weight = layer.weight.astype(state.dtype, copy=False)
+            bias = layer.bias.astype(state.dtype, copy=False)
             hidden = layer.activation(hidden @ weight.T + bias)
         return hidden
 
