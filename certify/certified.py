@@ -3,7 +3,7 @@
 The stage and the checker both ask here; neither a search nor an optimiser takes part.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,19 @@ def certified(
     if requirement.quantity == "success_rate":
         return _success_rate(requirement, evidence, onnx_sha256, delta)
     return _PROVERS[requirement.quantity](proofs, requirement, evidence)
+
+
+def error_shares(requirements: Sequence[Requirement]) -> list[float]:
+    """Return the chance of error of each requirement, 0 for those that hold always.
+
+    The chance that a confidence leaves is split evenly over all statistical requirements, so that
+    all of them hold at once.
+    """
+    count = sum(requirement.confidence is not None for requirement in requirements)
+    return [
+        0.0 if requirement.confidence is None else (1 - requirement.confidence) / count
+        for requirement in requirements
+    ]
 
 
 def perturbation_of(requirement: Requirement) -> tuple[float, Norm]:

@@ -1,15 +1,13 @@
 """The stage function: a controller file and a budget in, a certificate out."""
 
-import math
-
 from surefoot.artifact import Json
-from surefoot.budget import QUANTITIES, Budget, Norm, Requirement, Scope
-from surefoot.certificate import BOUNDS, Certificate
-from surefoot.certify.claims import claims
+from surefoot.budget import QUANTITIES, Budget, Norm
+from surefoot.certificate import Certificate
+from surefoot.certify.certified import error_shares
+from surefoot.certify.claims import proved_tables
 from surefoot.certify.evidence import CertifyConfig, Evidence
 from surefoot.certify.facts import Facts
 from surefoot.certify.findings import find
-from surefoot.certify.proofs import finite
 from surefoot.onnx_format import ControllerFile
 from surefoot.policy import weights_sha256
 
@@ -30,62 +28,36 @@ def certify_policy(
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
     facts = Facts(controller, evidence, config)
-    statistical = sum(_is_statistical(requirement) for requirement in budget.requirements)
     findings = tuple(
-        find(facts, requirement, _error_share(requirement, statistical))
-        for requirement in budget.requirements
+        find(facts, requirement, delta)
+        for requirement, delta in zip(
+            budget.requirements, error_shares(budget.requirements), strict=True
+        )
     )
     epsilon = _table_epsilon(budget, config)
-    rounding = facts.proofs.rounding(epsilon)
+    tables = proved_tables(facts.proofs, evidence, epsilon)
+    worst = float(facts.anywhere(epsilon, Norm.LINF).values["deviation"].max())
     return Certificate(
         weights_sha256=weights_sha256(facts.policy),
         onnx_sha256=facts.onnx_sha256,
         budget=budget,
         arithmetic=config.arithmetic,
-        runtime_error=() if isinstance(rounding, str) else tuple(rounding.action.tolist()),
-        lipschitz_l2=_lipschitz_table(facts),
-        deviation_linf=_deviation_table(facts, epsilon),
+        runtime_error=tuple(tables["runtime_error"]),
+        lipschitz_l2=tables["lipschitz_l2"] | {"sampled": facts.steepest[0]},
+        deviation_linf=tables["deviation_linf"] | {"sampled": worst},
         findings=findings,
-        claims=claims(facts, epsilon),
+        claims=tables["claims"],
         proof=_proof(facts),
     )
 
 
-def _is_statistical(requirement: Requirement) -> bool:
-    return requirement.scope is Scope.VISITED or requirement.quantity == "success_rate"
-
-
-def _error_share(requirement: Requirement, statistical: int) -> float:
-    """Split the chance of error evenly, so that all statistical claims hold at once."""
-    confidence = requirement.confidence
-    return 0.0 if confidence is None else (1 - confidence) / max(statistical, 1)
-
-
 def _table_epsilon(budget: Budget, config: CertifyConfig) -> float:
-    """Return the perturbation of the table: that of the first linf requirement, if there is one."""
+    """Return the perturbation of the tables: that of the first linf requirement, if any."""
     for requirement in budget.requirements:
         provable = QUANTITIES[requirement.quantity].proved
         if provable and requirement.norm is Norm.LINF and requirement.epsilon:
             return requirement.epsilon
     return config.epsilon
-
-
-def _lipschitz_table(facts: Facts) -> dict[str, float | None]:
-    bounds = facts.proofs.action.whole
-    table: dict[str, float | None] = {name: finite(bounds.get(name, math.inf)) for name in BOUNDS}
-    return table | {"best": finite(min(bounds.values())), "sampled": facts.steepest[0]}
-
-
-def _deviation_table(facts: Facts, epsilon: float) -> dict[str, float | None]:
-    """Return bounds in real arithmetic; ``best`` includes the rounding of the runtime."""
-    bounds = facts.proofs.deviations(epsilon, Norm.LINF)
-    table: dict[str, float | None] = {
-        name: finite(float(bounds[name].max())) if name in bounds else None for name in BOUNDS
-    }
-    deployed = facts.proofs.deployed_deviation(epsilon, Norm.LINF)
-    best = None if isinstance(deployed, str) else finite(float(deployed[0].max()))
-    sampled = float(facts.anywhere(epsilon, Norm.LINF).values["deviation"].max())
-    return table | {"best": best, "sampled": sampled, "epsilon": epsilon}
 
 
 def _proof(facts: Facts) -> dict[str, Json]:

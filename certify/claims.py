@@ -3,10 +3,13 @@
 Each claim names its norm, units, domain and arithmetic, so that it can be read alone.
 """
 
+import math
+
 import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.budget import Norm
+from surefoot.certificate import BOUNDS
 from surefoot.certify.chain import network_chain
 from surefoot.certify.distances import (
     gaussian_w2,
@@ -14,9 +17,9 @@ from surefoot.certify.distances import (
     paper_gaussian_tv,
     pinsker_tv,
 )
-from surefoot.certify.facts import Facts
+from surefoot.certify.evidence import Evidence
 from surefoot.certify.global_bounds import paper_surrogate
-from surefoot.certify.proofs import finite
+from surefoot.certify.proofs import Proofs, finite
 from surefoot.certify.upward import Float
 from surefoot.certify.value import (
     ValueBound,
@@ -27,54 +30,83 @@ from surefoot.certify.value import (
 from surefoot.policy import CategoricalHead, GaussianHead
 
 
-def claims(facts: Facts, epsilon: float) -> dict[str, Json]:
-    """Return every claim about perturbations of size ``epsilon``, as JSON values."""
+def proved_tables(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, Json]:
+    """Return every number of a certificate that is proved, the findings aside, as JSON values.
+
+    Args:
+        proofs: Of the policy.
+        evidence: Assumptions about rewards.
+        epsilon: Perturbation of the tables, linf, normalised units.
+    """
+    rounding = proofs.rounding(epsilon)
     return {
-        "runtime_error": _runtime_error(facts, epsilon),
-        "per_actuator": _per_actuator(facts, epsilon),
-        "per_sensor": _per_sensor(facts),
-        "distribution": _distribution(facts, epsilon),
-        "value": _value(facts, epsilon),
-        "paper": _paper(facts, epsilon),
+        "runtime_error": [] if isinstance(rounding, str) else rounding.action.tolist(),
+        "lipschitz_l2": _lipschitz(proofs),
+        "deviation_linf": _deviation(proofs, epsilon),
+        "claims": {
+            "runtime_error": _runtime_error(proofs, epsilon),
+            "per_actuator": _per_actuator(proofs, epsilon),
+            "per_sensor": _per_sensor(proofs),
+            "distribution": _distribution(proofs, epsilon),
+            "value": _value(proofs, evidence, epsilon),
+            "paper": _paper(proofs, epsilon),
+        },
     }
 
 
-def _runtime_error(facts: Facts, epsilon: float) -> Json:
-    rounding = facts.proofs.rounding(epsilon)
+def _lipschitz(proofs: Proofs) -> dict[str, float | None]:
+    bounds = proofs.action.whole
+    table: dict[str, float | None] = {name: finite(bounds.get(name, math.inf)) for name in BOUNDS}
+    return table | {"best": finite(min(bounds.values()))}
+
+
+def _deviation(proofs: Proofs, epsilon: float) -> dict[str, float | None]:
+    """Return bounds in real arithmetic; ``best`` includes the rounding of the runtime."""
+    bounds = proofs.deviations(epsilon, Norm.LINF)
+    table: dict[str, float | None] = {
+        name: finite(float(bounds[name].max())) if name in bounds else None for name in BOUNDS
+    }
+    deployed = proofs.deployed_deviation(epsilon, Norm.LINF)
+    best = None if isinstance(deployed, str) else finite(float(deployed[0].max()))
+    return table | {"best": best, "epsilon": epsilon}
+
+
+def _runtime_error(proofs: Proofs, epsilon: float) -> Json:
+    rounding = proofs.rounding(epsilon)
     head: dict[str, Json] = {
-        "units": _units(facts),
-        "domain": f"|state| <= {facts.policy.normaliser.clip:g} + {epsilon:g}",
-        "arithmetic": f"{facts.proofs.arithmetic.name}, any order of summation, FMA allowed",
+        "units": _units(proofs),
+        "domain": f"|state| <= {proofs.policy.normaliser.clip:g} + {epsilon:g}",
+        "arithmetic": f"{proofs.arithmetic.name}, any order of summation, FMA allowed",
     }
     if isinstance(rounding, str):
         return head | {"values": None, "reason": rounding}
     return head | {"values": rounding.action.tolist()}
 
 
-def _per_actuator(facts: Facts, epsilon: float) -> Json:
-    bounds = facts.proofs.deviations(epsilon, Norm.LINF)
+def _per_actuator(proofs: Proofs, epsilon: float) -> Json:
+    bounds = proofs.deviations(epsilon, Norm.LINF)
     return {
         "norm": "linf",
         "epsilon": epsilon,
-        "units": _units(facts),
+        "units": _units(proofs),
         "domain": "everywhere",
         "arithmetic": "real; the deployed one adds 2 runtime_error",
         "bounds": {name: _numbers(rows) for name, rows in bounds.items()},
     }
 
 
-def _per_sensor(facts: Facts) -> Json:
+def _per_sensor(proofs: Proofs) -> Json:
     return {
         "norm": "each sensor by itself; the effects of several add up",
-        "units": f"{_units(facts)} per normalised unit of the sensor",
+        "units": f"{_units(proofs)} per normalised unit of the sensor",
         "domain": "everywhere",
         "arithmetic": "real; the deployed one adds 2 runtime_error",
-        "bounds": [_numbers(column) for column in facts.proofs.action.absolute.T],
+        "bounds": [_numbers(column) for column in proofs.action.absolute.T],
     }
 
 
-def _distribution(facts: Facts, epsilon: float) -> Json:
-    bound = facts.proofs.distance(epsilon, Norm.LINF)
+def _distribution(proofs: Proofs, epsilon: float) -> Json:
+    bound = proofs.distance(epsilon, Norm.LINF)
     head: dict[str, Json] = {
         "norm": "linf",
         "epsilon": epsilon,
@@ -89,15 +121,14 @@ def _distribution(facts: Facts, epsilon: float) -> Json:
         "pinsker_total_variation": finite(float(pinsker_tv(bound.kl))),
         "method": bound.method,
     }
-    if isinstance(facts.policy.head, GaussianHead):
-        largest = float(facts.policy.head.std.max())
+    if isinstance(proofs.policy.head, GaussianHead):
+        largest = float(proofs.policy.head.std.max())
         table["w2"] = finite(float(gaussian_w2(bound.size * largest)))
     return table
 
 
-def _value(facts: Facts, epsilon: float) -> Json:
-    evidence = facts.evidence
-    bound = facts.proofs.distance(epsilon, Norm.LINF)
+def _value(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
+    bound = proofs.distance(epsilon, Norm.LINF)
     if isinstance(bound, str) or evidence.reward_range is None:
         return None
     low, high = evidence.reward_range
@@ -130,16 +161,16 @@ def _value_bound(bound: ValueBound) -> dict[str, Json]:
     }
 
 
-def _paper(facts: Facts, epsilon: float) -> Json:
+def _paper(proofs: Proofs, epsilon: float) -> Json:
     """Return the published numbers as printed beside what is sound."""
-    surrogate = paper_surrogate(network_chain(facts.policy))
+    surrogate = paper_surrogate(network_chain(proofs.policy))
     printed = surrogate * epsilon
-    head = facts.policy.head
+    head = proofs.policy.head
     table: dict[str, Json] = {
         "surrogate": finite(surrogate),
         "surrogate_times_epsilon": finite(printed),
         "flaw": "an l2 constant times an linf epsilon: sound only with the factor sqrt(obs_dim)",
-        "sound": finite(printed * float(np.sqrt(facts.policy.obs_dim))),
+        "sound": finite(printed * float(np.sqrt(proofs.policy.obs_dim))),
         "units": "network output",
     }
     if isinstance(head, CategoricalHead):
@@ -152,8 +183,8 @@ def _paper(facts: Facts, epsilon: float) -> Json:
     return table
 
 
-def _units(facts: Facts) -> str:
-    return "logits" if isinstance(facts.policy.head, CategoricalHead) else "action units"
+def _units(proofs: Proofs) -> str:
+    return "logits" if isinstance(proofs.policy.head, CategoricalHead) else "action units"
 
 
 def _numbers(values: Float) -> list[float | None]:

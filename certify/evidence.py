@@ -1,5 +1,6 @@
 """What a certificate may rest on beside the weights, and how much effort goes into it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,8 +8,8 @@ import numpy as np
 
 from surefoot.artifact import Json, sha256_hex
 from surefoot.budget import QUANTITIES, Norm, Requirement
-from surefoot.config import to_table
-from surefoot.errors import InputError
+from surefoot.config import build, to_table
+from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Array, Policy
 
 
@@ -145,6 +146,39 @@ class Evidence:
             "horizon": self.horizon,
             "measurements": [to_table(entry) for entry in self.measurements],
         }
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Mapping[str, Json],
+        observations: Array | None,
+        dense_policy: Policy | None = None,
+    ) -> "Evidence":
+        """Read assumptions and measurements back; observations and policies are not in them.
+
+        Raises:
+            IntegrityError: If the table is malformed, or about other observations.
+        """
+        try:
+            rewards = table["reward_range"]
+            evidence = cls(
+                observations=observations,
+                dense_policy=dense_policy,
+                reward_range=None if rewards is None else (rewards[0], rewards[1]),
+                discount=table["discount"],
+                horizon=table["horizon"],
+                measurements=tuple(
+                    build(Measurement, entry, "measurement") for entry in table["measurements"]
+                ),
+            )
+            digest = table["observations_sha256"]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise IntegrityError(
+                f"the evidence of the certificate is malformed: {error}"
+            ) from error
+        if observations is not None and evidence.digest() != digest:
+            raise IntegrityError("the certificate rests on other observations")
+        return evidence
 
     def digest(self) -> str:
         """Return the SHA-256 of the observations as little-endian float64."""

@@ -37,14 +37,14 @@ class Ball:
         if self.norm is Norm.LINF:
             return np.clip(delta, -self.epsilon, self.epsilon)
         length = np.linalg.norm(delta, axis=1, keepdims=True)
-        return np.asarray(delta * np.minimum(1.0, self.epsilon / np.maximum(length, 1e-300)))
+        return np.asarray(delta * np.minimum(1.0, self.epsilon / np.maximum(length, 1e-30)))
 
     def step(self, gradient: Array) -> Array:
         """Return the perturbation of full size that climbs a linear function."""
         if self.norm is Norm.LINF:
             return np.asarray(self.epsilon * np.sign(gradient))
         length = np.linalg.norm(gradient, axis=1, keepdims=True)
-        return np.asarray(gradient * (self.epsilon / np.maximum(length, 1e-300)))
+        return np.asarray(gradient * (self.epsilon / np.maximum(length, 1e-30)))
 
     def holds(self, delta: Array) -> NDArray[np.bool_]:
         """Return which perturbations are inside, exactly for linf, shape (n,)."""

@@ -1,0 +1,148 @@
+"""Prove a saved certificate again, from the file and the saved multipliers alone.
+
+No optimiser and no search takes part. Whatever the certificate says beyond the proofs is refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.artifact import Json, sha256_hex
+from surefoot.budget import QUANTITIES, Norm, Requirement, Scope
+from surefoot.certificate import Certificate, Finding, Verdict
+from surefoot.certify.certified import certified, error_shares, perturbation_of
+from surefoot.certify.chain import action_chain
+from surefoot.certify.claims import proved_tables
+from surefoot.certify.evidence import Evidence
+from surefoot.certify.proofs import Proofs, finite
+from surefoot.certify.rounding import ARITHMETICS
+from surefoot.certify.semidefinite import Multipliers, proves_lipschitz
+from surefoot.errors import IntegrityError
+from surefoot.onnx_format import ControllerFile
+from surefoot.policy import Array, Policy, weights_sha256
+
+# Another BLAS may round the same proof a little differently, never by this much.
+_BELOW, _ABOVE = 1e-9, 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckReport:
+    """Requirements that hold as the certificate says, and those whose observations were missing."""
+
+    proved: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+
+def check_certificate(
+    certificate: Certificate,
+    controller: ControllerFile,
+    *,
+    observations: Array | None = None,
+    dense_policy: Policy | None = None,
+) -> CheckReport:
+    """Prove a certificate again and compare every number and verdict.
+
+    Args:
+        certificate: As read back from its file.
+        controller: The file that it must be about.
+        observations: The visited observations, for claims about visited states.
+        dense_policy: What the policy was compressed from, for claims about compression.
+
+    Raises:
+        IntegrityError: If anything it says is not so.
+    """
+    policy, digest = controller.policy, sha256_hex(controller.data)
+    certificate.check_is_about(
+        weights_sha256=weights_sha256(policy), onnx_sha256=digest, budget=certificate.budget
+    )
+    if certificate.arithmetic not in ARITHMETICS or "evidence" not in certificate.proof:
+        raise IntegrityError("the certificate names no known arithmetic, or no evidence")
+    evidence = Evidence.from_table(certificate.proof["evidence"], observations, dense_policy)
+    multipliers = list(_proved_multipliers(certificate, policy))
+    arithmetic = ARITHMETICS[certificate.arithmetic]
+    proofs = Proofs(policy, arithmetic, evidence.states(policy), multipliers)
+    said = _tables_of(certificate)
+    again = proved_tables(proofs, evidence, certificate.deviation_linf["epsilon"] or 0.0)
+    faults = list(_differences(said, again, "certificate"))
+    proved, unchecked = [], []
+    shares = error_shares(certificate.budget.requirements)
+    for finding, delta in zip(certificate.findings, shares, strict=True):
+        requirement, words = finding.requirement, finding.requirement.describe()
+        if requirement.scope is Scope.VISITED and proofs.states is None:
+            unchecked.append(words)
+            continue
+        if QUANTITIES[requirement.quantity].proved:
+            bound = certified(proofs, requirement, evidence, digest, delta).value
+            faults += _differences(finding.certified, finite(bound), words)
+        else:
+            value = _measured(requirement, controller, evidence)
+            faults += _differences(finding.sampled, value, words)
+        faults += _verdict_faults(finding, proofs)
+        proved.append(words)
+    if faults:
+        raise IntegrityError(faults[0])
+    return CheckReport(proved=tuple(proved), unchecked=tuple(unchecked))
+
+
+def _tables_of(certificate: Certificate) -> dict[str, Json]:
+    """Return the tables of a certificate as :func:`proved_tables` writes them."""
+    return {
+        "runtime_error": list(certificate.runtime_error),
+        "lipschitz_l2": certificate.lipschitz_l2,
+        "deviation_linf": certificate.deviation_linf,
+        "claims": certificate.claims,
+    }
+
+
+def _proved_multipliers(
+    certificate: Certificate, policy: Policy
+) -> Iterator[tuple[str, Multipliers]]:
+    """Yield the multipliers after proving each of them on the weights of the file."""
+    chain = action_chain(policy)
+    for table in certificate.proof.get("multipliers", []):
+        proof, own = Multipliers.from_table(table), chain
+        if proof.output is not None:
+            own = chain.with_last(chain.matrices[-1].rows(slice(proof.output, proof.output + 1)))
+        known = table.get("name") in ("eclipse_fast", "lipsdp") and own.num_outputs > 0
+        if not known or not proves_lipschitz(own, proof.squared, proof.values):
+            raise IntegrityError(f"{table.get('name')}: the multipliers do not prove the bound")
+        yield table["name"], proof
+
+
+def _measured(need: Requirement, controller: ControllerFile, evidence: Evidence) -> float | None:
+    own = {"sparsity": controller.policy.sparsity, "size_bytes": float(len(controller.data))}
+    worst = evidence.worst_measurement(need, sha256_hex(controller.data))
+    return own.get(need.quantity, None if worst is None else worst.value)
+
+
+def _verdict_faults(finding: Finding, proofs: Proofs) -> Iterator[str]:
+    """Yield a fault unless the verdict is what the numbers and the witness imply."""
+    need = finding.requirement
+    value = finding.sampled if finding.measured else finding.certified
+    if (finding.verdict is Verdict.PROVED) != (value is not None and need.holds(value)):
+        yield f"{need.describe()}: the verdict does not follow from {value}"
+    if finding.verdict is Verdict.REFUTED and need.quantity == "action_deviation":
+        witness, (epsilon, norm) = finding.witness or {}, perturbation_of(need)
+        state, step = np.array(witness["state"]), np.array(witness["perturbation"])
+        size = np.abs(step).max() if norm is Norm.LINF else np.linalg.norm(step)
+        pair = proofs.policy.outputs_at(np.stack([state, state + step]))
+        rounding = proofs.rounding(epsilon)  # the deployed deviation may differ by twice this
+        slack = np.inf if isinstance(rounding, str) else 2 * rounding.action
+        if size > epsilon or (np.abs(pair[1] - pair[0]) + slack).max() <= need.limit:
+            yield f"{need.describe()}: the witness violates nothing"
+
+
+def _differences(said: Json, again: Json, where: str) -> Iterator[str]:
+    """Yield where JSON values differ by more than the rounding of another machine."""
+    if isinstance(again, Mapping) and isinstance(said, Mapping):
+        for key, value in again.items():
+            yield from _differences(said.get(key), value, f"{where}.{key}")
+    elif isinstance(again, list) and isinstance(said, list) and len(again) == len(said):
+        for number, (left, right) in enumerate(zip(said, again, strict=True)):
+            yield from _differences(left, right, f"{where}[{number}]")
+    elif isinstance(again, float) and isinstance(said, (int, float)):
+        if not again * (1 - _BELOW) <= said <= again * (1 + _ABOVE):
+            yield f"{where} says {said}, the proof gives {again}"
+    elif said != again:
+        yield f"{where} says {said!r}, the proof gives {again!r}"

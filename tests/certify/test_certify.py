@@ -1,0 +1,295 @@
+"""The stage function: verdicts follow from bounds and witnesses, and say why."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.artifact import sha256_hex
+from surefoot.budget import Budget, Norm
+from surefoot.certificate import Certificate, Verdict
+from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_policy
+from surefoot.certify.certified import Certified
+from surefoot.certify.verdicts import conclude
+from surefoot.config import build
+from surefoot.errors import CheckError, InputError
+from surefoot.onnx_format import ControllerFile
+from surefoot.policy import Activation, Policy, Squash
+
+Build = Callable[..., Policy]
+QUICK = CertifyConfig(search_states=32, search_steps=6, lipsdp_iterations=10, lipsdp_per_actuator=3)
+
+
+def requirement(quantity: str, **fields: object) -> str:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
+    return "\n".join(["[[require]]", f'quantity = "{quantity}"', *lines, ""])
+
+
+def everywhere(quantity: str, limit: float, epsilon: float = 0.05, norm: str = "linf") -> str:
+    return requirement(quantity, epsilon=epsilon, norm=norm, scope="everywhere", at_most=limit)
+
+
+def visited(quantity: str, limit: float, fraction: float = 0.9) -> str:
+    return requirement(
+        quantity,
+        epsilon=0.05,
+        norm="linf",
+        scope="visited",
+        fraction=fraction,
+        confidence=0.95,
+        at_most=limit,
+    )
+
+
+def certify(
+    file: ControllerFile, budget: str, evidence: Evidence | None = None, **config: object
+) -> Certificate:
+    return certify_policy(
+        file, Budget.parse(budget), evidence or Evidence(), replace(QUICK, **config)
+    )
+
+
+@pytest.fixture(scope="module", name="file")
+def _file(draw_policy: Build, controller: Callable[[Policy], ControllerFile]) -> ControllerFile:
+    return controller(draw_policy(np.random.default_rng(0), [4, 16, 16, 2], squash=Squash.CLIP))
+
+
+@pytest.fixture(scope="module", name="evidence")
+def _evidence() -> Evidence:
+    observations = np.random.default_rng(1).normal(0, 1, (80, 4))
+    return Evidence(observations=observations, reward_range=(-1.0, 2.0), discount=0.9)
+
+
+@pytest.mark.parametrize("quantity", ["action_deviation", "total_variation", "kl"])
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_a_limit_above_the_bound_is_proved_and_one_below_the_search_is_refuted(
+    file: ControllerFile, quantity: str, norm: str
+) -> None:
+    first = certify(file, everywhere(quantity, 1e9, norm=norm)).findings[0]
+    assert first.verdict is Verdict.PROVED
+    assert 0 < first.sampled <= first.certified
+    middle = certify(
+        file, everywhere(quantity, (first.sampled + first.certified) / 2, norm=norm)
+    ).findings[0]
+    assert middle.verdict is Verdict.UNKNOWN
+    assert "does not meet the limit" in middle.reason
+    low = certify(file, everywhere(quantity, first.sampled / 2, norm=norm)).findings[0]
+    assert low.verdict is Verdict.REFUTED
+    assert low.witness is not None
+
+
+def test_the_witness_of_a_refutation_violates_it_when_replayed(file: ControllerFile) -> None:
+    finding = certify(file, everywhere("action_deviation", 0.01)).findings[0]
+    witness = finding.witness
+    observation = np.array([witness["observation"]], dtype=np.float32)
+    state = file.policy.state(observation, np.float32)
+    np.testing.assert_array_equal(state[0], np.float32(witness["state"]))
+    step = np.array([witness["perturbation"]])
+    assert np.abs(step).max() <= 0.05
+    pair = file.policy.outputs_at(np.concatenate([state, (state + step).astype(np.float32)]))
+    assert np.abs(pair[1] - pair[0]).max() > 0.01
+    assert witness["deviation"] == pytest.approx(np.abs(pair[1] - pair[0]).max(), abs=1e-5)
+
+
+def test_lipschitz_is_proved_refuted_and_unknown(file: ControllerFile) -> None:
+    def found(limit: float) -> Verdict:
+        return certify(file, requirement("lipschitz", norm="l2", at_most=limit)).findings[0]
+
+    first = found(1e9)
+    assert first.verdict is Verdict.PROVED
+    assert 0 < first.sampled <= first.certified
+    assert found(first.sampled / 3).verdict is Verdict.REFUTED
+    assert found(first.sampled * 1.01).verdict in (Verdict.UNKNOWN, Verdict.PROVED)
+    linf = certify(file, requirement("lipschitz", norm="linf", at_most=1e9)).findings[0]
+    assert first.certified <= linf.certified <= 2 * first.certified * (1 + 1e-9)  # sqrt(4)
+
+
+@pytest.mark.parametrize("quantity", ["action_deviation", "total_variation", "kl"])
+def test_visited_claims_hold_at_enough_states_or_say_why_not(
+    file: ControllerFile, evidence: Evidence, quantity: str
+) -> None:
+    loose = certify(file, visited(quantity, 1e9), evidence).findings[0]
+    assert loose.verdict is Verdict.PROVED
+    assert loose.statistical
+    everywhere_bound = certify(file, everywhere(quantity, 1e9)).findings[0].certified
+    assert loose.certified <= everywhere_bound * (1 + 1e-9)
+    assert certify(file, visited(quantity, 1e-9), evidence).findings[0].verdict is Verdict.REFUTED
+    without = certify(file, visited(quantity, 1e9)).findings[0]
+    assert without.verdict is Verdict.UNKNOWN
+    assert "no visited observations" in without.reason
+    few = certify(file, visited(quantity, 1e9, fraction=0.99), evidence).findings[0]
+    assert few.verdict is Verdict.UNKNOWN
+    assert "at least 299 can" in few.reason
+
+
+def test_confidence_is_split_over_the_statistical_requirements(
+    file: ControllerFile, evidence: Evidence
+) -> None:
+    alone = certify(file, visited("action_deviation", 1.0), evidence)
+    both = certify(file, visited("action_deviation", 1.0) * 2, evidence)
+    assert "error 0.05" in alone.findings[0].reason
+    assert "error 0.025" in both.findings[0].reason
+    assert both.findings[0].certified >= alone.findings[0].certified
+
+
+def test_the_return_loss_follows_from_total_variation(
+    file: ControllerFile, evidence: Evidence
+) -> None:
+    budget = requirement("return_loss", epsilon=0.001, norm="linf", at_most=1e9)
+    finding = certify(file, budget, evidence).findings[0]
+    assert finding.verdict is Verdict.PROVED
+    assert 0 < finding.certified < 3 / (1 - 0.9)
+    assert certify(file, budget).findings[0].reason == "no reward_range is assumed"
+    horizon = replace(evidence, discount=None, horizon=50)
+    assert "horizon 50" in certify(file, budget, horizon).findings[0].method
+
+
+def test_without_a_clip_nothing_that_needs_the_rounding_term_is_proved(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile], evidence: Evidence
+) -> None:
+    policy = draw_policy(np.random.default_rng(2), [4, 8, 2], clip=np.inf)
+    budget = everywhere("action_deviation", 1e9) + visited("action_deviation", 1e9)
+    certificate = certify(controller(policy), budget, evidence)
+    assert certificate.runtime_error == ()
+    assert certificate.findings[0].verdict is Verdict.UNKNOWN
+    assert "unbounded" in certificate.findings[0].reason
+    # Visited states are bounded by themselves.
+    assert certificate.findings[1].verdict is Verdict.PROVED
+
+
+def measurement(file: ControllerFile, **changes: object) -> Measurement:
+    fields = {
+        "quantity": "attacked_return",
+        "value": 900.0,
+        "onnx_sha256": sha256_hex(file.data),
+        "epsilon": 0.05,
+        "norm": Norm.LINF,
+    }
+    return Measurement(**fields | changes)
+
+
+def test_measured_quantities_are_taken_from_this_file_alone(file: ControllerFile) -> None:
+    budget = requirement("attacked_return", epsilon=0.05, norm="linf", at_least=800)
+
+    def found(*entries: Measurement) -> tuple[Verdict, str]:
+        finding = certify(file, budget, Evidence(measurements=entries)).findings[0]
+        assert finding.measured
+        return finding.verdict, finding.reason
+
+    assert found(measurement(file))[0] is Verdict.PROVED
+    assert found(measurement(file), measurement(file, value=700.0))[0] is Verdict.REFUTED
+    other = measurement(file, onnx_sha256="0" * 64)
+    assert found(other) == (Verdict.UNKNOWN, "it was measured on another file")
+    assert found(measurement(file, epsilon=0.01))[1] == "it was not measured"
+
+
+def test_success_rates_are_proved_with_confidence(file: ControllerFile) -> None:
+    budget = requirement("success_rate", epsilon=0.05, norm="linf", confidence=0.95, at_least=0.97)
+
+    def found(value: float) -> Verdict:
+        entry = measurement(file, quantity="success_rate", value=value, episodes=100)
+        return certify(file, budget, Evidence(measurements=(entry,))).findings[0]
+
+    assert found(1.0).verdict is Verdict.PROVED
+    assert found(1.0).certified == pytest.approx(0.970487, abs=1e-6)
+    assert found(0.97).verdict is Verdict.UNKNOWN
+    assert found(0.5).verdict is Verdict.REFUTED
+
+
+def test_sparsity_and_size_are_counted(file: ControllerFile) -> None:
+    budget = requirement("sparsity", at_least=0.5) + requirement("size_bytes", at_most=10**6)
+    findings = certify(file, budget).findings
+    assert [finding.verdict for finding in findings] == [Verdict.REFUTED, Verdict.PROVED]
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_every_activation_gets_a_certificate_that_survives_json(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile], activation: Activation
+) -> None:
+    policy = draw_policy(np.random.default_rng(3), [3, 8, 8, 2], activation, squash=Squash.TANH)
+    budget = everywhere("action_deviation", 1e9) + everywhere("total_variation", 1.0)
+    certificate = certify(controller(policy), budget)
+    assert certificate.verdict is Verdict.PROVED
+    assert Certificate.parse(certificate.to_json()).to_json() == certificate.to_json()
+
+
+@pytest.mark.parametrize("hidden", [[], [8], [8, 8, 8]])
+def test_every_depth_and_a_categorical_head_get_a_certificate(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile], hidden: list[int]
+) -> None:
+    policy = draw_policy(np.random.default_rng(4), [3, *hidden, 4], categorical=True)
+    budget = everywhere("total_variation", 1.0) + everywhere("kl", 1e9)
+    observations = np.random.default_rng(5).normal(0, 1, (60, 3))
+    certificate = certify(
+        controller(policy),
+        budget + visited("total_variation", 1.0),
+        Evidence(observations=observations),
+    )
+    assert certificate.verdict is Verdict.PROVED
+    assert certificate.findings[0].certified < 1
+
+
+def test_the_same_input_gives_the_same_certificate(
+    file: ControllerFile, evidence: Evidence
+) -> None:
+    budget = everywhere("action_deviation", 1.0) + visited("total_variation", 0.5)
+    assert certify(file, budget, evidence).to_json() == certify(file, budget, evidence).to_json()
+
+
+def test_the_tables_hold_every_bound_above_what_was_sampled(file: ControllerFile) -> None:
+    certificate = certify(file, everywhere("action_deviation", 1.0))
+    for table in (certificate.lipschitz_l2, certificate.deviation_linf):
+        values = {key: value for key, value in table.items() if key != "epsilon"}
+        assert None not in values.values()
+        assert min(values, key=values.__getitem__) == "sampled"
+    least = min(v for k, v in certificate.lipschitz_l2.items() if k not in ("best", "sampled"))
+    assert certificate.lipschitz_l2["best"] == least
+
+
+def test_effort_is_read_from_a_table() -> None:
+    config = build(CertifyConfig, {"arithmetic": "tf32", "lipsdp_iterations": 7}, "certify")
+    assert (config.arithmetic, config.lipsdp_iterations) == ("tf32", 7)
+    with pytest.raises(InputError, match="arithmetic must be one of"):
+        build(CertifyConfig, {"arithmetic": "float8"}, "certify")
+    with pytest.raises(InputError, match="search_steps must be at least 1"):
+        CertifyConfig(search_steps=0)
+
+
+def test_coarser_arithmetic_costs_a_larger_bound(file: ControllerFile) -> None:
+    budget = everywhere("action_deviation", 1e9)
+    plain = certify(file, budget)
+    coarse = certify(file, budget, arithmetic="tf32")
+    assert coarse.arithmetic == "tf32"
+    assert coarse.findings[0].certified > plain.findings[0].certified
+
+
+def test_a_search_above_a_bound_stops_everything() -> None:
+    need = Budget.parse(everywhere("action_deviation", 1.0)).requirements[0]
+    with pytest.raises(CheckError, match="which is a bug"):
+        conclude(need, Certified(value=0.5, method="x"), 0.6)
+    with pytest.raises(CheckError, match="proved and refuted"):
+        conclude(need, Certified(value=0.5, method="x"), 0.4, {"value": 2.0})
+    for nothing in (np.inf, np.nan):
+        finding = conclude(need, Certified(value=nothing, method="x", reason="why"), 0.4)
+        assert (finding.verdict, finding.certified) == (Verdict.UNKNOWN, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"observations": np.full((2, 4), np.nan)}, "observations must be finite"),
+        ({"reward_range": (1.0, 0.0)}, "reward_range must be"),
+        ({"discount": 1.0}, "discount must be in"),
+        ({"horizon": 0}, "horizon must be at least 1"),
+    ],
+)
+def test_bad_evidence_is_refused(fields: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Evidence(**fields)
+
+
+def test_observations_of_another_size_are_refused(file: ControllerFile) -> None:
+    with pytest.raises(InputError, match="observations must have 4 columns, got 3"):
+        certify(file, visited("action_deviation", 1.0), Evidence(observations=np.zeros((80, 3))))
