@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from surefoot.artifact import Json, from_json, read_artifact, read_file
-from surefoot.certificate import Certificate, Finding, Verdict
+from surefoot.certificate import BOUNDS, Certificate, Finding, Verdict
 from surefoot.errors import InputError
 from surefoot.study.figures import deviation_histogram, learning_curve
 
@@ -24,7 +24,7 @@ td.number, th.number { text-align: right; }
 .verdict { padding: .8rem 1rem; border-radius: .4rem; color: white; font-weight: 600; }
 .PROVED { background: #2f7d4f; } .REFUTED { background: #b3261e; } .UNKNOWN { background: #8a6d1d; }
 .quiet { color: #67707c; } code { font-size: .85em; overflow-wrap: anywhere; }
-figure { margin: 1rem 0; } svg, img { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; } svg, img { width: 40rem; max-width: 100%; height: auto; }
 """
 _DEPLOY = {
     Verdict.PROVED: "PROVED: every requirement of the budget holds. It may be deployed.",
@@ -112,8 +112,10 @@ def _deviations(certificate: Certificate) -> str:
 
 def _bounds(certificate: Certificate) -> str:
     l2, linf = certificate.lipschitz_l2, certificate.deviation_linf
-    names = [name for name in l2 if name in linf]
-    rows = [(name.replace("_", " "), _number(l2[name]), _number(linf[name])) for name in names]
+    names = (*BOUNDS, "best", "sampled")
+    rows = [
+        (name.replace("_", " "), _number(l2.get(name)), _number(linf.get(name))) for name in names
+    ]
     epsilon = linf.get("epsilon")
     head = ("bound", "l2 Lipschitz, action / normalised unit", f"linf deviation at {epsilon}")
     note = (
