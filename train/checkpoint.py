@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from surefoot.artifact import (
@@ -27,7 +26,7 @@ from surefoot.artifact import (
     write_artifact,
     write_file,
 )
-from surefoot.errors import InputError, IntegrityError
+from surefoot.errors import InputError, IntegrityError, SurefootError
 from surefoot.policy import Array
 
 Tree = dict[str, Any]
@@ -98,22 +97,23 @@ class CheckpointStore:
             InputError: If the checkpoints are of another configuration.
             IntegrityError: If there are checkpoints and every one is damaged.
         """
-        damage: IntegrityError | None = None
+        damage: SurefootError | None = None
         for name in self._candidates():
             try:
                 artifact = read_artifact(self._folder / name, "checkpoint")
-                self._refuse_other(artifact.facts.get("config"))
-                content = from_json(artifact.files["state.json"], f"{name}/state.json")
-                arrays = load(artifact.files["arrays.safetensors"])
-                return Checkpoint(
-                    step=content["step"],
-                    tree=_with_arrays(content["tree"], arrays),
-                    files=artifact.files,
-                )
-            except (IntegrityError, KeyError, SafetensorError) as error:
-                damage = IntegrityError(f"checkpoint {self._folder / name}: {error}")
+            except (IntegrityError, InputError) as error:
+                damage = error
+                continue
+            self._refuse_other(artifact.facts["config"])
+            content = from_json(artifact.files["state.json"], f"{name}/state.json")
+            arrays = load(artifact.files["arrays.safetensors"])
+            return Checkpoint(
+                step=content["step"],
+                tree=_with_arrays(content["tree"], arrays),
+                files=artifact.files,
+            )
         if damage is not None:
-            raise damage
+            raise IntegrityError(f"every checkpoint is damaged: {damage}") from damage
         return None
 
     def _names(self) -> list[str]:
@@ -150,7 +150,7 @@ def _flatten(table: Json, path: str = "") -> dict[str, Json]:
 def _without_arrays(value: Any, path: str, arrays: dict[str, Array]) -> Json:  # noqa: ANN401
     """Return ``value`` with every array moved to ``arrays`` and replaced by its name."""
     if isinstance(value, np.ndarray):
-        arrays[path] = np.ascontiguousarray(value)
+        arrays[path] = np.array(value, order="C")
         return {_ARRAY: path}
     if isinstance(value, Mapping):
         return {

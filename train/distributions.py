@@ -5,6 +5,7 @@ B = batch, A = number of actuators, K = number of discrete actions. Written by h
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +63,12 @@ class Gaussian:
         """Return D^2 = 2 KL between the laws at two means, (B,)."""
         return ((other_BA - mean_BA) * torch.exp(-self.log_std)).square().sum(1)
 
-    def squared_distance_gradient(self, mean_BA: Tensor, other_BA: Tensor) -> Tensor:
-        """Return the gradient of D^2 with respect to the second mean, (B, A)."""
-        return (other_BA - mean_BA) * (2 * torch.exp(-2 * self.log_std))
+    def squared_distance_gradient(
+        self, mean_BA: Tensor, factor: float = 1.0
+    ) -> Callable[[Tensor], Tensor]:
+        """Return the gradient of ``factor`` D^2 as a function of the second mean, (B, A)."""
+        slope_A = 2 * factor * torch.exp(-2 * self.log_std)
+        return lambda other_BA: (other_BA - mean_BA).mul_(slope_A)
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return what :meth:`sample` adds, (*shape, A)."""
@@ -112,9 +116,12 @@ class Categorical:
         log_p_BK = torch.log_softmax(logits_BK, 1)
         return 2 * (log_p_BK.exp() * (log_p_BK - torch.log_softmax(other_BK, 1))).sum(1)
 
-    def squared_distance_gradient(self, logits_BK: Tensor, other_BK: Tensor) -> Tensor:
-        """Return the gradient of 2 KL with respect to the second logits, (B, K)."""
-        return 2 * (torch.softmax(other_BK, 1) - torch.softmax(logits_BK, 1))
+    def squared_distance_gradient(
+        self, logits_BK: Tensor, factor: float = 1.0
+    ) -> Callable[[Tensor], Tensor]:
+        """Return the gradient of ``factor`` 2 KL as a function of the second logits, (B, K)."""
+        p_BK = torch.softmax(logits_BK, 1)
+        return lambda other_BK: (torch.softmax(other_BK, 1) - p_BK).mul_(2 * factor)
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return what :meth:`sample` adds, (*shape, K)."""

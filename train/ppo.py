@@ -166,8 +166,10 @@ class Ppo:
         if len(perturbed):
             reference = clean[: len(perturbed)]
             distance = distribution.squared_distance(reference, disturbed).mean()
-            by_disturbed = distribution.squared_distance_gradient(reference, disturbed)
-            by_output = torch.cat([by_output, by_disturbed * (self._kappa / len(perturbed))])
+            by_disturbed = distribution.squared_distance_gradient(
+                reference, self._kappa / len(perturbed)
+            )(disturbed)
+            by_output = torch.cat([by_output, by_disturbed])
         actor.backward(trace, by_output)
         if by_log_std is not None:
             self._trained["log_std"].grad = by_log_std
@@ -203,12 +205,8 @@ class Ppo:
             return states[:0]
         states = states[: max(1, round(defence.fraction * len(states)))]
         actor, distribution = self.agent.actor.mlp, self.agent.distribution
-        clean = actor(states)
-
-        def output_gradient(output: Tensor) -> Tensor:
-            # Of the mean over the samples: the noise of SGLD is relative to it.
-            return distribution.squared_distance_gradient(clean, output) / len(states)
-
+        # Of the mean over the samples: the noise of SGLD is relative to it.
+        output_gradient = distribution.squared_distance_gradient(actor(states), 1 / len(states))
         delta = search_ball(
             lambda delta: actor.input_gradient(states + delta, output_gradient),
             corner_start(states, epsilon / defence.inner_steps, self._search_generator),

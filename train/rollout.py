@@ -85,9 +85,11 @@ class Collector:
             played = actions[step] if discrete else policy.head.outputs(actions[step])
             result = self.env.step(played)
             rewards[step] = result.reward
-            terminated[step], truncated[step] = result.terminated, result.truncated
-            if result.truncated.any():
-                cut_obs.append(result.terminal_obs[result.truncated])
+            # An episode that terminates at its very limit has no value after it.
+            cut = result.truncated & ~result.terminated
+            terminated[step], truncated[step] = result.terminated, cut
+            if cut.any():
+                cut_obs.append(result.terminal_obs[cut])
             self._count_episodes(result.reward, result.terminated | result.truncated)
             self._obs = result.obs
         states[num_steps] = policy.state(self._obs, np.float32)
@@ -100,8 +102,7 @@ class Collector:
             actions=actions,
             rewards=rewards,
             terminated=terminated,
-            # An episode that terminates at its very limit has no value after it.
-            truncated=truncated & ~terminated,
+            truncated=truncated,
             cut_states=policy.state(np.concatenate(cut_obs), np.float32),
         )
 

@@ -83,14 +83,15 @@ def search_ball(
     scale = math.sqrt(2 * step * temperature)
     linf = norm is Norm.LINF
     delta = start.clamp(-limit, limit) if linf else _shortened(start, limit)
-    noise = torch.empty_like(delta)
+    noise = torch.empty(
+        steps if scale else 0, *start.shape, dtype=start.dtype, device=start.device
+    ).normal_(generator=generator)
     for number in range(steps):
         direction = gradient(delta)
         if scale:
-            noise.normal_(generator=generator)
-            direction = direction.add_(noise, alpha=scale / (number + 2))
+            direction = direction.add(noise[number], alpha=scale / (number + 2))
         if linf:
-            delta = delta.add_(direction.sign_(), alpha=step).clamp_(-limit, limit)
+            delta = delta.add(direction.sign(), alpha=step).clamp_(-limit, limit)
         else:
             smallest = torch.finfo(delta.dtype).tiny
             unit = torch.nn.functional.normalize(direction, dim=1, eps=smallest)

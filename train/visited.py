@@ -7,6 +7,7 @@ import io
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ class Visited:
                 num_discarded=int(arrays["num_discarded"]),
                 pool=arrays["pool"],
             )
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
             raise IntegrityError(f"visited.npz does not hold visited states: {error}") from error
 
 

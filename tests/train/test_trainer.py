@@ -7,11 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from surefoot.config import build, parse_toml, to_table, to_toml
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
 from surefoot.policy import weights_sha256
-from surefoot.train.config import LearnedNoise, MagnitudePruning, StateAdversarial, TrainConfig
-from surefoot.train.run import Run
+from surefoot.train.config import (
+    LearnedNoise,
+    MagnitudePruning,
+    NoDefence,
+    NoPruning,
+    StateAdversarial,
+    TrainConfig,
+)
 from surefoot.train.trainer import pick_device, train_policy
 
 # Everything that has a state is on: defence, pruning of both networks, learned noise, normalisers.
@@ -59,8 +67,6 @@ def whole_run(tmp_path_factory):
 
 
 def child(tmp_path, config):
-    from surefoot.config import to_table, to_toml
-
     (tmp_path / "config.toml").write_text(to_toml(to_table(config)))
     return subprocess.Popen(
         [sys.executable, "-c", _CHILD, tmp_path / "config.toml", tmp_path / "out"],
@@ -96,3 +102,165 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_digest(tmp
         num_kills += 1
     assert num_kills > 0
     assert stdout.split() == [weights_sha256(whole_run[0].policy)]
+
+
+def test_equal_seeds_give_equal_digests_and_other_seeds_others(whole_run):
+    assert digest(replace(TINY, num_threads=2)) == weights_sha256(whole_run[0].policy)
+    assert digest(replace(TINY, seed=1)) != weights_sha256(whole_run[0].policy)
+
+
+def test_a_finished_run_started_again_gives_the_same_result(whole_run):
+    result, out = whole_run
+    again = train_policy(TINY, out=out)
+    assert weights_sha256(again.policy) == weights_sha256(result.policy)
+    assert again.curves == result.curves
+    assert again.facts == result.facts
+    assert np.array_equal(again.visited.independent, result.visited.independent)
+
+
+def test_the_result_has_the_sparsity_and_counts_of_the_configuration(whole_run):
+    result, _ = whole_run
+    weights = sum(layer.weight.size for layer in result.policy.layers)
+    assert result.policy.sparsity == pytest.approx(0.5, abs=3 / weights)
+    critic = [layer.weight for layer in result.critic]
+    zeros = sum((weight == 0).sum() for weight in critic) / sum(weight.size for weight in critic)
+    assert zeros == pytest.approx(0.5, abs=3 / 32)
+    assert result.facts["steps"] == 2048
+    assert result.facts["updates"] == TINY.num_updates
+    assert len(result.curves["step"]) == TINY.num_iterations
+    assert sum(value is not None for value in result.curves["clean_return"]) == 4
+
+
+def test_the_run_folder_holds_the_resolved_configuration_and_scalars(whole_run):
+    _, out = whole_run
+    table = parse_toml((out / "train.toml").read_text(), "train.toml")["train"]
+    assert build(TrainConfig, table, "train") == TINY
+    assert list((out / "tensorboard").glob("events*"))
+
+
+def test_another_configuration_in_the_same_folder_is_refused_by_name(whole_run):
+    _, out = whole_run
+    with pytest.raises(InputError, match=r"gamma was 0.99, is 0.9\)"):
+        train_policy(replace(TINY, gamma=0.9), out=out)
+
+
+def test_a_folder_that_is_not_ours_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="not a surefoot run folder"):
+        train_policy(TINY, out=tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_at_a_checkpoint_from_which_the_run_goes_on(tmp_path, whole_run, number):
+    def interrupt(progress):
+        if progress.step == 640:  # between two checkpoints
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(InterruptedRun, match="checkpoint written at step 640") as stopped:
+        train_policy(TINY, out=tmp_path, on_progress=interrupt)
+    assert stopped.value.exit_code == 75
+    assert digest(TINY, out=tmp_path) == weights_sha256(whole_run[0].policy)
+
+
+def test_progress_counts_to_the_end():
+    seen = []
+    train_policy(replace(TINY, total_steps=512, defence=NoDefence()), on_progress=seen.append)
+    assert [progress.step for progress in seen] == [128, 256, 384, 512]
+    assert all(progress.total == 512 for progress in seen)
+    assert all(progress.steps_per_s > 0 for progress in seen)
+    assert seen[-1].seconds_left == 0
+    assert seen[-1].sparsity > 0.4
+
+
+def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
+    tmp_path, monkeypatch, target_env
+):
+    config = replace(TINY, env_id="Target-v0", num_evaluations=1)
+
+    def make_broken(env_id, num_envs, **more):
+        env = target_env(num_envs)
+        step, count = env.step, 0
+
+        def broken(actions):
+            nonlocal count
+            result = step(actions)
+            count += 1
+            if count > 100:
+                result.obs[0, 0] = np.nan
+            return result
+
+        env.step = broken
+        return env
+
+    monkeypatch.setattr("surefoot.train.trainer.make_env", make_broken)
+    with pytest.raises(DivergenceError, match="Target-v0: state is not finite"):
+        train_policy(config, out=tmp_path)
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "000000000256"
+
+
+def test_a_loss_that_diverges_stops_the_run_with_the_step(monkeypatch, target_env):
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
+    )
+    config = replace(TINY, env_id="Target-v0", learning_rate=1e30, pruning=NoPruning())
+    with pytest.raises(DivergenceError, match=r"Target-v0: \w+ became non-finite in the steps"):
+        train_policy(config)
+
+
+def test_cuda_that_is_not_there_is_an_error_in_one_line(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MissingLibraryError, match="device must be auto or cpu"):
+        pick_device("cuda")
+    assert pick_device("auto").type == "cpu"
+
+
+def test_what_pytorch_keeps_per_process_is_put_back():
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    train_policy(replace(TINY, total_steps=128, torch_threads=before[0] + 1))
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_it_learns_to_play_the_number_that_is_shown(monkeypatch, target_env):
+    """Optimal return 0; always playing the middle of the range costs 1.3 a step."""
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
+    )
+    config = TrainConfig(
+        env_id="Target-v0",
+        total_steps=16384,
+        num_envs=16,
+        rollout_steps=32,
+        device="cpu",
+        hidden=(16,),
+        critic_hidden=(16,),
+        noise=LearnedNoise(initial=0.3),
+        learning_rate=3e-3,
+        minibatch_size=128,
+        gamma=0.5,
+        num_evaluations=1,
+        evaluation_episodes=64,
+        visited_states=4,
+        pruning=MagnitudePruning(sparsity=0.3),
+    )
+    result = train_policy(config)
+    assert result.facts["evaluation"]["last"] > -0.3
+
+
+def test_it_learns_discrete_actions():
+    config = TrainConfig(
+        env_id="CartPole-v1",
+        total_steps=16384,
+        num_envs=8,
+        rollout_steps=128,
+        device="cpu",
+        hidden=(32, 32),
+        critic_hidden=(32, 32),
+        learning_rate=2e-3,
+        minibatch_size=256,
+        num_evaluations=1,
+        evaluation_episodes=8,
+        visited_states=4,
+        defence=StateAdversarial(epsilon=0.05, kappa=0.1, inner_steps=3, fraction=0.5),
+    )
+    assert train_policy(config).facts["evaluation"]["last"] > 200

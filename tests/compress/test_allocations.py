@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.compress import erdos_renyi_kernel, keep_largest, kept_globally, num_kept, uniform
+from surefoot.errors import InputError
+
+shapes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5)
+sparsities = st.floats(0, 0.99)
+
+
+# Densities of layers 1, 2, 3 at sparsity .5, .8, .9, .95: computed by hand from Evci et al. 2020.
+@pytest.mark.parametrize(
+    ("sizes", "densities"),
+    [
+        (
+            (11, 64, 64, 3),
+            [
+                (1, 0.3906, 1),
+                (0.4232, 0.1241, 1),
+                (0.1970, 0.0578, 0.6452),
+                (0.0985, 0.0289, 0.3226),
+            ],
+        ),
+        (
+            (11, 256, 256, 3),
+            [(1, 0.4727, 1), (1, 0.1562, 1), (0.7478, 0.0616, 1), (0.3272, 0.0270, 1)],
+        ),
+        (
+            (17, 256, 256, 6),
+            [(1, 0.4551, 1), (1, 0.1281, 1), (0.4480, 0.0558, 1), (0.2140, 0.0266, 0.5818)],
+        ),
+        (
+            (105, 256, 256, 8),
+            [
+                (0.6951, 0.4044, 1),
+                (0.2591, 0.1507, 1),
+                (0.1138, 0.0662, 1),
+                (0.0558, 0.0325, 0.5355),
+            ],
+        ),
+    ],
+)
+def test_erdos_renyi_kernel_gives_the_published_densities(sizes, densities):
+    net = list(zip(sizes[1:], sizes[:-1], strict=True))
+    for sparsity, expected in zip((0.5, 0.8, 0.9, 0.95), densities, strict=True):
+        assert 1 - np.array(erdos_renyi_kernel(net, sparsity)) == pytest.approx(expected, abs=6e-5)
+
+
+@given(shapes, sparsities)
+def test_erdos_renyi_kernel_spreads_exactly_the_total(net, sparsity):
+    sizes = np.array([np.prod(shape) for shape in net])
+    layers = np.array(erdos_renyi_kernel(net, sparsity))
+    assert ((layers >= -1e-12) & (layers < 1)).all()
+    assert layers @ sizes == pytest.approx(sparsity * sizes.sum(), abs=1e-9 * sizes.sum())
+
+
+@given(shapes, sparsities)
+def test_erdos_renyi_kernel_densities_are_proportional_where_they_are_not_dense(net, sparsity):
+    density = 1 - np.array(erdos_renyi_kernel(net, sparsity))
+    raw = np.array([sum(shape) / np.prod(shape) for shape in net])
+    free = density < 1
+    factors = density[free] / raw[free]
+    assert np.allclose(factors, factors.mean() if free.any() else 1)
+    # A layer is dense only where its share would have been at least one.
+    assert not free.any() or (factors.mean() * raw[~free] >= 1 - 1e-9).all()
+
+
+def test_uniform_gives_every_layer_the_same():
+    assert uniform([(4, 3), (2, 4)], 0.3) == [0.3, 0.3]
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(0, 20), min_size=1, max_size=30).map(np.array), min_size=1, max_size=4
+    ),
+    st.floats(0, 0.95),
+)
+def test_global_masks_without_a_floor_are_those_of_one_threshold(scores, sparsity):
+    kept = kept_globally(scores, sparsity, min_density=0.0)
+    total = num_kept(sum(score.size for score in scores), sparsity)
+    assert sum(kept) == max(total, len(scores))  # one of each layer always stays
+    masks = [keep_largest(score, count) for score, count in zip(scores, kept, strict=True)]
+    inside = [score[mask] for score, mask in zip(scores, masks, strict=True) if mask.sum() > 1]
+    outside = [score[~mask] for score, mask in zip(scores, masks, strict=True)]
+    if inside and sum(entry.size for entry in outside):
+        assert min(entry.min() for entry in inside) >= np.concatenate(outside).max()
+
+
+def test_global_pruning_leaves_no_layer_below_the_floor():
+    scores = [np.arange(100) + 1000.0, np.arange(100.0)]
+    assert kept_globally(scores, 0.5, min_density=0.0) == [99, 1]
+    assert kept_globally(scores, 0.5, min_density=0.2) == [80, 20]
+    with pytest.raises(InputError, match=r"min_density must be in \[0, 0.5\], got 0.6"):
+        kept_globally(scores, 0.5, min_density=0.6)
+
+
+@pytest.mark.parametrize("allocate", [uniform, erdos_renyi_kernel])
+def test_a_sparsity_outside_its_range_is_refused(allocate):
+    with pytest.raises(InputError, match=r"sparsity must be in \[0, 1\), got 1"):
+        allocate([(4, 3)], 1.0)

@@ -1,0 +1,80 @@
+from dataclasses import fields
+
+import pytest
+
+from surefoot.config import build, to_table
+from surefoot.errors import InputError
+from surefoot.train.config import (
+    FixedNoise,
+    LearnedNoise,
+    MagnitudePruning,
+    NoDefence,
+    StateAdversarial,
+    TrainConfig,
+)
+
+
+def hopper(**table):
+    return build(TrainConfig, {"env_id": "Hopper-v5", **table}, "train")
+
+
+def test_a_configuration_written_as_a_table_reads_back_the_same():
+    config = TrainConfig(
+        env_id="Hopper-v5",
+        noise=LearnedNoise(initial=0.3),
+        defence=StateAdversarial(epsilon=0.075, kappa=0.5),
+        pruning=MagnitudePruning(sparsity=0.5, allocation="global"),
+        value_clip=0.2,
+    )
+    assert build(TrainConfig, to_table(config), "train") == config
+    assert hopper() == TrainConfig(env_id="Hopper-v5")
+
+
+def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper():
+    assert hopper().noise == FixedNoise(sigma=0.1)
+    assert hopper().defence == NoDefence()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"defence": {"kind": "sa", "epsilon": -0.1, "kappa": 1}}, "epsilon must be at least 0"),
+        ({"defence": {"kind": "sa", "epsilon": 0.1, "kappa": -1}}, "kappa must be at least 0"),
+        ({"defence": {"kind": "sa", "epsilon": 0.1, "kappa": 1, "fraction": 0}}, "fraction"),
+        ({"defence": {"kind": "sa"}}, "missing key 'train.defence.epsilon'"),
+        ({"defence": "saa"}, "did you mean 'sa'?"),
+        ({"pruning": {"kind": "magnitude", "sparsity": 1.0}}, r"sparsity must be in \[0, 1\)"),
+        ({"pruning": {"kind": "magnitude", "sparsity": -0.1}}, r"sparsity must be in \[0, 1\)"),
+        ({"pruning": {"kind": "magnitude", "sparsity": 0.5, "end": 0.2}}, "end must be in"),
+        ({"pruning": {"kind": "magnitude", "sparsity": 0.99, "allocation": "global"}}, "min_dens"),
+        ({"pruning": {"kind": "magnitude", "sparsity": 0.5, "allocation": "er"}}, "mean 'erk'"),
+        ({"learing_rate": 1e-3}, "did you mean 'train.learning_rate'?"),
+        ({"noise": {"kind": "fixed", "sigma": 0}}, "sigma must be positive, got 0"),
+        ({"noise": {"kind": "learned", "initial": -1}}, "initial must be positive"),
+        ({"gamma": 1.5}, r"gamma must be in \(0, 1\], got 1.5"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"hidden": [64, 0]}, "hidden must hold positive widths"),
+        ({"anneal_to": 2}, r"anneal_to must be in \[0, 1\]"),
+        ({"value_clip": 0}, "value_clip must be positive"),
+        ({"minibatch_size": 100}, r"minibatch_size must divide num_envs \* rollout_steps = 2048"),
+        ({"device": "gpu"}, "device must be one of auto, cpu, cuda"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(table, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        hopper(**table)
+    assert "\n" not in str(refusal.value)
+    assert "train" in str(refusal.value)
+
+
+def test_the_steps_are_rounded_up_to_whole_iterations():
+    config = hopper(total_steps=5000, num_envs=16, rollout_steps=128, minibatch_size=512, epochs=3)
+    assert (config.batch_size, config.num_iterations) == (2048, 3)
+    assert (config.updates_per_iteration, config.num_updates) == (12, 36)
+
+
+def test_every_field_is_documented():
+    for kind in (TrainConfig, StateAdversarial, MagnitudePruning):
+        assert all(f"\n        {field.name}: " in kind.__doc__ for field in fields(kind))

@@ -1,0 +1,263 @@
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
+from surefoot.train.agent import new_agent
+from surefoot.train.config import (
+    LearnedNoise,
+    MagnitudePruning,
+    StateAdversarial,
+    TrainConfig,
+)
+from surefoot.train.ppo import Ppo, Samples
+
+CPU = torch.device("cpu")
+BOX = BoxActions(-np.ones(2, np.float32), np.ones(2, np.float32))
+CONFIG = TrainConfig(
+    env_id="Test-v0",
+    total_steps=64 * 20,
+    num_envs=4,
+    rollout_steps=16,
+    minibatch_size=32,
+    epochs=2,
+    hidden=(8, 8),
+    critic_hidden=(8,),
+    noise=LearnedNoise(initial=0.5),
+    entropy_coefficient=0.01,
+    value_clip=0.2,
+    max_grad_norm=1e9,
+    learning_rate=1e-2,
+)
+ROBUST = StateAdversarial(epsilon=0.2, kappa=0.7, fraction=0.5, inner_steps=3)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def make_ppo(config=CONFIG, actions=BOX):
+    spec = EnvSpec(
+        env_id="Test-v0",
+        obs_dim=3,
+        actions=actions,
+        dt_s=None,
+        max_episode_steps=None,
+        packages={},
+    )
+    agent = new_agent(config, spec, CPU)
+    return Ppo(agent, config, minibatch_generator=seeded(1), search_generator=seeded(2))
+
+
+def make_samples(ppo, num=64, seed=0):
+    """Samples whose ratios lie on both sides of the clip range."""
+    generator = seeded(seed)
+    states = torch.randn(num, 3, generator=generator)
+    outputs = ppo.agent.actor.mlp(states)
+    if isinstance(ppo.agent.spec.actions, DiscreteActions):
+        actions = torch.randint(2, (num,), generator=generator)
+    else:
+        actions = outputs + 0.5 * torch.randn(num, 2, generator=generator)
+    log_probs = ppo.agent.distribution.log_prob(outputs, actions).value
+    values = ppo.agent.critic.mlp(states)[:, 0]
+    return Samples(
+        states=states,
+        actions=actions,
+        log_probs=log_probs + 0.3 * torch.randn(num, generator=generator),
+        values=values + 0.3 * torch.randn(num, generator=generator),
+        advantages=torch.randn(num, generator=generator),
+        returns=values + torch.randn(num, generator=generator),
+    )
+
+
+def paper_loss(ppo, samples, perturbed, log_std):
+    """The loss as printed, by autograd and torch.distributions."""
+    config, agent = ppo.config, ppo.agent
+
+    def law(output):
+        if log_std is None:
+            return torch.distributions.Categorical(logits=output)
+        normal = torch.distributions.Normal(output, log_std.exp())
+        return torch.distributions.Independent(normal, 1)
+
+    output = agent.actor.mlp(samples.states)
+    ratio = (law(output).log_prob(samples.actions) - samples.log_probs).exp()
+    advantages = samples.advantages
+    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
+    loss = -torch.min(ratio * advantages, clipped * advantages).mean()
+    values = agent.critic.mlp(samples.states)[:, 0]
+    error = (values - samples.returns) ** 2
+    if config.value_clip is not None:
+        change = (values - samples.values).clamp(-config.value_clip, config.value_clip)
+        error = torch.max(error, (samples.values + change - samples.returns) ** 2)
+    loss = loss + config.value_coefficient * error.mean()
+    loss = loss - config.entropy_coefficient * law(output).entropy().mean()
+    if len(perturbed):
+        clean = agent.actor.mlp(samples.states[: len(perturbed)]).detach()
+        fixed = law(clean)
+        if log_std is not None:  # sigma is constant in the regulariser
+            fixed, other = (
+                torch.distributions.Independent(
+                    torch.distributions.Normal(mean, log_std.detach().exp()), 1
+                )
+                for mean in (clean, agent.actor.mlp(perturbed))
+            )
+        else:
+            other = law(agent.actor.mlp(perturbed))
+        divergence = torch.distributions.kl_divergence(fixed, other)
+        loss = loss + config.defence.kappa * 2 * divergence.mean()
+    return loss
+
+
+@pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
+@pytest.mark.parametrize("value_clip", [None, 0.2])
+@pytest.mark.parametrize("robust", [False, True])
+def test_the_gradient_is_that_of_the_loss_as_printed(actions, value_clip, robust):
+    config = replace(CONFIG, value_clip=value_clip)
+    config = replace(config, defence=ROBUST) if robust else config
+    ppo = make_ppo(config, actions)
+    ppo.num_updates = ppo.config.num_updates // 2
+    samples = make_samples(ppo)
+    networks = (ppo.agent.actor, ppo.agent.critic)
+    weights = [entry for net in networks for entry in (*net.mlp.weights, *net.mlp.biases)]
+    perturbed = ppo._perturbed_states(samples.states)
+    assert len(perturbed) == (32 if robust else 0)
+    log_std = getattr(ppo.agent.distribution, "log_std", None)
+
+    ppo._search_generator.manual_seed(2)
+    make_ppo(config, actions)  # the search must not depend on anything but its generator
+    ppo._perturbed_states = lambda states: perturbed
+    ppo._actor_gradient(samples)
+    ppo._critic_gradient(samples)
+    found = [
+        entry.clone()
+        for net in networks
+        for entry in (*net.gradient_mlp.weights, *net.gradient_mlp.biases)
+    ]
+    extra = [] if log_std is None else [log_std]
+    found += [] if log_std is None else [log_std.grad.clone()]
+    for entry in [*weights, *extra]:
+        entry.grad = None
+    for net in networks:
+        net.parameters.grad = None
+    leaves = [entry.detach().requires_grad_() for entry in weights]
+    with_leaves = _with_leaves(ppo, leaves)
+    std_leaf = None if log_std is None else log_std.detach().clone().requires_grad_()
+    loss = paper_loss(with_leaves, samples, perturbed, std_leaf)
+    expected = torch.autograd.grad(loss, leaves + ([] if std_leaf is None else [std_leaf]))
+    for one, other in zip(found, expected, strict=True):
+        assert one.numpy() == pytest.approx(other.numpy(), rel=1e-3, abs=1e-5)
+
+
+def _with_leaves(ppo, leaves):
+    """The same agent with its parameters as leaves of autograd."""
+    actor, critic = ppo.agent.actor, ppo.agent.critic
+    cut, num_actor = 2 * len(actor.mlp.weights), len(actor.mlp.weights)
+    num_critic = len(critic.mlp.weights)
+    actor_mlp = replace(
+        actor.mlp, weights=tuple(leaves[:num_actor]), biases=tuple(leaves[num_actor:cut])
+    )
+    critic_mlp = replace(
+        critic.mlp,
+        weights=tuple(leaves[cut : cut + num_critic]),
+        biases=tuple(leaves[cut + num_critic :]),
+    )
+    other = make_ppo(ppo.config, ppo.agent.spec.actions)
+    other.agent = replace(
+        ppo.agent,
+        actor=replace(actor, mlp=actor_mlp),
+        critic=replace(critic, mlp=critic_mlp),
+    )
+    return other
+
+
+def run_updates(config, num=3):
+    ppo = make_ppo(config)
+    for number in range(num):
+        ppo.update(make_samples(ppo, seed=number))
+    return ppo
+
+
+def same_parameters(one, other):
+    return torch.equal(one.agent.actor.parameters, other.agent.actor.parameters) and torch.equal(
+        one.agent.critic.parameters, other.agent.critic.parameters
+    )
+
+
+@pytest.mark.parametrize("off", [{"kappa": 0.0}, {"epsilon": 0.0}])
+def test_a_defence_of_no_strength_is_plain_ppo_bit_for_bit(off):
+    robust = replace(CONFIG, defence=replace(ROBUST, **off))
+    assert same_parameters(run_updates(CONFIG), run_updates(robust))
+    assert not same_parameters(run_updates(CONFIG), run_updates(replace(CONFIG, defence=ROBUST)))
+
+
+def test_the_defence_lowers_what_it_penalises():
+    strong = replace(CONFIG, total_steps=64 * 60, defence=replace(ROBUST, kappa=30.0, ramp_end=0.1))
+    weak = replace(strong, defence=replace(strong.defence, kappa=1e-6))
+    distances = [
+        run_updates(config, 30).update(make_samples(make_ppo(config)))["regulariser"]
+        for config in (weak, strong)
+    ]
+    assert distances[1] < 0.1 * distances[0]
+
+
+def test_perturbed_states_stay_in_the_ball_of_the_ramp():
+    ppo = make_ppo(replace(CONFIG, defence=replace(ROBUST, ramp_start=0.2, ramp_end=0.6)))
+    states = torch.zeros(8, 3)
+    radii = {}
+    for share in (0.0, 0.2, 0.4, 0.6, 1.0):
+        ppo.num_updates = round(share * ppo.config.num_updates)
+        moved = ppo._perturbed_states(states)
+        radii[share] = float(moved.abs().max()) if len(moved) else 0.0
+        assert radii[share] <= ppo.epsilon()
+    assert list(radii.values()) == pytest.approx([0, 0, 0.1, 0.2, 0.2], rel=1e-5)
+
+
+def test_the_learning_rate_falls_linearly_to_its_share():
+    ppo = make_ppo(replace(CONFIG, anneal_to=0.1))
+    rates = []
+    for share in (0.0, 0.5, 1.0):
+        ppo.num_updates = round(share * ppo.config.num_updates)
+        rates.append(ppo._learning_rate())
+    assert rates == pytest.approx([1e-2, 0.55e-2, 1e-3])
+
+
+def test_gradients_are_clipped_network_by_network():
+    ppo = make_ppo(replace(CONFIG, max_grad_norm=0.01))
+    ppo.update(make_samples(ppo))
+    norms = [float(net.gradient.norm()) for net in (ppo.agent.actor, ppo.agent.critic)]
+    assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
+
+
+def test_every_sample_is_used_once_per_epoch():
+    ppo = make_ppo()
+    samples = make_samples(ppo)
+    parts = list(samples.minibatches(32, seeded(0)))
+    assert [len(part.states) for part in parts] == [32, 32]
+    for field in fields(samples):
+        whole = torch.cat([getattr(part, field.name) for part in parts])
+        assert not torch.equal(whole, getattr(samples, field.name))
+        assert torch.equal(whole.sort(0)[0], getattr(samples, field.name).sort(0)[0])
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4])
+def test_a_stored_update_goes_on_bit_for_bit(stop):
+    config = replace(
+        CONFIG,
+        defence=ROBUST,
+        pruning=MagnitudePruning(sparsity=0.5, target="both", interval=1, start=0.1, end=0.2),
+    )
+    whole, first, second = (make_ppo(config) for _ in range(3))
+    samples = [make_samples(whole, seed=number) for number in range(6)]
+    for rollout in samples:
+        whole.update(rollout)
+    for rollout in samples[:stop]:
+        first.update(rollout)
+    second.load_state_dict(first.state_dict())
+    for rollout in samples[stop:]:
+        second.update(rollout)
+    assert same_parameters(whole, second)
+    assert (whole.agent.actor.parameters == 0).any()

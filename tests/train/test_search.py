@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.budget import Norm
+from surefoot.policy import Activation, GaussianHead
+from surefoot.train.agent import twin
+from surefoot.train.distributions import Gaussian
+from surefoot.train.search import (
+    SA_TEMPERATURE,
+    corner_start,
+    radius,
+    search_ball,
+    uniform_start,
+)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def distance_objective(policy, states, dtype=torch.float32):
+    """D^2 at perturbations, and its gradient, for a policy with a Gaussian head."""
+    net = twin(policy, dtype=dtype)
+    law = Gaussian(log_std=torch.tensor(np.log(policy.head.std), dtype=dtype), learned=False)
+    clean = net(states)
+    gradient = law.squared_distance_gradient(clean)
+    return (
+        lambda delta: law.squared_distance(clean, net(states + delta)),
+        lambda delta: net.input_gradient(states + delta, gradient),
+    )
+
+
+@given(st.floats(1e-6, 10), st.sampled_from([torch.float32, torch.float64]))
+def test_the_radius_is_the_largest_number_that_is_not_above_epsilon(epsilon, dtype):
+    found = torch.tensor(radius(epsilon, dtype), dtype=dtype)
+    assert float(found) <= epsilon < float(torch.nextafter(found, torch.tensor(torch.inf)))
+
+
+@given(
+    st.floats(1e-3, 1),
+    st.integers(1, 12),
+    st.floats(0.1, 3),
+    st.sampled_from([0.0, SA_TEMPERATURE, 1.0]),
+    st.integers(0, 1000),
+)
+def test_a_perturbation_never_leaves_the_ball(epsilon, steps, slack, temperature, seed):
+    slope = torch.randn(6, 4, generator=seeded(seed))
+    for start in (corner_start, uniform_start):
+        delta = search_ball(
+            lambda delta: slope * torch.sin(delta / epsilon + 1),
+            start(slope, 2 * epsilon, seeded(seed)),
+            epsilon=epsilon,
+            steps=steps,
+            step_size=slack * epsilon,
+            temperature=temperature,
+            generator=seeded(seed),
+        )
+        assert float(delta.abs().max()) <= epsilon
+
+
+def test_signed_steps_reach_the_maximum_of_a_linear_function():
+    slope = torch.tensor([[3.0, -0.1, 1.0]])
+    delta = search_ball(lambda delta: slope, torch.zeros(1, 3), epsilon=0.3, steps=4)
+    assert delta.tolist()[0] == pytest.approx([0.3, -0.3, 0.3])
+
+
+def test_normalised_steps_reach_the_maximum_of_a_linear_function_in_the_l2_ball():
+    slope = torch.tensor([[3.0, 4.0]])
+    delta = search_ball(lambda delta: slope, torch.zeros(1, 2), epsilon=0.5, steps=4, norm=Norm.L2)
+    assert delta.tolist()[0] == pytest.approx([0.3, 0.4])
+
+
+def test_the_gradient_of_the_distance_is_exactly_zero_at_the_clean_state(random_policy):
+    policy = random_policy(np.random.default_rng(0), (5, 8, 8, 2), Activation.TANH)
+    states = torch.randn(7, 5, generator=seeded())
+    _, gradient = distance_objective(policy, states)
+    assert (gradient(torch.zeros_like(states)) == 0).all()
+    # hence a search from there goes nowhere, and a corner start does not
+    stuck = search_ball(gradient, torch.zeros_like(states), epsilon=0.1, steps=5)
+    assert (stuck == 0).all()
+    moved = search_ball(gradient, corner_start(states, 0.02, seeded()), epsilon=0.1, steps=5)
+    assert (moved != 0).all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, SA_TEMPERATURE])
+def test_random_perturbations_search_and_bound_are_a_sandwich(random_policy, temperature):
+    rng = np.random.default_rng(1)
+    policy = random_policy(rng, (5, 16, 16, 2), Activation.TANH)
+    states = torch.from_numpy(rng.normal(size=(50, 5)))
+    value, gradient = distance_objective(policy, states, torch.float64)
+    start = corner_start(states, 0.01, seeded())
+    found = value(
+        search_ball(
+            gradient,
+            start,
+            epsilon=0.1,
+            steps=10,
+            temperature=temperature,
+            generator=seeded(),
+        )
+    )
+    sampled = torch.stack(
+        [value(uniform_start(states, 0.1, seeded(seed))) for seed in range(20)]
+    ).amax(0)
+    product = np.eye(5)
+    for layer in policy.layers:
+        product = np.abs(layer.weight.astype(float)) @ product
+    assert isinstance(policy.head, GaussianHead)
+    bound = np.sum((0.1 * product.sum(1) / policy.head.std) ** 2)
+    assert (found <= bound).all()
+    assert (found > sampled).double().mean() > 0.9
+    assert (found > value(start)).double().mean() > 0.9
+
+
+def test_equal_generators_give_equal_perturbations():
+    slope = torch.randn(5, 3, generator=seeded(1))
+
+    def search(seed):
+        generator = seeded(seed)
+        return search_ball(
+            lambda delta: slope + delta,
+            corner_start(slope, 0.1, generator),
+            epsilon=1.0,
+            steps=5,
+            temperature=1.0,
+            generator=generator,
+        )
+
+    assert torch.equal(search(3), search(3))
+    assert not torch.equal(search(3), search(4))

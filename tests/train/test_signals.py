@@ -1,0 +1,50 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from surefoot.train.signals import StopRequest
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_asks_to_stop_and_the_handlers_come_back(number):
+    before = [signal.getsignal(entry) for entry in SIGNALS]
+    with StopRequest() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        assert stop.requested
+    assert [signal.getsignal(entry) for entry in SIGNALS] == before
+
+
+def test_the_second_signal_ends_the_process():
+    code = (
+        "import os, signal\n"
+        "from surefoot.train.signals import StopRequest\n"
+        "with StopRequest():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('too late', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "still here\n"
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_outside_the_main_thread_nothing_is_caught():
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def work():
+        with StopRequest():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
