@@ -25,11 +25,15 @@ IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache")
 TRAINING_LIBRARIES = ("torch", "gymnasium", "mujoco")
 
 
+# Nothing of the checkout may be found by accident.
+HERMETIC = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
 def run(*command, cwd, fails=False, **environment):
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=os.environ | {key: str(value) for key, value in environment.items()},
+        env=HERMETIC | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -204,6 +208,7 @@ def test_a_misspelt_preset_is_one_line_and_exit_2(installed, tmp_path):
     done = subprocess.run(
         [installed / "bin" / "pipeline", "train", "--preset", "hoper", "--out", "x"],
         cwd=tmp_path,
+        env=HERMETIC,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -238,7 +243,7 @@ def lint_imports(installed, source, planted=None):
         if path:
             path.write_text((before or '"""Planted."""\n') + planted[1])
         python = installed / "bin" / "python"
-        return run(python, "-c", command, cwd=source, fails=planted is not None, NO_COLOR=1)
+        return run(python, "-c", command, cwd=source, fails=planted is not None, NO_COLOR="1")
     finally:
         if before is not None:
             path.write_text(before)

@@ -13,6 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot import config
+from surefoot.attack import AttackConfig
+from surefoot.budget import Budget
+from surefoot.certify import CertifyConfig
+from surefoot.cli.options import TABLES
 from surefoot.config import (
     build,
     config_sha256,
@@ -23,6 +27,8 @@ from surefoot.config import (
     to_toml,
 )
 from surefoot.errors import InputError
+from surefoot.runtime import BenchConfig
+from surefoot.train import TrainConfig
 
 
 class Colour(StrEnum):
@@ -336,5 +342,11 @@ def test_a_preset_is_a_name_and_not_a_path():
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_installed_preset_is_toml_of_tables(name):
-    assert all(isinstance(table, dict) for table in load_preset(name).values())
+def test_every_installed_preset_is_a_configuration_with_a_budget(name):
+    tables = resolve_tables(preset=name, known=TABLES)
+    stages = {"train": TrainConfig, "attack": AttackConfig, "bench": BenchConfig}
+    for stage, kind in (stages | {"certify": CertifyConfig}).items():
+        value = build(kind, tables.get(stage, {}), stage)
+        assert build(kind, to_table(value), stage) == value
+    budget = Budget.parse(to_toml({"require": tables["require"]}))
+    assert {"action_deviation", "sparsity"} <= {each.quantity for each in budget.requirements}

@@ -419,6 +419,13 @@ def test_what_is_no_controller_is_refused_by_name_in_one_line(random_policy, cha
     assert one_line(caught.value)
 
 
+def test_an_elu_of_another_slope_is_refused(random_policy):
+    data = policy_to_onnx(random_policy(np.random.default_rng(13), (4, 6, 2), Activation.ELU))
+    policy_from_onnx(edited(data, set_attribute("Elu", "alpha", 1.0)))
+    with pytest.raises(InputError, match=r"'Elu': attribute alpha = 2\.0 is not read"):
+        policy_from_onnx(edited(data, set_attribute("Elu", "alpha", 2.0)))
+
+
 def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone(random_policy):
     policy = random_policy(np.random.default_rng(14), (4, 6, 2))
     file = policy_from_onnx(edited(policy_to_onnx(policy), lambda model: None))
