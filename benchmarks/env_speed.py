@@ -1,7 +1,8 @@
 """Environment steps per second against the raw speed of MuJoCo, on the same states and controls.
 
 Three ways to make the same simulation steps are timed in turn, several times over; the ratios are
-medians over these rounds, so that a machine whose speed drifts does not matter:
+medians over these rounds, so that a machine whose speed drifts does not matter. Ratios of CPU
+seconds stand beside them, for a machine that others use at the same time:
 
 * env: `VectorEnv.step` with random actions: observations, rewards, resets and all;
 * batch: `mujoco.batch.Batch.step` alone, on the states that env had at each step;
@@ -17,8 +18,7 @@ import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import gymnasium
 import mujoco
@@ -29,15 +29,20 @@ from mujoco.batch import Batch
 from surefoot.envs import VectorEnv, describe_env, make_env
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "Ant-v5")
-STEPS_PER_ROUND = 3200
+STEPS_PER_ROUND = 1600
 
 
-def time_env(env: VectorEnv, start: dict, actions_TNA: np.ndarray) -> float:
+def clocks() -> np.ndarray:
+    """Return wall and CPU seconds."""
+    return np.array([perf_counter(), process_time()])
+
+
+def time_env(env: VectorEnv, start: dict, actions_TNA: np.ndarray) -> np.ndarray:
     env.load_state_dict(start)
-    began = perf_counter()
+    began = clocks()
     for actions in actions_TNA:
         env.step(actions)
-    return perf_counter() - began
+    return clocks() - began
 
 
 def record_states(env: VectorEnv, start: dict, actions_TNA: np.ndarray) -> list[np.ndarray]:
@@ -54,14 +59,14 @@ def batch_timer(model_env: MujocoEnv, num_envs: int, num_threads: int) -> Callab
     batch = Batch(model_env.model, num_envs, num_threads)
     ctrl = batch.bind("ctrl")
 
-    def run(states: list[np.ndarray], actions_TNA: np.ndarray) -> float:
-        seconds = 0.0
+    def run(states: list[np.ndarray], actions_TNA: np.ndarray) -> np.ndarray:
+        seconds = np.zeros(2)
         for state, actions in zip(states, actions_TNA, strict=True):
             batch.state[:] = state
             ctrl[:] = actions
-            began = perf_counter()
+            began = clocks()
             batch.step(nstep=model_env.frame_skip)
-            seconds += perf_counter() - began
+            seconds += clocks() - began
         return seconds
 
     return run
@@ -77,18 +82,18 @@ def loop_timer(model_env: MujocoEnv, num_envs: int, num_threads: int) -> Callabl
         for data in share:
             mujoco.mj_step(model, data, nstep=model_env.frame_skip)
 
-    def run(states: list[np.ndarray], actions_TNA: np.ndarray) -> float:
-        seconds = 0.0
+    def run(states: list[np.ndarray], actions_TNA: np.ndarray) -> np.ndarray:
+        seconds = np.zeros(2)
         for state, actions in zip(states, actions_TNA, strict=True):
             for data, row, action in zip(simulations, state, actions, strict=True):
                 mujoco.mj_setState(model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
                 data.ctrl[:] = action
-            began = perf_counter()
+            began = clocks()
             if num_threads == 1:
                 step_share(simulations)
             else:
                 list(pool.map(step_share, shares))
-            seconds += perf_counter() - began
+            seconds += clocks() - began
         return seconds
 
     return run
@@ -101,23 +106,31 @@ def measure(env_id: str, num_envs: int, num_threads: int, num_rounds: int) -> di
     time_loop = loop_timer(model_env, num_envs, num_threads)
     rng = np.random.default_rng(0)
     env.reset(range(num_envs))
-    seconds = {"env": [], "batch": [], "loop": []}
+    rounds = []
     for _ in range(num_rounds):
         shape = (STEPS_PER_ROUND // num_envs, num_envs, env.spec.actions.dim)
         actions = rng.uniform(-1, 1, shape).astype(np.float32)
         start = env.state_dict()
         states = record_states(env, start, actions)
-        seconds["env"].append(time_env(env, start, actions))
-        seconds["batch"].append(time_batch(states, actions))
-        seconds["loop"].append(time_loop(states, actions))
-    num_steps = shape[0] * num_envs
+        rounds.append(
+            [
+                time_env(env, start, actions),
+                time_batch(states, actions),
+                time_loop(states, actions),
+            ]
+        )
+    seconds = np.array(rounds)  # (rounds, env | batch | loop, wall | CPU)
+    rates = np.median(shape[0] * num_envs / seconds[:, :, 0], axis=0)
+    ratios = np.median(seconds / seconds[:, :1], axis=0).round(3)
     return {
         "env_id": env_id,
         "num_envs": num_envs,
         "num_threads": num_threads,
-        "steps_per_s": {how: round(num_steps / median(s)) for how, s in seconds.items()},
-        "env_to_batch": median_ratio(seconds["batch"], seconds["env"]),
-        "env_to_loop": median_ratio(seconds["loop"], seconds["env"]),
+        "steps_per_s": dict(zip(("env", "batch", "loop"), rates.round().tolist(), strict=True)),
+        "env_to_batch": ratios[1, 0],
+        "env_to_loop": ratios[2, 0],
+        "env_to_batch_cpu": ratios[1, 1],
+        "env_to_loop_cpu": ratios[2, 1],
     }
 
 
@@ -125,16 +138,12 @@ def model_of(env_id: str) -> MujocoEnv:
     return gymnasium.make(env_id).unwrapped
 
 
-def median_ratio(over: list[float], under: list[float]) -> float:
-    return round(median(a / b for a, b in zip(over, under, strict=True)), 3)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--envs", nargs="+", default=TASKS)
     parser.add_argument("--num-envs", nargs="+", type=int, default=[16, 64])
     parser.add_argument("--num-threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of printing it")
     given = parser.parse_args()
     rows = [
