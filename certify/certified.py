@@ -122,7 +122,10 @@ def _return_loss(proofs: Proofs, requirement: Requirement, evidence: Evidence) -
 def _compression_error(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
     if evidence.dense_policy is None:
         return _nothing("the dense policy is not given")
-    return _nothing("no bound is computed everywhere")
+    bound = proofs.compression(evidence.dense_policy)
+    if isinstance(bound, str):
+        return _nothing(bound)
+    return Certified(value=float(bound.max()), method="telescoped layers")
 
 
 def _success_rate(
@@ -143,31 +146,37 @@ def _visited(
     """Return the value that provably holds at enough visited states to prove the share."""
     if proofs.states is None:
         return _nothing("no visited observations are given")
-    bounds = _at_states(proofs, requirement)
+    bounds = _at_states(proofs, requirement, evidence)
     if isinstance(bounds, str):
         return _nothing(bounds)
+    method = "evaluation" if requirement.quantity == "compression_error" else "crown"
     count, fraction = len(bounds), requirement.fraction or 0.0
     rank = successes_needed(count, fraction, delta)
     if rank is None:
         reason = f"{count} states cannot prove a share of {fraction:g}; at least "
         reason += f"{trials_needed(fraction, delta)} can"
-        return Certified(value=np.inf, method="crown", reason=reason, per_state=bounds)
+        return Certified(value=np.inf, method=method, reason=reason, per_state=bounds)
     held = int((bounds <= requirement.limit).sum())
     return Certified(
         value=float(np.sort(bounds)[rank - 1]),
-        method="crown",
+        method=method,
         reason=f"{held} of {count} states hold the limit, error {delta:g}",
         per_state=bounds,
     )
 
 
-def _at_states(proofs: Proofs, requirement: Requirement) -> Float | str:
+def _at_states(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Float | str:
     """Return a proved bound of the quantity at each visited state, or why there is none."""
     if requirement.quantity == "compression_error":
-        return "the dense policy is not given"
+        if evidence.dense_policy is None:
+            return "the dense policy is not given"
+        return proofs.visited_compression(evidence.dense_policy)
     epsilon, norm = perturbation_of(requirement)
     if requirement.quantity == "action_deviation":
-        return proofs.visited_deviation(epsilon, norm)
+        bounds = proofs.visited_deviation(epsilon, norm)
+        if isinstance(bounds, str):
+            return bounds
+        return proofs.split_visited_deviation(bounds, epsilon, norm, requirement.limit)
     laws = proofs.visited_distance(epsilon, norm)
     if isinstance(laws, str):
         return laws

@@ -66,4 +66,5 @@ def _proof(facts: Facts) -> dict[str, Json]:
         "multipliers": [{"name": name} | proof.to_table() for name, proof in facts.multipliers],
         "evidence": facts.evidence.to_table(),
         "seed": facts.config.seed,
+        "split_boxes": facts.config.split_boxes,
     }

@@ -44,29 +44,43 @@ class Region:
         centres: States, normalised units, shape (B, d).
         radius: Size of the perturbation, normalised units, shape (B,).
         norm: Its norm.
+        sides: Half the side lengths of boxes that are no cubes, shape (B, d); then the norm is
+            linf and the radius is the longest side.
     """
 
     centres: Float
     radius: Float
     norm: Norm
+    sides: Float | None = None
 
     def part(self, rows: slice) -> "Region":
-        """Return the balls around some of the states."""
-        return Region(centres=self.centres[rows], radius=self.radius[rows], norm=self.norm)
+        """Return the regions around some of the states."""
+        return Region(
+            centres=self.centres[rows],
+            radius=self.radius[rows],
+            norm=self.norm,
+            sides=None if self.sides is None else self.sides[rows],
+        )
 
     @property
     def magnitude(self) -> Float:
         """Largest |z_k|, shape (B, d)."""
         return up(np.abs(self.centres) + self.radius[:, None])
 
-    def reach(self, coefficients: Float) -> Float:
-        """Return the largest change of a linear function per unit of radius, over the last axis."""
+    def spread(self, coefficients: Float) -> Float:
+        """Return the largest change of linear functions over the region, shape (B, r).
+
+        Args:
+            coefficients: Shape (r, d), or (B, r, d) if they differ from state to state.
+        """
         size = coefficients.shape[-1]
+        if self.sides is not None:
+            return up((np.abs(coefficients) @ self.sides[:, :, None])[..., 0], size)
         if self.norm is Norm.LINF:
-            return up(np.abs(coefficients).sum(axis=-1), size)
+            return up(np.abs(coefficients).sum(axis=-1) * self.radius[:, None], size + 1)
         # Squares of tiny coefficients may underflow; the last term is more than what they lose.
-        squares = np.square(coefficients).sum(axis=-1)
-        return up(np.sqrt(squares), size + 2) + 1e-150
+        lengths = np.sqrt(np.square(coefficients).sum(axis=-1))
+        return up((up(lengths, size + 2) + 1e-150) * self.radius[:, None])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,8 +177,7 @@ def _first_layer(network: Network, region: Region) -> Bounds:
     weight, bias = network.weights[0], network.biases[0]
     middle = region.centres @ weight.T + bias
     terms = np.abs(region.centres) @ np.abs(weight).T + np.abs(bias)
-    spread = region.reach(weight)[None, :] * region.radius[:, None]
-    slack = up(spread + terms * gamma(weight.shape[1] + 4), 4) + 1e-300
+    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4), 4) + 1e-300
     return Bounds(middle - slack, middle + slack)
 
 
@@ -279,13 +292,9 @@ def _fused(network: Network, weight: Float, below: Lines) -> tuple[Float, Float,
 def _concrete(rows: Float, constant: Float, region: Region, sign: float) -> Float:
     """Return the largest (sign 1) or smallest (sign -1) value of linear functions, shape (B, r)."""
     middle = (rows @ region.centres[..., None])[..., 0] + constant
-    reach = region.reach(rows) * region.radius[:, None]
-    # |A| |z| <= |A|_1 max |z|; |A|_1 from the reach in linf, else summed.
-    sums = reach / np.maximum(region.radius[:, None], 1e-300)
-    if region.norm is not Norm.LINF or not (region.radius > 1e-300).all():
-        sums = np.abs(rows).sum(axis=-1)
-    terms = sums * np.abs(region.centres).max(axis=1, keepdims=True) + np.abs(constant)
-    slack = up(reach + terms * gamma(2 * rows.shape[-1] + 8), 6) + 1e-300
+    largest = np.abs(region.centres).max(axis=1, keepdims=True)
+    terms = np.abs(rows).sum(axis=-1) * largest + np.abs(constant)
+    slack = up(region.spread(rows) + terms * gamma(2 * rows.shape[-1] + 8), 6) + 1e-300
     return middle + sign * slack
 
 

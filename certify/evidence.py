@@ -10,7 +10,7 @@ from surefoot.artifact import Json, sha256_hex
 from surefoot.budget import QUANTITIES, Norm, Requirement
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError
-from surefoot.policy import Array, Policy
+from surefoot.policy import Array, Policy, weights_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +141,9 @@ class Evidence:
         return {
             "observations_sha256": None if self.observations is None else self.digest(),
             "num_observations": 0 if self.observations is None else len(self.observations),
+            "dense_sha256": None
+            if self.dense_policy is None
+            else weights_sha256(self.dense_policy),
             "reward_range": None if self.reward_range is None else list(self.reward_range),
             "discount": self.discount,
             "horizon": self.horizon,
@@ -178,6 +181,8 @@ class Evidence:
             ) from error
         if observations is not None and evidence.digest() != digest:
             raise IntegrityError("the certificate rests on other observations")
+        if dense_policy is not None and weights_sha256(dense_policy) != table.get("dense_sha256"):
+            raise IntegrityError("the certificate rests on another dense policy")
         return evidence
 
     def digest(self) -> str:
@@ -202,8 +207,8 @@ class CertifyConfig:
         search_restarts: Random starts beside the corner of the gradient's signs.
         lipsdp_iterations: L-BFGS iterations of LipSDP; 0 leaves it out.
         lipsdp_per_actuator: Further iterations for each actuator alone; 0 leaves them out.
-        split_seconds: Time limit for input splitting at each visited state that neither bound nor
-            search decides; 0 leaves it out.
+        split_boxes: Pieces into which the perturbations of a visited state may be cut where the
+            bound does not meet the limit; 0 leaves it out.
     """
 
     arithmetic: Literal["float32", "tf32", "float16"] = "float32"
@@ -214,7 +219,7 @@ class CertifyConfig:
     search_restarts: int = 1
     lipsdp_iterations: int = 40
     lipsdp_per_actuator: int = 15
-    split_seconds: float = 0.0
+    split_boxes: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -227,8 +232,12 @@ class CertifyConfig:
         for name in ("search_states", "search_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("seed", "search_restarts", "lipsdp_iterations", "lipsdp_per_actuator"):
+        for name in (
+            "seed",
+            "search_restarts",
+            "lipsdp_iterations",
+            "lipsdp_per_actuator",
+            "split_boxes",
+        ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not 0 <= self.split_seconds < np.inf:
-            raise InputError(f"split_seconds must be at least 0, got {self.split_seconds}")

@@ -45,7 +45,7 @@ class Facts:
         """Everything that is proved."""
         arithmetic = ARITHMETICS[self.config.arithmetic]
         states = self.evidence.states(self.policy)
-        return Proofs(self.policy, arithmetic, states, self.multipliers)
+        return Proofs(self.policy, arithmetic, states, self.multipliers, self.config.split_boxes)
 
     @cached_property
     def multipliers(self) -> list[tuple[str, Multipliers]]:

@@ -10,8 +10,9 @@ from surefoot.artifact import Json
 from surefoot.budget import QUANTITIES, Requirement, Scope
 from surefoot.certificate import Finding
 from surefoot.certify.certified import Certified, certified, perturbation_of
+from surefoot.certify.compression import comparable
 from surefoot.certify.facts import Facts
-from surefoot.certify.search import Found, attainable_states
+from surefoot.certify.search import attainable_states
 from surefoot.certify.statistics import success_rate_upper, successes_needed
 from surefoot.certify.upward import Float, vector_norm_up
 from surefoot.certify.verdicts import (
@@ -39,7 +40,7 @@ def find(facts: Facts, requirement: Requirement, delta: float) -> Finding:
     if not QUANTITIES[quantity].proved:
         return _measured(facts, requirement)
     proved = certified(facts.proofs, requirement, facts.evidence, facts.onnx_sha256, delta)
-    if requirement.scope is Scope.VISITED:
+    if requirement.scope is Scope.VISITED and quantity != "compression_error":
         return _at_visited_states(facts, requirement, proved, delta)
     if quantity == "success_rate":
         return _of_episodes(facts, requirement, proved, delta)
@@ -48,7 +49,9 @@ def find(facts: Facts, requirement: Requirement, delta: float) -> Finding:
         # |d|_inf <= |d|_2, so a slope in l2 is a lower bound of the slope in linf as well.
         steep = _slope_witness(facts, state, direction, requirement.limit)
         return conclude(requirement, proved, sampled, steep)
-    if quantity in ("return_loss", "compression_error"):
+    if quantity == "compression_error":
+        return _compression(facts, requirement, proved, delta)
+    if quantity == "return_loss":
         return conclude(requirement, proved, None)
     measure = _measure(requirement)
     epsilon, norm = perturbation_of(requirement)
@@ -94,7 +97,7 @@ def _at_visited_states(
     Raises:
         CheckError: If the search exceeds the bound at a state.
     """
-    if proved.per_state is None or requirement.quantity == "compression_error":
+    if proved.per_state is None:
         return conclude(requirement, proved, None, statistical=True)
     measure = _measure(requirement)
     epsilon, norm = perturbation_of(requirement)
@@ -102,24 +105,53 @@ def _at_visited_states(
     values = found.values[measure]
     if (values > proved.per_state * (1 + 1e-9)).any():
         raise CheckError(f"{requirement.describe()}: a search exceeds a proved bound: a bug")
-    rank = successes_needed(len(values), requirement.fraction or 0.0, delta)
-    sampled = float(np.sort(values)[(rank or len(values)) - 1])
-    refutation = _share_witness(facts, requirement, found, delta)
+    share = _share(requirement, values, delta)
+    refutation = None
+    if share is not None:
+        refutation = witness_at(facts, found, measure, int(values.argmax())) | share
+    sampled = _order_statistic(requirement, values, delta)
     return conclude(requirement, proved, sampled, refutation, statistical=True)
 
 
-def _share_witness(
-    facts: Facts, requirement: Requirement, found: Found, delta: float
-) -> dict[str, Json] | None:
-    """Return the worst violation if, with confidence, too small a share of states can hold."""
-    measure = _measure(requirement)
-    values = found.values[measure]
+def _compression(
+    facts: Facts, requirement: Requirement, proved: Certified, delta: float
+) -> Finding:
+    """Compare both controllers at states; a search for the worst state is not made."""
+    statistical = requirement.scope is Scope.VISITED
+    dense, states = facts.evidence.dense_policy, facts.proofs.states
+    if dense is None or comparable(facts.policy, dense) is not None:
+        return conclude(requirement, proved, None, statistical=statistical)
+    if states is None or not statistical:
+        _, states = attainable_states(facts.policy, facts.start_states)
+    gaps = np.abs(
+        facts.replay.outputs_at(states).astype(np.float64)
+        - dense.outputs_at(states).astype(np.float64)
+    ).max(axis=1)
+    worst = int(gaps.argmax())
+    observation = attainable_states(facts.policy, states[worst : worst + 1])[0][0]
+    example: dict[str, Json] = {"observation": observation.tolist(), "value": float(gaps[worst])}
+    if statistical:
+        share = _share(requirement, gaps, delta)
+        refutation = None if share is None else example | share
+        sampled = _order_statistic(requirement, gaps, delta)
+        return conclude(requirement, proved, sampled, refutation, statistical=True)
+    refutation = None if requirement.holds(float(gaps[worst])) else example
+    return conclude(requirement, proved, float(gaps[worst]), refutation)
+
+
+def _share(requirement: Requirement, values: Float, delta: float) -> dict[str, Json] | None:
+    """Return the counts if, with confidence, too small a share of the states can hold the limit."""
     violated = int((values > requirement.limit).sum())
     share = success_rate_upper(len(values) - violated, len(values), delta)
     if share >= (requirement.fraction or 0.0):
         return None
-    worst = witness_at(facts, found, measure, int(values.argmax()))
-    return worst | {"violated": violated, "states": len(values), "share_at_most": share}
+    return {"violated": violated, "states": len(values), "share_at_most": share}
+
+
+def _order_statistic(requirement: Requirement, values: Float, delta: float) -> float:
+    """Return the sampled partner of the certified value: the same rank of the sampled values."""
+    rank = successes_needed(len(values), requirement.fraction or 0.0, delta)
+    return float(np.sort(values)[(rank or len(values)) - 1])
 
 
 def _of_episodes(

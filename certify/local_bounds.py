@@ -71,7 +71,8 @@ def output_deviation(network: Network, region: Region) -> dict[str, Float]:
 
 def values_at(network: Network, region: Region) -> Bounds:
     """Return a tight enclosure of the outputs at the states themselves, shape (B, m)."""
-    point = Region(centres=region.centres, radius=np.zeros_like(region.radius), norm=region.norm)
+    nothing = np.zeros_like(region.radius)
+    point = Region(centres=region.centres, radius=nothing, norm=region.norm)
     return interval_bounds(network, point)
 
 
@@ -128,8 +129,7 @@ def mean_value_deviation(network: Network, region: Region, before: list[Bounds])
             grown = np.abs(middle) * spread + radius[..., None] * (np.abs(centre) + spread)
             spread = up(np.abs(weight) @ up(grown + rounding, 6), weight.shape[1]) + 1e-300
             centre = weight @ (middle * centre)
-        reach = region.reach(up(np.abs(centre) + spread))
-        total = up(reach * region.radius[:, None], 2)
+        total = region.spread(up(np.abs(centre) + spread))
     return np.where(np.isnan(total), np.inf, total)
 
 

@@ -17,6 +17,7 @@ from surefoot.certify.chain import (
     distribution_chain,
     logit_difference_chain,
 )
+from surefoot.certify.compression import comparable, compression_error, compression_error_at
 from surefoot.certify.distances import (
     categorical_kl,
     categorical_tv,
@@ -33,6 +34,7 @@ from surefoot.certify.global_bounds import (
 from surefoot.certify.local_bounds import LocalBounds, local_bounds, local_region
 from surefoot.certify.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
 from surefoot.certify.semidefinite import Multipliers
+from surefoot.certify.splitting import split_deviation
 from surefoot.certify.upward import Float, up, vector_norm_up
 from surefoot.errors import InputError
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
@@ -63,6 +65,7 @@ class Proofs:
         arithmetic: In which it is deployed.
         states: Visited states in that arithmetic, shape (n, obs_dim), or None.
         multipliers: Proofs of Lipschitz constants by name, in action units (logits).
+        split_boxes: Pieces into which the perturbations of one state may be cut.
     """
 
     def __init__(
@@ -71,11 +74,13 @@ class Proofs:
         arithmetic: Arithmetic,
         states: Array | None,
         multipliers: Sequence[tuple[str, Multipliers]],
+        split_boxes: int = 0,
     ) -> None:
         self.policy = policy
         self.arithmetic = arithmetic
         self.states = states
         self.multipliers = multipliers
+        self.split_boxes = split_boxes
         self._rounding: dict[float, RoundingBound | str] = {}
         self._local: dict[tuple[float, Norm], LocalBounds] = {}
 
@@ -198,6 +203,54 @@ class Proofs:
         everywhere = least_rows(self.deviations(epsilon, norm))
         rows = np.minimum(self.local(epsilon, norm).action, everywhere)
         return np.asarray(up(rows + 2 * rounding.action, 2).max(axis=1))
+
+    def split_visited_deviation(
+        self, bounds: Float, epsilon: float, norm: Norm, limit: float
+    ) -> Float:
+        """Return ``bounds`` at the visited states, lowered by input splitting above ``limit``."""
+        rounding = self.visited_rounding(epsilon)
+        if not self.split_boxes or norm is not Norm.LINF or isinstance(rounding, str):
+            return bounds
+        extra = float(up(2 * rounding.action.max()))
+        lowered = bounds.copy()
+        for number in np.flatnonzero(bounds > limit):
+            state = self._given_states()[number]
+            split = split_deviation(
+                self.policy, state, epsilon, limit - extra, num_boxes=self.split_boxes
+            )
+            lowered[number] = min(bounds[number], float(up(split.bound + extra)))
+        return lowered
+
+    def visited_compression(self, dense: Policy) -> Float | str:
+        """Return the largest change against the dense policy at each visited state, shape (n,)."""
+        if (reason := comparable(self.policy, dense)) is not None:
+            return reason
+        states = np.abs(self._given_states()).max(axis=0).astype(np.float64)
+        extra = self._both_roundings(dense, states)
+        if isinstance(extra, str):
+            return extra
+        change = compression_error_at(self.policy, dense, self._given_states())
+        return np.asarray(up(change + extra).max(axis=1))
+
+    def compression(self, dense: Policy) -> Float | str:
+        """Return the largest change of each actuator against the dense policy, shape (m,)."""
+        if (reason := comparable(self.policy, dense)) is not None:
+            return reason
+        states = state_bound(self.policy, 0.0)
+        extra = self._both_roundings(dense, states)
+        if isinstance(extra, str):
+            return extra
+        return up(compression_error(self.policy, dense, states) + extra)
+
+    def _both_roundings(self, dense: Policy, states: Float) -> Float | str:
+        """Return the rounding of both controllers together, action units."""
+        total = np.zeros(self.policy.num_outputs)
+        for policy in (self.policy, dense):
+            rounding = rounding_bound(policy, states, self.arithmetic)
+            if isinstance(rounding, str):
+                return rounding
+            total = up(total + rounding.action)
+        return total
 
     def visited_distance(self, epsilon: float, norm: Norm) -> tuple[Float, Float] | str:
         """Return TV and KL of the action laws at each visited state, each of shape (n,)."""

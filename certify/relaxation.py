@@ -65,9 +65,9 @@ def image(activation: Activation, low: Float, high: Float) -> tuple[Float, Float
     slack = _slack(low, high)
     if activation is Activation.SILU:
         # SiLU falls to its least value -0.2784645... at -1.2784645... and rises after it.
-        inside = (low <= -1.278) & (high >= -1.279)
+        inside = (low <= -1.2784645427) & (high >= -1.2784645428)
         ends = np.minimum(activation(low), activation(high))
-        return np.where(inside, -0.27846455, ends) - slack, np.maximum(
+        return np.where(inside, -0.2784645427610738, ends) - slack, np.maximum(
             activation(low), activation(high)
         ) + slack
     return activation(low) - slack, activation(high) + slack

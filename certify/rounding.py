@@ -110,8 +110,8 @@ def rounding_bound(
         phi_error = _activation_error(layer.activation, up(own_range + carried))
         sources.append(up(local * slope + phi_error, 4))
         error = up(carried * slope + phi_error, 4)
-        inputs = _activation_range(layer.activation, own_range)
-    network = np.minimum(error, _carried_to_output(policy, sources))
+        inputs = activation_range(layer.activation, own_range)
+    network = np.minimum(error, carried_to_output(policy, sources))
     return RoundingBound(network=network, action=_head_error(policy, network, inputs))
 
 
@@ -134,7 +134,7 @@ def _activation_error(activation: Activation, inputs: Float) -> Float:
     return up(TAU * growth + _SMALLEST, 2)
 
 
-def _activation_range(activation: Activation, inputs: Float) -> Float:
+def activation_range(activation: Activation, inputs: Float) -> Float:
     """Return a bound of |phi(x)| for |x| <= ``inputs``."""
     match activation:
         case Activation.TANH:
@@ -147,12 +147,12 @@ def _activation_range(activation: Activation, inputs: Float) -> Float:
             return inputs
 
 
-def _carried_to_output(policy: Policy, sources: list[Float]) -> Float:
+def carried_to_output(policy: Policy, sources: list[Float]) -> Float:
     """Return the sum of all layers' own errors, each times what the later layers can make of it.
 
     Args:
         policy: The network.
-        sources: Error made by the normaliser, then by each layer (behind its activation).
+        sources: Error of the state, then of each layer (behind its activation), elementwise.
     """
     chain = network_chain(policy)
     total = sources[-1]

@@ -54,18 +54,18 @@ class Ball:
 
     def perturb(self, states: Single, delta: Array) -> Single:
         """Return float32 states z + d with |z' - z| <= epsilon exactly, shape (n, obs_dim)."""
-        shrink = 1.0
+        exact = states.astype(np.float64)
+        shrink = np.ones((len(states), 1))
         for _ in range(8):
-            moved = (states.astype(np.float64) + delta * shrink).astype(np.float32)
-            if self.holds(moved.astype(np.float64) - states.astype(np.float64)).all():
-                return moved
+            moved = (exact + delta * shrink).astype(np.float32)
             if self.norm is Norm.LINF:  # one ulp back where rounding went over the edge
-                over = np.abs(moved.astype(np.float64) - states) > self.epsilon
+                over = np.abs(moved - exact) > self.epsilon
                 moved = np.where(over, np.nextafter(moved, states), moved)
-                if self.holds(moved.astype(np.float64) - states.astype(np.float64)).all():
-                    return moved
-            shrink -= 1e-6
-        return states
+            outside = ~self.holds(moved - exact)
+            if not outside.any():
+                return moved
+            shrink[outside] *= 1 - 1e-5
+        return np.where(outside[:, None], states, moved)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,127 @@
+"""A certificate in plain words: what is guaranteed, what is not, and why."""
+
+from surefoot.artifact import Json
+from surefoot.budget import Requirement, Scope
+from surefoot.certificate import Certificate, Finding, Verdict
+
+_QUANTITIES = {
+    "lipschitz": "the action changes at most {value} times as much as the state",
+    "action_deviation": "no actuator moves by more than {value} action units",
+    "total_variation": "the law of the sampled action moves by at most {value} in total variation",
+    "kl": "the law of the sampled action moves by at most {value} nats of KL divergence",
+    "return_loss": "the sampling policy loses at most {value} of its return",
+    "compression_error": "no actuator differs from the dense policy by more than {value}",
+    "success_rate": "at least a share {value} of the episodes ends without a failure",
+    "attacked_return": "the mean return under the strongest attack that was run is {value}",
+    "sparsity": "a share {value} of the weights is zero",
+    "latency_us": "99 of 100 inferences take at most {value} microseconds",
+    "size_bytes": "the file has {value} bytes",
+}
+
+_NOT_GUARANTEED = (
+    "Nothing is said about perturbations larger than the epsilon of a requirement, or in another "
+    "norm. Epsilon counts in normalised units: sensor k may be wrong by epsilon times its scale.",
+    "Nothing is proved about the closed loop. That the action moves little does not prove that the "
+    "robot stays up: no sound model of contacts exists. Attacked returns are measured.",
+    "Total variation, KL and return loss are about the policy that samples its actions. The "
+    "deployed controller plays the mean, whose law is a single point.",
+    "Statistical claims hold for states drawn like the given ones, independently, in the same "
+    "simulator, and not for another robot, floor or task.",
+)
+
+
+def explain(certificate: Certificate) -> str:
+    """Return what a certificate guarantees and what it does not, in plain words."""
+    head = [
+        f"This certificate is about the file with SHA-256 {certificate.onnx_sha256[:16]}... and no "
+        f"other. Its verdict is {certificate.verdict}.",
+        _arithmetic(certificate),
+    ]
+    groups = (
+        ("Guaranteed, always:", _chosen(certificate, Verdict.PROVED, statistical=False)),
+        ("Guaranteed with a confidence:", _chosen(certificate, Verdict.PROVED, statistical=True)),
+        ("Measured on this file, not proved:", _measured(certificate)),
+        ("Violated, with a concrete example:", _refuted(certificate)),
+        ("Neither proved nor refuted:", _unknown(certificate)),
+        ("Not guaranteed:", list(_NOT_GUARANTEED)),
+    )
+    parts = ["\n".join(head)]
+    parts += [
+        "\n".join([title, *(f"  - {line}" for line in lines)]) for title, lines in groups if lines
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _arithmetic(certificate: Certificate) -> str:
+    if not certificate.runtime_error:
+        reason = certificate.claims.get("runtime_error", {}).get("reason", "no bound")
+        return f"The rounding of the runtime is not bounded ({reason})."
+    largest = max(certificate.runtime_error)
+    return (
+        f"Every deviation includes what {certificate.arithmetic} arithmetic may add, at most "
+        f"{largest:.2g} per action, in any order of summation."
+    )
+
+
+def _chosen(certificate: Certificate, verdict: Verdict, *, statistical: bool) -> list[str]:
+    return [
+        _sentence(finding, finding.certified)
+        for finding in certificate.findings
+        if finding.verdict is verdict
+        and finding.statistical == statistical
+        and not finding.measured
+    ]
+
+
+def _measured(certificate: Certificate) -> list[str]:
+    return [
+        _sentence(finding, finding.sampled)
+        for finding in certificate.findings
+        if finding.measured and finding.verdict is Verdict.PROVED
+    ]
+
+
+def _refuted(certificate: Certificate) -> list[str]:
+    lines = []
+    for finding in certificate.findings:
+        if finding.verdict is Verdict.REFUTED:
+            found = f"found {_number(finding.sampled)}"
+            lines.append(f"required: {finding.requirement.describe()}; {found}")
+    return lines
+
+
+def _unknown(certificate: Certificate) -> list[str]:
+    return [
+        f"required: {finding.requirement.describe()}; {finding.reason}"
+        for finding in certificate.findings
+        if finding.verdict is Verdict.UNKNOWN
+    ]
+
+
+def _sentence(finding: Finding, value: float | None) -> str:
+    requirement = finding.requirement
+    words = _QUANTITIES[requirement.quantity].format(value=_number(value))
+    line = f"{_where(requirement)}{words} (required: {_number(requirement.limit)}"
+    if finding.sampled is not None and not finding.measured:
+        line += f"; the worst that a search found: {_number(finding.sampled)}"
+    return f"{line}; by {finding.method})"
+
+
+def _where(requirement: Requirement) -> str:
+    """Return the condition under which a claim holds, with its comma."""
+    words = []
+    if requirement.scope is Scope.EVERYWHERE:
+        words.append("in every state")
+    if requirement.scope is Scope.VISITED:
+        words.append(f"in {requirement.fraction:.1%} of the states that the policy visits")
+    if requirement.confidence is not None:
+        words.append(f"with confidence {requirement.confidence:.1%} (shared by all such claims)")
+    if requirement.epsilon is not None:
+        words.append(
+            f"if the state is wrong by at most {requirement.epsilon:g} ({requirement.norm})"
+        )
+    return ", ".join(words) + ", " if words else ""
+
+
+def _number(value: Json) -> str:
+    return "unknown" if value is None else f"{value:.4g}"

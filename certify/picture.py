@@ -1,0 +1,117 @@
+"""The picture of a certificate: deviation against the size of the perturbation."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.budget import Norm
+from surefoot.certify.evidence import CertifyConfig, Evidence
+from surefoot.certify.facts import Facts
+from surefoot.certify.global_bounds import least_rows
+from surefoot.certify.upward import Float
+from surefoot.errors import InputError, MissingLibraryError
+from surefoot.onnx_format import ControllerFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DeviationCurves:
+    """Largest change of one actuator, action units, for each epsilon; linf, shape (n,).
+
+    Attributes:
+        epsilons: Normalised units.
+        paper_surrogate: The paper's constant in the right norm, everywhere.
+        best_global: The least bound everywhere, rounding included.
+        local: The worst visited state, rounding included; NaN without visited states.
+        sampled: The worst that a search found anywhere.
+        sampled_visited: The worst that a search found at visited states; NaN without them.
+    """
+
+    epsilons: Float
+    paper_surrogate: Float
+    best_global: Float
+    local: Float
+    sampled: Float
+    sampled_visited: Float
+
+
+def deviation_curves(
+    controller: ControllerFile, evidence: Evidence, config: CertifyConfig, epsilons: Float
+) -> DeviationCurves:
+    """Compute what the picture shows.
+
+    Args:
+        controller: As read back from its file.
+        evidence: Visited observations, if there are any.
+        config: Effort of bounds and searches.
+        epsilons: Normalised units, positive, shape (n,).
+
+    Raises:
+        InputError: If an epsilon is not positive and finite.
+    """
+    if not (np.isfinite(epsilons) & (epsilons > 0)).all() or not epsilons.size:
+        raise InputError(f"epsilons must be positive and finite, got {epsilons}")
+    facts = Facts(controller, evidence, config)
+    rows: list[tuple[float, ...]] = []
+    for epsilon in map(float, epsilons):
+        deviations = facts.proofs.deviations(epsilon, Norm.LINF)
+        rounding = facts.proofs.rounding(epsilon)
+        extra = np.nan if isinstance(rounding, str) else 2 * rounding.action
+        local = sampled = np.nan
+        if facts.proofs.states is not None:
+            bound = facts.proofs.visited_deviation(epsilon, Norm.LINF)
+            local = np.nan if isinstance(bound, str) else float(bound.max())
+            sampled = float(facts.at_visited(epsilon, Norm.LINF).values["deviation"].max())
+        rows.append(
+            (
+                float(deviations["paper_surrogate"].max()),
+                float((least_rows(deviations) + extra).max()),
+                local,
+                float(facts.anywhere(epsilon, Norm.LINF).values["deviation"].max()),
+                sampled,
+            )
+        )
+    columns = np.array(rows).T
+    return DeviationCurves(
+        epsilons=epsilons,
+        paper_surrogate=columns[0],
+        best_global=columns[1],
+        local=columns[2],
+        sampled=columns[3],
+        sampled_visited=columns[4],
+    )
+
+
+def draw_deviation(curves: DeviationCurves) -> bytes:
+    """Return the picture as a PNG file.
+
+    Raises:
+        MissingLibraryError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingLibraryError("a picture needs matplotlib: install surefoot[train]") from error
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    lines = (
+        ("paper's surrogate, everywhere", curves.paper_surrogate, "C7", "--"),
+        ("best proved bound, everywhere", curves.best_global, "C0", "-"),
+        ("worst found, everywhere", curves.sampled, "C0", ":"),
+        ("proved at visited states", curves.local, "C2", "-"),
+        ("worst found at visited states", curves.sampled_visited, "C2", ":"),
+    )
+    for label, values, colour, style in lines:
+        if np.isfinite(values).any():
+            axes.plot(curves.epsilons, values, style, color=colour, label=label, marker=".")
+    axes.set(
+        xlabel="perturbation epsilon (linf, normalised units)",
+        ylabel="largest change of one actuator (action units)",
+        yscale="log",
+        xscale="log",
+    )
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()

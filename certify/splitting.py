@@ -1,0 +1,134 @@
+"""Input splitting: prove or refute a deviation around one state by cutting its box into pieces."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.budget import Norm
+from surefoot.certify.crown import Bounds, Network, Region, crown_bounds, network_of
+from surefoot.certify.local_bounds import action_change, values_at
+from surefoot.certify.slopes import derivative
+from surefoot.certify.upward import Float, up
+from surefoot.policy import Policy
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Split:
+    """What splitting found around one state, in real arithmetic.
+
+    Attributes:
+        bound: Proved upper bound of the largest deviation of any actuator on the whole box.
+        worst: Largest deviation that was seen at a point.
+        point: Where, normalised units, shape (obs_dim,).
+        num_boxes: How many pieces were bounded.
+    """
+
+    bound: float
+    worst: float
+    point: Float
+    num_boxes: int
+
+
+def split_deviation(
+    policy: Policy,
+    state: Float,
+    epsilon: float,
+    limit: float,
+    *,
+    num_boxes: int,
+    seconds: float = np.inf,
+) -> Split:
+    """Bound the largest deviation around a state until ``limit`` is decided or effort runs out.
+
+    Args:
+        policy: What is bounded.
+        state: Normalised units, shape (obs_dim,).
+        epsilon: Size of the linf perturbation, normalised units.
+        limit: Stop when the bound is at most this, or a point exceeds it.
+        num_boxes: Largest number of pieces; the result depends on nothing else.
+        seconds: Time limit on top of that.
+    """
+    network = network_of(policy)
+    centre = state.astype(np.float64)[None]
+    here = values_at(network, Region(centres=centre, radius=np.zeros(1), norm=Norm.LINF))
+    # Pieces are given by corners, so that together they cover the box whatever the rounding.
+    low = np.nextafter(centre - epsilon, -np.inf)
+    high = np.nextafter(centre + epsilon, np.inf)
+    bounds = _bounds(policy, network, low, high, here)
+    worst, point = _look(policy, network, low, high, centre)
+    done, count = 0.0, 1
+    stop = time.monotonic() + seconds
+    while len(bounds) and worst <= limit and count < num_boxes and time.monotonic() < stop:
+        order = np.argsort(-bounds)
+        low, high, bounds = low[order], high[order], bounds[order]
+        if bounds[0] <= limit:
+            break
+        take = min(_BATCH, int((bounds > limit).sum()), max((num_boxes - count) // 2, 1))
+        low_cut, high_cut = _halve(network, low[:take], high[:take])
+        new = _bounds(policy, network, low_cut, high_cut, here)
+        count += len(new)
+        seen, place = _look(policy, network, low_cut, high_cut, centre)
+        if seen > worst:
+            worst, point = seen, place
+        low, high = np.concatenate([low[take:], low_cut]), np.concatenate([high[take:], high_cut])
+        bounds = np.concatenate([bounds[take:], new])
+        finished = bounds <= limit
+        done = max(done, float(bounds[finished].max(initial=0.0)))
+        low, high, bounds = low[~finished], high[~finished], bounds[~finished]
+    bound = max(done, float(bounds.max(initial=0.0)))
+    return Split(bound=bound, worst=worst, point=point, num_boxes=count)
+
+
+def _region(low: Float, high: Float) -> Region:
+    centres = low + (high - low) / 2
+    sides = up(np.maximum(high - centres, centres - low))
+    return Region(centres=centres, radius=sides.max(axis=1), norm=Norm.LINF, sides=sides)
+
+
+def _bounds(policy: Policy, network: Network, low: Float, high: Float, here: Bounds) -> Float:
+    around = crown_bounds(network, _region(low, high))
+    return np.asarray(action_change(policy.head, around, here).max(axis=1))
+
+
+def _look(
+    policy: Policy, network: Network, low: Float, high: Float, centre: Float
+) -> tuple[float, Float]:
+    """Return the worst deviation at the middles and at the corners of steepest ascent."""
+    middles = low + (high - low) / 2
+    jacobian = _jacobian(network, middles)
+    corners = [
+        np.where(sign * jacobian[:, j] > 0, high, low)
+        for j in range(jacobian.shape[1])
+        for sign in (1.0, -1.0)
+    ]
+    points = np.concatenate([middles, *corners])
+    change = np.abs(policy.outputs_at(points) - policy.outputs_at(centre)).max(axis=1)
+    best = int(change.argmax())
+    return float(change[best]), points[best]
+
+
+def _halve(network: Network, low: Float, high: Float) -> tuple[Float, Float]:
+    """Cut each box across the sensor that moves the outputs most over its side."""
+    middles = low + (high - low) / 2
+    influence = np.abs(_jacobian(network, middles)).max(axis=1) * (high - low)
+    # A flat middle says nothing about the sides; the longest one breaks such ties.
+    sensor = (influence + 1e-3 * influence.max() * (high - low) / (high - low).max()).argmax(axis=1)
+    rows = np.arange(len(low))
+    left_high, right_low = high.copy(), low.copy()
+    left_high[rows, sensor] = right_low[rows, sensor] = middles[rows, sensor]
+    return np.concatenate([low, right_low]), np.concatenate([left_high, high])
+
+
+def _jacobian(network: Network, states: Float) -> Float:
+    """Return an estimate of the Jacobian of the network output, shape (B, m, d)."""
+    hidden = states
+    jacobian = np.broadcast_to(network.weights[0], (len(states), *network.weights[0].shape))
+    for number, activation in enumerate(network.activations):
+        before = hidden @ network.weights[number].T + network.biases[number]
+        hidden = activation(before)
+        slopes = derivative(activation, before)[:, :, None]
+        jacobian = network.weights[number + 1] @ (slopes * jacobian)
+    return np.asarray(jacobian)

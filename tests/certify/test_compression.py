@@ -1,0 +1,150 @@
+"""Compression error against exact differences; the invalid forms of mathematics 12 as pins."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.budget import Budget
+from surefoot.certificate import Verdict
+from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.certify.checker import check_certificate
+from surefoot.certify.compression import (
+    admissible_pruning,
+    comparable,
+    compression_error,
+    compression_error_at,
+)
+from surefoot.errors import IntegrityError
+from surefoot.onnx_format import ControllerFile
+from surefoot.policy import Activation, Policy, Squash
+
+Build = Callable[..., Policy]
+QUICK = CertifyConfig(search_states=32, search_steps=4, lipsdp_iterations=5, lipsdp_per_actuator=0)
+
+
+def pruned(policy: Policy, share: float) -> Policy:
+    layers = tuple(
+        replace(
+            layer,
+            weight=np.where(
+                np.abs(layer.weight) > np.quantile(np.abs(layer.weight), share), layer.weight, 0
+            ).astype(np.float32),
+        )
+        for layer in policy.layers
+    )
+    return replace(policy, layers=layers)
+
+
+@pytest.mark.parametrize("activation", Activation)
+@pytest.mark.parametrize("squash", Squash)
+def test_no_state_differs_by_more_than_the_bound(
+    draw_policy: Build, activation: Activation, squash: Squash
+) -> None:
+    rng = np.random.default_rng(0)
+    for share in (0.05, 0.5):
+        dense = draw_policy(rng, [4, 12, 12, 2], activation, squash=squash, half_range=1.5, clip=3)
+        sparse = pruned(dense, share)
+        bound = compression_error(sparse, dense, np.full(4, 3.0))
+        states = rng.uniform(-3, 3, (5000, 4))
+        gap = np.abs(sparse.outputs_at(states) - dense.outputs_at(states))
+        assert (gap.max(axis=0) <= bound).all()
+        here = compression_error_at(sparse, dense, states[:200])
+        np.testing.assert_allclose(here, gap[:200], atol=1e-9)
+        assert (here >= gap[:200] - 1e-15).all()
+
+
+def test_the_mixed_form_is_violated_and_the_bound_is_not(build_policy: Build) -> None:
+    # mathematics 12 (a): dense norms with dense activations say 1.413631, the truth is 1.617367.
+    first = [[1, -0.85, 0], [0.526, -0.526, 0]]
+    dense = build_policy([first, [[1, 1], [1, -1]]], Activation.RELU)
+    sparse = build_policy([[[1, 0, 0], [0.526, 0, 0]], [[1, 1], [1, 0]]], Activation.RELU)
+    state = np.ones((1, 3))
+    true = float(np.linalg.norm(sparse.network(state) - dense.network(state)))
+    assert true == pytest.approx(1.617367, abs=1e-6)
+    weights = [[layer.weight.astype(float) for layer in p.layers] for p in (dense, sparse)]
+    hidden = np.maximum(weights[0][0] @ np.ones(3), 0)
+    step = [a - b for a, b in zip(*weights, strict=True)]
+    invalid = np.linalg.norm(weights[0][1], 2) * np.linalg.norm(
+        step[0] @ np.ones(3)
+    ) + np.linalg.norm(step[1] @ hidden)
+    assert invalid == pytest.approx(1.413631, abs=1e-6)
+    assert invalid < true
+    bound = compression_error(sparse, dense, np.ones(3))
+    assert float(np.linalg.norm(bound)) >= true
+
+
+def test_equal_policies_differ_by_nothing(draw_policy: Build) -> None:
+    policy = draw_policy(np.random.default_rng(1), [3, 8, 2])
+    assert compression_error(policy, policy, np.full(3, 10.0)).max() < 1e-290
+
+
+def test_an_admissible_pruning_of_one_layer_moves_no_output_further(draw_policy: Build) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        policy = draw_policy(rng, [3, 8, 8, 2])
+        state, layer = rng.normal(0, 1, 3), int(rng.integers(3))
+        allowed = admissible_pruning(policy, layer, state, 0.1)
+        change = rng.standard_normal(policy.layers[layer].weight.shape)
+        change *= allowed / np.linalg.norm(change, 2)
+        layers = list(policy.layers)
+        layers[layer] = replace(layers[layer], weight=layers[layer].weight + change)
+        moved = replace(policy, layers=tuple(layers)).network(state[None])
+        assert np.linalg.norm(moved - policy.network(state[None])) <= 0.1 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda p: replace(p, layers=p.layers[1:]), "other layers"),
+        (lambda p: replace(p, normaliser=replace(p.normaliser, clip=5.0)), "another normaliser"),
+        (lambda p: replace(p, head=replace(p.head, squash=Squash.TANH)), "another action range"),
+    ],
+)
+def test_policies_that_cannot_be_compared_say_why(
+    build_policy: Build, change: Callable[[Policy], Policy], reason: str
+) -> None:
+    policy = build_policy([np.eye(2), np.eye(2)])
+    assert comparable(policy, policy) is None
+    assert reason in comparable(policy, change(policy))
+
+
+BUDGET = """
+[[require]]
+quantity = "compression_error"
+scope = "everywhere"
+at_most = {limit}
+
+[[require]]
+quantity = "compression_error"
+scope = "visited"
+fraction = 0.9
+confidence = 0.95
+at_most = {limit}
+"""
+
+
+def test_compression_is_proved_refuted_and_checked(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
+) -> None:
+    dense = draw_policy(np.random.default_rng(3), [4, 16, 2])
+    file = controller(pruned(dense, 0.2))
+    observations = np.random.default_rng(4).normal(0, 1, (80, 4))
+    evidence = Evidence(observations=observations, dense_policy=dense)
+
+    def certify(limit: float, evidence: Evidence = evidence) -> list:
+        budget = Budget.parse(BUDGET.format(limit=limit))
+        return certify_policy(file, budget, evidence, QUICK)
+
+    loose = certify(100.0)
+    assert [f.verdict for f in loose.findings] == [Verdict.PROVED] * 2
+    assert loose.findings[1].certified < loose.findings[0].certified
+    assert [f.verdict for f in certify(1e-6).findings] == [Verdict.REFUTED] * 2
+    without = certify(100.0, Evidence(observations=observations))
+    assert {f.reason for f in without.findings} == {"the dense policy is not given"}
+    report = check_certificate(loose, file, observations=observations, dense_policy=dense)
+    assert len(report.proved) == 2
+    assert len(check_certificate(loose, file, observations=observations).unchecked) == 2
+    with pytest.raises(IntegrityError, match="another dense policy"):
+        check_certificate(loose, file, dense_policy=file.policy)
