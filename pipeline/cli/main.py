@@ -1,6 +1,7 @@
 """The application: its verbs, and how errors and interruptions end it."""
 
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -12,7 +13,16 @@ from surefoot.cli.report import report
 from surefoot.cli.run import run
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
-from surefoot.errors import SurefootError
+from surefoot.errors import MissingLibraryError, SurefootError
+
+_EXTRAS = {
+    "gymnasium": "train",
+    "matplotlib": "train",
+    "mujoco": "train",
+    "tensorboard": "train",
+    "torch": "train",
+    "onnxruntime": "cpu",
+}
 
 app = typer.Typer(
     name="pipeline",
@@ -31,9 +41,23 @@ for verb in (train, certify, export, verify, attack, bench, run, report):
 
 
 def main() -> None:
-    """Run the command line; errors that surefoot raises on purpose are one line."""
+    """Run the command line; errors that surefoot raises on purpose are one line.
+
+    Raises:
+        ModuleNotFoundError: If a module is missing that no extra brings, which is a bug.
+    """
     try:
         app()
     except SurefootError as error:
-        print(f"{type(error).label}: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(error)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in _EXTRAS:
+            raise
+        hint = f"pip install 'surefoot[{_EXTRAS[library]}]'"
+        _end(MissingLibraryError(f"{library} is not installed: {hint}"))
+
+
+def _end(error: SurefootError) -> NoReturn:
+    print(f"{type(error).label}: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(error.exit_code)

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -250,3 +252,25 @@ def test_disk_full_or_read_only(refused, copied, tmp_path, monkeypatch, number):
 def test_folder_that_does_not_exist(refused, tmp_path):
     for verb in ("verify", "attack", "bench"):
         assert "no such" in refused(verb, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("library", "extra", "verb"),
+    [("torch", "train", "train"), ("mujoco", "train", "train"), ("onnxruntime", "cpu", "bench")],
+)
+def test_library_that_is_not_installed(tiny_run, tiny_config, tmp_path, library, extra, verb):
+    arguments = {
+        "train": ["train", "--config", str(tiny_config), "--out", str(tmp_path / "run")],
+        "bench": ["bench", str(tiny_run / "bundle"), "--out", str(tmp_path / "bench.json")],
+    }[verb]
+    # None in sys.modules is how Python itself marks a module that cannot be imported.
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; sys.argv = {['pipeline', *arguments]!r}\n"
+        "from surefoot.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert library in done.stderr
+    assert f"surefoot[{extra}]" in done.stderr
+    assert not any(tmp_path.iterdir())
