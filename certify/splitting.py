@@ -61,12 +61,12 @@ def split_deviation(
     worst, point = _look(policy, network, low, high, centre)
     done, count = 0.0, 1
     stop = time.monotonic() + seconds
-    while len(bounds) and worst <= limit and count < num_boxes and time.monotonic() < stop:
+    while len(bounds) and worst <= limit and count + 2 <= num_boxes and time.monotonic() < stop:
         order = np.argsort(-bounds)
         low, high, bounds = low[order], high[order], bounds[order]
         if bounds[0] <= limit:
             break
-        take = min(_BATCH, int((bounds > limit).sum()), max((num_boxes - count) // 2, 1))
+        take = min(_BATCH, int((bounds > limit).sum()), (num_boxes - count) // 2)
         low_cut, high_cut = _halve(network, low[:take], high[:take])
         new = _bounds(policy, network, low_cut, high_cut, here)
         count += len(new)
