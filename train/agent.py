@@ -44,9 +44,10 @@ class Agent:
             half_range=(high - low) / 2,
         )
 
-    def policy(self, normaliser: Normaliser) -> Policy:
-        """Return the deterministic policy of this moment."""
-        return Policy(normaliser=normaliser, layers=self.actor.mlp.to_layers(), head=self.head())
+    def policy(self, normaliser: Normaliser, network: Mlp | None = None) -> Policy:
+        """Return the deterministic policy of this moment, or that of another network."""
+        layers = (network or self.actor.mlp).to_layers()
+        return Policy(normaliser=normaliser, layers=layers, head=self.head())
 
 
 def new_agent(config: TrainConfig, spec: EnvSpec, device: torch.device) -> Agent:

@@ -182,6 +182,8 @@ class TrainConfig:
         reward_clip: Largest magnitude of a normalised reward.
         defence: Against perturbed observations.
         pruning: Of weights, while training.
+        averaging: Share of the training over which the actor's weights are averaged
+            (exponentially) for the policy that is evaluated and deployed; 0 for the last weights.
         num_evaluations: Evaluations of the deterministic policy, the last at the end.
         evaluation_episodes: Episodes of each.
         select: Which policy is the result: the last, or the best evaluated one at full sparsity.
@@ -221,6 +223,7 @@ class TrainConfig:
     reward_clip: float = 10.0
     defence: NoDefence | StateAdversarial = field(default_factory=NoDefence)
     pruning: NoPruning | MagnitudePruning = field(default_factory=NoPruning)
+    averaging: float = 0.0
     num_evaluations: int = 10
     evaluation_episodes: int = 10
     select: Literal["last", "best"] = "last"
@@ -243,8 +246,9 @@ class TrainConfig:
         )
         _require_at_least(self, 1, *counts.split())
         _require_fraction(self, "gamma", "gae_lambda")
-        if not 0 <= self.anneal_to <= 1:
-            raise InputError(f"anneal_to must be in [0, 1], got {self.anneal_to}")
+        for name in ("anneal_to", "averaging"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if self.value_clip is not None:
             _require_positive(self, "value_clip")
         for name in ("hidden", "critic_hidden"):

@@ -150,6 +150,11 @@ class Network:
     mlp: Mlp
     gradient_mlp: Mlp
 
+    def views_of(self, vector: Tensor) -> Mlp:
+        """Return the network that has ``vector`` for its parameters."""
+        shapes = [(weight.shape[0], weight.shape[1]) for weight in self.mlp.weights]
+        return _views(vector, shapes, self.mlp.activations)
+
     def backward(self, trace: Trace, output_gradient_BM: Tensor) -> None:
         """Write the gradient of a function of the outputs to ``gradient``."""
         self.mlp.write_gradient(trace, output_gradient_BM, self.gradient_mlp)
@@ -197,21 +202,14 @@ def mlp_from_layers(
     )
 
 
-def layer_views(
-    vector: Tensor, shapes: Sequence[tuple[int, int]]
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Return weights, (fan_out, fan_in) each, and biases as views of a vector of both."""
+def _views(
+    vector: Tensor, shapes: Sequence[tuple[int, int]], activations: tuple[Activation, ...]
+) -> Mlp:
+    """Return weights and biases as views of a vector of both."""
     weights, biases, start = [], [], 0
     for fan_out, fan_in in shapes:
         weights.append(vector[start : start + fan_out * fan_in].view(fan_out, fan_in))
         start += fan_out * fan_in
         biases.append(vector[start : start + fan_out])
         start += fan_out
-    return tuple(weights), tuple(biases)
-
-
-def _views(
-    vector: Tensor, shapes: Sequence[tuple[int, int]], activations: tuple[Activation, ...]
-) -> Mlp:
-    weights, biases = layer_views(vector, shapes)
-    return Mlp(weights=weights, biases=biases, activations=activations)
+    return Mlp(weights=tuple(weights), biases=tuple(biases), activations=activations)

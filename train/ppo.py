@@ -59,7 +59,7 @@ class Ppo:
         -mean min(r A, clip(r, 1 - c, 1 + c) A)       surrogate
         + value_coefficient mean (V(s) - R)^2
         - entropy_coefficient H
-        + kappa mean D^2(pi(.|s), pi(.|s'))           s' and pi(.|s) taken as constant
+        + kappa mean D^2(pi(.|s), pi(.|s'))           s', pi(.|s) and sigma taken as constant
 
     Its gradients with respect to the outputs of the networks are written by hand; autograd costs
     two to three times as much on networks this small.

@@ -12,7 +12,7 @@ from surefoot.compress.masks import keep_largest, num_kept
 from surefoot.compress.schedules import CubicSchedule
 from surefoot.compress.scores import magnitude, never_return
 from surefoot.train.config import MagnitudePruning
-from surefoot.train.networks import Network, layer_views
+from surefoot.train.networks import Network
 
 
 class Pruner:
@@ -39,13 +39,15 @@ class Pruner:
         )
         self._config = config
         self._network = network
-        self._mask = torch.ones_like(network.parameters)
-        shapes = [(weight.shape[0], weight.shape[1]) for weight in network.mlp.weights]
-        self._weight_masks, _ = layer_views(self._mask, shapes)
+        self.mask = torch.ones_like(network.parameters)
+        self._weight_masks = network.views_of(self.mask).weights
+        shapes = [(mask.shape[0], mask.shape[1]) for mask in self._weight_masks]
+        allocate = erdos_renyi_kernel if config.allocation == "erk" else uniform
+        self._targets = allocate(shapes, config.sparsity)
 
     def mask_gradient(self) -> None:
         """Zero the gradient of pruned weights, before it is clipped and used."""
-        self._network.gradient.mul_(self._mask)
+        self._network.gradient.mul_(self.mask)
 
     def apply(self, update: int, momentum: Mapping[str, torch.Tensor]) -> None:
         """Zero the pruned weights after optimiser step ``update``; change the mask if due.
@@ -58,8 +60,8 @@ class Pruner:
             self._change_mask(update)
             # Momentum of a weight that was alive would move it off zero again.
             for key in ("exp_avg", "exp_avg_sq"):
-                momentum[key].mul_(self._mask)
-        self._network.parameters.mul_(self._mask)
+                momentum[key].mul_(self.mask)
+        self._network.parameters.mul_(self.mask)
 
     def _change_mask(self, update: int) -> None:
         scores = [
@@ -76,18 +78,16 @@ class Pruner:
         if config.allocation == "global":
             sparsity = self.schedule.sparsity(update)
             return kept_globally(scores, sparsity, min_density=config.min_density)
-        allocate = erdos_renyi_kernel if config.allocation == "erk" else uniform
-        targets = allocate([score.shape for score in scores], config.sparsity)
         fraction = self.schedule.fraction(update)
         return [
             num_kept(score.size, fraction * target)
-            for score, target in zip(scores, targets, strict=True)
+            for score, target in zip(scores, self._targets, strict=True)
         ]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the mask."""
-        return {"mask": self._mask.cpu().numpy() > 0}
+        return {"mask": self.mask.cpu().numpy() > 0}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a stored mask."""
-        self._mask.copy_(torch.from_numpy(state["mask"]))
+        self.mask.copy_(torch.from_numpy(state["mask"]))

@@ -15,6 +15,7 @@ from surefoot.errors import DivergenceError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Normaliser, Policy
 from surefoot.train.agent import new_agent
+from surefoot.train.averaging import WeightAverage
 from surefoot.train.checkpoint import Checkpoint
 from surefoot.train.config import MagnitudePruning, TrainConfig
 from surefoot.train.distributions import Gaussian
@@ -62,6 +63,7 @@ class Run:
         self._rewards = RewardNormaliser(
             config.num_envs, gamma=config.gamma, clip=config.reward_clip
         )
+        self._average = WeightAverage(self._agent.actor, config.averaging * config.num_iterations)
         self._best: tuple[float, int, Policy] | None = None
 
     @property
@@ -81,8 +83,8 @@ class Run:
         return float(np.mean(returns)) if returns else None
 
     def policy(self) -> Policy:
-        """Return the policy of this moment, with the statistics of this moment."""
-        return self._agent.policy(self._normaliser())
+        """Return the policy that would be deployed if the training ended now."""
+        return self._agent.policy(self._normaliser(), self._average.mlp)
 
     def iterate(self) -> None:
         """Play one rollout, learn from it, and evaluate if it is time.
@@ -92,11 +94,15 @@ class Run:
         """
         began = time.perf_counter()
         rollout = self._collector.collect(
-            self.policy(), self._agent.distribution, self.config.rollout_steps
+            self._agent.policy(self._normaliser()),
+            self._agent.distribution,
+            self.config.rollout_steps,
         )
         played = time.perf_counter()
         losses = self._ppo.update(self._samples(rollout))
         self._refuse_divergence(losses)
+        pruner = self._ppo.pruners.get("actor")
+        self._average.update(pruner.mask if pruner else None)
         if self.config.normalise_observations:
             obs_dim = rollout.obs.shape[2]
             self._moments = self._moments.merge(Moments.of(rollout.obs.reshape(-1, obs_dim)))
@@ -211,6 +217,7 @@ class Run:
                 "collector": self._collector.state_dict(),
                 "moments": self._moments.state_dict(),
                 "rewards": self._rewards.state_dict(),
+                "average": self._average.state_dict(),
                 "curves": curves,
                 "timing": self.timing,
                 "best": best,
@@ -226,6 +233,7 @@ class Run:
         self._collector.load_state_dict(tree["collector"])
         self._moments = Moments.from_state(tree["moments"])
         self._rewards.load_state_dict(tree["rewards"])
+        self._average.load_state_dict(tree["average"])
         self.curves = {
             name: [None if np.isnan(value) else value for value in column.tolist()]
             for name, column in tree["curves"].items()

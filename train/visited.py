@@ -81,9 +81,9 @@ def record_visited(
 
     Args:
         policy: Frozen.
-        env: Is reset; its number of environments decides only how many episodes run together.
+        env: Is reset; its number of environments is part of what a seed means.
         seed: Of the run; the stream of these episodes is used by nothing else.
-        num_states: Number of independent observations.
+        num_states: Number of independent observations; 0 for no episodes at all.
         num_pool: Largest number of dependent observations.
 
     Raises:
@@ -95,9 +95,9 @@ def record_visited(
     steps: list[int] = []
     pool = np.empty((0, env.spec.obs_dim))
     num_discarded = 0
-    for number in itertools.count():
+    for number in itertools.count() if num_states else ():
         generator = numpy_stream(seed, Stream.VISITED, number)
-        num_episodes = group * max(1, -(-num_states // group))
+        num_episodes = group * -(-num_states // group)
         drawn = generator.integers(horizon, size=num_episodes)
         seeds = np.array(env_seeds(generator, num_episodes))
         found: list[NDArray[np.float64] | None] = [None] * num_episodes

@@ -72,106 +72,66 @@ def make_samples(ppo, num=64, seed=0):
     )
 
 
-def paper_loss(ppo, samples, perturbed, log_std):
-    """The loss as printed, by autograd and torch.distributions."""
-    config, agent = ppo.config, ppo.agent
-
-    def law(output):
-        if log_std is None:
-            return torch.distributions.Categorical(logits=output)
-        normal = torch.distributions.Normal(output, log_std.exp())
-        return torch.distributions.Independent(normal, 1)
-
-    output = agent.actor.mlp(samples.states)
-    ratio = (law(output).log_prob(samples.actions) - samples.log_probs).exp()
-    advantages = samples.advantages
-    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-    loss = -torch.min(ratio * advantages, clipped * advantages).mean()
-    values = agent.critic.mlp(samples.states)[:, 0]
-    error = (values - samples.returns) ** 2
-    if config.value_clip is not None:
-        change = (values - samples.values).clamp(-config.value_clip, config.value_clip)
-        error = torch.max(error, (samples.values + change - samples.returns) ** 2)
-    loss = loss + config.value_coefficient * error.mean()
-    loss = loss - config.entropy_coefficient * law(output).entropy().mean()
-    if len(perturbed):
-        clean = agent.actor.mlp(samples.states[: len(perturbed)]).detach()
-        fixed = law(clean)
-        if log_std is not None:  # sigma is constant in the regulariser
-            fixed, other = (
-                torch.distributions.Independent(
-                    torch.distributions.Normal(mean, log_std.detach().exp()), 1
-                )
-                for mean in (clean, agent.actor.mlp(perturbed))
-            )
-        else:
-            other = law(agent.actor.mlp(perturbed))
-        divergence = torch.distributions.kl_divergence(fixed, other)
-        loss = loss + config.defence.kappa * 2 * divergence.mean()
-    return loss
-
-
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
 @pytest.mark.parametrize("value_clip", [None, 0.2])
 @pytest.mark.parametrize("robust", [False, True])
 def test_the_gradient_is_that_of_the_loss_as_printed(actions, value_clip, robust):
     config = replace(CONFIG, value_clip=value_clip)
-    config = replace(config, defence=ROBUST) if robust else config
-    ppo = make_ppo(config, actions)
+    ppo = make_ppo(replace(config, defence=ROBUST) if robust else config, actions)
     ppo.num_updates = ppo.config.num_updates // 2
     samples = make_samples(ppo)
-    networks = (ppo.agent.actor, ppo.agent.critic)
-    weights = [entry for net in networks for entry in (*net.mlp.weights, *net.mlp.biases)]
     perturbed = ppo._perturbed_states(samples.states)
     assert len(perturbed) == (32 if robust else 0)
-    log_std = getattr(ppo.agent.distribution, "log_std", None)
-
-    ppo._search_generator.manual_seed(2)
-    make_ppo(config, actions)  # the search must not depend on anything but its generator
     ppo._perturbed_states = lambda states: perturbed
     ppo._actor_gradient(samples)
     ppo._critic_gradient(samples)
-    found = [
-        entry.clone()
-        for net in networks
-        for entry in (*net.gradient_mlp.weights, *net.gradient_mlp.biases)
+    found = [net.gradient for net in (ppo.agent.actor, ppo.agent.critic)]
+
+    leaves = [
+        net.parameters.detach().clone().requires_grad_()
+        for net in (ppo.agent.actor, ppo.agent.critic)
     ]
-    extra = [] if log_std is None else [log_std]
-    found += [] if log_std is None else [log_std.grad.clone()]
-    for entry in [*weights, *extra]:
-        entry.grad = None
-    for net in networks:
-        net.parameters.grad = None
-    leaves = [entry.detach().requires_grad_() for entry in weights]
-    with_leaves = _with_leaves(ppo, leaves)
-    std_leaf = None if log_std is None else log_std.detach().clone().requires_grad_()
-    loss = paper_loss(with_leaves, samples, perturbed, std_leaf)
-    expected = torch.autograd.grad(loss, leaves + ([] if std_leaf is None else [std_leaf]))
+    log_std = None
+    if actions is BOX:
+        found.append(ppo.agent.distribution.log_std.grad)
+        log_std = ppo.agent.distribution.log_std.clone().requires_grad_()
+    loss = paper_loss(ppo, leaves, log_std, samples, perturbed)
+    expected = torch.autograd.grad(loss, leaves + ([] if log_std is None else [log_std]))
     for one, other in zip(found, expected, strict=True):
         assert one.numpy() == pytest.approx(other.numpy(), rel=1e-3, abs=1e-5)
 
 
-def _with_leaves(ppo, leaves):
-    """The same agent with its parameters as leaves of autograd."""
-    actor, critic = ppo.agent.actor, ppo.agent.critic
-    cut, num_actor = 2 * len(actor.mlp.weights), len(actor.mlp.weights)
-    num_critic = len(critic.mlp.weights)
-    actor_mlp = replace(
-        actor.mlp, weights=tuple(leaves[:num_actor]), biases=tuple(leaves[num_actor:cut])
-    )
-    critic_mlp = replace(
-        critic.mlp,
-        weights=tuple(leaves[cut : cut + num_critic]),
-        biases=tuple(leaves[cut + num_critic :]),
-    )
-    other = make_ppo(ppo.config, ppo.agent.spec.actions)
-    other.agent = replace(
-        ppo.agent,
-        actor=replace(actor, mlp=actor_mlp),
-        critic=replace(critic, mlp=critic_mlp),
-    )
-    return other
+def paper_loss(ppo, leaves, log_std, samples, perturbed):
+    """The loss as printed, by autograd and torch.distributions."""
+    config = ppo.config
+    actor = ppo.agent.actor.views_of(leaves[0])
+    critic = ppo.agent.critic.views_of(leaves[1])
+
+    def law(output, std):
+        if std is None:
+            return torch.distributions.Categorical(logits=output)
+        return torch.distributions.Independent(torch.distributions.Normal(output, std), 1)
+
+    std = None if log_std is None else log_std.exp()
+    policy = law(actor(samples.states), std)
+    ratio = (policy.log_prob(samples.actions) - samples.log_probs).exp()
+    advantages = samples.advantages
+    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
+    loss = -torch.min(ratio * advantages, clipped * advantages).mean()
+    values = critic(samples.states)[:, 0]
+    error = (values - samples.returns) ** 2
+    if config.value_clip is not None:
+        change = (values - samples.values).clamp(-config.value_clip, config.value_clip)
+        error = torch.max(error, (samples.values + change - samples.returns) ** 2)
+    loss = loss + config.value_coefficient * error.mean()
+    loss = loss - config.entropy_coefficient * policy.entropy().mean()
+    if len(perturbed):
+        fixed = None if std is None else std.detach()
+        clean = law(actor(samples.states[: len(perturbed)]).detach(), fixed)
+        divergence = torch.distributions.kl_divergence(clean, law(actor(perturbed), fixed))
+        loss = loss + config.defence.kappa * 2 * divergence.mean()
+    return loss
 
 
 def run_updates(config, num=3):

@@ -40,6 +40,7 @@ TINY = TrainConfig(
     num_evaluations=4,
     evaluation_episodes=2,
     visited_states=2,
+    averaging=0.1,
     checkpoint_steps=256,
 )
 

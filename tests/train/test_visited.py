@@ -76,6 +76,17 @@ def test_the_pool_is_no_larger_than_asked(policy, target_env):
     assert 0 < len(visited.pool) <= 5
 
 
+def test_without_states_to_record_nothing_is_played(policy):
+    class Unplayable:
+        num_envs = 4
+
+        class spec:  # noqa: N801
+            max_episode_steps, obs_dim = 10, 3
+
+    visited = record_visited(policy, Unplayable(), seed=0, num_states=0)
+    assert visited.independent.shape == visited.pool.shape == (0, 3)
+
+
 def test_a_task_whose_episodes_are_always_too_short_is_an_error(policy, target_env):
     env = target_env(4, horizon=10**5, shortest=1)
     env._shortest = 1
