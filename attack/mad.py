@@ -58,7 +58,8 @@ class MadSettings:
 
 PUBLISHED = MadSettings()
 NOISE_FREE = MadSettings(temperature=0.0)
-SLACK = MadSettings(steps=20, slack=2.5, temperature=0.0, restarts=5, keep_best=True)
+SLACK = MadSettings(steps=20, slack=2.5, temperature=0.0, keep_best=True)
+RESTARTS = MadSettings(steps=20, slack=2.5, temperature=0.0, restarts=5, keep_best=True)
 
 
 class MadAdversary:

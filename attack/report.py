@@ -21,13 +21,13 @@ class AttackResult:
 
     Attributes:
         variant: The variant that was chosen.
-        selection: Mean return of every variant on the selection episodes.
+        selection: Every variant on the selection episodes; empty where there is but one.
         evaluation: What happened.
         certified: Proved bound on the deviation, if there is one.
     """
 
     variant: str
-    selection: Mapping[str, float]
+    selection: Mapping[str, Evaluation]
     evaluation: Evaluation
     certified: float | None
 
@@ -53,7 +53,14 @@ class AttackResult:
             "failures": evaluation.num_failures,
             "failure_reasons": list(evaluation.failures),
             "variant": self.variant,
-            "selection": dict(self.selection),
+            "selection": {
+                name: {
+                    "mean": float(tried.returns.mean()),
+                    "max_deviation": tried.max_deviation,
+                    "failures": tried.num_failures,
+                }
+                for name, tried in self.selection.items()
+            },
         }
 
 

@@ -12,7 +12,7 @@ from surefoot.attack.ball import Ball
 from surefoot.attack.certified import certified_deviation
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.evaluate import EvaluateConfig, Evaluation, evaluate
-from surefoot.attack.mad import NOISE_FREE, PUBLISHED, SLACK, MadAdversary, MadSettings
+from surefoot.attack.mad import NOISE_FREE, PUBLISHED, RESTARTS, SLACK, MadAdversary, MadSettings
 from surefoot.attack.report import CLEAN, AttackReport, AttackResult
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.budget import Norm
@@ -62,7 +62,9 @@ QUICK = (
         variants={
             "published": partial(_mad, PUBLISHED),
             "noise-free": partial(_mad, NOISE_FREE),
+            # The largest change of the action is not always the one that costs the most return.
             "slack": partial(_mad, SLACK),
+            "restarts": partial(_mad, RESTARTS),
         },
     ),
 )
@@ -95,7 +97,7 @@ class AttackConfig:
     epsilon: float | None = None
     norm: Norm = Norm.LINF
     episodes: int = 50
-    selection_episodes: int = 10
+    selection_episodes: int = 20
     env_id: str | None = None
     env_module: str | None = None
     num_threads: int = 2
@@ -190,7 +192,7 @@ class _Suite:
         )
         return AttackResult(
             variant=chosen,
-            selection={name: float(played.returns.mean()) for name, played in tried.items()},
+            selection=tried,
             evaluation=self._play(attack, chosen, self.evaluation_seeds),
             certified=None if attack.name == CLEAN else self._certified,
         )

@@ -109,6 +109,15 @@ def test_epsilon_zero_is_the_clean_loop_bit_for_bit(hopper_file):
     assert clean.max_deviation == 0
 
 
+def test_the_clean_loop_uses_the_normaliser_of_the_deployed_file(
+    formula_env, linear_policy, file_of
+):
+    file = file_of(linear_policy([[1.0, -2.0]]))
+    never = Spoiled(controller_of(file, Backend.ONNX), lambda state: True)  # fails at any state
+    clean = DeployedController(controller=never, policy=file.policy)
+    assert play(clean, formula_env(2, 1, 5), NoAdversary()).num_failures == 0
+
+
 def test_an_attack_that_does_nothing_is_the_clean_loop_bit_for_bit(hopper_file):
     env = make_env("Hopper-v5", 5)
     idle = Outsider(lambda state: state)  # through the entry after the normaliser
@@ -182,11 +191,18 @@ def test_actions_that_no_attack_moves_keep_their_return(formula_env, linear_poli
     assert evaluation.max_deviation == 0
 
 
-def test_a_controller_that_returns_nan_under_attack_is_counted(formula_env, linear_policy, file_of):
+@pytest.mark.parametrize("perturbed", [True, False])
+def test_a_controller_that_returns_nan_under_attack_is_counted(
+    formula_env, linear_policy, file_of, perturbed
+):
     file = file_of(linear_policy([[1.0, -2.0]]))
     healthy = controller_of(file, Backend.NUMPY)
-    first = np.random.default_rng(11).normal(size=2)  # the state of seed 11, perturbed or not
-    spoiled = Spoiled(healthy, lambda state: 0 < np.abs(state - first).max() < 0.2)
+    clean = np.random.default_rng(11).normal(size=2).astype(np.float32)  # the state of seed 11
+
+    def is_bad(state):
+        return np.abs(state - clean).max() < 0.2 and (state != clean).any() == perturbed
+
+    spoiled = Spoiled(healthy, is_bad)
     deployed = DeployedController(controller=spoiled, policy=file.policy)
     evaluation = play(deployed, formula_env(2, 1, 5), RandomAdversary(ball=LINF))
     assert evaluation.num_failures == 1
@@ -278,6 +294,8 @@ def test_an_environment_of_another_controller_is_refused(random_policy, unit_ran
         attempt("CartPole-v1", unit_range(random_policy(rng, (4, 8, 1))))
     with pytest.raises(InputError, match=r"2 discrete actions; the controller .* 3 discrete"):
         attempt("CartPole-v1", random_policy(rng, (4, 8, 3), squash=None))
+    with pytest.raises(InputError, match=r"11 observations .* for 12 observations"):
+        attempt("Hopper-v5", unit_range(random_policy(rng, (12, 8, 3))))
     attempt("Hopper-v5", random_policy(rng, (11, 8, 3), squash=Squash.IDENTITY))
 
 

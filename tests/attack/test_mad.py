@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from surefoot.attack.ball import Ball
-from surefoot.attack.mad import NOISE_FREE, PUBLISHED, SLACK, MadAdversary, MadSettings
+from surefoot.attack.mad import NOISE_FREE, PUBLISHED, RESTARTS, SLACK, MadAdversary, MadSettings
 from surefoot.budget import Norm
 from surefoot.errors import InputError
 from surefoot.policy import (
@@ -129,7 +129,9 @@ def test_there_is_no_gradient_at_the_state_itself(random_policy):
     assert not twin.input_gradient(state, law.squared_distance_gradient(twin(state))).any()
 
 
-@pytest.mark.parametrize("settings", [NOISE_FREE, SLACK], ids=["noise-free", "slack"])
+@pytest.mark.parametrize(
+    "settings", [NOISE_FREE, SLACK, RESTARTS], ids=["noise-free", "slack", "restarts"]
+)
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.SILU])
 def test_mad_moves_actions_more_than_the_best_of_a_hundred_random_perturbations(
     random_policy, random_streams, activation, settings
@@ -184,7 +186,7 @@ def test_more_restarts_that_keep_the_best_never_find_less(random_policy, random_
     assert (reached(4) >= reached(1) * (1 - 1e-5)).all()
 
 
-@pytest.mark.parametrize("settings", [PUBLISHED, SLACK], ids=["published", "slack"])
+@pytest.mark.parametrize("settings", [PUBLISHED, RESTARTS], ids=["published", "restarts"])
 @pytest.mark.parametrize("ball", [LINF, L2], ids=["linf", "l2"])
 def test_states_are_attacked_alike_together_and_one_by_one(
     random_policy, random_streams, ball, settings
