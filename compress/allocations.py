@@ -27,8 +27,8 @@ def uniform(shapes: Sequence[Shape], sparsity: float) -> list[float]:
 def erdos_renyi_kernel(shapes: Sequence[Shape], sparsity: float) -> list[float]:
     """Return the sparsity of each layer: densities follow (n_out + n_in) / (n_out n_in).
 
-    One factor makes the total exact; while it would make a layer more than dense, the layer that
-    is furthest above stays dense and the factor is solved for again.
+    One factor makes the total exact; layers that it would make more than dense stay dense and it is
+    solved for again, which can only raise it.
 
     Args:
         shapes: (n_out, n_in) of each weight.
@@ -50,8 +50,7 @@ def erdos_renyi_kernel(shapes: Sequence[Shape], sparsity: float) -> list[float]:
         density[free] = raw[free] * (kept_by_free / (raw * sizes)[free].sum())
         if density[free].max() <= 1:
             break
-        densest = np.argmax(np.where(free, density, -np.inf))
-        free &= density < density[densest]
+        free &= density < 1
         density[~free] = 1
     return [float(1 - entry) for entry in density]
 

@@ -48,6 +48,7 @@ def make_ppo(config=CONFIG, actions=BOX):
         packages={},
     )
     agent = new_agent(config, spec, CPU)
+    agent.actor.mlp.weights[-1].mul_(50)  # at the start all outputs are nearly zero
     return Ppo(agent, config, minibatch_generator=seeded(1), search_generator=seeded(2))
 
 
