@@ -23,6 +23,7 @@ from surefoot.certify.proofs import Proofs, finite
 from surefoot.certify.upward import Float
 from surefoot.certify.value import (
     ValueBound,
+    average_bound,
     coupling_bound,
     finite_horizon_bound,
     paper_alpha_bound,
@@ -49,7 +50,7 @@ def proved_tables(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[st
             "per_sensor": _per_sensor(proofs),
             "distribution": _distribution(proofs, epsilon),
             "value": _value(proofs, evidence, epsilon),
-            "paper": _paper(proofs, epsilon),
+            "paper": _paper(proofs, evidence, epsilon),
         },
     }
 
@@ -161,7 +162,7 @@ def _value_bound(bound: ValueBound) -> dict[str, Json]:
     }
 
 
-def _paper(proofs: Proofs, epsilon: float) -> Json:
+def _paper(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
     """Return the published numbers as printed beside what is sound."""
     surrogate = paper_surrogate(network_chain(proofs.policy))
     printed = surrogate * epsilon
@@ -174,11 +175,49 @@ def _paper(proofs: Proofs, epsilon: float) -> Json:
         "units": "network output",
     }
     if isinstance(head, CategoricalHead):
-        table["total_variation_as_printed"] = finite(paper_categorical_tv(printed))
+        laws = {"main_text": paper_categorical_tv(printed)}
     else:
-        smallest = float(head.std.min()) ** 2
-        table["total_variation_as_printed"] = {
-            name: finite(value) for name, value in paper_gaussian_tv(printed, smallest).items()
+        laws = paper_gaussian_tv(printed, float(head.std.min()) ** 2)
+    table["total_variation_as_printed"] = {name: finite(value) for name, value in laws.items()}
+    return table | {"theorems": _theorems(proofs, evidence, epsilon, laws)}
+
+
+def _theorems(
+    proofs: Proofs, evidence: Evidence, epsilon: float, laws: dict[str, float]
+) -> dict[str, Json]:
+    """Return the right-hand sides of Theorems 1 to 3 as printed, and what replaces them.
+
+    Args:
+        proofs: Of the policy.
+        evidence: Assumptions about rewards.
+        epsilon: Perturbation, linf, normalised units.
+        laws: The printed bounds on total variation by where they are printed.
+
+    Reference:
+        arXiv 2510.12939; mathematics 4 and 6 for what is wrong with them.
+    """
+    missing = "L_par, an integral over a segment of parameters, has no closed form"
+    table: dict[str, Json] = {"theorem_3": {"as_printed": None, "reason": missing}}
+    bound = proofs.distance(epsilon, Norm.LINF)
+    if evidence.reward_range is None or evidence.discount is None or isinstance(bound, str):
+        return table
+    largest = max(map(abs, evidence.reward_range))
+    # Printed numbers may exceed 1, where alpha times them is meant literally.
+    alpha = paper_alpha_bound(1.0, largest, evidence.discount)
+    for name, replaced in (
+        (
+            "theorem_1",
+            coupling_bound(bound.total_variation, evidence.reward_span, evidence.discount),
+        ),
+        (
+            "theorem_2",
+            average_bound(bound.total_variation, evidence.reward_span, evidence.discount),
+        ),
+    ):
+        table[name] = {
+            "as_printed": {law: finite(alpha.bound * value) for law, value in laws.items()},
+            "trivial_as_printed": finite(alpha.trivial),
+            "replaced_by": _value_bound(replaced),
         }
     return table
 

@@ -15,7 +15,10 @@ from surefoot.certify.relaxation import Lines, image, relax
 from surefoot.certify.upward import Float, gamma, matmul_up, up
 from surefoot.policy import Activation, Policy
 
-_CHUNK = 32
+# Underflow loses at most 2^-1074 times a weight and an input, both below 1e39.
+_UNDERFLOW = 1e-200
+
+_CHUNK = 64
 """States handled together: what they need fits the second-level cache for 256 neurons."""
 
 
@@ -177,7 +180,7 @@ def _first_layer(network: Network, region: Region) -> Bounds:
     weight, bias = network.weights[0], network.biases[0]
     middle = region.centres @ weight.T + bias
     terms = np.abs(region.centres) @ np.abs(weight).T + np.abs(bias)
-    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4), 4) + 1e-300
+    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4), 4) + _UNDERFLOW
     return Bounds(middle - slack, middle + slack)
 
 
@@ -192,7 +195,7 @@ def _interval_layer(network: Network, number: int, before: Bounds) -> Bounds:
     rounding = (np.abs(centre) @ rows + np.abs(bias)) * gamma(weight.shape[1] + 4)
     size = np.maximum(np.abs(low), np.abs(high))
     slack = up(radius @ rows + rounding + _last_error(network, number, size), 4 + len(rows))
-    return Bounds(middle - slack - 1e-300, middle + slack + 1e-300)
+    return Bounds(middle - slack - _UNDERFLOW, middle + slack + _UNDERFLOW)
 
 
 def _last_error(network: Network, number: int, size: Float) -> Float | float:
@@ -208,7 +211,7 @@ def _backward(
     """Substitute lines from layer ``number`` back to the state; ``sizes`` bound layer inputs."""
     weight, bias = network.weights[number], network.biases[number]
     charge = _charge(np.abs(weight)[None], network, number - 1, lines, sizes)
-    charge = charge + np.abs(bias) * gamma(4) + _last_error(network, number, sizes[-1])
+    charge = charge + np.abs(bias) * gamma(64) + _last_error(network, number, sizes[-1])
     below = lines[number - 1]
     positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
     constant_up = below.cut_high @ positive.T + below.cut_low @ negative.T + bias
@@ -223,8 +226,8 @@ def _backward(
             shift = network.biases[layer]
             constant_up = constant_up + slopes_up @ shift
             constant_low = constant_low + slopes_low @ shift
-            slopes_up = slopes_up @ network.weights[layer]
-            slopes_low = slopes_low @ network.weights[layer]
+            slopes_up = _times(slopes_up, network.weights[layer])
+            slopes_low = _times(slopes_low, network.weights[layer])
             if layer == 0:
                 break
             below = lines[layer - 1]
@@ -252,7 +255,12 @@ def _charge(
     reach = slope * (sizes[layer] @ weight.T + np.abs(network.biases[layer])) + cut
     total = (rows @ reach[..., None])[..., 0]
     num_roundings = 4 * (weight.shape[0] + weight.shape[1] + 16)
-    return up(total * gamma(num_roundings), num_roundings) + 1e-300
+    return up(total * gamma(num_roundings), num_roundings) + _UNDERFLOW
+
+
+def _times(rows: Float, weight: Float) -> Float:
+    """Return ``rows @ weight`` for rows of shape (B, r, n), as one product."""
+    return (rows.reshape(-1, rows.shape[-1]) @ weight).reshape(*rows.shape[:-1], weight.shape[1])
 
 
 def _constants(rows: Float, positive_cut: Float, negative_cut: Float) -> Float:
@@ -294,7 +302,7 @@ def _concrete(rows: Float, constant: Float, region: Region, sign: float) -> Floa
     middle = (rows @ region.centres[..., None])[..., 0] + constant
     largest = np.abs(region.centres).max(axis=1, keepdims=True)
     terms = np.abs(rows).sum(axis=-1) * largest + np.abs(constant)
-    slack = up(region.spread(rows) + terms * gamma(2 * rows.shape[-1] + 8), 6) + 1e-300
+    slack = up(region.spread(rows) + terms * gamma(2 * rows.shape[-1] + 8), 6) + _UNDERFLOW
     return middle + sign * slack
 
 

@@ -99,6 +99,7 @@ class Facts:
                 restarts=self.config.search_restarts,
                 seed=self.config.seed,
                 distribution=distribution,
+                observations=self.evidence.observations,
             )
         return self._visited[key]
 

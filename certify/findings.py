@@ -121,15 +121,18 @@ def _compression(
     dense, states = facts.evidence.dense_policy, facts.proofs.states
     if dense is None or comparable(facts.policy, dense) is not None:
         return conclude(requirement, proved, None, statistical=statistical)
-    if states is None or not statistical:
-        _, states = attainable_states(facts.policy, facts.start_states)
+    observations = facts.evidence.observations
+    if states is None or observations is None or not statistical:
+        observations, states = attainable_states(facts.policy, facts.start_states)
     gaps = np.abs(
         facts.replay.outputs_at(states).astype(np.float64)
         - dense.outputs_at(states).astype(np.float64)
     ).max(axis=1)
     worst = int(gaps.argmax())
-    observation = attainable_states(facts.policy, states[worst : worst + 1])[0][0]
-    example: dict[str, Json] = {"observation": observation.tolist(), "value": float(gaps[worst])}
+    example: dict[str, Json] = {
+        "observation": observations[worst].tolist(),
+        "value": float(gaps[worst]),
+    }
     if statistical:
         share = _share(requirement, gaps, delta)
         refutation = None if share is None else example | share

@@ -92,15 +92,18 @@ def log_squared_bound(chain: Chain, parameters: Float) -> tuple[float, Float]:
 
     Infinity and zeros where a factorisation fails, which a line search steps back from.
     """
-    try:
-        last, steps = _forward(chain, parameters)
-        values, vectors = eigh(last, subset_by_index=[len(last) - 1, len(last) - 1])
-    except (LinAlgError, ValueError):
-        return math.inf, np.zeros_like(parameters)
-    squared, top = float(values[0]), vectors[:, 0]
-    if not 0 < squared < math.inf:
-        return math.inf, np.zeros_like(parameters)
-    return math.log(squared), _backward(chain, steps, np.outer(top, top) / squared)
+    failed = math.inf, np.zeros_like(parameters)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        try:
+            last, steps = _forward(chain, parameters)
+            values, vectors = eigh(last, subset_by_index=[len(last) - 1, len(last) - 1])
+        except (LinAlgError, ValueError, OverflowError):
+            return failed
+        squared, top = float(values[0]), vectors[:, 0]
+        if not 0 < squared < math.inf:
+            return failed
+        gradient = _backward(chain, steps, np.outer(top, top) / squared)
+    return (math.log(squared), gradient) if np.isfinite(gradient).all() else failed
 
 
 def _minimise(chain: Chain, start: Float, iterations: int) -> Float:
@@ -123,13 +126,13 @@ def _proved(chain: Chain, parameters: Float, output: int | None = None) -> Multi
     if not math.isfinite(value):
         return None
     squared = math.exp(value)
-    _, steps = _forward(chain, parameters)
-    slopes = chain.slopes
-    # T came from the input weight I; the block matrix has L^2 I, which scales the multipliers.
-    values = tuple(
-        squared / (slope.radius**2 * step.diagonal)
-        for slope, step in zip(slopes, steps, strict=True)
-    )
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        _, steps = _forward(chain, parameters)
+        # T came from the input weight I; the block matrix has L^2 I, which scales the multipliers.
+        values = tuple(
+            squared / (slope.radius**2 * step.diagonal)
+            for slope, step in zip(chain.slopes, steps, strict=True)
+        )
     return prove(chain, squared, values, output)
 
 

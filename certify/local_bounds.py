@@ -127,7 +127,7 @@ def mean_value_deviation(network: Network, region: Region, before: list[Bounds])
             size = np.abs(middle) * np.abs(centre)
             rounding = size * gamma(weight.shape[1] + 4)
             grown = np.abs(middle) * spread + radius[..., None] * (np.abs(centre) + spread)
-            spread = up(np.abs(weight) @ up(grown + rounding, 6), weight.shape[1]) + 1e-300
+            spread = up(np.abs(weight) @ up(grown + rounding, 6), weight.shape[1]) + 1e-200
             centre = weight @ (middle * centre)
         total = region.spread(up(np.abs(centre) + spread))
     return np.where(np.isnan(total), np.inf, total)

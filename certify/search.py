@@ -205,12 +205,14 @@ class Found:
     """The worst that was found at each state.
 
     Attributes:
+        observations: Raw observations of the states, shape (n, obs_dim), float32.
         states: Shape (n, obs_dim), float32, normalised units.
         perturbed: The worst perturbed states, per measure: name to shape (n, obs_dim), float32.
         values: Name of a measure to its largest value at each state, shape (n,).
         actuators: Actuator of the largest deviation, shape (n,).
     """
 
+    observations: Single
     states: Single
     perturbed: dict[str, Single]
     values: dict[str, Float]
@@ -227,10 +229,25 @@ def worst_at(
     restarts: int,
     seed: int,
     distribution: bool = False,
+    observations: Array | None = None,
 ) -> Found:
-    """Return the worst deviation (and TV, KL) that a search finds at each state, replayed."""
+    """Return the worst deviation (and TV, KL) that a search finds at each state, replayed.
+
+    Args:
+        policy: The network.
+        replay: The deployed arithmetic.
+        states: Shape (n, obs_dim), float32, normalised units.
+        ball: The perturbations that are allowed.
+        steps: Gradient steps of each ascent.
+        restarts: Random starts beside the corner of the gradient's signs.
+        seed: Of the random starts.
+        distribution: Search for distances between distributions as well.
+        observations: Raw observations of the states; by default the nearest ones.
+    """
     rng = np.random.default_rng(seed)
-    found = _start(policy, states)
+    if observations is None:
+        observations = attainable_states(policy, states)[0]
+    found = _start(observations.astype(np.float32), states)
     starts: list[np.random.Generator | None] = [None, *[rng] * restarts]
     for objective in objectives(policy, distribution=distribution):
         for start in starts:
@@ -280,8 +297,8 @@ def worst_anywhere(
             rng=rng,
             free_states=box,
         )
-        _, states = attainable_states(policy, moved)
-        found = _start(policy, states)
+        observations, states = attainable_states(policy, moved)
+        found = _start(observations, states)
         for shift in (delta, -delta):
             _keep_worse(policy, replay, found, ball.perturb(states, shift), distribution)
         parts.append(found)
@@ -328,9 +345,10 @@ def _head_slope(policy: Policy, outputs: Float) -> Float:
     return slope * head.half_range
 
 
-def _start(policy: Policy, states: Single) -> Found:
+def _start(observations: Single, states: Single) -> Found:
     names = ("deviation", "total_variation", "kl")
     return Found(
+        observations=observations,
         states=states,
         perturbed={name: states.copy() for name in names},
         values={name: np.zeros(len(states)) for name in names},
@@ -373,6 +391,7 @@ def distances(policy: Policy, states: Float, moved: Float) -> dict[str, Float]:
 def _join(parts: list[Found]) -> Found:
     """Return what several searches found, one after the other."""
     return Found(
+        observations=np.concatenate([part.observations for part in parts]),
         states=np.concatenate([part.states for part in parts]),
         perturbed={
             name: np.concatenate([part.perturbed[name] for part in parts])

@@ -11,7 +11,7 @@ from surefoot.certificate import Finding, Verdict
 from surefoot.certify.certified import Certified
 from surefoot.certify.facts import Facts
 from surefoot.certify.proofs import finite
-from surefoot.certify.search import Found, Single, attainable_states
+from surefoot.certify.search import Found, Single
 from surefoot.errors import CheckError
 
 
@@ -100,8 +100,7 @@ def unknown_measurement(requirement: Requirement, reason: str) -> Finding:
 def witness_at(facts: Facts, found: Found, measure: str, index: int) -> dict[str, Json]:
     """Return what reproduces one of the violations that a search found."""
     state, moved = found.states[index], found.perturbed[measure][index]
-    observation = attainable_states(facts.policy, state[None].astype(np.float64))[0][0]
-    return witness(facts, observation, state, moved) | {
+    return witness(facts, found.observations[index], state, moved) | {
         "measure": measure,
         "value": float(found.values[measure][index]),
     }

@@ -80,8 +80,22 @@ def test_a_limit_above_the_bound_is_proved_and_one_below_the_search_is_refuted(
     assert low.witness is not None
 
 
-def test_the_witness_of_a_refutation_violates_it_when_replayed(file: ControllerFile) -> None:
-    finding = certify(file, everywhere("action_deviation", 0.01)).findings[0]
+@pytest.mark.parametrize("scope", ["everywhere", "visited"])
+def test_the_witness_of_a_refutation_violates_it_when_replayed(
+    file: ControllerFile,
+    controller: Callable[[Policy], ControllerFile],
+    evidence: Evidence,
+    scope: str,
+) -> None:
+    normaliser = replace(
+        file.policy.normaliser,
+        mean=np.float32([1.1, -2.3, 0.7, 30.1]),
+        scale=np.float32([0.3, 1.7, 0.013, 9.9]),
+    )
+    file = controller(replace(file.policy, normaliser=normaliser))
+    observations = evidence.observations * normaliser.scale + normaliser.mean
+    budget = (everywhere if scope == "everywhere" else visited)("action_deviation", 0.01)
+    finding = certify(file, budget, Evidence(observations=observations)).findings[0]
     witness = finding.witness
     observation = np.array([witness["observation"]], dtype=np.float32)
     state = file.policy.state(observation, np.float32)
