@@ -1,13 +1,23 @@
 """Certificates: what is proved about a controller file, what is refuted, and what stays unknown.
 
-* ``certify``: the stage function; ``facts`` computes, ``findings`` and ``visited`` decide.
-* Global bounds: ``chain``, ``global_bounds``, ``lipsdp``; local ones: ``crown``.
+* ``certify``: the stage function; ``certified`` proves, ``findings`` compares with searches.
+* Global bounds: ``chain``, ``global_bounds``, ``lipsdp`` (search) and ``semidefinite`` (proof).
+* Local bounds: ``relaxation``, ``crown``, ``local_bounds``, ``splitting``.
 * ``rounding``: the deployed arithmetic; ``upward``: the arithmetic of the proofs.
-* ``distances``, ``value``, ``statistics``: from deviations to distributions, returns and shares.
+* ``distances``, ``value``, ``statistics``, ``compression``: from deviations to what they mean.
 * ``search``: sampled lower bounds and witnesses; ``checker``: proves a saved certificate again.
+* ``explain``: the certificate in plain words; ``picture``: deviation against epsilon.
 """
 
 from surefoot.certify.certify import certify_policy
+from surefoot.certify.checker import CheckReport, check_certificate
 from surefoot.certify.evidence import CertifyConfig, Evidence, Measurement
 
-__all__ = ["CertifyConfig", "Evidence", "Measurement", "certify_policy"]
+__all__ = [
+    "CertifyConfig",
+    "CheckReport",
+    "Evidence",
+    "Measurement",
+    "certify_policy",
+    "check_certificate",
+]
