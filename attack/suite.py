@@ -187,9 +187,7 @@ class _Suite:
         if len(attack.variants) > 1:
             for variant in attack.variants:
                 tried[variant] = self._play(attack, variant, self.selection_seeds)
-        chosen = min(
-            tried, key=lambda name: _rank(tried[name]), default=next(iter(attack.variants))
-        )
+        chosen = strongest(tried) if tried else next(iter(attack.variants))
         return AttackResult(
             variant=chosen,
             selection=tried,
@@ -217,9 +215,9 @@ class _Suite:
         return evaluation
 
 
-def _rank(evaluation: Evaluation) -> tuple[int, float]:
-    """Return what orders variants: one that makes the controller fail is the strongest."""
-    return -evaluation.num_failures, float(evaluation.returns.mean())
+def strongest(tried: Mapping[str, Evaluation]) -> str:
+    """Return the variant that did most harm: the most failures, then the lowest mean return."""
+    return min(tried, key=lambda name: (-tried[name].num_failures, tried[name].returns.mean()))
 
 
 def _epsilon(certificate: Certificate | None, config: AttackConfig) -> float:

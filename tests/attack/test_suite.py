@@ -6,7 +6,8 @@ import pytest
 from surefoot.artifact import sha256_hex, to_json
 from surefoot.attack.evaluate import Evaluation
 from surefoot.attack.report import AttackResult
-from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.seeds import evaluation_seeds, selection_seeds
+from surefoot.attack.suite import AttackConfig, run_suite, strongest
 from surefoot.budget import Norm
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError
@@ -53,6 +54,9 @@ def test_the_worst_attack_is_the_one_of_the_lowest_mean(report):
 
 def test_variants_are_chosen_on_other_episodes_than_are_reported(report):
     table = report.to_table()
+    for result in report.attacks.values():
+        assert result.evaluation.seeds == evaluation_seeds(4)
+        assert {tried.seeds for tried in result.selection.values()} <= {selection_seeds(2)}
     assert not set(table["seeds"]["selection"]) & set(table["seeds"]["evaluation"])
     for entry in table["attacks"].values():
         if entry["selection"]:
@@ -130,15 +134,34 @@ def test_a_suite_runs_in_the_l2_ball_too(file):
     assert report.attacks["mad"].evaluation.max_deviation > 0
 
 
-def test_failures_are_counted_in_the_report_and_no_episode_is_dropped():
-    evaluation = Evaluation(
+def evaluation_of(returns, failures=(None, None)):
+    return Evaluation(
         seeds=(1, 2),
-        returns=np.array([5.0, 7.0]),
+        returns=np.array(returns),
         lengths=np.array([3, 4]),
         terminated=np.array([False, True]),
-        failures=("not finite", None),
+        failures=failures,
         deviations=np.array([[0.1, 0.3], [0.2, 0.0]]),
     )
+
+
+def test_the_strongest_variant_fails_the_controller_or_else_costs_the_most():
+    mild, harsh = evaluation_of([9.0, 9.0]), evaluation_of([1.0, 2.0])
+    fatal = evaluation_of([9.5, 9.5], ("not finite", None))
+    assert strongest({"mild": mild, "harsh": harsh}) == "harsh"
+    assert strongest({"mild": mild, "fatal": fatal, "harsh": harsh}) == "fatal"
+
+
+def test_the_clean_loop_is_no_attack_even_when_it_returns_least(report):
+    low = AttackResult(
+        variant="clean", selection={}, evaluation=evaluation_of([-9.0, -9.0]), certified=None
+    )
+    table = replace(report, attacks={**report.attacks, "clean": low}).to_table()
+    assert table["worst"]["attack"] != "clean"
+
+
+def test_failures_are_counted_in_the_report_and_no_episode_is_dropped():
+    evaluation = evaluation_of([5.0, 7.0], ("not finite", None))
     entry = AttackResult(
         variant="x", selection={}, evaluation=evaluation, certified=None
     ).to_table()
