@@ -111,6 +111,24 @@ def test_bounds_hold_in_exact_rationals_without_tolerance(draw_policy: Build, sc
     print(f"{trials} exact values")
 
 
+def test_cancelling_coefficients_are_charged_for_their_rounding(build_policy: Build) -> None:
+    # Two paths whose products of three float32 weights nearly cancel: the coefficient that float64
+    # computes is wrong by far more than a few ulp of itself.
+    rng = np.random.default_rng(8)
+    for _ in range(200):
+        a, b, c = rng.uniform(0.5, 2, (3, 2)).astype(np.float32)
+        c[1] = -c[0] * b[0] * a[0] / (b[1] * a[1])
+        policy = build_policy(
+            [a[:, None], np.diag(b), c[None]], Activation.RELU, biases=[[0, 0], [0, 0], [0]]
+        )
+        centre, radius = np.array([[2.0**20]]), 2.0**18
+        bounds = crown_bounds(network_of(policy), ball(centre, radius))
+        for point in (Fraction(2**20 - 2**18), Fraction(2**20 + 2**18)):
+            value = rational_relu_network(policy, [point])[0]
+            lower, upper = float(bounds.lower[0, 0]), float(bounds.upper[0, 0])
+            assert Fraction(lower) <= value <= Fraction(upper)
+
+
 def exact_maximum(policy: Policy, centre: np.ndarray, radius: float) -> float:
     """The largest output of a small ReLU network over a box: one linear program per pattern."""
     first, second = policy.layers

@@ -132,6 +132,17 @@ def test_huge_cancelling_constants_are_covered(build_policy: Build) -> None:
     assert bound.action[0] >= error
 
 
+def test_the_worst_order_of_summation_is_covered(build_policy: Build) -> None:
+    # One after the other, in float32: no BLAS sums like that, but the bound must not depend on it.
+    count = 4096
+    policy = build_policy([np.full((1, count), 0.1)], clip=1.0)
+    bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+    terms = np.full(count, np.float32(0.1) * np.float32(0.9))
+    sequential = float(np.cumsum(terms, dtype=np.float32)[-1])
+    exact = count * float(np.float32(0.1)) * float(np.float32(0.9))
+    assert 1e-4 < abs(sequential - exact) <= bound.network[0]
+
+
 def test_the_bound_grows_with_the_states_it_covers(draw_policy: Build) -> None:
     policy = draw_policy(np.random.default_rng(4), [4, 16, 2], Activation.RELU)
     sizes = [0.1, 1.0, 10.0, 100.0]
