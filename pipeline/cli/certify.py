@@ -194,4 +194,4 @@ def read_measurement(path: Path, keys: tuple[str, ...]) -> dict[str, Json]:
     for key in keys:
         if not isinstance(table, dict) or key not in table:
             raise InputError(f"{path} has no {key!r}: it is not the result of a measurement")
-    return table
+    return dict(table)
