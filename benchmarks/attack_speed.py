@@ -3,7 +3,7 @@
 Every environment plays on without a fall: an episode that ends is followed by the next one in the
 same count, so that all environments are busy for all steps and the loops do the same work but for
 the attack. The loops are timed in turn, several times over; ratios are medians over these rounds,
-so that a machine whose speed drifts does not matter.
+of CPU seconds, so that neither a machine whose speed drifts nor one that is shared matters.
 
     python benchmarks/attack_speed.py --out attack_speed.json
     python benchmarks/attack_speed.py --policy runs/hopper/policy --steps 1000 --rounds 1
@@ -17,7 +17,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -100,21 +100,27 @@ def measure(given: argparse.Namespace) -> list[dict]:
         for name, make in attack.variants.items()
     }
     seconds = {name: [] for name in adversaries}
+    cpu_seconds = {name: [] for name in adversaries}
     for _ in range(given.rounds):
         for name, adversary in adversaries.items():
-            began = perf_counter()
+            began, cpu_began = perf_counter(), process_time()
             evaluate(deployed, env, adversary, config)
             seconds[name].append(perf_counter() - began)
-    clean = next(iter(seconds.values()))
+            cpu_seconds[name].append(process_time() - cpu_began)
+    clean = next(iter(cpu_seconds.values()))
     num_steps = given.episodes * given.steps
+    to_full = 50_000 / num_steps
     return [
         {
             "attack": name,
-            "steps_per_s": round(num_steps / median(taken)),
-            "of_clean": round(median(c / t for c, t in zip(clean, taken, strict=True)), 3),
-            "seconds_for_50_episodes_of_1000_steps": round(50_000 * median(taken) / num_steps, 1),
+            "steps_per_s": round(num_steps / median(seconds[name])),
+            "clean_to_attack_cpu": round(
+                median(c / a for c, a in zip(clean, cpu_seconds[name], strict=True)), 3
+            ),
+            "seconds_for_50_times_1000_steps": round(to_full * median(seconds[name]), 1),
+            "cpu_seconds_for_50_times_1000_steps": round(to_full * median(cpu_seconds[name]), 1),
         }
-        for name, taken in seconds.items()
+        for name in adversaries
     ]
 
 
