@@ -19,7 +19,7 @@ from surefoot.train.result import Progress, TrainResult
 from surefoot.train.run import Run
 from surefoot.train.signals import StopRequest
 
-_NUM_VISITED_ENVS = 32
+_MAX_VISITED_ENVS = 32
 
 
 def train_policy(
@@ -70,7 +70,8 @@ def train_policy(
         board = stack.enter_context(Board(out / "tensorboard" if out else None, run.step))
         stop = stack.enter_context(StopRequest())
         _go_on(run, store, board, stop, on_progress)
-        return run.result(environments(_NUM_VISITED_ENVS))
+        num_envs = min(_MAX_VISITED_ENVS, max(1, config.visited_states))
+        return run.result(environments(num_envs))
 
 
 def pick_device(name: str) -> torch.device:
