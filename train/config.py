@@ -166,7 +166,7 @@ class TrainConfig:
         squash: Brings the Gaussian mean into [-1, 1] before it is scaled to the action range.
         learning_rate: Of Adam, at the start.
         anneal_to: Share of the learning rate that is left at the end, reached linearly.
-        weight_decay: Decoupled (AdamW), on the weights of both networks.
+        weight_decay: Decoupled (AdamW), on weights and biases of both networks.
         gamma: Discount.
         gae_lambda: Lambda of generalised advantage estimation.
         clip_range: Of the probability ratio.
@@ -241,10 +241,11 @@ class TrainConfig:
         _require_at_least(self, 0, "seed", "weight_decay", "entropy_coefficient")
         _require_at_least(self, 0, "value_coefficient", "visited_states")
         counts = (
-            "total_steps num_envs rollout_steps num_threads torch_threads epochs minibatch_size"
+            "total_steps num_envs rollout_steps num_threads torch_threads epochs"
             " num_evaluations evaluation_episodes checkpoint_steps"
         )
         _require_at_least(self, 1, *counts.split())
+        _require_at_least(self, 2, "minibatch_size")  # advantages are divided by their std
         _require_fraction(self, "gamma", "gae_lambda")
         for name in ("anneal_to", "averaging"):
             if not 0 <= getattr(self, name) <= 1:

@@ -62,11 +62,7 @@ def train_policy(
         run = Run(
             config, environments(config.num_envs), environments(config.evaluation_episodes), device
         )
-        store = None
-        if out is not None:
-            store = _open_store(out, config)
-            if (checkpoint := store.load()) is not None:
-                run.load_checkpoint(checkpoint)
+        store = None if out is None else _open_store(out, config, run)
         board = stack.enter_context(Board(out / "tensorboard" if out else None, run.step))
         stop = stack.enter_context(StopRequest())
         _go_on(run, store, board, stop, on_progress)
@@ -87,9 +83,12 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _open_store(out: Path, config: TrainConfig) -> CheckpointStore:
+def _open_store(out: Path, config: TrainConfig, run: Run) -> CheckpointStore:
+    """Claim the run folder and bring the run to its newest checkpoint, if there is one."""
     claim_folder(out, "run")
     store = CheckpointStore(out / "checkpoints", to_table(config))
+    if (checkpoint := store.load()) is not None:
+        run.load_checkpoint(checkpoint)
     write_file(out / "train.toml", to_toml({"train": to_table(config)}).encode())
     return store
 

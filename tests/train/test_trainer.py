@@ -126,6 +126,8 @@ def test_another_configuration_in_the_same_folder_is_refused_by_name(whole_run):
     _, out = whole_run
     with pytest.raises(InputError, match=r"gamma was 0.99, is 0.9\)"):
         train_policy(replace(TINY, gamma=0.9), out=out)
+    table = parse_toml((out / "train.toml").read_text(), "train.toml")["train"]
+    assert build(TrainConfig, table, "train") == TINY  # as it was
 
 
 def test_a_folder_that_is_not_ours_is_refused(tmp_path):
