@@ -11,13 +11,19 @@
 
 from surefoot.certify.certify import certify_policy
 from surefoot.certify.checker import CheckReport, check_certificate
-from surefoot.certify.evidence import CertifyConfig, Evidence, Measurement
+from surefoot.certify.evidence import Assumptions, CertifyConfig, Evidence, Measurement
+from surefoot.certify.explain import explain
+from surefoot.certify.picture import deviation_curves, draw_deviation
 
 __all__ = [
+    "Assumptions",
     "CertifyConfig",
     "CheckReport",
     "Evidence",
     "Measurement",
     "certify_policy",
     "check_certificate",
+    "deviation_curves",
+    "draw_deviation",
+    "explain",
 ]

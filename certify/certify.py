@@ -1,7 +1,7 @@
 """The stage function: a controller file and a budget in, a certificate out."""
 
 from surefoot.artifact import Json
-from surefoot.budget import QUANTITIES, Budget, Norm
+from surefoot.budget import QUANTITIES, Budget, Norm, Scope
 from surefoot.certificate import Certificate
 from surefoot.certify.certified import error_shares
 from surefoot.certify.claims import proved_tables
@@ -34,8 +34,12 @@ def certify_policy(
             budget.requirements, error_shares(budget.requirements), strict=True
         )
     )
-    epsilon = _table_epsilon(budget, config)
-    tables = proved_tables(facts.proofs, evidence, epsilon)
+    epsilon = _table_epsilon(budget, config, Scope.EVERYWHERE)
+    visited_epsilon = _table_epsilon(budget, config, Scope.VISITED)
+    tables = proved_tables(facts.proofs, evidence, epsilon, visited_epsilon)
+    if (visited := tables["claims"].get("visited_deviation")) is not None:
+        found = facts.at_visited(visited_epsilon, Norm.LINF).values["deviation"]
+        visited["sampled"] = found.tolist()
     worst = float(facts.anywhere(epsilon, Norm.LINF).values["deviation"].max())
     return Certificate(
         weights_sha256=weights_sha256(facts.policy),
@@ -51,11 +55,18 @@ def certify_policy(
     )
 
 
-def _table_epsilon(budget: Budget, config: CertifyConfig) -> float:
-    """Return the perturbation of the tables: that of the first linf requirement, if any."""
-    for requirement in budget.requirements:
-        provable = QUANTITIES[requirement.quantity].proved
-        if provable and requirement.norm is Norm.LINF and requirement.epsilon:
+def _table_epsilon(budget: Budget, config: CertifyConfig, scope: Scope) -> float:
+    """Return the perturbation of a table: that of the first linf requirement, of its scope if any.
+
+    A budget that names no linf perturbation leaves it to the configuration.
+    """
+    named = [
+        requirement
+        for requirement in budget.requirements
+        if QUANTITIES[requirement.quantity].proved and requirement.norm is Norm.LINF
+    ]
+    for requirement in sorted(named, key=lambda requirement: requirement.scope is not scope):
+        if requirement.epsilon:
             return requirement.epsilon
     return config.epsilon
 

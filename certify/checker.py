@@ -63,7 +63,8 @@ def check_certificate(
     arithmetic = ARITHMETICS[certificate.arithmetic]
     boxes = certificate.proof.get("split_boxes", 0)
     proofs = Proofs(policy, arithmetic, evidence.states(policy), multipliers, boxes)
-    again = proved_tables(proofs, evidence, certificate.deviation_linf["epsilon"] or 0.0)
+    visited = certificate.claims.get("visited_deviation", {}).get("epsilon", 0.0)
+    again = proved_tables(proofs, evidence, certificate.deviation_linf["epsilon"] or 0.0, visited)
     said = {name: getattr(certificate, name) for name in again}
     said["runtime_error"] = list(certificate.runtime_error)
     faults = list(_differences(said, again, "certificate"))

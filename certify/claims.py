@@ -31,15 +31,19 @@ from surefoot.certify.value import (
 from surefoot.policy import CategoricalHead, GaussianHead
 
 
-def proved_tables(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, Json]:
+def proved_tables(
+    proofs: Proofs, evidence: Evidence, epsilon: float, visited_epsilon: float
+) -> dict[str, Json]:
     """Return every number of a certificate that is proved, the findings aside, as JSON values.
 
     Args:
         proofs: Of the policy.
         evidence: Assumptions about rewards.
         epsilon: Perturbation of the tables, linf, normalised units.
+        visited_epsilon: That of the deviations at visited states.
     """
     rounding = proofs.rounding(epsilon)
+    visited = _visited_deviation(proofs, visited_epsilon)
     return {
         "runtime_error": [] if isinstance(rounding, str) else rounding.action.tolist(),
         "lipschitz_l2": _lipschitz(proofs),
@@ -51,6 +55,7 @@ def proved_tables(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[st
             "distribution": _distribution(proofs, epsilon),
             "value": _value(proofs, evidence, epsilon),
             "paper": _paper(proofs, evidence, epsilon),
+            **({} if visited is None else {"visited_deviation": visited}),
         },
     }
 
@@ -103,6 +108,23 @@ def _per_sensor(proofs: Proofs) -> Json:
         "domain": "everywhere",
         "arithmetic": "real; the deployed one adds 2 runtime_error",
         "bounds": [_numbers(column) for column in proofs.action.absolute.T],
+    }
+
+
+def _visited_deviation(proofs: Proofs, epsilon: float) -> Json:
+    """Return the bound at each visited state, or None where none can be given."""
+    if proofs.states is None:
+        return None
+    bounds = proofs.visited_deviation(epsilon, Norm.LINF)
+    if isinstance(bounds, str):
+        return None
+    return {
+        "norm": "linf",
+        "epsilon": epsilon,
+        "units": _units(proofs),
+        "domain": "the visited states, one per independent episode, in their order",
+        "arithmetic": f"{proofs.arithmetic.name}, rounding included",
+        "certified": _numbers(bounds),
     }
 
 

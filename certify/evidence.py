@@ -53,6 +53,21 @@ class Measurement:
                 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assumptions:
+    """What return claims take for granted, stated by the user and repeated in the certificate.
+
+    Attributes:
+        reward_range: Smallest and largest reward of a step.
+        discount: Discount of the return, below 1.
+        horizon: Length of an episode in steps, for the undiscounted return.
+    """
+
+    reward_range: tuple[float, float] | None = None
+    discount: float | None = None
+    horizon: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Evidence:
     """What is known beside the weights. Everything is optional; without it some claims are UNKNOWN.

@@ -30,14 +30,17 @@ def learning_curve(curves: dict[str, list[float | None]]) -> str:
     return _svg(figure)
 
 
-def deviation_histogram(certified: Sequence[float], sampled: Sequence[float], limit: float) -> str:
-    """Draw proved and found action deviations at the visited states, and the limit."""
+def deviation_histogram(
+    certified: Sequence[float], sampled: Sequence[float], limit: float | None
+) -> str:
+    """Draw proved and found action deviations at the visited states, and the limit if any."""
     figure, axes = _axes("largest action deviation at a visited state, action units", "states")
-    top = max([*certified, *sampled, limit]) * 1.05
+    top = max([*certified, *sampled, limit or 0.0]) * 1.05
     bins = np.linspace(0, top, 41)
     axes.hist(sampled, bins, color=SAMPLED, alpha=0.75, label="found by search")
     axes.hist(certified, bins, color=CERTIFIED, alpha=0.6, label="certified")
-    axes.axvline(limit, color="black", linestyle="--", linewidth=1, label=f"limit {limit:g}")
+    if limit is not None:
+        axes.axvline(limit, color="black", linestyle="--", linewidth=1, label=f"limit {limit:g}")
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)
 

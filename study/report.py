@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from surefoot.artifact import Json, from_json, read_artifact, read_file
+from surefoot.budget import Scope
 from surefoot.certificate import BOUNDS, Certificate, Finding, Verdict
 from surefoot.errors import InputError
 from surefoot.study.figures import deviation_histogram, learning_curve
@@ -98,11 +99,19 @@ def _findings(findings: tuple[Finding, ...]) -> str:
 
 
 def _deviations(certificate: Certificate) -> str:
-    """Show the states behind a visited requirement, where the certificate has them."""
+    """Show the bound and the worst found at each visited state, and the limit if there is one."""
     visited = certificate.claims.get("visited_deviation")
     if not visited:
         return ""
-    picture = deviation_histogram(visited["certified"], visited["sampled"], visited["limit"])
+    limits = [
+        finding.requirement.limit
+        for finding in certificate.findings
+        if finding.requirement.quantity == "action_deviation"
+        and finding.requirement.scope is Scope.VISITED
+        and finding.requirement.epsilon == visited["epsilon"]
+    ]
+    limit = min(limits, default=None)
+    picture = deviation_histogram(visited["certified"], visited["sampled"], limit)
     caption = (
         f"Action deviation under {visited['norm']} perturbations of {visited['epsilon']:g} "
         f"(normalised units) at {len(visited['certified'])} visited states, one per episode."

@@ -37,6 +37,7 @@ def certify(
     bench: Annotated[Path | None, typer.Option(help="bench.json with measured latency.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say it in plain words.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Certify a controller: exit 0 proved, 3 refuted, 4 not proved."""
@@ -47,6 +48,10 @@ def certify(
     )
     content = from_json(certificate.to_json(), "certificate")
     console.show(as_json, content, *tables_of(certificate))
+    if explain and not as_json:
+        from surefoot.certify import explain as explain_certificate
+
+        print(explain_certificate(certificate))
     sys.exit(certificate.verdict.exit_code)
 
 
@@ -75,29 +80,35 @@ def certify_into(
     attack: Path | None = None,
     bench: Path | None = None,
 ) -> Certificate:
-    """Certify a controller, write the certificate and return it."""
-    from surefoot.certify import CertifyConfig, certify_policy
+    """Certify a controller, write the certificate and its picture, and return it."""
+    import numpy as np
+
+    from surefoot.certify import CertifyConfig, certify_policy, deviation_curves, draw_deviation
     from surefoot.onnx_format import load_controller_file
 
     config = build(CertifyConfig, tables.get("certify", {}), "certify")
     file = load_controller_file(controller)
-    evidence = gather_evidence(controller, attack=attack, bench=bench)
+    evidence = gather_evidence(controller, tables, attack=attack, bench=bench)
     certificate = certify_policy(file, budget, evidence, config)
     write_file(out, certificate.to_json())
+    if certificate.deviation_linf["best"] is not None:
+        curves = deviation_curves(file, evidence, config, np.geomspace(0.005, 0.2, 9))
+        write_file(out.with_suffix(".png"), draw_deviation(curves))
     return certificate
 
 
 def gather_evidence(
-    controller: Path, *, attack: Path | None = None, bench: Path | None = None
+    controller: Path, tables: Table, *, attack: Path | None = None, bench: Path | None = None
 ) -> "Evidence":
-    """Collect what a certificate may rest on beside the weights.
+    """Collect what a certificate may rest on beside the weights: states, measures, assumptions.
 
     Raises:
         InputError: If a measurement file is not one.
         IntegrityError: If the folder of the controller does not verify.
     """
-    from surefoot.certify import Evidence
+    from surefoot.certify import Assumptions, Evidence
 
+    assumed = build(Assumptions, tables.get("assume", {}), "assume")
     measurements = [*_attack_measurements(attack), *_bench_measurements(bench)]
     visited = None
     for folder in (controller / "policy", controller):
@@ -106,7 +117,13 @@ def gather_evidence(
             if VISITED_FILE in files:
                 visited = Visited.from_bytes(files[VISITED_FILE]).independent
             break
-    return Evidence(observations=visited, measurements=tuple(measurements))
+    return Evidence(
+        observations=visited,
+        measurements=tuple(measurements),
+        reward_range=assumed.reward_range,
+        discount=assumed.discount,
+        horizon=assumed.horizon,
+    )
 
 
 def _attack_measurements(path: Path | None) -> "Iterator[Measurement]":
