@@ -111,7 +111,7 @@ def draw_deviation(curves: DeviationCurves) -> bytes:
         xscale="log",
     )
     axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower right")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

@@ -50,7 +50,7 @@ def render_report(run: Path) -> str:
         _numbers(summary),
         "<h2>Requirements</h2>" + _findings(certificate.findings),
         _deviations(certificate),
-        "<h2>Bounds of the whole controller</h2>" + _bounds(certificate),
+        "<h2>Bounds of the whole controller</h2>" + _bounds(certificate, run / "certificate.png"),
         "<h2>Attacks in closed loop</h2>" + _attacks(attack, run / "attack.png"),
         "<h2>Learning</h2>" + _figure(learning_curve(curves), "Return and sparsity in training."),
         "<h2>Runtime</h2>" + _latencies(bench),
@@ -119,7 +119,7 @@ def _deviations(certificate: Certificate) -> str:
     return "<h2>Deviation at visited states</h2>" + _figure(picture, caption)
 
 
-def _bounds(certificate: Certificate) -> str:
+def _bounds(certificate: Certificate, picture: Path) -> str:
     l2, linf = certificate.lipschitz_l2, certificate.deviation_linf
     names = (*BOUNDS, "best", "sampled")
     rows = [
@@ -131,7 +131,12 @@ def _bounds(certificate: Certificate) -> str:
         "<p class='quiet'>The paper's surrogate is shown as printed; best takes the least sound "
         f"bound. Arithmetic: {escape(certificate.arithmetic)}.</p>"
     )
-    return _table(head, rows) + note
+    if not picture.is_file():  # drawn only where there is a bound to draw
+        return _table(head, rows) + note
+    caption = "Largest change of one actuator against the size of the perturbation."
+    return (
+        _figure(_image(picture, "deviation against epsilon"), caption) + _table(head, rows) + note
+    )
 
 
 def _attacks(attack: dict[str, Json], picture: Path) -> str:
@@ -151,9 +156,7 @@ def _attacks(attack: dict[str, Json], picture: Path) -> str:
         for name, entry in attack["attacks"].items()
     ]
     head = ("attack", "mean return", "IQM", "largest deviation reached", "certified deviation")
-    encoded = base64.b64encode(read_file(picture)).decode()
-    image = f'<img alt="returns under attack" src="data:image/png;base64,{encoded}">'
-    return _figure(image, caption) + _table(head, rows)
+    return _figure(_image(picture, "returns under attack"), caption) + _table(head, rows)
 
 
 def _latencies(bench: dict[str, Json]) -> str:
@@ -170,6 +173,11 @@ def _digests(summary: dict[str, Json]) -> str:
         f"<tr><td>{name}</td><td><code>{summary[name]}</code></td></tr>" for name in names
     )
     return f"<table>{rows}</table>"
+
+
+def _image(path: Path, words: str) -> str:
+    encoded = base64.b64encode(read_file(path)).decode()
+    return f'<img alt="{words}" src="data:image/png;base64,{encoded}">'
 
 
 def _figure(picture: str, caption: str) -> str:

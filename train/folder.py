@@ -20,9 +20,9 @@ from surefoot.errors import IntegrityError
 from surefoot.onnx_format import save_policy
 from surefoot.policy import Activation, Layer
 from surefoot.train.result import TrainResult
+from surefoot.visited import VISITED_FILE
 
 CRITIC_FILE = "critic.safetensors"
-VISITED_FILE = "visited.npz"
 CURVES_FILE = "curves.json"
 
 

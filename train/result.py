@@ -7,7 +7,7 @@ from surefoot.artifact import Json
 from surefoot.envs.vector import EnvSpec
 from surefoot.policy import Layer, Policy
 from surefoot.train.config import TrainConfig
-from surefoot.train.visited import Visited
+from surefoot.visited import Visited
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,71 +3,17 @@
 N = environments, O = obs_dim.
 """
 
-import io
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.envs.vector import VectorEnv
-from surefoot.errors import InputError, IntegrityError
+from surefoot.errors import InputError
 from surefoot.policy import Policy
 from surefoot.train.evaluate import horizon_of, play
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Visited:
-    """Observations along clean episodes of the deterministic policy, raw units.
-
-    Attributes:
-        independent: One observation per independent episode, at a step drawn beforehand uniformly
-            from the horizon; an episode that ended earlier was discarded and drawn again with its
-            step. Independent and identically distributed, (num_states, O).
-        steps: The steps at which they were taken, (num_states,).
-        num_discarded: Episodes that ended before their step.
-        pool: Observations all along some episodes: dependent, for parity and calibration only,
-            (num_pool, O).
-    """
-
-    independent: NDArray[np.float64]
-    steps: NDArray[np.int64]
-    num_discarded: int
-    pool: NDArray[np.float64]
-
-    def to_bytes(self) -> bytes:
-        """Return the content of `visited.npz`."""
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            independent=self.independent,
-            steps=self.steps,
-            num_discarded=np.int64(self.num_discarded),
-            pool=self.pool,
-        )
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "Visited":
-        """Read `visited.npz` back; nothing in it is executed.
-
-        Raises:
-            IntegrityError: If it does not have the arrays that :meth:`to_bytes` writes.
-        """
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                arrays: Mapping[str, NDArray[np.float64]] = dict(file)
-            return cls(
-                independent=arrays["independent"],
-                steps=arrays["steps"].astype(np.int64),
-                num_discarded=int(arrays["num_discarded"]),
-                pool=arrays["pool"],
-            )
-        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-            raise IntegrityError(f"visited.npz does not hold visited states: {error}") from error
+from surefoot.visited import Visited
 
 
 def record_visited(

@@ -12,7 +12,7 @@ from surefoot.policy import Activation, Squash, weights_sha256
 from surefoot.train.config import TrainConfig
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes, save_trained
 from surefoot.train.result import TrainResult
-from surefoot.train.visited import Visited
+from surefoot.visited import Visited
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Activation, Squash
 from surefoot.train.evaluate import clean_returns
-from surefoot.train.visited import Visited, record_visited
+from surefoot.train.visited import record_visited
+from surefoot.visited import Visited
 
 
 @pytest.fixture
