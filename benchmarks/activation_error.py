@@ -3,14 +3,15 @@
     python benchmarks/activation_error.py --stride 1 --out activation_error.json
 
 Stride 1 visits every float32 of magnitude 2^-40 to 32, both signs: some 750 million, a few minutes
-in all. Below, the functions are linear to within float32; beyond, saturated or linear. Errors are
-in units of 2^-24, for SiLU and softplus divided by max(1, |x|). Run it once per ONNX Runtime build
-and instruction set.
+each. Below, the functions are linear to within float32; beyond, saturated or linear. Errors are in
+units of 2^-24, for SiLU and softplus divided by max(1, |x|). "c" is the NumPy twin of the generated
+C, which has its bits. Run it once per ONNX Runtime build and instruction set.
 """
 
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from scipy.special import expit
 
 from surefoot.policy import Activation
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
+from surefoot.runtime.c_activations import C_TAU, twin
 from surefoot.runtime.machine import machine_facts
 
 REAL = {
@@ -78,12 +80,18 @@ def main():
     parser.add_argument("--activation", choices=[entry.value for entry in REAL], action="append")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    result = {"stride": arguments.stride, "allowed": TAU / UNIT_ROUNDOFF, "worst": {}}
+    result = {
+        "stride": arguments.stride,
+        "allowed": TAU / UNIT_ROUNDOFF,
+        "allowed_c": C_TAU / UNIT_ROUNDOFF,
+        "worst": {},
+    }
     for name in arguments.activation or [entry.value for entry in REAL]:
         activation = Activation(name)
         result["worst"][name] = {
             "numpy": worst_error(activation, activation, arguments.stride),
             "onnx": worst_error(activation, onnx_activation(activation), arguments.stride),
+            "c": worst_error(activation, partial(twin, activation), arguments.stride),
         }
         print(name, result["worst"][name], file=sys.stderr)
     result["machine"] = machine_facts()

@@ -1,10 +1,20 @@
 """From a certified policy to the folder that is deployed: nothing unproved, nothing different.
 
-`export_bundle` ships the certified file byte for byte, after every backend has been seen to compute
-it within the rounding that the certificate counts on.
+`export_bundle` ships the certified file byte for byte, and what is derived from it (sparse ONNX,
+C), after every form has been seen to compute it within the rounding that the certificate counts on.
 """
 
 from surefoot.export.export import ExportConfig, check_exported, export_bundle
+from surefoot.export.forms import Target, build_form, check_forms
 from surefoot.export.parity import Parity, check_parity
 
-__all__ = ["ExportConfig", "Parity", "check_exported", "check_parity", "export_bundle"]
+__all__ = [
+    "ExportConfig",
+    "Parity",
+    "Target",
+    "build_form",
+    "check_exported",
+    "check_forms",
+    "check_parity",
+    "export_bundle",
+]

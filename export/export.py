@@ -1,7 +1,7 @@
 """From a certified policy to the folder that is deployed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from surefoot.artifact import Artifact, sha256_hex, to_json
 from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, ORIGIN_FILE, Bundle, write_bundle
 from surefoot.certificate import Certificate
 from surefoot.errors import InputError, IntegrityError
+from surefoot.export.forms import Form, Target, build_form
 from surefoot.export.parity import (
     Parity,
     check_parity,
@@ -19,7 +20,8 @@ from surefoot.export.parity import (
 )
 from surefoot.onnx_format import POLICY_FILE, ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
-from surefoot.runtime.arithmetic import runtime_error
+from surefoot.runtime.arithmetic import TAU, runtime_error
+from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.visited import VISITED_FILE, Visited
 
@@ -28,15 +30,17 @@ PARITY_FILE = "parity.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportConfig:
-    """How an export is checked.
+    """What is exported, and how it is checked.
 
     Attributes:
-        backends: The forms that must compute the policy before anything is written.
+        targets: The forms that the bundle holds; the canonical file is always among them.
+        c: How the C is laid out.
         num_random: Random observations, and as many states, beside the extreme and visited ones.
         seed: Of these.
     """
 
-    backends: tuple[Backend, ...] = (Backend.NUMPY, Backend.ONNX)
+    targets: tuple[Target, ...] = (Target.ONNX,)
+    c: CConfig = field(default_factory=CConfig)
     num_random: int = 10_000
     seed: int = 0
 
@@ -44,10 +48,10 @@ class ExportConfig:
         """Check the ranges.
 
         Raises:
-            InputError: If there is no backend or no input.
+            InputError: If there is no target or no input.
         """
-        if not self.backends:
-            raise InputError("backends must hold at least one")
+        if not self.targets:
+            raise InputError("targets must hold at least one")
         if self.num_random < 1:
             raise InputError(f"num_random must be at least 1, got {self.num_random}")
 
@@ -72,7 +76,7 @@ def export_bundle(
         origin: That policy folder. Its manifest is shipped too; its visited observations, if there
             are any, are part of the parity check.
         certificate: What is proved about the file.
-        config: How it is checked.
+        config: What is exported, and how it is checked.
         allow_uncertified: Export even when the verdict is not PROVED, marked as such.
 
     Raises:
@@ -80,6 +84,7 @@ def export_bundle(
         IntegrityError: If the certificate or the policy folder is about another file.
         CheckError: If the verdict is not PROVED and that is not allowed, or a form that was
             exported does not compute the policy.
+        MissingLibraryError: If this machine lacks what builds or runs a form.
     """
     if origin.files.get(POLICY_FILE) != file.data:
         raise IntegrityError(f"the policy folder does not hold the {POLICY_FILE} to be exported")
@@ -88,10 +93,12 @@ def export_bundle(
         onnx_sha256=sha256_hex(file.data),
         budget=certificate.budget,
     )
-    parities = check_exported(
-        file, _visited(origin, file.policy), _error_bound(file, certificate), config
-    )
+    forms = {target: build_form(file, target, config.c) for target in config.targets}
+    forms = {Target.ONNX: build_form(file, Target.ONNX, config.c), **forms}
+    visited = _visited(origin, file.policy)
+    parities = check_exported(file, list(forms.values()), visited, certificate, config)
     files = {
+        **{name: data for form in forms.values() for name, data in form.files.items()},
         POLICY_FILE: file.data,
         ORIGIN_FILE: origin.manifest(),
         CERTIFICATE_FILE: certificate.to_json(),
@@ -102,43 +109,57 @@ def export_bundle(
 
 
 def check_exported(
-    file: ControllerFile, visited: Array, bound: Array, config: ExportConfig
+    file: ControllerFile,
+    forms: Sequence[Form],
+    visited: Array,
+    certificate: Certificate | None,
+    config: ExportConfig,
 ) -> Sequence[Parity]:
-    """Compare every form with the float64 reference on random, visited and extreme inputs.
+    """Compare NumPy and every form with the float64 reference at random, visited, extreme inputs.
 
-    Only inputs whose state lies within :func:`state_limit` count: the bound is about no others.
+    Only inputs whose state lies within :func:`state_limit` count: the bounds are about no others.
+    The bound of each form is its own, and no more than the certificate counts on.
 
     Args:
         file: The canonical file.
+        forms: What was built of it.
         visited: Observations, shape (n, obs_dim), raw units; may be empty.
-        bound: Allowed difference per output, action units, shape (num_outputs,).
-        config: Which forms, how many inputs.
+        certificate: Whose rounding term must cover every form; None for the bounds alone.
+        config: How many inputs.
 
     Raises:
-        CheckError: If a form differs by more than the bound; the message names the first case.
-        MissingLibraryError: If a backend is not there.
+        CheckError: If a form differs by more than its bound; the message names the first case.
+        IntegrityError: If the certificate counts on another number of outputs.
     """
     policy, rng = file.policy, np.random.default_rng(config.seed)
     drawn = parity_observations(policy, rng, config.num_random)
     observations = np.concatenate([drawn, visited.astype(np.float32)])
     inside = np.abs(policy.state(observations)).max(axis=1) <= state_limit(policy)
     states = parity_states(policy, rng, config.num_random)
+    checked = [(controller_of(file, Backend.NUMPY), TAU)]
+    checked += [(form.controller, form.tau) for form in forms]
     return [
-        check_parity(controller_of(file, backend), policy, observations[inside], states, bound)
-        for backend in config.backends
+        check_parity(
+            controller,
+            policy,
+            observations[inside],
+            states,
+            _error_bound(policy, certificate, tau),
+        )
+        for controller, tau in checked
     ]
 
 
-def _error_bound(file: ControllerFile, certificate: Certificate) -> Array:
-    """Return what a runtime may err by: our bound, and no more than the certificate counts on.
+def _error_bound(policy: Policy, certificate: Certificate | None, tau: float) -> Array:
+    """Return what a form may err by: its own bound, and no more than the certificate counts on.
 
     Raises:
         IntegrityError: If the certificate counts on another number of outputs.
     """
-    bound = runtime_error(file.policy, state_limit=state_limit(file.policy))
-    if not certificate.runtime_error:  # it proves nothing about a runtime
+    bound = runtime_error(policy, state_limit=state_limit(policy), tau=tau)
+    if certificate is None or not certificate.runtime_error:  # it proves nothing about a runtime
         return bound
-    if len(certificate.runtime_error) != file.policy.num_outputs:
+    if len(certificate.runtime_error) != policy.num_outputs:
         raise IntegrityError("the certificate's runtime_error must have one entry per output")
     return np.minimum(bound, certificate.runtime_error)
 

@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from surefoot import __version__
 from surefoot.artifact import (
     MANIFEST,
+    MAX_FILE_BYTES,
     Artifact,
     Json,
     from_json,
@@ -40,13 +41,14 @@ from surefoot.policy import (
     weights_sha256,
 )
 
-POLICY_FILE = "policy.onnx"
+POLICY_FILE, SPARSE_FILE = "policy.onnx", "policy.sparse.onnx"
 INPUT, STATE, OUTPUT = "obs", "state", "actions"
 # ONNX Runtime 1.31 refuses what the onnx package writes by default (IR 14, opset 28).
 OPSET, IR_VERSION = 17, 8
 # From Clip with limits as inputs to the newest opset that ONNX Runtime 1.31 runs; within it the
 # operators of the controller set mean the same.
 _READ_OPSETS = range(11, 27)
+_SPARSE_BYTES = 12  # of a weight in a sparse file: 4 for its value, 8 for its index
 _PRODUCER = "surefoot"
 _PREFIX = "surefoot."
 
@@ -173,6 +175,68 @@ def cut_at_state(data: bytes) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def sparse_onnx(data: bytes) -> bytes:
+    """Return a canonical file with sparse weights: the same numbers, fewer bytes, no speed.
+
+    A weight becomes a sparse initialiser (linear, sorted INT64 indices) where 12 bytes for each
+    non-zero are less than 4 for each number. ONNX Runtime makes it dense again when it loads it;
+    the checker's full check, the reference evaluator and TensorRT do not read such files.
+
+    Args:
+        data: A canonical file, as :func:`policy_to_onnx` wrote it.
+
+    Raises:
+        InputError: If the file would not be smaller, which needs a density below about a third.
+    """
+    model = _parse(data, "the ONNX file")
+    dense = list(model.graph.initializer)
+    del model.graph.initializer[:]
+    for tensor in dense:
+        sparse = _sparse_tensor(tensor)
+        if sparse is not None:
+            model.graph.sparse_initializer.append(sparse)
+        else:
+            model.graph.initializer.append(tensor)
+    written = bytes(model.SerializeToString(deterministic=True))
+    if len(written) >= len(data):
+        raise InputError(
+            f"a sparse ONNX file must be smaller than the dense one: {len(written)} bytes are not "
+            f"less than {len(data)}; it pays below a density of about 1/3"
+        )
+    onnx.checker.check_model(onnx.load_model_from_string(written))
+    if dense_onnx(written) != data:
+        raise InputError("the ONNX file is not canonical: its sparse form does not lead back to it")
+    return written
+
+
+def dense_onnx(data: bytes, name: str = SPARSE_FILE) -> bytes:
+    """Return the canonical file of a sparse one, byte for byte, after an own check of its indices.
+
+    ONNX Runtime loads unsorted and duplicate indices without a word; what the weights are is then
+    anybody's guess.
+
+    Args:
+        data: A file, as :func:`sparse_onnx` wrote it.
+        name: How error messages call it.
+
+    Raises:
+        InputError: If it is no ONNX file, or an index or value is not as it must be.
+    """
+    model = _parse(data, name)
+    tensors = [*model.graph.initializer]
+    tensors += [_dense_tensor(sparse, name) for sparse in model.graph.sparse_initializer]
+    by_name = {tensor.name: tensor for tensor in tensors}
+    computed = {INPUT, *(entry for node in model.graph.node for entry in node.output)}
+    used = [entry for node in model.graph.node for entry in node.input if entry not in computed]
+    if len(by_name) != len(tensors) or sorted(by_name) != sorted(used):
+        raise InputError(f"{name}: its constants are not those that its nodes take")
+    del model.graph.initializer[:]
+    del model.graph.sparse_initializer[:]
+    # The canonical file has its constants in the order in which the nodes take them.
+    model.graph.initializer.extend(by_name[entry] for entry in used)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
 def save_policy(
     folder: Path,
     policy: Policy,
@@ -244,6 +308,43 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
             f"{name}: opset must be {_READ_OPSETS[0]} to {_READ_OPSETS[-1]}, got {opsets}"
         )
     return model
+
+
+def _sparse_tensor(tensor: onnx.TensorProto) -> onnx.SparseTensorProto | None:
+    """Return a matrix as a sparse tensor, or None where that is no smaller."""
+    array = numpy_helper.to_array(tensor)
+    places = np.flatnonzero(array)  # sorted and unique
+    if array.ndim != 2 or _SPARSE_BYTES * len(places) >= 4 * array.size:
+        return None
+    values = numpy_helper.from_array(array.reshape(-1)[places], tensor.name)
+    indices = numpy_helper.from_array(places.astype(np.int64))
+    return onnx.helper.make_sparse_tensor(values, indices, list(array.shape))
+
+
+def _dense_tensor(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
+    """Return a sparse tensor as a dense one.
+
+    Raises:
+        InputError: If its indices are not strictly increasing and in range, or it is no matrix.
+    """
+    label = f"{name}: sparse constant {sparse.values.name!r}"
+    size = math.prod(sparse.dims)
+    if len(sparse.dims) != 2 or not 0 < size <= MAX_FILE_BYTES // 4:
+        raise InputError(f"{label} must be a matrix, has shape {list(sparse.dims)}")
+    if sparse.indices.data_type != onnx.TensorProto.INT64:
+        raise InputError(f"{label}: indices must be INT64 (7), have {sparse.indices.data_type}")
+    values = _constant(sparse.values, name)
+    try:
+        indices = numpy_helper.to_array(sparse.indices)
+    except ValueError as error:
+        raise InputError(f"{label}: indices cannot be read: {error}") from error
+    if indices.shape != values.shape or values.ndim != 1:
+        raise InputError(f"{label}: must have one index for each value, in one row")
+    if (np.diff(indices) <= 0).any() or ((indices < 0) | (indices >= size)).any():
+        raise InputError(f"{label}: indices must be strictly increasing and below {size}")
+    array = np.zeros(size, np.float32)
+    array[indices] = values
+    return numpy_helper.from_array(array.reshape(tuple(sparse.dims)), sparse.values.name)
 
 
 class _GraphWriter:

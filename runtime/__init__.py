@@ -1,4 +1,4 @@
-"""What runs on the robot: a policy on NumPy or ONNX Runtime behind one interface, without torch.
+"""What runs on the robot: a policy on NumPy, ONNX Runtime or generated C, without torch.
 
 `load_controller` takes a verified bundle and a backend, and never another backend than that. What
 the float32 arithmetic of every backend may change is bounded by `runtime_error`.
@@ -12,6 +12,7 @@ from surefoot.runtime.bench import (
     bench_controller,
     run_benchmark,
 )
+from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.load import Backend, controller_of, load_controller
 
@@ -21,6 +22,7 @@ __all__ = [
     "Backend",
     "BenchConfig",
     "Benchmark",
+    "CConfig",
     "CheckedController",
     "Controller",
     "OnBadObservation",

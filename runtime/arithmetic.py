@@ -54,7 +54,7 @@ class _Range:
         return np.maximum(np.abs(self.lower), np.abs(self.upper))
 
 
-def runtime_error(policy: Policy, *, state_limit: float) -> Array:
+def runtime_error(policy: Policy, *, state_limit: float, tau: float = TAU) -> Array:
     """Bound |float32 runtime - real arithmetic| of each output, on all states of a box.
 
     The bound holds for observations (whose exact state lies in the box) and for states that enter
@@ -64,6 +64,7 @@ def runtime_error(policy: Policy, *, state_limit: float) -> Array:
         policy: Its arrays are float32 by value, as in a canonical file.
         state_limit: Largest magnitude of a state, normalised units; clip + epsilon covers every
             state that an adversary may make of one that went through the clip.
+        tau: Error of the smooth activations of the form that runs; the default covers every form.
 
     Returns:
         Shape (num_outputs,), action units (logits for a categorical head), rounded up.
@@ -80,9 +81,9 @@ def runtime_error(policy: Policy, *, state_limit: float) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         here = _normalised(policy, state_limit)
         for layer in policy.layers:
-            here = _activated(layer.activation, _affine(layer, here))
+            here = _activated(layer.activation, _affine(layer, here), tau)
         if isinstance(policy.head, GaussianHead):
-            here = _scaled(policy.head, here)
+            here = _scaled(policy.head, here, tau)
     error = here.error * (1 + _evaluation_error(policy))
     return np.where(np.isfinite(error), error, np.inf)
 
@@ -112,24 +113,24 @@ def _affine(layer: Layer, x: _Range) -> _Range:
     return _Range(middle - reach, middle + reach, np.where(largest < _OVERFLOW, error, np.inf))
 
 
-def _activated(activation: Activation, x: _Range) -> _Range:
+def _activated(activation: Activation, x: _Range, tau: float) -> _Range:
     if activation in _EXACT:
-        tau: Array | float = 0.0
+        own: Array | float = 0.0
     elif activation in _GROWING:
-        tau = TAU * np.maximum(1, x.magnitude + x.error)
+        own = tau * np.maximum(1, x.magnitude + x.error)
     else:
-        tau = TAU
+        own = tau
     lower, upper = activation(x.lower), activation(x.upper)
     if activation is Activation.SILU:  # not monotone: its least value is -0.27846454...
         lower, upper = np.full_like(lower, -0.27846455), np.maximum(x.upper, 0)
     # Outward by far more than a float64 library errs in these functions.
     lower, upper = lower - 2.0**-40 * np.abs(lower), upper + 2.0**-40 * np.abs(upper)
-    return _Range(lower, upper, _SLOPE.get(activation, 1.0) * x.error + tau)
+    return _Range(lower, upper, _SLOPE.get(activation, 1.0) * x.error + own)
 
 
-def _scaled(head: GaussianHead, x: _Range) -> _Range:
+def _scaled(head: GaussianHead, x: _Range, tau: float) -> _Range:
     if head.squash is Squash.TANH:
-        x = _activated(Activation.TANH, x)
+        x = _activated(Activation.TANH, x, tau)
     elif head.squash is Squash.CLIP:
         x = _Range(np.clip(x.lower, -1, 1), np.clip(x.upper, -1, 1), x.error)
     # Fan-in 1 for each actuator: as a vector, not as a matrix of fan-in act_dim.

@@ -8,9 +8,10 @@ from surefoot.bundle import Bundle
 from surefoot.errors import VerificationError
 from surefoot.onnx_format import ControllerFile
 from surefoot.runtime.arithmetic import ARITHMETIC
+from surefoot.runtime.c_controller import CEngine
 from surefoot.runtime.controller import CheckedController, Engine, OnBadObservation
 from surefoot.runtime.numpy_controller import NumpyEngine
-from surefoot.runtime.onnx_controller import OnnxEngine
+from surefoot.runtime.onnx_controller import CUDA_PROVIDER, OnnxEngine
 
 _WARM_UP_CALLS = 8
 
@@ -20,7 +21,9 @@ class Backend(StrEnum):
 
     NUMPY = "numpy"
     ONNX = "onnx"
+    ONNX_SPARSE = "onnx-sparse"
     ONNX_CUDA = "onnx-cuda"
+    C = "c"
 
 
 def load_controller(
@@ -74,7 +77,9 @@ def _engine(file: ControllerFile, backend: Backend) -> Engine:
     match backend:
         case Backend.NUMPY:
             return NumpyEngine(file)
-        case Backend.ONNX:
-            return OnnxEngine(file)
+        case Backend.ONNX | Backend.ONNX_SPARSE:
+            return OnnxEngine(file, backend)
         case Backend.ONNX_CUDA:
-            return OnnxEngine(file, cuda=True)
+            return OnnxEngine(file, backend, CUDA_PROVIDER)
+        case Backend.C:
+            return CEngine(file)

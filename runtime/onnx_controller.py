@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot.errors import InputError, MissingLibraryError
-from surefoot.onnx_format import ControllerFile, cut_at_state
+from surefoot.onnx_format import ControllerFile, cut_at_state, sparse_onnx
 from surefoot.policy import Array
 
 if TYPE_CHECKING:
@@ -18,24 +18,28 @@ CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 class OnnxEngine:
     """Computes a controller file with ONNX Runtime."""
 
-    def __init__(self, file: ControllerFile, *, cuda: bool = False) -> None:
+    def __init__(
+        self, file: ControllerFile, name: str = "onnx", provider: str = CPU_PROVIDER
+    ) -> None:
         """Load the file.
 
         Args:
-            file: The bytes that run are its own.
-            cuda: Run on the CUDA provider instead of the CPU's.
+            file: A controller file; its own bytes are what runs.
+            name: Of the backend; ``onnx-sparse`` runs the sparse form of the file.
+            provider: ``CPU_PROVIDER``, ``CUDA_PROVIDER`` or ``TENSORRT_PROVIDER``.
 
         Raises:
-            MissingLibraryError: If ONNX Runtime or the provider is not there.
-            InputError: If ONNX Runtime refuses the file.
+            MissingLibraryError: If ONNX Runtime, the provider or its device is not there.
+            InputError: If ONNX Runtime refuses the file, or it has no sparse form.
         """
-        self.name = "onnx-cuda" if cuda else "onnx"
+        self.name = name
         self.obs_dim = file.policy.obs_dim
         self.num_outputs = file.policy.num_outputs
-        self.size_bytes = len(file.data)
-        self._data = file.data
-        self._provider = CUDA_PROVIDER if cuda else CPU_PROVIDER
-        self.session = open_session(file.data, self._provider)
+        runs = sparse_onnx(file.data) if name == "onnx-sparse" else file.data
+        self.size_bytes = len(runs)
+        self._data = runs
+        self._provider = provider
+        self.session = open_session(runs, provider)
         self._bound: _BoundBatch | None = None
         self._bound_state: _BoundBatch | None = None
 

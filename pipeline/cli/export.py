@@ -10,21 +10,34 @@ from surefoot.artifact import Json, read_file
 from surefoot.bundle import Bundle
 from surefoot.certificate import Certificate
 from surefoot.cli import console
-from surefoot.cli.options import AllowUncertified, AsJson
+from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides
+from surefoot.cli.options import resolve as resolve_options
+from surefoot.config import Table, build
 from surefoot.errors import CheckError, InputError
+from surefoot.onnx_format import ControllerFile
+
+ALL = "all"
+"""In place of targets: whatever this machine can build, and that pays."""
 
 
 def export(
     policy: Annotated[Path, typer.Argument(help="A run or a policy folder.")],
     certificate: Annotated[Path, typer.Option(help="Its certificate.")],
+    target: Annotated[
+        str, typer.Option(help="Comma-separated: onnx, sparse-onnx, c; or all that can be built.")
+    ] = "onnx",
     out: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("bundle"),
+    config: ConfigFile = None,
+    overrides: Overrides = None,
     allow_uncertified: AllowUncertified = False,
     as_json: AsJson = False,
 ) -> None:
     """Export a certified policy to a bundle: exit 3 refuted, 4 not proved."""
     parsed = Certificate.parse(read_file(certificate), str(certificate))
+    table = {"targets": target.split(",")}
+    table |= resolve_options(None, config, overrides).get("export", {})
     try:
-        bundle = export_into(out, policy, parsed, allow_uncertified=allow_uncertified)
+        bundle = export_into(out, policy, parsed, table, allow_uncertified=allow_uncertified)
     except CheckError as error:
         console.remark(f"not exported: {error}")
         sys.exit(parsed.verdict.exit_code or error.exit_code)
@@ -34,7 +47,12 @@ def export(
 
 
 def export_into(
-    out: Path, policy: Path, certificate: Certificate, *, allow_uncertified: bool = False
+    out: Path,
+    policy: Path,
+    certificate: Certificate,
+    table: Table,
+    *,
+    allow_uncertified: bool = False,
 ) -> Bundle:
     """Write the bundle of a run or policy folder and return it as read back.
 
@@ -42,7 +60,7 @@ def export_into(
         InputError: If the policy folder or the target is not what it should be.
         CheckError: If the certificate does not prove the budget, or an exported form differs.
     """
-    from surefoot.export import export_bundle
+    from surefoot.export import ExportConfig, export_bundle
     from surefoot.onnx_format import load_policy
 
     folder = policy / "policy" if (policy / "policy").is_dir() else policy
@@ -51,7 +69,28 @@ def export_into(
     file, artifact = load_policy(folder)
     if allow_uncertified and certificate.verdict.exit_code:
         console.remark(f"WARNING: exporting without a proof ({certificate.verdict}); marked so")
-    return export_bundle(out, file, artifact, certificate, allow_uncertified=allow_uncertified)
+    if table.get("targets") == [ALL]:
+        table = table | {"targets": _what_can_be_built(file, table)}
+    config = build(ExportConfig, table, "export")
+    return export_bundle(
+        out, file, artifact, certificate, config, allow_uncertified=allow_uncertified
+    )
+
+
+def _what_can_be_built(file: ControllerFile, table: Table) -> list[str]:
+    """Return every target that this machine can build and that pays; say why of the others."""
+    from surefoot.export import Target, build_form
+    from surefoot.runtime import CConfig
+
+    config = build(CConfig, table.get("c", {}), "export.c")
+    targets = []
+    for target in Target:
+        try:
+            build_form(file, target, config)
+            targets.append(target.value)
+        except InputError as error:  # what is missing, or why it would not pay
+            console.remark(f"no {target}: {error}")
+    return targets
 
 
 def facts_of(bundle: Bundle, folder: Path) -> dict[str, Json]:

@@ -1,5 +1,6 @@
 """The flags that several verbs share, and what they resolve to."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from surefoot.config import Table, resolve_tables
 
-TABLES = ("train", "certify", "attack", "bench", "require")
+TABLES = ("train", "certify", "assume", "export", "attack", "bench", "require")
 """The top-level tables of a configuration file."""
 
 Preset = Annotated[str | None, typer.Option(help="Start from an installed preset.")]
@@ -24,7 +25,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 AllowUncertified = Annotated[
     bool, typer.Option("--allow-uncertified", help="Go on without a proof; says so everywhere.")
 ]
-BackendName = Annotated[str, typer.Option("--backend", help="numpy, onnx or onnx-cuda.")]
+BackendName = Annotated[
+    str, typer.Option("--backend", help="numpy, onnx, onnx-sparse, onnx-cuda or c.")
+]
 
 
 def resolve(
@@ -38,7 +41,9 @@ def resolve(
 ) -> Table:
     """Return the configuration tables after preset, file, ``--set`` and the everyday flags."""
     flags = {"seed": seed, "device": device, "env_module": env_module}
-    short = [f"train.{name}={value}" for name, value in flags.items() if value is not None]
+    short = [
+        f"train.{name}={json.dumps(value)}" for name, value in flags.items() if value is not None
+    ]
     return resolve_tables(
         preset=preset, config=config, overrides=[*(overrides or []), *short], known=TABLES
     )

@@ -55,7 +55,7 @@ def run_into(out: Path, tables: Table, budget: Budget) -> dict[str, Json]:
         stages.attack(certificate, tables)
         stages.bench(tables)
         certificate = stages.certify(budget, tables, measured=True)
-    stages.export(certificate)
+    stages.export(certificate, tables)
     attack = stages.attack(certificate, tables)
     bench = stages.bench(tables)
     summary = summarise(training, certificate, attack, bench)
@@ -80,7 +80,7 @@ class _Stages:
         path = self._out / "certificate.json"
         attack = self._out / "attack.json" if measured else None
         bench = self._out / "bench.json" if measured else None
-        inputs = [budget.text, tables.get("certify", {})]
+        inputs = [budget.text, tables.get("certify", {}), tables.get("assume", {})]
         inputs += [sha256_hex(read_file(file)) for file in (attack, bench) if file is not None]
         self._once(
             "certify with measurements" if measured else "certify",
@@ -90,17 +90,17 @@ class _Stages:
         )
         return Certificate.parse(read_file(path), str(path))
 
-    def export(self, certificate: Certificate) -> None:
+    def export(self, certificate: Certificate, tables: Table) -> None:
         """Write the bundle of a proved policy; say so where there is none to write."""
         if certificate.verdict is not Verdict.PROVED:
             console.remark(f"not exported: the verdict is {certificate.verdict}")
             return
-        folder = self._out / "bundle"
+        folder, table = self._out / "bundle", tables.get("export", {})
         self._once(
             "export",
-            sha256_hex(certificate.to_json()),
+            [sha256_hex(certificate.to_json()), table],
             folder / MANIFEST,
-            lambda: export_into(folder, self._out, certificate),
+            lambda: export_into(folder, self._out, certificate, table),
         )
         open_bundle(folder)
 
@@ -110,7 +110,7 @@ class _Stages:
         module = tables["train"].get("env_module")
         table = ({"env_module": module} if module else {}) | tables.get("attack", {})
         file = load_policy(self._out / "policy")[0]
-        bounds = [dict(certificate.deviation_linf), certificate.claims.get("actuators")]
+        bounds = [dict(certificate.deviation_linf), certificate.claims.get("per_actuator")]
         self._once(
             "attack", [table, bounds], path, lambda: attack_into(path, file, certificate, table)
         )

@@ -17,7 +17,10 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Verify a bundle: exit 0 if all of it holds, 5 if anything does not."""
+    from surefoot.export import check_forms
+
     opened = open_bundle(bundle, allow_uncertified=allow_uncertified)
+    check_forms(opened)
     result = facts_of(opened, bundle)
     rows = [(name, f"{len(data)} bytes", "ok") for name, data in sorted(opened.files.items())]
     rows += [

@@ -191,7 +191,7 @@ def test_a_folder_that_is_not_ours_is_refused_and_untouched(source, certificate_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backends": ()}, "backends must hold"),
+        ({"targets": ()}, "targets must hold"),
         ({"num_random": 0}, "num_random must be at least 1"),
     ],
 )

@@ -9,12 +9,8 @@ import pytest
 
 from surefoot.errors import CheckError, InputError
 from surefoot.export.export import ExportConfig, check_exported
-from surefoot.export.parity import (
-    check_parity,
-    parity_observations,
-    parity_states,
-    state_limit,
-)
+from surefoot.export.forms import Target, build_form
+from surefoot.export.parity import check_parity, parity_observations, parity_states
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.arithmetic import runtime_error
@@ -33,10 +29,11 @@ def test_every_backend_computes_the_policy(random_policy, activation, clip):
     rng = np.random.default_rng(0)
     for squash in [*Squash, None]:
         policy = random_policy(rng, (11, 32, 3), activation, squash, clip)
-        bound = runtime_error(policy, state_limit=state_limit(policy))
+        file = file_of(policy)
+        forms = [build_form(file, target, CONFIG.c) for target in (Target.ONNX, Target.C)]
         visited = policy.normaliser.mean + rng.normal(0, 0.1, (50, 11))
-        parities = check_exported(file_of(policy), visited, bound, CONFIG)
-        assert [parity.backend for parity in parities] == ["numpy", "onnx"]
+        parities = check_exported(file, forms, visited, None, CONFIG)
+        assert [parity.backend for parity in parities] == ["numpy", "onnx", "c"]
         assert all((parity.worst > 0).any() for parity in parities)
         assert all((parity.worst <= parity.bound).all() for parity in parities)
         # Where no clip takes them back, observations beyond the limit do not count.

@@ -1,0 +1,123 @@
+"""The forms of one policy that a bundle may hold beside its canonical file, and what each errs by.
+
+Every form is derived from the canonical file, so that :func:`check_forms` can derive it again and
+compare bytes: nothing in a bundle but ``policy.onnx`` decides what a controller computes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from surefoot import __version__
+from surefoot.artifact import Json, from_json, to_json
+from surefoot.bundle import Bundle
+from surefoot.config import build, to_table
+from surefoot.errors import InputError, IntegrityError, VerificationError
+from surefoot.onnx_format import SPARSE_FILE, ControllerFile, sparse_onnx
+from surefoot.runtime.arithmetic import TAU
+from surefoot.runtime.c_activations import C_TAU
+from surefoot.runtime.c_controller import CEngine
+from surefoot.runtime.c_source import HEADER_FILE, MAIN_FILE, SOURCE_FILE, CConfig, c_source
+from surefoot.runtime.controller import CheckedController
+from surefoot.runtime.load import Backend, controller_of
+
+C_REPORT_FILE = "policy.c.json"
+_C_FILES = (SOURCE_FILE, HEADER_FILE, MAIN_FILE, C_REPORT_FILE)
+
+
+class Target(StrEnum):
+    """A form that is exported."""
+
+    ONNX = "onnx"
+    """The canonical file, which is in every bundle."""
+    SPARSE_ONNX = "sparse-onnx"
+    """The same with sparse weights: fewer bytes on disk, no speed."""
+    C = "c"
+    """C99 for microcontrollers and PCs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """One form, built.
+
+    Attributes:
+        files: What it adds to the bundle, by name.
+        controller: It, running on this machine.
+        tau: Bound on the error of its smooth activations.
+    """
+
+    files: Mapping[str, bytes]
+    controller: CheckedController
+    tau: float
+
+
+def build_form(file: ControllerFile, target: Target, config: CConfig) -> Form:
+    """Build one form of a canonical file.
+
+    Args:
+        file: The canonical file.
+        target: Which form.
+        config: How C is laid out.
+
+    Raises:
+        MissingLibraryError: If this machine lacks what builds or runs it.
+        InputError: If it would not pay.
+    """
+    match target:
+        case Target.ONNX:
+            return Form(files={}, controller=controller_of(file, Backend.ONNX), tau=TAU)
+        case Target.SPARSE_ONNX:
+            files = {SPARSE_FILE: sparse_onnx(file.data)}
+            return Form(files=files, controller=controller_of(file, Backend.ONNX_SPARSE), tau=TAU)
+        case Target.C:
+            controller = CheckedController(CEngine(file, config))
+            return Form(files=_c_files(file, config), controller=controller, tau=C_TAU)
+
+
+def check_forms(bundle: Bundle) -> list[str]:
+    """Derive every form of a bundle again, compare it byte for byte, and return their names.
+
+    Raises:
+        VerificationError: If a file is not what the canonical file leads to, or cannot be derived
+            again because another version of surefoot wrote it.
+    """
+    names = []
+    try:
+        if SPARSE_FILE in bundle.files:
+            _compare(bundle, {SPARSE_FILE: sparse_onnx(bundle.controller.data)})
+            names.append(SPARSE_FILE)
+        if any(name in bundle.files for name in _C_FILES):
+            _compare(bundle, _c_files(bundle.controller, _c_config(bundle)))
+            names += _C_FILES
+    except (InputError, IntegrityError) as error:
+        raise VerificationError(f"a form does not verify: {error}") from error
+    return names
+
+
+def _c_files(file: ControllerFile, config: CConfig) -> dict[str, bytes]:
+    source = c_source(file.policy, config)
+    report = {"generator": __version__, "config": to_table(config), **source.report}
+    return {**source.files, C_REPORT_FILE: to_json(report)}
+
+
+def _c_config(bundle: Bundle) -> CConfig:
+    """Return how the C of a bundle was laid out.
+
+    Raises:
+        IntegrityError: If the report does not say it, or another generator wrote it.
+    """
+    report: Json = from_json(bundle.files.get(C_REPORT_FILE, b"{}"), C_REPORT_FILE)
+    if not isinstance(report, dict) or not isinstance(report.get("config"), dict):
+        raise IntegrityError(f"{C_REPORT_FILE} does not say how the C was laid out")
+    if report.get("generator") != __version__:
+        raise IntegrityError(
+            f"{SOURCE_FILE} is of surefoot {report.get('generator')}, this is {__version__}, "
+            "which cannot derive it again: export again"
+        )
+    return build(CConfig, report["config"], C_REPORT_FILE)
+
+
+def _compare(bundle: Bundle, derived: Mapping[str, bytes]) -> None:
+    for name, data in derived.items():
+        if bundle.files.get(name) != data:
+            raise IntegrityError(f"{name} is not what policy.onnx leads to")

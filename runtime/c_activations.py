@@ -1,0 +1,170 @@
+"""Activations of the generated C: their text, and a NumPy twin with the same bits.
+
+Libraries differ in tanhf and expf; these are built from float32 addition, multiplication and
+division alone, so that a PC and a microcontroller compute the same bits. All rest on
+
+    expm1(-t) = 2^k expm1(r) + (2^k - 1),    r = k ln 2 - t,  |r| <= 0.35,
+
+with ln 2 in two parts and the Taylor polynomial of degree 7, whose rest is below 2^-27.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from surefoot.policy import Activation, Array
+from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
+
+C_TAU = 4 * UNIT_ROUNDOFF
+"""Bound on the error of these activations, SiLU and softplus times max(1, |x|). By exhaustion:
+every float32 of magnitude 2^-40 to 32 was compared with float64; below and beyond, the formulas are
+linear or saturated (``benchmarks/activation_error.py --stride 1``)."""
+
+_CORE = """
+/* 2^k expm1(r) + (2^k - less) with -t = k ln 2 + r: expm1(-t) for less = 1, exp(-t) for less = 0.
+   t >= 0; beyond 87 the limit, which is nearer than 2e-38. Not t is clamped but k: behind
+   `t < 87 ? t : 87` gcc splits the function in two, and then no loop over it is vectorised. */
+static float exp_of_minus(float t, float less)
+{
+    const float m = (t * -1.44269502f) - 0.5f;
+    const int32_t k = (m > -126.0f) ? (int32_t)m : -126; /* for NaN, too */
+    const float n = (float)k;
+    const float r = (-t - (n * 0.693359375f)) - (n * -2.12194442e-04f);
+    const uint32_t bits = (uint32_t)(k + 127) << 23;
+    float scale;
+    float p = 1.98412701e-04f;
+    p = (p * r) + 1.38888892e-03f;
+    p = (p * r) + 8.33333377e-03f;
+    p = (p * r) + 4.16666679e-02f;
+    p = (p * r) + 1.66666672e-01f;
+    p = (p * r) + 0.5f;
+    p = ((p * r) * r) + r;
+    (void)memcpy(&scale, &bits, sizeof scale);
+    p = (scale * p) + (scale - less);
+    return (t > 87.0f) ? (0.0f - less) : p;
+}
+"""
+
+_TEXTS = {
+    Activation.RELU: """
+static float relu(float x)
+{
+    return 0.5f * (x + fabsf(x)); /* no branch, keeps NaN, exact up to 2^127 */
+}
+""",
+    Activation.TANH: """
+static float tanh_of(float x)
+{
+    const float e = exp_of_minus(2.0f * fabsf(x), 1.0f);
+    const float y = -e / (2.0f + e);
+    return (x < 0.0f) ? -y : y;
+}
+""",
+    Activation.SIGMOID: """
+static float sigmoid(float x)
+{
+    const float e = exp_of_minus(fabsf(x), 0.0f);
+    return ((x < 0.0f) ? e : 1.0f) / (1.0f + e);
+}
+""",
+    Activation.SILU: """
+static float silu(float x)
+{
+    return x * sigmoid(x);
+}
+""",
+    Activation.ELU: """
+static float elu(float x)
+{
+    return (x > 0.0f) ? x : exp_of_minus(-x, 1.0f);
+}
+""",
+    Activation.SOFTPLUS: """
+static float softplus(float x)
+{
+    /* log(1 + e) = 2 artanh(s), s = e / (2 + e) <= 1/3; the rest of the series is below 2^-26 */
+    const float e = exp_of_minus(fabsf(x), 0.0f);
+    const float s = e / (2.0f + e);
+    const float q = s * s;
+    float p = 6.66666701e-02f;
+    p = (p * q) + 7.69230798e-02f;
+    p = (p * q) + 9.09090936e-02f;
+    p = (p * q) + 1.11111112e-01f;
+    p = (p * q) + 1.42857149e-01f;
+    p = (p * q) + 2.00000003e-01f;
+    p = (p * q) + 3.33333343e-01f;
+    p = ((p * q) * s) + s;
+    return (2.0f * p) + (0.5f * (x + fabsf(x)));
+}
+""",
+}
+_NAMES = {Activation.TANH: "tanh_of"}
+
+
+def c_name(activation: Activation) -> str:
+    """Return the name of an activation's C function."""
+    return _NAMES.get(activation, activation.value)
+
+
+def c_functions(used: set[Activation]) -> str:
+    """Return the C text of the activations in ``used`` and of what they call."""
+    needed = set(used) - {Activation.IDENTITY}
+    if Activation.SILU in needed:
+        needed.add(Activation.SIGMOID)
+    core = _CORE if needed - {Activation.RELU} else ""
+    return core + "".join(_TEXTS[activation] for activation in _TEXTS if activation in needed)
+
+
+def twin(activation: Activation, x: Array) -> Array:
+    """Return what the C function computes, bit for bit, elementwise."""
+    with np.errstate(under="ignore", invalid="ignore"):
+        return _TWINS[activation](x)
+
+
+def _exp_of_minus(t: Array, less: float) -> Array:
+    f = np.float32
+    m = t * f(-1.44269502) - f(0.5)
+    k = np.where(m > f(-126), m, f(-126)).astype(np.int32)
+    n = k.astype(np.float32)
+    r = (-t - n * f(0.693359375)) - n * f(-2.12194442e-04)
+    p: Array = np.full_like(r, f(1.98412701e-04))
+    for c in (1.38888892e-03, 8.33333377e-03, 4.16666679e-02, 1.66666672e-01, 0.5):
+        p = p * r + f(c)
+    p = p * r * r + r
+    scale = ((k + 127).astype(np.uint32) << np.uint32(23)).view(np.float32)
+    return np.where(t > f(87), f(0) - f(less), scale * p + (scale - f(less)))
+
+
+def _tanh(x: Array) -> Array:
+    e = _exp_of_minus(np.float32(2) * np.abs(x), 1)
+    y = -e / (np.float32(2) + e)
+    return np.where(x < 0, -y, y)
+
+
+def _sigmoid(x: Array) -> Array:
+    one = np.float32(1)
+    e = _exp_of_minus(np.abs(x), 0)
+    return np.where(x < 0, e, one) / (one + e)
+
+
+def _softplus(x: Array) -> Array:
+    f = np.float32
+    e = _exp_of_minus(np.abs(x), 0)
+    s = e / (f(2) + e)
+    q = s * s
+    p: Array = np.full_like(q, f(6.66666701e-02))
+    for c in (7.69230798e-02, 9.09090936e-02, 1.11111112e-01, 1.42857149e-01, 0.2, 1 / 3):
+        p = p * q + f(c)
+    p = p * q * s + s
+    return np.asarray(f(2) * p + f(0.5) * (x + np.abs(x)))
+
+
+_TWINS: dict[Activation, Callable[[Array], Array]] = {
+    Activation.IDENTITY: lambda x: x,
+    Activation.RELU: lambda x: np.float32(0.5) * (x + np.abs(x)),
+    Activation.TANH: _tanh,
+    Activation.SIGMOID: _sigmoid,
+    Activation.SILU: lambda x: x * _sigmoid(x),
+    Activation.ELU: lambda x: np.where(x > 0, x, _exp_of_minus(-np.minimum(x, 0), 1)),
+    Activation.SOFTPLUS: _softplus,
+}

@@ -1,0 +1,439 @@
+"""How one affine map becomes C: four layouts that compute the same bits, and the choice of one.
+
+    dense-rows     for each output, the whole row
+    dense-columns  for each input, the whole column          may skip inputs that are zero
+    csr            for each output, its non-zero weights
+    csc            for each input, its non-zero weights      may skip inputs that are zero
+
+The two by output take four at a time, so that four sums run side by side; csr takes outputs with
+about as many weights together and fills up with zeros (sliced ELL: Kreutzer et al., SIAM J. Sci.
+Comput. 36 (2014), C401). Each output is its bias plus its products in the order of the inputs, and
+a skipped term is a zero, so that the layouts agree bit for bit on finite inputs. Weights of which
+every row is a multiple of one float32 are stored as 8-bit integers; their product with the row's
+step is exact, so that these, too, compute the same bits.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.artifact import Json
+from surefoot.errors import InputError
+from surefoot.policy import Array, Layer
+
+MAX_STEP = 127
+"""Largest magnitude of a weight that is stored as an 8-bit integer, in steps of its row."""
+
+LANES = 4
+"""Outputs that are computed side by side; an output vector needs room for a multiple of it."""
+
+
+class Layout(StrEnum):
+    """Where the weights of a layer lie, and in which order they are used."""
+
+    DENSE_ROWS = "dense-rows"
+    DENSE_COLUMNS = "dense-columns"
+    CSR = "csr"
+    CSC = "csc"
+
+
+class Machine(StrEnum):
+    """What the code is made for; the choice of layouts rests on it, their result does not."""
+
+    MICROCONTROLLER = "microcontroller"
+    PC = "pc"
+
+
+# docs/results/c-runtime.md
+_COST: dict[Machine, dict[Layout, tuple[float, float, float]]] = {
+    # Instructions per multiply-add, per output and per input, counted on an emulated Cortex-M4.
+    Machine.MICROCONTROLLER: {
+        Layout.DENSE_ROWS: (3.7, 5.0, 0.0),
+        Layout.DENSE_COLUMNS: (7.0, 3.0, 8.0),
+        Layout.CSR: (6.5, 8.0, 0.0),
+        Layout.CSC: (8.5, 3.0, 10.0),
+    },
+    # Nanoseconds on x86-64 with AVX-512, gcc -O3; a test for zero is mispredicted half of the time.
+    Machine.PC: {
+        Layout.DENSE_ROWS: (0.39, 1.0, 0.0),
+        Layout.DENSE_COLUMNS: (0.09, 0.1, 2.0),
+        Layout.CSR: (0.32, 0.5, 0.0),
+        Layout.CSC: (0.70, 0.1, 6.0),
+    },
+}
+_NEAR = 1.1
+"""Of layouts that cost about the same, the smallest is taken."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CLayer:
+    """The affine map of a layer in a layout.
+
+    Attributes:
+        number: Counted from 1; names its arrays and its function.
+        layout: How it is stored.
+        values: The weights that are stored, in the order of use: float32 or int8.
+        steps: What one unit of an int8 weight is, by output; None for float32.
+        bias: By output, float32; for CSR in the order of use, filled up to a multiple of four.
+        indices: For CSR the input, for CSC the output of each value; None if dense.
+        counts: For CSR how many values each output of a group of four has, for CSC how many each
+            input has; None if dense.
+        order: For CSR the outputs in the order of use; None for the others.
+        skip: Whether inputs that are zero are skipped.
+        fan_in: Number of inputs.
+        fan_out: Number of outputs.
+        num_nonzero: Number of weights that are not zero.
+    """
+
+    number: int
+    layout: Layout
+    values: Array
+    steps: Array | None
+    bias: Array
+    indices: Array | None = None
+    counts: Array | None = None
+    order: Array | None = None
+    skip: bool
+    fan_in: int
+    fan_out: int
+    num_nonzero: int
+
+    @property
+    def flash_bytes(self) -> int:
+        """Size of its constants."""
+        arrays = (self.values, self.steps, self.bias, self.indices, self.counts, self.order)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def report(self) -> dict[str, Json]:
+        """Return what it stores and computes."""
+        return {
+            "layout": self.layout.value,
+            "fan_in": self.fan_in,
+            "fan_out": self.fan_out,
+            "weights": _type_of(self.values),
+            "indices": None if self.indices is None else _type_of(self.indices),
+            "counts": None if self.counts is None else _type_of(self.counts),
+            "non_zeros": self.num_nonzero,
+            "multiply_adds": len(self.values),
+            "skips_zeros": self.skip,
+            "flash_bytes": self.flash_bytes,
+        }
+
+
+def lay_out(layer: Layer, number: int, layout: Layout, *, skip: bool) -> CLayer:
+    """Return a layer in this layout.
+
+    Args:
+        layer: Its arrays are float32 by value.
+        number: Counted from 1.
+        layout: How it is stored.
+        skip: Leave out inputs that are zero, where the layout can; the time then depends on them.
+    """
+    weight = layer.weight.astype(np.float32) + np.float32(0)
+    stored, steps = _on_grid(weight)
+    bias = layer.bias.astype(np.float32) + np.float32(0)
+    common = {
+        "number": number,
+        "layout": layout,
+        "fan_in": weight.shape[1],
+        "fan_out": weight.shape[0],
+        "num_nonzero": int((weight != 0).sum()),
+    }
+    if layout is Layout.CSR:
+        return CLayer(**common, **_in_groups(stored, steps, bias), skip=False)
+    if layout is Layout.DENSE_ROWS:
+        return CLayer(**common, values=stored.reshape(-1), steps=steps, bias=bias, skip=False)
+    columns = stored.T
+    if layout is Layout.DENSE_COLUMNS:
+        return CLayer(**common, values=columns.reshape(-1), steps=steps, bias=bias, skip=skip)
+    return CLayer(
+        **common,
+        values=columns[columns != 0],
+        steps=steps,
+        bias=bias,
+        indices=narrow(np.nonzero(columns)[1]),
+        counts=narrow((columns != 0).sum(axis=1)),
+        skip=skip,
+    )
+
+
+def _in_groups(stored: Array, steps: Array | None, bias: Array) -> dict[str, Any]:
+    """Return the arrays of CSR: outputs sorted by their number of weights, four by four.
+
+    A group takes the first weights of its four outputs, then the second ones, and so on; an output
+    with fewer weights takes zeros, each times input 0.
+    """
+    sizes = (stored != 0).sum(axis=1)
+    order = np.argsort(sizes, kind="stable")
+    absent = np.arange(len(order), padded(len(order)))  # written behind the output vector
+    values, indices, counts = [], [], []
+    for start in range(0, len(order), LANES):
+        group = order[start : start + LANES]
+        count = int(sizes[group].max())
+        value, index = np.zeros((count, LANES), stored.dtype), np.zeros((count, LANES), np.int64)
+        for lane, row in enumerate(group):
+            places = np.flatnonzero(stored[row])
+            value[: len(places), lane] = stored[row][places]
+            index[: len(places), lane] = places
+        values.append(value.reshape(-1))
+        indices.append(index.reshape(-1))
+        counts.append(count)
+    fill = np.zeros(len(absent), np.float32)
+    return {
+        "values": np.concatenate(values),
+        "steps": None if steps is None else np.concatenate([steps[order], fill]),
+        "bias": np.concatenate([bias[order], fill]),
+        "indices": narrow(np.concatenate(indices)),
+        "counts": narrow(np.array(counts)),
+        "order": narrow(np.concatenate([order, absent])),
+    }
+
+
+def padded(width: int) -> int:
+    """Return the room that a vector of outputs needs."""
+    return -(-width // LANES) * LANES
+
+
+def choose_layout(layer: Layer, number: int, machine: Machine, *, skip: bool) -> CLayer:
+    """Return a layer in the layout that costs least on a machine; of near ones the smallest.
+
+    Args:
+        layer: Its arrays are float32 by value.
+        number: Counted from 1.
+        machine: Where it will run.
+        skip: Whether about half of its inputs will be zeros that may be skipped.
+    """
+    candidates = [lay_out(layer, number, layout, skip=skip) for layout in Layout]
+    costs = [_cost(candidate, machine) for candidate in candidates]
+    near = [
+        candidate
+        for candidate, cost in zip(candidates, costs, strict=True)
+        if cost <= _NEAR * min(costs)
+    ]
+    return min(near, key=lambda candidate: candidate.flash_bytes)
+
+
+def narrow(numbers: NDArray[np.integer]) -> Array:
+    """Return non-negative integers in the narrowest unsigned type that holds all of them.
+
+    Raises:
+        InputError: If one needs more than 32 bits.
+    """
+    largest = int(numbers.max(initial=0))
+    for kind in (np.uint8, np.uint16, np.uint32):
+        if largest <= np.iinfo(kind).max:
+            return numbers.astype(kind)
+    raise InputError(f"an index must fit into 32 bits, got {largest}")
+
+
+def constants(layer: CLayer) -> str:
+    """Return the C text of a layer's arrays."""
+    prefix = f"layer_{layer.number}"
+    parts = [array(f"{prefix}_bias", layer.bias)]
+    if len(layer.values):  # an array of length zero is not ISO C
+        parts.append(array(f"{prefix}_value", layer.values))
+        for name, table in (
+            ("step", layer.steps),
+            ("index", layer.indices),
+            ("count", layer.counts),
+            ("order", layer.order),
+        ):
+            if table is not None:
+                parts.append(array(f"{prefix}_{name}", table))
+    return "".join(parts)
+
+
+def function(layer: CLayer) -> str:
+    """Return the C function of a layer: y = W x + b."""
+    prefix = f"layer_{layer.number}"
+    parts = ("bias", "value", "step", "index", "count", "order")
+    names = {name: f"{prefix}_{name}" for name in parts}
+
+    def weight(place: str, output: str) -> str:
+        value = f"{names['value']}[{place}]"
+        return value if layer.steps is None else f"((float){value} * {names['step']}[{output}])"
+
+    places = "k + ({0}u * {1}u)" if layer.layout is Layout.DENSE_ROWS else "k + {0}u"
+    lanes = {
+        f"weight_{lane}": weight(places.format(lane, layer.fan_in), f"i + {lane}u")
+        for lane in range(LANES)
+    }
+    body = _BODIES[layer.layout] if len(layer.values) else _BIAS_ONLY
+    skip = _SKIPS[layer.layout] if layer.skip else ""
+    whole = layer.fan_out - layer.fan_out % LANES
+    if layer.layout is Layout.DENSE_ROWS and len(layer.values):
+        body += (_WHOLE_ROWS if whole else "    i = 0u;\n") + _REST_OF_ROWS
+    return Template(_FUNCTION + body.replace("$skip", skip) + "}\n").substitute(
+        names,
+        **lanes,
+        function=prefix,
+        weight=weight("k", "i" if layer.layout is not Layout.CSC else f"{names['index']}[k]"),
+        fan_in=f"{layer.fan_in}u",
+        fan_out=f"{layer.fan_out}u",
+        whole=f"{whole}u",
+        room=f"{padded(layer.fan_out)}u",
+    )
+
+
+def array(name: str, numbers: Array) -> str:
+    """Return the definition of a constant array, its numbers as they round-trip."""
+    literal = float_literal if numbers.dtype == np.float32 else _integer_literal
+    suffix = "u" if numbers.dtype.kind == "u" else ""
+    items = [literal(number, suffix) for number in numbers.reshape(-1).tolist()]
+    lines = ["    " + ", ".join(items[start : start + 8]) for start in range(0, len(items), 8)]
+    kind = _type_of(numbers)
+    return f"\nstatic const {kind} {name}[{len(items)}] = {{\n" + ",\n".join(lines) + "\n};\n"
+
+
+def float_literal(number: float, _: str = "") -> str:
+    """Return a float32 as a C literal: nine significant digits are enough to read it back."""
+    text = f"{number:.9g}"
+    if "." not in text and "e" not in text:
+        text += ".0"
+    return text + "f"
+
+
+def _integer_literal(number: int, suffix: str) -> str:
+    return f"{number}{suffix}"
+
+
+def _type_of(numbers: Array) -> str:
+    return "float" if numbers.dtype == np.float32 else f"{numbers.dtype.name}_t"
+
+
+def _on_grid(weight: Array) -> tuple[Array, Array | None]:
+    """Return weights as int8 and the step of each row, if that is exact; else as they are."""
+    largest = np.abs(weight).max(axis=1, keepdims=True)
+    steps = np.where(largest > 0, largest / np.float32(MAX_STEP), np.float32(1))
+    units = np.rint(weight / steps)
+    if (np.abs(units) <= MAX_STEP).all() and (units * steps == weight).all():
+        exact = units.astype(np.float64) * steps.astype(np.float64) == weight
+        # The compiler multiplies in float32; only an exact product is the weight itself. Layers
+        # without weights, or of which all are equal, gain nothing.
+        if exact.all() and (units != 0).any():
+            return units.astype(np.int8), steps[:, 0]
+    return weight, None
+
+
+def _cost(layer: CLayer, machine: Machine) -> float:
+    per_value, per_output, per_input = _COST[machine][layer.layout]
+    share = 0.5 if layer.skip else 1.0
+    if layer.steps is not None:
+        per_value *= 1.3
+    return (
+        share * per_value * len(layer.values)
+        + per_output * layer.fan_out
+        + per_input * layer.fan_in
+    )
+
+
+_FUNCTION = """
+static void $function(const float *restrict x, float *restrict y)
+{
+    size_t i;
+"""
+
+_BIAS_ONLY = """    (void)x;
+    for (i = 0u; i < $fan_out; ++i) {
+        y[i] = $bias[i];
+    }
+"""
+
+_BODIES = {
+    Layout.DENSE_ROWS: """    size_t j;
+    size_t k = 0u;
+""",
+    Layout.DENSE_COLUMNS: """    size_t j;
+    size_t k = 0u;
+    for (i = 0u; i < $fan_out; ++i) {
+        y[i] = $bias[i];
+    }
+    for (j = 0u; j < $fan_in; ++j) {
+        const float v = x[j];$skip
+        for (i = 0u; i < $fan_out; ++i) {
+            y[i] += $weight * v;
+            ++k;
+        }
+    }
+""",
+    Layout.CSR: """    size_t k = 0u;
+    for (i = 0u; i < $room; i += 4u) {
+        const size_t end = k + (4u * (size_t)$count[i / 4u]);
+        float a = $bias[i];
+        float b = $bias[i + 1u];
+        float c = $bias[i + 2u];
+        float d = $bias[i + 3u];
+        for (; k < end; k += 4u) {
+            a += $weight_0 * x[$index[k]];
+            b += $weight_1 * x[$index[k + 1u]];
+            c += $weight_2 * x[$index[k + 2u]];
+            d += $weight_3 * x[$index[k + 3u]];
+        }
+        y[$order[i]] = a;
+        y[$order[i + 1u]] = b;
+        y[$order[i + 2u]] = c;
+        y[$order[i + 3u]] = d;
+    }
+""",
+    Layout.CSC: """    size_t j;
+    size_t k = 0u;
+    for (i = 0u; i < $fan_out; ++i) {
+        y[i] = $bias[i];
+    }
+    for (j = 0u; j < $fan_in; ++j) {
+        const size_t end = k + $count[j];
+        const float v = x[j];$skip
+        for (; k < end; ++k) {
+            y[$index[k]] += $weight * v;
+        }
+    }
+""",
+}
+
+_WHOLE_ROWS = """    for (i = 0u; i < $whole; i += 4u) {
+        float a = $bias[i];
+        float b = $bias[i + 1u];
+        float c = $bias[i + 2u];
+        float d = $bias[i + 3u];
+        for (j = 0u; j < $fan_in; ++j) {
+            const float v = x[j];
+            a += $weight_0 * v;
+            b += $weight_1 * v;
+            c += $weight_2 * v;
+            d += $weight_3 * v;
+            ++k;
+        }
+        k += 3u * $fan_in;
+        y[i] = a;
+        y[i + 1u] = b;
+        y[i + 2u] = c;
+        y[i + 3u] = d;
+    }
+"""
+
+_REST_OF_ROWS = """    for (; i < $fan_out; ++i) {
+        float sum = $bias[i];
+        for (j = 0u; j < $fan_in; ++j) {
+            sum += $weight * x[j];
+            ++k;
+        }
+        y[i] = sum;
+    }
+"""
+
+_SKIPS = {
+    Layout.DENSE_COLUMNS: """
+        if (v == 0.0f) {
+            k += $fan_out;
+            continue;
+        }""",
+    Layout.CSC: """
+        if (v == 0.0f) {
+            k = end;
+            continue;
+        }""",
+}

@@ -1,0 +1,263 @@
+"""A controller as C99 for PCs and microcontrollers: the only module that writes it.
+
+    policy.h     sizes, ranges, digest, and what may be called
+    policy.c     constants, layers, self-test: no allocation, no operating system, no libm
+    policy_main.c  a program for a PC: self-test, time of a call, observations in, actions out
+
+The same policy and configuration give the same bytes. All arithmetic is float32 in a fixed order,
+so that every compiler that keeps IEEE 754 gives the same bits as :func:`twin_outputs`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import Template
+
+import numpy as np
+
+from surefoot import __version__
+from surefoot.artifact import Json
+from surefoot.errors import InputError
+from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash, weights_sha256
+from surefoot.runtime.c_activations import c_functions, c_name, twin
+from surefoot.runtime.c_layers import (
+    CLayer,
+    Layout,
+    Machine,
+    array,
+    choose_layout,
+    constants,
+    float_literal,
+    function,
+    lay_out,
+    padded,
+)
+from surefoot.runtime.c_templates import HEADER, MAIN, SOURCE
+
+SOURCE_FILE, HEADER_FILE, MAIN_FILE = "policy.c", "policy.h", "policy_main.c"
+NUM_VECTORS = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CConfig:
+    """How the C is laid out; what it computes does not depend on it.
+
+    Attributes:
+        machine: What the layouts are chosen for.
+        layout: One layout for every layer instead of a choice for each.
+        constant_time: Do the same operations whatever the observation; else inputs of a layer that
+            are zero behind a ReLU are skipped.
+    """
+
+    machine: Machine = Machine.MICROCONTROLLER
+    layout: Layout | None = None
+    constant_time: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CSource:
+    """Generated C.
+
+    Attributes:
+        files: Name to content.
+        report: Layout of each layer, flash and RAM in bytes, multiply-adds of the worst case.
+    """
+
+    files: dict[str, bytes]
+    report: dict[str, Json]
+
+
+_DEFAULT = CConfig()
+
+
+def c_source(policy: Policy, config: CConfig = _DEFAULT) -> CSource:
+    """Return a policy as C99.
+
+    Args:
+        policy: Its arrays are float32 by value.
+        config: How it is laid out.
+
+    Raises:
+        InputError: If a layer is too large for 32-bit indices.
+    """
+    layers = [_laid_out(policy, number, config) for number in range(1, len(policy.layers) + 1)]
+    widths = [policy.obs_dim, *(layer.fan_out for layer in layers)]
+    buffers = (padded(max(widths[0::2])), padded(max(widths[1::2])))
+    report = _report(policy, layers, buffers)
+    values = _header_values(policy, report, buffers, config)
+    header = Template(HEADER).substitute(values)
+    source = Template(SOURCE).substitute(
+        constants=_head_constants(policy) + "".join(map(constants, layers)),
+        functions=c_functions(_used(policy)) + "".join(map(function, layers)),
+        normalise=_normalise(policy),
+        forward=_forward(policy),
+        vectors=_vectors(policy),
+        num_vectors=f"{NUM_VECTORS}u",
+    )
+    texts = {HEADER_FILE: header, SOURCE_FILE: source, MAIN_FILE: MAIN}
+    return CSource(files={name: text.encode() for name, text in texts.items()}, report=report)
+
+
+def twin_outputs(policy: Policy, obs: Array) -> Array:
+    """Return what the C computes, bit for bit, shape (batch, num_outputs), float32.
+
+    Args:
+        policy: Its arrays are float32 by value.
+        obs: Shape (batch, obs_dim), raw units, finite.
+    """
+    with np.errstate(over="ignore"):
+        return twin_outputs_at(policy, policy.state(obs, np.float32))
+
+
+def twin_outputs_at(policy: Policy, state: Array) -> Array:
+    """Return what the C computes at states, bit for bit; see :func:`twin_outputs`."""
+    hidden = state.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for layer in policy.layers:
+            weight = layer.weight.astype(np.float32)
+            total = np.repeat(layer.bias.astype(np.float32)[None], len(hidden), axis=0)
+            for number in range(weight.shape[1]):  # in the order of the inputs
+                total += weight[:, number] * hidden[:, number, None]
+            hidden = twin(layer.activation, total)
+        if not isinstance(policy.head, GaussianHead):
+            return hidden
+        squashed = twin(Activation.TANH, hidden) if _is_tanh(policy) else hidden
+        if policy.head.squash is Squash.CLIP:
+            squashed = np.clip(hidden, np.float32(-1), np.float32(1))
+        half_range, centre = policy.head.half_range, policy.head.centre
+        return squashed * half_range.astype(np.float32) + centre.astype(np.float32)
+
+
+def _laid_out(policy: Policy, number: int, config: CConfig) -> CLayer:
+    layer = policy.layers[number - 1]
+    # Only a ReLU gives zeros often enough that asking pays.
+    after_relu = number > 1 and policy.layers[number - 2].activation is Activation.RELU
+    skip = after_relu and not config.constant_time
+    if config.layout is not None:
+        return lay_out(layer, number, config.layout, skip=skip)
+    return choose_layout(layer, number, config.machine, skip=skip)
+
+
+def _is_tanh(policy: Policy) -> bool:
+    return isinstance(policy.head, GaussianHead) and policy.head.squash is Squash.TANH
+
+
+def _used(policy: Policy) -> set[Activation]:
+    used = {layer.activation for layer in policy.layers}
+    return used | ({Activation.TANH} if _is_tanh(policy) else set())
+
+
+def _report(policy: Policy, layers: Sequence[CLayer], buffers: tuple[int, int]) -> dict[str, Json]:
+    vectors = 2 * policy.obs_dim * 4
+    if isinstance(policy.head, GaussianHead):
+        vectors += 2 * policy.num_outputs * 4
+    return {
+        "layers": [layer.report() for layer in layers],
+        "flash_bytes": sum(layer.flash_bytes for layer in layers) + vectors,
+        "ram_bytes": 4 * (sum(buffers) + policy.num_outputs + 1),
+        "multiply_adds": sum(len(layer.values) for layer in layers),
+        "constant_time": not any(layer.skip for layer in layers),
+    }
+
+
+def _header_values(
+    policy: Policy, report: dict[str, Json], buffers: tuple[int, int], config: CConfig
+) -> dict[str, str]:
+    layers = [
+        f" *   layer {number}: {entry['fan_in']} -> {entry['fan_out']}, {entry['layout']}, "
+        f"{entry['weights']}, {entry['multiply_adds']} multiply-adds, {entry['flash_bytes']} bytes"
+        for number, entry in enumerate(report["layers"], start=1)
+    ]
+    time = "the same for every observation" if report["constant_time"] else "depends on zeros"
+    return {
+        "version": __version__,
+        "digest": weights_sha256(policy),
+        "num_obs": str(policy.obs_dim),
+        "num_actions": str(policy.num_outputs),
+        "even": str(buffers[0]),
+        "odd": str(buffers[1]),
+        "layers": "\n".join(layers),
+        "flash": str(report["flash_bytes"]),
+        "ram": str(report["ram_bytes"]),
+        "multiply_adds": str(report["multiply_adds"]),
+        "time": f"{time} (layouts for a {config.machine})",
+        "observations": "\n".join(_observation_lines(policy)),
+        "actions": "\n".join(_action_lines(policy)),
+    }
+
+
+def _observation_lines(policy: Policy) -> list[str]:
+    normaliser = policy.normaliser
+    lines = [" *   observation: mean, scale, range in which it is not clipped"]
+    for number in range(policy.obs_dim):
+        mean, scale = float(normaliser.mean[number]), float(normaliser.scale[number])
+        low, high = mean - normaliser.clip * scale, mean + normaliser.clip * scale
+        lines.append(f" *   {number}: {mean:.9g}, {scale:.9g}, [{low:.6g}, {high:.6g}]")
+    return lines
+
+
+def _action_lines(policy: Policy) -> list[str]:
+    if not isinstance(policy.head, GaussianHead):
+        return [" *   outputs are logits; policy_choice() gives the index of the largest"]
+    lines = [" *   action: range"]
+    for number in range(policy.num_outputs):
+        centre = float(policy.head.centre[number])
+        reach = float(policy.head.half_range[number])
+        bounded = policy.head.squash is not Squash.IDENTITY
+        text = f"[{centre - reach:.6g}, {centre + reach:.6g}]" if bounded else "unbounded"
+        lines.append(f" *   {number}: {text}")
+    return lines
+
+
+def _head_constants(policy: Policy) -> str:
+    parts = [("obs_mean", policy.normaliser.mean), ("obs_scale", policy.normaliser.scale)]
+    if isinstance(policy.head, GaussianHead):
+        parts += [("half_range", policy.head.half_range), ("centre", policy.head.centre)]
+    return "".join(array(name, part.astype(np.float32) + np.float32(0)) for name, part in parts)
+
+
+def _normalise(policy: Policy) -> str:
+    if not np.isfinite(policy.normaliser.clip):
+        return "        s->even[i] = z;"
+    limit = float_literal(float(np.float32(policy.normaliser.clip)))
+    return f"        s->even[i] = (z < -{limit}) ? -{limit} : ((z > {limit}) ? {limit} : z);"
+
+
+def _forward(policy: Policy) -> str:
+    lines, buffers = [], ("s->even", "s->odd")
+    for number, layer in enumerate(policy.layers, start=1):
+        source, target = buffers[(number - 1) % 2], buffers[number % 2]
+        lines.append(f"    layer_{number}({source}, {target});")
+        if layer.activation is not Activation.IDENTITY:
+            value = f"{target}[i]"
+            lines += _loop(f"{layer.bias.size}u", f"{value} = {c_name(layer.activation)}({value});")
+    value = f"{buffers[len(policy.layers) % 2]}[i]"
+    if isinstance(policy.head, GaussianHead):
+        squashed = value
+        if policy.head.squash is Squash.TANH:
+            squashed = f"{c_name(Activation.TANH)}({value})"
+        elif policy.head.squash is Squash.CLIP:
+            squashed = f"(({value} < -1.0f) ? -1.0f : (({value} > 1.0f) ? 1.0f : {value}))"
+        value = f"({squashed} * half_range[i]) + centre[i]"
+    return "\n".join(lines + _loop("POLICY_NUM_ACTIONS", f"actions[i] = {value};"))
+
+
+def _loop(count: str, statement: str) -> list[str]:
+    return [f"    for (i = 0u; i < {count}; ++i) {{", f"        {statement}", "    }"]
+
+
+def _vectors(policy: Policy) -> str:
+    """Return the observations of the self-test and what they must lead to, bit for bit.
+
+    Raises:
+        InputError: If the policy overflows on one of them.
+    """
+    rng = np.random.default_rng(0)
+    limit = min(policy.normaliser.clip, 10.0)
+    state = rng.uniform(-1.2 * limit, 1.2 * limit, (NUM_VECTORS, policy.obs_dim))
+    state[NUM_VECTORS // 2 :] = rng.normal(0, 1, state[NUM_VECTORS // 2 :].shape)
+    state[0] = 0
+    obs = (state * policy.normaliser.scale + policy.normaliser.mean).astype(np.float32)
+    expected = twin_outputs(policy, obs)
+    if not np.isfinite(expected).all():
+        raise InputError("the policy overflows float32 within its range: it has no C form")
+    return array("test_obs", obs + np.float32(0)) + array("test_actions", expected)

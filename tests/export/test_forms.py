@@ -1,0 +1,137 @@
+"""Every form in a bundle is what its canonical file leads to, byte for byte, or it is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from surefoot.artifact import Artifact, read_artifact, write_artifact
+from surefoot.bundle import open_bundle
+from surefoot.errors import CheckError, InputError, VerificationError
+from surefoot.export import ExportConfig, Target, check_forms, export_bundle
+from surefoot.export.forms import C_REPORT_FILE
+from surefoot.onnx_format import SPARSE_FILE, load_policy, save_policy
+from surefoot.policy import Activation
+from surefoot.runtime import Backend, CConfig, load_controller
+from surefoot.runtime.c_layers import Layout
+
+CONFIG = ExportConfig(targets=(Target.SPARSE_ONNX, Target.C), num_random=200)
+
+
+def thinned(policy, rng, density):
+    """Keep this share of the weights."""
+    for layer in policy.layers:
+        layer.weight[rng.random(layer.weight.shape) >= density] = 0
+    return policy
+
+
+@pytest.fixture
+def source(random_policy, tmp_path):
+    def make(density=0.1):
+        rng = np.random.default_rng(0)
+        policy = thinned(random_policy(rng, (6, 40, 40, 2), Activation.RELU), rng, density)
+        save_policy(tmp_path / "policy", policy)
+        return load_policy(tmp_path / "policy")
+
+    return make
+
+
+@pytest.fixture
+def folder(source, certificate_of, tmp_path):
+    file, origin = source()
+    export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
+    return tmp_path / "bundle"
+
+
+def test_all_forms_of_a_bundle_give_the_same_actions_within_their_own_bounds(folder):
+    bundle = open_bundle(folder)
+    table = json.loads(bundle.files["parity.json"])
+    assert set(table) == {"numpy", "onnx", "onnx-sparse", "c"}
+    assert all(entry["worst"] <= entry["bound"] for entry in table.values())
+    obs = np.random.default_rng(1).normal(0, 3, (50, 6)).astype(np.float32)
+    reference = bundle.controller.policy.outputs(obs)
+    for backend in (Backend.NUMPY, Backend.ONNX, Backend.ONNX_SPARSE, Backend.C):
+        error = np.abs(load_controller(bundle, backend)(obs) - reference)
+        assert (error <= table[backend]["bound"]).all()
+
+
+def test_the_forms_of_a_bundle_are_derived_again_and_hold(folder):
+    names = check_forms(open_bundle(folder))
+    assert set(names) == {
+        SPARSE_FILE,
+        "policy.c",
+        "policy.h",
+        "policy_main.c",
+        C_REPORT_FILE,
+    }
+
+
+def forge(folder, name, change):
+    """Rewrite one file of a bundle with a manifest that fits, as whoever has no key could."""
+    artifact = read_artifact(folder, "bundle")
+    files = {**artifact.files, name: change(artifact.files[name])}
+    shutil.rmtree(folder)
+    write_artifact(folder, Artifact(kind="bundle", files=files, facts=artifact.facts))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("policy.c", lambda data: data.replace(b"0.5f", b"0.25f", 1), "policy.c is not what"),
+        ("policy.h", lambda data: data + b"\n", "policy.h is not what"),
+        (SPARSE_FILE, lambda data: data[:-1], "policy.sparse.onnx is not what"),
+        (C_REPORT_FILE, lambda data: b"[]", "does not say how the C was laid out"),
+        (
+            C_REPORT_FILE,
+            lambda data: data.replace(b'"generator": "0', b'"generator": "9'),
+            "export again",
+        ),
+        (C_REPORT_FILE, lambda data: data.replace(b'"microcontroller"', b'"x"'), "machine"),
+    ],
+)
+def test_a_form_that_its_canonical_file_does_not_lead_to_is_refused(folder, name, change, message):
+    before = (folder / name).read_bytes()
+    forge(folder, name, change)
+    assert (folder / name).read_bytes() != before
+    bundle = open_bundle(folder)  # its digests hold
+    with pytest.raises(VerificationError, match=message):
+        check_forms(bundle)
+
+
+def test_a_missing_header_is_refused(folder):
+    artifact = read_artifact(folder, "bundle")
+    files = {name: data for name, data in artifact.files.items() if name != "policy.h"}
+    shutil.rmtree(folder)
+    write_artifact(folder, Artifact(kind="bundle", files=files, facts=artifact.facts))
+    with pytest.raises(VerificationError, match=r"policy\.h is not what"):
+        check_forms(open_bundle(folder))
+
+
+def test_a_form_that_cannot_be_built_leaves_no_bundle(source, certificate_of, tmp_path):
+    file, origin = source(density=0.5)
+    with pytest.raises(InputError, match="must be smaller than the dense one"):
+        export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_certificate_that_counts_on_less_than_the_c_errs_by_is_refused(
+    source, certificate_of, tmp_path
+):
+    file, origin = source()
+    config = ExportConfig(targets=(Target.C,), num_random=50)
+    certificate = certificate_of(file, runtime_error=(1e-12, 1e-12))
+    with pytest.raises(CheckError, match="is not the policy"):
+        export_bundle(tmp_path / "bundle", file, origin, certificate, config)
+
+
+def test_the_layout_that_was_asked_for_is_exported(source, certificate_of, tmp_path):
+    file, origin = source()
+    config = ExportConfig(
+        targets=(Target.C,), c=CConfig(layout=Layout.CSR, constant_time=True), num_random=50
+    )
+    bundle = export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), config)
+    report = json.loads(bundle.files[C_REPORT_FILE])
+    assert {layer["layout"] for layer in report["layers"]} == {"csr"}
+    assert report["constant_time"] is True
+    check_forms(bundle)

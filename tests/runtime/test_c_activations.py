@@ -1,0 +1,60 @@
+"""Activations of the generated C err by at most C_TAU, keep NaN, and saturate."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from surefoot.policy import Activation
+from surefoot.runtime.arithmetic import TAU
+from surefoot.runtime.c_activations import C_TAU, twin
+
+REAL = {
+    Activation.TANH: np.tanh,
+    Activation.SIGMOID: expit,
+    Activation.SILU: lambda x: x * expit(x),
+    Activation.ELU: lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    Activation.SOFTPLUS: lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+    Activation.RELU: lambda x: np.maximum(x, 0),
+}
+
+
+def sweep(stride):
+    """Every ``stride``-th float32 of both signs up to 2^100, and zeros."""
+    bits = np.arange(0, np.float32(2.0**100).view(np.uint32), stride, dtype=np.uint32)
+    positive = bits.view(np.float32)
+    return np.concatenate([positive, -positive])
+
+
+@pytest.mark.parametrize("activation", REAL)
+def test_error_is_at_most_tau(activation):
+    x = sweep(2003)
+    exact = REAL[activation](x.astype(np.float64))
+    allowed = np.full(x.shape, 0.0 if activation is Activation.RELU else C_TAU)
+    if activation in (Activation.SILU, Activation.SOFTPLUS):
+        allowed *= np.maximum(1, np.abs(x))
+    with np.errstate(over="ignore"):
+        computed = twin(activation, x)
+    assert computed.dtype == np.float32
+    assert (np.abs(computed.astype(np.float64) - exact) <= allowed).all()
+
+
+def test_the_bound_of_the_c_form_is_within_the_one_that_certificates_count_on():
+    assert 0 < C_TAU <= TAU
+
+
+@pytest.mark.parametrize("activation", REAL)
+def test_nan_is_kept_and_infinity_has_its_limit(activation):
+    ends = np.float32([-np.inf, np.inf, np.nan])
+    low, high, nan = twin(activation, ends)
+    assert np.isnan(nan)
+    limits = {
+        Activation.TANH: (-1, 1),
+        Activation.SIGMOID: (0, 1),
+        Activation.ELU: (-1, np.inf),
+        Activation.SOFTPLUS: (0, np.inf),
+        Activation.RELU: (0, np.inf),
+    }
+    if activation in limits:  # SiLU and ReLU of -infinity are infinity times zero or a difference
+        low_limit, high_limit = limits[activation]
+        assert high == high_limit
+        assert low == low_limit or np.isnan(low)

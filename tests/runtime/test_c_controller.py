@@ -1,0 +1,101 @@
+"""The C backend: compiled once, for this machine, into a cache that only its owner may write."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from surefoot.errors import CheckError, InputError, MissingLibraryError
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.policy import Activation, Squash
+from surefoot.runtime.c_compiler import compile_library, find_compiler
+from surefoot.runtime.c_source import twin_outputs, twin_outputs_at
+from surefoot.runtime.load import Backend, controller_of
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "surefoot"
+
+
+@pytest.fixture
+def file(random_policy):
+    policy = random_policy(np.random.default_rng(0), (5, 16, 9, 3), Activation.SILU, Squash.TANH)
+    return policy_from_onnx(policy_to_onnx(policy))
+
+
+def test_observations_and_states_alone_and_in_batches_give_the_bits_of_the_twin(file):
+    controller = controller_of(file, Backend.C)
+    rng = np.random.default_rng(1)
+    for rows in (1, 7, 1):
+        obs = rng.normal(0, 4, (rows, 5)).astype(np.float32)
+        assert (controller(obs) == twin_outputs(file.policy, obs)).all()
+        assert (controller.from_state(obs) == twin_outputs_at(file.policy, obs)).all()
+
+
+def test_two_controllers_of_one_file_do_not_share_memory(file):
+    first, second = controller_of(file, Backend.C), controller_of(file, Backend.C)
+    obs = np.random.default_rng(2).normal(size=(2, 1, 5)).astype(np.float32)
+    kept = first(obs[0])
+    second(obs[1])
+    assert (first(obs[0]) == kept).all()
+
+
+def test_a_library_is_compiled_once_and_nothing_else_is_left(file, cache, monkeypatch):
+    controller_of(file, Backend.C)
+    [library] = cache.iterdir()
+    before = library.stat().st_mtime_ns
+    controller_of(file, Backend.C)
+    assert [entry.stat().st_mtime_ns for entry in cache.iterdir()] == [before]
+
+
+def test_processes_that_compile_at_once_all_get_the_library(file, tmp_path, cache):
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(file.data)
+    code = (
+        "import sys, numpy as np\nfrom pathlib import Path\n"
+        "from surefoot.onnx_format import load_controller_file\n"
+        "from surefoot.runtime import Backend, controller_of\n"
+        "c = controller_of(load_controller_file(Path(sys.argv[1])), Backend.C)\n"
+        "print(c(np.zeros((1, 5), np.float32)).tobytes().hex())"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+    results = {process.communicate()[0] for process in running}
+    assert len(results) == 1
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_without_a_compiler_the_error_says_what_to_install(file, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(MissingLibraryError, match="backend c needs a C compiler: install gcc or"):
+        controller_of(file, Backend.C)
+
+
+def test_a_cache_that_others_may_write_is_refused(file, cache):
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    with pytest.raises(InputError, match="must be writable by its owner alone"):
+        controller_of(file, Backend.C)
+
+
+def test_a_cache_that_cannot_be_made_is_refused(file, cache):
+    cache.parent.write_text("a file")
+    with pytest.raises(InputError, match=r"cannot make the cache .*XDG_CACHE_HOME"):
+        controller_of(file, Backend.C)
+
+
+def test_what_does_not_compile_is_one_line_and_leaves_nothing(cache):
+    with pytest.raises(CheckError, match=r"^\S+ does not compile the generated C: [^\n]+$"):
+        compile_library({"a.c": b"int f(void) { return oops; }\n"}, "a.c")
+    assert not list(cache.iterdir())
+
+
+def test_other_text_or_another_compiler_is_another_library(cache, monkeypatch):
+    one = compile_library({"a.c": b"int f(void);\nint f(void) { return 1; }\n"}, "a.c")
+    two = compile_library({"a.c": b"int f(void);\nint f(void) { return 2; }\n"}, "a.c")
+    assert one != two
+    assert find_compiler()

@@ -1,0 +1,148 @@
+"""Every layout stores every weight once, in types that are as narrow as they may be."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surefoot.errors import InputError
+from surefoot.policy import Activation, Layer
+from surefoot.runtime.c_layers import (
+    Layout,
+    Machine,
+    array,
+    choose_layout,
+    float_literal,
+    lay_out,
+    narrow,
+)
+
+
+def layer_of(weight):
+    return Layer(weight=weight, bias=np.zeros(len(weight), np.float32), activation=Activation.RELU)
+
+
+def restored(layer):
+    """Return the matrix that a layout holds, by walking it as the C does."""
+    weight = np.zeros((layer.fan_out + 4, layer.fan_in), np.float64)
+    if layer.layout is Layout.DENSE_ROWS:
+        weight[: layer.fan_out] = layer.values.reshape(layer.fan_out, layer.fan_in)
+    elif layer.layout is Layout.DENSE_COLUMNS:
+        weight[: layer.fan_out] = layer.values.reshape(layer.fan_in, layer.fan_out).T
+    elif layer.layout is Layout.CSC:
+        ends = np.cumsum(layer.counts.astype(np.int64))
+        for k, (value, row) in enumerate(zip(layer.values, layer.indices, strict=True)):
+            weight[row, np.searchsorted(ends, k, side="right")] += value
+    else:
+        k = 0
+        for group, count in enumerate(layer.counts.tolist()):
+            for _ in range(count):
+                for lane in range(4):
+                    weight[layer.order[4 * group + lane], layer.indices[k]] += layer.values[k]
+                    k += 1
+        assert k == len(layer.values)
+    if layer.steps is not None:
+        order = layer.order if layer.order is not None else np.arange(layer.fan_out)
+        weight[order] *= layer.steps[: len(order), None].astype(np.float64)
+    return weight[: layer.fan_out]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 1), st.integers(0, 2**32), st.booleans())
+def test_a_layout_holds_the_matrix(fan_out, fan_in, density, seed, on_grid):
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(size=(fan_out, fan_in)).astype(np.float32)
+    if on_grid:
+        weight = rng.integers(-127, 128, weight.shape).astype(np.float32)
+        weight[:, 0] = 127
+        weight *= np.float32(2.0**-9 * 1.25)
+    weight[:, 1:][rng.random((fan_out, fan_in - 1)) >= density] = 0
+    for layout in Layout:
+        layer = lay_out(layer_of(weight), 1, layout, skip=True)
+        assert (restored(layer) == weight).all()
+        assert layer.num_nonzero == (weight != 0).sum()
+        if on_grid:
+            assert layer.values.dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    ("largest", "kind"),
+    [
+        (0, np.uint8),
+        (255, np.uint8),
+        (256, np.uint16),
+        (65_535, np.uint16),
+        (65_536, np.uint32),
+        (2**32 - 1, np.uint32),
+    ],
+)
+def test_indices_are_as_narrow_as_they_may_be(largest, kind):
+    narrowed = narrow(np.array([0, largest], np.int64))
+    assert narrowed.dtype == kind
+    assert narrowed.tolist() == [0, largest]
+
+
+def test_an_index_beyond_32_bits_is_refused():
+    with pytest.raises(InputError, match="must fit into 32 bits, got 4294967296"):
+        narrow(np.array([2**32], np.int64))
+
+
+@pytest.mark.parametrize("width", [255, 256, 257, 65_535, 65_536, 65_537])
+@pytest.mark.parametrize("layout", [Layout.CSR, Layout.CSC])
+def test_full_rows_and_columns_at_the_edges_of_a_type_are_counted(layout, width):
+    # A row (or column) with as many weights as the type can count, and one more.
+    shape = (1, width) if layout is Layout.CSR else (width, 1)
+    layer = lay_out(
+        layer_of(np.linspace(1, 2, width, dtype=np.float32).reshape(shape)), 1, layout, skip=False
+    )
+    assert layer.counts.astype(np.int64).tolist() == [width]
+    assert int(layer.indices.max()) == width - 1
+
+
+def test_a_full_layer_of_65536_weights_is_whole():
+    # Row pointers of 16 bits would wrap around here.
+    weight = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
+    for layout in (Layout.CSR, Layout.CSC):
+        layer = lay_out(layer_of(weight), 1, layout, skip=False)
+        assert layer.counts.dtype == np.uint16
+        assert layer.indices.dtype == np.uint8
+        assert (restored(layer) == weight).all()
+
+
+def test_a_weight_is_an_integer_of_8_bits_only_where_that_is_exact():
+    grid = np.float32([[127, -3, 0], [127, 64, 1]]) * np.float32([[0.25], [2.0**-10]])
+    exact = lay_out(layer_of(grid), 1, Layout.DENSE_ROWS, skip=False)
+    assert exact.values.dtype == np.int8
+    off = grid.copy()
+    off[1, 2] = np.nextafter(off[1, 2], np.float32(1))
+    assert lay_out(layer_of(off), 1, Layout.DENSE_ROWS, skip=False).values.dtype == np.float32
+
+
+def sparse_layer(density, shape=(256, 256)):
+    rng = np.random.default_rng(1)
+    weight = rng.normal(size=shape).astype(np.float32)
+    weight[rng.random(shape) >= density] = 0
+    return layer_of(weight)
+
+
+@pytest.mark.parametrize("machine", Machine)
+@pytest.mark.parametrize("skip", [False, True])
+def test_sparse_layers_are_stored_sparse_and_full_ones_dense(machine, skip):
+    sparse = choose_layout(sparse_layer(0.05), 1, machine, skip=skip)
+    dense = choose_layout(sparse_layer(1.0), 1, machine, skip=skip)
+    assert sparse.layout in (Layout.CSR, Layout.CSC)
+    assert dense.layout in (Layout.DENSE_ROWS, Layout.DENSE_COLUMNS)
+    assert sparse.flash_bytes < dense.flash_bytes / 6
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_literal_is_c_and_reads_back_to_the_same_number(number):
+    text = float_literal(number)
+    assert text.endswith("f")
+    assert "." in text or "e" in text
+    assert np.float32(text[:-1]) == np.float32(number)
+
+
+def test_an_array_of_each_type_has_its_type_and_suffix():
+    assert "static const uint8_t x[2] = {\n    0u, 7u\n};" in array("x", np.uint8([0, 7]))
+    assert "static const int8_t x[1] = {\n    -7\n};" in array("x", np.int8([-7]))
+    assert "static const float x[1] = {\n    1.0f\n};" in array("x", np.float32([1]))

@@ -1,0 +1,319 @@
+"""Generated C: every layout, compiler and machine computes the bits of the NumPy twin."""
+
+import itertools
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surefoot.errors import InputError
+from surefoot.export.parity import parity_observations
+from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.policy import weights_sha256 as digest_of
+from surefoot.runtime.arithmetic import runtime_error
+from surefoot.runtime.c_activations import C_TAU
+from surefoot.runtime.c_layers import Layout, Machine
+from surefoot.runtime.c_source import CConfig, c_source, twin_outputs
+
+CORTEX_M4 = Path(__file__).parents[2] / "examples" / "cortex_m4"
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+LAYOUTS = [None, *Layout]
+
+
+def needs(*tools):
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+COMPILERS = [pytest.param(name, marks=needs(name)) for name in ("gcc", "clang")]
+
+
+def run(*command, cwd, stdin=""):
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def write(folder, source):
+    folder.mkdir(exist_ok=True)
+    for name, data in source.files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def compiled(folder, compiler, *flags):
+    """Compile the harness of a folder; return the path of the program."""
+    files = ("policy.c", "policy_main.c", "-DPOLICY_SELF_TEST", "-ffp-contract=off")
+    run(compiler, *STRICT, *flags, *files, "-o", "policy", cwd=folder)
+    return folder / "policy"
+
+
+def answers(program, obs):
+    """Return what the harness makes of observations, (batch, num_outputs)."""
+    text = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in obs)
+    lines = run(program, "-", cwd=program.parent, stdin=text).splitlines()
+    return np.array([[float(word) for word in line.split()] for line in lines], np.float32)
+
+
+def same_bits(a, b):
+    return a.shape == b.shape and (a.view(np.uint32) == b.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("activation", Activation)
+def test_strict_c99_under_sanitizers_gives_the_bits_of_the_twin_in_every_layout(
+    random_policy, tmp_path, compiler, activation
+):
+    rng = np.random.default_rng(3)
+    some = list(Activation).index(activation)
+    for number, clip in ((some % 4, 10.0), ((some + 2) % 4, np.inf)):
+        squash = [*Squash, None][number]
+        policy = random_policy(rng, (7, 13, 10, 3), activation, squash, clip)
+        obs = parity_observations(policy, rng, 50)
+        obs = obs[np.isfinite(twin_outputs(policy, obs)).all(axis=1)]
+        layout = LAYOUTS[(number + len(activation)) % len(LAYOUTS)]
+        source = c_source(policy, CConfig(layout=layout, constant_time=number % 2 == 0))
+        program = compiled(write(tmp_path / str(number), source), compiler, *SANITIZED)
+        assert "same bits (0), largest difference 0" in run(program, cwd=tmp_path)
+        assert same_bits(answers(program, obs), twin_outputs(policy, obs))
+
+
+@needs("gcc")
+@pytest.mark.parametrize("flags", [("-O0",), ("-O2", "-fno-tree-vectorize"), ("-O3",)])
+def test_layouts_machines_and_optimisation_do_not_change_a_bit(random_policy, tmp_path, flags):
+    rng = np.random.default_rng(5)
+    policy = random_policy(rng, (17, 64, 33, 6), Activation.RELU, Squash.TANH)
+    obs = parity_observations(policy, rng, 100)
+    expected = twin_outputs(policy, obs)
+    for layout, machine, constant in itertools.product(LAYOUTS, Machine, (False, True)):
+        if layout is not None and machine is Machine.PC:
+            continue  # the machine only chooses
+        source = c_source(policy, CConfig(layout=layout, machine=machine, constant_time=constant))
+        program = compiled(write(tmp_path / "c", source), "gcc", *flags)
+        assert same_bits(answers(program, obs), expected), (layout, machine, constant)
+
+
+def test_the_twin_is_the_policy_within_the_bound_of_the_generated_c(random_policy):
+    rng = np.random.default_rng(6)
+    for activation, squash in itertools.product(Activation, [*Squash, None]):
+        policy = random_policy(rng, (11, 40, 3), activation, squash)
+        obs = parity_observations(policy, rng, 300)
+        bound = runtime_error(policy, state_limit=10.0, tau=C_TAU)
+        error = np.abs(twin_outputs(policy, obs).astype(np.float64) - policy.outputs(obs))
+        assert (error <= bound).all()
+        assert (error > 0).any()
+
+
+def test_the_same_policy_gives_the_same_bytes_and_another_one_another_digest(random_policy):
+    first, second = (random_policy(np.random.default_rng(seed), (4, 8, 2)) for seed in (0, 1))
+    assert c_source(first).files == c_source(first).files
+    header = c_source(first).files["policy.h"].decode()
+    assert digest_of(first) in header
+    assert digest_of(first) not in c_source(second).files["policy.h"].decode()
+    # No date and no path.
+    assert not re.search(r"20\d\d-\d\d|/home/|/tmp/", header)
+
+
+def test_the_header_says_ranges_and_sizes_that_hold(random_policy):
+    policy = random_policy(np.random.default_rng(0), (4, 8, 2), squash=Squash.TANH)
+    source = c_source(policy)
+    header = source.files["policy.h"].decode()
+    assert "#define POLICY_NUM_OBS 4\n" in header
+    for centre, reach in zip(policy.head.centre, policy.head.half_range, strict=True):
+        assert f"[{centre - reach:.6g}, {centre + reach:.6g}]" in header
+    outputs = twin_outputs(policy, np.random.default_rng(1).normal(0, 9, (500, 4)))
+    assert (np.abs(outputs - policy.head.centre) <= policy.head.half_range * (1 + 1e-6)).all()
+
+
+@needs("gcc")
+def test_reported_flash_and_ram_are_what_the_compiler_needs(random_policy, tmp_path):
+    for seed, layout in enumerate(LAYOUTS):
+        policy = random_policy(np.random.default_rng(seed), (9, 31, 18, 5), Activation.RELU)
+        source = c_source(policy, CConfig(layout=layout))
+        folder = write(tmp_path / str(seed), source)
+        run("gcc", *STRICT, "-O0", "-c", "policy.c", cwd=folder)
+        symbols = run("nm", "-S", "policy.o", cwd=folder).splitlines()
+        sizes = [int(line.split()[1], 16) for line in symbols if " r " in line]
+        assert sum(sizes) == source.report["flash_bytes"]
+        probe = (
+            '#include "policy.h"\n#include <stdio.h>\n'
+            'int main(void) { (void)printf("%zu", sizeof(policy_state)); return 0; }\n'
+        )
+        (folder / "probe.c").write_text(probe)
+        run("gcc", *STRICT, "probe.c", "-o", "probe", cwd=folder)
+        assert int(run(folder / "probe", cwd=folder)) == source.report["ram_bytes"]
+
+
+def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them(random_policy):
+    policy = random_policy(np.random.default_rng(2), (9, 31, 18, 5), Activation.RELU)
+    weights = sum(layer.weight.size for layer in policy.layers)
+    non_zeros = sum(int((layer.weight != 0).sum()) for layer in policy.layers)
+    counted = {
+        layout: c_source(policy, CConfig(layout=layout)).report["multiply_adds"]
+        for layout in Layout
+    }
+    assert counted[Layout.DENSE_ROWS] == counted[Layout.DENSE_COLUMNS] == weights
+    assert counted[Layout.CSC] == non_zeros
+    assert non_zeros <= counted[Layout.CSR] < weights
+
+
+@pytest.mark.parametrize("flag", ["-ffast-math", "-mfpmath=387"])
+@needs("gcc")
+def test_arithmetic_that_voids_the_certificate_does_not_compile(random_policy, tmp_path, flag):
+    folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
+    done = subprocess.run(
+        ["gcc", "-m64", "-std=c99", flag, "-c", "policy.c"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "certificate would be void" in done.stderr or "FLT_EVAL_METHOD" in done.stderr
+
+
+HOLD = r"""
+#include "policy.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+static policy_state state;
+int main(void)
+{
+    const float good[POLICY_NUM_OBS] = {0.5f};
+    float bad[POLICY_NUM_OBS] = {0.0f};
+    float actions[POLICY_NUM_ACTIONS] = {7.0f};
+    float first[POLICY_NUM_ACTIONS];
+    bad[POLICY_NUM_OBS - 1] = NAN;
+    (void)printf("%d ", policy_actions_or_hold(&state, bad, actions));
+    (void)printf("%d ", policy_actions(&state, bad, actions));
+    (void)printf("%d ", policy_actions_at_state(&state, bad, actions));
+    (void)printf("%d ", actions[0] == 7.0f);
+    (void)printf("%d ", policy_actions_or_hold(&state, good, first));
+    bad[POLICY_NUM_OBS - 1] = -INFINITY;
+    (void)printf("%d ", policy_actions_or_hold(&state, bad, actions));
+    (void)printf("%d\n", memcmp(actions, first, sizeof first) == 0);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_a_bad_observation_is_rejected_with_a_code_or_holds_the_last_action(
+    random_policy, tmp_path, compiler
+):
+    policy = random_policy(np.random.default_rng(0), (4, 8, 2))
+    folder = write(tmp_path / "c", c_source(policy))
+    (folder / "hold.c").write_text(HOLD)
+    run(compiler, *STRICT, "-O2", "policy.c", "hold.c", "-o", "hold", cwd=folder)
+    assert run(folder / "hold", cwd=folder).split() == ["1", "1", "1", "1", "0", "2", "1"]
+
+
+@needs("gcc")
+def test_a_damaged_constant_fails_the_self_test(random_policy, tmp_path):
+    folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
+    text = (folder / "policy.c").read_text()
+    number = re.search(r"layer_2_value\[\d+\] = \{\s+(\S+),", text)[1]
+    (folder / "policy.c").write_text(text.replace(number, "0.25f", 1))
+    compiled(folder, "gcc", "-O2")
+    done = subprocess.run([folder / "policy"], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "FAILED (4)" in done.stdout
+
+
+@needs("gcc")
+def test_layers_without_weights_rows_without_weights_and_one_neuron_compile(tmp_path):
+    def layer(weight, activation=Activation.RELU):
+        weight = np.float32(weight)
+        return Layer(weight=weight, bias=np.float32([0.5] * len(weight)), activation=activation)
+
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    policy = Policy(
+        normaliser=Normaliser(mean=np.zeros(2, np.float32), scale=np.ones(2, np.float32), clip=5.0),
+        layers=(
+            layer([[0, 0], [0, 0], [0, 2]]),
+            layer([[0, 0, 0]]),
+            layer([[3.0]]),
+            layer([[-2.0]], Activation.IDENTITY),
+        ),
+        head=GaussianHead(std=one, squash=Squash.IDENTITY, centre=zero, half_range=one),
+    )
+    obs = np.float32([[1, 2], [-1, -2]])
+    for number, layout in enumerate(LAYOUTS):
+        folder = write(tmp_path / str(number), c_source(policy, CConfig(layout=layout)))
+        program = compiled(folder, "gcc", *SANITIZED)
+        assert same_bits(answers(program, obs), twin_outputs(policy, obs))
+    # relu(3 * relu(0 + 1/2) + 1/2) = 2, and -2 * 2 + 1/2.
+    assert (twin_outputs(policy, obs) == -3.5).all()
+
+
+def test_a_policy_that_overflows_within_its_range_has_no_c_form(random_policy):
+    policy = random_policy(np.random.default_rng(0), (4, 2), squash=Squash.IDENTITY)
+    huge = replace(policy.layers[0], weight=np.full((2, 4), 1e38, np.float32))
+    with pytest.raises(InputError, match="overflows float32 within its range"):
+        c_source(replace(policy, layers=(huge,)))
+
+
+def emulated(folder):
+    """Compile for a Cortex-M4, run it under QEMU, and return codes, instruction counts and bits."""
+    run(
+        *("arm-none-eabi-gcc", *STRICT, "-O2", "-ffp-contract=off", "-mcpu=cortex-m4", "-mthumb"),
+        *("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "--specs=rdimon.specs", "-nostartfiles"),
+        *("-T", CORTEX_M4 / "link.ld", "-DPOLICY_SELF_TEST", "-I", folder),
+        *("policy.c", CORTEX_M4 / "main.c", "-o", "policy.elf"),
+        cwd=folder,
+    )
+    out = run(
+        *("qemu-system-arm", "-M", "mps2-an386", "-cpu", "cortex-m4", "-nographic"),
+        *("-semihosting-config", "enable=on,target=native", "-icount", "shift=6"),
+        *("-kernel", "policy.elf"),
+        cwd=folder,
+    )
+    first, *calls = out.splitlines()
+    assert first == "self-test 0"
+    return [line.split() for line in calls]
+
+
+def stimuli(num, width):
+    """Return the observations that the program for the Cortex-M4 makes."""
+    seed, rows = 1, np.zeros((num, width), np.float32)
+    for row, column in itertools.product(range(num), range(width)):
+        seed = (seed * 1664525 + 1013904223) % 2**32
+        rows[row, column] = 3 * (np.float32(seed >> 8) / np.float32(8388608) - np.float32(1))
+    return rows
+
+
+@needs("arm-none-eabi-gcc", "qemu-system-arm")
+@pytest.mark.parametrize("activation", [Activation.RELU, Activation.TANH, Activation.SOFTPLUS])
+def test_a_cortex_m4_computes_the_same_bits_with_fewer_instructions_where_sparse(
+    random_policy, tmp_path, activation
+):
+    rng = np.random.default_rng(8)
+    policy = random_policy(rng, (11, 48, 48, 3), activation, Squash.TANH)
+    layers = []
+    for layer in policy.layers:
+        kept = rng.random(layer.weight.shape) < 0.1
+        layers.append(replace(layer, weight=np.where(kept, layer.weight, np.float32(0))))
+    policy = replace(policy, layers=tuple(layers))
+    expected = twin_outputs(policy, stimuli(8, 11))
+    instructions = {}
+    for layout in (None, Layout.DENSE_ROWS, Layout.DENSE_COLUMNS):
+        calls = emulated(write(tmp_path / str(layout), c_source(policy, CConfig(layout=layout))))
+        bits = np.array([[int(word, 16) for word in call[7:]] for call in calls], np.uint32)
+        assert (bits == expected.view(np.uint32)).all()
+        assert all(call[3] == "0" for call in calls)
+        instructions[layout] = max(int(call[5]) for call in calls)
+    assert instructions[None] < min(instructions[layout] for layout in instructions if layout)
