@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,5 +59,5 @@ class Visited:
                 num_discarded=int(arrays["num_discarded"]),
                 pool=arrays["pool"],
             )
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
             raise IntegrityError(f"visited.npz does not hold visited states: {error}") from error
