@@ -1,16 +1,17 @@
 """Attacks on the observations of a deployed controller, in closed loop.
 
-An adversary (adversary.py: the protocol; mad.py and its like: one each) perturbs the state within a
-ball (ball.py); the deployed runtime acts on it, held at every step against a twin rebuilt from its
-own file (deployed.py); `evaluate` plays whole episodes. `run_suite` tunes each attack on selection
-episodes and reports it on others (seeds.py), beside what the certificate proves (certified.py).
+An adversary perturbs the state within a ball (adversary.py: the protocol; mad.py and push.py: one
+attack each, climbing by ascent.py; ball.py). The deployed runtime acts on it, held at every step
+against a twin rebuilt from its own file (deployed.py); `evaluate` plays whole episodes. `run_suite`
+tunes each attack on selection episodes and reports it on others (seeds.py), beside what the
+certificate proves (certified.py).
 """
 
 from surefoot.attack.adversary import Adversary, NoAdversary, RandomAdversary
 from surefoot.attack.ball import Ball
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.evaluate import EvaluateConfig, Evaluation, evaluate
-from surefoot.attack.mad import MadAdversary
+from surefoot.attack.mad import mad_adversary
 from surefoot.attack.picture import draw_attacks
 from surefoot.attack.report import AttackReport
 from surefoot.attack.suite import AttackConfig, run_suite
@@ -23,10 +24,10 @@ __all__ = [
     "DeployedController",
     "EvaluateConfig",
     "Evaluation",
-    "MadAdversary",
     "NoAdversary",
     "RandomAdversary",
     "draw_attacks",
     "evaluate",
+    "mad_adversary",
     "run_suite",
 ]

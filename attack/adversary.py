@@ -3,12 +3,14 @@
 N = batch, D = obs_dim. Each further adversary is one module beside this one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from surefoot.attack.ball import Ball, Randoms, States
 from surefoot.budget import Norm
+from surefoot.policy import Policy
 
 
 class Adversary(Protocol):
@@ -70,3 +72,9 @@ class RandomAdversary:
         """Return the states plus random perturbations."""
         draw = self.ball.uniform if self.draw is Draw.UNIFORM else self.ball.boundary
         return self.ball.perturbed(state_ND, draw(randoms, state_ND.shape[1]))
+
+
+def random_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
+    """Return the random adversaries by where they draw."""
+    del policy
+    return {draw.value: RandomAdversary(ball=ball, draw=draw) for draw in Draw}

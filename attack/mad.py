@@ -3,165 +3,68 @@
     maximise over delta   D^2 = sum_j ((mu_j(z + delta) - mu_j(z)) / (sigma_j / mean sigma))^2
 
 mu is the output of the last layer; for a categorical head D^2 is 2 KL between the probabilities.
-N = batch, D = obs_dim, K = steps, R = restarts, B = R N.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.attack.ball import Ball, Randoms, States
-from surefoot.errors import InputError
+from surefoot.attack.adversary import Adversary
+from surefoot.attack.ascent import AscentSettings, GradientAdversary
+from surefoot.attack.ball import Ball
 from surefoot.policy import CategoricalHead, Policy
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
-from surefoot.train.networks import mlp_from_layers
-from surefoot.train.search import search_ball
+
+PUBLISHED = AscentSettings()
+NOISE_FREE = AscentSettings(temperature=0.0)
+SLACK = AscentSettings(steps=20, slack=2.5, temperature=0.0, keep_best=True)
+RESTARTS = AscentSettings(steps=20, slack=2.5, temperature=0.0, restarts=5, keep_best=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MadSettings:
-    """How MAD searches; the defaults are those of the published attack.
+@dataclass(frozen=True, slots=True)
+class _Distance:
+    """D^2 between the laws of the actions."""
 
-    Attributes:
-        steps: Gradient steps K.
-        slack: Step size in units of epsilon / K. At 1 a coordinate that starts with the wrong sign
-            cannot reach the boundary; 2.5 gives it room.
-        temperature: Of the noise that is added to the gradient; 0 for none.
-        restarts: Searches per state: one from the published start, the others uniform in the ball.
-        keep_best: Keep the best iterate of all restarts instead of the last of the only one.
-    """
+    distribution: Distribution
 
-    steps: int = 10
-    slack: float = 1.0
-    temperature: float = 1.0
-    restarts: int = 1
-    keep_best: bool = False
+    def value(self, clean_BM: Tensor, moved_BM: Tensor) -> Tensor:
+        return self.distribution.squared_distance(clean_BM, moved_BM)
 
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            InputError: If one does not hold, or several restarts have nothing that chooses.
-        """
-        for name in ("steps", "restarts"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.slack > 0:
-            raise InputError(f"slack must be positive, got {self.slack}")
-        if not self.temperature >= 0:
-            raise InputError(f"temperature must be at least 0, got {self.temperature}")
-        if self.restarts > 1 and not self.keep_best:
-            raise InputError("keep_best must be set when restarts is above 1")
+    def gradient(self, clean_BM: Tensor) -> Callable[[Tensor], Tensor]:
+        return self.distribution.squared_distance_gradient(clean_BM)
 
 
-PUBLISHED = MadSettings()
-NOISE_FREE = MadSettings(temperature=0.0)
-SLACK = MadSettings(steps=20, slack=2.5, temperature=0.0, keep_best=True)
-RESTARTS = MadSettings(steps=20, slack=2.5, temperature=0.0, restarts=5, keep_best=True)
+def mad_adversary(
+    policy: Policy, ball: Ball, settings: AscentSettings = PUBLISHED
+) -> GradientAdversary:
+    """Return the MAD attack.
 
-
-class MadAdversary:
-    """MAD with the gradient of a float64 twin of the deployed file.
-
-    In float64 the sign of a gradient does not depend on how many states are searched together.
+    Args:
+        policy: As read back from the deployed file.
+        ball: The perturbation set.
+        settings: Of the search.
 
     Reference:
         Zhang et al. 2020 (arXiv 2003.08938), section 3.5 and the code of SA_PPO.
     """
-
-    def __init__(self, policy: Policy, ball: Ball, settings: MadSettings = PUBLISHED) -> None:
-        """Build the twin.
-
-        Args:
-            policy: As read back from the deployed file.
-            ball: The perturbation set.
-            settings: Of the search.
-        """
-        self.ball = ball
-        self.settings = settings
-        self._twin = mlp_from_layers(policy.layers, dtype=torch.float64)
-        self._distribution = _distribution(policy)
-
-    def perturb(self, state_ND: States, randoms: Randoms) -> States:
-        """Return the states at which the search found the largest change of the action."""
-        settings = self.settings
-        start_BD, noise_KBD = self._draw(randoms, state_ND.shape[1])
-        state_BD = torch.from_numpy(state_ND.astype(np.float64)).repeat(settings.restarts, 1)
-        output_BM = self._twin(state_BD)
-        output_gradient = self._distribution.squared_distance_gradient(output_BM)
-        best = _Best(start_BD)
-        noises = iter(noise_KBD)
-
-        def gradient(delta_BD: Tensor) -> Tensor:
-            def of_outputs(moved_BM: Tensor) -> Tensor:
-                if settings.keep_best:
-                    best.offer(delta_BD, self._distribution.squared_distance(output_BM, moved_BM))
-                return output_gradient(moved_BM)
-
-            gradient_BD = self._twin.input_gradient(state_BD + delta_BD, of_outputs)
-            return gradient_BD.add_(next(noises))
-
-        delta_BD = search_ball(
-            gradient,
-            start_BD,
-            epsilon=self.ball.epsilon,
-            steps=settings.steps,
-            step_size=self._step_size,
-            norm=self.ball.norm,
-        )
-        if settings.keep_best:
-            moved_BM = self._twin(state_BD + delta_BD)
-            best.offer(delta_BD, self._distribution.squared_distance(output_BM, moved_BM))
-            delta_BD = best.of_restarts(settings.restarts)
-        return self.ball.perturbed(state_ND, delta_BD.numpy())
-
-    @property
-    def _step_size(self) -> float:
-        return self.settings.slack * self.ball.epsilon / self.settings.steps
-
-    def _draw(self, randoms: Randoms, dim: int) -> tuple[Tensor, Tensor]:
-        """Draw the starts, (B, D), and the scaled noise of every step, (K, B, D).
-
-        The first start is a random sign of one step: the gradient of D^2 is zero at delta = 0.
-        """
-        settings, num = self.settings, len(randoms)
-        first = Ball(norm=self.ball.norm, epsilon=min(self._step_size, self.ball.epsilon))
-        starts = [first.boundary(randoms, dim)]
-        starts += [self.ball.uniform(randoms, dim) for _ in range(settings.restarts - 1)]
-        shape = (settings.steps, settings.restarts, num, dim)
-        noise = np.zeros(shape)
-        if settings.temperature > 0:
-            for row, random in enumerate(randoms):
-                noise[:, :, row] = random.standard_normal((settings.steps, settings.restarts, dim))
-            scale = np.sqrt(2 * self._step_size * settings.temperature)
-            noise *= (scale / np.arange(2, settings.steps + 2))[:, None, None, None]
-        return (
-            torch.from_numpy(np.concatenate(starts)),
-            torch.from_numpy(noise.reshape(settings.steps, settings.restarts * num, dim)),
-        )
+    return GradientAdversary(policy, ball, _Distance(_distribution(policy)), settings)
 
 
-class _Best:
-    """The best perturbation of each row that a search has come by."""
+def mad_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
+    """Return MAD as published, without noise, with room to move, and from several starts.
 
-    def __init__(self, start_BD: Tensor) -> None:
-        self._delta_BD = start_BD
-        self._value_B = torch.full((len(start_BD),), -torch.inf, dtype=start_BD.dtype)
-
-    def offer(self, delta_BD: Tensor, value_B: Tensor) -> None:
-        """Keep the rows that are better than what was kept; copies, for a search may overwrite."""
-        better_B = value_B > self._value_B
-        self._delta_BD = torch.where(better_B[:, None], delta_BD, self._delta_BD)
-        self._value_B = torch.where(better_B, value_B, self._value_B)
-
-    def of_restarts(self, restarts: int) -> Tensor:
-        """Return the best of all restarts, (N, D)."""
-        dim = self._delta_BD.shape[1]
-        winner_N = self._value_B.reshape(restarts, -1).argmax(0)
-        delta_RND = self._delta_BD.reshape(restarts, -1, dim)
-        return delta_RND[winner_N, torch.arange(len(winner_N))]
+    The largest change of an action is not always the one that costs the most return.
+    """
+    searches = {
+        "published": PUBLISHED,
+        "noise-free": NOISE_FREE,
+        "slack": SLACK,
+        "restarts": RESTARTS,
+    }
+    return {name: mad_adversary(policy, ball, settings) for name, settings in searches.items()}
 
 
 def _distribution(policy: Policy) -> Distribution:

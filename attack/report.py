@@ -9,6 +9,7 @@ from surefoot.artifact import Json
 from surefoot.attack.ball import Ball
 from surefoot.attack.evaluate import Evaluation
 from surefoot.envs import EnvSpec
+from surefoot.runtime.machine import machine_facts
 from surefoot.statistics import bootstrap_interval, interquartile_mean
 
 CLEAN = "clean"
@@ -108,7 +109,8 @@ class AttackReport:
             "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},
             "versions": {
                 "surefoot": __version__,
-                **{name: version(name) for name in ("numpy", "torch")},
+                "torch": version("torch"),
+                **machine_facts()["libraries"],
                 **self.spec.packages,
             },
         }

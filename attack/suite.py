@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from surefoot.artifact import sha256_hex
-from surefoot.attack.adversary import Adversary, Draw, NoAdversary, RandomAdversary
+from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
 from surefoot.attack.ball import Ball
 from surefoot.attack.certified import certified_deviation
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.evaluate import EvaluateConfig, Evaluation, evaluate
-from surefoot.attack.mad import NOISE_FREE, PUBLISHED, RESTARTS, SLACK, MadAdversary, MadSettings
+from surefoot.attack.mad import mad_variants
+from surefoot.attack.push import push_variants
 from surefoot.attack.report import CLEAN, AttackReport, AttackResult
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.budget import Norm
@@ -23,54 +23,28 @@ from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Policy
 from surefoot.runtime.load import Backend, controller_of
 
-MakeAdversary = Callable[[Policy, Ball], Adversary]
+Variants = Callable[[Policy, Ball], Mapping[str, Adversary]]
+"""From policy and ball to the variants of an attack by name; the strongest is reported."""
+
 OnProgress = Callable[[int, str], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attack:
-    """An attack and the variants from which the strongest is chosen.
-
-    Attributes:
-        name: As reports call it.
-        variants: What makes each, by name.
-    """
-
-    name: str
-    variants: Mapping[str, MakeAdversary]
-
-    @property
-    def num_evaluations(self) -> int:
-        """Evaluations that choosing and reporting it takes."""
-        return 1 if len(self.variants) == 1 else len(self.variants) + 1
+def clean_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
+    """Return the loop without an adversary."""
+    del policy, ball
+    return {CLEAN: NoAdversary()}
 
 
-def _random(draw: Draw, policy: Policy, ball: Ball) -> Adversary:
-    del policy
-    return RandomAdversary(ball=ball, draw=draw)
-
-
-def _mad(settings: MadSettings, policy: Policy, ball: Ball) -> Adversary:
-    return MadAdversary(policy, ball, settings)
-
-
-QUICK = (
-    Attack(name=CLEAN, variants={CLEAN: lambda policy, ball: NoAdversary()}),
-    Attack(name="random", variants={draw.value: partial(_random, draw) for draw in Draw}),
-    Attack(
-        name="mad",
-        variants={
-            "published": partial(_mad, PUBLISHED),
-            "noise-free": partial(_mad, NOISE_FREE),
-            # The largest change of the action is not always the one that costs the most return.
-            "slack": partial(_mad, SLACK),
-            "restarts": partial(_mad, RESTARTS),
-        },
-    ),
-)
-"""The clean loop, random perturbations and MAD."""
+QUICK: Mapping[str, Variants] = {
+    CLEAN: clean_variants,
+    "random": random_variants,
+    "mad": mad_variants,
+    "push": push_variants,
+}
+"""What ends within a minute or two: no training, one gradient search per step."""
 
 _SUITES = {"quick": QUICK}
+_STEPS_PER_ATTACK = 100
 _MAX_ENVS = 64
 
 
@@ -116,8 +90,8 @@ class AttackConfig:
 
     @property
     def num_steps(self) -> int:
-        """Evaluations in all: the steps in which progress is told."""
-        return sum(attack.num_evaluations for attack in _SUITES[self.suite])
+        """Steps in which progress is told: a hundred for each attack."""
+        return _STEPS_PER_ATTACK * len(_SUITES[self.suite])
 
 
 def run_suite(
@@ -156,7 +130,7 @@ def run_suite(
         spec=suite.spec,
         onnx_sha256=onnx_sha256,
         seeds={"evaluation": suite.evaluation_seeds, "selection": suite.selection_seeds},
-        attacks={attack.name: suite.run(attack) for attack in _SUITES[config.suite]},
+        attacks={name: suite.run(name) for name in _SUITES[config.suite]},
     )
 
 
@@ -181,38 +155,39 @@ class _Suite:
         self.spec = describe_env(_env_id(file, config), config.env_module)
         self._on_progress, self._num_done = on_progress, 0
 
-    def run(self, attack: Attack) -> AttackResult:
-        """Choose the strongest variant, and play it on the evaluation episodes."""
-        tried = {}
-        if len(attack.variants) > 1:
-            for variant in attack.variants:
-                tried[variant] = self._play(attack, variant, self.selection_seeds)
-        chosen = strongest(tried) if tried else next(iter(attack.variants))
+    def run(self, name: str) -> AttackResult:
+        """Choose the strongest variant of an attack, and play it on the evaluation episodes."""
+        variants = _SUITES[self._config.suite][name](self._deployed.policy, self.ball)
+        trials = variants if len(variants) > 1 else {}
+        tried: dict[str, Evaluation] = {}
+        for variant, adversary in trials.items():
+            self._tell(f"{name}, {variant}", len(tried) / (len(trials) + 1))
+            tried[variant] = self._play(adversary, self.selection_seeds)
+        chosen = strongest(tried) if tried else next(iter(variants))
+        self._tell(f"{name}, {chosen}", len(tried) / (len(trials) + 1))
+        evaluation = self._play(variants[chosen], self.evaluation_seeds)
+        self._num_done += 1
+        self._tell(name, 0.0)
         return AttackResult(
             variant=chosen,
             selection=tried,
-            evaluation=self._play(attack, chosen, self.evaluation_seeds),
-            certified=None if attack.name == CLEAN else self._certified,
+            evaluation=evaluation,
+            certified=None if name == CLEAN else self._certified,
         )
 
-    def _play(self, attack: Attack, variant: str, seeds: tuple[int, ...]) -> Evaluation:
-        self._on_progress(self._num_done, f"{attack.name}, {variant}")
+    def _tell(self, remark: str, share: float) -> None:
+        self._on_progress(int(_STEPS_PER_ATTACK * (self._num_done + share)), remark)
+
+    def _play(self, adversary: Adversary, seeds: tuple[int, ...]) -> Evaluation:
         env = make_env(
             self.spec.env_id,
             min(len(seeds), _MAX_ENVS),
             num_threads=self._config.num_threads,
             env_module=self._config.env_module,
         )
+        config = EvaluateConfig(seeds=seeds, certified_deviation=self._certified)
         with closing(env):
-            evaluation = evaluate(
-                self._deployed,
-                env,
-                attack.variants[variant](self._deployed.policy, self.ball),
-                EvaluateConfig(seeds=seeds, certified_deviation=self._certified),
-            )
-        self._num_done += 1
-        self._on_progress(self._num_done, f"{attack.name}, {variant}")
-        return evaluation
+            return evaluate(self._deployed, env, adversary, config)
 
 
 def strongest(tried: Mapping[str, Evaluation]) -> str:

@@ -95,9 +95,10 @@ def measure(given: argparse.Namespace) -> list[dict]:
     config = EvaluateConfig(seeds=evaluation_seeds(given.episodes))
     ball = Ball(norm=Norm.LINF, epsilon=given.epsilon)
     adversaries = {
-        f"{attack.name}, {name}": make(file.policy, ball)
-        for attack in QUICK
-        for name, make in attack.variants.items()
+        f"{attack}, {name}": adversary
+        for attack, variants in QUICK.items()
+        for name, adversary in variants(file.policy, ball).items()
+        if attack != "push" or name == "actuator 0 up"  # the others take as long
     }
     seconds = {name: [] for name in adversaries}
     cpu_seconds = {name: [] for name in adversaries}

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
+from surefoot.attack.ascent import AscentSettings
 from surefoot.attack.ball import Ball
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
-from surefoot.attack.mad import PUBLISHED, SLACK, MadAdversary, MadSettings
+from surefoot.attack.mad import PUBLISHED, SLACK, mad_adversary
 from surefoot.budget import Norm
 from surefoot.envs import make_env
 from surefoot.errors import CheckError, InputError
@@ -91,7 +92,7 @@ def test_the_clean_return_is_that_of_gymnasium(hopper_file, backend):
 @pytest.mark.parametrize("num_envs", [1, 2, 4])
 @pytest.mark.parametrize("norm", list(Norm))
 def test_results_do_not_depend_on_how_episodes_are_batched(hopper_file, norm, num_envs):
-    adversary = MadAdversary(hopper_file.policy, Ball(norm=norm, epsilon=0.1), PUBLISHED)
+    adversary = mad_adversary(hopper_file.policy, Ball(norm=norm, epsilon=0.1), PUBLISHED)
     together = play(deploy(hopper_file), make_env("Hopper-v5", 5), adversary)
     apart = play(deploy(hopper_file), make_env("Hopper-v5", num_envs, num_threads=2), adversary)
     backwards = play(deploy(hopper_file), make_env("Hopper-v5", 3), adversary, SEEDS[::-1])
@@ -104,7 +105,7 @@ def test_epsilon_zero_is_the_clean_loop_bit_for_bit(hopper_file):
     clean = play(deploy(hopper_file), env, NoAdversary())
     for norm in Norm:
         ball = Ball(norm=norm, epsilon=0.0)
-        for adversary in (MadAdversary(hopper_file.policy, ball), RandomAdversary(ball=ball)):
+        for adversary in (mad_adversary(hopper_file.policy, ball), RandomAdversary(ball=ball)):
             assert same(clean, play(deploy(hopper_file), env, adversary))
     assert clean.max_deviation == 0
 
@@ -129,7 +130,7 @@ def test_an_attack_leaves_policy_and_normaliser_as_they_were(hopper_file):
     env = make_env("Hopper-v5", 5)
     clean = play(deploy(hopper_file), env, NoAdversary())
     deployed = deploy(hopper_file)
-    play(deployed, env, MadAdversary(hopper_file.policy, LINF, SLACK))
+    play(deployed, env, mad_adversary(hopper_file.policy, LINF, SLACK))
     assert weights_sha256(hopper_file.policy) == before
     assert same(clean, play(deployed, env, NoAdversary()))
 
@@ -138,7 +139,7 @@ def test_mad_moves_actions_further_than_random_perturbations(hopper_file):
     env = make_env("Hopper-v5", 5)
     randoms = [RandomAdversary(ball=LINF, draw=draw) for draw in Draw]
     by_chance = max(play(deploy(hopper_file), env, one).max_deviation for one in randoms)
-    mad = MadAdversary(hopper_file.policy, LINF, SLACK)
+    mad = mad_adversary(hopper_file.policy, LINF, SLACK)
     assert play(deploy(hopper_file), env, mad).max_deviation > by_chance > 0
 
 
@@ -164,7 +165,7 @@ def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(
     # At z = 0 the action is j'delta, so that its square is at most (epsilon |j|_dual)^2.
     worst = 0.1 * (np.abs(row).sum() if norm is Norm.LINF else np.linalg.norm(row))
     seeds = tuple(range(20, 50))
-    sharp = MadSettings(slack=20, temperature=0.0, keep_best=True)
+    sharp = AscentSettings(slack=20, temperature=0.0, keep_best=True)
 
     def attacked(adversary):
         env = formula_env(4, 1, 30, reward=lambda action: -(action[0] ** 2), spread=0.0)
@@ -172,10 +173,10 @@ def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(
         assert (evaluation.returns >= -evaluation.lengths * worst**2 * (1 + 1e-6)).all()
         return evaluation
 
-    strongest = attacked(MadAdversary(policy, ball, sharp))
+    strongest = attacked(mad_adversary(policy, ball, sharp))
     np.testing.assert_allclose(-strongest.returns / strongest.lengths, worst**2, rtol=1e-5)
     assert strongest.max_deviation == pytest.approx(worst, rel=1e-5)
-    published = attacked(MadAdversary(policy, ball, PUBLISHED))
+    published = attacked(mad_adversary(policy, ball, PUBLISHED))
     assert (-published.returns / published.lengths >= (0.85 * worst) ** 2).all()
     boundary = attacked(RandomAdversary(ball=ball, draw=Draw.BOUNDARY))
     assert boundary.max_deviation >= 0.85 * worst  # one of 120 draws comes close in 4 dimensions
@@ -185,7 +186,7 @@ def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(
 
 def test_actions_that_no_attack_moves_keep_their_return(formula_env, linear_policy, file_of):
     file = file_of(linear_policy([[0.0, 0.0]], bias=1.0))
-    mad = MadAdversary(file.policy, LINF, SLACK)
+    mad = mad_adversary(file.policy, LINF, SLACK)
     evaluation = play(deploy(file), formula_env(2, 1, 5, reward=lambda action: action[0]), mad)
     assert evaluation.returns.tolist() == evaluation.lengths.tolist()
     assert evaluation.max_deviation == 0
@@ -251,7 +252,7 @@ def test_an_adversary_that_breaks_the_rules_stops_the_run(
 
 def test_a_deviation_above_the_certified_bound_stops_the_run(formula_env, linear_policy, file_of):
     file = file_of(linear_policy([[1.0, -2.0]]))
-    mad = MadAdversary(file.policy, LINF, SLACK)
+    mad = mad_adversary(file.policy, LINF, SLACK)
     worst = 0.1 * 3
     play(deploy(file), formula_env(2, 1, 5), mad, certified_deviation=worst * 1.00001)
     with pytest.raises(CheckError, match="more than the certified"):
@@ -272,7 +273,7 @@ def test_discrete_actions_are_the_argmax_of_the_logits(random_policy, file_of):
             length, over = length + 1, terminated or truncated
         assert clean.lengths[number] == length
     env.close()
-    mad = MadAdversary(file.policy, LINF, PUBLISHED)
+    mad = mad_adversary(file.policy, LINF, PUBLISHED)
     assert play(deployed, make_env("CartPole-v1", 3), mad).max_deviation > 0
 
 

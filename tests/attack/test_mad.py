@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from surefoot.attack.ascent import AscentSettings
 from surefoot.attack.ball import Ball
-from surefoot.attack.mad import NOISE_FREE, PUBLISHED, RESTARTS, SLACK, MadAdversary, MadSettings
+from surefoot.attack.mad import NOISE_FREE, PUBLISHED, RESTARTS, SLACK, mad_adversary
 from surefoot.budget import Norm
 from surefoot.errors import InputError
 from surefoot.policy import (
@@ -44,7 +45,7 @@ def softmax(logits):
 def test_with_slack_one_linear_actuator_is_driven_to_its_corner(linear_policy, random_streams):
     row = np.array([[3.0, -0.2, 1e-3, 0.7, -5.0]])
     state = states(30, 5)
-    delta = deltas(MadAdversary(linear_policy(row), LINF, SLACK), state, random_streams(30))
+    delta = deltas(mad_adversary(linear_policy(row), LINF, SLACK), state, random_streams(30))
     signs = np.sign(delta @ row[0])
     np.testing.assert_allclose(delta, 0.5 * signs[:, None] * np.sign(row), atol=1e-6)
 
@@ -54,7 +55,7 @@ def test_without_slack_a_coordinate_that_starts_wrong_ends_at_nine_tenths(
 ):
     row = np.array([[3.0, -0.2, 1e-3, 0.7, -5.0]])
     state = states(30, 5)
-    delta = deltas(MadAdversary(linear_policy(row), LINF, NOISE_FREE), state, random_streams(30))
+    delta = deltas(mad_adversary(linear_policy(row), LINF, NOISE_FREE), state, random_streams(30))
     reached = delta * np.sign(delta @ row[0])[:, None] * np.sign(row)
     wrong = np.isclose(reached, 0.9 * 0.5, atol=1e-6)
     assert (wrong | np.isclose(reached, 0.5, atol=1e-6)).all()
@@ -66,8 +67,8 @@ def test_with_slack_the_l2_attack_finds_the_only_direction_that_counts(
 ):
     row = np.array([[3.0, -0.2, 1.0, 0.7, -5.0]])
     state = states(20, 5)
-    settings = MadSettings(steps=20, slack=20, temperature=0.0, keep_best=True)
-    delta = deltas(MadAdversary(linear_policy(row), L2, settings), state, random_streams(20))
+    settings = AscentSettings(steps=20, slack=20, temperature=0.0, keep_best=True)
+    delta = deltas(mad_adversary(linear_policy(row), L2, settings), state, random_streams(20))
     np.testing.assert_allclose(np.abs(delta @ row[0]), 0.5 * np.linalg.norm(row), rtol=1e-5)
 
 
@@ -76,8 +77,8 @@ def test_many_actuators_in_the_l2_ball_meet_the_largest_singular_value(
 ):
     matrix = np.random.default_rng(1).normal(size=(3, 6))
     state = states(20, 6)
-    settings = MadSettings(steps=60, slack=30, temperature=0.0, restarts=3, keep_best=True)
-    delta = deltas(MadAdversary(linear_policy(matrix), L2, settings), state, random_streams(20))
+    settings = AscentSettings(steps=60, slack=30, temperature=0.0, restarts=3, keep_best=True)
+    delta = deltas(mad_adversary(linear_policy(matrix), L2, settings), state, random_streams(20))
     worst = 0.5 * np.linalg.svd(matrix)[1][0]
     reached = np.linalg.norm(delta @ matrix.T, axis=1)
     assert (reached <= worst * (1 + 1e-6)).all()
@@ -95,9 +96,9 @@ def test_many_actuators_meet_the_best_corner_in_units_of_their_sigma(
         return np.square(delta @ matrix.T / (std / std.mean())).sum(axis=1)
 
     state = states(20, 6)
-    settings = MadSettings(steps=20, slack=2.5, temperature=0.0, restarts=12, keep_best=True)
+    settings = AscentSettings(steps=20, slack=2.5, temperature=0.0, restarts=12, keep_best=True)
     policy = linear_policy(matrix, std=std)
-    reached = distance(deltas(MadAdversary(policy, LINF, settings), state, random_streams(20)))
+    reached = distance(deltas(mad_adversary(policy, LINF, settings), state, random_streams(20)))
     worst = distance(corners(6, 0.5)).max()  # a convex function is largest at a corner
     np.testing.assert_allclose(reached, worst, rtol=1e-5)
 
@@ -109,7 +110,7 @@ def test_the_published_attack_is_its_printed_loop(linear_policy, random_streams,
     matrix, std = weight * rng.normal(size=(2, 5)).astype(np.float32), np.array([0.5, 2.0])
     state, epsilon, step = states(12, 5), 0.5, 0.05
     policy = linear_policy(matrix, std=std)
-    found = deltas(MadAdversary(policy, LINF, PUBLISHED), state, random_streams(12))
+    found = deltas(mad_adversary(policy, LINF, PUBLISHED), state, random_streams(12))
     for row, random in enumerate(random_streams(12)):
         delta = step * (2.0 * random.integers(0, 2, 5) - 1)
         noise = random.standard_normal((10, 1, 5))[:, 0]
@@ -139,7 +140,7 @@ def test_mad_moves_actions_more_than_the_best_of_a_hundred_random_perturbations(
     policy = random_policy(np.random.default_rng(5), (11, 32, 32, 3), activation)
     ball = Ball(norm=Norm.LINF, epsilon=0.1)
     state = states(40, 11)
-    found = MadAdversary(policy, ball, settings).perturb(state, random_streams(40))
+    found = mad_adversary(policy, ball, settings).perturb(state, random_streams(40))
     assert ball.contains(state, found).all()
 
     def moved(other):
@@ -168,8 +169,8 @@ def test_a_categorical_head_is_driven_to_the_largest_divergence(random_streams):
         after = softmax(policy.network(state + delta_N4))
         return (before * np.log(before / after)).sum(axis=1)
 
-    settings = MadSettings(slack=2.5, temperature=0.0, restarts=8, keep_best=True)
-    reached = divergence(deltas(MadAdversary(policy, LINF, settings), state, random_streams(20)))
+    settings = AscentSettings(slack=2.5, temperature=0.0, restarts=8, keep_best=True)
+    reached = divergence(deltas(mad_adversary(policy, LINF, settings), state, random_streams(20)))
     worst = np.max([divergence(corner[None]) for corner in corners(4, 0.5)], axis=0)
     np.testing.assert_allclose(reached, worst, rtol=1e-4)
 
@@ -179,8 +180,8 @@ def test_more_restarts_that_keep_the_best_never_find_less(random_policy, random_
     state = states(30, 8)
 
     def reached(restarts):
-        settings = MadSettings(temperature=0.0, restarts=restarts, keep_best=True)
-        moved = MadAdversary(policy, LINF, settings).perturb(state, random_streams(30))
+        settings = AscentSettings(temperature=0.0, restarts=restarts, keep_best=True)
+        moved = mad_adversary(policy, LINF, settings).perturb(state, random_streams(30))
         return np.square(policy.network(moved) - policy.network(state)).sum(axis=1)
 
     assert (reached(4) >= reached(1) * (1 - 1e-5)).all()
@@ -193,7 +194,7 @@ def test_states_are_attacked_alike_together_and_one_by_one(
 ):
     policy = random_policy(np.random.default_rng(7), (11, 32, 32, 3), Activation.TANH)
     state = states(25, 11)
-    adversary = MadAdversary(policy, ball, settings)
+    adversary = mad_adversary(policy, ball, settings)
     together = adversary.perturb(state, random_streams(25))
     randoms = random_streams(25)
     alone = [adversary.perturb(state[i : i + 1], randoms[i : i + 1])[0] for i in range(25)]
@@ -203,7 +204,7 @@ def test_states_are_attacked_alike_together_and_one_by_one(
 def test_an_attack_changes_neither_normaliser_nor_weights(random_policy, random_streams):
     policy = random_policy(np.random.default_rng(8), (8, 16, 2), Activation.TANH, Squash.TANH)
     before = weights_sha256(policy)
-    adversary = MadAdversary(policy, LINF, PUBLISHED)
+    adversary = mad_adversary(policy, LINF, PUBLISHED)
     state = states(10, 8)
     kept = state.copy()
     first = adversary.perturb(state, random_streams(10))
@@ -224,4 +225,4 @@ def test_an_attack_changes_neither_normaliser_nor_weights(random_policy, random_
 )
 def test_settings_that_mean_nothing_are_refused(settings, said):
     with pytest.raises(InputError, match=said):
-        MadSettings(**settings)
+        AscentSettings(**settings)

@@ -35,7 +35,7 @@ def test_attack_json_has_the_keys_that_were_promised(report, file):
     assert (table["epsilon"], table["norm"], table["backend"]) == (0.05, "linf", "onnx")
     assert table["onnx_sha256"] == sha256_hex(file.data)
     assert table["env"] == "Hopper-v5"
-    assert list(table["attacks"]) == ["clean", "random", "mad"]
+    assert list(table["attacks"]) == ["clean", "random", "mad", "push"]
     for entry in table["attacks"].values():
         assert {"returns", "mean", "iqm", "interval", "max_deviation"} <= set(entry)
         assert entry["certified_deviation"] is None
@@ -48,7 +48,7 @@ def test_attack_json_has_the_keys_that_were_promised(report, file):
 
 def test_the_worst_attack_is_the_one_of_the_lowest_mean(report):
     table = report.to_table()
-    means = {name: table["attacks"][name]["mean"] for name in ("random", "mad")}
+    means = {name: table["attacks"][name]["mean"] for name in ("random", "mad", "push")}
     assert table["worst"] == {"attack": min(means, key=means.get), "mean": min(means.values())}
 
 
@@ -70,11 +70,12 @@ def test_the_same_suite_gives_the_same_report_at_any_number_of_threads(report, f
     assert again.to_table() == report.to_table()
 
 
-def test_progress_counts_every_evaluation_once(file):
+def test_progress_goes_from_nothing_to_everything_and_names_what_runs(file):
     told = []
-    run_suite(file, None, SMALL, on_progress=lambda done, remark: told.append(done))
-    assert sorted(set(told)) == list(range(SMALL.num_steps + 1))
-    assert told == sorted(told)
+    run_suite(file, None, SMALL, on_progress=lambda done, remark: told.append((done, remark)))
+    assert told == sorted(told, key=lambda entry: entry[0])
+    assert (told[0][0], told[-1][0]) == (0, SMALL.num_steps)
+    assert {"clean, clean", "mad, published", "push, actuator 2 down"} <= {name for _, name in told}
 
 
 def test_backends_that_round_differently_tell_much_the_same(report, file):

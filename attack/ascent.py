@@ -1,0 +1,171 @@
+"""Adversaries that climb an objective of the controller's outputs by the gradient of its twin.
+
+N = batch, D = obs_dim, M = num_outputs, K = steps, R = restarts, B = R N.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.attack.ball import Ball, Randoms, States
+from surefoot.errors import InputError
+from surefoot.policy import Policy
+from surefoot.train.networks import mlp_from_layers
+from surefoot.train.search import search_ball
+
+
+class Objective(Protocol):
+    """What is maximised: a function of the network's outputs, before squash and scale."""
+
+    def value(self, clean_BM: Tensor, moved_BM: Tensor) -> Tensor:
+        """Return the objective, (B,).
+
+        Args:
+            clean_BM: Outputs at the true states.
+            moved_BM: Outputs at the perturbed states.
+        """
+
+    def gradient(self, clean_BM: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the gradient with respect to the moved outputs as a function of these."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AscentSettings:
+    """How a search climbs; the defaults are those of the published MAD attack.
+
+    Attributes:
+        steps: Gradient steps K.
+        slack: Step size in units of epsilon / K. At 1 a coordinate that starts with the wrong sign
+            cannot reach the boundary; 2.5 gives it room.
+        temperature: Of the noise that is added to the gradient; 0 for none.
+        restarts: Searches per state: one from the published start, the others uniform in the ball.
+        keep_best: Keep the best iterate of all restarts instead of the last of the only one.
+    """
+
+    steps: int = 10
+    slack: float = 1.0
+    temperature: float = 1.0
+    restarts: int = 1
+    keep_best: bool = False
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold, or several restarts have nothing that chooses.
+        """
+        for name in ("steps", "restarts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.slack > 0:
+            raise InputError(f"slack must be positive, got {self.slack}")
+        if not self.temperature >= 0:
+            raise InputError(f"temperature must be at least 0, got {self.temperature}")
+        if self.restarts > 1 and not self.keep_best:
+            raise InputError("keep_best must be set when restarts is above 1")
+
+
+class GradientAdversary:
+    """The search for the worst perturbation, on a float64 twin of the deployed file.
+
+    In float64 the sign of a gradient does not depend on how many states are searched together.
+    """
+
+    def __init__(
+        self, policy: Policy, ball: Ball, objective: Objective, settings: AscentSettings
+    ) -> None:
+        """Build the twin.
+
+        Args:
+            policy: As read back from the deployed file.
+            ball: The perturbation set.
+            objective: What is maximised.
+            settings: Of the search.
+        """
+        self.ball = ball
+        self.settings = settings
+        self._objective = objective
+        self._twin = mlp_from_layers(policy.layers, dtype=torch.float64)
+
+    def perturb(self, state_ND: States, randoms: Randoms) -> States:
+        """Return the states at which the search found the largest objective."""
+        settings = self.settings
+        start_BD, noise_KBD = self._draw(randoms, state_ND.shape[1])
+        state_BD = torch.from_numpy(state_ND.astype(np.float64)).repeat(settings.restarts, 1)
+        clean_BM = self._twin(state_BD)
+        output_gradient = self._objective.gradient(clean_BM)
+        best = _Best(start_BD)
+        noises = iter(noise_KBD)
+
+        def gradient(delta_BD: Tensor) -> Tensor:
+            def of_outputs(moved_BM: Tensor) -> Tensor:
+                if settings.keep_best:
+                    best.offer(delta_BD, self._objective.value(clean_BM, moved_BM))
+                return output_gradient(moved_BM)
+
+            gradient_BD = self._twin.input_gradient(state_BD + delta_BD, of_outputs)
+            return gradient_BD.add_(next(noises))
+
+        delta_BD = search_ball(
+            gradient,
+            start_BD,
+            epsilon=self.ball.epsilon,
+            steps=settings.steps,
+            step_size=self._step_size,
+            norm=self.ball.norm,
+        )
+        if settings.keep_best:
+            moved_BM = self._twin(state_BD + delta_BD)
+            best.offer(delta_BD, self._objective.value(clean_BM, moved_BM))
+            delta_BD = best.of_restarts(settings.restarts)
+        return self.ball.perturbed(state_ND, delta_BD.numpy())
+
+    @property
+    def _step_size(self) -> float:
+        return self.settings.slack * self.ball.epsilon / self.settings.steps
+
+    def _draw(self, randoms: Randoms, dim: int) -> tuple[Tensor, Tensor]:
+        """Draw the starts, (B, D), and the scaled noise of every step, (K, B, D).
+
+        The first start is a random sign of one step: the gradient of a distance is zero at zero.
+        """
+        settings, num = self.settings, len(randoms)
+        first = Ball(norm=self.ball.norm, epsilon=min(self._step_size, self.ball.epsilon))
+        starts = [first.boundary(randoms, dim)]
+        starts += [self.ball.uniform(randoms, dim) for _ in range(settings.restarts - 1)]
+        shape = (settings.steps, settings.restarts, num, dim)
+        noise = np.zeros(shape)
+        if settings.temperature > 0:
+            for row, random in enumerate(randoms):
+                noise[:, :, row] = random.standard_normal((settings.steps, settings.restarts, dim))
+            scale = np.sqrt(2 * self._step_size * settings.temperature)
+            noise *= (scale / np.arange(2, settings.steps + 2))[:, None, None, None]
+        return (
+            torch.from_numpy(np.concatenate(starts)),
+            torch.from_numpy(noise.reshape(settings.steps, settings.restarts * num, dim)),
+        )
+
+
+class _Best:
+    """The best perturbation of each row that a search has come by."""
+
+    def __init__(self, start_BD: Tensor) -> None:
+        self._delta_BD = start_BD
+        self._value_B = torch.full((len(start_BD),), -torch.inf, dtype=start_BD.dtype)
+
+    def offer(self, delta_BD: Tensor, value_B: Tensor) -> None:
+        """Keep the rows that are better than what was kept; copies, for a search may overwrite."""
+        better_B = value_B > self._value_B
+        self._delta_BD = torch.where(better_B[:, None], delta_BD, self._delta_BD)
+        self._value_B = torch.where(better_B, value_B, self._value_B)
+
+    def of_restarts(self, restarts: int) -> Tensor:
+        """Return the best of all restarts, (N, D)."""
+        dim = self._delta_BD.shape[1]
+        winner_N = self._value_B.reshape(restarts, -1).argmax(0)
+        delta_RND = self._delta_BD.reshape(restarts, -1, dim)
+        return delta_RND[winner_N, torch.arange(len(winner_N))]

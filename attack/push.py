@@ -1,0 +1,70 @@
+"""Push one actuator one way for a whole episode, or towards one discrete action.
+
+    maximise over delta   +-mu_j(z + delta),   or log p_k(z + delta) for a categorical head
+
+MAD asks only for a large change of the action and may change its direction from step to step, so
+that the changes cancel; a small one that always goes the same way tips a robot over.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surefoot.attack.adversary import Adversary
+from surefoot.attack.ascent import AscentSettings, GradientAdversary
+from surefoot.attack.ball import Ball
+from surefoot.policy import CategoricalHead, Policy
+
+SETTINGS = AscentSettings(slack=2.5, temperature=0.0, keep_best=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """One output of the last layer, up (sign 1) or down (sign -1)."""
+
+    number: int
+    sign: int
+
+    def value(self, clean_BM: Tensor, moved_BM: Tensor) -> Tensor:
+        return self.sign * (moved_BM - clean_BM)[:, self.number]
+
+    def gradient(self, clean_BM: Tensor) -> Callable[[Tensor], Tensor]:
+        constant_BM = torch.zeros_like(clean_BM)
+        constant_BM[:, self.number] = self.sign
+        return lambda moved_BM: constant_BM.clone()
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The log-probability of one discrete action."""
+
+    number: int
+
+    def value(self, clean_BM: Tensor, moved_BM: Tensor) -> Tensor:
+        del clean_BM
+        return torch.log_softmax(moved_BM, 1)[:, self.number]
+
+    def gradient(self, clean_BM: Tensor) -> Callable[[Tensor], Tensor]:
+        wanted_BM = torch.zeros_like(clean_BM)
+        wanted_BM[:, self.number] = 1
+        return lambda moved_BM: wanted_BM - torch.softmax(moved_BM, 1)
+
+
+def push_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
+    """Return one adversary per actuator and direction, or per discrete action."""
+    numbers = range(policy.num_outputs)
+    objectives: dict[str, _Output | _Choice]
+    if isinstance(policy.head, CategoricalHead):
+        objectives = {f"action {number}": _Choice(number) for number in numbers}
+    else:
+        objectives = {
+            f"actuator {number} {way}": _Output(number, sign)
+            for number in numbers
+            for way, sign in (("up", 1), ("down", -1))
+        }
+    return {
+        name: GradientAdversary(policy, ball, objective, SETTINGS)
+        for name, objective in objectives.items()
+    }
