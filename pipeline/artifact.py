@@ -11,7 +11,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -90,8 +90,13 @@ def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         return path.read_bytes()
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write ``data`` to ``path`` so that a crash leaves either the old file or the new one.
+
+    Args:
+        path: The file.
+        data: Its content.
+        mode: Who may read and write it, less the umask.
 
     Raises:
         InputError: If the target cannot be written (disk full, read-only, no such folder).
@@ -99,7 +104,7 @@ def write_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _os_errors(f"cannot write {path}"):
         try:
-            _write_and_sync(temporary, data)
+            _write_and_sync(temporary, data, mode)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -139,8 +144,13 @@ class Artifact:
         return to_json(content | {"self_sha256": sha256_hex(to_json(content))})
 
 
-def write_artifact(folder: Path, artifact: Artifact) -> None:
+def write_artifact(folder: Path, artifact: Artifact, beside: Set[str] = frozenset()) -> None:
     """Write the folder whole: to a temporary neighbour first, then in place of an older one.
+
+    Args:
+        folder: Where it goes.
+        artifact: What is written.
+        beside: Names of files about an older artifact, which go with it.
 
     Raises:
         InputError: If ``folder`` exists and is not an artifact of this kind, holds a file that is
@@ -148,7 +158,7 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
     """
     with _os_errors(f"cannot write {folder}"):
         _refuse_foreign(folder, MANIFEST, artifact.kind)
-        _refuse_strays(folder, artifact.kind)
+        _refuse_strays(folder, artifact.kind, beside)
         place = folder.resolve()  # `.` has no name to which a neighbour's could be added
         temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
         old = place.with_name(f".{place.name}.{os.getpid()}.old")
@@ -169,8 +179,13 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
         _sync_folder(place.parent)
 
 
-def read_artifact(folder: Path, kind: str) -> Artifact:
+def read_artifact(folder: Path, kind: str, beside: Set[str] = frozenset()) -> Artifact:
     """Read the folder and check every byte of it against its manifest.
+
+    Args:
+        folder: The artifact.
+        kind: What it must be.
+        beside: Names of files that may stand in the folder without being part of the artifact.
 
     Raises:
         InputError: If there is no such folder or manifest, or it cannot be read.
@@ -187,7 +202,7 @@ def read_artifact(folder: Path, kind: str) -> Artifact:
     named = _named_files(manifest, kind, folder) | {MANIFEST}
     for verb, names in (
         ("is missing", named - set(found)),
-        ("is not in the manifest", set(found) - named),
+        ("is not in the manifest", set(found) - named - beside),
         ("is a link", {name for name in found if found[name].is_symlink()}),
         ("is not a file", {name for name in found if not found[name].is_file()}),
     ):
@@ -254,7 +269,7 @@ def _refuse_foreign(folder: Path, marker: str, kind: str) -> None:
         raise InputError(f"output folder {folder} exists and is not a surefoot {kind} folder")
 
 
-def _refuse_strays(folder: Path, kind: str) -> None:
+def _refuse_strays(folder: Path, kind: str, beside: Set[str]) -> None:
     """Refuse to replace an artifact in which others have put files of their own.
 
     Raises:
@@ -263,7 +278,7 @@ def _refuse_strays(folder: Path, kind: str) -> None:
     if (folder / MANIFEST).is_file():
         raw = read_file(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
         named = _named_files(from_json(raw, MANIFEST), kind, folder) | {MANIFEST}
-        if strays := {entry.name for entry in folder.iterdir()} - named:
+        if strays := {entry.name for entry in folder.iterdir()} - named - beside:
             raise InputError(f"output folder {folder} holds {min(strays)}, which is not surefoot's")
 
 
@@ -323,8 +338,9 @@ def _os_errors(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {error.strerror or error}") from error
 
 
-def _write_and_sync(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
+def _write_and_sync(path: Path, data: bytes, mode: int = 0o666) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

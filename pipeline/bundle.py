@@ -5,28 +5,47 @@
     certificate.json  what is proved about it
     budget.toml       what was required
     manifest.json     SHA-256 of each
+    controller.intoto.jsonl   signatures, if it is signed; the one file beside the manifest
 
 Whatever reads a bundle (runtime, attack, bench, ``verify``) goes through :func:`open_bundle`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from surefoot import __version__
 from surefoot.artifact import (
+    MANIFEST,
     Artifact,
     Json,
     from_json,
     read_artifact,
+    read_file,
     sha256_hex,
     to_json,
     write_artifact,
+    write_file,
 )
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
 from surefoot.onnx_format import POLICY_FILE, ControllerFile, policy_from_onnx
 from surefoot.policy import weights_sha256
+from surefoot.signing import (
+    MAX_SIGNATURE_BYTES,
+    SIGNATURES_FILE,
+    VERIFIED,
+    Role,
+    Statement,
+    TrustPolicy,
+    require_evidence,
+    sign,
+    verified_statements,
+)
 
 CERTIFICATE_FILE, BUDGET_FILE, ORIGIN_FILE = "certificate.json", "budget.toml", "policy.json"
 REQUIRED_FILES = (POLICY_FILE, CERTIFICATE_FILE, BUDGET_FILE, ORIGIN_FILE)
@@ -68,32 +87,117 @@ def write_bundle(folder: Path, files: Mapping[str, bytes], *, allow_uncertified:
     """
     draft = Artifact(kind="bundle", files=files)
     bundle = _check(draft, allow_uncertified=allow_uncertified)
-    write_artifact(folder, Artifact(kind="bundle", files=files, facts=_facts(bundle)))
+    artifact = Artifact(kind="bundle", files=files, facts=_facts(bundle))
+    write_artifact(folder, artifact, beside={SIGNATURES_FILE})
     return open_bundle(folder, allow_uncertified=allow_uncertified)
 
 
-def open_bundle(folder: Path, *, allow_uncertified: bool = False) -> Bundle:
+def open_bundle(
+    folder: Path, *, allow_uncertified: bool = False, trust: TrustPolicy | None = None
+) -> Bundle:
     """Read a bundle and check all of it: files, digests, certificate, budget and verdict.
 
     Args:
         folder: The bundle.
         allow_uncertified: Accept a bundle that says itself that it is not proved.
+        trust: Whose signatures it must carry; None for no signature. Digests alone show damage,
+            not who made them.
 
     Raises:
         InputError: If there is no such folder.
-        VerificationError: If anything does not hold, or it is uncertified and that is not allowed.
+        VerificationError: If anything does not hold, it is uncertified and that is not allowed, or
+            a signature is missing.
     """
     if not folder.is_dir():
         raise InputError(f"no such bundle: {folder}")
     try:
-        artifact = read_artifact(folder, "bundle")
+        artifact = read_artifact(folder, "bundle", beside={SIGNATURES_FILE})
         bundle = _check(artifact, allow_uncertified=allow_uncertified)
     except (InputError, IntegrityError, CheckError) as error:
         raise VerificationError(f"{folder} does not verify: {error}") from error
     for name, value in _facts(bundle).items():
         if to_json(artifact.facts.get(name)) != to_json(value):  # 0 == False
             raise VerificationError(f"{folder} does not verify: its manifest's {name} is not true")
+    if trust is not None:
+        try:
+            _check_signatures(folder / SIGNATURES_FILE, bundle, trust)
+        except (InputError, IntegrityError) as error:
+            raise VerificationError(f"{folder} does not verify: {error}") from error
     return bundle
+
+
+def sign_bundle(
+    folder: Path,
+    bundle: Bundle,
+    key: Ed25519PrivateKey,
+    passed_tests: Sequence[str],
+    *,
+    now: datetime | None = None,
+) -> None:
+    """Sign a bundle that was just opened: certificate, tests and the gate's word.
+
+    Args:
+        folder: Where it is; an older signature file is replaced.
+        bundle: What was read from there.
+        key: Stays outside of the bundle.
+        passed_tests: Names of the comparisons that were made here, for example ``parity/c``.
+        now: The time that the statements name; None for the clock's.
+
+    Raises:
+        InputError: If the bundle is uncertified, or the file cannot be written.
+    """
+    if bundle.uncertified:
+        raise InputError("an uncertified bundle must not be signed")
+    time = {"timeCreated": (now or datetime.now(UTC)).isoformat(timespec="seconds")}
+    env = bundle.controller.metadata.get("env")
+    predicates: dict[Role, dict[str, Json]] = {
+        Role.CERTIFIER: {
+            "certificate": _certificate_table(bundle),
+            "env_id": env.get("id") if isinstance(env, dict) else None,
+        },
+        Role.TESTER: {
+            "result": "PASSED",
+            "configuration": [{"name": "surefoot", "version": __version__}],
+            "passedTests": sorted(passed_tests),
+            "warnedTests": [],
+            "failedTests": [],
+        },
+        Role.GATE: {
+            "verifier": {"id": "https://surefoot.dev/verify", "version": {"surefoot": __version__}},
+            "verifier.policies": [],
+            "properties": [VERIFIED],
+        },
+    }
+    statements = [
+        Statement(role=role, subjects=_subjects(bundle), predicate={**time, **predicate})
+        for role, predicate in predicates.items()
+    ]
+    write_file(folder / SIGNATURES_FILE, sign(statements, key))
+
+
+def _check_signatures(path: Path, bundle: Bundle, trust: TrustPolicy) -> None:
+    """Check that trusted roles signed exactly these files.
+
+    Raises:
+        InputError: If there are no signatures.
+        IntegrityError: If the file is too large.
+        VerificationError: If a statement is missing or does not say what is required.
+    """
+    statements = verified_statements(read_file(path, max_bytes=MAX_SIGNATURE_BYTES), trust.keys)
+    require_evidence(statements, trust, _subjects(bundle), _certificate_table(bundle))
+
+
+def _subjects(bundle: Bundle) -> dict[str, str]:
+    """Return what a signature is about: the manifest, every file, and the policy itself."""
+    return {
+        MANIFEST: bundle.manifest_sha256,
+        "weights": bundle.certificate.weights_sha256,
+        **{name: sha256_hex(data) for name, data in bundle.files.items()},
+    }
+
+
+def _certificate_table(bundle: Bundle) -> Json:
+    return from_json(bundle.files[CERTIFICATE_FILE], CERTIFICATE_FILE)
 
 
 def _facts(bundle: Bundle) -> dict[str, Json]:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from surefoot.artifact import Json, read_file
-from surefoot.bundle import Bundle
+from surefoot.artifact import Json, from_json, read_file
+from surefoot.bundle import Bundle, sign_bundle
 from surefoot.certificate import Certificate
 from surefoot.cli import console
 from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides
@@ -15,6 +15,7 @@ from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
 from surefoot.errors import CheckError, InputError
 from surefoot.onnx_format import ControllerFile
+from surefoot.signing import read_private_key
 
 ALL = "all"
 """In place of targets: whatever this machine can build, and that pays."""
@@ -27,12 +28,16 @@ def export(
         str, typer.Option(help="Comma-separated: onnx, sparse-onnx, c; or all that can be built.")
     ] = "onnx",
     out: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("bundle"),
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign it with this private key (see keygen).")
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     allow_uncertified: AllowUncertified = False,
     as_json: AsJson = False,
 ) -> None:
     """Export a certified policy to a bundle: exit 3 refuted, 4 not proved."""
+    key = None if sign is None else read_private_key(sign)
     parsed = Certificate.parse(read_file(certificate), str(certificate))
     table = {"targets": target.split(",")}
     table |= resolve_options(None, config, overrides).get("export", {})
@@ -41,7 +46,10 @@ def export(
     except CheckError as error:
         console.remark(f"not exported: {error}")
         sys.exit(parsed.verdict.exit_code or error.exit_code)
-    result = facts_of(bundle, out)
+    if key is not None:
+        parity = from_json(bundle.files["parity.json"], "parity.json")
+        sign_bundle(out, bundle, key, [f"parity/{name}" for name in parity])
+    result = {**facts_of(bundle, out), "signed": key is not None}
     rows = [(key, result[key]) for key in sorted(result)]
     console.show(as_json, result, console.table(f"bundle {out}", ("what", "value"), rows))
 

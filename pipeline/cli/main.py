@@ -9,6 +9,7 @@ from surefoot.cli.attack import attack
 from surefoot.cli.bench import bench
 from surefoot.cli.certify import certify
 from surefoot.cli.export import export
+from surefoot.cli.keygen import keygen
 from surefoot.cli.report import report
 from surefoot.cli.run import run
 from surefoot.cli.train import train
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (train, certify, export, verify, attack, bench, run, report):
+for verb in (train, certify, export, keygen, verify, attack, bench, run, report):
     app.command()(verb)
 
 

@@ -9,23 +9,51 @@ from surefoot.bundle import open_bundle
 from surefoot.cli import console
 from surefoot.cli.export import facts_of
 from surefoot.cli.options import AllowUncertified, AsJson
+from surefoot.errors import InputError
+from surefoot.signing import Role, TrustPolicy, read_public_key, read_trust_policy
 
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Public key that must have signed every statement.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Trust policy: keys by role, age, tests (TOML).")
+    ] = None,
     allow_uncertified: AllowUncertified = False,
     as_json: AsJson = False,
 ) -> None:
     """Verify a bundle: exit 0 if all of it holds, 5 if anything does not."""
     from surefoot.export import check_forms
 
-    opened = open_bundle(bundle, allow_uncertified=allow_uncertified)
+    trust = _trust(key, policy)
+    opened = open_bundle(bundle, allow_uncertified=allow_uncertified, trust=trust)
     check_forms(opened)
-    result = facts_of(opened, bundle)
+    result = {**facts_of(opened, bundle), "signed": trust is not None}
     rows = [(name, f"{len(data)} bytes", "ok") for name, data in sorted(opened.files.items())]
+    if trust is not None:
+        rows += [
+            (f"signed by the {role}", f"{len(keys)} trusted key(s)", "ok")
+            for role, keys in trust.keys.items()
+        ]
     rows += [
         (finding.requirement.describe(), finding.method, finding.verdict.value)
         for finding in opened.certificate.findings
     ]
     title = f"{bundle} verifies" + (" but is UNCERTIFIED" if opened.uncertified else "")
     console.show(as_json, result, console.table(title, ("checked", "what", "result"), rows))
+
+
+def _trust(key: Path | None, policy: Path | None) -> TrustPolicy | None:
+    """Return whose signatures are required.
+
+    Raises:
+        InputError: If both are given, or one cannot be read.
+    """
+    if key is not None and policy is not None:
+        raise InputError("give --key or --policy, not both: a trust policy names its keys")
+    if key is not None:
+        public = read_public_key(key)
+        return TrustPolicy(keys=dict.fromkeys(Role, (public,)))
+    return None if policy is None else read_trust_policy(policy)

@@ -1,0 +1,369 @@
+"""Signatures of a bundle: DSSE envelopes with in-toto statements, Ed25519, checked offline.
+
+``controller.intoto.jsonl`` stands beside the manifest, one envelope a line. Each holds a statement
+about the same subjects, the digests of the manifest and of every file, and is signed for one role:
+
+    certifier  .../certificate/v1                           what is proved
+    tester     https://in-toto.io/attestation/test-result   what was compared and measured
+    gate       https://in-toto.io/attestation/svr           that all of it may be deployed
+
+The file itself is not authenticated: lines may be deleted, repeated, reordered or added. So only
+what is present, signed by a key that is pinned for its role, about exactly these files, and fresh
+counts; a deleted line can only lead to a refusal.
+
+Reference:
+    DSSE v1 (secure-systems-lab), in-toto Attestation Framework v1 (Statement, bundle).
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from surefoot.artifact import Json, from_json, read_file, to_json
+from surefoot.config import build, parse_toml
+from surefoot.errors import InputError, IntegrityError, VerificationError
+
+SIGNATURES_FILE = "controller.intoto.jsonl"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+MAX_SIGNATURE_BYTES = 1 << 24
+VERIFIED = "SUREFOOT_VERIFIED"
+"""What the gate's statement says of a bundle of which everything held."""
+_MAX_LINES = 64
+_MAX_KEY_BYTES = 1 << 16
+_SKEW = timedelta(minutes=5)
+
+
+class Role(StrEnum):
+    """On whose word something counts."""
+
+    CERTIFIER = "certifier"
+    TESTER = "tester"
+    GATE = "gate"
+
+
+PREDICATE_TYPES = {
+    Role.CERTIFIER: "https://surefoot.dev/certificate/v1",
+    Role.TESTER: "https://in-toto.io/attestation/test-result/v0.1",
+    Role.GATE: "https://in-toto.io/attestation/svr/v0.2",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statement:
+    """What one role says about the files of a bundle.
+
+    Attributes:
+        role: On whose word.
+        subjects: Name to SHA-256.
+        predicate: What is said.
+    """
+
+    role: Role
+    subjects: Mapping[str, str]
+    predicate: Mapping[str, Json]
+
+    def to_json(self) -> bytes:
+        """Return the in-toto statement."""
+        return to_json(
+            {
+                "_type": STATEMENT_TYPE,
+                "subject": [
+                    {"name": name, "digest": {"sha256": digest}}
+                    for name, digest in sorted(self.subjects.items())
+                ],
+                "predicateType": PREDICATE_TYPES[self.role],
+                "predicate": dict(self.predicate),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrustPolicy:
+    """Whose signatures count, and what they must say.
+
+    Attributes:
+        keys: Pinned public keys by role.
+        env_id: The environment that the policy must be for; None for any.
+        max_age_days: Age that no statement may exceed; None for no limit.
+        tests: Names of tests that must have passed, on the tester's word.
+    """
+
+    keys: Mapping[Role, Sequence[Ed25519PublicKey]]
+    env_id: str | None = None
+    max_age_days: float | None = None
+    tests: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that something is required.
+
+        Raises:
+            InputError: If no role is named, or the age is not positive.
+        """
+        if not self.keys:
+            raise InputError("keys must name at least one role")
+        if self.max_age_days is not None and not self.max_age_days > 0:
+            raise InputError(f"max_age_days must be positive, got {self.max_age_days}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Required:
+    """The table ``[require]`` of a trust policy."""
+
+    env_id: str | None = None
+    max_age_days: float | None = None
+    tests: tuple[str, ...] = ()
+
+
+def generate_key() -> tuple[bytes, bytes]:
+    """Return a new private key and its public key, PEM, as ``openssl genpkey`` writes them."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private, public_pem(key)
+
+
+def public_pem(key: Ed25519PrivateKey) -> bytes:
+    """Return the public half of a key, PEM."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def read_private_key(path: Path) -> Ed25519PrivateKey:
+    """Read an unencrypted Ed25519 private key.
+
+    Raises:
+        InputError: If the file holds no such key.
+    """
+    data = read_file(path, max_bytes=_MAX_KEY_BYTES)
+    try:
+        key = load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InputError(f"{path} must be an unencrypted private key in PEM form") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InputError(f"{path} must be an Ed25519 key, is a {type(key).__name__}")
+    return key
+
+
+def read_public_key(path: Path) -> Ed25519PublicKey:
+    """Read an Ed25519 public key.
+
+    Raises:
+        InputError: If the file holds no such key.
+    """
+    data = read_file(path, max_bytes=_MAX_KEY_BYTES)
+    try:
+        key = load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InputError(f"{path} must be a public key in PEM form") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise InputError(f"{path} must be an Ed25519 key, is a {type(key).__name__}")
+    return key
+
+
+def read_trust_policy(path: Path) -> TrustPolicy:
+    """Read a trust policy: a table ``[keys]`` of lists of files by role, and ``[require]``.
+
+    Paths of keys are relative to the policy.
+
+    Raises:
+        InputError: If it is not such a file, or a key cannot be read.
+    """
+    try:
+        tables = parse_toml(read_file(path, max_bytes=MAX_SIGNATURE_BYTES).decode(), str(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8") from error
+    if unknown := set(tables) - {"keys", "require"}:
+        raise InputError(f"{path}: unknown table {min(unknown)!r}; known are keys and require")
+    named = tables.get("keys")
+    if not isinstance(named, dict) or not named:
+        raise InputError(f"{path} must have a table [keys] with a list of files for each role")
+    keys: dict[Role, tuple[Ed25519PublicKey, ...]] = {}
+    for role, files in named.items():
+        if role not in set(Role):
+            raise InputError(f"{path}: unknown role {role!r}; known are {', '.join(Role)}")
+        if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+            raise InputError(f"{path}: keys.{role} must be a list of files, got {files!r}")
+        keys[Role(role)] = tuple(read_public_key(path.parent / file) for file in files)
+    required = build(_Required, tables.get("require", {}), f"{path}: require")
+    return TrustPolicy(
+        keys=keys,
+        env_id=required.env_id,
+        max_age_days=required.max_age_days,
+        tests=required.tests,
+    )
+
+
+def sign(statements: Sequence[Statement], key: Ed25519PrivateKey) -> bytes:
+    """Return one DSSE envelope for each statement, a line each."""
+    lines = []
+    for statement in statements:
+        payload = statement.to_json()
+        envelope = {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            # No keyid: it is only a hint, and nothing here must stand unsigned.
+            "signatures": [
+                {"sig": base64.b64encode(key.sign(pre_authentication(payload))).decode()}
+            ],
+        }
+        lines.append(json.dumps(envelope, sort_keys=True, separators=(",", ":")) + "\n")
+    return "".join(lines).encode()
+
+
+def pre_authentication(payload: bytes) -> bytes:
+    """Return what is signed: the DSSE pre-authentication encoding of a payload."""
+    kind = PAYLOAD_TYPE.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def verified_statements(
+    data: bytes, keys: Mapping[Role, Sequence[Ed25519PublicKey]]
+) -> list[Statement]:
+    """Return the statements that are signed by a key which is pinned for their role.
+
+    What was received is what was signed, so a payload is parsed only behind its signature. Lines
+    that are damaged, unknown, or signed by others do not count; they are no error.
+    """
+    found = []
+    for line in data.split(b"\n")[:_MAX_LINES]:
+        for role in Role:
+            payload = _signed_payload(line, keys.get(role, ()))
+            statement = None if payload is None else _statement(payload, role)
+            if statement is not None:
+                found.append(statement)
+    return found
+
+
+def require_evidence(
+    statements: Sequence[Statement],
+    policy: TrustPolicy,
+    subjects: Mapping[str, str],
+    certificate: Json,
+    *,
+    now: datetime | None = None,
+) -> None:
+    """Check that what is signed allows to deploy exactly these files.
+
+    Args:
+        statements: As :func:`verified_statements` accepted them.
+        policy: What must be signed, and by whom.
+        subjects: Name to SHA-256 of the manifest and every file here.
+        certificate: The content of ``certificate.json`` here.
+        now: Of the check; None for the clock's.
+
+    Raises:
+        VerificationError: If something is missing; the message says what.
+    """
+    now = now or datetime.now(UTC)
+    about_these = [entry for entry in statements if dict(entry.subjects) == dict(subjects)]
+    for role in policy.keys:
+        entries = [entry for entry in about_these if entry.role is role]
+        if not entries:
+            raise VerificationError(f"no statement of a trusted {role} is about these files")
+        fresh = [entry for entry in entries if _is_fresh(entry, policy, now)]
+        if not fresh:
+            raise VerificationError(
+                f"the statement of the {role} is older than {policy.max_age_days} days, "
+                "or has no valid time"
+            )
+        if not any(_holds(entry, policy, certificate) for entry in fresh):
+            raise VerificationError(f"the statement of the {role} does not say what is required")
+    for name in policy.tests:
+        if not any(
+            _names(entry, "passedTests", name)
+            for entry in about_these
+            if entry.role is Role.TESTER and _is_fresh(entry, policy, now)
+        ):
+            raise VerificationError(f"no trusted tester says that {name!r} passed")
+
+
+def _signed_payload(line: bytes, keys: Sequence[Ed25519PublicKey]) -> bytes | None:
+    """Return the payload of an envelope if one of the keys signed it."""
+    try:
+        envelope = from_json(line, "envelope")
+        if not keys or envelope["payloadType"] != PAYLOAD_TYPE:
+            return None
+        payload = _from_base64(envelope["payload"])
+        signatures = [_from_base64(entry["sig"]) for entry in envelope["signatures"]]
+    except (IntegrityError, KeyError, TypeError, ValueError):
+        return None
+    encoded = pre_authentication(payload)
+    for key in keys:
+        for signature in signatures[:_MAX_LINES]:
+            try:
+                key.verify(signature, encoded)
+            except InvalidSignature:
+                continue
+            return payload
+    return None
+
+
+def _from_base64(text: str) -> bytes:
+    """Decode base64 in its one canonical form.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:  # unused bits of the last digit
+        raise ValueError("not canonical base64")
+    return data
+
+
+def _statement(payload: bytes, role: Role) -> Statement | None:
+    """Return a signed statement if it is one that this role makes."""
+    try:
+        table = from_json(payload, "statement")
+        if (table["_type"], table["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPES[role]):
+            return None
+        subjects = {entry["name"]: entry["digest"]["sha256"] for entry in table["subject"]}
+        predicate = table["predicate"]
+    except (IntegrityError, KeyError, TypeError):
+        return None
+    if not subjects or not isinstance(predicate, dict) or len(subjects) != len(table["subject"]):
+        return None
+    return Statement(role=role, subjects=subjects, predicate=predicate)
+
+
+def _is_fresh(statement: Statement, policy: TrustPolicy, now: datetime) -> bool:
+    try:
+        made = datetime.fromisoformat(statement.predicate["timeCreated"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    if made.tzinfo is None or made > now + _SKEW:
+        return False
+    return policy.max_age_days is None or now - made <= timedelta(days=policy.max_age_days)
+
+
+def _holds(statement: Statement, policy: TrustPolicy, certificate: Json) -> bool:
+    """Return whether a statement says what its role must say."""
+    said = statement.predicate
+    match statement.role:
+        case Role.CERTIFIER:
+            return said.get("certificate") == certificate and (
+                policy.env_id is None or said.get("env_id") == policy.env_id
+            )
+        case Role.TESTER:
+            return said.get("result") == "PASSED"
+        case Role.GATE:
+            return _names(statement, "properties", VERIFIED)
+
+
+def _names(statement: Statement, key: str, name: str) -> bool:
+    """Return whether a list of the predicate holds a name."""
+    entries = statement.predicate.get(key)
+    return isinstance(entries, list) and name in entries

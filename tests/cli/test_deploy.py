@@ -1,0 +1,96 @@
+"""One command exports every form, signs them, and each of them controls the robot the same."""
+
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def keys(pipeline, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        assert pipeline("keygen", "--out", folder / name).code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(pipeline, tiny_run, keys, tmp_path_factory):
+    out = tmp_path_factory.mktemp("deploy") / "bundle"
+    done = pipeline(
+        *("export", tiny_run, "--certificate", tiny_run / "certificate.json"),
+        *("--target", "all", "--sign", keys / "ours", "--out", out, "--json"),
+    )
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["signed"] is True
+    # What cannot be built, or would not pay, is said.
+    assert "no sparse-onnx: a sparse ONNX file must be smaller" in done.err
+    return out
+
+
+def test_all_that_can_be_built_is_in_the_bundle(bundle):
+    names = {path.name for path in bundle.iterdir()}
+    assert {"policy.onnx", "policy.c", "policy.h", "controller.intoto.jsonl"} <= names
+    parity = json.loads((bundle / "parity.json").read_bytes())
+    assert {"numpy", "onnx", "c"} <= set(parity)
+
+
+def test_a_private_key_is_for_its_owner_alone_and_never_overwritten(pipeline, keys):
+    assert (keys / "ours").stat().st_mode & 0o077 == 0
+    done = pipeline("keygen", "--out", keys / "ours")
+    assert done.code == 2
+    assert "a key is never overwritten" in done.err
+
+
+def test_the_signature_is_verified_with_the_right_key_alone(pipeline, bundle, keys, tmp_path):
+    done = pipeline("verify", bundle, "--key", keys / "ours.pub", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["signed"] is True
+    done = pipeline("verify", bundle, "--key", keys / "theirs.pub")
+    assert done.code == 5
+    assert done.out == ""
+    assert "no statement of a trusted certifier" in done.err
+    trust = tmp_path / "trust.toml"
+    trust.write_text(f'[keys]\ntester = ["{keys}/ours.pub"]\n[require]\ntests = ["parity/c"]\n')
+    assert pipeline("verify", bundle, "--policy", trust).code == 0
+    trust.write_text(trust.read_text().replace("parity/c", "parity/plc"))
+    assert pipeline("verify", bundle, "--policy", trust).code == 5
+    done = pipeline("verify", bundle, "--policy", trust, "--key", keys / "ours.pub")
+    assert done.code == 2
+    assert "not both" in done.err
+
+
+def test_c_that_was_changed_does_not_verify(pipeline, bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    with (tmp_path / "bundle" / "policy.c").open("a") as file:
+        file.write("/* backdoor */\n")
+    done = pipeline("verify", tmp_path / "bundle")
+    assert done.code == 5
+    assert "policy.c" in done.err
+
+
+def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(pipeline, bundle, tmp_path):
+    results = {}
+    for backend in ("c", "onnx"):
+        out = tmp_path / f"{backend}.json"
+        done = pipeline(
+            *("attack", bundle, "--backend", backend, "--out", out, "--json"),
+            *("--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"),
+            *("--set", "attack.epsilon=0.05", "--set", "attack.num_threads=1"),
+        )
+        assert done.code == 0, done.err
+        results[backend] = json.loads(done.out)
+        assert results[backend]["backend"] == backend
+    clean = [result["attacks"]["clean"]["returns"] for result in results.values()]
+    # Both are held to the float64 twin at every step; what rounding leaves grows with the episode.
+    assert clean[0] == pytest.approx(clean[1], rel=1e-3)
+
+
+def test_an_unknown_target_is_bad_input(pipeline, tiny_run, tmp_path):
+    done = pipeline(
+        *("export", tiny_run, "--certificate", tiny_run / "certificate.json"),
+        *("--target", "onnx,see", "--out", tmp_path / "bundle"),
+    )
+    assert done.code == 2
+    assert "targets" in done.err
+    assert not (tmp_path / "bundle").exists()
