@@ -5,7 +5,7 @@ EXTRAS ?= train,cpu,dev
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --config-settings editable_mode=strict
 
-.PHONY: install demo check test build clean   # build is a folder too
+.PHONY: install demo check test test-gpu build clean   # build is a folder too
 
 # A strict editable install is a tree of links under build/, which mypy and import-linter can see.
 # New files appear in it only when it is made again, so every target makes it again.
@@ -29,6 +29,10 @@ check: install
 
 test: install
 	$(BIN)/pytest
+
+# On a machine with an NVIDIA GPU; docs/hardware.md tells what to install.
+test-gpu: install
+	SUREFOOT_TEST_GPU=1 NVIDIA_TF32_OVERRIDE=0 $(BIN)/pytest -ra tests/runtime/test_tensorrt.py
 
 build: install
 	$(BIN)/python -m build --no-isolation

@@ -1,4 +1,4 @@
-"""What runs on the robot: a policy on NumPy, ONNX Runtime or generated C, without torch.
+"""What runs on the robot: a policy on NumPy, ONNX Runtime, TensorRT or generated C, without torch.
 
 `load_controller` takes a verified bundle and a backend, and never another backend than that. What
 the float32 arithmetic of every backend may change is bounded by `runtime_error`.

@@ -48,7 +48,7 @@ def compile_library(files: Mapping[str, bytes], main: str) -> Path:
     compiler = find_compiler()
     texts = {name: sha256_hex(data) for name, data in files.items()}
     key = sha256_hex(to_json([texts, main, FLAGS, _version(compiler), _processor()]))
-    folder = _cache()
+    folder = cache_folder()
     library = folder / f"{key}.so"
     if not library.is_file():
         try:
@@ -74,8 +74,8 @@ def run_compiler(command: list[str], folder: Path) -> None:
         raise CheckError(f"{command[0]} does not compile the generated C: {reason}")
 
 
-def _cache() -> Path:
-    """Return the folder of compiled libraries, which nobody else may write.
+def cache_folder() -> Path:
+    """Return the folder of what was compiled here, which nobody else may write.
 
     Raises:
         InputError: If it cannot be made, or belongs to somebody else.

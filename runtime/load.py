@@ -11,7 +11,8 @@ from surefoot.runtime.arithmetic import ARITHMETIC
 from surefoot.runtime.c_controller import CEngine
 from surefoot.runtime.controller import CheckedController, Engine, OnBadObservation
 from surefoot.runtime.numpy_controller import NumpyEngine
-from surefoot.runtime.onnx_controller import CUDA_PROVIDER, OnnxEngine
+from surefoot.runtime.onnx_controller import CUDA_PROVIDER, TENSORRT_PROVIDER, OnnxEngine
+from surefoot.runtime.tensorrt_controller import TensorRtEngine
 
 _WARM_UP_CALLS = 8
 
@@ -23,6 +24,8 @@ class Backend(StrEnum):
     ONNX = "onnx"
     ONNX_SPARSE = "onnx-sparse"
     ONNX_CUDA = "onnx-cuda"
+    ONNX_TENSORRT = "onnx-tensorrt"
+    TENSORRT = "tensorrt"
     C = "c"
 
 
@@ -81,5 +84,9 @@ def _engine(file: ControllerFile, backend: Backend) -> Engine:
             return OnnxEngine(file, backend)
         case Backend.ONNX_CUDA:
             return OnnxEngine(file, backend, CUDA_PROVIDER)
+        case Backend.ONNX_TENSORRT:
+            return OnnxEngine(file, backend, TENSORRT_PROVIDER)
+        case Backend.TENSORRT:
+            return TensorRtEngine(file)
         case Backend.C:
             return CEngine(file)

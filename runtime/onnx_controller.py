@@ -1,5 +1,6 @@
 """ONNX Runtime, on the CPU or on CUDA: never on another device than the one asked for."""
 
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +9,14 @@ import numpy as np
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_format import ControllerFile, cut_at_state, sparse_onnx
 from surefoot.policy import Array
+from surefoot.runtime.cuda import require_device
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+_GPU_BACKENDS = {CUDA_PROVIDER: "onnx-cuda", TENSORRT_PROVIDER: "onnx-tensorrt"}
 
 
 class OnnxEngine:
@@ -91,10 +95,10 @@ def open_session(data: bytes, provider: str) -> "ort.InferenceSession":
 
     Args:
         data: An ONNX file.
-        provider: ``CPU_PROVIDER`` or ``CUDA_PROVIDER``.
+        provider: ``CPU_PROVIDER``, ``CUDA_PROVIDER`` or ``TENSORRT_PROVIDER``.
 
     Raises:
-        MissingLibraryError: If ONNX Runtime or the provider is not there.
+        MissingLibraryError: If ONNX Runtime, the provider or its device is not there.
         InputError: If ONNX Runtime refuses the file.
     """
     try:
@@ -105,23 +109,46 @@ def open_session(data: bytes, provider: str) -> "ort.InferenceSession":
         ) from error
     if provider not in ort.get_available_providers():
         raise MissingLibraryError(
-            f"this onnxruntime has no {provider}: install surefoot[gpu] for backend onnx-cuda"
+            f"this onnxruntime has no {provider}: install surefoot[gpu] for backend "
+            f"{_GPU_BACKENDS.get(provider, 'onnx')}"
         )
-    # TF32 has ten bits of mantissa: it would void the rounding term of the certificate.
-    settings: dict[str, Any] = {"use_tf32": "0"} if provider == CUDA_PROVIDER else {}
+    settings = _provider_settings(provider)
     try:
         session = ort.InferenceSession(
             data, _options(ort, provider), providers=[(provider, settings)]
         )
     except Exception as error:  # its errors have no base class of their own
-        if provider == CUDA_PROVIDER:
-            raise MissingLibraryError(f"CUDA cannot be used: {_first_line(error)}") from error
+        if provider in _GPU_BACKENDS:
+            device = "CUDA" if provider == CUDA_PROVIDER else "TensorRT"
+            raise MissingLibraryError(f"{device} cannot be used: {_first_line(error)}") from error
         raise InputError(f"ONNX Runtime refuses the file: {_first_line(error)}") from error
     session.disable_fallback()
     # Asked for CUDA alone on a machine without it, ONNX Runtime may quietly use the CPU.
     if session.get_providers()[0] != provider:
         raise MissingLibraryError(f"{provider} is not usable here; got {session.get_providers()}")
     return session
+
+
+def _provider_settings(provider: str) -> dict[str, Any]:
+    """Return a provider's settings: float32 products, because TF32 has ten bits of mantissa.
+
+    Raises:
+        MissingLibraryError: If there is no device.
+        InputError: If TF32 cannot be switched off.
+    """
+    if provider not in _GPU_BACKENDS:
+        return {}
+    require_device(_GPU_BACKENDS[provider])
+    if provider == CUDA_PROVIDER:
+        return {"use_tf32": "0"}
+    # The TensorRT provider has no setting for it (microsoft/onnxruntime #26029), and a process
+    # keeps the variable's value from its first session on.
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") != "0":
+        raise InputError(
+            "backend onnx-tensorrt needs NVIDIA_TF32_OVERRIDE=0 in the environment: TF32 is on "
+            "by default and would void the certificate"
+        )
+    return {"trt_fp16_enable": False, "trt_int8_enable": False, "trt_engine_cache_enable": False}
 
 
 def _options(ort: Any, provider: str) -> "ort.SessionOptions":  # noqa: ANN401 - a module
@@ -137,7 +164,7 @@ def _options(ort: Any, provider: str) -> "ort.SessionOptions":  # noqa: ANN401 -
         "session.set_denormal_as_zero": "0",
         "mlas.enable_gemm_fastmath_arm64_bfloat16": "0",
     }
-    if provider == CUDA_PROVIDER:
+    if provider in _GPU_BACKENDS:
         entries["session.disable_cpu_ep_fallback"] = "1"
     for key, value in entries.items():
         options.add_session_config_entry(key, value)

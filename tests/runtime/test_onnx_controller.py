@@ -12,6 +12,7 @@ import pytest
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation
+from surefoot.runtime import cuda
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.onnx_controller import (
     CPU_PROVIDER,
@@ -88,6 +89,7 @@ def test_a_session_that_fell_back_to_the_cpu_is_refused(file, monkeypatch):
             return [CPU_PROVIDER]
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    monkeypatch.setattr(cuda, "num_cuda_devices", lambda: 1)
     monkeypatch.setattr(ort, "InferenceSession", lambda *args, **kwargs: Quiet())
     with pytest.raises(MissingLibraryError, match="CUDAExecutionProvider is not usable here"):
         controller_of(file, Backend.ONNX_CUDA)
@@ -101,6 +103,7 @@ def test_cuda_is_asked_for_without_fall_back_and_without_tf32(file, monkeypatch)
         raise RuntimeError("no device\nsecond line")
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    monkeypatch.setattr(cuda, "num_cuda_devices", lambda: 1)
     monkeypatch.setattr(ort, "InferenceSession", refuse)
     with pytest.raises(MissingLibraryError, match=r"CUDA cannot be used: no device$"):
         controller_of(file, Backend.ONNX_CUDA)
