@@ -5,7 +5,7 @@
     csr            for each output, its non-zero weights
     csc            for each input, its non-zero weights      may skip inputs that are zero
 
-The two by output take four at a time, so that four sums run side by side; csr takes outputs with
+The two by output take eight at a time, so that eight sums run side by side; csr takes outputs with
 about as many weights together and fills up with zeros (sliced ELL: Kreutzer et al., SIAM J. Sci.
 Comput. 36 (2014), C401). Each output is its bias plus its products in the order of the inputs, and
 a skipped term is a zero, so that the layouts agree bit for bit on finite inputs. Weights of which
@@ -28,7 +28,7 @@ from surefoot.policy import Array, Layer
 MAX_STEP = 127
 """Largest magnitude of a weight that is stored as an 8-bit integer, in steps of its row."""
 
-LANES = 4
+LANES = 8
 """Outputs that are computed side by side; an output vector needs room for a multiple of it."""
 
 
@@ -52,9 +52,9 @@ class Machine(StrEnum):
 _COST: dict[Machine, dict[Layout, tuple[float, float, float]]] = {
     # Instructions per multiply-add, per output and per input, counted on an emulated Cortex-M4.
     Machine.MICROCONTROLLER: {
-        Layout.DENSE_ROWS: (3.7, 5.0, 0.0),
+        Layout.DENSE_ROWS: (3.4, 5.0, 0.0),
         Layout.DENSE_COLUMNS: (7.0, 3.0, 8.0),
-        Layout.CSR: (6.5, 8.0, 0.0),
+        Layout.CSR: (5.8, 8.0, 0.0),
         Layout.CSC: (8.5, 3.0, 10.0),
     },
     # Nanoseconds on x86-64 with AVX-512, gcc -O3; a test for zero is mispredicted half of the time.
@@ -78,9 +78,9 @@ class CLayer:
         layout: How it is stored.
         values: The weights that are stored, in the order of use: float32 or int8.
         steps: What one unit of an int8 weight is, by output; None for float32.
-        bias: By output, float32; for CSR in the order of use, filled up to a multiple of four.
+        bias: By output, float32; for CSR in the order of use, filled up to a multiple of LANES.
         indices: For CSR the input, for CSC the output of each value; None if dense.
-        counts: For CSR how many values each output of a group of four has, for CSC how many each
+        counts: For CSR how many values each output of a group has, for CSC how many each
             input has; None if dense.
         order: For CSR the outputs in the order of use; None for the others.
         skip: Whether inputs that are zero are skipped.
@@ -162,9 +162,9 @@ def lay_out(layer: Layer, number: int, layout: Layout, *, skip: bool) -> CLayer:
 
 
 def _in_groups(stored: Array, steps: Array | None, bias: Array) -> dict[str, Any]:
-    """Return the arrays of CSR: outputs sorted by their number of weights, four by four.
+    """Return the arrays of CSR: outputs sorted by their number of weights, LANES by LANES.
 
-    A group takes the first weights of its four outputs, then the second ones, and so on; an output
+    A group takes the first weights of its outputs, then the second ones, and so on; an output
     with fewer weights takes zeros, each times input 0.
     """
     sizes = (stored != 0).sum(axis=1)
@@ -247,8 +247,18 @@ def constants(layer: CLayer) -> str:
     return "".join(parts)
 
 
-def function(layer: CLayer) -> str:
-    """Return the C function of a layer: y = W x + b."""
+def stores_once(layer: CLayer) -> bool:
+    """Return whether each output is complete when it is stored, so that a ReLU may go with it."""
+    return layer.layout in (Layout.DENSE_ROWS, Layout.CSR) and len(layer.values) > 0
+
+
+def function(layer: CLayer, last: str = "") -> str:
+    """Return the C function of a layer: y = W x + b.
+
+    Args:
+        layer: The layer.
+        last: Function that is applied to each output; only where :func:`stores_once`.
+    """
     prefix = f"layer_{layer.number}"
     parts = ("bias", "value", "step", "index", "count", "order")
     names = {name: f"{prefix}_{name}" for name in parts}
@@ -257,10 +267,18 @@ def function(layer: CLayer) -> str:
         value = f"{names['value']}[{place}]"
         return value if layer.steps is None else f"((float){value} * {names['step']}[{output}])"
 
-    places = "k + ({0}u * {1}u)" if layer.layout is Layout.DENSE_ROWS else "k + {0}u"
+    by_rows = layer.layout is Layout.DENSE_ROWS
+    steps = [f" + {lane * layer.fan_in if by_rows else lane}u" for lane in range(LANES)]
+    outputs = [f"i + {lane}u" for lane in range(LANES)]
+    target = "y[{}]" if by_rows else f"y[{names['order']}[{{}}]]"
+    source = "v" if by_rows else f"x[{names['index']}[k{{}}]]"
     lanes = {
-        f"weight_{lane}": weight(places.format(lane, layer.fan_in), f"i + {lane}u")
-        for lane in range(LANES)
+        "sums": [f"float s{n} = {names['bias']}[{o}];" for n, o in enumerate(outputs)],
+        "adds": [
+            f"s{n} += {weight(f'k{step}', outputs[n])} * {source.format(step)};"
+            for n, step in enumerate(steps)
+        ],
+        "stores": [f"{target.format(o)} = {last}(s{n});" for n, o in enumerate(outputs)],
     }
     body = _BODIES[layer.layout] if len(layer.values) else _BIAS_ONLY
     skip = _SKIPS[layer.layout] if layer.skip else ""
@@ -269,8 +287,11 @@ def function(layer: CLayer) -> str:
         body += (_WHOLE_ROWS if whole else "    i = 0u;\n") + _REST_OF_ROWS
     return Template(_FUNCTION + body.replace("$skip", skip) + "}\n").substitute(
         names,
-        **lanes,
+        **{key: ("\n" + _INDENTS[key]).join(lines) for key, lines in lanes.items()},
+        lanes=f"{LANES}u",
+        others=f"{LANES - 1}u",
         function=prefix,
+        last=last,
         weight=weight("k", "i" if layer.layout is not Layout.CSC else f"{names['index']}[k]"),
         fan_in=f"{layer.fan_in}u",
         fan_out=f"{layer.fan_out}u",
@@ -361,22 +382,13 @@ _BODIES = {
     }
 """,
     Layout.CSR: """    size_t k = 0u;
-    for (i = 0u; i < $room; i += 4u) {
-        const size_t end = k + (4u * (size_t)$count[i / 4u]);
-        float a = $bias[i];
-        float b = $bias[i + 1u];
-        float c = $bias[i + 2u];
-        float d = $bias[i + 3u];
-        for (; k < end; k += 4u) {
-            a += $weight_0 * x[$index[k]];
-            b += $weight_1 * x[$index[k + 1u]];
-            c += $weight_2 * x[$index[k + 2u]];
-            d += $weight_3 * x[$index[k + 3u]];
+    for (i = 0u; i < $room; i += $lanes) {
+        const size_t end = k + ($lanes * (size_t)$count[i / $lanes]);
+        $sums
+        for (; k < end; k += $lanes) {
+            $adds
         }
-        y[$order[i]] = a;
-        y[$order[i + 1u]] = b;
-        y[$order[i + 2u]] = c;
-        y[$order[i + 3u]] = d;
+        $stores
     }
 """,
     Layout.CSC: """    size_t j;
@@ -394,24 +406,17 @@ _BODIES = {
 """,
 }
 
-_WHOLE_ROWS = """    for (i = 0u; i < $whole; i += 4u) {
-        float a = $bias[i];
-        float b = $bias[i + 1u];
-        float c = $bias[i + 2u];
-        float d = $bias[i + 3u];
+_INDENTS = {"sums": " " * 8, "adds": " " * 12, "stores": " " * 8}
+
+_WHOLE_ROWS = """    for (i = 0u; i < $whole; i += $lanes) {
+        $sums
         for (j = 0u; j < $fan_in; ++j) {
             const float v = x[j];
-            a += $weight_0 * v;
-            b += $weight_1 * v;
-            c += $weight_2 * v;
-            d += $weight_3 * v;
+            $adds
             ++k;
         }
-        k += 3u * $fan_in;
-        y[i] = a;
-        y[i + 1u] = b;
-        y[i + 2u] = c;
-        y[i + 3u] = d;
+        k += $others * $fan_in;
+        $stores
     }
 """
 
@@ -421,7 +426,7 @@ _REST_OF_ROWS = """    for (; i < $fan_out; ++i) {
             sum += $weight * x[j];
             ++k;
         }
-        y[i] = sum;
+        y[i] = $last(sum);
     }
 """
 

@@ -8,7 +8,7 @@ The same policy and configuration give the same bytes. All arithmetic is float32
 so that every compiler that keeps IEEE 754 gives the same bits as :func:`twin_outputs`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Template
 
@@ -30,6 +30,7 @@ from surefoot.runtime.c_layers import (
     function,
     lay_out,
     padded,
+    stores_once,
 )
 from surefoot.runtime.c_templates import HEADER, MAIN, SOURCE
 
@@ -87,9 +88,9 @@ def c_source(policy: Policy, config: CConfig = _DEFAULT) -> CSource:
     header = Template(HEADER).substitute(values)
     source = Template(SOURCE).substitute(
         constants=_head_constants(policy) + "".join(map(constants, layers)),
-        functions=c_functions(_used(policy)) + "".join(map(function, layers)),
+        functions=c_functions(_used(policy)) + "".join(_functions(policy, layers)),
         normalise=_normalise(policy),
-        forward=_forward(policy),
+        forward=_forward(policy, layers),
         vectors=_vectors(policy),
         num_vectors=f"{NUM_VECTORS}u",
     )
@@ -222,12 +223,23 @@ def _normalise(policy: Policy) -> str:
     return f"        s->even[i] = (z < -{limit}) ? -{limit} : ((z > {limit}) ? {limit} : z);"
 
 
-def _forward(policy: Policy) -> str:
+def _fused(layer: CLayer, activation: Activation) -> bool:
+    """Return whether a layer applies its own activation; the others vectorise in a loop."""
+    return activation is Activation.RELU and stores_once(layer)
+
+
+def _functions(policy: Policy, layers: Sequence[CLayer]) -> Iterator[str]:
+    for layer, source in zip(layers, policy.layers, strict=True):
+        yield function(layer, c_name(source.activation) if _fused(layer, source.activation) else "")
+
+
+def _forward(policy: Policy, laid_out: Sequence[CLayer]) -> str:
     lines, buffers = [], ("s->even", "s->odd")
     for number, layer in enumerate(policy.layers, start=1):
         source, target = buffers[(number - 1) % 2], buffers[number % 2]
         lines.append(f"    layer_{number}({source}, {target});")
-        if layer.activation is not Activation.IDENTITY:
+        fused = _fused(laid_out[number - 1], layer.activation)
+        if layer.activation is not Activation.IDENTITY and not fused:
             value = f"{target}[i]"
             lines += _loop(f"{layer.bias.size}u", f"{value} = {c_name(layer.activation)}({value});")
     value = f"{buffers[len(policy.layers) % 2]}[i]"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Layer
 from surefoot.runtime.c_layers import (
+    LANES,
     Layout,
     Machine,
     array,
@@ -24,7 +25,7 @@ def layer_of(weight):
 
 def restored(layer):
     """Return the matrix that a layout holds, by walking it as the C does."""
-    weight = np.zeros((layer.fan_out + 4, layer.fan_in), np.float64)
+    weight = np.zeros((layer.fan_out + LANES, layer.fan_in), np.float64)
     if layer.layout is Layout.DENSE_ROWS:
         weight[: layer.fan_out] = layer.values.reshape(layer.fan_out, layer.fan_in)
     elif layer.layout is Layout.DENSE_COLUMNS:
@@ -37,8 +38,8 @@ def restored(layer):
         k = 0
         for group, count in enumerate(layer.counts.tolist()):
             for _ in range(count):
-                for lane in range(4):
-                    weight[layer.order[4 * group + lane], layer.indices[k]] += layer.values[k]
+                for lane in range(LANES):
+                    weight[layer.order[LANES * group + lane], layer.indices[k]] += layer.values[k]
                     k += 1
         assert k == len(layer.values)
     if layer.steps is not None:
