@@ -29,6 +29,28 @@ class FixedNoise:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AnnealedNoise:
+    """A Gaussian whose standard deviation goes linearly from one value to another.
+
+    Attributes:
+        start: Standard deviation at the start, in units of the squashed action.
+        end: At the end of the training.
+    """
+
+    kind: ClassVar[str] = "annealed"
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: If one is not positive.
+        """
+        _require_positive(self, "start", "end")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LearnedNoise:
     """A Gaussian whose standard deviation, one per actuator, is learned.
 
@@ -203,7 +225,7 @@ class TrainConfig:
     hidden: tuple[int, ...] = (64, 64)
     critic_hidden: tuple[int, ...] = (64, 64)
     activation: Activation = Activation.TANH
-    noise: FixedNoise | LearnedNoise = field(default_factory=FixedNoise)
+    noise: FixedNoise | AnnealedNoise | LearnedNoise = field(default_factory=FixedNoise)
     squash: Squash = Squash.CLIP
     learning_rate: float = 3e-4
     anneal_to: float = 0.0
