@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import gymnasium
 import mujoco
@@ -11,9 +12,11 @@ import pytest
 from surefoot.envs import VectorEnv, make_env
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.errors import DivergenceError, InputError
+from surefoot.onnx_format import policy_from_onnx
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "Ant-v5")
 NUM_ENVS = 4
+DATA = Path(__file__).parent / "data"
 
 Act = Callable[[np.ndarray], np.ndarray]
 
@@ -98,6 +101,17 @@ def test_2000_steps_equal_gymnasium_bit_for_bit_through_resets(env_id):
     )
     assert num_truncated >= 2
     assert num_terminated >= 5 or env_id == "HalfCheetah-v5"
+
+
+def trained_policy(env_id: str) -> Act:
+    """Act as a policy that `pipeline train` made with the preset of the task."""
+    policy = policy_from_onnx((DATA / f"{env_id}.onnx").read_bytes()).policy
+    return lambda obs: policy.outputs(obs, np.float32)
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_2000_steps_of_a_trained_policy_equal_gymnasium_bit_for_bit(env_id):
+    count_ends_in_parity(env_id, trained_policy(env_id), num_steps=2000)
 
 
 @pytest.mark.parametrize("env_id", TASKS)
