@@ -97,7 +97,10 @@ def export_bundle(
     forms = {Target.ONNX: build_form(file, Target.ONNX, config.c), **forms}
     visited = _visited(origin, file.policy)
     parities = check_exported(file, list(forms.values()), visited, certificate, config)
+    # The states that statistical claims rest on, so that `verify` can prove those again too.
+    evidence = {name: origin.files[name] for name in (VISITED_FILE,) if name in origin.files}
     files = {
+        **evidence,
         **{name: data for form in forms.values() for name, data in form.files.items()},
         POLICY_FILE: file.data,
         ORIGIN_FILE: origin.manifest(),

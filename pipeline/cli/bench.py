@@ -11,13 +11,19 @@ from surefoot.cli.attack import open_target
 from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
+from surefoot.errors import InputError
 from surefoot.onnx_format import ControllerFile
+
+ALL = "all"
+"""In place of backends: every one that is at hand."""
 
 
 def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     out: Annotated[Path, typer.Option(help="Result to write.")] = Path("bench.json"),
-    backend: Annotated[str, typer.Option(help="Comma-separated backends.")] = "numpy,onnx",
+    backend: Annotated[
+        str, typer.Option(help="Comma-separated backends, or all that are at hand.")
+    ] = "numpy,onnx",
     config: ConfigFile = None,
     overrides: Overrides = None,
     allow_uncertified: AllowUncertified = False,
@@ -33,12 +39,32 @@ def bench(
 
 def bench_into(out: Path, file: ControllerFile, table: Table) -> dict[str, Json]:
     """Benchmark a controller, write ``bench.json`` and return its content."""
-    from surefoot.runtime import BenchConfig, run_benchmark
+    from surefoot.runtime import BenchConfig, draw_benchmark, run_benchmark
 
+    if table.get("backends") == [ALL]:
+        table = table | {"backends": _at_hand(file)}
     measured = run_benchmark(file, build(BenchConfig, table, "bench")).to_table()
     result: dict[str, Json] = {**measured, "onnx_sha256": sha256_hex(file.data)}
     write_file(out, to_json(result))
+    try:
+        write_file(out.with_suffix(".png"), draw_benchmark(result))
+    except ImportError:
+        console.remark("no picture: it needs matplotlib, install surefoot[train]")
     return result
+
+
+def _at_hand(file: ControllerFile) -> list[str]:
+    """Return every backend that runs here; say of the others what they lack."""
+    from surefoot.runtime import Backend, controller_of
+
+    found = []
+    for backend in Backend:
+        try:
+            controller_of(file, backend)
+            found.append(backend.value)
+        except InputError as error:
+            console.remark(f"no {backend}: {error}")
+    return found
 
 
 def tables_of(result: dict[str, Json]) -> list[console.Table]:
@@ -47,12 +73,25 @@ def tables_of(result: dict[str, Json]) -> list[console.Table]:
     backends = result["backends"].items()
     latency = [(name, *(entry[key] for key in keys)) for name, entry in backends]
     rates = list(next(iter(result["backends"].values()))["misses"])
-    misses = [(name, *(entry["misses"][rate] for rate in rates)) for name, entry in backends]
+    misses = [
+        (f"{name}{words}", *(entry[key][rate] for rate in rates))
+        for name, entry in backends
+        for key, words in (("misses", ""), ("misses_under_load", ", all cores busy"))
+        if entry[key]
+    ]
+    sizes = [
+        (name, rows, table["n"], table["p50_us"], table["p99_us"], entry["memory_bytes"])
+        for name, entry in backends
+        for rows, table in entry["batches"].items()
+    ]
     return [
         console.table(
             f"one inference (timer floor {result['timer_floor_us']:.2f} us)",
             ("backend", *keys),
             latency,
+        ),
+        console.table(
+            "batches", ("backend", "rows", "n", "p50_us", "p99_us", "memory, bytes"), sizes
         ),
         console.table("deadline misses", ("backend", *(f"{rate} Hz" for rate in rates)), misses),
     ]

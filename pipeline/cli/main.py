@@ -10,6 +10,7 @@ from surefoot.cli.bench import bench
 from surefoot.cli.certify import certify
 from surefoot.cli.export import export
 from surefoot.cli.keygen import keygen
+from surefoot.cli.quantise import quantise
 from surefoot.cli.report import report
 from surefoot.cli.run import run
 from surefoot.cli.train import train
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (train, certify, export, keygen, verify, attack, bench, run, report):
+for verb in (train, quantise, certify, export, keygen, verify, attack, bench, run, report):
     app.command()(verb)
 
 

@@ -9,8 +9,9 @@ from surefoot.bundle import open_bundle
 from surefoot.cli import console
 from surefoot.cli.export import facts_of
 from surefoot.cli.options import AllowUncertified, AsJson
-from surefoot.errors import InputError
+from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.signing import Role, TrustPolicy, read_public_key, read_trust_policy
+from surefoot.visited import VISITED_FILE, Visited
 
 
 def verify(
@@ -24,12 +25,28 @@ def verify(
     allow_uncertified: AllowUncertified = False,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a bundle: exit 0 if all of it holds, 5 if anything does not."""
+    """Verify a bundle: exit 0 if all of it holds, 5 if anything does not.
+
+    Digests and signatures, the generated forms, and every proof of the certificate, proved again
+    without the optimiser that found it.
+
+    Raises:
+        VerificationError: If anything does not hold.
+    """
+    from surefoot.certify import check_certificate
     from surefoot.export import check_forms
 
     trust = _trust(key, policy)
     opened = open_bundle(bundle, allow_uncertified=allow_uncertified, trust=trust)
     check_forms(opened)
+    visited = opened.files.get(VISITED_FILE)
+    observations = None if visited is None else Visited.from_bytes(visited).independent
+    try:
+        checked = check_certificate(
+            opened.certificate, opened.controller, observations=observations
+        )
+    except IntegrityError as error:
+        raise VerificationError(f"{bundle} does not verify: {error}") from error
     result = {**facts_of(opened, bundle), "signed": trust is not None}
     rows = [(name, f"{len(data)} bytes", "ok") for name, data in sorted(opened.files.items())]
     if trust is not None:
@@ -37,10 +54,10 @@ def verify(
             (f"signed by the {role}", f"{len(keys)} trusted key(s)", "ok")
             for role, keys in trust.keys.items()
         ]
-    rows += [
-        (finding.requirement.describe(), finding.method, finding.verdict.value)
-        for finding in opened.certificate.findings
-    ]
+    for finding in opened.certificate.findings:
+        words = finding.requirement.describe()
+        again = ", checked again" if words in checked.proved else ""
+        rows.append((words, finding.method, f"{finding.verdict}{again}"))
     title = f"{bundle} verifies" + (" but is UNCERTIFIED" if opened.uncertified else "")
     console.show(as_json, result, console.table(title, ("checked", "what", "result"), rows))
 
