@@ -15,6 +15,7 @@ from surefoot.runtime.bench import (
 from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.load import Backend, controller_of, load_controller
+from surefoot.runtime.picture import draw_benchmark
 
 __all__ = [
     "ARITHMETIC",
@@ -28,6 +29,7 @@ __all__ = [
     "OnBadObservation",
     "bench_controller",
     "controller_of",
+    "draw_benchmark",
     "load_controller",
     "run_benchmark",
     "runtime_error",

@@ -6,10 +6,12 @@ that a late wake-up is charged for its delay; a deadline is missed when it excee
 """
 
 import gc
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Array
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
+from surefoot.runtime.load_maker import busy_machine
 from surefoot.runtime.machine import machine_facts
 
 _PER_MILLE = {"p50_us": 500, "p90_us": 900, "p99_us": 990, "p999_us": 999}
@@ -35,6 +38,9 @@ class BenchConfig:
         warm_up: Calls before them that are not measured.
         rates_hz: Control rates of the paced loops.
         paced_s: Time that the loop at each rate takes.
+        batches: Batch sizes that are timed beside batch 1, back to back.
+        under_load: Run the paced loops again with a busy process for each core.
+        pin_cpu: The core on which to stay while measuring; None for wherever the system puts it.
         seed: Of the observations, which are standard normal in raw units.
     """
 
@@ -43,6 +49,9 @@ class BenchConfig:
     warm_up: int = 1_000
     rates_hz: tuple[int, ...] = (50, 100, 200, 500, 1000)
     paced_s: float = 2.0
+    batches: tuple[int, ...] = (16, 256)
+    under_load: bool = True
+    pin_cpu: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,10 +70,15 @@ class BenchConfig:
             raise InputError(f"rates_hz must be at least 1 each, got {self.rates_hz}")
         if not self.paced_s > 0:
             raise InputError(f"paced_s must be positive, got {self.paced_s}")
+        if any(rows < 1 for rows in self.batches):
+            raise InputError(f"batches must be at least 1 each, got {self.batches}")
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+        if self.pin_cpu is not None and self.pin_cpu not in cores:
+            raise InputError(f"pin_cpu must be one of {sorted(cores)}, got {self.pin_cpu}")
 
 
-QUICK_BENCH = BenchConfig(num_calls=10_000, warm_up=200, paced_s=0.4)
-"""Three seconds per backend; the default takes a quarter of a minute."""
+QUICK_BENCH = BenchConfig(num_calls=10_000, warm_up=200, paced_s=0.4, under_load=False)
+"""Four seconds per backend; the default takes half a minute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -104,25 +118,34 @@ class BackendLatency:
         whole: From observation to action back to back, checks and copies included.
         inference: The engine's call alone, back to back.
         paced: From the scheduled release to the action, by rate in Hz.
+        paced_under_load: The same while every core is busy; empty if not measured.
+        batches: Whole calls of more rows, back to back, by number of rows.
         size_bytes: Size of the file that runs.
+        memory_bytes: By how much loading it made this process grow; None where unknown.
         warm_up: Number of calls that came first and were not measured.
     """
 
     whole: Latencies
     inference: Latencies
     paced: Mapping[int, Latencies]
+    paced_under_load: Mapping[int, Latencies]
+    batches: Mapping[int, Latencies]
     size_bytes: int
+    memory_bytes: int | None
     warm_up: int
 
     def to_table(self) -> dict[str, Json]:
         """Return the entry of this backend in ``bench.json``."""
-        misses = {str(rate): paced.misses(1e6 / rate) for rate, paced in self.paced.items()}
         return {
             **self.whole.to_table(),
             "inference": self.inference.to_table(),
-            "misses": misses,
-            "paced": {str(rate): paced.to_table() for rate, paced in self.paced.items()},
+            "misses": _misses(self.paced),
+            "misses_under_load": _misses(self.paced_under_load),
+            "paced": _tables(self.paced),
+            "paced_under_load": _tables(self.paced_under_load),
+            "batches": _tables(self.batches),
             "size_bytes": self.size_bytes,
+            "memory_bytes": self.memory_bytes,
             "warm_up": self.warm_up,
             "batch": 1,
         }
@@ -157,8 +180,14 @@ def run_benchmark(file: ControllerFile, config: BenchConfig) -> Benchmark:
     Raises:
         MissingLibraryError: If a backend's library or device is not there.
     """
-    controllers = [controller_of(file, backend) for backend in config.backends]
-    parts = [bench_controller(controller, config) for controller in controllers]
+    parts = []
+    with _pinned(config.pin_cpu):
+        for backend in config.backends:
+            before = _resident_bytes()
+            controller = controller_of(file, backend)
+            after = _resident_bytes()
+            grown = None if before is None or after is None else max(0, after - before)
+            parts.append(bench_controller(controller, config, memory_bytes=grown))
     return Benchmark(
         backends={name: entry for part in parts for name, entry in part.backends.items()},
         timer_floor_us=max(part.timer_floor_us for part in parts),
@@ -166,8 +195,16 @@ def run_benchmark(file: ControllerFile, config: BenchConfig) -> Benchmark:
     )
 
 
-def bench_controller(controller: CheckedController, config: BenchConfig) -> Benchmark:
-    """Measure the latency of one controller at batch 1, on the machine as it is loaded now."""
+def bench_controller(
+    controller: CheckedController, config: BenchConfig, *, memory_bytes: int | None = None
+) -> Benchmark:
+    """Measure the latency of one controller, on the machine as it is loaded now.
+
+    Args:
+        controller: What is timed.
+        config: How much.
+        memory_bytes: By how much loading it made this process grow, if the caller knows.
+    """
     draws = np.random.default_rng(config.seed).standard_normal((256, 1, controller.obs_dim))
     batches = list(draws.astype(np.float32))
     with _no_garbage_collection():
@@ -176,11 +213,11 @@ def bench_controller(controller: CheckedController, config: BenchConfig) -> Benc
         latency = BackendLatency(
             whole=back_to_back(controller, batches, config.num_calls),
             inference=back_to_back(controller.engine.infer, batches, config.num_calls),
-            paced={
-                rate: _paced(controller, batches, rate, max(1, round(rate * config.paced_s)))
-                for rate in config.rates_hz
-            },
+            paced=_at_all_rates(controller, batches, config),
+            paced_under_load=_under_load(controller, batches, config),
+            batches={rows: _in_batches(controller, rows, config) for rows in config.batches},
             size_bytes=controller.engine.size_bytes,
+            memory_bytes=memory_bytes,
             warm_up=config.warm_up,
         )
         floor = back_to_back(lambda obs: obs, batches, config.num_calls)
@@ -189,6 +226,40 @@ def bench_controller(controller: CheckedController, config: BenchConfig) -> Benc
         timer_floor_us=float(np.median(floor.samples_us)),
         machine=machine_facts(),
     )
+
+
+def _misses(paced: Mapping[int, Latencies]) -> dict[str, Json]:
+    return {str(rate): latencies.misses(1e6 / rate) for rate, latencies in paced.items()}
+
+
+def _tables(latencies: Mapping[int, Latencies]) -> dict[str, Json]:
+    return {str(key): entry.to_table() for key, entry in latencies.items()}
+
+
+def _at_all_rates(
+    controller: CheckedController, batches: Sequence[Array], config: BenchConfig
+) -> dict[int, Latencies]:
+    return {
+        rate: _paced(controller, batches, rate, max(1, round(rate * config.paced_s)))
+        for rate in config.rates_hz
+    }
+
+
+def _under_load(
+    controller: CheckedController, batches: Sequence[Array], config: BenchConfig
+) -> dict[int, Latencies]:
+    if not config.under_load:
+        return {}
+    with busy_machine():
+        return _at_all_rates(controller, batches, config)
+
+
+def _in_batches(controller: CheckedController, rows: int, config: BenchConfig) -> Latencies:
+    """Time calls of ``rows`` observations, about as many observations in all as single ones."""
+    rng = np.random.default_rng(config.seed)
+    batches = list(rng.standard_normal((8, rows, controller.obs_dim)).astype(np.float32))
+    controller(batches[0])
+    return back_to_back(controller, batches, max(20, config.num_calls // rows))
 
 
 def back_to_back(call: Callable[[Array], Array], batches: Sequence[Array], n: int) -> Latencies:
@@ -231,3 +302,26 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def _pinned(cpu: int | None) -> Iterator[None]:
+    """Stay on one core while the block runs."""
+    if cpu is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _resident_bytes() -> int | None:
+    """Return how much memory this process has in RAM; None where the system does not say."""
+    try:
+        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,7 +1,11 @@
 """One command exports every form, signs them, and each of them controls the robot the same."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +98,67 @@ def test_an_unknown_target_is_bad_input(pipeline, tiny_run, tmp_path):
     assert done.code == 2
     assert "targets" in done.err
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_quantised_policy_is_certified_and_exported_by_itself(pipeline, tiny_run, tmp_path):
+    done = pipeline("quantise", tiny_run, "--out", tmp_path / "int8", "--json")
+    assert done.code == 0, done.err
+    budget = tmp_path / "budget.toml"
+    budget.write_text(
+        '[[require]]\nquantity = "action_deviation"\nepsilon = 0.05\nnorm = "linf"\n'
+        'scope = "everywhere"\nat_most = 1.9\n'
+    )
+    certificate = tmp_path / "certificate.json"
+    quick = ("--set", "certify.search_states=4", "--set", "certify.search_steps=2")
+    quick += ("--set", "certify.lipsdp_iterations=5", "--set", "certify.lipsdp_per_actuator=0")
+    assert pipeline(
+        "certify", tmp_path / "int8", "--budget", budget, "--out", certificate, *quick
+    ).code in (0, 4)
+    export = ("--target", "c", "--out", tmp_path / "bundle", "--allow-uncertified")
+    # Not with the certificate of the policy that it came from.
+    theirs = tiny_run / "certificate.json"
+    assert pipeline("export", tmp_path / "int8", "--certificate", theirs, *export).code == 2
+    done = pipeline("export", tmp_path / "int8", "--certificate", certificate, *export)
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "bundle" / "policy.c.json").read_bytes())
+    assert {layer["weights"] for layer in report["layers"]} == {"int8_t"}
+
+
+def test_every_backend_at_hand_is_benchmarked(pipeline, bundle, tmp_path):
+    out = tmp_path / "bench.json"
+    done = pipeline(
+        *("bench", bundle, "--backend", "all", "--out", out, "--json"),
+        *("--set", "bench.num_calls=100", "--set", "bench.paced_s=0.02"),
+        *("--set", "bench.batches=[4]"),
+    )
+    assert done.code == 0, done.err
+    table = json.loads(out.read_bytes())["backends"]
+    assert {"numpy", "onnx", "c"} <= set(table)
+    for entry in table.values():
+        assert set(entry["misses_under_load"]) == set(entry["misses"])
+        assert entry["batches"]["4"]["n"] >= 20
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_example_controls_a_robot_at_a_fixed_rate(bundle):
+    example = Path(__file__).parents[2] / "examples" / "control_loop.py"
+    done = subprocess.run(
+        [sys.executable, str(example), str(bundle), "0.2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=bundle.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"25 steps at 125 Hz: \d+ deadlines missed, worst latency", done.stdout)
+
+
+def test_the_example_in_c_compiles_and_runs(bundle, tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("not installed: gcc")
+    example = Path(__file__).parents[2] / "examples" / "control_loop.c"
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-ffp-contract=off"]
+    files = ["-I", str(bundle), str(bundle / "policy.c"), str(example)]
+    subprocess.run(["gcc", *flags, *files, "-o", "loop"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "loop"], capture_output=True, text=True, check=True)
+    assert re.match(r"1000 steps: \d+ deadlines missed", done.stdout)

@@ -33,6 +33,7 @@ FLAGS = {
         "--json",
     },
     "keygen": {"--out", "--json"},
+    "quantise": {"policy", "--out", "--json"},
     "verify": {"bundle", "--key", "--policy", "--allow-uncertified", "--json"},
     "attack": {
         "bundle",

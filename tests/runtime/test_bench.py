@@ -2,7 +2,10 @@
 
 import gc
 import math
+import os
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +18,13 @@ from surefoot.errors import InputError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.runtime.bench import BenchConfig, Latencies, bench_controller, run_benchmark
 from surefoot.runtime.controller import CheckedController
+from surefoot.runtime.load import Backend
+from surefoot.runtime.load_maker import busy_machine
+from surefoot.runtime.picture import draw_benchmark
 
-TINY = BenchConfig(num_calls=30, warm_up=2, rates_hz=(200, 1000), paced_s=0.02)
+TINY = BenchConfig(
+    num_calls=30, warm_up=2, rates_hz=(200, 1000), paced_s=0.02, batches=(5,), under_load=False
+)
 
 
 class Sleeper:
@@ -72,7 +80,9 @@ def test_a_deadline_is_missed_when_it_is_exceeded():
 
 def test_late_iterations_are_charged_for_the_delay_of_those_before():
     # 5 ms of work released every 1 ms: the k-th ends no earlier than 4 ms * k after its release.
-    config = BenchConfig(num_calls=1, warm_up=0, rates_hz=(1000,), paced_s=0.008)
+    config = BenchConfig(
+        num_calls=1, warm_up=0, rates_hz=(1000,), paced_s=0.008, batches=(), under_load=False
+    )
     [entry] = bench_controller(CheckedController(Sleeper(0.005)), config).backends.values()
     samples = entry.paced[1000].samples_us
     assert len(samples) == 8
@@ -85,7 +95,8 @@ def test_every_call_is_counted_and_sees_valid_observations():
     [entry] = bench_controller(CheckedController(engine), TINY).backends.values()
     assert (entry.whole.n, entry.inference.n) == (30, 30)
     assert {rate: paced.n for rate, paced in entry.paced.items()} == {200: 4, 1000: 20}
-    assert engine.calls == 2 + 30 + 30 + 4 + 20
+    assert engine.calls == 2 + 30 + 30 + 4 + 20 + 1 + 20
+    assert {rows: batch.n for rows, batch in entry.batches.items()} == {5: 20}
     assert entry.size_bytes == 123
 
 
@@ -123,8 +134,43 @@ def test_bench_json_has_its_stable_keys(random_policy):
         ({"paced_s": 0.0}, "paced_s must be positive"),
         ({"backends": []}, "backends must hold at least one"),
         ({"backends": ["onx"]}, "did you mean 'onnx'"),
+        ({"batches": [4, 0]}, "batches must be at least 1"),
+        ({"pin_cpu": 100000}, "pin_cpu must be one of"),
     ],
 )
 def test_a_bad_configuration_names_what_is_wrong(table, message):
     with pytest.raises(InputError, match=message):
         build(BenchConfig, table, "bench")
+
+
+def test_paced_loops_run_again_while_every_core_is_busy_and_nothing_is_left_running():
+    config = BenchConfig(num_calls=1, warm_up=0, rates_hz=(500,), paced_s=0.02, batches=())
+    before = children()
+    [entry] = bench_controller(CheckedController(Sleeper(0)), config).backends.values()
+    assert entry.paced_under_load[500].n == 10
+    assert children() == before
+    with busy_machine():
+        assert len(children()) == len(before) + os.cpu_count()
+    assert children() == before
+
+
+def children():
+    """Return the processes that this one started and that still exist."""
+    listing = Path(f"/proc/self/task/{os.getpid()}/children")
+    return set(listing.read_text().split()) if listing.exists() else set()
+
+
+def test_the_benchmark_stays_on_its_core_and_gives_the_others_back(random_policy):
+    before = os.sched_getaffinity(0)
+    policy = random_policy(np.random.default_rng(0), (4, 8, 2))
+    config = replace(TINY, pin_cpu=min(before), backends=(Backend.NUMPY,))
+    table = run_benchmark(policy_from_onnx(policy_to_onnx(policy)), config).to_table()
+    assert table["machine"]["affinity"] == [min(before)]
+    assert table["backends"]["numpy"]["memory_bytes"] >= 0
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_picture_is_a_png(random_policy):
+    policy = random_policy(np.random.default_rng(0), (4, 8, 2))
+    table = run_benchmark(policy_from_onnx(policy_to_onnx(policy)), TINY).to_table()
+    assert draw_benchmark(table).startswith(b"\x89PNG")
