@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.load_maker import busy_machine
 from surefoot.runtime.machine import machine_facts
+from surefoot.runtime.memory import memory_bytes
 
 _PER_MILLE = {"p50_us": 500, "p90_us": 900, "p99_us": 990, "p999_us": 999}
 _MIN_BEYOND = 10
@@ -121,7 +121,7 @@ class BackendLatency:
         paced_under_load: The same while every core is busy; empty if not measured.
         batches: Whole calls of more rows, back to back, by number of rows.
         size_bytes: Size of the file that runs.
-        memory_bytes: By how much loading it made this process grow; None where unknown.
+        memory_bytes: By how much a process grows that loads it; None where unknown.
         warm_up: Number of calls that came first and were not measured.
     """
 
@@ -183,11 +183,9 @@ def run_benchmark(file: ControllerFile, config: BenchConfig) -> Benchmark:
     parts = []
     with _pinned(config.pin_cpu):
         for backend in config.backends:
-            before = _resident_bytes()
             controller = controller_of(file, backend)
-            after = _resident_bytes()
-            grown = None if before is None or after is None else max(0, after - before)
-            parts.append(bench_controller(controller, config, memory_bytes=grown))
+            memory = memory_bytes(file, backend)
+            parts.append(bench_controller(controller, config, memory_bytes=memory))
     return Benchmark(
         backends={name: entry for part in parts for name, entry in part.backends.items()},
         timer_floor_us=max(part.timer_floor_us for part in parts),
@@ -203,7 +201,7 @@ def bench_controller(
     Args:
         controller: What is timed.
         config: How much.
-        memory_bytes: By how much loading it made this process grow, if the caller knows.
+        memory_bytes: By how much a process grows that loads it, if the caller knows.
     """
     draws = np.random.default_rng(config.seed).standard_normal((256, 1, controller.obs_dim))
     batches = list(draws.astype(np.float32))
@@ -316,12 +314,3 @@ def _pinned(cpu: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _resident_bytes() -> int | None:
-    """Return how much memory this process has in RAM; None where the system does not say."""
-    try:
-        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None

@@ -1,0 +1,39 @@
+"""How much memory a backend takes, its libraries included: measured in a process of its own."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from surefoot.onnx_format import ControllerFile
+
+_CHILD = """
+import os, sys
+from pathlib import Path
+from surefoot.onnx_format import load_controller_file
+from surefoot.runtime.load import Backend, controller_of
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+file = load_controller_file(Path(sys.argv[1]))
+before = resident()
+controller = controller_of(file, Backend(sys.argv[2]))
+print(resident() - before)
+"""
+_TIMEOUT_S = 120
+
+
+def memory_bytes(file: ControllerFile, backend: str) -> int | None:
+    """Return by how much a process grows that loads a controller; None where unknown."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "policy.onnx"
+        path.write_bytes(file.data)
+        command = [sys.executable, "-c", _CHILD, str(path), backend]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+            )
+        except subprocess.TimeoutExpired:
+            return None
+    return int(done.stdout) if done.returncode == 0 else None
