@@ -7,7 +7,7 @@ import torch
 
 from surefoot.envs.vector import DiscreteActions, EnvSpec
 from surefoot.policy import CategoricalHead, GaussianHead, Head, Normaliser, Policy
-from surefoot.train.config import AnnealedNoise, FixedNoise, LearnedNoise, TrainConfig
+from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
 from surefoot.train.networks import Mlp, Network, mlp_from_layers, new_network
 from surefoot.train.streams import Stream, torch_stream
@@ -43,13 +43,6 @@ class Agent:
             centre=(high + low) / 2,
             half_range=(high - low) / 2,
         )
-
-    def anneal_noise(self, progress: float) -> None:
-        """Set the noise to what its schedule says after this share of the training, if any."""
-        noise = self.config.noise
-        if isinstance(noise, AnnealedNoise) and isinstance(self.distribution, Gaussian):
-            std = noise.start + (noise.end - noise.start) * progress
-            self.distribution.log_std.fill_(float(np.log(std)))
 
     def policy(self, normaliser: Normaliser, network: Mlp | None = None) -> Policy:
         """Return the deterministic policy of this moment, or that of another network."""
@@ -99,7 +92,7 @@ def twin(
 
 
 def _new_gaussian(config: TrainConfig, num_actuators: int, device: torch.device) -> Gaussian:
-    match config.noise:
-        case FixedNoise(sigma=std) | AnnealedNoise(start=std) | LearnedNoise(initial=std):
-            log_std = torch.full((num_actuators,), float(np.log(std)), device=device)
-    return Gaussian(log_std=log_std, learned=isinstance(config.noise, LearnedNoise))
+    noise = config.noise
+    std = noise.sigma if isinstance(noise, FixedNoise) else noise.initial
+    log_std = torch.full((num_actuators,), float(np.log(std)), device=device)
+    return Gaussian(log_std=log_std, learned=isinstance(noise, LearnedNoise))

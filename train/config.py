@@ -1,5 +1,6 @@
 """What can be chosen about a training run."""
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -26,28 +27,6 @@ class FixedNoise:
             InputError: If it is not positive.
         """
         _require_positive(self, "sigma")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AnnealedNoise:
-    """A Gaussian whose standard deviation goes linearly from one value to another.
-
-    Attributes:
-        start: Standard deviation at the start, in units of the squashed action.
-        end: At the end of the training.
-    """
-
-    kind: ClassVar[str] = "annealed"
-    start: float
-    end: float
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InputError: If one is not positive.
-        """
-        _require_positive(self, "start", "end")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,7 +204,7 @@ class TrainConfig:
     hidden: tuple[int, ...] = (64, 64)
     critic_hidden: tuple[int, ...] = (64, 64)
     activation: Activation = Activation.TANH
-    noise: FixedNoise | AnnealedNoise | LearnedNoise = field(default_factory=FixedNoise)
+    noise: FixedNoise | LearnedNoise = field(default_factory=FixedNoise)
     squash: Squash = Squash.CLIP
     learning_rate: float = 3e-4
     anneal_to: float = 0.0
@@ -306,8 +285,8 @@ class TrainConfig:
 
 def _require_positive(config: object, *names: str) -> None:
     for name in names:
-        if not getattr(config, name) > 0:
-            raise InputError(f"{name} must be positive, got {getattr(config, name)}")
+        if not 0 < getattr(config, name) < math.inf:
+            raise InputError(f"{name} must be positive and finite, got {getattr(config, name)}")
 
 
 def _require_at_least(config: object, least: int, *names: str) -> None:

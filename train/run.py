@@ -93,7 +93,6 @@ class Run:
             DivergenceError: If the simulation, a loss or a parameter becomes non-finite.
         """
         began = time.perf_counter()
-        self._agent.anneal_noise(self._ppo.progress())
         rollout = self._collector.collect(
             self._agent.policy(self._normaliser()),
             self._agent.distribution,

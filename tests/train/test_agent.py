@@ -5,7 +5,7 @@ import torch
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
 from surefoot.policy import CategoricalHead
 from surefoot.train.agent import new_agent
-from surefoot.train.config import AnnealedNoise, FixedNoise, LearnedNoise, TrainConfig
+from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.moments import Moments, normaliser_of
 
 
@@ -21,24 +21,11 @@ def make_agent(actions=None, **config):
     return new_agent(TrainConfig(env_id="Test-v0", **config), spec, torch.device("cpu"))
 
 
-def std(agent):
-    return agent.distribution.log_std.exp().tolist()
-
-
-@pytest.mark.parametrize(
-    ("noise", "expected"),
-    [
-        (FixedNoise(sigma=0.3), [0.3, 0.3, 0.3]),
-        (LearnedNoise(initial=0.6), [0.6, 0.6, 0.6]),
-        (AnnealedNoise(start=0.4, end=0.1), [0.4, 0.25, 0.1]),
-    ],
-)
-def test_the_noise_follows_its_schedule(noise, expected):
-    agent = make_agent(noise=noise)
-    assert agent.distribution.learned == isinstance(noise, LearnedNoise)
-    for progress, value in zip((0.0, 0.5, 1.0), expected, strict=True):
-        agent.anneal_noise(progress)
-        assert std(agent) == pytest.approx([value, value])
+@pytest.mark.parametrize("noise", [FixedNoise(sigma=0.3), LearnedNoise(initial=0.3)])
+def test_the_noise_starts_where_it_is_told_and_is_trained_only_if_learned(noise):
+    distribution = make_agent(noise=noise).distribution
+    assert distribution.log_std.exp().tolist() == pytest.approx([0.3, 0.3])
+    assert distribution.learned == isinstance(noise, LearnedNoise)
 
 
 def test_the_policy_has_the_range_of_the_task_and_the_noise_of_the_agent():
@@ -58,7 +45,6 @@ def test_discrete_actions_have_a_logit_each_and_no_noise():
     policy = agent.policy(normaliser_of(Moments.none(3), 10.0))
     assert policy.head.num_actions == 4
     assert isinstance(policy.head, CategoricalHead)
-    agent.anneal_noise(0.5)
 
 
 def test_equal_seeds_start_at_equal_weights_and_other_seeds_at_others():
