@@ -84,9 +84,9 @@ QUANTITIES: Mapping[str, Quantity] = {
         scoped=True,
     ),
     "success_rate": Quantity(
-        meaning="share of episodes that end without a failure",
+        meaning="share of episodes under attack that end without a failure",
         perturbed=True,
-        proved=True,
+        proved=False,
         at_most=False,
     ),
     "attacked_return": Quantity(
@@ -115,7 +115,7 @@ class Requirement:
         norm: Norm of the perturbation (and of ``lipschitz``).
         scope: Everywhere, or at the states that the policy visits.
         fraction: For ``visited``: share of the visited states at which it must hold.
-        confidence: Of every statistical claim.
+        confidence: Of every statistical claim, proved or measured.
         at_most: Upper limit, in the unit of the quantity.
         at_least: Lower limit, in the unit of the quantity.
     """
@@ -156,6 +156,8 @@ class Requirement:
                 raise InputError(f"{name} must be in (0, 1), got {value}")
         if not math.isfinite(self.limit):
             raise InputError(f"the limit of {self.quantity} must be finite, got {self.limit}")
+        if self.quantity == "sparsity" and not 0 <= self.limit < 1:
+            raise InputError(f"the limit of sparsity must be in [0, 1), got {self.limit}")
 
     def _need(self, name: str, needed: bool) -> None:
         given = getattr(self, name) is not None

@@ -1,7 +1,9 @@
 """What a certificate claims about one weights digest, and what a verdict is.
 
 A claim names its norm, units, domain and arithmetic. ``certified`` is a proved bound, ``sampled``
-the worst that a search found: the truth lies between. "Could not prove" is a value, ``UNKNOWN``.
+the worst that a search found: the truth lies between. Bounds on deviations and distances include
+the rounding of the runtime; those on ``lipschitz`` are in real arithmetic, as their reason says.
+"Could not prove" is a value, ``UNKNOWN``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +24,12 @@ BOUNDS = (
     "eclipse_fast",
     "lipsdp",
 )
-"""The global bounds by name; null in a certificate where not computed."""
+"""The global bounds by name, each sound; null in a certificate where not computed.
+
+``paper_surrogate`` is the published constant made sound: in the unit of the actions, an actuator's
+own row as the last layer, and the factor sqrt(obs_dim) for a perturbation in linf. The numbers as
+printed stand in ``claims.paper``.
+"""
 
 
 class Verdict(StrEnum):
@@ -53,13 +60,15 @@ class Finding:
 
     Attributes:
         requirement: The line of the budget.
-        certified: Proved bound of the quantity, rounding included; None where there is none.
-        sampled: Worst value that was found by search or measurement; None where not searched.
+        certified: Proved bound of the quantity, rounding included but for ``lipschitz``, which is
+            in real arithmetic; None where there is none.
+        sampled: Worst value that was found by search or measurement, of a success rate its lower
+            confidence limit; None where not searched.
         method: What proved it, or measured it.
         verdict: PROVED only with a proof (or, for measured quantities, a measurement that holds).
         reason: Why, in one line.
         witness: For REFUTED, what reproduces the violation (observation, perturbation, values).
-        statistical: Whether the claim holds with a confidence instead of always.
+        statistical: Whether the claim, proved or measured, holds with a confidence.
         measured: Whether the quantity is measured and not proved.
     """
 

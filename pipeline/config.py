@@ -64,6 +64,27 @@ def parse_toml(text: str, what: str) -> Table:
         raise InputError(f"{what} is not valid TOML: {error}") from error
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file.
+
+    Raises:
+        InputError: If it cannot be read or is not UTF-8.
+    """
+    try:
+        return read_file(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: it is not UTF-8") from error
+
+
+def read_toml(path: Path) -> Table:
+    """Return the tables of a TOML file.
+
+    Raises:
+        InputError: If it cannot be read or is not valid TOML.
+    """
+    return parse_toml(read_text(path), str(path))
+
+
 def resolve_tables(
     *,
     preset: str | None = None,
@@ -84,13 +105,9 @@ def resolve_tables(
     """
     tables: Table = load_preset(preset) if preset else {}
     if config is not None:
-        try:
-            text = read_file(config).decode()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{config} is not valid TOML: it is not UTF-8") from error
-        tables = _merge(tables, parse_toml(text, str(config)))
+        tables = merge_tables(tables, read_toml(config))
     for override in overrides:
-        tables = _merge(tables, _parse_override(override))
+        tables = merge_tables(tables, _parse_override(override))
     for name, table in tables.items():
         if name not in known:
             raise InputError(f"unknown table {name!r}{did_you_mean(name, known)}")
@@ -212,12 +229,13 @@ def _quote(text: str) -> str:
     return escaped.replace("\x7f", "\\u007f")
 
 
-def _merge(base: Table, over: Table) -> Table:
+def merge_tables(base: Table, over: Table) -> Table:
+    """Return ``base`` with ``over`` laid over it, table by table; neither is changed."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         if both and value.get("kind", base[key].get("kind")) == base[key].get("kind"):
-            merged[key] = _merge(base[key], value)
+            merged[key] = merge_tables(base[key], value)
         else:  # another kind has other keys, so nothing of the old table may remain
             merged[key] = value
     return merged

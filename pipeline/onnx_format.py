@@ -563,14 +563,14 @@ def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
     )
 
 
-def _std(head: Json, num_outputs: int, name: str) -> Array:
-    """Return the standard deviation that the metadata says, ones if it says nothing.
+def _std(head: Json, num_outputs: int, name: str) -> Array | None:
+    """Return the standard deviation that the metadata says, None if it says nothing.
 
     Raises:
         InputError: If the metadata is about another head than the graph's.
     """
-    if head is None:
-        return np.ones(num_outputs)
+    if head is None or head == {"kind": "gaussian", "std": None}:
+        return None
     std = head.get("std") if isinstance(head, dict) and head.get("kind") == "gaussian" else None
     if (
         not isinstance(std, list)
@@ -662,7 +662,8 @@ def _refuse_attributes(node: onnx.NodeProto, label: str) -> None:
 def _head_metadata(policy: Policy) -> Json:
     if isinstance(policy.head, CategoricalHead):
         return {"kind": "categorical", "num_actions": policy.head.num_actions}
-    return {"kind": "gaussian", "std": [float(value) for value in policy.head.std]}
+    std = policy.head.std
+    return {"kind": "gaussian", "std": None if std is None else [float(value) for value in std]}
 
 
 def _read_metadata(model: onnx.ModelProto, name: str) -> dict[str, Json]:

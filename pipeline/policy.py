@@ -24,6 +24,9 @@ from surefoot.errors import InputError
 
 Array = NDArray[Any]
 
+NO_NOISE = "the file names no noise"
+"""Why nothing is known about the policy that samples its actions."""
+
 
 class Activation(StrEnum):
     """Elementwise functions between the layers."""
@@ -129,13 +132,14 @@ class GaussianHead:
     """A Gaussian over actions, deployed by its mean: centre + half_range * squash(mean).
 
     Attributes:
-        std: Standard deviation of the training distribution before squash, shape (act_dim,).
+        std: Standard deviation of the training distribution before squash, shape (act_dim,); None
+            where the file names none, so that only its mean is known.
         squash: Brings the mean into [-1, 1].
         centre: Shape (act_dim,), action units.
         half_range: Shape (act_dim,), action units, positive.
     """
 
-    std: Array
+    std: Array | None
     squash: Squash
     centre: Array
     half_range: Array
@@ -146,12 +150,26 @@ class GaussianHead:
         Raises:
             InputError: If the arrays do not fit, are not finite or not positive where they must be.
         """
-        shape = (self.std.size,)
-        for name in ("std", "centre", "half_range"):
-            _require_finite(f"head {name}", getattr(self, name), shape)
-        for name in ("std", "half_range"):
-            if not (getattr(self, name) > 0).all():
-                raise InputError(f"head {name} must be positive, got {getattr(self, name).min()}")
+        given = {"half_range": self.half_range}
+        if self.std is not None:
+            given = {"std": self.std} | given
+        shape = (self.centre.size if self.std is None else self.std.size,)
+        for name, array in {**given, "centre": self.centre}.items():
+            _require_finite(f"head {name}", array, shape)
+        for name, array in given.items():
+            if not (array > 0).all():
+                raise InputError(f"head {name} must be positive, got {array.min()}")
+
+    @property
+    def noise(self) -> Array:
+        """Standard deviation of the sampled action before squash, shape (act_dim,).
+
+        Raises:
+            InputError: If the file names none: nothing can be said about the sampling policy.
+        """
+        if self.std is None:
+            raise InputError(NO_NOISE)
+        return self.std
 
     def outputs(self, network_output: Array) -> Array:
         """Return actions, shape (batch, act_dim), action units."""
@@ -237,7 +255,7 @@ class Policy:
         """Number of actuators, or of discrete actions."""
         if isinstance(self.head, CategoricalHead):
             return self.head.num_actions
-        return int(self.head.std.size)
+        return int(self.head.centre.size)
 
     @property
     def sparsity(self) -> float:
@@ -289,7 +307,7 @@ def weights_sha256(policy: Policy) -> str:
     """
     digest = hashlib.sha256()
 
-    def add(name: str, value: Array | str | float | int) -> None:
+    def add(name: str, value: Array | str | float | None) -> None:
         if isinstance(value, np.ndarray):
             line: dict[str, Any] = {"name": name, "shape": value.shape}
             payload = (value.astype(np.float64) + 0.0).astype("<f8").tobytes()

@@ -92,8 +92,8 @@ def _findings(findings: tuple[Finding, ...]) -> str:
     ]
     head = ("requirement", "certified", "sampled", "method", "verdict", "reason")
     note = (
-        "<p class='quiet'>Certified is a proved bound with rounding included; sampled is the worst "
-        "that a search found. The truth lies between.</p>"
+        "<p class='quiet'>Certified is a proved bound; deviations include the rounding of the "
+        "runtime. Sampled is the worst that a search found. The truth lies between.</p>"
     )
     return _table(head, rows) + note
 
@@ -128,8 +128,9 @@ def _bounds(certificate: Certificate, picture: Path) -> str:
     epsilon = linf.get("epsilon")
     head = ("bound", "l2 Lipschitz, action / normalised unit", f"linf deviation at {epsilon}")
     note = (
-        "<p class='quiet'>The paper's surrogate is shown as printed; best takes the least sound "
-        f"bound. Arithmetic: {escape(certificate.arithmetic)}.</p>"
+        "<p class='quiet'>The paper's surrogate is its printed constant, brought into the norm and "
+        "units of the column so that it is sound; best takes the least bound. Arithmetic: "
+        f"{escape(certificate.arithmetic)}.</p>"
     )
     if not picture.is_file():  # drawn only where there is a bound to draw
         return _table(head, rows) + note
@@ -142,8 +143,7 @@ def _bounds(certificate: Certificate, picture: Path) -> str:
 def _attacks(attack: dict[str, Json], picture: Path) -> str:
     caption = (
         f"{attack['episodes']} episodes each on seeds that training never saw, {attack['norm']} "
-        f"epsilon {attack['epsilon']:g}; bar: mean, line: 95 % bootstrap interval of the "
-        "interquartile mean, dots: episodes."
+        f"epsilon {attack['epsilon']:g}; bar: mean, dots: episodes."
     )
     rows = [
         (

@@ -25,8 +25,8 @@ from surefoot.onnx_format import ControllerFile, load_controller_file
 def attack(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     out: Annotated[Path, typer.Option(help="Result to write.")] = Path("attack.json"),
-    suite: Annotated[str, typer.Option(help="Which attacks: quick.")] = "quick",
-    backend: BackendName = "onnx",
+    suite: Annotated[str | None, typer.Option(help="Which attacks: quick.")] = None,
+    backend: BackendName = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     env_module: EnvModule = None,
@@ -36,9 +36,9 @@ def attack(
     """Attack a bundle's observations and report clean and attacked returns."""
     file, certificate = open_target(bundle, allow_uncertified)
     tables = resolve_options(None, config, overrides)
-    table = {"suite": suite, "backend": backend} | tables.get("attack", {})
-    if env_module is not None:
-        table["env_module"] = env_module
+    flags = {"suite": suite, "backend": backend, "env_module": env_module}
+    given = {name: value for name, value in flags.items() if value is not None}
+    table = tables.get("attack", {}) | given
     result = attack_into(out, file, certificate, table)
     console.show(as_json, result, table_of(result))
 

@@ -22,8 +22,8 @@ def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     out: Annotated[Path, typer.Option(help="Result to write.")] = Path("bench.json"),
     backend: Annotated[
-        str, typer.Option(help="Comma-separated backends, or all that are at hand.")
-    ] = "numpy,onnx",
+        str | None, typer.Option(help="Comma-separated backends, or all that are at hand.")
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     allow_uncertified: AllowUncertified = False,
@@ -32,7 +32,8 @@ def bench(
     """Measure how fast a bundle runs here, and how often it would miss its deadline."""
     file, _ = open_target(bundle, allow_uncertified)
     tables = resolve_options(None, config, overrides)
-    table = {"backends": backend.split(",")} | tables.get("bench", {})
+    given = {} if backend is None else {"backends": backend.split(",")}
+    table = tables.get("bench", {}) | given
     result = bench_into(out, file, table)
     console.show(as_json, result, *tables_of(result))
 

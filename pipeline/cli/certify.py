@@ -1,7 +1,6 @@
 """``pipeline certify``: hold a controller against a budget."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +20,8 @@ from surefoot.cli import console
 from surefoot.cli.options import AsJson, ConfigFile, Overrides
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.cli.train import tables_of_run
-from surefoot.config import Table, build, to_toml
-from surefoot.errors import InputError, IntegrityError
+from surefoot.config import Table, build, merge_tables, read_text, to_toml
+from surefoot.errors import InputError, IntegrityError, MissingLibraryError
 from surefoot.visited import VISITED_FILE, Visited
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def certify(
 ) -> None:
     """Certify a controller: exit 0 proved, 3 refuted, 4 not proved."""
     given = resolve_options(None, config, overrides)
-    tables = tables_of_run(controller) | given if controller.is_dir() else given
+    tables = merge_tables(tables_of_run(controller), given) if controller.is_dir() else given
     certificate = certify_into(
         out, controller, read_budget(budget, tables), tables, attack=attack, bench=bench
     )
@@ -62,10 +61,7 @@ def read_budget(path: Path | None, tables: Table) -> Budget:
         InputError: If there is neither, or it is malformed.
     """
     if path is not None:
-        try:
-            return Budget.parse(read_file(path).decode(), str(path))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not valid TOML: it is not UTF-8") from error
+        return Budget.parse(read_text(path), str(path))
     if "require" not in tables:
         raise InputError("a certificate needs --budget or a configuration with [[require]] tables")
     return Budget.parse(to_toml({"require": tables["require"]}), "budget")
@@ -91,9 +87,14 @@ def certify_into(
     evidence = gather_evidence(controller, tables, attack=attack, bench=bench)
     certificate = certify_policy(file, budget, evidence, config)
     write_file(out, certificate.to_json())
+    picture = out.with_suffix(".png")
+    picture.unlink(missing_ok=True)  # an older one would be about another certificate
     if certificate.deviation_linf["best"] is not None:
         curves = deviation_curves(file, evidence, config, np.geomspace(0.005, 0.2, 9))
-        write_file(out.with_suffix(".png"), draw_deviation(curves))
+        try:
+            write_file(picture, draw_deviation(curves))
+        except MissingLibraryError as error:
+            console.remark(f"no picture: {error}")
     return certificate
 
 
@@ -126,45 +127,61 @@ def gather_evidence(
     )
 
 
-def _attack_measurements(path: Path | None) -> "Iterator[Measurement]":
-    """Yield the lowest mean return over all attacks of an ``attack.json``."""
+def _attack_measurements(path: Path | None) -> "list[Measurement]":
+    """Return the lowest mean return over all attacks of an ``attack.json``.
+
+    Raises:
+        InputError: If the file is not the result of an attack.
+    """
     if path is None:
-        return
-    from surefoot.budget import Norm
+        return []
     from surefoot.certify import Measurement
 
-    table = read_measurement(path, ("onnx_sha256", "attacks", "epsilon", "norm", "episodes"))
-    means = {name: entry["mean"] for name, entry in table["attacks"].items() if name != "clean"}
-    if means:
+    table = read_measurement(path)
+    try:
+        attacks = {name: entry for name, entry in table["attacks"].items() if name != "clean"}
+        means = {name: float(entry["mean"]) for name, entry in attacks.items()}
         strongest = min(means, key=means.__getitem__)
-        yield Measurement(
-            quantity="attacked_return",
-            value=means[strongest],
-            onnx_sha256=table["onnx_sha256"],
-            epsilon=table["epsilon"],
-            norm=Norm(table["norm"]),
-            episodes=table["episodes"],
-            source=f"{strongest}, the strongest of {len(means)} attacks",
-        )
+        entry = {
+            "quantity": "attacked_return",
+            "value": means[strongest],
+            "onnx_sha256": table["onnx_sha256"],
+            "epsilon": table["epsilon"],
+            "norm": table["norm"],
+            "episodes": table["episodes"],
+            "source": f"{strongest}, the strongest of {len(means)} attacks",
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not the result of an attack: {error!r}") from error
+    return [build(Measurement, entry, str(path))]
 
 
-def _bench_measurements(path: Path | None) -> "Iterator[Measurement]":
-    """Yield the slowest backend's 99th percentile of a ``bench.json``."""
+def _bench_measurements(path: Path | None) -> "list[Measurement]":
+    """Return the slowest backend's 99th percentile of a ``bench.json``, where it has one.
+
+    Raises:
+        InputError: If the file is not the result of a benchmark.
+    """
     if path is None:
-        return
+        return []
     from surefoot.certify import Measurement
 
-    table = read_measurement(path, ("onnx_sha256", "backends"))
-    latencies = {name: entry["p99_us"] for name, entry in table["backends"].items()}
-    known = {name: value for name, value in latencies.items() if value is not None}
-    if known:
+    table = read_measurement(path)
+    try:
+        latencies = {name: entry["p99_us"] for name, entry in table["backends"].items()}
+        known = {name: float(value) for name, value in latencies.items() if value is not None}
+        if not known:
+            return []
         slowest = max(known, key=known.__getitem__)
-        yield Measurement(
-            quantity="latency_us",
-            value=known[slowest],
-            onnx_sha256=table["onnx_sha256"],
-            source=f"p99 of backend {slowest}",
-        )
+        entry = {
+            "quantity": "latency_us",
+            "value": known[slowest],
+            "onnx_sha256": table["onnx_sha256"],
+            "source": f"p99 of backend {slowest}",
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not the result of a benchmark: {error!r}") from error
+    return [build(Measurement, entry, str(path))]
 
 
 def tables_of(certificate: Certificate) -> list[console.Table]:
@@ -198,17 +215,16 @@ def tables_of(certificate: Certificate) -> list[console.Table]:
     return tables
 
 
-def read_measurement(path: Path, keys: tuple[str, ...]) -> dict[str, Json]:
-    """Return a measured JSON file.
+def read_measurement(path: Path) -> dict[str, Json]:
+    """Return a JSON object.
 
     Raises:
-        InputError: If it is not JSON or lacks a key.
+        InputError: If it is not one.
     """
     try:
         table = from_json(read_file(path), str(path))
     except IntegrityError as error:
         raise InputError(str(error)) from error
-    for key in keys:
-        if not isinstance(table, dict) or key not in table:
-            raise InputError(f"{path} has no {key!r}: it is not the result of a measurement")
-    return dict(table)
+    if not isinstance(table, dict):
+        raise InputError(f"{path} is not the result of a measurement: it is no JSON object")
+    return table

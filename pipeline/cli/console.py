@@ -31,7 +31,7 @@ def remark(text: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table; numbers are right-aligned by their column names ending in a unit or count."""
+    """Return a table: the first column to the left, the others to the right."""
     made = Table(title=title, title_justify="left", title_style="bold")
     for number, column in enumerate(columns):
         made.add_column(column, justify="left" if number == 0 else "right", overflow="fold")

@@ -25,8 +25,9 @@ def export(
     policy: Annotated[Path, typer.Argument(help="A run or a policy folder.")],
     certificate: Annotated[Path, typer.Option(help="Its certificate.")],
     target: Annotated[
-        str, typer.Option(help="Comma-separated: onnx, sparse-onnx, c; or all that can be built.")
-    ] = "onnx",
+        str | None,
+        typer.Option(help="Comma-separated: onnx, sparse-onnx, c; or all that can be built."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("bundle"),
     sign: Annotated[
         Path | None, typer.Option(help="Sign it with this private key (see keygen).")
@@ -39,8 +40,8 @@ def export(
     """Export a certified policy to a bundle: exit 3 refuted, 4 not proved."""
     key = None if sign is None else read_private_key(sign)
     parsed = Certificate.parse(read_file(certificate), str(certificate))
-    table = {"targets": target.split(",")}
-    table |= resolve_options(None, config, overrides).get("export", {})
+    given = {} if target is None else {"targets": target.split(",")}
+    table = resolve_options(None, config, overrides).get("export", {}) | given
     try:
         bundle = export_into(out, policy, parsed, table, allow_uncertified=allow_uncertified)
     except CheckError as error:

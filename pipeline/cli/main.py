@@ -15,7 +15,7 @@ from surefoot.cli.report import report
 from surefoot.cli.run import run
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
-from surefoot.errors import MissingLibraryError, SurefootError
+from surefoot.errors import InputError, MissingLibraryError, SurefootError
 
 _EXTRAS = {
     "gymnasium": "train",
@@ -52,6 +52,8 @@ def main() -> None:
         app()
     except SurefootError as error:
         _end(error)
+    except OSError as error:
+        _end(InputError(f"{error.filename or 'a file'}: {error.strerror or error}"))
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library not in _EXTRAS:

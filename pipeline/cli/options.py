@@ -26,7 +26,7 @@ AllowUncertified = Annotated[
     bool, typer.Option("--allow-uncertified", help="Go on without a proof; says so everywhere.")
 ]
 BackendName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--backend", help="numpy, onnx, c; onnx-sparse, onnx-cuda, onnx-tensorrt, tensorrt."
     ),

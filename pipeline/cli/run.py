@@ -1,5 +1,6 @@
 """``pipeline run``: every stage from one configuration, skipping what is already done."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from surefoot.artifact import MANIFEST, Json, from_json, read_file, sha256_hex, to_json, write_file
+from surefoot import __version__
+from surefoot.artifact import (
+    MANIFEST,
+    Json,
+    from_json,
+    is_folder_of,
+    read_file,
+    sha256_hex,
+    to_json,
+    write_file,
+)
 from surefoot.budget import Budget
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate, Verdict
@@ -46,94 +57,133 @@ def run(
 
 
 def run_into(out: Path, tables: Table, budget: Budget) -> dict[str, Json]:
-    """Run every stage into one folder and return the summary."""
+    """Run every stage into one folder and return the summary.
+
+    The budget is kept in the folder's configuration, so that ``certify`` answers the same one.
+    """
+    tables = tables | {"require": [entry.to_table() for entry in budget.requirements]}
     training = train_into(out, tables)
-    stages = _Stages(out, sha256_hex(load_policy(out / "policy")[0].data))
-    certificate = stages.certify(budget, tables, measured=False)
-    if any(finding.measured and finding.sampled is None for finding in certificate.findings):
+    stages = _Stages(out, tables)
+    if any(requirement.quantity in _FROM_THE_LOOP for requirement in budget.requirements):
         # What is measured on the file must be known before the budget can be decided.
-        stages.attack(certificate, tables)
-        stages.bench(tables)
-        certificate = stages.certify(budget, tables, measured=True)
-    stages.export(certificate, tables)
-    attack = stages.attack(certificate, tables)
-    bench = stages.bench(tables)
-    summary = summarise(training, certificate, attack, bench)
+        draft = stages.certify(budget, "draft-certificate.json")
+        stages.attack(draft)
+        stages.bench()
+        measured = (out / "attack.json", out / "bench.json")
+        certificate = stages.certify(budget, "certificate.json", measured)
+    else:
+        certificate = stages.certify(budget, "certificate.json")
+    stages.export(certificate)
+    attack, bench = stages.attack(certificate), stages.bench()
+    summary = summarise(training, certificate, attack, bench, len(stages.file.data))
     write_file(out / "summary.json", to_json(summary))
     report_into(out)
     return summary
 
 
-class _Stages:
-    """The stages after training, each done once for the same inputs.
+_FROM_THE_LOOP = ("attacked_return", "success_rate", "latency_us")
+"""Quantities that an attack or a benchmark of the file must measure first."""
 
-    ``stages.json`` holds, for each stage, the digest of its inputs and that of its result; a stage
-    is skipped when both still hold.
+
+class _Stages:
+    """The stages after training, each done once for the same inputs by the same code.
+
+    ``stages.json`` holds, for each stage, the digest of its inputs and that of every file that it
+    wrote; a stage is skipped when all of them still hold.
     """
 
-    def __init__(self, out: Path, onnx_sha256: str) -> None:
+    def __init__(self, out: Path, tables: Table) -> None:
+        self.file = load_policy(out / "policy")[0]
         self._out = out
-        self._onnx_sha256 = onnx_sha256
+        self._tables = tables
 
-    def certify(self, budget: Budget, tables: Table, *, measured: bool) -> Certificate:
+    def certify(self, budget: Budget, name: str, measured: tuple[Path, ...] = ()) -> Certificate:
         """Certify the policy, with or without the measurements of this folder."""
-        path = self._out / "certificate.json"
-        attack = self._out / "attack.json" if measured else None
-        bench = self._out / "bench.json" if measured else None
+        path = self._out / name
+        attack, bench = measured or (None, None)
+        tables = self._tables
         inputs = [budget.text, tables.get("certify", {}), tables.get("assume", {})]
-        inputs += [sha256_hex(read_file(file)) for file in (attack, bench) if file is not None]
+        inputs += [sha256_hex(read_file(file)) for file in measured]
         self._once(
-            "certify with measurements" if measured else "certify",
+            "certify" if name == "certificate.json" else "certify before measuring",
             inputs,
-            path,
+            (path, path.with_suffix(".png")),
             lambda: certify_into(path, self._out, budget, tables, attack=attack, bench=bench),
         )
         return Certificate.parse(read_file(path), str(path))
 
-    def export(self, certificate: Certificate, tables: Table) -> None:
-        """Write the bundle of a proved policy; say so where there is none to write."""
+    def export(self, certificate: Certificate) -> None:
+        """Write the bundle of a proved policy; without a proof none stays in the folder."""
+        folder, table = self._out / "bundle", self._tables.get("export", {})
         if certificate.verdict is not Verdict.PROVED:
             console.remark(f"not exported: the verdict is {certificate.verdict}")
+            if is_folder_of(folder, "bundle"):
+                # It was proved for another budget; a robot must not find it under this run.
+                shutil.rmtree(folder)
+                console.remark(f"removed {folder}: it was exported for another budget")
             return
-        folder, table = self._out / "bundle", tables.get("export", {})
         self._once(
             "export",
             [sha256_hex(certificate.to_json()), table],
-            folder / MANIFEST,
+            (folder / MANIFEST,),
             lambda: export_into(folder, self._out, certificate, table),
         )
         open_bundle(folder)
 
-    def attack(self, certificate: Certificate, tables: Table) -> dict[str, Json]:
+    def attack(self, certificate: Certificate) -> dict[str, Json]:
         """Attack the bundle's controller; the policy's own file, the same bytes, without one."""
         path = self._out / "attack.json"
-        module = tables["train"].get("env_module")
-        table = ({"env_module": module} if module else {}) | tables.get("attack", {})
-        file = load_policy(self._out / "policy")[0]
-        bounds = [dict(certificate.deviation_linf), certificate.claims.get("per_actuator")]
+        module = self._tables["train"].get("env_module")
+        table = ({"env_module": module} if module else {}) | self._tables.get("attack", {})
+        inputs = [table, _source_of(module), _bounds_of(certificate)]
         self._once(
-            "attack", [table, bounds], path, lambda: attack_into(path, file, certificate, table)
+            "attack",
+            inputs,
+            (path, path.with_suffix(".png")),
+            lambda: attack_into(path, self.file, certificate, table),
         )
         return _read_json(path)
 
-    def bench(self, tables: Table) -> dict[str, Json]:
+    def bench(self) -> dict[str, Json]:
         """Benchmark the controller."""
         path = self._out / "bench.json"
-        table = tables.get("bench", {})
-        file = load_policy(self._out / "policy")[0]
-        self._once("bench", table, path, lambda: bench_into(path, file, table))
+        table = self._tables.get("bench", {})
+        self._once("bench", table, (path,), lambda: bench_into(path, self.file, table))
         return _read_json(path)
 
-    def _once(self, name: str, inputs: Json, result: Path, perform: Callable[[], object]) -> None:
+    def _once(
+        self, name: str, inputs: Json, files: tuple[Path, ...], perform: Callable[[], object]
+    ) -> None:
         path = self._out / "stages.json"
         done = _read_json(path) if path.exists() else {}
-        wanted = sha256_hex(to_json([name, self._onnx_sha256, inputs]))
-        if result.exists() and done.get(result.name) == [wanted, sha256_hex(read_file(result))]:
+        wanted = sha256_hex(to_json([__version__, sha256_hex(self.file.data), inputs]))
+        if files[0].exists() and done.get(name) == [wanted, _digests(files)]:
             return
         console.remark(f"{name} ...")
         perform()
-        done[result.name] = [wanted, sha256_hex(read_file(result))]
+        done[name] = [wanted, _digests(files)]
         write_file(path, to_json(done))
+
+
+def _digests(files: tuple[Path, ...]) -> dict[str, str]:
+    return {file.name: sha256_hex(read_file(file)) for file in files if file.exists()}
+
+
+def _source_of(module: str | None) -> str | None:
+    """Return the digest of a user's own environment, where it is a file."""
+    return sha256_hex(read_file(Path(module))) if module and Path(module).is_file() else None
+
+
+def _bounds_of(certificate: Certificate) -> Json:
+    """Return what an attack is held against: everything but what was measured by attacks."""
+    findings = [entry.to_table() for entry in certificate.findings if not entry.measured]
+    return [
+        dict(certificate.deviation_linf),
+        dict(certificate.lipschitz_l2),
+        list(certificate.runtime_error),
+        certificate.claims.get("per_actuator"),
+        findings,
+    ]
 
 
 def summarise(
@@ -141,6 +191,7 @@ def summarise(
     certificate: Certificate,
     attack: dict[str, Json],
     bench: dict[str, Json],
+    size_bytes: int,
 ) -> dict[str, Json]:
     """Return what ``summary.json`` says: one number per question of a deployment."""
     attacked = {name: entry["mean"] for name, entry in attack["attacks"].items()}
@@ -151,6 +202,7 @@ def summarise(
         "clean_return": attacked.pop("clean"),
         "attacked_return": attacked,
         "epsilon": attack["epsilon"],
+        "norm": attack["norm"],
         "requirements": [
             {
                 "requirement": finding.requirement.describe(),
@@ -166,7 +218,7 @@ def summarise(
             name: {"p50": entry["p50_us"], "p99": entry["p99_us"]}
             for name, entry in bench["backends"].items()
         },
-        "size_bytes": next(iter(bench["backends"].values()))["size_bytes"],
+        "size_bytes": size_bytes,
         "weights_sha256": certificate.weights_sha256,
         "onnx_sha256": certificate.onnx_sha256,
         "budget_sha256": certificate.budget.sha256,
@@ -174,32 +226,31 @@ def summarise(
 
 
 def tables_of(summary: dict[str, Json], out: Path) -> list[console.Table]:
-    """Return the summary as the one table that ends a run, and the requirements under it."""
+    """Return the summary as the one table that ends a run."""
     rows: list[tuple[str, object]] = [
         ("environment", summary["env"]),
         ("training steps", summary["steps"]),
         ("sparsity", f"{summary['sparsity']:.1%}"),
+        ("size of policy.onnx", f"{summary['size_bytes']} bytes"),
         ("clean return", summary["clean_return"]),
     ]
     rows += [
-        (f"return under {name} (linf {summary['epsilon']:g})", value)
+        (f"return under {name} ({summary['norm']} {summary['epsilon']:g})", value)
         for name, value in summary["attacked_return"].items()
     ]
     rows += [
         (f"latency p50 / p99, {name}", f"{entry['p50']:.1f} / {cell_us(entry['p99'])} us")
         for name, entry in summary["latency_us"].items()
     ]
+    for entry in summary["requirements"]:
+        certified, sampled = console.cell(entry["certified"]), console.cell(entry["sampled"])
+        value = f"{entry['verdict']}: certified {certified}, sampled {sampled}"
+        rows.append((entry["requirement"], value))
     rows += [
-        ("size of policy.onnx", f"{summary['size_bytes']} bytes"),
         ("VERDICT", summary["verdict"]),
         ("bundle", out / "bundle" if summary["verdict"] == "PROVED" else "refused"),
     ]
-    columns = ("requirement", "certified", "sampled", "verdict")
-    requirements = [[entry[key] for key in columns] for entry in summary["requirements"]]
-    return [
-        console.table(f"run {out}", ("what", "value"), rows),
-        console.table("certified against sampled", columns, requirements),
-    ]
+    return [console.table(f"run {out}", ("what", "value"), rows)]
 
 
 def cell_us(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """``pipeline train``: train a policy, with checkpoints, and write its policy folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,6 @@ from surefoot.artifact import (
     claim_folder,
     is_folder_of,
     read_artifact,
-    read_file,
     sha256_hex,
     to_json,
     write_file,
@@ -18,7 +18,7 @@ from surefoot.artifact import (
 from surefoot.cli import console
 from surefoot.cli.options import AsJson, ConfigFile, Device, EnvModule, Overrides, Preset, Seed
 from surefoot.cli.options import resolve as resolve_options
-from surefoot.config import Table, build, parse_toml, to_table, to_toml
+from surefoot.config import Table, build, read_toml, to_table, to_toml
 from surefoot.errors import InputError
 from surefoot.onnx_format import load_policy
 from surefoot.policy import weights_sha256
@@ -83,7 +83,7 @@ def train_into(out: Path, tables: Table) -> dict[str, Json]:
         "seed": facts["seed"],
         "steps": facts["steps"],
         "sparsity": facts["sparsity"],
-        "clean_return": facts["evaluation"]["last"],
+        "clean_return": _clean_return(facts),
         "weights_sha256": weights_sha256(file.policy),
         "onnx_sha256": sha256_hex(file.data),
     }
@@ -91,10 +91,17 @@ def train_into(out: Path, tables: Table) -> dict[str, Json]:
     return trained
 
 
+def _clean_return(facts: Mapping[str, Json]) -> Json:
+    """Return the evaluated return of the policy that was taken."""
+    evaluation = facts["evaluation"]
+    best = facts["selected"] == "best"
+    return evaluation["best"]["clean_return"] if best else evaluation["last"]
+
+
 def tables_of_run(folder: Path) -> Table:
     """Return the resolved configuration of a run folder; empty for anything else."""
     path = folder / CONFIG_FILE
-    return parse_toml(read_file(path).decode(), str(path)) if path.is_file() else {}
+    return read_toml(path) if path.is_file() else {}
 
 
 def _is_trained(folder: Path, table: Table) -> bool:

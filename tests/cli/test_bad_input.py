@@ -274,3 +274,18 @@ def test_library_that_is_not_installed(tiny_run, tiny_config, tmp_path, library,
     assert library in done.stderr
     assert f"surefoot[{extra}]" in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"attacks": {"mad": {}}}', '{"attacks": 3}', "not json"]
+)
+def test_measurements_that_are_none(refused, tiny_run, tmp_path, text):
+    path = tmp_path / "attack.json"
+    path.write_text(text)
+    for flag in ("--attack", "--bench"):
+        line = refused("certify", tiny_run, flag, path, "--out", tmp_path / "certificate.json")
+        assert str(path) in line
+
+
+def test_path_that_is_too_long(refused, tmp_path):
+    assert "too long" in refused("verify", tmp_path / ("x" * 300))

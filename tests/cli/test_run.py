@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pytest
 
 from surefoot.artifact import sha256_hex
 from surefoot.onnx_format import policy_from_onnx
@@ -79,12 +80,12 @@ def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, pipel
 def test_a_budget_that_cannot_be_met_is_not_exported(tiny_run, tiny_config, pipeline, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
-    shutil.rmtree(copy / "bundle")
     budget = tmp_path / "budget.toml"
     budget.write_text('[[require]]\nquantity = "sparsity"\nat_least = 0.99\n')
     done = pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
     assert done.code == 3
-    assert not (copy / "bundle").exists()
+    assert not (copy / "bundle").exists(), "the bundle of a laxer budget must not stay"
+    assert pipeline("certify", copy, "--out", tmp_path / "again.json").code == 3
     assert json.loads((copy / "summary.json").read_text())["verdict"] == "REFUTED"
 
 
@@ -103,6 +104,8 @@ def test_a_measured_requirement_is_decided_by_the_measurement(
         )
         done = pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
         assert done.code == code, done.err
+        again = pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
+        assert "..." not in again.err, "a second run does nothing again"
 
 
 def test_the_report_is_one_page_with_every_figure(tiny_run):
@@ -170,3 +173,33 @@ def test_export_of_a_certificate_about_another_policy_is_refused(tiny_run, pipel
     assert done.code == 2
     assert "the certificate is about" in done.err
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("name", ["attack.json", "attack.png", "bench.json", "certificate.png"])
+def test_a_run_makes_again_what_was_deleted(tiny_run, tiny_config, pipeline, tmp_path, name):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run, copy)
+    (copy / name).unlink()
+    assert pipeline("run", "--config", tiny_config, "--out", copy).code == 0
+    assert (copy / name).is_file()
+
+
+def test_flags_stand_above_the_configuration(tiny_run, pipeline, tmp_path):
+    config = tmp_path / "attack.toml"
+    config.write_text('[attack]\nbackend = "onnx"\nepisodes = 2\nselection_episodes = 1\n')
+    out = tmp_path / "attack.json"
+    done = pipeline(
+        "attack", tiny_run / "bundle", "--backend", "numpy", "--config", config, "--out", out
+    )
+    assert done.code == 0, done.err
+    assert json.loads(out.read_text())["backend"] == "numpy"
+
+
+def test_a_setting_keeps_the_others_of_the_run(tiny_run, pipeline, tmp_path):
+    out = tmp_path / "certificate.json"
+    done = pipeline("certify", tiny_run, "--set", "certify.seed=5", "--out", out)
+    assert done.code == 0, done.err
+    proof = json.loads(out.read_text())["proof"]
+    assert proof["seed"] == 5
+    before = json.loads((tiny_run / "certificate.json").read_text())["proof"]
+    assert len(proof["multipliers"]) == len(before["multipliers"])
