@@ -45,7 +45,9 @@ class Balance(gymnasium.Env):
         self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float64)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
+    def reset(
+        self, *, seed: int | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, dict]:
         """Start near upright."""
         super().reset(seed=seed, options=options)
         mujoco.mj_resetData(self.model, self.data)
@@ -53,7 +55,7 @@ class Balance(gymnasium.Env):
         mujoco.mj_forward(self.model, self.data)
         return self._observe(), {}
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Hold the force for one control period; each upright step is worth up to 1."""
         self.data.ctrl[:] = action
         mujoco.mj_step(self.model, self.data, self.control_steps)
