@@ -70,5 +70,8 @@ def mad_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
 def _distribution(policy: Policy) -> Distribution:
     if isinstance(policy.head, CategoricalHead):
         return Categorical(num_actions=policy.head.num_actions)
-    std = torch.from_numpy(policy.head.std.astype(np.float64))
+    if policy.head.std is None:  # a file that names no noise: every actuator counts alike
+        std = torch.ones(policy.num_outputs, dtype=torch.float64)
+    else:
+        std = torch.from_numpy(policy.head.std.astype(np.float64))
     return Gaussian(log_std=torch.log(std / std.mean()), learned=False)

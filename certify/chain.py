@@ -71,11 +71,15 @@ def action_chain(policy: Policy) -> Chain:
 
 
 def distribution_chain(policy: Policy) -> Chain:
-    """Return the chain whose l2 norm is D = |Sigma^(-1/2) (mu - mu')|, or the logits' chain."""
+    """Return the chain whose l2 norm is D = |Sigma^(-1/2) (mu - mu')|, or the logits' chain.
+
+    Raises:
+        InputError: If the file names no noise.
+    """
     chain = network_chain(policy)
     if isinstance(policy.head, CategoricalHead):
         return chain
-    last = chain.matrices[-1].centre / policy.head.std.astype(np.float64)[:, None]
+    last = chain.matrices[-1].centre / policy.head.noise.astype(np.float64)[:, None]
     return chain.with_last(Ball(last, up(np.abs(last), 1) * 2.0**-52))
 
 

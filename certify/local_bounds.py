@@ -29,7 +29,8 @@ class LocalBounds:
 
     Attributes:
         action: Largest change of each action, action units (or logits), shape (B, m).
-        distance: D for a Gaussian, the span of the logit change for a categorical head, shape (B,).
+        distance: D for a Gaussian, infinite where the file names no noise; the span of the logit
+            change for a categorical head; shape (B,).
     """
 
     action: Float
@@ -45,6 +46,8 @@ def local_bounds(policy: Policy, region: Region) -> LocalBounds:
     if isinstance(policy.head, GaussianHead):
         half_range = policy.head.half_range.astype(np.float64)
         action = np.minimum(action_change(policy.head, around, here), up(raw * half_range))
+        if policy.head.std is None:
+            return LocalBounds(action=action, distance=np.full(len(action), np.inf))
         scaled = up(raw / policy.head.std.astype(np.float64))
         with np.errstate(over="ignore"):
             distance = up(np.sqrt(np.square(scaled).sum(axis=1)), scaled.shape[1] + 3) + 1e-150

@@ -37,7 +37,7 @@ from surefoot.certify.semidefinite import Multipliers
 from surefoot.certify.splitting import split_deviation
 from surefoot.certify.upward import Float, up, vector_norm_up
 from surefoot.errors import InputError
-from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.policy import NO_NOISE, Array, CategoricalHead, GaussianHead, Policy, Squash
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +90,12 @@ class Proofs:
         bounds = closed_form_bounds(action_chain(self.policy))
         return self._with_multipliers(bounds, np.ones(self.policy.num_outputs))
 
+    @property
+    def has_law(self) -> bool:
+        """Whether the law of the sampled action is known; a file may name no noise."""
+        head = self.policy.head
+        return isinstance(head, CategoricalHead) or head.std is not None
+
     @cached_property
     def distribution(self) -> LipschitzBounds:
         """Lipschitz bounds of Sigma^(-1/2) mu, or of the logits."""
@@ -97,7 +103,7 @@ class Proofs:
         if isinstance(head, CategoricalHead):
             return self.action
         # An action is half_range * mean, so D counts its change by 1 / (half_range * std).
-        unit = up(1.0 / (head.half_range.astype(np.float64) * head.std.astype(np.float64)), 3)
+        unit = up(1.0 / (head.half_range.astype(np.float64) * head.noise.astype(np.float64)), 3)
         return self._with_multipliers(closed_form_bounds(distribution_chain(self.policy)), unit)
 
     @cached_property
@@ -151,6 +157,8 @@ class Proofs:
 
     def distance(self, epsilon: float, norm: Norm) -> DistanceBound | str:
         """Return bounds on TV and KL between the action laws anywhere, rounding included."""
+        if not self.has_law:
+            return NO_NOISE
         rounding = self.rounding(epsilon)
         if isinstance(rounding, str):
             return rounding
@@ -178,7 +186,7 @@ class Proofs:
         """Return D or the span with rounding, TV and KL from D or the span in real arithmetic."""
         head = self.policy.head
         if isinstance(head, GaussianHead):
-            sizes = up(sizes + 2 * vector_norm_up(up(rounding.network / head.std, 2)), 3)
+            sizes = up(sizes + 2 * vector_norm_up(up(rounding.network / head.noise, 2)), 3)
             return sizes, gaussian_tv(sizes), gaussian_kl(sizes)
         sizes = up(sizes + 4 * rounding.network.max(), 3)
         return sizes, categorical_tv(sizes), categorical_kl(sizes)
@@ -254,6 +262,8 @@ class Proofs:
 
     def visited_distance(self, epsilon: float, norm: Norm) -> tuple[Float, Float] | str:
         """Return TV and KL of the action laws at each visited state, each of shape (n,)."""
+        if not self.has_law:
+            return NO_NOISE
         rounding = self.visited_rounding(epsilon)
         if isinstance(rounding, str):
             return rounding

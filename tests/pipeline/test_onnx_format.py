@@ -426,6 +426,19 @@ def test_an_elu_of_another_slope_is_refused(random_policy):
         policy_from_onnx(edited(data, set_attribute("Elu", "alpha", 2.0)))
 
 
+@pytest.mark.parametrize("head", [None, '{"kind": "gaussian", "std": null}'])
+def test_a_stranger_s_file_that_names_no_noise_has_none(random_policy, head):
+    ours = policy_to_onnx(random_policy(np.random.default_rng(14), (3, 4, 2)))
+    change = set_metadata("head", head) if head else lambda model: None
+    policy = policy_from_onnx(edited(ours, change)).policy
+    assert policy.head.std is None
+    written = policy_from_onnx(policy_to_onnx(policy))
+    assert written.policy.head.std is None
+    assert weights_sha256(written.policy) == weights_sha256(policy)
+    noisy = dataclasses.replace(policy, head=dataclasses.replace(policy.head, std=np.ones(2)))
+    assert weights_sha256(noisy) != weights_sha256(policy)
+
+
 def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone(random_policy):
     policy = random_policy(np.random.default_rng(14), (4, 6, 2))
     file = policy_from_onnx(edited(policy_to_onnx(policy), lambda model: None))

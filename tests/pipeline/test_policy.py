@@ -163,6 +163,7 @@ def single_changes(policy):
         for squash in set(Squash) - {head.squash}:
             yield f"squash {squash}", replace(policy, head=replace(head, squash=squash))
         yield "head kind", replace(policy, head=CategoricalHead(num_actions=head.std.size))
+        yield "no noise", replace(policy, head=replace(head, std=None))
 
 
 @pytest.mark.parametrize("squash", [Squash.CLIP, None])
