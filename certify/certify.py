@@ -76,6 +76,7 @@ def _proof(facts: Facts) -> dict[str, Json]:
     return {
         "multipliers": [{"name": name} | proof.to_table() for name, proof in facts.multipliers],
         "evidence": facts.evidence.to_table(),
+        "runtime": facts.replay.name,
         "seed": facts.config.seed,
         "split_boxes": facts.config.split_boxes,
     }

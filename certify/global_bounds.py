@@ -146,15 +146,16 @@ def _combettes_pesquet(
     """
     last = len(chain.matrices) - 1
     reach = [1.0]
-    for end in range(1, last + 1):
-        terms = [
-            reach[start] * below[start, end - 1] * _uncut(chain, start, end - 1)
-            for start in range(end)
-        ]
-        reach.append(float(up(sum(terms), 4 * len(terms)) * chain.slopes[end - 1].radius))
     total = np.zeros_like(tops[0])
-    for start in range(last + 1):
-        total = total + tops[start] * (reach[start] * _uncut(chain, start, last))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for end in range(1, last + 1):
+            terms = [
+                reach[start] * below[start, end - 1] * _uncut(chain, start, end - 1)
+                for start in range(end)
+            ]
+            reach.append(float(up(sum(terms), 4 * len(terms)) * chain.slopes[end - 1].radius))
+        for start in range(last + 1):
+            total = total + tops[start] * (reach[start] * _uncut(chain, start, last))
     return up(total, 4 * (last + 2))
 
 

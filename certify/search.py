@@ -5,7 +5,6 @@ from several starts; what it finds is replayed in the arithmetic that is deploye
 replay counts.
 """
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +16,21 @@ from scipy.special import erf, softmax
 from surefoot.budget import Norm
 from surefoot.certify.slopes import derivative
 from surefoot.certify.upward import Float
+from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_format import ControllerFile, cut_at_state
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
 
 Single = NDArray[np.float32]
 Objective = Callable[[Array, Array], Array]
 """(network output at z + d, network output at z) -> gradient with respect to the former."""
+
+
+_KNOWN = 1e150
+"""Larger slopes count as overflow: a search knows nothing there, and so finds nothing."""
+
+_OVERFLOW_IS_NO_FIND = np.errstate(over="ignore", invalid="ignore")
+"""What is not finite is dropped where finds are compared, so that it needs no warning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,27 +85,33 @@ class Replay:
 
 
 def deployed_arithmetic(controller: ControllerFile) -> Replay:
-    """Return ONNX Runtime on the very file cut at its state, or NumPy float32 without it."""
-    policy = controller.policy
-    if importlib.util.find_spec("onnxruntime") is None:
-        return Replay("NumPy float32", policy.outputs_at)
-    import onnxruntime
+    """Return ONNX Runtime on the very file cut at its state, or NumPy float32 without it.
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    Raises:
+        InputError: If ONNX Runtime refuses the file.
+    """
+
+    def numpy_at(states: Single) -> Single:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return controller.policy.outputs_at(states)
+
     try:
         cut = cut_at_state(controller.data)
-    except ValueError:  # a file that we did not write has no tensor of that name
-        return Replay("NumPy float32", policy.outputs_at)
-    session = onnxruntime.InferenceSession(cut, options, providers=["CPUExecutionProvider"])
+    except InputError:
+        return Replay("NumPy float32 (the file has no tensor of its states)", numpy_at)
+    try:
+        session = open_session(cut, CPU_PROVIDER)
+    except MissingLibraryError:
+        return Replay("NumPy float32 (onnxruntime is not installed)", numpy_at)
     name = session.get_inputs()[0].name
 
     def run(states: Single) -> Single:
         outputs: Single = session.run(None, {name: states})[0]
         return outputs
 
-    return Replay(f"ONNX Runtime {onnxruntime.__version__} CPU", run)
+    from onnxruntime import __version__ as version  # there, since the session is open
+
+    return Replay(f"ONNX Runtime {version} CPU", run)
 
 
 def network_and_gradient(
@@ -197,7 +211,7 @@ def objectives(policy: Policy, *, distribution: bool) -> list[Objective]:
     each = [along(j, sign) for j in range(policy.num_outputs) for sign in (1.0, -1.0)]
     if isinstance(head, CategoricalHead):
         return [*each, far_in_probability] if distribution else each
-    return [*each, far_in(1 / head.std.astype(np.float64))] if distribution else each
+    return [*each, far_in(1 / head.noise.astype(np.float64))] if distribution else each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -219,6 +233,7 @@ class Found:
     actuators: NDArray[np.int64]
 
 
+@_OVERFLOW_IS_NO_FIND
 def worst_at(
     policy: Policy,
     replay: Replay,
@@ -263,6 +278,7 @@ def attainable_states(policy: Policy, states: Array) -> tuple[Single, Single]:
     return observations, policy.state(observations, np.float32)
 
 
+@_OVERFLOW_IS_NO_FIND
 def worst_anywhere(
     policy: Policy,
     replay: Replay,
@@ -316,6 +332,7 @@ def start_states(policy: Policy, count: int, seed: int, visited: Float | None = 
     return states
 
 
+@_OVERFLOW_IS_NO_FIND
 def jacobian_norms(policy: Policy, states: Float) -> tuple[Float, Float]:
     """Return the norm of the actions' Jacobian and its top right singular vector at each state.
 
@@ -329,7 +346,10 @@ def jacobian_norms(policy: Policy, states: Float) -> tuple[Float, Float]:
             policy, states, partial(_second_fixed, along(j, 1.0), states)
         )
         rows.append(gradient * _head_slope(policy, outputs)[:, j : j + 1])
-    _, norms, right = np.linalg.svd(np.stack(rows, axis=1), full_matrices=False)
+    jacobians = np.stack(rows, axis=1)
+    # Where float64 overflows nothing is known; beyond 1e150 squares would. No slope is below 0.
+    known = np.asarray(np.abs(jacobians).max(axis=(1, 2), keepdims=True) < _KNOWN)
+    _, norms, right = np.linalg.svd(np.where(known, jacobians, 0.0), full_matrices=False)
     return norms[:, 0], right[:, 0, :]
 
 
@@ -368,7 +388,7 @@ def _keep_worse(
     if distribution:
         measures |= distances(policy, found.states.astype(np.float64), moved.astype(np.float64))
     for name, values in measures.items():
-        worse = values > found.values[name]
+        worse = np.isfinite(values) & (values > found.values[name])
         found.values[name][worse] = values[worse]
         found.perturbed[name][worse] = moved[worse]
         if name == "deviation":
@@ -384,7 +404,7 @@ def distances(policy: Policy, states: Float, moved: Float) -> dict[str, Float]:
             terms = np.where(p > 0, p * (np.log(p) - np.log(q)), 0.0)
         kl = np.maximum(np.where(np.isfinite(terms), terms, 0.0).sum(axis=1), 0.0)
         return {"total_variation": np.abs(p - q).sum(axis=1) / 2, "kl": kl}
-    distance = np.linalg.norm((first - second) / policy.head.std, axis=1)
+    distance = np.linalg.norm((first - second) / policy.head.noise, axis=1)
     return {"total_variation": erf(distance / np.sqrt(8.0)), "kl": distance**2 / 2}
 
 

@@ -48,9 +48,11 @@ def vector_norm_up(vector: Float) -> float:
     largest = float(entries.max(initial=0.0))
     if largest == 0 or not np.isfinite(largest):
         return largest
-    scale = 2.0 ** float(np.ceil(np.log2(largest)))  # exact, so that squares do not underflow
+    # A power of two is exact, so that squares do not underflow; 2^1024 is no float64.
+    scale = 2.0 ** min(float(np.ceil(np.log2(largest))), 1023.0)
     scaled = entries / scale
-    return float(up(np.sqrt(up(scaled @ scaled, entries.size) + UNDERFLOW), 2) * scale)
+    with np.errstate(over="ignore"):
+        return float(up(np.sqrt(up(scaled @ scaled, entries.size) + UNDERFLOW), 2) * scale)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
 """Upper bounds are checked against exact rational arithmetic."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -127,3 +128,11 @@ def test_badly_scaled_matrices_are_equilibrated() -> None:
     assert proves_semidefinite(matrix)
     matrix[0, 2] = matrix[2, 0] = -2 * scale[0] * scale[2]
     assert not proves_semidefinite(matrix)
+
+
+@pytest.mark.parametrize("entries", [[1.7e308], [1.7e308, 1.7e308], [-1e308, 1e-300]])
+def test_a_norm_near_the_largest_float64_is_a_bound_or_infinite(entries: list[float]) -> None:
+    exact = math.hypot(*entries)
+    found = vector_norm_up(np.array(entries))
+    assert found >= exact
+    assert found == np.inf or found <= exact * (1 + 1e-12)
