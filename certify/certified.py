@@ -12,7 +12,7 @@ from surefoot.budget import Norm, Requirement, Scope
 from surefoot.certify.evidence import Evidence
 from surefoot.certify.global_bounds import least
 from surefoot.certify.proofs import Proofs
-from surefoot.certify.statistics import success_rate_lower, successes_needed, trials_needed
+from surefoot.certify.statistics import successes_needed, trials_needed
 from surefoot.certify.upward import Float
 from surefoot.certify.value import coupling_bound, finite_horizon_bound
 
@@ -39,7 +39,7 @@ def _nothing(reason: str) -> Certified:
 
 
 def certified(
-    proofs: Proofs, requirement: Requirement, evidence: Evidence, onnx_sha256: str, delta: float
+    proofs: Proofs, requirement: Requirement, evidence: Evidence, delta: float
 ) -> Certified:
     """Return what is proved about a requirement whose quantity can be proved.
 
@@ -47,13 +47,10 @@ def certified(
         proofs: Of the policy.
         requirement: A line of the budget.
         evidence: Assumptions and measurements.
-        onnx_sha256: Digest of the file, which measurements must be about.
         delta: Chance of error allowed to this requirement, if it is statistical.
     """
     if requirement.scope is Scope.VISITED:
         return _visited(proofs, requirement, evidence, delta)
-    if requirement.quantity == "success_rate":
-        return _success_rate(requirement, evidence, onnx_sha256, delta)
     return _PROVERS[requirement.quantity](proofs, requirement, evidence)
 
 
@@ -128,24 +125,15 @@ def _compression_error(proofs: Proofs, requirement: Requirement, evidence: Evide
     return Certified(value=float(bound.max()), method="telescoped layers")
 
 
-def _success_rate(
-    requirement: Requirement, evidence: Evidence, onnx_sha256: str, delta: float
-) -> Certified:
-    worst = evidence.worst_measurement(requirement, onnx_sha256)
-    if worst is None or worst.episodes is None:
-        return _nothing("no episodes were run on this file")
-    successes = round(worst.value * worst.episodes)
-    reason = f"{successes} of {worst.episodes} episodes, error {delta:g}, under the attack run"
-    value = success_rate_lower(successes, worst.episodes, delta)
-    return Certified(value=value, method="Clopper-Pearson", reason=reason)
-
-
 def _visited(
     proofs: Proofs, requirement: Requirement, evidence: Evidence, delta: float
 ) -> Certified:
     """Return the value that provably holds at enough visited states to prove the share."""
     if proofs.states is None:
         return _nothing("no visited observations are given")
+    if evidence.num_repeated:
+        # Independent draws of real-valued states do not repeat; copies are no further evidence.
+        return _nothing(f"{evidence.num_repeated} of {len(proofs.states)} visited states repeat")
     bounds = _at_states(proofs, requirement, evidence)
     if isinstance(bounds, str):
         return _nothing(bounds)

@@ -77,10 +77,10 @@ def check_certificate(
             unchecked.append(words)
             continue
         if QUANTITIES[requirement.quantity].proved:
-            bound = certified(proofs, requirement, evidence, digest, delta).value
+            bound = certified(proofs, requirement, evidence, delta).value
             faults += _differences(finding.certified, finite(bound), words)
         else:
-            value = _measured(requirement, controller, evidence)
+            value = _measured(requirement, controller, evidence, delta)
             faults += _differences(finding.sampled, value, words)
         faults += _verdict_faults(finding, proofs)
         proved.append(words)
@@ -108,9 +108,15 @@ def _proved_multipliers(
         yield table["name"], proof
 
 
-def _measured(need: Requirement, controller: ControllerFile, evidence: Evidence) -> float | None:
+def _measured(
+    need: Requirement, controller: ControllerFile, evidence: Evidence, delta: float
+) -> float | None:
     own = {"sparsity": controller.policy.sparsity, "size_bytes": float(len(controller.data))}
-    worst = evidence.worst_measurement(need, sha256_hex(controller.data))
+    digest = sha256_hex(controller.data)
+    if need.quantity == "success_rate":
+        rate = evidence.success_rate(need, digest, delta)
+        return None if rate is None else rate.lower
+    worst = evidence.worst_measurement(need, digest)
     return own.get(need.quantity, None if worst is None else worst.value)
 
 

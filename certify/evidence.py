@@ -8,6 +8,7 @@ import numpy as np
 
 from surefoot.artifact import Json, sha256_hex
 from surefoot.budget import QUANTITIES, Norm, Requirement
+from surefoot.certify.statistics import success_rate_lower, success_rate_upper
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Array, Policy, weights_sha256
@@ -51,6 +52,25 @@ class Measurement:
                 raise InputError(
                     f"success_rate must be a share of {self.episodes} episodes, got {self.value}"
                 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SuccessRate:
+    """A measured share of episodes with its Clopper-Pearson limits.
+
+    Attributes:
+        source: What was run, in words.
+        successes: Episodes without a failure.
+        episodes: Independent episodes.
+        lower: Lower limit of the rate.
+        upper: Upper limit of the rate.
+    """
+
+    source: str
+    successes: int
+    episodes: int
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +133,15 @@ class Evidence:
             raise InputError(f"horizon must be at least 1, got {self.horizon}")
 
     @property
+    def num_repeated(self) -> int:
+        """Number of visited observations that a controller cannot tell from an earlier one."""
+        if self.observations is None or not len(self.observations):
+            return 0
+        # Observations enter as float32; + 0 makes -0 the same row as 0.
+        seen = self.observations.astype(np.float32) + np.float32(0)
+        return len(seen) - len(np.unique(seen, axis=0))
+
+    @property
     def reward_span(self) -> float:
         """Largest minus smallest reward, 0 among them because an episode may end early."""
         low, high = self.reward_range or (0.0, 0.0)
@@ -144,12 +173,27 @@ class Evidence:
 
     def worst_measurement(self, requirement: Requirement, onnx_sha256: str) -> Measurement | None:
         """Return the worst measurement of a quantity on one file, or None."""
-        fitting = self.fitting_measurements(requirement)
-        own = [entry for entry in fitting if entry.onnx_sha256 == onnx_sha256]
-        if not own:
-            return None
+        own = self._own(requirement, onnx_sha256)
         pick = max if QUANTITIES[requirement.quantity].at_most else min
-        return pick(own, key=lambda entry: entry.value)
+        return pick(own, key=lambda entry: entry.value) if own else None
+
+    def success_rate(
+        self, requirement: Requirement, onnx_sha256: str, delta: float
+    ) -> SuccessRate | None:
+        """Return the lowest success rate that was measured on one file, or None.
+
+        Args:
+            requirement: About a success rate.
+            onnx_sha256: Digest of the file.
+            delta: Chance that a limit of it is wrong.
+        """
+        own = self._own(requirement, onnx_sha256)
+        rates = [_success_rate(entry, delta, len(own)) for entry in own]
+        return min(rates, key=lambda rate: rate.lower, default=None)
+
+    def _own(self, requirement: Requirement, onnx_sha256: str) -> list[Measurement]:
+        fitting = self.fitting_measurements(requirement)
+        return [entry for entry in fitting if entry.onnx_sha256 == onnx_sha256]
 
     def to_table(self) -> dict[str, Json]:
         """Return assumptions, measurements and the digest of the observations as JSON values."""
@@ -205,6 +249,20 @@ class Evidence:
         given = np.zeros((0, 0)) if self.observations is None else self.observations
         array = np.ascontiguousarray(given, dtype="<f8")
         return sha256_hex(str(array.shape).encode() + array.tobytes())
+
+
+def _success_rate(entry: Measurement, delta: float, num_attacks: int) -> SuccessRate:
+    episodes = entry.episodes or 0  # a Measurement of a rate has its episodes
+    successes = round(entry.value * episodes)
+    return SuccessRate(
+        source=entry.source or "an attack without a name",
+        successes=successes,
+        episodes=episodes,
+        # The least of the lower limits errs no more often than that of the worst attack; of the
+        # upper limits each may err, so that they share the chance.
+        lower=success_rate_lower(successes, episodes, delta),
+        upper=success_rate_upper(successes, episodes, delta / num_attacks),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

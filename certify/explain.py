@@ -1,17 +1,18 @@
 """A certificate in plain words: what is guaranteed, what is not, and why."""
 
 from surefoot.artifact import Json
-from surefoot.budget import Requirement, Scope
+from surefoot.budget import Scope
 from surefoot.certificate import Certificate, Finding, Verdict
 
 _QUANTITIES = {
-    "lipschitz": "the action changes at most {value} times as much as the state",
-    "action_deviation": "no actuator moves by more than {value} action units",
+    "lipschitz": "in real arithmetic the {outputs} change at most {value} times as much as the "
+    "state",
+    "action_deviation": "no {output} moves by more than {value}{units}",
     "total_variation": "the law of the sampled action moves by at most {value} in total variation",
     "kl": "the law of the sampled action moves by at most {value} nats of KL divergence",
     "return_loss": "the sampling policy loses at most {value} of its return",
-    "compression_error": "no actuator differs from the dense policy by more than {value}",
-    "success_rate": "at least a share {value} of the episodes ends without a failure",
+    "compression_error": "no {output} differs from the dense policy by more than {value}{units}",
+    "success_rate": "at least a share {value} of the episodes ended without a failure",
     "attacked_return": "the mean return under the strongest attack that was run is {value}",
     "sparsity": "a share {value} of the weights is zero",
     "latency_us": "99 of 100 inferences take at most {value} microseconds",
@@ -26,7 +27,9 @@ _NOT_GUARANTEED = (
     "Total variation, KL and return loss are about the policy that samples its actions. The "
     "deployed controller plays the mean, whose law is a single point.",
     "Statistical claims hold for states drawn like the given ones, independently, in the same "
-    "simulator, and not for another robot, floor or task.",
+    "simulator, and not for another robot, floor or task. A training run draws them at steps fixed "
+    "beforehand, one per episode; episodes that ended earlier were redrawn. That given states were "
+    "drawn so is assumed; only that none repeats is checked.",
 )
 
 
@@ -57,15 +60,19 @@ def _arithmetic(certificate: Certificate) -> str:
         reason = certificate.claims.get("runtime_error", {}).get("reason", "no bound")
         return f"The rounding of the runtime is not bounded ({reason})."
     largest = max(certificate.runtime_error)
-    return (
+    output = "logit" if _units(certificate) == "logits" else "action"
+    words = (
         f"Every deviation includes what {certificate.arithmetic} arithmetic may add, at most "
-        f"{largest:.2g} per action, in any order of summation."
+        f"{largest:.2g} per {output}, in any order of summation."
     )
+    assumed = certificate.claims.get("runtime_error", {}).get("assumption")
+    return words if assumed is None else f"{words} Assumed: {assumed}."
 
 
 def _chosen(certificate: Certificate, verdict: Verdict, *, statistical: bool) -> list[str]:
+    units = _units(certificate)
     return [
-        _sentence(finding, finding.certified)
+        _sentence(finding, finding.certified, units)
         for finding in certificate.findings
         if finding.verdict is verdict
         and finding.statistical == statistical
@@ -74,8 +81,9 @@ def _chosen(certificate: Certificate, verdict: Verdict, *, statistical: bool) ->
 
 
 def _measured(certificate: Certificate) -> list[str]:
+    units = _units(certificate)
     return [
-        _sentence(finding, finding.sampled)
+        _sentence(finding, finding.sampled, units)
         for finding in certificate.findings
         if finding.measured and finding.verdict is Verdict.PROVED
     ]
@@ -98,18 +106,31 @@ def _unknown(certificate: Certificate) -> list[str]:
     ]
 
 
-def _sentence(finding: Finding, value: float | None) -> str:
+def _units(certificate: Certificate) -> str:
+    """Return the unit of what the controller puts out: actions, or logits."""
+    return str(certificate.claims.get("runtime_error", {}).get("units", "action units"))
+
+
+def _sentence(finding: Finding, value: float | None, units: str) -> str:
     requirement = finding.requirement
-    words = _QUANTITIES[requirement.quantity].format(value=_number(value))
-    line = f"{_where(requirement)}{words} (required: {_number(requirement.limit)}"
+    logits = units == "logits"
+    words = _QUANTITIES[requirement.quantity].format(
+        value=_number(value),
+        output="logit" if logits else "actuator",
+        outputs="logits" if logits else "actions",
+        units="" if logits else f" {units}",
+    )
+    line = f"{_where(finding)}{words} (required: {_number(requirement.limit)}"
     if finding.sampled is not None and not finding.measured:
         line += f"; the worst that a search found: {_number(finding.sampled)}"
+    if finding.measured and finding.statistical:
+        line += f"; {finding.reason}"
     return f"{line}; by {finding.method})"
 
 
-def _where(requirement: Requirement) -> str:
+def _where(finding: Finding) -> str:
     """Return the condition under which a claim holds, with its comma."""
-    words = []
+    requirement, words = finding.requirement, []
     if requirement.scope is Scope.EVERYWHERE:
         words.append("in every state")
     if requirement.scope is Scope.VISITED:
@@ -117,9 +138,9 @@ def _where(requirement: Requirement) -> str:
     if requirement.confidence is not None:
         words.append(f"with confidence {requirement.confidence:.1%} (shared by all such claims)")
     if requirement.epsilon is not None:
-        words.append(
-            f"if the state is wrong by at most {requirement.epsilon:g} ({requirement.norm})"
-        )
+        ball = f"{requirement.epsilon:g} ({requirement.norm})"
+        attacked = f"attacked within {ball}"
+        words.append(attacked if finding.measured else f"if the state is wrong by at most {ball}")
     return ", ".join(words) + ", " if words else ""
 
 

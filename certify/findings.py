@@ -18,6 +18,7 @@ from surefoot.certify.upward import Float, vector_norm_up
 from surefoot.certify.verdicts import (
     conclude,
     measured,
+    measured_rate,
     unknown_measurement,
     witness,
     witness_at,
@@ -38,12 +39,10 @@ def find(facts: Facts, requirement: Requirement, delta: float) -> Finding:
     """
     quantity = requirement.quantity
     if not QUANTITIES[quantity].proved:
-        return _measured(facts, requirement)
-    proved = certified(facts.proofs, requirement, facts.evidence, facts.onnx_sha256, delta)
+        return _measured(facts, requirement, delta)
+    proved = certified(facts.proofs, requirement, facts.evidence, delta)
     if requirement.scope is Scope.VISITED and quantity != "compression_error":
         return _at_visited_states(facts, requirement, proved, delta)
-    if quantity == "success_rate":
-        return _of_episodes(facts, requirement, proved, delta)
     if quantity == "lipschitz":
         sampled, state, direction = facts.steepest
         # |d|_inf <= |d|_2, so a slope in l2 is a lower bound of the slope in linf as well.
@@ -51,9 +50,9 @@ def find(facts: Facts, requirement: Requirement, delta: float) -> Finding:
         return conclude(requirement, proved, sampled, steep)
     if quantity == "compression_error":
         return _compression(facts, requirement, proved, delta)
-    if quantity == "return_loss":
-        return conclude(requirement, proved, None)
     measure = _measure(requirement)
+    if quantity == "return_loss" or (measure != "deviation" and not facts.proofs.has_law):
+        return conclude(requirement, proved, None)
     epsilon, norm = perturbation_of(requirement)
     found = facts.anywhere(epsilon, norm, distribution=measure != "deviation")
     worst = int(found.values[measure].argmax())
@@ -119,7 +118,8 @@ def _compression(
     """Compare both controllers at states; a search for the worst state is not made."""
     statistical = requirement.scope is Scope.VISITED
     dense, states = facts.evidence.dense_policy, facts.proofs.states
-    if dense is None or comparable(facts.policy, dense) is not None:
+    repeated = statistical and facts.evidence.num_repeated > 0
+    if dense is None or comparable(facts.policy, dense) is not None or repeated:
         return conclude(requirement, proved, None, statistical=statistical)
     observations = facts.evidence.observations
     if states is None or observations is None or not statistical:
@@ -157,29 +157,16 @@ def _order_statistic(requirement: Requirement, values: Float, delta: float) -> f
     return float(np.sort(values)[(rank or len(values)) - 1])
 
 
-def _of_episodes(
-    facts: Facts, requirement: Requirement, proved: Certified, delta: float
-) -> Finding:
-    worst = facts.evidence.worst_measurement(requirement, facts.onnx_sha256)
-    if worst is None or worst.episodes is None:
-        return conclude(requirement, proved, None, statistical=True)
-    successes = round(worst.value * worst.episodes)
-    refutation: dict[str, Json] | None = None
-    if success_rate_upper(successes, worst.episodes, delta) < requirement.limit:
-        refutation = {
-            "successes": successes,
-            "episodes": worst.episodes,
-            "source": worst.source,
-        }
-    return conclude(requirement, proved, worst.value, refutation, statistical=True)
-
-
-def _measured(facts: Facts, requirement: Requirement) -> Finding:
+def _measured(facts: Facts, requirement: Requirement, delta: float) -> Finding:
     """Return the finding about a quantity that is counted or measured, not proved."""
     if requirement.quantity == "sparsity":
         return measured(requirement, facts.policy.sparsity, "count", "the weights in the file")
     if requirement.quantity == "size_bytes":
         return measured(requirement, float(len(facts.controller.data)), "size", "the file")
+    if requirement.quantity == "success_rate":
+        rate = facts.evidence.success_rate(requirement, facts.onnx_sha256, delta)
+        if rate is not None:
+            return measured_rate(requirement, rate, delta)
     worst = facts.evidence.worst_measurement(requirement, facts.onnx_sha256)
     if worst is not None:
         return measured(requirement, worst.value, "measurement", worst.source)

@@ -15,7 +15,7 @@ import numpy as np
 from surefoot.certify.chain import network_chain
 from surefoot.certify.slopes import slope_range
 from surefoot.certify.upward import Float, matmul_up, up, vector_norm_up
-from surefoot.policy import Activation, CategoricalHead, Normaliser, Policy, Squash
+from surefoot.policy import Activation, CategoricalHead, GaussianHead, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
 
 _SMALLEST = 2.0**-126
@@ -113,6 +113,12 @@ def rounding_bound(
         inputs = activation_range(layer.activation, own_range)
     network = np.minimum(error, carried_to_output(policy, sources))
     return RoundingBound(network=network, action=_head_error(policy, network, inputs))
+
+
+def smooth_activations(policy: Policy) -> bool:
+    """Return whether a bound on the policy rests on ``TAU``, which is measured and not proved."""
+    squashed = isinstance(policy.head, GaussianHead) and policy.head.squash is Squash.TANH
+    return squashed or any(layer.activation not in _EXACT for layer in policy.layers)
 
 
 def state_bound(policy: Policy, epsilon: float) -> Float:

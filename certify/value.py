@@ -106,10 +106,11 @@ def path_bound(tv_of_step: Float, reward_span: float) -> ValueBound:
 def paper_alpha_bound(total_variation: float, max_reward: float, discount: float) -> ValueBound:
     """Return alpha * tv with alpha = 2 [1 + g / (1 - g)^2] R_max, as printed.
 
-    It is too small by a factor that tends to 1 - g + g^2, so a two-state chain violates it.
+    It is too small by a factor that tends to 1 - g + g^2. A chain violates it in which the agreed
+    action pays R_max and stays, and the other one pays -R_max now and for ever.
 
     Reference:
-        arXiv 2510.12939, Theorem 1; mathematics 4.4 for the chain.
+        arXiv 2510.12939, Theorem 1.
 
     Raises:
         InputError: If an argument is out of range.

@@ -9,6 +9,7 @@ from surefoot.artifact import Json
 from surefoot.budget import Requirement
 from surefoot.certificate import Finding, Verdict
 from surefoot.certify.certified import Certified
+from surefoot.certify.evidence import SuccessRate
 from surefoot.certify.facts import Facts
 from surefoot.certify.proofs import finite
 from surefoot.certify.search import Found, Single
@@ -80,6 +81,40 @@ def measured(requirement: Requirement, value: float, method: str, source: str) -
         verdict=Verdict.PROVED if holds else Verdict.REFUTED,
         reason=f"measured {value:g}, not proved",
         witness=None if holds else {"value": value, "source": source},
+        measured=True,
+    )
+
+
+def measured_rate(requirement: Requirement, rate: SuccessRate, delta: float) -> Finding:
+    """Return the finding about a success rate: the lower limit of what was measured.
+
+    Args:
+        requirement: A line of the budget.
+        rate: The worst that was measured on the file.
+        delta: Chance that its limit is wrong.
+    """
+    reason = f"measured under {rate.source}, not proved for the whole ball: {rate.successes} of "
+    reason += f"{rate.episodes} episodes, lower limit with confidence {1 - delta:.12g}"
+    verdict, refutation = Verdict.UNKNOWN, None
+    if requirement.holds(rate.lower):
+        verdict = Verdict.PROVED
+    elif not requirement.holds(rate.upper):
+        verdict = Verdict.REFUTED
+        refutation = {
+            "successes": rate.successes,
+            "episodes": rate.episodes,
+            "rate_at_most": rate.upper,
+            "source": rate.source,
+        }
+    return Finding(
+        requirement=requirement,
+        certified=None,
+        sampled=rate.lower,
+        method="Clopper-Pearson",
+        verdict=verdict,
+        reason=reason,
+        witness=refutation,
+        statistical=True,
         measured=True,
     )
 

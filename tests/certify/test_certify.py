@@ -1,6 +1,7 @@
 """The stage function: verdicts follow from bounds and witnesses, and say why."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,7 +11,14 @@ import pytest
 from surefoot.artifact import sha256_hex
 from surefoot.budget import Budget, Norm
 from surefoot.certificate import Certificate, Verdict
-from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_policy
+from surefoot.certify import (
+    CertifyConfig,
+    Evidence,
+    Measurement,
+    certify_policy,
+    check_certificate,
+    explain,
+)
 from surefoot.certify.certified import Certified
 from surefoot.certify.verdicts import conclude
 from surefoot.config import build
@@ -160,6 +168,31 @@ def test_the_return_loss_follows_from_total_variation(
     assert "horizon 50" in certify(file, budget, horizon).findings[0].method
 
 
+@pytest.mark.parametrize("quantity", ["total_variation", "kl"])
+def test_nothing_is_said_about_the_sampling_policy_of_a_file_that_names_no_noise(
+    file: ControllerFile,
+    controller: Callable[[Policy], ControllerFile],
+    evidence: Evidence,
+    quantity: str,
+) -> None:
+    silent = controller(replace(file.policy, head=replace(file.policy.head, std=None)))
+    budget = everywhere(quantity, 1e9) + visited(quantity, 1e9)
+    budget += requirement("return_loss", epsilon=0.05, norm="linf", at_most=1e9)
+    budget += everywhere("action_deviation", 1e9) + visited("action_deviation", 1e9)
+    certificate = certify(silent, budget, evidence)
+    for finding in certificate.findings[:3]:
+        assert (finding.verdict, finding.certified) == (Verdict.UNKNOWN, None)
+        assert finding.reason == "the file names no noise"
+    assert [entry.verdict for entry in certificate.findings[3:]] == [Verdict.PROVED] * 2
+    claims = certificate.claims
+    assert claims["distribution"]["total_variation"] is None
+    assert "w2" not in claims["distribution"]
+    assert claims["value"] is None
+    assert claims["paper"]["total_variation_as_printed"] == {}
+    assert claims["paper"]["reason"] == "the file names no noise"
+    assert check_certificate(certificate, silent, observations=evidence.observations).proved
+
+
 def test_without_a_clip_nothing_that_needs_the_rounding_term_is_proved(
     draw_policy: Build, controller: Callable[[Policy], ControllerFile], evidence: Evidence
 ) -> None:
@@ -199,17 +232,95 @@ def test_measured_quantities_are_taken_from_this_file_alone(file: ControllerFile
     assert found(measurement(file, epsilon=0.01))[1] == "it was not measured"
 
 
-def test_success_rates_are_proved_with_confidence(file: ControllerFile) -> None:
+def test_success_rates_are_measured_with_confidence(file: ControllerFile) -> None:
     budget = requirement("success_rate", epsilon=0.05, norm="linf", confidence=0.95, at_least=0.97)
 
-    def found(value: float) -> Verdict:
-        entry = measurement(file, quantity="success_rate", value=value, episodes=100)
-        return certify(file, budget, Evidence(measurements=(entry,))).findings[0]
+    def found(*values: float) -> Certificate:
+        entries = tuple(
+            measurement(
+                file, quantity="success_rate", value=value, episodes=100, source=f"attack {value}"
+            )
+            for value in values
+        )
+        certificate = certify(file, budget, Evidence(measurements=entries))
+        assert check_certificate(certificate, file).proved
+        return certificate
 
-    assert found(1.0).verdict is Verdict.PROVED
-    assert found(1.0).certified == pytest.approx(0.970487, abs=1e-6)
-    assert found(0.97).verdict is Verdict.UNKNOWN
-    assert found(0.5).verdict is Verdict.REFUTED
+    best = found(1.0)
+    finding = best.findings[0]
+    assert (finding.verdict, finding.certified) == (Verdict.PROVED, None)
+    assert finding.measured
+    assert finding.statistical
+    assert finding.sampled == pytest.approx(0.970487, abs=1e-6)
+    assert "under attack 1.0, not proved" in finding.reason
+    assert "confidence 0.95" in finding.reason
+    assert "Guaranteed" not in explain(best)
+    assert "attacked within 0.05 (linf), at least a share 0.9705" in explain(best)
+    assert found(0.97).findings[0].verdict is Verdict.UNKNOWN
+    assert found(0.5).findings[0].verdict is Verdict.REFUTED
+    assert found(1.0, 0.5).findings[0].witness["source"] == "attack 0.5"
+    assert certify(file, budget).findings[0].reason == "it was not measured"
+
+
+def test_states_that_repeat_are_no_further_evidence(
+    file: ControllerFile, evidence: Evidence
+) -> None:
+    observations = evidence.observations.copy()
+    observations[40:] = observations[:40]
+    repeated = replace(evidence, observations=observations, dense_policy=file.policy)
+    budget = visited("action_deviation", 1e9) + visited("kl", 1e-9)
+    budget += requirement(
+        "compression_error", scope="visited", fraction=0.9, confidence=0.95, at_most=1.0
+    )
+    for finding in certify(file, budget, repeated).findings:
+        assert (finding.verdict, finding.certified) == (Verdict.UNKNOWN, None)
+        assert finding.reason == "40 of 80 visited states repeat"
+
+
+def test_what_was_measured_of_the_runtime_is_said_to_be_assumed(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
+) -> None:
+    for activation, squash, smooth in (
+        (Activation.RELU, Squash.CLIP, False),
+        (Activation.RELU, Squash.TANH, True),
+        (Activation.SILU, Squash.CLIP, True),
+    ):
+        policy = draw_policy(np.random.default_rng(3), [3, 8, 2], activation, squash=squash)
+        certificate = certify(controller(policy), everywhere("action_deviation", 1e9))
+        assert ("assumption" in certificate.claims["runtime_error"]) is smooth
+        assert ("Assumed: smooth activations" in explain(certificate)) is smooth
+
+
+def test_the_certificate_names_the_runtime_that_replayed(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = everywhere("action_deviation", 1e9)
+    assert certify(file, budget).proof["runtime"].startswith("ONNX Runtime")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert certify(file, budget).proof["runtime"].startswith("NumPy float32")
+
+
+@pytest.mark.parametrize("hidden", [[], [4], [4] * 9])
+@pytest.mark.parametrize("categorical", [False, True])
+def test_weights_near_the_largest_float32_prove_nothing_and_raise_nothing(
+    draw_policy: Build,
+    controller: Callable[[Policy], ControllerFile],
+    hidden: list[int],
+    categorical: bool,
+) -> None:
+    policy = draw_policy(
+        np.random.default_rng(6), [4, *hidden, 2], Activation.RELU, categorical=categorical
+    )
+    layers = tuple(
+        replace(layer, weight=np.sign(layer.weight) * np.float32(1e38)) for layer in policy.layers
+    )
+    budget = everywhere("action_deviation", 1.0) + everywhere("kl", 1.0, norm="l2")
+    budget += requirement("lipschitz", norm="l2", at_most=5.0) + visited("total_variation", 0.5)
+    observations = np.random.default_rng(7).normal(0, 1, (60, 4))
+    file = controller(replace(policy, layers=layers))
+    certificate = certify(file, budget, Evidence(observations=observations))
+    assert all(finding.verdict is not Verdict.PROVED for finding in certificate.findings)
+    assert Certificate.parse(certificate.to_json()) == certificate
 
 
 def test_sparsity_and_size_are_counted(file: ControllerFile) -> None:

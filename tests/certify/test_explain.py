@@ -62,6 +62,18 @@ def test_every_finding_stands_under_its_heading(file: ControllerFile) -> None:
     assert "Violated" not in text
 
 
+def test_logits_are_not_called_actions(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
+) -> None:
+    text = explain(
+        certify(controller(draw_policy(np.random.default_rng(0), [4, 8, 3], categorical=True)), 1e3)
+    )
+    assert "no logit moves by more than" in text
+    assert "per logit" in text
+    assert "action units" not in text
+    assert "actuator" not in text
+
+
 def test_refuted_and_unknown_requirements_are_never_under_guaranteed(file: ControllerFile) -> None:
     refuted = explain(certify(file, 1e-6))
     assert "verdict is REFUTED" in refuted

@@ -126,7 +126,7 @@ def test_a_wrong_value_is_refused_by_name_in_one_line(change, message):
 )
 def test_a_limit_holds_on_its_side_and_never_for_nan(limit, value):
     upper = Requirement.from_table({"quantity": "size_bytes", "at_most": limit})
-    lower = Requirement.from_table({"quantity": "sparsity", "at_least": limit})
+    lower = Requirement.from_table(P | {"quantity": "attacked_return", "at_least": limit})
     assert upper.limit == lower.limit == limit
     assert upper.holds(value) is (not math.isnan(value) and not value > limit)
     assert lower.holds(value) is (not math.isnan(value) and not value < limit)
@@ -210,3 +210,10 @@ def test_a_requirement_in_words_names_every_value(table):
             assert str(value) in words
         else:
             assert f"{name.replace('_', ' ')} {value:g}" in words
+
+
+@pytest.mark.parametrize("limit", [-0.1, 1.0, 1.5])
+def test_a_sparsity_that_no_network_has_is_refused_in_one_line(limit):
+    with pytest.raises(InputError, match=r"sparsity must be in \[0, 1\)") as caught:
+        Requirement.from_table({"quantity": "sparsity", "at_least": limit})
+    assert "\n" not in str(caught.value)
