@@ -9,7 +9,8 @@ Three contenders, each one process on one core with one thread:
     python benchmarks/ppo_against_sb3.py --seeds 1 2 3 --steps 1000000 --jobs 2 \
         --out docs/results/ppo_against_sb3.json
 
-Time is that of the whole training call, rollouts, updates and evaluations inside it. The return is
+Time is that of the whole training call, rollouts, updates and evaluations inside it, in CPU seconds
+(wall time stands beside it; on a shared machine only CPU time compares). The return is
 the mean of 50 episodes of the final deterministic policy on seeds that no training saw, in the
 same environments for all. Needs the `bench` extra. A contender and seed that the output file
 already holds is not run again.
@@ -168,17 +169,23 @@ def evaluate(act) -> list[float]:
 
 
 def summary(rows: list[dict[str, object]]) -> list[str]:
-    lines = [f"{'contender':10} {'steps/s':>9} {'x sb3':>6} {'return (mean over seeds)':>26}"]
+    lines = [f"{'contender':10} {'steps/CPU s':>11} {'x sb3':>6} {'return (mean over seeds)':>26}"]
     speed = {
-        c: float(np.median([r["steps_per_s"] for r in rows if r["contender"] == c] or [np.nan]))
-        for c in CONTENDERS
+        contender: float(
+            np.median(
+                [row["steps"] / row["cpu_seconds"] for row in rows if row["contender"] == contender]
+                or [np.nan]
+            )
+        )
+        for contender in CONTENDERS
     }
     for contender in CONTENDERS:
-        returns = [float(r["mean_return"]) for r in rows if r["contender"] == contender]
-        if returns:
+        own = sorted((r for r in rows if r["contender"] == contender), key=lambda r: r["seed"])
+        if own:
+            returns = [float(row["mean_return"]) for row in own]
             listed = ", ".join(f"{value:.0f}" for value in returns)
             ratio = speed[contender] / speed["sb3"]
-            line = f"{contender:10} {speed[contender]:9.0f} {ratio:6.2f} {np.mean(returns):10.0f}"
+            line = f"{contender:10} {speed[contender]:11.0f} {ratio:6.2f} {np.mean(returns):10.0f}"
             lines.append(f"{line}  ({listed})")
     return lines
 
