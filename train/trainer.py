@@ -67,7 +67,10 @@ def train_policy(
         stop = stack.enter_context(StopRequest())
         _go_on(run, store, board, stop, on_progress)
         num_envs = min(_MAX_VISITED_ENVS, max(1, config.visited_states))
-        return run.result(environments(num_envs))
+        result = run.result(environments(num_envs))
+        if stop.requested:
+            raise InterruptedRun("interrupted after the last step; its checkpoint is kept")
+        return result
 
 
 def pick_device(name: str) -> torch.device:
