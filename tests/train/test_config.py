@@ -49,7 +49,7 @@ def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper():
         ({"pruning": {"kind": "magnitude", "sparsity": 0.99, "allocation": "global"}}, "min_dens"),
         ({"pruning": {"kind": "magnitude", "sparsity": 0.5, "allocation": "er"}}, "mean 'erk'"),
         ({"learing_rate": 1e-3}, "did you mean 'train.learning_rate'?"),
-        ({"noise": {"kind": "fixed", "sigma": 0}}, "sigma must be positive, got 0"),
+        ({"noise": {"kind": "fixed", "sigma": 0}}, "sigma must be positive and finite, got 0"),
         ({"noise": {"kind": "learned", "initial": -1}}, "initial must be positive"),
         ({"gamma": 1.5}, r"gamma must be in \(0, 1\], got 1.5"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
@@ -59,7 +59,8 @@ def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper():
         ({"value_clip": 0}, "value_clip must be positive"),
         ({"minibatch_size": 100}, r"minibatch_size must divide num_envs \* rollout_steps = 2048"),
         ({"device": "gpu"}, "device must be one of auto, cpu, cuda"),
-        ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive and finite, got nan"),
+        ({"reward_clip": float("inf")}, "reward_clip must be positive and finite, got inf"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(table, message):
