@@ -1,12 +1,18 @@
 """What can be chosen about a training run."""
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from surefoot.compress.masks import check_sparsity
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Squash
+from surefoot.train.defence_config import Defence, NoDefence
+from surefoot.train.ranges import (
+    require_at_least,
+    require_fraction,
+    require_order,
+    require_positive,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +32,7 @@ class FixedNoise:
         Raises:
             InputError: If it is not positive.
         """
-        _require_positive(self, "sigma")
+        require_positive(self, "sigma")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,50 +52,7 @@ class LearnedNoise:
         Raises:
             InputError: If it is not positive.
         """
-        _require_positive(self, "initial")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NoDefence:
-    """Plain PPO."""
-
-    kind: ClassVar[str] = "none"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StateAdversarial:
-    """SA-PPO: add kappa E[max D^2(s, s')] to the loss, the maximum by SGLD in an linf ball.
-
-    D^2 = sum_j ((mu_j(s') - mu_j(s)) / sigma_j)^2 = 2 KL, as in the code of SA-PPO; the kappa of
-    "Pruning Cannot Hurt Robustness" multiplies KL, so half of it is the same strength here.
-
-    Attributes:
-        epsilon: Radius of the ball, normalised units.
-        kappa: Weight of D^2 in the loss.
-        inner_steps: Steps of the search for s'.
-        fraction: Share of each minibatch that is regularised, in (0, 1].
-        ramp_start: Share of the training at which the radius starts to grow from zero.
-        ramp_end: Share of the training at which it reaches ``epsilon``.
-    """
-
-    kind: ClassVar[str] = "sa"
-    epsilon: float
-    kappa: float
-    inner_steps: int = 10
-    fraction: float = 1.0
-    ramp_start: float = 0.0
-    ramp_end: float = 0.75
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            InputError: If one does not hold.
-        """
-        _require_at_least(self, 0, "epsilon", "kappa", "ramp_start")
-        _require_at_least(self, 1, "inner_steps")
-        _require_fraction(self, "fraction")
-        _require_order(self, "ramp_start", "ramp_end")
+        require_positive(self, "initial")
 
 
 Allocation = Literal["uniform", "erk", "global"]
@@ -133,9 +96,9 @@ class MagnitudePruning:
             InputError: If one does not hold.
         """
         check_sparsity(self.sparsity)
-        _require_at_least(self, 0, "start", "min_density")
-        _require_at_least(self, 1, "interval")
-        _require_order(self, "start", "end")
+        require_at_least(self, 0, "start", "min_density")
+        require_at_least(self, 1, "interval")
+        require_order(self, "start", "end")
         if self.min_density > 1 - self.sparsity:
             raise InputError(
                 f"min_density must be at most 1 - sparsity = {1 - self.sparsity:g},"
@@ -222,7 +185,7 @@ class TrainConfig:
     normalise_rewards: bool = True
     observation_clip: float = 10.0
     reward_clip: float = 10.0
-    defence: NoDefence | StateAdversarial = field(default_factory=NoDefence)
+    defence: Defence = field(default_factory=NoDefence)
     pruning: NoPruning | MagnitudePruning = field(default_factory=NoPruning)
     averaging: float = 0.0
     num_evaluations: int = 10
@@ -238,21 +201,21 @@ class TrainConfig:
             InputError: If one does not hold.
         """
         positive = "learning_rate clip_range max_grad_norm observation_clip reward_clip"
-        _require_positive(self, *positive.split())
-        _require_at_least(self, 0, "seed", "weight_decay", "entropy_coefficient")
-        _require_at_least(self, 0, "value_coefficient", "visited_states")
+        require_positive(self, *positive.split())
+        require_at_least(self, 0, "seed", "weight_decay", "entropy_coefficient")
+        require_at_least(self, 0, "value_coefficient", "visited_states")
         counts = (
             "total_steps num_envs rollout_steps num_threads torch_threads epochs"
             " num_evaluations evaluation_episodes checkpoint_steps"
         )
-        _require_at_least(self, 1, *counts.split())
-        _require_at_least(self, 2, "minibatch_size")  # advantages are divided by their std
-        _require_fraction(self, "gamma", "gae_lambda")
+        require_at_least(self, 1, *counts.split())
+        require_at_least(self, 2, "minibatch_size")  # advantages are divided by their std
+        require_fraction(self, "gamma", "gae_lambda")
         for name in ("anneal_to", "averaging"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if self.value_clip is not None:
-            _require_positive(self, "value_clip")
+            require_positive(self, "value_clip")
         for name in ("hidden", "critic_hidden"):
             if not all(width >= 1 for width in getattr(self, name)):
                 raise InputError(f"{name} must hold positive widths, got {getattr(self, name)}")
@@ -281,27 +244,3 @@ class TrainConfig:
     def num_updates(self) -> int:
         """Optimiser steps of the run."""
         return self.num_iterations * self.updates_per_iteration
-
-
-def _require_positive(config: object, *names: str) -> None:
-    for name in names:
-        if not 0 < getattr(config, name) < math.inf:
-            raise InputError(f"{name} must be positive and finite, got {getattr(config, name)}")
-
-
-def _require_at_least(config: object, least: int, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= least:
-            raise InputError(f"{name} must be at least {least}, got {getattr(config, name)}")
-
-
-def _require_fraction(config: object, *names: str) -> None:
-    for name in names:
-        if not 0 < getattr(config, name) <= 1:
-            raise InputError(f"{name} must be in (0, 1], got {getattr(config, name)}")
-
-
-def _require_order(config: object, start: str, end: str) -> None:
-    low, high = getattr(config, start), getattr(config, end)
-    if not low < high <= 1:
-        raise InputError(f"{end} must be in ({start}, 1], got {start} {low}, {end} {high}")

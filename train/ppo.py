@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from surefoot.train.agent import Agent
-from surefoot.train.config import MagnitudePruning, StateAdversarial, TrainConfig
+from surefoot.train.config import MagnitudePruning, TrainConfig
+from surefoot.train.defence_config import StateAdversarial
 from surefoot.train.distributions import Gaussian
 from surefoot.train.networks import Network
 from surefoot.train.pruning import Pruner

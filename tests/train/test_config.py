@@ -8,10 +8,9 @@ from surefoot.train.config import (
     FixedNoise,
     LearnedNoise,
     MagnitudePruning,
-    NoDefence,
-    StateAdversarial,
     TrainConfig,
 )
+from surefoot.train.defence_config import NoDefence, StateAdversarial
 
 
 def hopper(**table):

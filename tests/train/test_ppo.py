@@ -9,9 +9,9 @@ from surefoot.train.agent import new_agent
 from surefoot.train.config import (
     LearnedNoise,
     MagnitudePruning,
-    StateAdversarial,
     TrainConfig,
 )
+from surefoot.train.defence_config import StateAdversarial
 from surefoot.train.ppo import Ppo, Samples
 
 CPU = torch.device("cpu")

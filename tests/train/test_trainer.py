@@ -14,11 +14,10 @@ from surefoot.policy import weights_sha256
 from surefoot.train.config import (
     LearnedNoise,
     MagnitudePruning,
-    NoDefence,
     NoPruning,
-    StateAdversarial,
     TrainConfig,
 )
+from surefoot.train.defence_config import NoDefence, StateAdversarial
 from surefoot.train.trainer import pick_device, train_policy
 
 # Everything that has a state is on: defence, pruning of both networks, learned noise, normalisers.
