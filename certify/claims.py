@@ -89,7 +89,7 @@ def _runtime_error(proofs: Proofs, epsilon: float) -> Json:
     head: dict[str, Json] = {
         "units": _units(proofs),
         "domain": f"|state| <= {proofs.policy.normaliser.clip:g} + {epsilon:g}",
-        "arithmetic": f"{proofs.arithmetic.name}, any order of summation, FMA allowed",
+        "arithmetic": proofs.arithmetic.meaning,
     }
     if smooth_activations(proofs.policy):
         head["assumption"] = _SMOOTH

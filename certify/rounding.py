@@ -4,7 +4,10 @@
 
 The bound holds for every order of summation, blocking, fused multiply-add and thread count, with
 gradual underflow or flush to zero. It does not hold for an arithmetic that is coarser than the one
-that is named: TF32 has its own name here, so it is either off or counted.
+that is named: TF32 and float16 have their own names here, so they are either off or counted.
+
+A file whose weights were rounded to float16 or 8 bits, and are computed with in float32, holds the
+rounded numbers: it is another policy, its arithmetic is ``float32``, and no weight errs.
 """
 
 import math
@@ -23,6 +26,9 @@ _SMALLEST = 2.0**-126
 
 _LARGEST = 3.4e38
 
+_HALF_LARGEST, _HALF_SPACING = 65504.0, 2.0**-24
+"""Largest half-precision number, and the distance of its subnormal numbers."""
+
 _EXACT = (Activation.IDENTITY, Activation.RELU)
 _GROWING = (Activation.SILU, Activation.SOFTPLUS)
 
@@ -33,20 +39,34 @@ class Arithmetic:
 
     Attributes:
         name: As certificates and runtimes call it.
+        meaning: What it covers, in words.
         storage: Relative rounding of weights and layer inputs before they are multiplied; 0 for
             plain float32. Sums and all else are float32.
+        half: Whether everything behind the state is kept in half precision between two operations.
     """
 
     name: str
-    storage: float
+    meaning: str
+    storage: float = 0.0
+    half: bool = False
 
 
+_ANY_ORDER = "any order of summation, FMA allowed, float32 underflow gradual or flushed to zero"
 ARITHMETICS = {
-    "float32": Arithmetic(name="float32", storage=0.0),
-    "tf32": Arithmetic(name="tf32", storage=2.0**-11),
-    "float16": Arithmetic(name="float16", storage=2.0**-11),
+    "float32": Arithmetic(
+        name="float32", meaning=f"float32 without TF32 or bfloat16 products, {_ANY_ORDER}"
+    ),
+    "tf32": Arithmetic(
+        name="tf32", storage=2.0**-11, meaning=f"float32 with TF32 products, {_ANY_ORDER}"
+    ),
+    "float16": Arithmetic(
+        name="float16",
+        storage=2.0**-11,
+        half=True,
+        meaning="float16 weights, biases and values from the state on, float32 normaliser, sums "
+        f"and activations, {_ANY_ORDER}, float16 underflow gradual",
+    ),
 }
-"""float16 means half-precision weights and layer inputs with float32 sums."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -93,17 +113,19 @@ def rounding_bound(
         relative = 1.02 * num_roundings * UNIT_ROUNDOFF
         seen = up(inputs + error)
         reach = up(matmul_up(weight, seen) + bias)
-        if arithmetic.name == "float16" and max(seen.max(), weight.max()) > 65504:
-            return "a value may exceed 65504, the largest half-precision number"
         if not (reach < _LARGEST).all():
             return "a value may exceed the largest float32"
         stored = 2 * arithmetic.storage + arithmetic.storage**2
         flushed = num_roundings * _SMALLEST * (2 + max(float(seen.max()), float(weight.max())))
-        if arithmetic.name == "float16":  # subnormal weights and inputs are spaced by 2^-24
-            flushed += 2.0**-24 * float(
-                up(weight.sum(axis=1).max() + seen.sum() + 1, len(seen) + 3)
-            )
+        if arithmetic.half:  # subnormal weights and inputs are rounded by half their distance
+            spread = up(weight.sum(axis=1).max() + seen.sum() + 2, len(seen) + 4)
+            flushed += _HALF_SPACING * float(spread)
         local = up(reach * (relative * (1 + stored) + stored) + flushed, 6)
+        if arithmetic.half:
+            if max(seen.max(), weight.max(initial=0.0), up(reach + local).max()) > _HALF_LARGEST:
+                return "a value may exceed 65504, the largest half-precision number"
+            # The sum itself is rounded before the activation; what comes behind that is `stored`.
+            local = up(local + arithmetic.storage * up(reach + local) + _HALF_SPACING, 3)
         own_range = up(matmul_up(weight, inputs) + bias)
         slope = slope_range(layer.activation).largest
         carried = up(matmul_up(weight, error) + local, 2)
@@ -112,7 +134,10 @@ def rounding_bound(
         error = up(carried * slope + phi_error, 4)
         inputs = activation_range(layer.activation, own_range)
     network = np.minimum(error, carried_to_output(policy, sources))
-    return RoundingBound(network=network, action=_head_error(policy, network, inputs))
+    action = _head_error(policy, network, inputs, arithmetic)
+    if arithmetic.half and not (_action_size(policy, inputs) <= _HALF_LARGEST).all():
+        return "an action may exceed 65504, the largest half-precision number"
+    return RoundingBound(network=network, action=action)
 
 
 def smooth_activations(policy: Policy) -> bool:
@@ -176,17 +201,30 @@ def carried_to_output(policy: Policy, sources: list[Float]) -> Float:
     return total
 
 
-def _head_error(policy: Policy, network: Float, reach: Float) -> Float:
+def _head_error(policy: Policy, network: Float, reach: Float, arithmetic: Arithmetic) -> Float:
     """Return the error of centre + half_range * squash(network output)."""
     head = policy.head
     if isinstance(head, CategoricalHead):
         return network
     half_range = head.half_range.astype(np.float64)
     centre = np.abs(head.centre.astype(np.float64))
+    # Squash, product and sum are rounded once each; half precision rounds both constants as well.
+    unit = UNIT_ROUNDOFF + arithmetic.storage * arithmetic.half
+    flushed = _SMALLEST + _HALF_SPACING * arithmetic.half
     error = network
     if head.squash is Squash.TANH:
-        error = up(network + TAU + _SMALLEST)
+        error = up(network + TAU + unit + flushed)
     if head.squash is not Squash.IDENTITY:
-        reach, error = np.minimum(reach, 1.0), np.minimum(error, 2.0 + 16 * UNIT_ROUNDOFF)
-    rounding = 4 * UNIT_ROUNDOFF * (half_range * (reach + error) + centre)
-    return up(half_range * error + rounding + 4 * _SMALLEST * (1 + half_range), 8)
+        reach, error = np.minimum(reach, 1.0), np.minimum(error, 2.0 + 16 * unit + flushed)
+    rounding = 6 * unit * (half_range * (reach + error) + centre)
+    return up(half_range * error + rounding + 4 * flushed * (1 + half_range + reach + error), 10)
+
+
+def _action_size(policy: Policy, reach: Float) -> Float:
+    """Return the largest number that the head may hold, a little enlarged."""
+    head = policy.head
+    if isinstance(head, CategoricalHead):
+        return reach
+    squashed = reach if head.squash is Squash.IDENTITY else np.minimum(reach, 1.0)
+    half_range = np.abs(head.half_range.astype(np.float64))
+    return np.maximum(half_range, (half_range * squashed + np.abs(head.centre)) * 1.01)

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from surefoot.certify.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.export.quantise import quantise_policy
 from surefoot.onnx_format import ControllerFile, cut_at_state
 from surefoot.policy import Activation, Policy, Squash
+from surefoot.runtime.load import Backend, controller_of
 
 Build = Callable[..., Policy]
 FLOAT32 = ARITHMETICS["float32"]
@@ -75,16 +79,117 @@ def test_the_bound_covers_perturbed_states(
     assert (bound.action <= 1e-2).all()
 
 
-@pytest.mark.parametrize("name", ["tf32", "float16"])
-def test_coarser_products_are_counted(draw_policy: Build, name: str) -> None:
+def spread_weights(policy: Policy, kind: str, rng: np.random.Generator) -> Policy:
+    """Weights that are ordinary, large, tiny (down to half-precision subnormals) or cancelling."""
+    layers = []
+    for layer in policy.layers:
+        weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
+        match kind:
+            case "large":
+                weight = 12 * weight
+            case "tiny":
+                weight = weight * 10.0 ** rng.uniform(-7, -2, weight.shape)
+                bias = bias * 1e-6
+            case "cancelling":  # neighbours of opposite sign, far larger than what they leave
+                weight[:, 1::2] = -weight[:, : 2 * (weight.shape[1] // 2) : 2] * (1 + 2.0**-9)
+                bias = 40 * bias
+        weight, bias = weight.astype(np.float32), bias.astype(np.float32)
+        layers.append(replace(layer, weight=weight, bias=bias))
+    return replace(policy, layers=tuple(layers))
+
+
+KINDS = ["ordinary", "large", "tiny", "cancelling"]
+
+
+def half_graph(policy: Policy) -> bytes:
+    """The network and the head as an ONNX graph in half precision, from the state on."""
+    nodes, constants = [helper.make_node("Cast", ["state"], ["h"], to=TensorProto.FLOAT16)], []
+
+    def constant(name: str, value: np.ndarray) -> str:
+        constants.append(numpy_helper.from_array(value.astype(np.float16), name))
+        return name
+
+    last = "h"
+
+    def then(kind: str, *inputs: str, **attributes: object) -> None:
+        nonlocal last
+        nodes.append(helper.make_node(kind, [last, *inputs], [f"x{len(nodes)}"], **attributes))
+        last = f"x{len(nodes) - 1}"
+
+    for number, layer in enumerate(policy.layers):
+        weight = constant(f"w{number}", layer.weight)
+        then("Gemm", weight, constant(f"b{number}", layer.bias), transB=1)
+        if layer.activation in (Activation.TANH, Activation.RELU, Activation.SIGMOID):
+            then(layer.activation.value.capitalize())
+    head = policy.head
+    if head.squash is Squash.TANH:
+        then("Tanh")
+    if head.squash is Squash.CLIP:
+        then("Clip", constant("low", np.array(-1.0)), constant("high", np.array(1.0)))
+    then("Mul", constant("half_range", head.half_range))
+    then("Add", constant("centre", head.centre))
+    then("Cast", to=TensorProto.FLOAT)
+    nodes[-1].output[0] = "actions"
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "half",
+        [value("state", TensorProto.FLOAT, ["N", policy.obs_dim])],
+        [value("actions", TensorProto.FLOAT, ["N", policy.num_outputs])],
+        constants,
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def numpy_half(policy: Policy, states: np.ndarray) -> np.ndarray:
+    """Half-precision values, float32 sums and activations, in NumPy."""
+
+    def half(array: np.ndarray) -> np.ndarray:
+        return array.astype(np.float16).astype(np.float32)
+
+    hidden = half(states)
+    for layer in policy.layers:
+        total = half(hidden @ half(layer.weight).T + half(layer.bias))
+        hidden = half(layer.activation(total))
+    squashed = half(policy.head.squash(hidden))
+    return half(half(half(policy.head.half_range) * squashed) + half(policy.head.centre))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.SIGMOID])
+@pytest.mark.parametrize("squash", Squash)
+def test_half_precision_is_counted_for_onnx_runtime_and_numpy(
+    draw_policy: Build, kind: str, activation: Activation, squash: Squash
+) -> None:
     rng = np.random.default_rng(2)
-    policy = draw_policy(rng, [6, 32, 32, 2])
-    bound = rounding_bound(policy, state_bound(policy, 0.0), ARITHMETICS[name])
+    policy = draw_policy(rng, [6, 32, 32, 2], activation, squash=squash, half_range=2.7)
+    policy = spread_weights(policy, kind, rng)
+    bound = rounding_bound(policy, state_bound(policy, 0.0), ARITHMETICS["float16"])
+    plain = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+    if isinstance(bound, str):
+        assert (kind, activation) == ("large", Activation.RELU)
+        assert "65504" in bound
+        return
+    sizes = 10.0 ** rng.uniform(-6, 1, (500, 1))
+    states = np.clip(sizes * rng.standard_normal((500, 6)), -10, 10).astype(np.float32)
+    exact = policy.outputs_at(states.astype(np.float64))
+    runtime = session(half_graph(policy)).run(None, {"state": states})[0]
+    for outputs in (runtime, numpy_half(policy, states)):
+        error = np.abs(outputs.astype(np.float64) - exact).max(axis=0)
+        assert (error <= bound.action).all()
+        if (kind, activation) == ("ordinary", Activation.TANH):
+            assert (error > plain.action).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tf32_products_are_counted(draw_policy: Build, kind: str) -> None:
+    rng = np.random.default_rng(2)
+    policy = spread_weights(draw_policy(rng, [6, 32, 32, 2]), kind, rng)
+    bound = rounding_bound(policy, state_bound(policy, 0.0), ARITHMETICS["tf32"])
     plain = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
 
     def stored(array: np.ndarray) -> np.ndarray:
-        if name == "float16":
-            return array.astype(np.float16).astype(np.float32)
         mantissa, exponent = np.frexp(array)  # ten bits behind the leading one
         return np.ldexp(np.round(mantissa * 2.0**11) / 2.0**11, exponent).astype(np.float32)
 
@@ -95,7 +200,31 @@ def test_coarser_products_are_counted(draw_policy: Build, name: str) -> None:
     outputs = policy.head.outputs(hidden).astype(np.float64)
     error = np.abs(outputs - policy.outputs_at(states.astype(np.float64))).max(axis=0)
     assert (error <= bound.action).all()
-    assert (error > plain.action).any()
+    assert (error > plain.action).any() or kind != "ordinary"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU])
+def test_weights_of_8_bits_err_by_no_more_than_float32_on_every_form(
+    draw_policy: Build,
+    controller: Callable[[Policy], ControllerFile],
+    kind: str,
+    activation: Activation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The file holds the dequantised weights, so that no weight errs; C multiplies by int8 counts.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rng = np.random.default_rng(5)
+    policy = draw_policy(rng, [6, 32, 32, 2], activation, sparsity=0.8)
+    file = controller(quantise_policy(spread_weights(policy, kind, rng)))
+    policy = file.policy
+    bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+    states = np.clip(rng.normal(0, 3, (500, 6)), -10, 10).astype(np.float32)
+    exact = policy.outputs_at(states.astype(np.float64))
+    for backend in (Backend.C, Backend.ONNX, Backend.ONNX_SPARSE, Backend.NUMPY):
+        outputs = controller_of(file, backend).from_state(states).astype(np.float64)
+        assert (np.abs(outputs - exact).max(axis=0) <= bound.action).all(), backend
 
 
 def test_an_unbounded_state_has_no_bound_but_a_reason(draw_policy: Build) -> None:
