@@ -21,7 +21,7 @@ from surefoot.envs import describe_env, make_env
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Policy
-from surefoot.runtime.load import Backend, controller_of
+from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 
 Variants = Callable[[Policy, Ball], Mapping[str, Adversary]]
 """From policy and ball to the variants of an attack by name; the strongest is reported."""
@@ -114,6 +114,7 @@ def run_suite(
     Raises:
         InputError: If no epsilon or environment is known, or the environment does not fit.
         IntegrityError: If the certificate is about another file.
+        VerificationError: If it is about another arithmetic than the runtime has.
         CheckError: If the controller is not its twin, or a certified bound does not hold.
     """
     onnx_sha256 = sha256_hex(file.data)
@@ -122,6 +123,8 @@ def run_suite(
             f"the certificate is about onnx_sha256 {certificate.onnx_sha256}, "
             f"the controller has {onnx_sha256}"
         )
+    if certificate is not None:
+        require_arithmetic(certificate)
     suite = _Suite(file, certificate, config, on_progress or (lambda done, remark: None))
     return AttackReport(
         ball=suite.ball,

@@ -22,7 +22,7 @@ from surefoot.onnx_format import POLICY_FILE, ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.runtime.arithmetic import TAU, runtime_error
 from surefoot.runtime.c_source import CConfig
-from surefoot.runtime.load import Backend, controller_of
+from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.visited import VISITED_FILE, Visited
 
 PARITY_FILE = "parity.json"
@@ -82,6 +82,7 @@ def export_bundle(
     Raises:
         InputError: If the folder is not ours or cannot be written.
         IntegrityError: If the certificate or the policy folder is about another file.
+        VerificationError: If the certificate is about another arithmetic than the forms have.
         CheckError: If the verdict is not PROVED and that is not allowed, or a form that was
             exported does not compute the policy.
         MissingLibraryError: If this machine lacks what builds or runs a form.
@@ -93,6 +94,7 @@ def export_bundle(
         onnx_sha256=sha256_hex(file.data),
         budget=certificate.budget,
     )
+    require_arithmetic(certificate)
     forms = {target: build_form(file, target, config.c) for target in config.targets}
     forms = {Target.ONNX: build_form(file, Target.ONNX, config.c), **forms}
     visited = _visited(origin, file.policy)

@@ -5,6 +5,7 @@ from enum import StrEnum
 import numpy as np
 
 from surefoot.bundle import Bundle
+from surefoot.certificate import Certificate
 from surefoot.errors import VerificationError
 from surefoot.onnx_format import ControllerFile
 from surefoot.runtime.arithmetic import ARITHMETIC
@@ -45,12 +46,27 @@ def load_controller(
         VerificationError: If the certificate is about another arithmetic than these backends have.
         MissingLibraryError: If the backend's library or device is not there.
     """
-    if bundle.certificate.arithmetic != ARITHMETIC:
+    require_arithmetic(bundle.certificate)
+    return controller_of(bundle.controller, backend, on_bad_observation)
+
+
+def require_arithmetic(certificate: Certificate) -> None:
+    """Refuse a certificate about an arithmetic that no backend has.
+
+    Whatever runs a controller together with its certificate asks here first: the rounding term of
+    one arithmetic says nothing about another.
+
+    Args:
+        certificate: Of the controller that is to run.
+
+    Raises:
+        VerificationError: If it is about another arithmetic than the backends have.
+    """
+    if certificate.arithmetic != ARITHMETIC:
         raise VerificationError(
-            f"the certificate is about arithmetic {bundle.certificate.arithmetic!r}, "
+            f"the certificate is about arithmetic {certificate.arithmetic!r}, "
             f"the runtime has {ARITHMETIC!r}"
         )
-    return controller_of(bundle.controller, backend, on_bad_observation)
 
 
 def controller_of(

@@ -48,12 +48,16 @@ def open_target(path: Path, allow_uncertified: bool) -> tuple[ControllerFile, Ce
 
     Raises:
         InputError: If the path holds no controller.
-        IntegrityError: If it is no bundle that verifies, and uncertified ones are not allowed.
+        VerificationError: If it is no bundle that verifies and uncertified ones are not allowed, or
+            its certificate is about another arithmetic than the runtime has.
     """
     from surefoot.artifact import is_folder_of
 
     if is_folder_of(path, "bundle") or not allow_uncertified:
+        from surefoot.runtime.load import require_arithmetic
+
         bundle = open_bundle(path, allow_uncertified=allow_uncertified)
+        require_arithmetic(bundle.certificate)
         return bundle.controller, bundle.certificate
     console.remark(f"WARNING: {path} is not a bundle; nothing is proved about it")
     return load_controller_file(path), None

@@ -35,9 +35,11 @@ def verify(
     """
     from surefoot.certify import check_certificate
     from surefoot.export import check_forms
+    from surefoot.runtime.load import require_arithmetic
 
     trust = _trust(key, policy)
     opened = open_bundle(bundle, allow_uncertified=allow_uncertified, trust=trust)
+    require_arithmetic(opened.certificate)
     check_forms(opened)
     visited = opened.files.get(VISITED_FILE)
     observations = None if visited is None else Visited.from_bytes(visited).independent

@@ -10,7 +10,7 @@ from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.suite import AttackConfig, run_suite, strongest
 from surefoot.budget import Norm
 from surefoot.config import build
-from surefoot.errors import CheckError, InputError, IntegrityError
+from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
 from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Activation
 from surefoot.runtime.load import Backend
@@ -110,6 +110,12 @@ def test_a_certificate_about_another_file_is_refused(file, certificate_of, file_
     other = file_of(file.policy, {"env": {"id": "Hopper-v5"}, "note": "another"})
     with pytest.raises(IntegrityError, match="the certificate is about onnx_sha256"):
         run_suite(file, certificate_of(other), SMALL)
+
+
+@pytest.mark.parametrize("arithmetic", ["tf32", "float16"])
+def test_a_certificate_about_another_arithmetic_is_refused(file, certificate_of, arithmetic):
+    with pytest.raises(VerificationError, match=f"about arithmetic '{arithmetic}'"):
+        run_suite(file, certificate_of(file, arithmetic=arithmetic), SMALL)
 
 
 def test_the_file_names_the_environment_and_the_user_may_name_another(file, file_of):

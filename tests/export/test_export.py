@@ -92,6 +92,18 @@ def test_the_parity_that_was_seen_is_recorded(source, certificate_of, target):
         assert all(0 < w <= b for w, b in zip(entry["worst"], entry["bound"], strict=True))
 
 
+@pytest.mark.parametrize("arithmetic", ["tf32", "float16"])
+def test_a_certificate_about_an_arithmetic_that_no_form_has_is_refused(
+    source, certificate_of, target, arithmetic
+):
+    file, origin = source()
+    certificate = certificate_of(file, arithmetic=arithmetic)
+    for allowed in (False, True):
+        with pytest.raises(VerificationError, match="the runtime has 'float32'"):
+            export_bundle(target, file, origin, certificate, CONFIG, allow_uncertified=allowed)
+    assert is_clean(target)
+
+
 @pytest.mark.parametrize("verdict", [Verdict.UNKNOWN, Verdict.REFUTED])
 def test_what_is_not_proved_is_refused_unless_allowed_and_then_marked(
     source, certificate_of, target, verdict
