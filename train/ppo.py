@@ -1,72 +1,39 @@
-"""Proximal policy optimisation, with the state-adversarial regulariser and pruning.
+"""Proximal policy optimisation, with defences and pruning."""
 
-B = samples of a rollout, M = samples of a minibatch, P = those of them that are regularised,
-O = obs_dim, A = number of outputs of the actor.
-"""
-
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from surefoot.train.agent import Agent
-from surefoot.train.config import MagnitudePruning, TrainConfig
-from surefoot.train.defence_config import StateAdversarial
+from surefoot.train.config import TrainConfig
+from surefoot.train.defence_config import NoDefence
+from surefoot.train.defences import defence_term, natural_weight, perturbed_states
 from surefoot.train.distributions import Gaussian
 from surefoot.train.networks import Network
 from surefoot.train.pruning import Pruner
-from surefoot.train.search import SA_TEMPERATURE, corner_start, search_ball
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Samples:
-    """What the update learns from; one row per step.
-
-    Attributes:
-        states: Shape (B, O).
-        actions: Before squash and scale, (B, A), or choices, (B,).
-        log_probs: Of the actions under the policy that played them, (B,).
-        values: Predicted before the update, (B,).
-        advantages: Shape (B,).
-        returns: What the critic is to predict, (B,).
-    """
-
-    states: Tensor
-    actions: Tensor
-    log_probs: Tensor
-    values: Tensor
-    advantages: Tensor
-    returns: Tensor
-
-    def minibatches(self, size: int, generator: torch.Generator) -> Iterator["Samples"]:
-        """Yield all samples once, in random minibatches."""
-        device = self.states.device
-        order = torch.randperm(len(self.states), generator=generator, device=device)
-        columns = {
-            field.name: getattr(self, field.name)[order].split(size) for field in fields(self)
-        }
-        for number in range(len(columns["states"])):
-            yield Samples(**{name: parts[number] for name, parts in columns.items()})
+from surefoot.train.pruning_config import NoPruning
+from surefoot.train.samples import Samples, surrogate
+from surefoot.train.streams import Stream, numpy_stream
 
 
 class Ppo:
     """The update: optimiser, schedules and masks around an agent.
 
     The loss of a minibatch is, with r = pi(a|s) / pi_old(a|s), A the advantages normalised over
-    the minibatch, R the returns and s' the worst states in the ball around s,
+    the minibatch, and R the returns,
 
         -mean min(r A, clip(r, 1 - c, 1 + c) A)       surrogate
         + value_coefficient mean (V(s) - R)^2
         - entropy_coefficient H
-        + kappa mean D^2(pi(.|s), pi(.|s'))           s', pi(.|s) and sigma taken as constant
+        + what the defence adds (defences.py)
 
     Its gradients with respect to the outputs of the networks are written by hand; autograd costs
     two to three times as much on networks this small.
 
     Reference:
-        Schulman et al. 2017 (arXiv 1707.06347), equation 9; Zhang et al. 2020 (arXiv 2003.08938).
+        Schulman et al. 2017 (arXiv 1707.06347), equation 9.
     """
 
     def __init__(
@@ -84,9 +51,22 @@ class Ppo:
         self._minibatch_generator = minibatch_generator
         self._search_generator = search_generator
         self._networks: dict[str, Network] = {"actor": agent.actor, "critic": agent.critic}
-        self._trained = {name: network.parameters for name, network in self._networks.items()}
-        for network in self._networks.values():
-            network.parameters.grad = network.gradient
+        self.pruners = {
+            name: Pruner(
+                network,
+                config.pruning,
+                config.num_updates,
+                numpy_stream(config.seed, Stream.PRUNING, number),
+            )
+            for number, (name, network) in enumerate(self._networks.items())
+            if not isinstance(config.pruning, NoPruning) and config.pruning.target in (name, "both")
+        }
+        self._trained = {
+            name: self.pruners[name].trained if name in self.pruners else network.parameters
+            for name, network in self._networks.items()
+        }
+        for name, network in self._networks.items():
+            self._trained[name].grad = network.gradient
         groups: list[dict[str, Any]] = [{"params": list(self._trained.values())}]
         if isinstance(agent.distribution, Gaussian) and agent.distribution.learned:
             self._trained["log_std"] = agent.distribution.log_std
@@ -98,12 +78,6 @@ class Ppo:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.pruners = {
-            name: Pruner(network, config.pruning, config.num_updates)
-            for name, network in self._networks.items()
-            if isinstance(config.pruning, MagnitudePruning)
-            and config.pruning.target in (name, "both")
-        }
 
     @torch.inference_mode()
     def update(self, samples: Samples) -> dict[str, float]:
@@ -121,11 +95,11 @@ class Ppo:
         }
 
     def _step(self, minibatch: Samples) -> Tensor:
-        """Take one optimiser step; return surrogate, value loss, D^2 and the actor's gradient."""
+        """Take one optimiser step; return the parts of the loss and the norm of the actor's."""
         surrogate, distance = self._actor_gradient(minibatch)
         value_loss = self._critic_gradient(minibatch)
         for pruner in self.pruners.values():
-            pruner.mask_gradient()
+            pruner.before_step()
         # Each network on its own, so that a large regulariser does not slow the critic down.
         norms = [self._clip(network.gradient) for network in self._networks.values()]
         for group in self._optimiser.param_groups:
@@ -133,48 +107,37 @@ class Ppo:
         self._optimiser.step()
         self.num_updates += 1
         for name, pruner in self.pruners.items():
-            pruner.apply(self.num_updates, self._optimiser.state[self._trained[name]])
+            pruner.after_step(self.num_updates, self._optimiser.state[self._trained[name]])
         return torch.stack([surrogate, value_loss, distance, norms[0]])
 
     def _actor_gradient(self, minibatch: Samples) -> tuple[Tensor, Tensor]:
-        """Write the gradient of the actor and its noise; return surrogate and mean D^2."""
-        config, actor, distribution = self.config, self.agent.actor, self.agent.distribution
-        size = len(minibatch.states)
-        perturbed = self._perturbed_states(minibatch.states)
+        """Write the gradient of the actor and its noise; return surrogate and defence term."""
+        config, agent, epsilon = self.config, self.agent, self.epsilon()
+        minibatch = minibatch.with_normalised_advantages()
+        perturbed = perturbed_states(
+            agent, config.defence, epsilon, minibatch, self._search_generator
+        )
         # One pass for clean and perturbed states: two small ones cost more.
-        trace = actor.mlp.trace(torch.cat([minibatch.states, perturbed]))
-        clean, disturbed = trace.output[:size], trace.output[size:]
+        trace = agent.actor.mlp.trace(torch.cat([minibatch.states, perturbed]))
+        clean, disturbed = trace.output.tensor_split([len(minibatch.states)])
 
-        advantages = minibatch.advantages - minibatch.advantages.mean()
-        advantages = advantages / (advantages.norm() / (size - 1) ** 0.5 + 1e-8)
-        log_prob = distribution.log_prob(clean, minibatch.actions)
-        ratio = torch.exp(log_prob.value - minibatch.log_probs)
-        gain = ratio * advantages
-        clipped_gain = ratio.clamp(1 - config.clip_range, 1 + config.clip_range) * advantages
-        # d(r A) = r A d(log pi); where the clipped one is the smaller, it is constant.
-        weight_M1 = (gain * (gain <= clipped_gain) / -size)[:, None]
-        by_output = log_prob.by_output * weight_M1
-        by_log_std = None
-        if log_prob.by_log_std is not None:
-            by_log_std = (log_prob.by_log_std * weight_M1).sum(0)
+        natural = surrogate(agent.distribution, clean, minibatch, config.clip_range)
+        defended = defence_term(agent, config.defence, minibatch, clean, disturbed)
+        by_output, by_log_std = natural.by_output, natural.by_log_std
+        if (weight := natural_weight(config.defence, epsilon)) != 1:
+            by_output = by_output * weight
+            by_log_std = None if by_log_std is None else by_log_std * weight
+        if by_log_std is not None and defended.by_log_std is not None:
+            by_log_std = by_log_std + defended.by_log_std
         if config.entropy_coefficient:
-            more, more_std = distribution.entropy_gradient(clean)
+            more, more_std = agent.distribution.entropy_gradient(clean)
             by_output -= config.entropy_coefficient * more
             if by_log_std is not None and more_std is not None:
                 by_log_std -= config.entropy_coefficient * more_std
-
-        distance = torch.zeros((), device=clean.device)
-        if len(perturbed):
-            reference = clean[: len(perturbed)]
-            distance = distribution.squared_distance(reference, disturbed).mean()
-            by_disturbed = distribution.squared_distance_gradient(
-                reference, self._kappa / len(perturbed)
-            )(disturbed)
-            by_output = torch.cat([by_output, by_disturbed])
-        actor.backward(trace, by_output)
+        agent.actor.backward(trace, torch.cat([by_output, defended.by_output]))
         if by_log_std is not None:
             self._trained["log_std"].grad = by_log_std
-        return -torch.minimum(gain, clipped_gain).mean(), distance
+        return natural.value, defended.value
 
     def _critic_gradient(self, minibatch: Samples) -> Tensor:
         """Write the gradient of the critic; return the mean squared error."""
@@ -198,31 +161,6 @@ class Ppo:
         gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
-    def _perturbed_states(self, states: Tensor) -> Tensor:
-        """Return the first states of a minibatch moved to where the policy changes most, (P, O)."""
-        defence = self.config.defence
-        epsilon = self.epsilon()
-        if not isinstance(defence, StateAdversarial) or epsilon == 0:
-            return states[:0]
-        states = states[: max(1, round(defence.fraction * len(states)))]
-        actor, distribution = self.agent.actor.mlp, self.agent.distribution
-        # Of the mean over the samples: the noise of SGLD is relative to it.
-        output_gradient = distribution.squared_distance_gradient(actor(states), 1 / len(states))
-        delta = search_ball(
-            lambda delta: actor.input_gradient(states + delta, output_gradient),
-            corner_start(states, epsilon / defence.inner_steps, self._search_generator),
-            epsilon=epsilon,
-            steps=defence.inner_steps,
-            temperature=SA_TEMPERATURE,
-            generator=self._search_generator,
-        )
-        return states + delta
-
-    @property
-    def _kappa(self) -> float:
-        defence = self.config.defence
-        return defence.kappa if isinstance(defence, StateAdversarial) else 0.0
-
     def progress(self) -> float:
         """Return the share of all updates that is done."""
         return self.num_updates / self.config.num_updates
@@ -230,10 +168,7 @@ class Ppo:
     def epsilon(self) -> float:
         """Return the radius of the defence at this update: a linear ramp."""
         defence = self.config.defence
-        if not isinstance(defence, StateAdversarial) or defence.kappa == 0:
-            return 0.0
-        length = defence.ramp_end - defence.ramp_start
-        return defence.epsilon * min(max((self.progress() - defence.ramp_start) / length, 0), 1)
+        return 0.0 if isinstance(defence, NoDefence) else defence.radius(self.progress())
 
     def _learning_rate(self) -> float:
         """Return the rate at this update: linear from the first to its annealed share."""

@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,18 @@ from surefoot.config import config_sha256
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
-from surefoot.policy import Normaliser, Policy
+from surefoot.policy import Layer, Normaliser, Policy
 from surefoot.train.agent import new_agent
 from surefoot.train.averaging import WeightAverage
 from surefoot.train.checkpoint import Checkpoint
-from surefoot.train.config import MagnitudePruning, TrainConfig
+from surefoot.train.config import TrainConfig
 from surefoot.train.distributions import Gaussian
 from surefoot.train.evaluate import clean_returns
 from surefoot.train.moments import Moments, RewardNormaliser, normaliser_of
-from surefoot.train.ppo import Ppo, Samples
+from surefoot.train.ppo import Ppo
 from surefoot.train.result import TrainResult
 from surefoot.train.rollout import Collector, Rollout, advantages, values_after
+from surefoot.train.samples import Samples
 from surefoot.train.streams import Stream, env_seeds, numpy_stream, torch_stream
 from surefoot.train.visited import record_visited
 
@@ -84,7 +86,16 @@ class Run:
 
     def policy(self) -> Policy:
         """Return the policy that would be deployed if the training ended now."""
+        policy = self._masked_policy()
+        return replace(policy, layers=self._deployed("actor", policy.layers))
+
+    def _masked_policy(self) -> Policy:
+        """Return the same, with pruned neurons as zeros."""
         return self._agent.policy(self._normaliser(), self._average.mlp)
+
+    def _deployed(self, network: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        pruner = self._ppo.pruners.get(network)
+        return pruner.deployed(layers) if pruner else layers
 
     def iterate(self) -> None:
         """Play one rollout, learn from it, and evaluate if it is time.
@@ -193,7 +204,7 @@ class Run:
             "return": self.mean_return,
             "episodes": self._collector.num_episodes,
             "clean_return": clean_return,
-            "sparsity": self.policy().sparsity,
+            "sparsity": self._masked_policy().sparsity,
             "epsilon": self._ppo.epsilon(),
             **losses,
         }
@@ -258,7 +269,7 @@ class Run:
         policy = self._best[2] if config.select == "best" else self.policy()
         return TrainResult(
             policy=policy,
-            critic=self._agent.critic.mlp.to_layers(),
+            critic=self._deployed("critic", self._agent.critic.mlp.to_layers()),
             curves=self.curves,
             visited=record_visited(
                 policy, visited_env, config.seed, num_states=config.visited_states
@@ -271,7 +282,7 @@ class Run:
 
     def _facts(self, policy: Policy) -> dict[str, Json]:
         assert self._best is not None
-        pruning = self.config.pruning
+        pruner = self._ppo.pruners.get("actor")
         return {
             "env": {
                 "id": self._collector.env.spec.env_id,
@@ -283,7 +294,8 @@ class Run:
             "updates": self._ppo.num_updates,
             "episodes": self._collector.num_episodes,
             "sparsity": policy.sparsity,
-            "target_sparsity": pruning.sparsity if isinstance(pruning, MagnitudePruning) else 0.0,
+            "target_sparsity": pruner.schedule.target if pruner else 0.0,
+            "hidden": [layer.weight.shape[0] for layer in policy.layers[:-1]],
             "selected": self.config.select,
             "evaluation": {
                 "episodes": self.config.evaluation_episodes,

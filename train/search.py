@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from surefoot.budget import Norm
+from surefoot.train.distributions import Distribution
+from surefoot.train.networks import Mlp
 
 SA_TEMPERATURE = 1e-5
 """Temperature of the SGLD noise in the SA regulariser; the MAD attack uses 1."""
@@ -97,6 +99,40 @@ def search_ball(
             unit = torch.nn.functional.normalize(direction, dim=1, eps=smallest)
             delta = _shortened(delta + step * unit, limit)
     return delta
+
+
+def farthest_perturbation(
+    actor: Mlp,
+    distribution: Distribution,
+    states: Tensor,
+    *,
+    epsilon: float,
+    steps: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return where in the linf ball the actions differ most, D^2 = 2 KL, by SGLD; shape (B, O).
+
+    Args:
+        actor: From states to outputs.
+        distribution: Of the actions around the outputs.
+        states: Centres of the balls, (B, O).
+        epsilon: Radius, normalised units.
+        steps: Number of gradient steps of epsilon / steps.
+        generator: Of start and noise, on the device of ``states``.
+
+    Reference:
+        Zhang et al. 2020 (arXiv 2003.08938), and the code of SA_PPO.
+    """
+    # Of the mean over the samples: the noise of SGLD is relative to it.
+    output_gradient = distribution.squared_distance_gradient(actor(states), 1 / len(states))
+    return search_ball(
+        lambda delta: actor.input_gradient(states + delta, output_gradient),
+        corner_start(states, epsilon / steps, generator),
+        epsilon=epsilon,
+        steps=steps,
+        temperature=SA_TEMPERATURE,
+        generator=generator,
+    )
 
 
 def _shortened(delta: Tensor, limit: float) -> Tensor:

@@ -1,16 +1,13 @@
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 
 from surefoot.config import build, to_table
 from surefoot.errors import InputError
-from surefoot.train.config import (
-    FixedNoise,
-    LearnedNoise,
-    MagnitudePruning,
-    TrainConfig,
-)
-from surefoot.train.defence_config import NoDefence, StateAdversarial
+from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
+from surefoot.train.defence_config import Defence, NoDefence, StateAdversarial
+from surefoot.train.pruning_config import MagnitudePruning
 
 
 def hopper(**table):
@@ -42,6 +39,9 @@ def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper():
         ({"defence": {"kind": "sa", "epsilon": 0.1, "kappa": 1, "fraction": 0}}, "fraction"),
         ({"defence": {"kind": "sa"}}, "missing key 'train.defence.epsilon'"),
         ({"defence": "saa"}, "did you mean 'sa'?"),
+        ({"defence": {"kind": "barpo", "epsilon": 0.1, "guidance": -1}}, "guidance must be at"),
+        ({"defence": {"kind": "arpo", "epsilon": 0.1, "inner_steps": 0}}, "inner_steps must be"),
+        ({"defence": {"kind": "arpo", "epsilon": 0.1, "kappa": 1}}, "unknown key"),
         ({"pruning": {"kind": "magnitude", "sparsity": 1.0}}, r"sparsity must be in \[0, 1\)"),
         ({"pruning": {"kind": "magnitude", "sparsity": -0.1}}, r"sparsity must be in \[0, 1\)"),
         ({"pruning": {"kind": "magnitude", "sparsity": 0.5, "end": 0.2}}, "end must be in"),
@@ -75,6 +75,12 @@ def test_the_steps_are_rounded_up_to_whole_iterations():
     assert (config.updates_per_iteration, config.num_updates) == (12, 36)
 
 
+def test_every_field_of_a_defence_is_documented_where_it_is_defined():
+    for kind in get_args(Defence):
+        text = "".join(part.__doc__ for part in kind.__mro__[:-1])
+        assert all(f"\n        {field.name}: " in text for field in fields(kind))
+
+
 def test_every_field_is_documented():
-    for kind in (TrainConfig, StateAdversarial, MagnitudePruning):
+    for kind in (TrainConfig, MagnitudePruning):
         assert all(f"\n        {field.name}: " in kind.__doc__ for field in fields(kind))

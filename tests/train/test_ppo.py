@@ -5,14 +5,19 @@ import pytest
 import torch
 
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
+from surefoot.train import ppo as ppo_module
 from surefoot.train.agent import new_agent
-from surefoot.train.config import (
-    LearnedNoise,
-    MagnitudePruning,
-    TrainConfig,
+from surefoot.train.config import LearnedNoise, TrainConfig
+from surefoot.train.defence_config import (
+    AdversarialReturn,
+    BoundedAdversarialReturn,
+    NoDefence,
+    StateAdversarial,
 )
-from surefoot.train.defence_config import StateAdversarial
-from surefoot.train.ppo import Ppo, Samples
+from surefoot.train.defences import perturbed_states
+from surefoot.train.ppo import Ppo
+from surefoot.train.pruning_config import MagnitudePruning
+from surefoot.train.samples import Samples
 
 CPU = torch.device("cpu")
 BOX = BoxActions(-np.ones(2, np.float32), np.ones(2, np.float32))
@@ -32,6 +37,8 @@ CONFIG = TrainConfig(
     learning_rate=1e-2,
 )
 ROBUST = StateAdversarial(epsilon=0.2, kappa=0.7, fraction=0.5, inner_steps=3)
+ARPO = AdversarialReturn(epsilon=0.2, fraction=0.5, inner_steps=3)
+BARPO = BoundedAdversarialReturn(epsilon=0.2, guidance=0.7, fraction=0.5, inner_steps=3)
 
 
 def seeded(seed):
@@ -75,15 +82,14 @@ def make_samples(ppo, num=64, seed=0):
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
 @pytest.mark.parametrize("value_clip", [None, 0.2])
-@pytest.mark.parametrize("robust", [False, True])
-def test_the_gradient_is_that_of_the_loss_as_printed(actions, value_clip, robust):
-    config = replace(CONFIG, value_clip=value_clip)
-    ppo = make_ppo(replace(config, defence=ROBUST) if robust else config, actions)
+@pytest.mark.parametrize("defence", [NoDefence(), ROBUST, ARPO, BARPO])
+def test_the_gradient_is_that_of_the_loss_as_printed(monkeypatch, actions, value_clip, defence):
+    ppo = make_ppo(replace(CONFIG, value_clip=value_clip, defence=defence), actions)
     ppo.num_updates = ppo.config.num_updates // 2
     samples = make_samples(ppo)
-    perturbed = ppo._perturbed_states(samples.states)
-    assert len(perturbed) == (32 if robust else 0)
-    ppo._perturbed_states = lambda states: perturbed
+    perturbed = search(ppo, samples)
+    assert len(perturbed) == (0 if defence == NoDefence() else 32)
+    monkeypatch.setattr(ppo_module, "perturbed_states", lambda *args: perturbed)
     ppo._actor_gradient(samples)
     ppo._critic_gradient(samples)
     found = [net.gradient for net in (ppo.agent.actor, ppo.agent.critic)]
@@ -102,6 +108,11 @@ def test_the_gradient_is_that_of_the_loss_as_printed(actions, value_clip, robust
         assert one.numpy() == pytest.approx(other.numpy(), rel=1e-3, abs=1e-5)
 
 
+def search(ppo, samples):
+    samples = samples.with_normalised_advantages()
+    return perturbed_states(ppo.agent, ppo.config.defence, ppo.epsilon(), samples, seeded(2))
+
+
 def paper_loss(ppo, leaves, log_std, samples, perturbed):
     """The loss as printed, by autograd and torch.distributions."""
     config = ppo.config
@@ -113,13 +124,20 @@ def paper_loss(ppo, leaves, log_std, samples, perturbed):
             return torch.distributions.Categorical(logits=output)
         return torch.distributions.Independent(torch.distributions.Normal(output, std), 1)
 
-    std = None if log_std is None else log_std.exp()
-    policy = law(actor(samples.states), std)
-    ratio = (policy.log_prob(samples.actions) - samples.log_probs).exp()
     advantages = samples.advantages
     advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-    loss = -torch.min(ratio * advantages, clipped * advantages).mean()
+
+    def clipped_loss(policy, num):
+        ratio = (policy.log_prob(samples.actions[:num]) - samples.log_probs[:num]).exp()
+        clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
+        return -torch.min(ratio * advantages[:num], clipped * advantages[:num]).mean()
+
+    std = None if log_std is None else log_std.exp()
+    policy = law(actor(samples.states), std)
+    loss = clipped_loss(policy, len(samples.states))
+    if isinstance(config.defence, AdversarialReturn):
+        robust = clipped_loss(law(actor(perturbed), std), len(perturbed))
+        loss = robust + config.defence.guidance * loss
     values = critic(samples.states)[:, 0]
     error = (values - samples.returns) ** 2
     if config.value_clip is not None:
@@ -127,7 +145,7 @@ def paper_loss(ppo, leaves, log_std, samples, perturbed):
         error = torch.max(error, (samples.values + change - samples.returns) ** 2)
     loss = loss + config.value_coefficient * error.mean()
     loss = loss - config.entropy_coefficient * policy.entropy().mean()
-    if len(perturbed):
+    if isinstance(config.defence, StateAdversarial):
         fixed = None if std is None else std.detach()
         clean = law(actor(samples.states[: len(perturbed)]).detach(), fixed)
         divergence = torch.distributions.kl_divergence(clean, law(actor(perturbed), fixed))
@@ -167,11 +185,11 @@ def test_the_defence_lowers_what_it_penalises():
 
 def test_perturbed_states_stay_in_the_ball_of_the_ramp():
     ppo = make_ppo(replace(CONFIG, defence=replace(ROBUST, ramp_start=0.2, ramp_end=0.6)))
-    states = torch.zeros(8, 3)
+    samples = replace(make_samples(ppo, 8), states=torch.zeros(8, 3))
     radii = {}
     for share in (0.0, 0.2, 0.4, 0.6, 1.0):
         ppo.num_updates = round(share * ppo.config.num_updates)
-        moved = ppo._perturbed_states(states)
+        moved = search(ppo, samples)
         radii[share] = float(moved.abs().max()) if len(moved) else 0.0
         assert radii[share] <= ppo.epsilon()
     assert list(radii.values()) == pytest.approx([0, 0, 0.1, 0.2, 0.2], rel=1e-5)

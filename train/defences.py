@@ -1,0 +1,96 @@
+"""What a defence does to the update: where it perturbs the states, and what it adds to the loss.
+
+M = samples of a minibatch, P = those of them that are perturbed, O = obs_dim, A = outputs.
+"""
+
+import torch
+from torch import Tensor
+
+from surefoot.train.agent import Agent
+from surefoot.train.defence_config import (
+    AdversarialReturn,
+    BoundedAdversarialReturn,
+    Defence,
+    NoDefence,
+    StateAdversarial,
+)
+from surefoot.train.samples import ActorTerm, Samples, surrogate
+from surefoot.train.search import farthest_perturbation, search_ball, uniform_start
+
+
+def perturbed_states(
+    agent: Agent, defence: Defence, epsilon: float, minibatch: Samples, generator: torch.Generator
+) -> Tensor:
+    """Return the first states of a minibatch, moved to where the defence fears them, (P, O).
+
+    Args:
+        agent: Of this update; only read.
+        defence: What is searched for, and how long.
+        epsilon: Radius of the ball at this update; zero for no state at all.
+        minibatch: With normalised advantages.
+        generator: Of starts and noise.
+    """
+    if isinstance(defence, NoDefence) or epsilon == 0:
+        return minibatch.states[:0]
+    part = minibatch.first(max(1, round(defence.fraction * len(minibatch.states))))
+    actor, distribution = agent.actor.mlp, agent.distribution
+    if isinstance(defence, (StateAdversarial, BoundedAdversarialReturn)):
+        delta = farthest_perturbation(
+            actor,
+            distribution,
+            part.states,
+            epsilon=epsilon,
+            steps=defence.inner_steps,
+            generator=generator,
+        )
+    else:
+        clip_range = agent.config.clip_range
+        delta = search_ball(
+            lambda delta: actor.input_gradient(
+                part.states + delta,
+                lambda outputs: surrogate(distribution, outputs, part, clip_range).by_output,
+            ),
+            uniform_start(part.states, epsilon, generator),
+            epsilon=epsilon,
+            steps=defence.inner_steps,
+        )
+    return part.states + delta
+
+
+def defence_term(
+    agent: Agent, defence: Defence, minibatch: Samples, clean_MA: Tensor, disturbed_PA: Tensor
+) -> ActorTerm:
+    """Return what the defence adds to the actor's loss, as a function of the disturbed outputs.
+
+    SA adds kappa D^2(pi(.|s), pi(.|s')), in which pi(.|s) and sigma are constant; ARPO and BARPO
+    add the surrogate with pi(a|s') over the old pi(a|s). s' is constant in all of them.
+
+    Args:
+        agent: Of this update.
+        defence: Of the run.
+        minibatch: With normalised advantages.
+        clean_MA: Outputs at the states.
+        disturbed_PA: Outputs at the perturbed states.
+
+    Returns:
+        Value (of SA without kappa) and gradient; zero if no state was perturbed.
+    """
+    num, distribution = len(disturbed_PA), agent.distribution
+    if num == 0:
+        return ActorTerm(torch.zeros((), device=clean_MA.device), disturbed_PA)
+    if isinstance(defence, StateAdversarial):
+        reference = clean_MA[:num]
+        slope = distribution.squared_distance_gradient(reference, defence.kappa / num)
+        distance = distribution.squared_distance(reference, disturbed_PA).mean()
+        return ActorTerm(distance, slope(disturbed_PA))
+    return surrogate(distribution, disturbed_PA, minibatch.first(num), agent.config.clip_range)
+
+
+def natural_weight(defence: Defence, epsilon: float) -> float:
+    """Return the weight of the natural surrogate.
+
+    ARPO and BARPO count it as guidance; while the ball is a point, s' = s and it is L_rob as well.
+    """
+    if isinstance(defence, AdversarialReturn):
+        return defence.guidance + (epsilon == 0)
+    return 1.0
