@@ -3,7 +3,7 @@
 L = layers, N_l = entries of the weight of layer l, S = sparsity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,3 +85,38 @@ def kept_globally(
     chosen = np.argsort(-rest, kind="stable")[: max(0, total - sum(floors))]
     extra = np.bincount(layer[chosen], minlength=len(scores))
     return [floor + int(more) for floor, more in zip(floors, extra, strict=True)]
+
+
+def check_reachable(
+    sparsity: float, num_entries: int, kept_at: Callable[[float], Sequence[int]]
+) -> None:
+    """Refuse a sparsity that an allocation misses by more than rounding.
+
+    Every layer keeps at least one entry, or a floor; where these are more than the total that was
+    asked for, the total is not reached.
+
+    Args:
+        sparsity: Of all entries together.
+        num_entries: Of all layers.
+        kept_at: The allocation: how many entries each layer keeps at a sparsity.
+
+    Raises:
+        InputError: If it is not reached; the message says the largest sparsity that is.
+    """
+
+    def is_reached(target: float) -> bool:
+        kept = kept_at(target)
+        # Half an entry per layer is what rounding may keep too much.
+        return sum(kept) - num_entries * (1 - target) <= len(kept) / 2 + 1e-6
+
+    if is_reached(sparsity):
+        return
+    low, high = 0, 10_000
+    while high - low > 1:
+        middle = (low + high) // 2
+        reached = middle / 10_000 < sparsity and is_reached(middle / 10_000)
+        low, high = (middle, high) if reached else (low, middle)
+    raise InputError(
+        f"sparsity must be at most {low / 10_000:g} in these layers, of which each keeps at least"
+        f" one entry, got {sparsity}"
+    )

@@ -3,14 +3,13 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from surefoot.compress.masks import check_sparsity
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Squash
 from surefoot.train.defence_config import Defence, NoDefence
+from surefoot.train.pruning_config import NoPruning, Pruning
 from surefoot.train.ranges import (
     require_at_least,
     require_fraction,
-    require_order,
     require_positive,
 )
 
@@ -53,57 +52,6 @@ class LearnedNoise:
             InputError: If it is not positive.
         """
         require_positive(self, "initial")
-
-
-Allocation = Literal["uniform", "erk", "global"]
-PruningTarget = Literal["actor", "critic", "both"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NoPruning:
-    """Dense training."""
-
-    kind: ClassVar[str] = "none"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MagnitudePruning:
-    """Zero the smallest weights while training, a few at a time ("micro-pruning").
-
-    Attributes:
-        sparsity: Final share of weights that are zero, in [0, 1).
-        allocation: How it is spread over layers.
-        min_density: Share of each layer that `global` keeps at least.
-        start: Share of the updates before the first change of the masks (burn-in).
-        end: Share of the updates at which the final sparsity is reached.
-        interval: Updates between two changes of the masks.
-        target: Which networks are pruned; only the actor is deployed.
-    """
-
-    kind: ClassVar[str] = "magnitude"
-    sparsity: float
-    allocation: Allocation = "erk"
-    min_density: float = 0.02
-    start: float = 0.25
-    end: float = 0.75
-    interval: int = 10
-    target: PruningTarget = "actor"
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            InputError: If one does not hold.
-        """
-        check_sparsity(self.sparsity)
-        require_at_least(self, 0, "start", "min_density")
-        require_at_least(self, 1, "interval")
-        require_order(self, "start", "end")
-        if self.min_density > 1 - self.sparsity:
-            raise InputError(
-                f"min_density must be at most 1 - sparsity = {1 - self.sparsity:g},"
-                f" got {self.min_density}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,7 +134,7 @@ class TrainConfig:
     observation_clip: float = 10.0
     reward_clip: float = 10.0
     defence: Defence = field(default_factory=NoDefence)
-    pruning: NoPruning | MagnitudePruning = field(default_factory=NoPruning)
+    pruning: Pruning = field(default_factory=NoPruning)
     averaging: float = 0.0
     num_evaluations: int = 10
     evaluation_episodes: int = 10

@@ -1,93 +1,215 @@
-"""Pruning while training: one mask over a network's parameters, its gradient and its momentum."""
+"""Pruning while training: one mask over a network's parameters, its gradient and its momentum.
+
+A unit is what is pruned as a whole: one weight of any layer, or one neuron of a hidden layer.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from surefoot.compress.allocations import erdos_renyi_kernel, kept_globally, uniform
-from surefoot.compress.masks import keep_largest, num_kept
+from surefoot.compress.allocations import (
+    check_reachable,
+    erdos_renyi_kernel,
+    kept_globally,
+    uniform,
+)
+from surefoot.compress.masks import Mask, keep_largest, num_kept
+from surefoot.compress.neurons import neuron_importance, neuron_masks, remove_neurons
 from surefoot.compress.schedules import CubicSchedule
-from surefoot.compress.scores import magnitude, never_return
-from surefoot.train.config import MagnitudePruning
+from surefoot.compress.scores import Score, magnitude, never_return, random
+from surefoot.compress.two_four import spare_two_of_four, two_four_sparsity
+from surefoot.errors import InputError
+from surefoot.policy import Layer
 from surefoot.train.networks import Network
+from surefoot.train.pruning_config import (
+    MagnitudeStePruning,
+    NeuronPruning,
+    RandomPruning,
+    SaliencyPruning,
+    TwoFourPruning,
+    WeightPruning,
+)
+
+Method = WeightPruning | NeuronPruning | TwoFourPruning
 
 
 class Pruner:
-    """Zeroes the smallest weights of one network on a schedule; biases stay.
+    """Prunes one network on a schedule, between the steps of its optimiser.
 
-    Law: after :meth:`apply`, and so at every moment between two optimiser steps, a pruned weight
-    is exactly zero.
+    Law: after :meth:`after_step`, and so at every moment between two optimiser steps, a pruned
+    parameter of the network is exactly zero.
+
+    Attributes:
+        schedule: Of the share of units that are pruned.
+        mask: Of all parameters of the network: 1 where they stay, 0 where they are pruned.
+        trained: What the optimiser moves: the parameters of the network, or the dense ones
+            underneath its masks.
     """
 
-    def __init__(self, network: Network, config: MagnitudePruning, num_updates: int) -> None:
+    def __init__(
+        self, network: Network, config: Method, num_updates: int, generator: np.random.Generator
+    ) -> None:
         """Start dense.
 
         Args:
             network: Changed in place.
             config: What to prune to, and when.
             num_updates: Optimiser steps of the whole training.
+            generator: Of the order of random pruning; drawn from here only.
+
+        Raises:
+            InputError: If the network has nothing to prune in this way, or not as much as asked.
         """
+        self._config = config
+        self._network = network
+        self._straight_through = isinstance(config, MagnitudeStePruning)
+        self.trained = network.parameters
+        if self._straight_through:
+            self.trained = network.parameters.clone()
+        self.mask = torch.ones_like(network.parameters)
+        self._masks = network.views_of(self.mask)
+        # One ranking for the whole run: equal to fresh ones, since what is pruned never returns.
+        self._order = [random(_numpy(weight), generator) for weight in network.mlp.weights]
+        self._saliency = torch.zeros_like(network.parameters)
         start = int(config.start * num_updates)
         self.schedule = CubicSchedule(
-            target=config.sparsity,
+            target=_reachable_target(config, self._scores()),
             start=start,
             end=max(start + 1, int(config.end * num_updates)),
             interval=config.interval,
         )
-        self._config = config
-        self._network = network
-        self.mask = torch.ones_like(network.parameters)
-        self._weight_masks = network.views_of(self.mask).weights
-        shapes = [(mask.shape[0], mask.shape[1]) for mask in self._weight_masks]
-        allocate = erdos_renyi_kernel if config.allocation == "erk" else uniform
-        self._targets = allocate(shapes, config.sparsity)
 
-    def mask_gradient(self) -> None:
-        """Zero the gradient of pruned weights, before it is clipped and used."""
-        self._network.gradient.mul_(self.mask)
+    def before_step(self) -> None:
+        """Take in the gradient of the minibatch; zero that of pruned parameters.
 
-    def apply(self, update: int, momentum: Mapping[str, torch.Tensor]) -> None:
-        """Zero the pruned weights after optimiser step ``update``; change the mask if due.
+        Parameters that are trained underneath their masks keep the gradient of the masked network
+        (the straight-through estimator).
+
+        Reference:
+            Molchanov et al., ICLR 2017 (arXiv 1611.06440), equation 8: |w dL/dw|.
+        """
+        if isinstance(self._config, SaliencyPruning):
+            saliency = (self._network.parameters * self._network.gradient).abs_()
+            self._saliency.lerp_(saliency, 1 - self._config.memory)
+        if not self._straight_through:
+            self._network.gradient.mul_(self.mask)
+
+    def after_step(self, update: int, momentum: Mapping[str, torch.Tensor]) -> None:
+        """Change the mask if it is due, and zero the pruned parameters of the network.
 
         Args:
-            update: Number of the step just taken, from 1.
-            momentum: The optimiser's state of this network.
+            update: Number of the optimiser step just taken, from 1.
+            momentum: The optimiser's state of :attr:`trained`.
         """
-        if self.schedule.is_due(update):
-            self._change_mask(update)
-            # Momentum of a weight that was alive would move it off zero again.
-            for key in ("exp_avg", "exp_avg_sq"):
-                momentum[key].mul_(self.mask)
-        self._network.parameters.mul_(self.mask)
+        # What is not finite has no order; the run stops at the end of this iteration.
+        if self.schedule.is_due(update) and bool(torch.isfinite(self.trained).all()):
+            self._change_mask(self.schedule.fraction(update))
+            if not self._straight_through:
+                # Momentum of a weight that was alive would move it off zero again.
+                for key in ("exp_avg", "exp_avg_sq"):
+                    momentum[key].mul_(self.mask)
+        torch.mul(self.trained, self.mask, out=self._network.parameters)
 
-    def _change_mask(self, update: int) -> None:
-        scores = [
-            never_return(magnitude(weight.cpu().numpy()), mask.cpu().numpy() > 0)
-            for weight, mask in zip(self._network.mlp.weights, self._weight_masks, strict=True)
-        ]
-        for score, kept, mask in zip(
-            scores, self._num_kept(scores, update), self._weight_masks, strict=True
-        ):
-            mask.copy_(torch.from_numpy(keep_largest(score, kept)))
+    def deployed(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+        """Return layers of the network, masked, as they are deployed: without pruned neurons."""
+        if isinstance(self._config, NeuronPruning):
+            return remove_neurons(layers, self._alive())
+        return tuple(layers)
 
-    def _num_kept(self, scores: Sequence[NDArray[np.floating]], update: int) -> list[int]:
-        config = self._config
-        if config.allocation == "global":
-            sparsity = self.schedule.sparsity(update)
-            return kept_globally(scores, sparsity, min_density=config.min_density)
-        fraction = self.schedule.fraction(update)
-        return [
-            num_kept(score.size, fraction * target)
-            for score, target in zip(scores, self._targets, strict=True)
-        ]
+    def _alive(self) -> list[Mask]:
+        """Return which units are not pruned."""
+        if isinstance(self._config, NeuronPruning):
+            return [_numpy(mask) > 0 for mask in self._masks.biases[:-1]]
+        return [_numpy(mask) > 0 for mask in self._masks.weights]
+
+    def _scores(self) -> list[Score]:
+        """Return how much each unit matters; weights that are trained underneath count too."""
+        if isinstance(self._config, RandomPruning):
+            return self._order
+        if isinstance(self._config, SaliencyPruning):
+            return [_numpy(weight) for weight in self._network.views_of(self._saliency).weights]
+        dense = self._network.views_of(self.trained)
+        weights = [_numpy(weight) for weight in dense.weights]
+        if isinstance(self._config, NeuronPruning):
+            return neuron_importance(weights, [_numpy(bias) for bias in dense.biases])
+        return [magnitude(weight) for weight in weights]
+
+    def _change_mask(self, fraction: float) -> None:
+        scores = self._scores()
+        if not self._straight_through:
+            scores = [
+                never_return(score, alive)
+                for score, alive in zip(scores, self._alive(), strict=True)
+            ]
+        if isinstance(self._config, TwoFourPruning):
+            scores = [spare_two_of_four(score) for score in scores]
+        kept = _num_kept(self._config, scores, fraction)
+        masks = [keep_largest(score, count) for score, count in zip(scores, kept, strict=True)]
+        if isinstance(self._config, NeuronPruning):
+            ends = self._masks.weights[0].shape[1], self._masks.weights[-1].shape[0]
+            masks, bias_masks = neuron_masks(masks, *ends)
+            for mask, view in zip(bias_masks, self._masks.biases, strict=True):
+                view.copy_(torch.from_numpy(mask))
+        for mask, view in zip(masks, self._masks.weights, strict=True):
+            view.copy_(torch.from_numpy(mask))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the mask."""
-        return {"mask": self.mask.cpu().numpy() > 0}
+        """Return the mask and what the next one depends on beside the parameters."""
+        state = {"mask": _numpy(self.mask) > 0}
+        if isinstance(self._config, SaliencyPruning):
+            state["saliency"] = _numpy(self._saliency).copy()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a stored mask."""
+        """Go back to a stored state; :attr:`trained` is already as it was."""
         self.mask.copy_(torch.from_numpy(state["mask"]))
+        if isinstance(self._config, SaliencyPruning):
+            self._saliency.copy_(torch.from_numpy(state["saliency"]))
+        torch.mul(self.trained, self.mask, out=self._network.parameters)
+
+
+def _num_kept(config: Method, scores: Sequence[Score], fraction: float) -> list[int]:
+    """Return how many units each layer keeps at a share of the final sparsity."""
+    shapes = [score.shape for score in scores]
+    if isinstance(config, TwoFourPruning):
+        targets = two_four_sparsity(shapes)
+    elif config.allocation == "global":
+        sparsity = fraction * config.sparsity
+        return kept_globally(scores, sparsity, min_density=config.min_density)
+    else:
+        allocate = erdos_renyi_kernel if config.allocation == "erk" else uniform
+        targets = allocate(shapes, config.sparsity)
+    return [
+        num_kept(score.size, fraction * target)
+        for score, target in zip(scores, targets, strict=True)
+    ]
+
+
+def _reachable_target(config: Method, scores: Sequence[Score]) -> float:
+    """Return the final sparsity of all units together.
+
+    Raises:
+        InputError: If there is nothing to prune, or the sparsity that was asked for is too high.
+    """
+    num_units = sum(score.size for score in scores)
+    if isinstance(config, NeuronPruning) and not scores:
+        raise InputError("pruning neurons needs at least one hidden layer, got none")
+    if isinstance(config, TwoFourPruning):
+        kept = sum(_num_kept(config, scores, 1.0))
+        if kept == num_units:
+            raise InputError("2:4 pruning needs a layer with at least 3 inputs, got none")
+        return 1 - kept / num_units
+    check_reachable(
+        config.sparsity,
+        num_units,
+        lambda sparsity: _num_kept(replace(config, sparsity=sparsity), scores, 1.0),
+    )
+    return config.sparsity
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    return tensor.cpu().numpy()

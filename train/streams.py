@@ -16,6 +16,8 @@ class Stream(IntEnum):
     ENVIRONMENTS = 4
     EVALUATION = 5
     VISITED = 6
+    PRUNING = 7
+    SAMPLED = 8
 
 
 def numpy_stream(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -11,13 +11,9 @@ import torch
 from surefoot.config import build, parse_toml
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
 from surefoot.policy import weights_sha256
-from surefoot.train.config import (
-    LearnedNoise,
-    MagnitudePruning,
-    NoPruning,
-    TrainConfig,
-)
+from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.defence_config import NoDefence, StateAdversarial
+from surefoot.train.pruning_config import MagnitudePruning, NoPruning
 from surefoot.train.trainer import pick_device, train_policy
 
 # Everything that has a state is on: defence, pruning of both networks, learned noise, normalisers.

@@ -1,0 +1,187 @@
+"""What can be chosen about pruning while training.
+
+Weights go a few at a time ("micro-pruning"), more at first than later: a cubic schedule between two
+shares of the updates, followed by training under the final masks.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from surefoot.compress.masks import check_sparsity
+from surefoot.errors import InputError
+from surefoot.train.ranges import require_at_least, require_order
+
+Allocation = Literal["uniform", "erk", "global"]
+PruningTarget = Literal["actor", "critic", "both"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoPruning:
+    """Dense training."""
+
+    kind: ClassVar[str] = "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradualPruning:
+    """When the masks change, and of which networks: what every method is asked.
+
+    Attributes:
+        start: Share of the updates before the first change of the masks (burn-in).
+        end: Share of the updates at which the final sparsity is reached.
+        interval: Updates between two changes of the masks, 10 or 20 being smoother than 1; longer
+            than the time between ``start`` and ``end``, it makes one large step at ``end``.
+        target: Which networks are pruned. Only the actor is deployed; a pruned critic values
+            states worse, and weakens the attacks that use it.
+    """
+
+    start: float = 0.25
+    end: float = 0.75
+    interval: int = 10
+    target: PruningTarget = "both"
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        require_at_least(self, 0, "start")
+        require_at_least(self, 1, "interval")
+        require_order(self, "start", "end")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightPruning(GradualPruning):
+    """Single weights become zero, biases stay: what every unstructured method is asked.
+
+    Attributes:
+        sparsity: Final share of weights that are zero, in [0, 1).
+        allocation: How it is spread over layers.
+        min_density: Share of each layer that `global` keeps at least.
+    """
+
+    sparsity: float
+    allocation: Allocation = "erk"
+    min_density: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        GradualPruning.__post_init__(self)
+        check_sparsity(self.sparsity)
+        require_at_least(self, 0, "min_density")
+        if self.allocation == "global":
+            _require_room(self.sparsity, self.min_density)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomPruning(WeightPruning):
+    """Prune weights in a random order: the baseline that knows nothing of them."""
+
+    kind: ClassVar[str] = "random"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MagnitudePruning(WeightPruning):
+    """Prune the smallest weights."""
+
+    kind: ClassVar[str] = "magnitude"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MagnitudeStePruning(WeightPruning):
+    """Prune the smallest weights, but train all of them underneath the masks.
+
+    The network computes with mask * weight, and its gradient moves the dense weights straight
+    through the mask, so that a pruned weight may grow and return at the next change of the masks.
+    """
+
+    kind: ClassVar[str] = "magnitude_ste"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaliencyPruning(WeightPruning):
+    """Prune the weights without which the loss changes least, to first order: |w dL/dw|.
+
+    Attributes:
+        memory: Share of the mean that is kept at each minibatch, in [0, 1): the mean of |w dL/dw|
+            is exponential, over about 1 / (1 - memory) minibatches.
+    """
+
+    kind: ClassVar[str] = "saliency"
+    memory: float = 0.98
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        WeightPruning.__post_init__(self)
+        if not 0 <= self.memory < 1:
+            raise InputError(f"memory must be in [0, 1), got {self.memory}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NeuronPruning(GradualPruning):
+    """Remove whole hidden neurons, least |(incoming, bias)|_2 |outgoing|_2 first.
+
+    While training they are masked with all their ties; the policy that is evaluated and deployed
+    has narrower hidden layers instead, and no zeros.
+
+    Attributes:
+        sparsity: Final share of the hidden neurons that are removed, in [0, 1): of each hidden
+            layer rounded to whole neurons, or of all together if the allocation is `global`.
+        allocation: How it is spread over hidden layers.
+        min_density: Share of each hidden layer that `global` keeps at least.
+    """
+
+    kind: ClassVar[str] = "neurons"
+    sparsity: float
+    allocation: Literal["uniform", "global"] = "uniform"
+    min_density: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        GradualPruning.__post_init__(self)
+        check_sparsity(self.sparsity)
+        require_at_least(self, 0, "min_density")
+        if self.allocation == "global":
+            _require_room(self.sparsity, self.min_density)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TwoFourPruning(GradualPruning):
+    """Prune the two smallest of every four consecutive weights of a row, as sparse hardware needs.
+
+    A row whose length is no multiple of four counts as padded with zeros, so that of three weights
+    that are left over one goes, of two or one none. The sparsity follows: close to one half.
+    """
+
+    kind: ClassVar[str] = "two_four"
+
+
+Pruning = (
+    NoPruning
+    | RandomPruning
+    | MagnitudePruning
+    | MagnitudeStePruning
+    | SaliencyPruning
+    | NeuronPruning
+    | TwoFourPruning
+)
+
+
+def _require_room(sparsity: float, min_density: float) -> None:
+    if min_density > 1 - sparsity:
+        raise InputError(
+            f"min_density must be at most 1 - sparsity = {1 - sparsity:g}, got {min_density}"
+        )
