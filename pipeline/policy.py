@@ -11,52 +11,20 @@ Every other reading of a policy (the torch twin, the certifier's chain, ONNX, C)
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
-from scipy.special import expit
+from numpy.typing import DTypeLike
 
+from surefoot.activation import Activation as Activation
+from surefoot.activation import AnyActivation
+from surefoot.activation import Array as Array
 from surefoot.errors import InputError
-
-Array = NDArray[Any]
 
 NO_NOISE = "the file names no noise"
 """Why nothing is known about the policy that samples its actions."""
-
-
-class Activation(StrEnum):
-    """Elementwise functions between the layers."""
-
-    IDENTITY = "identity"
-    RELU = "relu"
-    TANH = "tanh"
-    SIGMOID = "sigmoid"
-    SILU = "silu"
-    ELU = "elu"
-    SOFTPLUS = "softplus"
-
-    def __call__(self, x: Array) -> Array:
-        """Apply the function elementwise, in the dtype of ``x``."""
-        return _FUNCTIONS[self](x)
-
-
-def _elu(x: Array) -> Array:
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
-
-
-_FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
-    Activation.IDENTITY: lambda x: x,
-    Activation.RELU: lambda x: np.maximum(x, 0),
-    Activation.TANH: np.tanh,
-    Activation.SIGMOID: expit,
-    Activation.SILU: lambda x: x * expit(x),
-    Activation.ELU: _elu,
-    Activation.SOFTPLUS: lambda x: np.logaddexp(x, x.dtype.type(0)),
-}
 
 
 class Squash(StrEnum):
@@ -113,7 +81,7 @@ class Layer:
 
     weight: Array
     bias: Array
-    activation: Activation
+    activation: AnyActivation
 
     def __post_init__(self) -> None:
         """Check shapes and values.

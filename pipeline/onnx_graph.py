@@ -1,0 +1,99 @@
+"""What every reader and writer of controller files shares: names, versions, bytes to tensors."""
+
+import math
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from surefoot.artifact import MAX_FILE_BYTES
+from surefoot.errors import InputError
+from surefoot.policy import Array
+
+POLICY_FILE, SPARSE_FILE = "policy.onnx", "policy.sparse.onnx"
+INPUT, STATE, OUTPUT = "obs", "state", "actions"
+# ONNX Runtime 1.31 refuses what the onnx package writes by default (IR 14, opset 28).
+OPSET, IR_VERSION = 17, 8
+# From Clip with limits as inputs to the newest opset that ONNX Runtime 1.31 runs; within it the
+# operators of the controller set mean the same.
+READ_OPSETS = range(11, 27)
+PRODUCER = "surefoot"
+PREFIX = "surefoot."
+
+
+def parse_onnx(data: bytes, name: str, opsets: range = READ_OPSETS) -> onnx.ModelProto:
+    """Parse and check ONNX bytes.
+
+    Raises:
+        InputError: If they are no ONNX file, or one whose opset is not read.
+    """
+    try:
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's own errors differ between its implementations
+        raise InputError(f"{name} is not a valid ONNX file: {first_line(error)}") from error
+    named = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if len(named) != 1 or named[0] not in opsets:
+        raise InputError(f"{name}: opset must be {opsets[0]} to {opsets[-1]}, got {named}")
+    return model
+
+
+def dense_tensor(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
+    """Return a sparse tensor as a dense one.
+
+    Raises:
+        InputError: If its indices are not strictly increasing and in range, or it is no matrix.
+    """
+    label = f"{name}: sparse constant {sparse.values.name!r}"
+    size = math.prod(sparse.dims)
+    if len(sparse.dims) != 2 or not 0 < size <= MAX_FILE_BYTES // 4:
+        raise InputError(f"{label} must be a matrix, has shape {list(sparse.dims)}")
+    if sparse.indices.data_type != onnx.TensorProto.INT64:
+        raise InputError(f"{label}: indices must be INT64 (7), have {sparse.indices.data_type}")
+    values = float_constant(sparse.values, name)
+    try:
+        indices = numpy_helper.to_array(sparse.indices)
+    except ValueError as error:
+        raise InputError(f"{label}: indices cannot be read: {error}") from error
+    if indices.shape != values.shape or values.ndim != 1:
+        raise InputError(f"{label}: must have one index for each value, in one row")
+    if (np.diff(indices) <= 0).any() or ((indices < 0) | (indices >= size)).any():
+        raise InputError(f"{label}: indices must be strictly increasing and below {size}")
+    array = np.zeros(size, np.float32)
+    array[indices] = values
+    return numpy_helper.from_array(array.reshape(tuple(sparse.dims)), sparse.values.name)
+
+
+def float_constant(tensor: onnx.TensorProto, name: str) -> Array:
+    """Return a float32 tensor as an array.
+
+    Raises:
+        InputError: If it is of another type, or :func:`constant` refuses it.
+    """
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        raise InputError(
+            f"{name}: constant {tensor.name!r} must be FLOAT (1), has type {tensor.data_type}"
+        )
+    return constant(tensor, name)
+
+
+def constant(tensor: onnx.TensorProto, name: str) -> Array:
+    """Return a tensor of any type as an array.
+
+    Raises:
+        InputError: If it lies in another file, is damaged or not finite.
+    """
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise InputError(f"{name}: constant {tensor.name!r} lies in another file")
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{name}: constant {tensor.name!r} cannot be read: {error}") from error
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{name}: constant {tensor.name!r} must be finite, has NaN or infinity")
+    return array
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, or its class where it says nothing."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,309 @@
+"""The strict reader of canonical files: one chain of known nodes in one order, and nothing else."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
+from surefoot.artifact import Json, from_json
+from surefoot.errors import InputError
+from surefoot.onnx_graph import PREFIX, float_constant
+from surefoot.policy import CategoricalHead, GaussianHead, Layer, Normaliser, Policy, Squash
+
+ACTIVATION_OPS = {
+    Activation.RELU: "Relu",
+    Activation.TANH: "Tanh",
+    Activation.SIGMOID: "Sigmoid",
+    Activation.ELU: "Elu",
+    Activation.SOFTPLUS: "Softplus",
+}
+_OPS_TO_ACTIVATION = {op: activation for activation, op in ACTIVATION_OPS.items()}
+_PARAMETERS = {"LeakyRelu": ("alpha",), "Selu": ("alpha", "gamma")}
+"""Activations whose parameters are attributes, always written."""
+
+
+def read_canonical(model: onnx.ModelProto, name: str) -> tuple[Policy, dict[str, Json]]:
+    """Return what a canonical graph computes, and what the file says about itself.
+
+    Args:
+        model: Parsed and checked.
+        name: How error messages call it.
+
+    Raises:
+        InputError: If the graph is not normaliser, layers, squash and scale.
+        IntegrityError: If its metadata are damaged.
+    """
+    metadata = _read_metadata(model, name)
+    return _assemble(_Chain.read(model, name), metadata.get("head"), name), metadata
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One node of the chain, with its constants resolved."""
+
+    op: str
+    constants: tuple[Array, ...]
+    attributes: dict[str, float]
+    label: str
+
+
+class _Chain:
+    """The one path of nodes from the input to the output, walked once."""
+
+    def __init__(self, steps: list[_Step], obs_dim: int, num_outputs: int) -> None:
+        self._steps = steps
+        self._position = 0
+        self.obs_dim = obs_dim
+        self.num_outputs = num_outputs
+
+    @classmethod
+    def read(cls, model: onnx.ModelProto, name: str) -> "_Chain":
+        """Check that the graph is one chain of known operators and resolve its constants.
+
+        Raises:
+            InputError: If it is not, naming the node and the rule.
+        """
+        graph = model.graph
+        if model.functions or model.training_info or graph.sparse_initializer:
+            raise InputError(
+                f"{name}: local functions, training graphs and sparse initialisers are not read"
+            )
+        # An initialiser that is an input too can be overridden by whoever runs the file.
+        if len(graph.input) != 1 or len(graph.output) != 1:
+            raise InputError(
+                f"{name} must have one input and one output, "
+                f"has {len(graph.input)} and {len(graph.output)}"
+            )
+        constants = {tensor.name: float_constant(tensor, name) for tensor in graph.initializer}
+        steps = list(cls._walk(graph, constants, graph.input[0].name, name))
+        layers = [step.constants[0].shape for step in steps if step.op == "Gemm"]
+        if not layers:
+            raise InputError(f"{name}: no Gemm layer after the normaliser")
+        if any(len(shape) != 2 for shape in layers):
+            raise InputError(f"{name}: every Gemm must have a weight of two dimensions")
+        _check_value(graph.input[0], layers[0][1], f"{name}: input")
+        _check_value(graph.output[0], layers[-1][0], f"{name}: output")
+        return cls(steps, layers[0][1], layers[-1][0])
+
+    @staticmethod
+    def _walk(
+        graph: onnx.GraphProto, constants: dict[str, Array], value: str, name: str
+    ) -> Iterator[_Step]:
+        nodes = list(graph.node)
+        position = 0
+        while position < len(nodes):
+            node = nodes[position]
+            label = f"{name}: node {position} {node.op_type!r}"
+            if node.domain or node.op_type not in _OPERATORS:
+                raise InputError(f"{label}: not in the controller operator set")
+            if len(node.output) != 1 or node.input[0] != value:
+                raise InputError(f"{label}: must take the result of the node before it")
+            attributes = _read_attributes(node, label)
+            pair = nodes[position + 1] if position + 1 < len(nodes) else None
+            if pair is not None and _is_silu(node, pair):
+                yield _Step("Silu", (), {}, label)
+                value, position = pair.output[0], position + 2
+                continue
+            if any(entry not in constants for entry in node.input[1:]):
+                raise InputError(f"{label}: every input but the first must be a constant")
+            entries = tuple(constants[entry] for entry in node.input[1:])
+            yield _Step(node.op_type, entries, attributes, label)
+            value, position = node.output[0], position + 1
+        if value != graph.output[0].name:
+            raise InputError(f"{name}: the chain must end in the output {graph.output[0].name!r}")
+
+    def take(self, *ops: str) -> _Step | None:
+        """Return the next step and move on if it is one of ``ops``, else None."""
+        if self._position < len(self._steps) and self._steps[self._position].op in ops:
+            self._position += 1
+            return self._steps[self._position - 1]
+        return None
+
+    def take_before(self, op: str, following: str) -> _Step | None:
+        """Return the next step and move on if it is ``op`` and ``following`` comes after it."""
+        ahead = self._steps[self._position : self._position + 2]
+        return self.take(op) if [step.op for step in ahead] == [op, following] else None
+
+    def remaining(self) -> _Step | None:
+        """Return the first step that was not taken."""
+        return self._steps[self._position] if self._position < len(self._steps) else None
+
+
+def _is_silu(node: onnx.NodeProto, pair: onnx.NodeProto) -> bool:
+    """Return whether two nodes are x * sigmoid(x); any other product of two values is refused."""
+    operators = (node.op_type, pair.op_type, pair.domain) == ("Sigmoid", "Mul", "")
+    return (
+        operators
+        and not pair.attribute
+        and sorted(pair.input) == sorted([node.input[0], node.output[0]])
+    )
+
+
+NORMALISER_OPS = {"Sub", "Div", "Clip", "Identity"}
+_OPERATORS = {*NORMALISER_OPS, "Mul", "Add", "Gemm", *_OPS_TO_ACTIVATION, *_PARAMETERS}
+
+
+def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
+    """Turn a chain into normaliser, layers and head.
+
+    Raises:
+        InputError: If a step is left over or in the wrong place.
+    """
+    normaliser = _take_normaliser(chain)
+    layers: list[Layer] = []
+    while step := chain.take("Gemm"):
+        if len(step.constants) != 2:
+            raise InputError(f"{step.label}: must have a weight and a bias")
+        weight, bias = step.constants
+        layers.append(Layer(weight=weight, bias=bias, activation=_take_activation(chain)))
+    if (rest := chain.remaining()) is not None and not layers:
+        raise InputError(f"{rest.label}: does not fit normaliser, layers, squash, scale")
+    squash = Squash.IDENTITY
+    if layers[-1].activation is Activation.TANH:
+        squash = Squash.TANH
+        last = layers[-1]
+        layers[-1] = Layer(weight=last.weight, bias=last.bias, activation=Activation.IDENTITY)
+    elif step := chain.take("Clip"):
+        if _clip_limit(step) != 1.0:
+            raise InputError(f"{step.label}: the squash of an action must clip to [-1, 1]")
+        squash = Squash.CLIP
+    scaled = chain.take("Mul")
+    shifted = chain.take("Add")
+    chain.take("Identity")
+    if (rest := chain.remaining()) is not None:
+        raise InputError(f"{rest.label}: does not fit normaliser, layers, squash, scale")
+    num_outputs = chain.num_outputs
+    if head == {"kind": "categorical", "num_actions": num_outputs}:
+        if squash is not Squash.IDENTITY or scaled or shifted:
+            raise InputError(f"{name}: the logits of a categorical head must not be transformed")
+        return Policy(
+            normaliser=normaliser,
+            layers=tuple(layers),
+            head=CategoricalHead(num_actions=num_outputs),
+        )
+    return Policy(
+        normaliser=normaliser,
+        layers=tuple(layers),
+        head=GaussianHead(
+            std=_std(head, num_outputs, name),
+            squash=squash,
+            half_range=_vector(scaled, num_outputs, 1.0),
+            centre=_vector(shifted, num_outputs, 0.0),
+        ),
+    )
+
+
+def _take_activation(chain: _Chain) -> AnyActivation:
+    if step := chain.take(*_OPS_TO_ACTIVATION):
+        return _OPS_TO_ACTIVATION[step.op]
+    if chain.take("Silu"):
+        return Activation.SILU
+    if step := chain.take("LeakyRelu"):
+        return LeakyRelu(**step.attributes)
+    if step := chain.take("Selu"):
+        return ScaledElu(**step.attributes)
+    # Behind the last layer a Clip is the squash.
+    if step := chain.take_before("Clip", "Gemm"):
+        return Clamp(*_limits(step))
+    return Activation.IDENTITY
+
+
+def _std(head: Json, num_outputs: int, name: str) -> Array | None:
+    """Return the standard deviation that the metadata says, None if it says nothing.
+
+    Raises:
+        InputError: If the metadata is about another head than the graph's.
+    """
+    if head is None or head == {"kind": "gaussian", "std": None}:
+        return None
+    std = head.get("std") if isinstance(head, dict) and head.get("kind") == "gaussian" else None
+    if (
+        not isinstance(std, list)
+        or len(std) != num_outputs
+        or any(type(entry) is not float for entry in std)
+    ):
+        raise InputError(f"{name}: metadata 'surefoot.head' does not fit the graph, got {head!r}")
+    return np.array(std)
+
+
+def _take_normaliser(chain: _Chain) -> Normaliser:
+    centred, scaled = chain.take("Sub"), chain.take("Div")
+    clipped = chain.take("Clip")
+    chain.take("Identity")
+    return Normaliser(
+        mean=_vector(centred, chain.obs_dim, 0.0),
+        scale=_vector(scaled, chain.obs_dim, 1.0),
+        clip=_clip_limit(clipped) if clipped else math.inf,
+    )
+
+
+def _vector(step: _Step | None, size: int, default: float) -> Array:
+    if step is None:
+        return np.full(size, default, dtype=np.float32)
+    # Other shapes broadcast over the batch, or to more dimensions.
+    if (shape := step.constants[0].shape) not in ((), (1,), (size,), (1, 1), (1, size)):
+        raise InputError(f"{step.label}: constant must have {size} entries, has shape {shape}")
+    return np.array(np.broadcast_to(step.constants[0].reshape(-1), (size,)))
+
+
+def _check_value(value: onnx.ValueInfoProto, size: int, label: str) -> None:
+    """Check that an input or output is declared as what the layers compute.
+
+    Raises:
+        InputError: If its type or shape is another.
+    """
+    tensor = value.type.tensor_type
+    dims = [dim.dim_value for dim in tensor.shape.dim]
+    if tensor.elem_type != onnx.TensorProto.FLOAT or len(dims) != 2 or dims[1] != size:
+        raise InputError(f"{label} must be float32 of shape [N, {size}], got {dims}")
+
+
+def _limits(step: _Step) -> tuple[float, float]:
+    if len(step.constants) != 2 or any(constant.ndim for constant in step.constants):
+        raise InputError(f"{step.label}: must have a lower and an upper limit, both scalars")
+    return float(step.constants[0]), float(step.constants[1])
+
+
+def _clip_limit(step: _Step) -> float:
+    low, high = _limits(step)
+    if low != -high:
+        raise InputError(f"{step.label}: limits must be symmetric, got [{low}, {high}]")
+    return high
+
+
+def _read_attributes(node: onnx.NodeProto, label: str) -> dict[str, float]:
+    """Return the parameters of an activation.
+
+    Raises:
+        InputError: If one is missing, or any other attribute changes the meaning of the node.
+    """
+    allowed = {
+        ("Gemm", "transB"): 1,
+        ("Gemm", "transA"): 0,
+        ("Gemm", "alpha"): 1.0,
+        ("Gemm", "beta"): 1.0,
+        ("Elu", "alpha"): 1.0,
+    }
+    needed = _PARAMETERS.get(node.op_type, ())
+    values = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    for key, value in values.items():
+        if key not in needed and allowed.get((node.op_type, key)) != value:
+            raise InputError(f"{label}: attribute {key} = {value} is not read")
+    if node.op_type == "Gemm" and "transB" not in values:
+        raise InputError(f"{label}: attribute transB must be 1")
+    if any(key not in values for key in needed):
+        raise InputError(f"{label}: must name {' and '.join(needed)}")
+    return {key: values[key] for key in needed}
+
+
+def _read_metadata(model: onnx.ModelProto, name: str) -> dict[str, Json]:
+    metadata: dict[str, Json] = {}
+    for entry in model.metadata_props:
+        # protobuf gives bytes instead of a string where they are not UTF-8
+        if isinstance(entry.key, str) and entry.key.startswith(PREFIX):
+            value = from_json(entry.value, f"{name}: metadata {entry.key!r}")
+            metadata[entry.key.removeprefix(PREFIX)] = value
+    return metadata
