@@ -14,7 +14,13 @@ from surefoot.certify.global_bounds import least
 from surefoot.certify.proofs import Proofs
 from surefoot.certify.statistics import successes_needed, trials_needed
 from surefoot.certify.upward import Float
-from surefoot.certify.value import coupling_bound, finite_horizon_bound
+from surefoot.certify.value import (
+    ValueBound,
+    coupling_bound,
+    finite_horizon_bound,
+    measured_average_bound,
+    measured_path_bound,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,6 +57,8 @@ def certified(
     """
     if requirement.scope is Scope.VISITED:
         return _visited(proofs, requirement, evidence, delta)
+    if requirement.quantity == "return_loss":
+        return _return_loss(proofs, requirement, evidence, delta)
     return _PROVERS[requirement.quantity](proofs, requirement, evidence)
 
 
@@ -95,7 +103,9 @@ def _distance(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> C
     return Certified(value=value, method=bound.method, reason=reason)
 
 
-def _return_loss(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
+def _return_loss(
+    proofs: Proofs, requirement: Requirement, evidence: Evidence, delta: float
+) -> Certified:
     bound = proofs.distance(*perturbation_of(requirement))
     if isinstance(bound, str):
         return _nothing(bound)
@@ -111,9 +121,39 @@ def _return_loss(proofs: Proofs, requirement: Requirement, evidence: Evidence) -
     else:
         return _nothing("neither discount nor horizon is given")
     reason = "of the policy that samples its actions, rewards inside reward_range"
+    if requirement.confidence is not None:
+        measured = _measured_loss(proofs, requirement, evidence, delta)
+        if isinstance(measured, str):
+            reason += f"; {measured}"
+        elif measured[0].bound < value.bound:
+            value, method = measured
+            reason += f", error {delta:g}"
     if value.vacuous:
         reason = "vacuous: no better than the reward range alone"
     return Certified(value=value.bound, method=method, reason=reason)
+
+
+def _measured_loss(
+    proofs: Proofs, requirement: Requirement, evidence: Evidence, delta: float
+) -> tuple[ValueBound, str] | str:
+    """Return the bound from clean episodes of the sampling policy, or why there is none."""
+    episodes, states = evidence.sampled, evidence.sampled_states(proofs.policy)
+    if episodes is None or states is None:
+        return "no clean episodes of the sampling policy are given"
+    clean = proofs.clean_tv(episodes, states, *perturbation_of(requirement))
+    if isinstance(clean, str):
+        return clean
+    words = f"of {len(clean.steps)} clean episodes"
+    if evidence.discount is not None:
+        span = evidence.reward_span
+        bound = measured_average_bound(clean, span, evidence.discount, delta)
+        return bound, f"average {words}, discount {evidence.discount:g}"
+    if evidence.horizon != clean.horizon:
+        return f"the clean episodes have a horizon of {clean.horizon}"
+    return (
+        measured_path_bound(clean, evidence.reward_span, delta),
+        f"path {words}, horizon {clean.horizon}",
+    )
 
 
 def _compression_error(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
@@ -176,6 +216,5 @@ _PROVERS: Mapping[str, Callable[[Proofs, Requirement, Evidence], Certified]] = {
     "action_deviation": _action_deviation,
     "total_variation": _distance,
     "kl": _distance,
-    "return_loss": _return_loss,
     "compression_error": _compression_error,
 }

@@ -19,23 +19,40 @@ from surefoot.certify.distances import (
 )
 from surefoot.certify.evidence import Evidence
 from surefoot.certify.global_bounds import paper_surrogate
+from surefoot.certify.measurements import Measurement, worst_rate
 from surefoot.certify.proofs import Proofs, finite
 from surefoot.certify.rounding import smooth_activations
+from surefoot.certify.statistics import (
+    betting_mean_limit,
+    distribution_band,
+    mean_lower_dkw,
+    mean_lower_hoeffding,
+    quantile_rank,
+)
 from surefoot.certify.upward import Float
 from surefoot.certify.value import (
+    CleanTv,
     ValueBound,
     average_bound,
     coupling_bound,
     finite_horizon_bound,
+    measured_average_bound,
+    measured_path_bound,
     paper_alpha_bound,
 )
 from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead
+from surefoot.visited import SampledEpisodes
 
 _SMOOTH = (
     "smooth activations of the runtime err by at most 10 * 2^-24 (SiLU and softplus times "
     "max(1, |x|)), measured over every float32 of magnitude 2^-40 to 32 on x86-64, see "
     "benchmarks/activation_error.py"
 )
+
+
+_DELTA, _QUANTILE = 0.05, 0.05
+"""Chance of error of each statistical claim by itself, and the quantile of returns that is told.
+The requirements of a budget share one chance instead; see ``certified.error_shares``."""
 
 
 def proved_tables(
@@ -62,6 +79,7 @@ def proved_tables(
             "distribution": _distribution(proofs, epsilon),
             "value": _value(proofs, evidence, epsilon),
             "paper": _paper(proofs, evidence, epsilon),
+            "measured": [_measured(entry, evidence) for entry in evidence.measurements],
             **({} if visited is None else {"visited_deviation": visited}),
         },
     }
@@ -172,6 +190,7 @@ def _value(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
         "units": "reward",
         "assumption": f"every reward lies in [{low:g}, {high:g}]",
         "law": "the policy that samples its actions",
+        "adversary": "may depend on the whole history",
     }
     if evidence.discount is not None:
         table["coupling"] = _value_bound(coupling_bound(tv, span, evidence.discount))
@@ -181,7 +200,88 @@ def _value(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
         }
     if evidence.horizon is not None:
         table["horizon"] = _value_bound(finite_horizon_bound(tv, span, evidence.horizon))
-    return table
+    return table | _from_clean_episodes(proofs, evidence, epsilon)
+
+
+def _from_clean_episodes(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, Json]:
+    """Return the value bounds that rest on clean episodes of the sampling policy, if there are."""
+    episodes, states = evidence.sampled, evidence.sampled_states(proofs.policy)
+    if episodes is None or states is None:
+        return {}
+    clean = proofs.clean_tv(episodes, states, epsilon, Norm.LINF)
+    if isinstance(clean, str):
+        return {}
+    head: dict[str, Json] = {
+        "confidence": 1 - _DELTA,
+        "episodes": len(clean.steps),
+        "mean_total_variation": float(clean.values.mean()),
+        "assumption": "independent clean episodes of the policy that samples its actions, in the "
+        "simulator of the claim, one state of each at a step drawn beforehand",
+    }
+    span, found = evidence.reward_span, dict[str, Json]()
+    if evidence.discount is not None:
+        average = measured_average_bound(clean, span, evidence.discount, _DELTA)
+        found["average"] = head | _value_bound(average)
+    if evidence.horizon == clean.horizon:
+        path = measured_path_bound(clean, span, _DELTA)
+        found["path"] = head | _value_bound(path)
+        found["attacked_return"] = _attacked_return(episodes, evidence, clean)
+    return found
+
+
+def _attacked_return(
+    episodes: SampledEpisodes, evidence: Evidence, clean: CleanTv
+) -> dict[str, Json]:
+    """Return a lower bound on the undiscounted return under any attack, by either loss."""
+    low, high = evidence.return_range or (0.0, 0.0)
+    if not ((episodes.returns >= low) & (episodes.returns <= high)).all():
+        return {"bound": None, "reason": "a clean return contradicts the assumed reward_range"}
+    # One half of the error for the clean return, one for the loss.
+    before = betting_mean_limit(episodes.returns, low, high, _DELTA / 2)
+    path = measured_path_bound(clean, evidence.reward_span, _DELTA / 2)
+    horizon = finite_horizon_bound(clean.largest, evidence.reward_span, clean.horizon)
+    bound = before - min(path.bound, horizon.bound)
+    return {
+        "clean_at_least": before,
+        "bound": bound,
+        "least_conceivable": low,
+        "vacuous": not bound > low,
+        "confidence": 1 - _DELTA,
+    }
+
+
+def _measured(entry: Measurement, evidence: Evidence) -> Json:
+    """Return what a measurement proves with a confidence, each measurement by itself."""
+    row: dict[str, Json] = {
+        "quantity": entry.quantity,
+        "value": entry.value,
+        "source": entry.source,
+        "onnx_sha256": entry.onnx_sha256,
+    }
+    if entry.quantity == "success_rate":
+        limits = worst_rate([entry], _DELTA)
+        return row | {"at_least": limits and limits.lower, "confidence": 1 - _DELTA}
+    values = np.array(entry.returns)
+    if not values.size:
+        return row
+    rank = quantile_rank(len(values), _QUANTILE, _DELTA)
+    row |= {
+        "confidence": 1 - _DELTA,
+        "distribution_band": distribution_band(len(values), _DELTA),
+        "quantile": _QUANTILE,
+        "quantile_at_least": None if rank is None else float(np.sort(values)[rank - 1]),
+    }
+    allowed = evidence.return_range
+    if allowed is None or not ((values >= allowed[0]) & (values <= allowed[1])).all():
+        return row | {"mean_at_least": None}
+    return row | {
+        "mean_at_least": {
+            "betting": betting_mean_limit(values, *allowed, _DELTA),
+            "dkw": mean_lower_dkw(values, *allowed, _DELTA),
+            "hoeffding": mean_lower_hoeffding(values, *allowed, _DELTA),
+        },
+        "assumption": f"every return lies in [{allowed[0]:g}, {allowed[1]:g}]",
+    }
 
 
 def _value_bound(bound: ValueBound) -> dict[str, Json]:

@@ -7,70 +7,12 @@ from typing import Literal
 import numpy as np
 
 from surefoot.artifact import Json, sha256_hex
-from surefoot.budget import QUANTITIES, Norm, Requirement
-from surefoot.certify.statistics import success_rate_lower, success_rate_upper
+from surefoot.budget import QUANTITIES, Requirement
+from surefoot.certify.measurements import Limits, Measurement, worst_mean, worst_rate
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Array, Policy, weights_sha256
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """A measured number about one controller file.
-
-    Attributes:
-        quantity: ``attacked_return``, ``latency_us`` or ``success_rate``.
-        value: In the unit of the quantity; for ``success_rate`` the share that was seen.
-        onnx_sha256: Digest of the file that was measured.
-        epsilon: Size of the perturbation, normalised units.
-        norm: Its norm.
-        episodes: Number of independent episodes (for ``success_rate``).
-        source: What was run, in words.
-    """
-
-    quantity: Literal["attacked_return", "latency_us", "success_rate"]
-    value: float
-    onnx_sha256: str
-    epsilon: float | None = None
-    norm: Norm | None = None
-    episodes: int | None = None
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        """Check the number.
-
-        Raises:
-            InputError: If the value is not finite, or a rate is not a share of its episodes.
-        """
-        if not np.isfinite(self.value):
-            raise InputError(f"measured {self.quantity} must be finite, got {self.value}")
-        if self.quantity == "success_rate":
-            if self.episodes is None or self.episodes < 1:
-                raise InputError(f"success_rate needs its episodes, got {self.episodes}")
-            successes = self.value * self.episodes
-            if not 0 <= self.value <= 1 or abs(successes - round(successes)) > 1e-6:
-                raise InputError(
-                    f"success_rate must be a share of {self.episodes} episodes, got {self.value}"
-                )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SuccessRate:
-    """A measured share of episodes with its Clopper-Pearson limits.
-
-    Attributes:
-        source: What was run, in words.
-        successes: Episodes without a failure.
-        episodes: Independent episodes.
-        lower: Lower limit of the rate.
-        upper: Upper limit of the rate.
-    """
-
-    source: str
-    successes: int
-    episodes: int
-    lower: float
-    upper: float
+from surefoot.visited import SampledEpisodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +42,7 @@ class Evidence:
         reward_range: Smallest and largest reward of a step: an assumption of return claims.
         discount: Discount of the return, below 1.
         horizon: Length of an episode in steps, for the undiscounted return.
-        clean_returns: Undiscounted returns of independent clean episodes, shape (n,).
+        sampled: Independent clean episodes of the policy that samples its actions.
     """
 
     observations: Array | None = None
@@ -109,7 +51,7 @@ class Evidence:
     reward_range: tuple[float, float] | None = None
     discount: float | None = None
     horizon: int | None = None
-    clean_returns: Array | None = None
+    sampled: SampledEpisodes | None = None
 
     def __post_init__(self) -> None:
         """Check ranges and shapes.
@@ -131,6 +73,8 @@ class Evidence:
             raise InputError(f"discount must be in [0, 1), got {self.discount}")
         if self.horizon is not None and self.horizon < 1:
             raise InputError(f"horizon must be at least 1, got {self.horizon}")
+        if self.sampled is not None and not np.isfinite(self.sampled.observations).all():
+            raise InputError("observations of the sampling policy must be finite")
 
     @property
     def num_repeated(self) -> int:
@@ -147,19 +91,29 @@ class Evidence:
         low, high = self.reward_range or (0.0, 0.0)
         return max(high, 0.0) - min(low, 0.0)
 
+    @property
+    def return_range(self) -> tuple[float, float] | None:
+        """Least and largest undiscounted return of an episode that the assumptions allow."""
+        if self.reward_range is None or self.horizon is None:
+            return None
+        low, high = self.reward_range
+        return min(low, 0.0) * self.horizon, max(high, 0.0) * self.horizon
+
     def states(self, policy: Policy) -> Array | None:
         """Return the states of the visited observations in deployed arithmetic, float32.
 
         Raises:
             InputError: If the observations are not those of the policy.
         """
-        if self.observations is None or not len(self.observations):
-            return None
-        if self.observations.shape[1] != policy.obs_dim:
-            raise InputError(
-                f"observations must have {policy.obs_dim} columns, got {self.observations.shape[1]}"
-            )
-        return policy.state(self.observations, np.float32)
+        return _states(policy, self.observations)
+
+    def sampled_states(self, policy: Policy) -> Array | None:
+        """Return the states that the sampling policy met at the steps that it reached, float32.
+
+        Raises:
+            InputError: If the observations are not those of the policy.
+        """
+        return None if self.sampled is None else _states(policy, self.sampled.observations)
 
     def fitting_measurements(self, requirement: Requirement) -> list[Measurement]:
         """Return the measurements of a quantity under its perturbation, on whatever file."""
@@ -177,19 +131,37 @@ class Evidence:
         pick = max if QUANTITIES[requirement.quantity].at_most else min
         return pick(own, key=lambda entry: entry.value) if own else None
 
-    def success_rate(
-        self, requirement: Requirement, onnx_sha256: str, delta: float
-    ) -> SuccessRate | None:
-        """Return the lowest success rate that was measured on one file, or None.
+    def limits(self, requirement: Requirement, onnx_sha256: str, delta: float) -> Limits | str:
+        """Return what the worst measurement on one file proves with confidence, or why nothing.
 
         Args:
-            requirement: About a success rate.
+            requirement: About a success rate or an attacked return.
             onnx_sha256: Digest of the file.
             delta: Chance that a limit of it is wrong.
         """
         own = self._own(requirement, onnx_sha256)
-        rates = [_success_rate(entry, delta, len(own)) for entry in own]
-        return min(rates, key=lambda rate: rate.lower, default=None)
+        if not own:
+            elsewhere = self.fitting_measurements(requirement)
+            return "it was measured on another file" if elsewhere else "it was not measured"
+        if requirement.quantity == "success_rate":
+            return worst_rate(own, delta) or "it was not measured"
+        if self.return_range is None:
+            return "neither reward_range nor horizon may be missing: they bound a return"
+        return worst_mean(own, *self.return_range, delta)
+
+    def measured(self, requirement: Requirement, onnx_sha256: str, delta: float) -> float | None:
+        """Return the number by which a measured quantity of one file counts, or None.
+
+        Args:
+            requirement: About the quantity.
+            onnx_sha256: Digest of the file.
+            delta: Chance of error, where the requirement names a confidence.
+        """
+        if requirement.confidence is not None:
+            limits = self.limits(requirement, onnx_sha256, delta)
+            return None if isinstance(limits, str) else limits.lower
+        worst = self.worst_measurement(requirement, onnx_sha256)
+        return None if worst is None else worst.value
 
     def _own(self, requirement: Requirement, onnx_sha256: str) -> list[Measurement]:
         fitting = self.fitting_measurements(requirement)
@@ -200,6 +172,7 @@ class Evidence:
         return {
             "observations_sha256": None if self.observations is None else self.digest(),
             "num_observations": 0 if self.observations is None else len(self.observations),
+            "sampled_sha256": None if self.sampled is None else _digest_of(self.sampled),
             "dense_sha256": None
             if self.dense_policy is None
             else weights_sha256(self.dense_policy),
@@ -215,6 +188,7 @@ class Evidence:
         table: Mapping[str, Json],
         observations: Array | None,
         dense_policy: Policy | None = None,
+        sampled: SampledEpisodes | None = None,
     ) -> "Evidence":
         """Read assumptions and measurements back; observations and policies are not in them.
 
@@ -226,6 +200,7 @@ class Evidence:
             evidence = cls(
                 observations=observations,
                 dense_policy=dense_policy,
+                sampled=sampled,
                 reward_range=None if rewards is None else (rewards[0], rewards[1]),
                 discount=table["discount"],
                 horizon=table["horizon"],
@@ -240,6 +215,8 @@ class Evidence:
             ) from error
         if observations is not None and evidence.digest() != digest:
             raise IntegrityError("the certificate rests on other observations")
+        if sampled is not None and _digest_of(sampled) != table.get("sampled_sha256"):
+            raise IntegrityError("the certificate rests on other episodes of the sampling policy")
         if dense_policy is not None and weights_sha256(dense_policy) != table.get("dense_sha256"):
             raise IntegrityError("the certificate rests on another dense policy")
         return evidence
@@ -251,18 +228,27 @@ class Evidence:
         return sha256_hex(str(array.shape).encode() + array.tobytes())
 
 
-def _success_rate(entry: Measurement, delta: float, num_attacks: int) -> SuccessRate:
-    episodes = entry.episodes or 0  # a Measurement of a rate has its episodes
-    successes = round(entry.value * episodes)
-    return SuccessRate(
-        source=entry.source or "an attack without a name",
-        successes=successes,
-        episodes=episodes,
-        # The least of the lower limits errs no more often than that of the worst attack; of the
-        # upper limits each may err, so that they share the chance.
-        lower=success_rate_lower(successes, episodes, delta),
-        upper=success_rate_upper(successes, episodes, delta / num_attacks),
-    )
+def _states(policy: Policy, observations: Array | None) -> Array | None:
+    """Return states in deployed arithmetic, float32, or None without observations.
+
+    Raises:
+        InputError: If the observations are not those of the policy.
+    """
+    if observations is None or not len(observations):
+        return None
+    if observations.shape[1] != policy.obs_dim:
+        raise InputError(
+            f"observations must have {policy.obs_dim} columns, got {observations.shape[1]}"
+        )
+    return policy.state(observations, np.float32)
+
+
+def _digest_of(sampled: SampledEpisodes) -> str:
+    arrays = (sampled.observations, sampled.steps, sampled.alive, sampled.returns)
+    parts = [str(sampled.horizon).encode()]
+    for array in arrays:
+        parts += [str(array.shape).encode(), np.ascontiguousarray(array, dtype="<f8").tobytes()]
+    return sha256_hex(b"".join(parts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

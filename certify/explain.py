@@ -13,7 +13,7 @@ _QUANTITIES = {
     "return_loss": "the sampling policy loses at most {value} of its return",
     "compression_error": "no {output} differs from the dense policy by more than {value}{units}",
     "success_rate": "at least a share {value} of the episodes ended without a failure",
-    "attacked_return": "the mean return under the strongest attack that was run is {value}",
+    "attacked_return": "the mean return under the strongest attack that was run is {least}{value}",
     "sparsity": "a share {value} of the weights is zero",
     "latency_us": "99 of 100 inferences take at most {value} microseconds",
     "size_bytes": "the file has {value} bytes",
@@ -116,6 +116,7 @@ def _sentence(finding: Finding, value: float | None, units: str) -> str:
     logits = units == "logits"
     words = _QUANTITIES[requirement.quantity].format(
         value=_number(value),
+        least="at least " if finding.statistical else "",
         output="logit" if logits else "actuator",
         outputs="logits" if logits else "actions",
         units="" if logits else f" {units}",

@@ -18,7 +18,7 @@ from surefoot.certify.upward import Float, vector_norm_up
 from surefoot.certify.verdicts import (
     conclude,
     measured,
-    measured_rate,
+    measured_with_confidence,
     unknown_measurement,
     witness,
     witness_at,
@@ -51,7 +51,9 @@ def find(facts: Facts, requirement: Requirement, delta: float) -> Finding:
     if quantity == "compression_error":
         return _compression(facts, requirement, proved, delta)
     measure = _measure(requirement)
-    if quantity == "return_loss" or (measure != "deviation" and not facts.proofs.has_law):
+    if quantity == "return_loss":
+        return conclude(requirement, proved, None, statistical=requirement.confidence is not None)
+    if measure != "deviation" and not facts.proofs.has_law:
         return conclude(requirement, proved, None)
     epsilon, norm = perturbation_of(requirement)
     found = facts.anywhere(epsilon, norm, distribution=measure != "deviation")
@@ -163,10 +165,11 @@ def _measured(facts: Facts, requirement: Requirement, delta: float) -> Finding:
         return measured(requirement, facts.policy.sparsity, "count", "the weights in the file")
     if requirement.quantity == "size_bytes":
         return measured(requirement, float(len(facts.controller.data)), "size", "the file")
-    if requirement.quantity == "success_rate":
-        rate = facts.evidence.success_rate(requirement, facts.onnx_sha256, delta)
-        if rate is not None:
-            return measured_rate(requirement, rate, delta)
+    if requirement.confidence is not None:
+        limits = facts.evidence.limits(requirement, facts.onnx_sha256, delta)
+        if isinstance(limits, str):
+            return unknown_measurement(requirement, limits)
+        return measured_with_confidence(requirement, limits, delta)
     worst = facts.evidence.worst_measurement(requirement, facts.onnx_sha256)
     if worst is not None:
         return measured(requirement, worst.value, "measurement", worst.source)

@@ -36,8 +36,10 @@ from surefoot.certify.rounding import Arithmetic, RoundingBound, rounding_bound,
 from surefoot.certify.semidefinite import Multipliers
 from surefoot.certify.splitting import split_deviation
 from surefoot.certify.upward import Float, up, vector_norm_up
+from surefoot.certify.value import CleanTv
 from surefoot.errors import InputError
 from surefoot.policy import NO_NOISE, Array, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.visited import SampledEpisodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,6 +272,32 @@ class Proofs:
         everywhere, _ = self._distance_size(epsilon, norm)
         sizes = np.minimum(self.local(epsilon, norm).distance, everywhere)
         return self._laws(sizes, rounding)[1:]
+
+    def clean_tv(
+        self, episodes: SampledEpisodes, states: Array, epsilon: float, norm: Norm
+    ) -> CleanTv | str:
+        """Return TV at the states that clean episodes of the sampling policy met at random steps.
+
+        Args:
+            episodes: Of the sampling policy.
+            states: Of their observations, float32, shape (n, obs_dim).
+            epsilon: Size of the perturbation.
+            norm: Its norm.
+        """
+        everywhere = self.distance(epsilon, norm)
+        if isinstance(everywhere, str):
+            return everywhere
+        there = Proofs(self.policy, self.arithmetic, states, self.multipliers)
+        laws = there.visited_distance(epsilon, norm)
+        if isinstance(laws, str):
+            return laws
+        values = np.minimum(laws[0], everywhere.total_variation)
+        return CleanTv(
+            steps=episodes.steps,
+            values=np.where(episodes.alive, values, 0.0),
+            largest=everywhere.total_variation,
+            horizon=episodes.horizon,
+        )
 
     def _given_states(self) -> Array:
         if self.states is None:

@@ -114,24 +114,55 @@ def betting_mean_lower(
         InputError: If a value is outside of [low, high].
     """
     _check_range(values, low, high)
-    scaled = (values - low) / (high - low)
-    t = np.arange(1, len(scaled) + 1)
-    means = (0.5 + np.cumsum(scaled)) / (t + 1)
-    variances = (0.25 + np.cumsum((scaled - means) ** 2)) / (t + 1)
-    previous = np.concatenate([[0.25], variances[:-1]])  # a bet may not see its own outcome
-    bets = np.sqrt(2 * math.log(1 / delta) / (previous * t * np.log(1 + t)))
+    scaled, bets = _bets((values - low) / (high - low), delta)
     candidates = np.linspace(0, 1, grid + 1)
     log_wealth = np.zeros(grid + 1)
     best = np.full(grid + 1, -np.inf)
     bounds = np.empty(len(scaled))
     for number, value in enumerate(scaled):
         # The stake is the same for every m, so wealth falls with m and the grid hides nothing.
-        log_wealth += np.log1p(min(bets[number], 0.75) * (value - candidates))
+        log_wealth += np.log1p(bets[number] * (value - candidates))
         best = np.maximum(best, log_wealth)
         rejected = best >= math.log(1 / delta)
         count = int(np.argmin(rejected)) if not rejected.all() else grid + 1
         bounds[number] = candidates[max(count - 1, 0)] if count else 0.0
     return low + bounds * (high - low)
+
+
+def betting_mean_limit(values: Float, low: float, high: float, delta: float) -> float:
+    """Return the last bound of :func:`betting_mean_lower`, to full precision instead of a grid.
+
+    For an upper limit of the mean give the negated values, and negate the result.
+
+    Raises:
+        InputError: If a value is outside of [low, high].
+    """
+    _check_range(values, low, high)
+    if not low < high:
+        return low
+    scaled, bets = _bets((values - low) / (high - low), delta)
+
+    def rejected(mean: float) -> bool:
+        wealth = np.cumsum(np.log1p(bets * (scaled - mean)))
+        return bool(wealth.max() >= math.log(1 / delta))
+
+    # Wealth falls with the candidate mean, so that what is rejected is an interval from 0.
+    proved, open_ = 0.0, 1.0
+    for _ in range(50):
+        middle = (proved + open_) / 2
+        proved, open_ = (middle, open_) if rejected(middle) else (proved, middle)
+    return low + proved * (high - low)
+
+
+def _bets(scaled: Float, delta: float) -> tuple[Float, Float]:
+    """Return values in [0, 1] and the predictable stake on each, at most 3/4."""
+    scaled = np.clip(scaled, 0.0, 1.0)
+    t = np.arange(1, len(scaled) + 1)
+    means = (0.5 + np.cumsum(scaled)) / (t + 1)
+    variances = (0.25 + np.cumsum((scaled - means) ** 2)) / (t + 1)
+    previous = np.concatenate([[0.25], variances[:-1]])  # a bet may not see its own outcome
+    bets = np.sqrt(2 * math.log(1 / delta) / (previous * t * np.log(1 + t)))
+    return scaled, np.minimum(bets, 0.75)
 
 
 def _check_counts(successes: int, trials: int, delta: float) -> None:

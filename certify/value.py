@@ -7,7 +7,9 @@ They concern the policy that samples its actions: a deployed mean action is a po
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from surefoot.certify.statistics import betting_mean_limit
 from surefoot.certify.upward import Float
 from surefoot.errors import InputError
 
@@ -70,7 +72,8 @@ def finite_horizon_bound(total_variation: float, reward_span: float, horizon: in
 def average_bound(mean_tv: float, reward_span: float, discount: float) -> ValueBound:
     """Return span / (1 - g)^2 E[tv(s)], s from the normalised discounted clean visitation.
 
-    Holds for stationary adversaries, by the performance difference identity.
+    The chance that the first disagreement comes at step k is at most E_clean[tv(s_k)], and from
+    there on at most span g^k / (1 - g) is lost; so adversaries may depend on the history.
 
     Raises:
         InputError: If an argument is out of range.
@@ -101,6 +104,77 @@ def path_bound(tv_of_step: Float, reward_span: float) -> ValueBound:
     trivial = reward_span * len(tv_of_step)
     total = float(np.minimum(1.0, np.cumsum(tv_of_step)).sum())
     return ValueBound(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CleanTv:
+    """Bounds on total variation at one random step of each of several clean episodes.
+
+    The episodes are those of the policy that samples its actions, independent of each other; step k
+    was drawn with chance (H - k) / (H (H + 1) / 2) before the episode.
+
+    Attributes:
+        steps: The steps k, shape (n,).
+        values: Bounds tv(s_k), 0 where the episode ended before step k, shape (n,).
+        largest: What no value can exceed, in [0, 1].
+        horizon: H.
+    """
+
+    steps: NDArray[np.int64]
+    values: Float
+    largest: float
+    horizon: int
+
+
+def measured_path_bound(clean: CleanTv, reward_span: float, delta: float) -> ValueBound:
+    """Return span * min(H, E_clean[sum_k (H - k) tv(s_k)]), the mean bounded with confidence.
+
+    Args:
+        clean: Measured on clean episodes.
+        reward_span: Largest minus smallest reward.
+        delta: Chance that the bound is wrong.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    _check(clean.largest, reward_span)
+    _check_horizon(clean.horizon)
+    mean = _mean_upper(clean.values, clean.largest, delta)
+    trivial = reward_span * clean.horizon
+    total = clean.horizon * (clean.horizon + 1) / 2 * mean
+    return ValueBound(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
+
+
+def measured_average_bound(
+    clean: CleanTv, reward_span: float, discount: float, delta: float
+) -> ValueBound:
+    """Return the bound of :func:`average_bound`, its mean bounded with confidence.
+
+    Each value is weighted by the ratio of the discounted visitation to the law of its step; steps
+    from H on, which no episode showed, count with the largest value.
+
+    Args:
+        clean: Measured on clean episodes.
+        reward_span: Largest minus smallest reward.
+        discount: Of the return, below 1.
+        delta: Chance that the bound is wrong.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+    _check(clean.largest, reward_span)
+    _check_discount(discount)
+    steps = np.arange(clean.horizon)
+    drawn = (clean.horizon - steps) / (clean.horizon * (clean.horizon + 1) / 2)
+    weights = (1 - discount) * discount**steps / drawn
+    values = weights[clean.steps] * clean.values
+    mean = _mean_upper(values, clean.largest * float(weights.max()) * _SAFETY, delta)
+    tail = float(discount**clean.horizon) * clean.largest
+    return average_bound(min(1.0, (mean + tail) * _SAFETY), reward_span, discount)
+
+
+def _mean_upper(values: Float, largest: float, delta: float) -> float:
+    return -betting_mean_limit(-values, -largest, 0.0, delta) * _SAFETY
 
 
 def paper_alpha_bound(total_variation: float, max_reward: float, discount: float) -> ValueBound:

@@ -9,8 +9,8 @@ from surefoot.artifact import Json
 from surefoot.budget import Requirement
 from surefoot.certificate import Finding, Verdict
 from surefoot.certify.certified import Certified
-from surefoot.certify.evidence import SuccessRate
 from surefoot.certify.facts import Facts
+from surefoot.certify.measurements import Limits
 from surefoot.certify.proofs import finite
 from surefoot.certify.search import Found, Single
 from surefoot.errors import CheckError
@@ -85,32 +85,27 @@ def measured(requirement: Requirement, value: float, method: str, source: str) -
     )
 
 
-def measured_rate(requirement: Requirement, rate: SuccessRate, delta: float) -> Finding:
-    """Return the finding about a success rate: the lower limit of what was measured.
+def measured_with_confidence(requirement: Requirement, limits: Limits, delta: float) -> Finding:
+    """Return the finding about a measured quantity that counts by its lower limit.
 
     Args:
         requirement: A line of the budget.
-        rate: The worst that was measured on the file.
-        delta: Chance that its limit is wrong.
+        limits: The worst that was measured on the file.
+        delta: Chance that a limit is wrong.
     """
-    reason = f"measured under {rate.source}, not proved for the whole ball: {rate.successes} of "
-    reason += f"{rate.episodes} episodes, lower limit with confidence {1 - delta:.12g}"
+    reason = f"measured under {limits.source}, not proved for the whole ball: {limits.seen}, "
+    reason += f"lower limit with confidence {1 - delta:.12g}"
     verdict, refutation = Verdict.UNKNOWN, None
-    if requirement.holds(rate.lower):
+    if requirement.holds(limits.lower):
         verdict = Verdict.PROVED
-    elif not requirement.holds(rate.upper):
+    elif not requirement.holds(limits.upper):
         verdict = Verdict.REFUTED
-        refutation = {
-            "successes": rate.successes,
-            "episodes": rate.episodes,
-            "rate_at_most": rate.upper,
-            "source": rate.source,
-        }
+        refutation = {"seen": limits.seen, "at_most": limits.upper, "source": limits.source}
     return Finding(
         requirement=requirement,
         certified=None,
-        sampled=rate.lower,
-        method="Clopper-Pearson",
+        sampled=limits.lower,
+        method=limits.method,
         verdict=verdict,
         reason=reason,
         witness=refutation,

@@ -39,6 +39,8 @@ class Quantity:
         proved: Whether it can be proved; the others are measured, and certificates say so.
         at_most: Whether its limit is an upper one (``at_most``) or a lower one (``at_least``).
         scoped: Whether it needs a scope.
+        confident: Whether it may name a confidence: it is then known by independent episodes too,
+            and counts by the limit that these prove with that confidence.
     """
 
     meaning: str
@@ -46,6 +48,7 @@ class Quantity:
     proved: bool
     at_most: bool = True
     scoped: bool = False
+    confident: bool = False
 
 
 QUANTITIES: Mapping[str, Quantity] = {
@@ -76,6 +79,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         meaning="largest loss of return of the sampling policy, reward units",
         perturbed=True,
         proved=True,
+        confident=True,
     ),
     "compression_error": Quantity(
         meaning="largest change of one actuator's action against the dense policy, action units",
@@ -94,6 +98,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         perturbed=True,
         proved=False,
         at_most=False,
+        confident=True,
     ),
     "sparsity": Quantity(
         meaning="fraction of weights that are zero", perturbed=False, proved=False, at_most=False
@@ -115,7 +120,8 @@ class Requirement:
         norm: Norm of the perturbation (and of ``lipschitz``).
         scope: Everywhere, or at the states that the policy visits.
         fraction: For ``visited``: share of the visited states at which it must hold.
-        confidence: Of every statistical claim, proved or measured.
+        confidence: Of every statistical claim, proved or measured; ``return_loss`` and
+            ``attacked_return`` may do without, and are then no statistical claims.
         at_most: Upper limit, in the unit of the quantity.
         at_least: Lower limit, in the unit of the quantity.
     """
@@ -145,7 +151,8 @@ class Requirement:
         self._need("norm", facts.perturbed or self.quantity == "lipschitz")
         self._need("scope", facts.scoped)
         self._need("fraction", visited)
-        self._need("confidence", visited or self.quantity == "success_rate")
+        if not (facts.confident and self.confidence is not None):
+            self._need("confidence", visited or self.quantity == "success_rate")
         self._need("at_most", facts.at_most)
         self._need("at_least", not facts.at_most)
         if self.epsilon is not None and not 0 <= self.epsilon < math.inf:

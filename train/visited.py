@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import InputError
-from surefoot.policy import Policy
+from surefoot.policy import Array, GaussianHead, Policy
 from surefoot.train.evaluate import horizon_of, play
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
-from surefoot.visited import Visited
+from surefoot.visited import SampledEpisodes, Visited
+
+_MAX_SAMPLED = 128
 
 
 def record_visited(
@@ -71,7 +73,77 @@ def record_visited(
         steps=np.array(steps, np.int64),
         num_discarded=num_discarded,
         pool=pool[:: max(1, -(-len(pool) // num_pool))],
+        sampled=record_sampled(policy, env, seed, num_episodes=min(num_states, _MAX_SAMPLED)),
     )
+
+
+def record_sampled(
+    policy: Policy, env: VectorEnv, seed: int, *, num_episodes: int
+) -> SampledEpisodes | None:
+    """Play whole clean episodes with the policy that samples its actions, for bounds on its return.
+
+    Args:
+        policy: Frozen; its head names the noise.
+        env: Is reset; its number of environments is part of what a seed means.
+        seed: Of the run; the stream of these episodes is used by nothing else.
+        num_episodes: At least this many are played; 0 for none.
+
+    Returns:
+        Exactly ``num_episodes``, or None where there are none or the policy has no noise.
+
+    Raises:
+        DivergenceError: If a simulation diverges.
+    """
+    silent = isinstance(policy.head, GaussianHead) and policy.head.std is None
+    if silent or not num_episodes:
+        return None
+    horizon, group = horizon_of(env), env.num_envs
+    left = np.arange(horizon, 0, -1)
+    parts = []
+    for number in range(-(-num_episodes // group)):
+        generator = numpy_stream(seed, Stream.SAMPLED, number)
+        drawn_N = generator.choice(horizon, size=group, p=left / left.sum())
+        parts.append(_play_sampled(policy, env, drawn_N, generator))
+    observations, steps, alive, returns = (
+        np.concatenate(arrays)[:num_episodes] for arrays in zip(*parts, strict=True)
+    )
+    return SampledEpisodes(
+        observations=observations, steps=steps, alive=alive, returns=returns, horizon=horizon
+    )
+
+
+def _play_sampled(
+    policy: Policy, env: VectorEnv, drawn_N: NDArray[np.int64], generator: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Play one episode per environment to its end.
+
+    Returns:
+        Observations at the drawn steps (0 where the episode ended earlier), those steps, whether
+        they were reached, and the returns.
+    """
+    obs = env.reset(env_seeds(generator, env.num_envs))
+    found, reached = np.zeros_like(obs), np.zeros(env.num_envs, np.bool_)
+    returns, alive_N = np.zeros(env.num_envs), np.ones(env.num_envs, np.bool_)
+    for step in range(horizon_of(env)):
+        here = alive_N & (drawn_N == step)
+        found[here], reached[here] = obs[here], True
+        result = env.step(_sample(policy, obs, generator))
+        returns += np.where(alive_N, result.reward, 0.0)
+        alive_N &= ~(result.terminated | result.truncated)
+        obs = result.obs
+        if not alive_N.any():
+            break
+    return found, drawn_N, reached, returns
+
+
+def _sample(policy: Policy, obs: NDArray[np.float64], generator: np.random.Generator) -> Array:
+    """Return actions drawn from the policy's law at observations, (N, O)."""
+    raw = policy.network(policy.state(obs, np.float32))
+    if isinstance(policy.head, GaussianHead):
+        noise = generator.standard_normal(raw.shape) * policy.head.noise
+        return policy.head.outputs((raw + noise).astype(np.float32))
+    # The largest of the logits with Gumbel noise is a draw from their softmax.
+    return policy.head.select(raw + generator.gumbel(size=raw.shape))
 
 
 def _play_to_steps(

@@ -32,7 +32,9 @@ def certify(
     controller: Annotated[Path, typer.Argument(help="A run, a policy folder or an .onnx file.")],
     budget: Annotated[Path | None, typer.Option(help="Budget; default: the run's own.")] = None,
     out: Annotated[Path, typer.Option(help="Certificate to write.")] = Path("certificate.json"),
-    attack: Annotated[Path | None, typer.Option(help="attack.json with measured returns.")] = None,
+    attack: Annotated[
+        Path | None, typer.Option(help="attack.json with measured returns; default: the run's own.")
+    ] = None,
     bench: Annotated[Path | None, typer.Option(help="bench.json with measured latency.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -43,7 +45,12 @@ def certify(
     given = resolve_options(None, config, overrides)
     tables = merge_tables(tables_of_run(controller), given) if controller.is_dir() else given
     certificate = certify_into(
-        out, controller, read_budget(budget, tables), tables, attack=attack, bench=bench
+        out,
+        controller,
+        read_budget(budget, tables),
+        tables,
+        attack=attack or _attack_beside(controller),
+        bench=bench,
     )
     content = from_json(certificate.to_json(), "certificate")
     console.show(as_json, content, *tables_of(certificate))
@@ -52,6 +59,17 @@ def certify(
 
         print(explain_certificate(certificate))
     sys.exit(certificate.verdict.exit_code)
+
+
+def _attack_beside(controller: Path) -> Path | None:
+    """Return the attack.json of the run that holds the controller, if there is one.
+
+    Its numbers count only for the file whose digest it names.
+    """
+    for run in (controller, controller.parent):
+        if is_folder_of(run / "policy", "policy") and (run / "attack.json").is_file():
+            return run / "attack.json"
+    return None
 
 
 def read_budget(path: Path | None, tables: Table) -> Budget:
@@ -111,12 +129,13 @@ def gather_evidence(
 
     assumed = build(Assumptions, tables.get("assume", {}), "assume")
     measurements = [*_attack_measurements(attack), *_bench_measurements(bench)]
-    visited = None
+    visited = sampled = None
     for folder in (controller / "policy", controller):
         if is_folder_of(folder, "policy"):
             files = read_artifact(folder, "policy").files
             if VISITED_FILE in files:
-                visited = Visited.from_bytes(files[VISITED_FILE]).independent
+                recorded = Visited.from_bytes(files[VISITED_FILE])
+                visited, sampled = recorded.independent, recorded.sampled
             break
     return Evidence(
         observations=visited,
@@ -124,11 +143,15 @@ def gather_evidence(
         reward_range=assumed.reward_range,
         discount=assumed.discount,
         horizon=assumed.horizon,
+        sampled=sampled,
     )
 
 
 def _attack_measurements(path: Path | None) -> "list[Measurement]":
-    """Return the lowest mean return over all attacks of an ``attack.json``.
+    """Return mean return and success rate under every attack of an ``attack.json``.
+
+    An episode is a success if the task did not end it before its time and nothing failed. Episodes
+    have different seeds, and each attack was tuned on others than these.
 
     Raises:
         InputError: If the file is not the result of an attack.
@@ -138,22 +161,28 @@ def _attack_measurements(path: Path | None) -> "list[Measurement]":
     from surefoot.certify import Measurement
 
     table = read_measurement(path)
+    entries: list[dict[str, Json]] = []
     try:
         attacks = {name: entry for name, entry in table["attacks"].items() if name != "clean"}
-        means = {name: float(entry["mean"]) for name, entry in attacks.items()}
-        strongest = min(means, key=means.__getitem__)
-        entry = {
-            "quantity": "attacked_return",
-            "value": means[strongest],
-            "onnx_sha256": table["onnx_sha256"],
-            "epsilon": table["epsilon"],
-            "norm": table["norm"],
-            "episodes": table["episodes"],
-            "source": f"{strongest}, the strongest of {len(means)} attacks",
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        for name, attack in attacks.items():
+            ends = zip(attack["terminated"], attack["failure_reasons"], strict=True)
+            successes = sum(not ended and failure is None for ended, failure in ends)
+            measured = {
+                "onnx_sha256": table["onnx_sha256"],
+                "epsilon": table["epsilon"],
+                "norm": table["norm"],
+                "episodes": table["episodes"],
+                "source": f"{name}, one of {len(attacks)} attacks",
+            }
+            returns = [float(value) for value in attack["returns"]]
+            entries += [
+                measured
+                | {"quantity": "attacked_return", "value": attack["mean"], "returns": returns},
+                measured | {"quantity": "success_rate", "value": successes / table["episodes"]},
+            ]
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise InputError(f"{path} is not the result of an attack: {error!r}") from error
-    return [build(Measurement, entry, str(path))]
+    return [build(Measurement, entry, str(path)) for entry in entries]
 
 
 def _bench_measurements(path: Path | None) -> "list[Measurement]":

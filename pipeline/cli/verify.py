@@ -42,10 +42,13 @@ def verify(
     require_arithmetic(opened.certificate)
     check_forms(opened)
     visited = opened.files.get(VISITED_FILE)
-    observations = None if visited is None else Visited.from_bytes(visited).independent
+    recorded = None if visited is None else Visited.from_bytes(visited)
     try:
         checked = check_certificate(
-            opened.certificate, opened.controller, observations=observations
+            opened.certificate,
+            opened.controller,
+            observations=recorded and recorded.independent,
+            sampled=recorded and recorded.sampled,
         )
     except IntegrityError as error:
         raise VerificationError(f"{bundle} does not verify: {error}") from error
