@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from surefoot.attack.ball import Ball, Randoms, States
+from surefoot.attack.effort import Effort
 from surefoot.budget import Norm
 from surefoot.policy import Policy
 
@@ -23,6 +24,10 @@ class Adversary(Protocol):
     @property
     def ball(self) -> Ball:
         """The perturbation set."""
+
+    @property
+    def effort(self) -> Effort:
+        """What one call costs for each state, beside the actions that are played."""
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return perturbed states, each in the ball around its row of ``state_ND``.
@@ -41,6 +46,11 @@ class NoAdversary:
     def ball(self) -> Ball:
         """Nothing but the state itself."""
         return Ball(norm=Norm.LINF, epsilon=0.0)
+
+    @property
+    def effort(self) -> Effort:
+        """Nothing."""
+        return Effort()
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states as they are."""
@@ -67,6 +77,11 @@ class RandomAdversary:
 
     ball: Ball
     draw: Draw = Draw.UNIFORM
+
+    @property
+    def effort(self) -> Effort:
+        """Nothing but random numbers."""
+        return Effort()
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states plus random perturbations."""

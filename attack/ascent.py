@@ -3,7 +3,7 @@
 N = batch, D = obs_dim, M = num_outputs, K = steps, R = restarts, B = R N.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,25 +12,27 @@ import torch
 from torch import Tensor
 
 from surefoot.attack.ball import Ball, Randoms, States
+from surefoot.attack.effort import Effort
 from surefoot.errors import InputError
-from surefoot.policy import Policy
+from surefoot.policy import Layer
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.search import search_ball
 
 
-class Objective(Protocol):
-    """What is maximised: a function of the network's outputs, before squash and scale."""
+Climb = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From outputs at perturbed states, (B, M), to the objective, (B,), and its gradient, (B, M)."""
 
-    def value(self, clean_BM: Tensor, moved_BM: Tensor) -> Tensor:
-        """Return the objective, (B,).
+
+class Objective(Protocol):
+    """What is maximised: a function of a network's outputs at the perturbed states."""
+
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+        """Return the objective of perturbations of the given states.
 
         Args:
-            clean_BM: Outputs at the true states.
-            moved_BM: Outputs at the perturbed states.
+            state_BD: The true states.
+            clean_BM: Outputs at these, before squash and scale.
         """
-
-    def gradient(self, clean_BM: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the gradient with respect to the moved outputs as a function of these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,18 +72,23 @@ class AscentSettings:
 
 
 class GradientAdversary:
-    """The search for the worst perturbation, on a float64 twin of the deployed file.
+    """The search for the worst perturbation, on a float64 twin of a network.
 
     In float64 the sign of a gradient does not depend on how many states are searched together.
     """
 
     def __init__(
-        self, policy: Policy, ball: Ball, objective: Objective, settings: AscentSettings
+        self,
+        layers: Sequence[Layer],
+        ball: Ball,
+        objective: Objective,
+        settings: AscentSettings,
     ) -> None:
         """Build the twin.
 
         Args:
-            policy: As read back from the deployed file.
+            layers: Of the network: the controller's, as read back from the deployed file, or those
+                of a critic.
             ball: The perturbation set.
             objective: What is maximised.
             settings: Of the search.
@@ -89,23 +96,28 @@ class GradientAdversary:
         self.ball = ball
         self.settings = settings
         self._objective = objective
-        self._twin = mlp_from_layers(policy.layers, dtype=torch.float64)
+        self._twin = mlp_from_layers(layers, dtype=torch.float64)
+
+    @property
+    def effort(self) -> Effort:
+        """What one state costs."""
+        return Effort(gradients=self.settings.steps * self.settings.restarts)
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states at which the search found the largest objective."""
         settings = self.settings
         start_BD, noise_KBD = self._draw(randoms, state_ND.shape[1])
         state_BD = torch.from_numpy(state_ND.astype(np.float64)).repeat(settings.restarts, 1)
-        clean_BM = self._twin(state_BD)
-        output_gradient = self._objective.gradient(clean_BM)
+        climb = self._objective.around(state_BD, self._twin(state_BD))
         best = _Best(start_BD)
         noises = iter(noise_KBD)
 
         def gradient(delta_BD: Tensor) -> Tensor:
             def of_outputs(moved_BM: Tensor) -> Tensor:
+                value_B, gradient_BM = climb(moved_BM)
                 if settings.keep_best:
-                    best.offer(delta_BD, self._objective.value(clean_BM, moved_BM))
-                return output_gradient(moved_BM)
+                    best.offer(delta_BD, value_B)
+                return gradient_BM
 
             gradient_BD = self._twin.input_gradient(state_BD + delta_BD, of_outputs)
             return gradient_BD.add_(next(noises))
@@ -119,8 +131,7 @@ class GradientAdversary:
             norm=self.ball.norm,
         )
         if settings.keep_best:
-            moved_BM = self._twin(state_BD + delta_BD)
-            best.offer(delta_BD, self._objective.value(clean_BM, moved_BM))
+            best.offer(delta_BD, climb(self._twin(state_BD + delta_BD))[0])
             delta_BD = best.of_restarts(settings.restarts)
         return self.ball.perturbed(state_ND, delta_BD.numpy())
 

@@ -4,11 +4,12 @@ N = environments, O = obs_dim, M = num_outputs, E = episodes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.artifact import from_json, to_json
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.ball import Randoms, States
 from surefoot.attack.deployed import DeployedController, Outputs
@@ -56,8 +57,8 @@ class Evaluation:
         lengths: Steps, (E,).
         terminated: Whether the task ended the episode before its time (a fall, in most), (E,).
         failures: Why the controller or the simulation failed, None where neither did, E of them.
-        deviations: |a(z') - a(z)| of every step and output, action units (logits for a categorical
-            head), (sum of lengths, M), first episode first.
+        deviations: Largest |a(z') - a(z)| of each output over the steps of each episode, action
+            units (logits for a categorical head), (E, M).
     """
 
     seeds: tuple[int, ...]
@@ -76,6 +77,25 @@ class Evaluation:
     def num_failures(self) -> int:
         """Episodes in which the controller or the simulation failed."""
         return sum(failure is not None for failure in self.failures)
+
+    def to_json(self) -> bytes:
+        """Return everything as JSON; no number is rounded."""
+        arrays = ("returns", "lengths", "terminated", "deviations")
+        table = {name: getattr(self, name).tolist() for name in arrays}
+        return to_json(table | {"seeds": list(self.seeds), "failures": list(self.failures)})
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Evaluation":
+        """Read :meth:`to_json` back."""
+        table = from_json(data, "an evaluation")
+        return cls(
+            seeds=tuple(table["seeds"]),
+            returns=np.array(table["returns"], np.float64),
+            lengths=np.array(table["lengths"], np.int64),
+            terminated=np.array(table["terminated"], np.bool_),
+            failures=tuple(table["failures"]),
+            deviations=np.array(table["deviations"], np.float64),
+        )
 
 
 def evaluate(
@@ -104,14 +124,13 @@ def evaluate(
     episodes: list[_Episode] = []
     for first in range(0, len(config.seeds), env.num_envs):
         episodes += _play_together(loop, config.seeds[first : first + env.num_envs])
-    deviations = [row for episode in episodes for row in episode.deviations]
     return Evaluation(
         seeds=config.seeds,
         returns=np.array([episode.total for episode in episodes]),
-        lengths=np.array([len(episode.deviations) for episode in episodes]),
+        lengths=np.array([episode.length for episode in episodes]),
         terminated=np.array([episode.terminated for episode in episodes]),
         failures=tuple(episode.failure for episode in episodes),
-        deviations=np.reshape(deviations, (-1, deployed.policy.num_outputs)),
+        deviations=np.array([episode.deviation for episode in episodes]),
     )
 
 
@@ -159,11 +178,12 @@ class _Episode:
 
     seed: int
     random: np.random.Generator
+    deviation: Floats
     total: float = 0.0
+    length: int = 0
     terminated: bool = False
     over: bool = False
     failure: str | None = None
-    deviations: list[Floats] = field(default_factory=list)
 
     def fail(self, reason: str) -> None:
         self.failure, self.over = reason, True
@@ -201,7 +221,8 @@ class _Loop:
                 episode.total += float(result.reward[i])
                 episode.terminated = bool(result.terminated[i])
                 episode.over = episode.terminated or bool(result.truncated[i])
-                episode.deviations.append(deviation_M)
+                episode.length += 1
+                np.maximum(episode.deviation, deviation_M, out=episode.deviation)
             obs_NO = result.obs
 
     def _act(self, obs_NO: Floats, randoms: Randoms) -> tuple[Outputs, Floats]:
@@ -248,7 +269,8 @@ class _Loop:
 
 def _play_together(loop: _Loop, seeds: Sequence[int]) -> list[_Episode]:
     """Play episodes side by side; a simulation that diverges is a failure of its episode alone."""
-    episodes = [_Episode(seed, _adversary_stream(seed)) for seed in seeds]
+    num_outputs = loop.deployed.policy.num_outputs
+    episodes = [_Episode(seed, _adversary_stream(seed), np.zeros(num_outputs)) for seed in seeds]
     try:
         loop.run(episodes)
     except DivergenceError as error:

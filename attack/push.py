@@ -6,14 +6,14 @@ MAD asks only for a large change of the action and may change its direction from
 that the changes cancel; a small one that always goes the same way tips a robot over.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ascent import AscentSettings, GradientAdversary
+from surefoot.attack.ascent import AscentSettings, Climb, GradientAdversary
 from surefoot.attack.ball import Ball
 from surefoot.policy import CategoricalHead, Policy
 
@@ -27,13 +27,14 @@ class _Output:
     number: int
     sign: int
 
-    def value(self, clean_BM: Tensor, moved_BM: Tensor) -> Tensor:
-        return self.sign * (moved_BM - clean_BM)[:, self.number]
-
-    def gradient(self, clean_BM: Tensor) -> Callable[[Tensor], Tensor]:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+        del state_BD
         constant_BM = torch.zeros_like(clean_BM)
         constant_BM[:, self.number] = self.sign
-        return lambda moved_BM: constant_BM.clone()
+        return lambda moved_BM: (
+            self.sign * (moved_BM - clean_BM)[:, self.number],
+            constant_BM.clone(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,14 @@ class _Choice:
 
     number: int
 
-    def value(self, clean_BM: Tensor, moved_BM: Tensor) -> Tensor:
-        del clean_BM
-        return torch.log_softmax(moved_BM, 1)[:, self.number]
-
-    def gradient(self, clean_BM: Tensor) -> Callable[[Tensor], Tensor]:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+        del state_BD
         wanted_BM = torch.zeros_like(clean_BM)
         wanted_BM[:, self.number] = 1
-        return lambda moved_BM: wanted_BM - torch.softmax(moved_BM, 1)
+        return lambda moved_BM: (
+            torch.log_softmax(moved_BM, 1)[:, self.number],
+            wanted_BM - torch.softmax(moved_BM, 1),
+        )
 
 
 def push_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
@@ -65,6 +66,6 @@ def push_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
             for way, sign in (("up", 1), ("down", -1))
         }
     return {
-        name: GradientAdversary(policy, ball, objective, SETTINGS)
+        name: GradientAdversary(policy.layers, ball, objective, SETTINGS)
         for name, objective in objectives.items()
     }

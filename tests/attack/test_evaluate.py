@@ -6,6 +6,7 @@ from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentSettings
 from surefoot.attack.ball import Ball
 from surefoot.attack.deployed import DeployedController
+from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
 from surefoot.attack.mad import PUBLISHED, SLACK, mad_adversary
 from surefoot.budget import Norm
@@ -64,6 +65,7 @@ class Outsider:
     """An adversary that goes too far."""
 
     ball = LINF
+    effort = Effort()
 
     def __init__(self, wrong):
         self._wrong = wrong

@@ -1,0 +1,115 @@
+"""The task as an adversary plays it: it sees the state, chooses a perturbation, and wins -r.
+
+N = environments, D = obs_dim. It is a `VectorEnv` like any other, so that `train` learns to attack
+with the very code by which it learns to control. The controller is the policy of the deployed file
+in the float32 of NumPy, within the rounding that `runtime_error` bounds of every backend; what was
+learned is played against the deployed backend itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.attack.ball import Ball, States
+from surefoot.envs.vector import Actions, BoxActions, EnvSpec, Floats, State, StepResult, VectorEnv
+from surefoot.policy import Array, Policy
+
+
+class Craft(Protocol):
+    """How a move in the game becomes a perturbation; without chance."""
+
+    @property
+    def ball(self) -> Ball:
+        """The perturbation set."""
+
+    @property
+    def moves(self) -> Actions:
+        """What the adversary chooses from."""
+
+    @property
+    def gradients(self) -> int:
+        """Gradients of the controller that one call takes for each state."""
+
+    def __call__(self, state_ND: States, moves: Array) -> States:
+        """Return perturbed states, each in the ball around its row of ``state_ND``."""
+
+
+class Direct:
+    """The move is the perturbation itself, in units of epsilon (SA-RL).
+
+    In the l2 ball it is projected: moves beyond the sphere lead to the sphere.
+    """
+
+    gradients = 0
+
+    def __init__(self, ball: Ball, obs_dim: int) -> None:
+        self.ball = ball
+        one = np.ones(obs_dim, np.float32)
+        self.moves = BoxActions(-one, one)
+
+    def __call__(self, state_ND: States, moves: Array) -> States:
+        """Return z + epsilon move, see :class:`Craft`."""
+        return self.ball.perturbed(state_ND, self.ball.epsilon * moves.astype(np.float64))
+
+
+class Game:
+    """Environments whose observations are states, whose actions are moves and whose reward is -r.
+
+    Divergence under attack is an error of the inner environment and passes through.
+    """
+
+    def __init__(self, env: VectorEnv, policy: Policy, craft: Craft) -> None:
+        """Take over an environment of the controller's task.
+
+        Args:
+            env: Is reset and stepped by the game from now on.
+            policy: As read back from the deployed file.
+            craft: From moves to perturbed states.
+        """
+        self.spec: EnvSpec = replace(env.spec, obs_dim=policy.obs_dim, actions=craft.moves)
+        self.num_envs = env.num_envs
+        self.resumable = env.resumable
+        self._env, self._policy, self._craft = env, with_fast_layers(policy), craft
+        self._state_ND = np.zeros((env.num_envs, policy.obs_dim), np.float32)
+
+    def reset(self, seeds: Sequence[int] | None = None) -> Floats:
+        """Start an episode everywhere; see `VectorEnv.reset`."""
+        return self._see(self._env.reset(seeds))
+
+    def step(self, actions: NDArray[Any]) -> StepResult:
+        """Perturb what the controller sees, and let it act; see `VectorEnv.step`."""
+        perturbed_ND = self._craft(self._state_ND, actions)
+        outputs = self._policy.outputs_at(perturbed_ND)
+        result = self._env.step(self._policy.head.select(outputs))
+        terminal = self._policy.state(result.terminal_obs, np.float32).astype(np.float64)
+        return replace(
+            result, obs=self._see(result.obs), reward=-result.reward, terminal_obs=terminal
+        )
+
+    def state_dict(self) -> State:
+        """Return everything that the future depends on."""
+        return self._env.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Floats:
+        """Go back to a stored state; see `VectorEnv.load_state_dict`."""
+        return self._see(self._env.load_state_dict(state))
+
+    def close(self) -> None:
+        """Release the simulations."""
+        self._env.close()
+
+    def _see(self, obs_NO: Floats) -> Floats:
+        self._state_ND = self._policy.state(obs_NO, np.float32)
+        return self._state_ND.astype(np.float64)
+
+
+def with_fast_layers(policy: Policy) -> Policy:
+    """Return the same policy in the memory order in which NumPy multiplies fastest."""
+    layers = tuple(
+        replace(layer, weight=np.asfortranarray(layer.weight, np.float32))
+        for layer in policy.layers
+    )
+    return replace(policy, layers=layers)

@@ -1,0 +1,57 @@
+"""The finished pieces of a suite, so that an interrupted one goes on where it was.
+
+A piece is found by what it is about: the digest of a key that names everything it depends on. Its
+file begins with the digest of the rest; a damaged one is made again.
+"""
+
+from pathlib import Path
+
+from surefoot.artifact import Json, claim_folder, sha256_hex, to_json, write_file
+
+_KIND = "attack-work"
+_DIGEST_LENGTH = 64
+
+
+class Store:
+    """Pieces by kind and key, in a folder or, without one, in memory."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Use a folder of our own.
+
+        Raises:
+            InputError: If the folder is not ours or cannot be written.
+        """
+        self.folder = folder
+        self._kept: dict[str, bytes] = {}
+        if folder is not None:
+            claim_folder(folder, _KIND)
+
+    def get(self, kind: str, key: Json) -> bytes | None:
+        """Return a piece, or None if there is none that is whole."""
+        name = _name(kind, key)
+        if self.folder is None:
+            return self._kept.get(name)
+        path = self.folder / name
+        data = path.read_bytes() if path.is_file() else b""
+        digest, piece = data[:_DIGEST_LENGTH], data[_DIGEST_LENGTH:]
+        return piece if digest == sha256_hex(piece).encode() else None
+
+    def put(self, kind: str, key: Json, piece: bytes) -> None:
+        """Keep a piece, whole or not at all.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        name = _name(kind, key)
+        if self.folder is None:
+            self._kept[name] = piece
+        else:
+            write_file(self.folder / name, sha256_hex(piece).encode() + piece)
+
+    def scratch(self, kind: str, key: Json) -> Path | None:
+        """Return where something unfinished may keep its checkpoints, if there is a folder."""
+        return None if self.folder is None else self.folder / f"{_name(kind, key)}.unfinished"
+
+
+def _name(kind: str, key: Json) -> str:
+    return f"{kind}-{sha256_hex(to_json(key))[:32]}"
