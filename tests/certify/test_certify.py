@@ -22,9 +22,10 @@ from surefoot.certify import (
 from surefoot.certify.certified import Certified
 from surefoot.certify.verdicts import conclude
 from surefoot.config import build
-from surefoot.errors import CheckError, InputError
+from surefoot.errors import CheckError, InputError, IntegrityError
 from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Activation, Policy, Squash
+from surefoot.visited import SampledEpisodes
 
 Build = Callable[..., Policy]
 QUICK = CertifyConfig(search_states=32, search_steps=6, lipsdp_iterations=10, lipsdp_per_actuator=3)
@@ -168,6 +169,70 @@ def test_the_return_loss_follows_from_total_variation(
     assert "horizon 50" in certify(file, budget, horizon).findings[0].method
 
 
+def sampled_episodes(count: int, horizon: int, reward: float = 0.5) -> SampledEpisodes:
+    rng = np.random.default_rng(9)
+    left = np.arange(horizon, 0, -1)
+    alive = rng.random(count) < 0.8
+    return SampledEpisodes(
+        observations=np.where(alive[:, None], rng.normal(0, 1, (count, 4)), 0.0),
+        steps=rng.choice(horizon, size=count, p=left / left.sum()),
+        alive=alive,
+        returns=np.full(count, reward * horizon),
+        horizon=horizon,
+    )
+
+
+@pytest.mark.parametrize("form", ["average", "path"])
+def test_clean_episodes_lower_the_return_loss_and_make_it_statistical(
+    file: ControllerFile, form: str
+) -> None:
+    sampled = sampled_episodes(4000, 30)
+    evidence = Evidence(
+        reward_range=(0.0, 1.0),
+        discount=0.9 if form == "average" else None,
+        horizon=30,
+        sampled=sampled,
+    )
+    fields = {"epsilon": 0.001, "norm": "linf", "at_most": 1e9}
+    always = certify(file, requirement("return_loss", **fields), evidence).findings[0]
+    budget = requirement("return_loss", **fields, confidence=0.95)
+    certificate = certify(file, budget, evidence)
+    finding = certificate.findings[0]
+    assert not always.statistical
+    assert finding.statistical
+    assert finding.method.startswith(form)
+    assert finding.certified < always.certified
+    assert "error 0.05" in finding.reason
+    table = certificate.claims["value"]
+    assert {form, "attacked_return"} <= set(table)
+    assert table["attacked_return"]["bound"] < table["attacked_return"]["clean_at_least"] <= 15
+    read = Certificate.parse(certificate.to_json())
+    assert check_certificate(read, file, sampled=sampled).unchecked == ()
+    assert len(check_certificate(read, file).unchecked) == 1
+    other = replace(sampled, alive=~sampled.alive)
+    with pytest.raises(IntegrityError, match="other episodes"):
+        check_certificate(read, file, sampled=other)
+    with_none = certify(file, budget, replace(evidence, sampled=None)).findings[0]
+    assert "no clean episodes" in with_none.reason
+    assert with_none.certified == pytest.approx(always.certified)
+
+
+def test_a_horizon_that_the_episodes_do_not_have_is_no_evidence(file: ControllerFile) -> None:
+    evidence = Evidence(reward_range=(0.0, 1.0), horizon=40, sampled=sampled_episodes(50, 30))
+    budget = requirement("return_loss", epsilon=0.001, norm="linf", at_most=1e9, confidence=0.95)
+    certificate = certify(file, budget, evidence)
+    assert "a horizon of 30" in certificate.findings[0].reason
+    assert "path" not in certificate.claims["value"]
+
+
+def test_clean_returns_beyond_the_assumed_rewards_prove_nothing(file: ControllerFile) -> None:
+    sampled = sampled_episodes(50, 30, reward=2.0)
+    evidence = Evidence(reward_range=(0.0, 1.0), horizon=30, sampled=sampled)
+    claims = certify(file, everywhere("action_deviation", 1e9), evidence).claims
+    assert claims["value"]["attacked_return"]["bound"] is None
+    assert "contradicts" in claims["value"]["attacked_return"]["reason"]
+
+
 @pytest.mark.parametrize("quantity", ["total_variation", "kl"])
 def test_nothing_is_said_about_the_sampling_policy_of_a_file_that_names_no_noise(
     file: ControllerFile,
@@ -260,6 +325,37 @@ def test_success_rates_are_measured_with_confidence(file: ControllerFile) -> Non
     assert found(0.5).findings[0].verdict is Verdict.REFUTED
     assert found(1.0, 0.5).findings[0].witness["source"] == "attack 0.5"
     assert certify(file, budget).findings[0].reason == "it was not measured"
+
+
+def test_a_return_with_a_confidence_counts_by_its_lower_limit(file: ControllerFile) -> None:
+    returns = tuple(800 + 100 * np.random.default_rng(0).random(200))
+    entry = measurement(file, value=float(np.mean(returns)), returns=returns, source="mad")
+    evidence = Evidence(measurements=(entry,), reward_range=(0.0, 1.0), horizon=1000)
+
+    def found(limit: float, evidence: Evidence = evidence) -> Certificate:
+        need = requirement(
+            "attacked_return", epsilon=0.05, norm="linf", confidence=0.95, at_least=limit
+        )
+        certificate = certify(file, need, evidence)
+        assert check_certificate(Certificate.parse(certificate.to_json()), file).proved
+        return certificate
+
+    finding = found(700).findings[0]
+    assert (finding.verdict, finding.method, finding.statistical) == (
+        Verdict.PROVED,
+        "betting",
+        True,
+    )
+    assert 700 < finding.sampled < np.mean(returns)
+    assert found(float(np.mean(returns))).findings[0].verdict is Verdict.UNKNOWN
+    assert found(950).findings[0].verdict is Verdict.REFUTED
+    row = found(700).claims["measured"][0]
+    assert max(row["mean_at_least"].values()) < row["value"]
+    assert row["quantile_at_least"] <= np.quantile(returns, 0.05)
+    nothing = found(700, replace(evidence, horizon=None)).findings[0]
+    assert (nothing.verdict, "bound a return" in nothing.reason) == (Verdict.UNKNOWN, True)
+    beyond = found(700, replace(evidence, reward_range=(0.0, 0.1))).findings[0]
+    assert "which reward_range allows" in beyond.reason
 
 
 def test_states_that_repeat_are_no_further_evidence(

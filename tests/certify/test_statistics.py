@@ -83,6 +83,25 @@ def test_betting_bounds_rise_and_beat_hoeffding_for_small_variance() -> None:
     assert statistics.mean_lower_hoeffding(values, 0, 1, 0.05) < bounds[-1] < values.mean()
 
 
+def test_the_exact_limit_is_the_last_bound_of_the_grid() -> None:
+    rng = np.random.default_rng(2)
+    for values in (rng.beta(0.4, 0.2, 300), np.ones(50), np.zeros(50), rng.random(3)):
+        grid = statistics.betting_mean_lower(4 * values - 1, -1, 3, 0.1, grid=400)[-1]
+        limit = statistics.betting_mean_limit(4 * values - 1, -1, 3, 0.1)
+        assert grid - 1e-9 <= limit <= grid + 4 / 400 + 1e-9
+
+
+def test_both_limits_of_a_mean_cover_it() -> None:
+    rng, misses, rounds = np.random.default_rng(3), np.zeros(2), 400
+    for _ in range(rounds):
+        values = rng.beta(0.2, 2.0, 60)
+        misses += [
+            statistics.betting_mean_limit(values, 0, 1, 0.1) > 1 / 11,
+            -statistics.betting_mean_limit(-values, -1, 0, 0.1) < 1 / 11,
+        ]
+    assert (misses / rounds <= 0.1 + 3 * np.sqrt(0.09 / rounds)).all()
+
+
 def test_values_outside_their_range_are_refused() -> None:
     with pytest.raises(InputError, match="values must lie in"):
         statistics.mean_lower_hoeffding(np.array([1.5]), 0, 1, 0.05)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from surefoot.certify.value import (
+    CleanTv,
     average_bound,
     coupling_bound,
     finite_horizon_bound,
+    measured_average_bound,
+    measured_path_bound,
     paper_alpha_bound,
     path_bound,
 )
@@ -97,6 +100,70 @@ def test_no_bound_is_violated_on_random_processes() -> None:
         assert gap <= path_bound(np.minimum(tvs, 1.0), 1.0).bound + 1e-12
         trials += 4
     print(f"{trials} bounds checked")
+
+
+def test_the_average_bound_holds_for_adversaries_that_depend_on_the_time() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        moves, rewards, policy, _ = random_process(rng)
+        discount, start = float(rng.uniform(0.5, 0.9)), rng.dirichlet(np.ones(len(moves)))
+        clean, attacked, losses, mean_tv = start, start, 0.0, 0.0
+        # At every step another law; the state's largest TV over all steps is what is bounded.
+        others = [
+            policy + 0.1 * (rng.dirichlet(np.ones(policy.shape[1]), len(moves)) - policy)
+            for _ in range(60)
+        ]
+        tv = np.max([np.abs(policy - other).sum(axis=1) / 2 for other in others], axis=0)
+        for t, other in enumerate(others):
+            gain = [(law * rewards).sum(axis=1) for law in (policy, other)]
+            losses += discount**t * (clean @ gain[0] - attacked @ gain[1])
+            mean_tv += (1 - discount) * discount**t * float(clean @ tv)
+            clean = clean @ np.einsum("sa,sat->st", policy, moves)
+            attacked = attacked @ np.einsum("sa,sat->st", other, moves)
+        bound = average_bound(mean_tv + discount ** len(others), 1.0, discount).bound
+        assert losses <= bound + 1e-12
+
+
+def test_bounds_from_clean_episodes_cover_the_exact_ones_as_often_as_they_say() -> None:
+    rng, delta, rounds = np.random.default_rng(2), 0.1, 300
+    horizon, discount, span = 12, 0.9, 2.0
+    misses = np.zeros(2)
+    for _ in range(rounds):
+        moves, _, policy, attacked = random_process(rng)
+        tv_of_state = np.abs(policy - attacked).sum(axis=1) / 2
+        step = np.einsum("sa,sat->st", policy, moves)
+        laws = [rng.dirichlet(np.ones(len(moves)))]
+        for _ in range(horizon - 1):
+            laws.append(laws[-1] @ step)
+        exact = np.array([law @ tv_of_state for law in laws])
+        path = span * min(horizon, float((np.arange(horizon, 0, -1) * exact).sum()))
+        weights = (1 - discount) * discount ** np.arange(horizon)
+        average = span / (1 - discount) ** 2 * float((weights * exact).sum())
+        steps = rng.choice(horizon, size=40, p=np.arange(horizon, 0, -1) / 78)
+        states = [rng.choice(len(moves), p=laws[k] / laws[k].sum()) for k in steps]
+        clean = CleanTv(
+            steps=steps,
+            values=tv_of_state[states],
+            largest=float(tv_of_state.max()),
+            horizon=horizon,
+        )
+        measured = measured_path_bound(clean, span, delta)
+        misses[0] += measured.bound < path - 1e-9
+        measured = measured_average_bound(clean, span, discount, delta)
+        misses[1] += measured.bound < min(average, measured.trivial) - 1e-9
+    # Three standard deviations above the allowed share.
+    assert (misses / rounds <= delta + 3 * np.sqrt(delta * (1 - delta) / rounds)).all()
+
+
+def test_clean_episodes_that_never_disagree_prove_a_loss_that_shrinks_with_their_number() -> None:
+    def bound(count: int) -> float:
+        steps = np.random.default_rng(0).integers(0, 20, count)
+        clean = CleanTv(steps=steps, values=np.zeros(count), largest=0.1, horizon=20)
+        found = measured_path_bound(clean, 1.0, 0.05)
+        assert not found.vacuous
+        return found.bound
+
+    assert 0 < bound(1000) < 0.2 * bound(100) < 0.2 * 20
 
 
 def test_the_path_bound_is_a_sum_because_the_product_form_is_violated() -> None:

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Activation, Squash
 from surefoot.train.evaluate import clean_returns
-from surefoot.train.visited import record_visited
+from surefoot.train.visited import record_sampled, record_visited
 from surefoot.visited import Visited
 
 
@@ -103,12 +105,61 @@ def test_a_task_whose_episodes_are_always_too_short_is_an_error(policy, target_e
         record_visited(policy, env, seed=0, num_states=4)
 
 
+def test_sampled_episodes_hold_the_state_at_a_step_that_early_ones_are_drawn_for_more_often(
+    policy, target_env
+):
+    sampled = record_sampled(policy, target_env(32), 0, num_episodes=2000)
+    assert sampled.observations.shape == (2000, 3)
+    frequencies = np.bincount(sampled.steps, minlength=6) / 2000
+    assert frequencies == pytest.approx(np.arange(6, 0, -1) / 21, abs=0.04)
+    alive = sampled.alive
+    assert np.array_equal(sampled.observations[alive, 1], sampled.steps[alive])
+    assert (sampled.observations[~alive] == 0).all()
+    # Length uniform on 1..6: step k is reached with chance 1 - k / 6.
+    reached = [alive[sampled.steps == step].mean() for step in range(6)]
+    assert reached == pytest.approx(1 - np.arange(6) / 6, abs=0.12)
+    assert sampled.horizon == 6
+
+
+def test_sampled_episodes_play_the_law_of_the_policy_and_not_its_mean(
+    random_policy, target_env, monkeypatch
+):
+    played = []
+    env = target_env(64)
+    step = env.step
+    monkeypatch.setattr(env, "step", lambda actions: (played.append(actions), step(actions))[1])
+    policy = random_policy(np.random.default_rng(0), (3, 4, 1), Activation.TANH, Squash.IDENTITY)
+    head = replace(policy.head, std=np.full(1, 0.7))
+    flat = tuple(replace(layer, weight=0 * layer.weight) for layer in policy.layers)
+    policy = replace(policy, head=head, layers=flat)
+    record_sampled(policy, env, 1, num_episodes=640)
+    actions = np.concatenate(played)
+    mean = policy.outputs(np.zeros((1, 3)))[0, 0]
+    assert actions.mean() == pytest.approx(mean, abs=0.1)
+    assert actions.std() == pytest.approx(0.7 * head.half_range[0], rel=0.1)
+    silent = replace(policy, head=replace(head, std=None))
+    assert record_sampled(silent, env, 1, num_episodes=4) is None
+
+
 def test_visited_states_written_are_read_back(policy, target_env):
     visited = record_visited(policy, target_env(4), seed=1, num_states=6)
     again = Visited.from_bytes(visited.to_bytes())
     assert np.array_equal(again.independent, visited.independent)
     assert np.array_equal(again.pool, visited.pool)
     assert again.num_discarded == visited.num_discarded
+    for name in ("observations", "steps", "alive", "returns", "horizon"):
+        written, read = (getattr(entry.sampled, name) for entry in (visited, again))
+        assert np.array_equal(written, read)
+
+
+def test_a_file_without_sampled_episodes_is_read_and_one_that_contradicts_itself_is_not(
+    policy, target_env
+):
+    visited = record_visited(policy, target_env(4), seed=1, num_states=6)
+    assert Visited.from_bytes(replace(visited, sampled=None).to_bytes()).sampled is None
+    short = replace(visited.sampled, steps=visited.sampled.steps[1:])
+    with pytest.raises(IntegrityError, match="do not fit"):
+        Visited.from_bytes(replace(visited, sampled=short).to_bytes())
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"\x80\x04]\x94."])
