@@ -2,22 +2,42 @@
 
 A score says how much each weight matters, an allocation how many each layer keeps, a schedule how
 many at which update; a mask is their result. NumPy only: `surefoot.train` applies masks to torch.
+
+`compress_policy` compresses a finished policy in one shot (second_order.py: OBD, OBS, SparseGPT on
+one layer; calibration.py: the states they look at; weights.py: weights of fewer bits).
 """
 
 from surefoot.compress.allocations import erdos_renyi_kernel, kept_globally, uniform
+from surefoot.compress.calibration import calibration_states
 from surefoot.compress.masks import Mask, keep_largest, num_kept
+from surefoot.compress.one_shot import (
+    Allocation,
+    Method,
+    OneShotConfig,
+    compress_policy,
+    num_weights,
+)
 from surefoot.compress.schedules import CubicSchedule
 from surefoot.compress.scores import magnitude, never_return, random
+from surefoot.compress.weights import WeightFormat, store_weights
 
 __all__ = [
+    "Allocation",
     "CubicSchedule",
     "Mask",
+    "Method",
+    "OneShotConfig",
+    "WeightFormat",
+    "calibration_states",
+    "compress_policy",
     "erdos_renyi_kernel",
     "keep_largest",
     "kept_globally",
     "magnitude",
     "never_return",
     "num_kept",
+    "num_weights",
     "random",
+    "store_weights",
     "uniform",
 ]

@@ -1,0 +1,141 @@
+"""Whole policies: exact counts, zeros that stay, less change where the inputs are looked at."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.compress import (
+    Allocation,
+    Method,
+    OneShotConfig,
+    WeightFormat,
+    compress_policy,
+    erdos_renyi_kernel,
+    num_weights,
+    store_weights,
+)
+from surefoot.errors import InputError
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.policy import Activation, weights_sha256
+
+SIZES = (5, 24, 20, 3)
+SIZE = 5 * 24 + 24 * 20 + 20 * 3
+
+
+@pytest.fixture(scope="module")
+def dense(random_policy):
+    policy = random_policy(np.random.default_rng(0), SIZES, Activation.TANH)
+    rng = np.random.default_rng(1)
+    layers = tuple(
+        replace(layer, weight=rng.normal(0, 0.4, layer.weight.shape).astype(np.float32))
+        for layer in policy.layers
+    )
+    return replace(policy, layers=layers)
+
+
+@pytest.fixture(scope="module")
+def states():
+    rng = np.random.default_rng(2)
+    return rng.normal(0, 1, (300, 2)) @ rng.normal(0, 1, (2, 5)) + rng.normal(0, 0.1, (300, 5))
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("allocation", Allocation)
+@pytest.mark.parametrize("refit", [False, True])
+def test_exactly_so_many_weights_are_kept(dense, states, method, allocation, refit):
+    config = OneShotConfig(method=method, allocation=allocation, refit=refit)
+    for kept in (3, 100, 331, SIZE - 1, SIZE):
+        small = compress_policy(dense, states, kept, config)
+        assert num_weights(small) == kept
+        assert small.sparsity == pytest.approx(1 - kept / SIZE)
+        assert all(layer.weight.any() for layer in small.layers)
+        # It is what its canonical file holds, bit for bit.
+        again = policy_from_onnx(policy_to_onnx(small)).policy
+        assert weights_sha256(again) == weights_sha256(small)
+        for before, after in zip(dense.layers, small.layers, strict=True):
+            np.testing.assert_array_equal(before.bias, after.bias)
+
+
+def test_nothing_changes_where_nothing_is_removed(dense, states):
+    for method in Method:
+        same = compress_policy(dense, states, SIZE, OneShotConfig(method=method, refit=True))
+        assert weights_sha256(same) == weights_sha256(dense)
+
+
+def test_erk_and_uniform_spread_as_they_say(dense, states):
+    small = compress_policy(dense, states, 200, OneShotConfig(allocation=Allocation.UNIFORM))
+    kept = [np.count_nonzero(layer.weight) for layer in small.layers]
+    assert np.abs(np.array(kept) - 200 / SIZE * np.array([120, 480, 60])).max() < 1
+    small = compress_policy(dense, states, 200, OneShotConfig(allocation=Allocation.ERK))
+    kept = [np.count_nonzero(layer.weight) for layer in small.layers]
+    shares = erdos_renyi_kernel([(24, 5), (20, 24), (3, 20)], 1 - 200 / SIZE)
+    wanted = (1 - np.array(shares)) * [120, 480, 60]
+    assert np.abs(np.array(kept) - wanted).max() < 1
+
+
+def test_global_magnitude_is_one_threshold(dense):
+    config = OneShotConfig(method=Method.MAGNITUDE, allocation=Allocation.GLOBAL)
+    small = compress_policy(dense, None, 200, config)
+    pairs = list(zip(dense.layers, small.layers, strict=True))
+    kept = [np.abs(a.weight[b.weight != 0]).min() for a, b in pairs]
+    gone = [np.abs(a.weight[b.weight == 0]).max() for a, b in pairs]
+    assert min(kept) >= max(gone)
+    for before, after in pairs:
+        assert (after.weight[after.weight != 0] == before.weight[after.weight != 0]).all()
+
+
+def test_who_looks_at_the_inputs_changes_the_outputs_less(dense, states):
+    def error(method, refit=False):
+        small = compress_policy(dense, states, 250, OneShotConfig(method=method, refit=refit))
+        return float(np.square(small.network(states) - dense.network(states)).mean())
+
+    errors = {method: error(method) for method in Method}
+    assert errors[Method.OBS] < 0.5 * errors[Method.SPARSEGPT] < 0.5 * errors[Method.MAGNITUDE]
+    assert error(Method.MAGNITUDE, refit=True) < 0.5 * errors[Method.MAGNITUDE]
+    assert error(Method.OBD, refit=True) < errors[Method.OBD]
+
+
+def test_later_layers_are_pruned_on_what_they_will_see(dense, states):
+    # Refit makes the residual of a layer orthogonal to the inputs that it sees in the end; damping
+    # (one hundredth) is all that is left of it.
+    small = compress_policy(dense, states, 200, OneShotConfig(allocation=Allocation.UNIFORM))
+    hidden = states
+    for before, after in zip(dense.layers, small.layers, strict=True):
+        change = (after.weight - before.weight).astype(float)
+        gram = hidden.T @ hidden / len(hidden)
+        gram += 0.01 * np.trace(gram) / len(gram) * np.eye(len(gram))
+        kept = after.weight != 0
+        assert np.abs((change @ gram)[kept]).max() < 1e-5 * np.abs(gram).max()
+        hidden = after.activation(hidden @ after.weight.T + after.bias)
+
+
+def test_a_policy_that_is_sparse_already_only_loses_weights(dense, states):
+    half = compress_policy(dense, states, SIZE // 2, OneShotConfig(method=Method.MAGNITUDE))
+    for method in Method:
+        less = compress_policy(half, states, SIZE // 4, OneShotConfig(method=method))
+        assert num_weights(less) == SIZE // 4
+        for before, after in zip(half.layers, less.layers, strict=True):
+            assert not after.weight[before.weight == 0].any()
+    with pytest.raises(InputError, match=r"at least 0\.5, which the policy has already, got 0\.3"):
+        compress_policy(half, states, round(0.7 * SIZE), OneShotConfig())
+
+
+def test_what_cannot_be_kept_is_refused(dense, states):
+    with pytest.raises(InputError, match=r"sparsity must be at most 0\.995455, at which each of 3"):
+        compress_policy(dense, states, 2, OneShotConfig())
+    with pytest.raises(InputError, match="method obs needs calibration states, got none"):
+        compress_policy(dense, None, 100, OneShotConfig())
+    large = replace(dense.layers[0], weight=dense.layers[0].weight * np.float32(1e6))
+    with pytest.raises(InputError, match="float16 weights must be at most 65504"):
+        store_weights(replace(dense, layers=(large, *dense.layers[1:])), WeightFormat.FLOAT16)
+
+
+@pytest.mark.parametrize("weights", [WeightFormat.FLOAT16, WeightFormat.INT8])
+def test_fewer_bits_come_last_and_zeros_stay(dense, states, weights):
+    exact = compress_policy(dense, states, 300, OneShotConfig())
+    small = compress_policy(dense, states, 300, OneShotConfig(weights=weights))
+    assert weights_sha256(small) == weights_sha256(store_weights(exact, weights))
+    for before, after in zip(exact.layers, small.layers, strict=True):
+        assert after.weight.dtype == np.float32
+        assert not after.weight[before.weight == 0].any()
