@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
+from surefoot.certify.kinked import kinked_image, kinked_lines
 from surefoot.certify.slopes import SILU_EXTREME, derivative, slope_range_on
 from surefoot.certify.upward import UNIT, Float
-from surefoot.policy import Activation
 
 _BISECTIONS = 12
 
@@ -29,7 +30,7 @@ class Lines:
     cut_high: Float
 
 
-def relax(activation: Activation, low: Float, high: Float) -> Lines:
+def relax(activation: AnyActivation, low: Float, high: Float) -> Lines:
     """Return lines that enclose an activation on [low, high].
 
     Args:
@@ -56,12 +57,16 @@ def relax(activation: Activation, low: Float, high: Float) -> Lines:
             return _convex(activation, low, high)
         case Activation.SILU:
             return _silu(low, high)
+        case LeakyRelu() | ScaledElu() | Clamp():
+            return Lines(*kinked_lines(activation, low, high))
 
 
-def image(activation: Activation, low: Float, high: Float) -> tuple[Float, Float]:
+def image(activation: AnyActivation, low: Float, high: Float) -> tuple[Float, Float]:
     """Return bounds of an activation on [low, high]."""
     if activation in (Activation.IDENTITY, Activation.RELU):
         return activation(low), activation(high)
+    if not isinstance(activation, Activation):
+        return kinked_image(activation, low, high)
     slack = _slack(low, high)
     if activation is Activation.SILU:
         # SiLU falls to its least value -0.2784645... at -1.2784645... and rises after it.

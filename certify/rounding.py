@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.certify.chain import network_chain
 from surefoot.certify.slopes import slope_range
 from surefoot.certify.upward import Float, matmul_up, up, vector_norm_up
-from surefoot.policy import Activation, CategoricalHead, GaussianHead, Normaliser, Policy, Squash
+from surefoot.policy import CategoricalHead, GaussianHead, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
 
 _SMALLEST = 2.0**-126
@@ -113,7 +114,8 @@ def rounding_bound(
         relative = 1.02 * num_roundings * UNIT_ROUNDOFF
         seen = up(inputs + error)
         reach = up(matmul_up(weight, seen) + bias)
-        if not (reach < _LARGEST).all():
+        slope = slope_range(layer.activation).largest
+        if not (reach * max(1.0, slope) < _LARGEST).all():
             return "a value may exceed the largest float32"
         stored = 2 * arithmetic.storage + arithmetic.storage**2
         flushed = num_roundings * _SMALLEST * (2 + max(float(seen.max()), float(weight.max())))
@@ -127,7 +129,6 @@ def rounding_bound(
             # The sum itself is rounded before the activation; what comes behind that is `stored`.
             local = up(local + arithmetic.storage * up(reach + local) + _HALF_SPACING, 3)
         own_range = up(matmul_up(weight, inputs) + bias)
-        slope = slope_range(layer.activation).largest
         carried = up(matmul_up(weight, error) + local, 2)
         phi_error = _activation_error(layer.activation, up(own_range + carried))
         sources.append(up(local * slope + phi_error, 4))
@@ -143,7 +144,11 @@ def rounding_bound(
 def smooth_activations(policy: Policy) -> bool:
     """Return whether a bound on the policy rests on ``TAU``, which is measured and not proved."""
     squashed = isinstance(policy.head, GaussianHead) and policy.head.squash is Squash.TANH
-    return squashed or any(layer.activation not in _EXACT for layer in policy.layers)
+    return squashed or any(_is_smooth(layer.activation) for layer in policy.layers)
+
+
+def _is_smooth(activation: AnyActivation) -> bool:
+    return activation not in _EXACT and not isinstance(activation, (LeakyRelu, Clamp))
 
 
 def state_bound(policy: Policy, epsilon: float) -> Float:
@@ -157,15 +162,20 @@ def _normaliser_error(normaliser: Normaliser, inputs: Float) -> Float:
     return up(3 * UNIT_ROUNDOFF * inputs + flushed, 6)
 
 
-def _activation_error(activation: Activation, inputs: Float) -> Float:
+def _activation_error(activation: AnyActivation, inputs: Float) -> Float:
     """Return the error of a runtime's activation itself for |x| <= ``inputs``."""
-    if activation in _EXACT:
-        return np.zeros_like(inputs)
+    match activation:
+        case Activation.IDENTITY | Activation.RELU | Clamp():
+            return np.zeros_like(inputs)
+        case LeakyRelu(alpha):
+            return up(alpha * UNIT_ROUNDOFF * inputs + _SMALLEST, 2)
+        case ScaledElu():
+            return up(activation.size * (TAU * np.maximum(1.0, inputs) + 2 * _SMALLEST), 3)
     growth = np.maximum(1.0, inputs) if activation in _GROWING else np.ones_like(inputs)
     return up(TAU * growth + _SMALLEST, 2)
 
 
-def activation_range(activation: Activation, inputs: Float) -> Float:
+def activation_range(activation: AnyActivation, inputs: Float) -> Float:
     """Return a bound of |phi(x)| for |x| <= ``inputs``."""
     match activation:
         case Activation.TANH:
@@ -174,6 +184,10 @@ def activation_range(activation: Activation, inputs: Float) -> Float:
             return np.ones_like(inputs)
         case Activation.SOFTPLUS:
             return up(inputs + math.log(2.0), 2)
+        case ScaledElu():
+            return up(inputs * activation.size)
+        case Clamp():
+            return np.maximum(np.abs(activation(-inputs)), np.abs(activation(inputs)))
         case _:
             return inputs
 

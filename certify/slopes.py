@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
 from surefoot.certify.upward import Float
-from surefoot.policy import Activation, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,24 @@ _RANGES = {
 }
 
 _WIDENING = 1e-14
-"""More than the error of a slope that is computed in float64 (slopes are at most 1.1)."""
+"""More than the error of a slope that is computed in float64, relative to the largest one."""
 
 
-def slope_range(activation: Activation) -> SlopeRange:
+def slope_range(activation: AnyActivation) -> SlopeRange:
     """Return the slope range over all real numbers."""
-    return _RANGES[activation]
+    match activation:
+        case LeakyRelu(alpha):
+            return SlopeRange(float(np.floor(alpha * 2**20) / 2**20), 1.0)
+        case ScaledElu():
+            return SlopeRange(0.0, float(np.ceil(activation.size * 2**20) / 2**20))
+        case Clamp():
+            return SlopeRange(0.0, 1.0)
+        case _:
+            return _RANGES[activation]
 
 
-def derivative(activation: Activation, x: Array) -> Array:
-    """Return the derivative of an activation in float64; at the kink of ReLU the value is 0."""
+def derivative(activation: AnyActivation, x: Array) -> Array:
+    """Return the derivative of an activation in float64; at a kink that of one side."""
     match activation:
         case Activation.IDENTITY:
             return np.ones_like(x)
@@ -79,9 +87,16 @@ def derivative(activation: Activation, x: Array) -> Array:
             return np.exp(np.minimum(x, 0.0))
         case Activation.SOFTPLUS:
             return np.asarray(expit(x))
+        case LeakyRelu(alpha):
+            return np.where(x > 0, 1.0, alpha).astype(x.dtype)
+        case ScaledElu(alpha, gamma):
+            below = gamma * alpha * np.exp(np.minimum(x, 0.0))
+            return np.where(x > 0, gamma, below).astype(x.dtype)
+        case Clamp(low, high):
+            return ((x > low) & (x < high)).astype(x.dtype)
 
 
-def slope_range_on(activation: Activation, low: Float, high: Float) -> tuple[Float, Float]:
+def slope_range_on(activation: AnyActivation, low: Float, high: Float) -> tuple[Float, Float]:
     """Return bounds of all secant slopes between points of [low, high], elementwise."""
     ends = derivative(activation, low), derivative(activation, high)
     smallest, largest = np.minimum(*ends), np.maximum(*ends)
@@ -89,8 +104,8 @@ def slope_range_on(activation: Activation, low: Float, high: Float) -> tuple[Flo
     match activation:
         case Activation.RELU:
             # The kink belongs to both sides.
-            smallest, largest = (low >= 0).astype(low.dtype), (high > 0).astype(low.dtype)
-            return smallest, largest
+            smallest, largest = (low >= 0) & (high > 0), high > 0
+            return smallest.astype(low.dtype), largest.astype(low.dtype)
         case Activation.IDENTITY:
             return smallest, largest
         case Activation.TANH | Activation.SIGMOID:
@@ -104,5 +119,18 @@ def slope_range_on(activation: Activation, low: Float, high: Float) -> tuple[Flo
                 largest = np.where(inside & (limit > 0), limit, largest)
         case Activation.ELU | Activation.SOFTPLUS:
             pass  # convex: the derivative only rises
-    smallest = np.maximum(smallest - _WIDENING, whole.low)
-    return smallest, np.minimum(largest + _WIDENING, whole.high)
+        case LeakyRelu(alpha):
+            above = high > 0
+            return np.where(above & (low >= 0), 1.0, alpha), np.where(above, 1.0, alpha)
+        case Clamp(floor, ceiling):
+            touching = (high > floor) & (low < ceiling)
+            inside = touching & (low >= floor) & (high <= ceiling)
+            return inside.astype(low.dtype), touching.astype(low.dtype)
+        case ScaledElu(alpha, gamma):
+            # The derivative rises to gamma alpha at 0, and is gamma after it.
+            crossing = (low < 0) & (high >= 0)
+            largest = np.where(crossing, activation.size, largest)
+            smallest = np.where((low >= 0) & (high > 0), gamma, smallest)
+    widening = _WIDENING * max(1.0, whole.largest)
+    smallest = np.maximum(smallest - widening, whole.low)
+    return smallest, np.minimum(largest + widening, whole.high)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError
-from surefoot.policy import Activation, Array, GaussianHead, Layer, Policy, Squash
+from surefoot.policy import GaussianHead, Layer, Policy, Squash
 
 ARITHMETIC = "float32"
 """The arithmetic that the bound is about and that the backends have, as a certificate names it."""
@@ -24,14 +25,14 @@ ARITHMETIC = "float32"
 UNIT_ROUNDOFF = 2.0**-24
 TAU = 10 * UNIT_ROUNDOFF
 """Error allowed to a runtime's smooth activation: tanh, sigmoid and ELU absolutely, SiLU and
-softplus times max(1, |x|). Measured, not proved: on every float32 of magnitude 2^-40 to 32 the
-worst of ONNX Runtime 1.31.1 and NumPy 2.4.6 (x86-64, AVX-512), in units of 2^-24, is 5.5 for tanh,
-3.0 for sigmoid and softplus, 3.5 for SiLU, 1.2 for ELU (``benchmarks/activation_error.py``)."""
+softplus times max(1, |x|), a scaled ELU times its size as well. Measured, not proved: on every
+float32 of magnitude 2^-40 to 32 the worst of ONNX Runtime 1.31.1 and NumPy 2.4.6 (x86-64, AVX-512),
+in units of 2^-24, is 5.5 for tanh, 3.0 for sigmoid and softplus, 3.5 for SiLU, 1.2 for ELU
+(``benchmarks/activation_error.py``)."""
 
 _SUBNORMAL = 2.0**-149
 _OVERFLOW = 2.0**127
 _SLOPE = {Activation.SIGMOID: 0.25, Activation.SILU: 1.0998395}  # the others have slope 1
-_EXACT = (Activation.IDENTITY, Activation.RELU)
 _GROWING = (Activation.SILU, Activation.SOFTPLUS)
 
 
@@ -113,19 +114,35 @@ def _affine(layer: Layer, x: _Range) -> _Range:
     return _Range(middle - reach, middle + reach, np.where(largest < _OVERFLOW, error, np.inf))
 
 
-def _activated(activation: Activation, x: _Range, tau: float) -> _Range:
-    if activation in _EXACT:
-        own: Array | float = 0.0
-    elif activation in _GROWING:
-        own = tau * np.maximum(1, x.magnitude + x.error)
-    else:
-        own = tau
+def _activated(activation: AnyActivation, x: _Range, tau: float) -> _Range:
+    own = _own_error(activation, x.magnitude + x.error, tau)
     lower, upper = activation(x.lower), activation(x.upper)
     if activation is Activation.SILU:  # not monotone: its least value is -0.27846454...
         lower, upper = np.full_like(lower, -0.27846455), np.maximum(x.upper, 0)
     # Outward by far more than a float64 library errs in these functions.
     lower, upper = lower - 2.0**-40 * np.abs(lower), upper + 2.0**-40 * np.abs(upper)
-    return _Range(lower, upper, _SLOPE.get(activation, 1.0) * x.error + own)
+    return _Range(lower, upper, _steepest(activation) * x.error + own)
+
+
+def _own_error(activation: AnyActivation, reach: Array, tau: float) -> Array | float:
+    """Return the error of an activation itself on inputs of at most ``reach``."""
+    match activation:
+        case Activation.IDENTITY | Activation.RELU | Clamp():
+            return 0.0
+        case LeakyRelu(alpha):
+            return alpha * UNIT_ROUNDOFF * reach + _SUBNORMAL
+        case ScaledElu():
+            own = activation.size * tau * np.maximum(1, reach)
+            return np.where(activation.size * reach < _OVERFLOW, own, np.inf)
+        case _:
+            return tau * np.maximum(1, reach) if activation in _GROWING else tau
+
+
+def _steepest(activation: AnyActivation) -> float:
+    """Return the largest slope."""
+    if isinstance(activation, ScaledElu):
+        return activation.size
+    return _SLOPE.get(activation, 1.0) if isinstance(activation, Activation) else 1.0
 
 
 def _scaled(head: GaussianHead, x: _Range, tau: float) -> _Range:
