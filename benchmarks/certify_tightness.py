@@ -21,10 +21,11 @@ import numpy as np
 
 from surefoot.budget import Norm
 from surefoot.certify.chain import network_chain
-from surefoot.certify.crown import Region, crown_bounds, interval_bounds, layer_bounds, network_of
+from surefoot.certify.crown import crown_bounds, interval_bounds, layer_bounds
 from surefoot.certify.global_bounds import closed_form_bounds
 from surefoot.certify.lipsdp import semidefinite_bounds
 from surefoot.certify.local_bounds import change, mean_value_deviation, values_at
+from surefoot.certify.region import Region, network_of
 from surefoot.certify.search import Ball, Replay, jacobian_norms, worst_at
 from surefoot.certify.semidefinite import proves_lipschitz
 from surefoot.certify.splitting import split_deviation

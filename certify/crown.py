@@ -6,125 +6,21 @@ as exact, and what it may be wrong by, times the largest input, is charged to th
 Shape legend: B states, d sensors, n and m widths, r rows of a target.
 """
 
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from surefoot.budget import Norm
+from surefoot.certify.curvature import second_order_bounds
+from surefoot.certify.region import UNDERFLOW, Bounds, Network, Region, network_of  # noqa: F401
 from surefoot.certify.relaxation import Lines, image, relax
 from surefoot.certify.upward import Float, gamma, matmul_up, up
-from surefoot.policy import Activation, Policy
-
-# Underflow loses at most 2^-1074 times a weight and an input, both below 1e39.
-_UNDERFLOW = 1e-200
 
 _CHUNK = 64
 """States handled together: what they need fits the second-level cache for 256 neurons."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Network:
-    """Float64 weights of a network; the last layer may hold other rows than the policy's own.
-
-    Attributes:
-        weights: W_1 to W_L, each exact but the last.
-        biases: b_1 to b_L.
-        activations: After each of the L - 1 hidden layers.
-        last_error: Entrywise error of W_L, and of b_L as one more column.
-    """
-
-    weights: tuple[Float, ...]
-    biases: tuple[Float, ...]
-    activations: tuple[Activation, ...]
-    last_error: Float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Region:
-    """A ball of perturbations around each of B states.
-
-    Attributes:
-        centres: States, normalised units, shape (B, d).
-        radius: Size of the perturbation, normalised units, shape (B,).
-        norm: Its norm.
-        sides: Half the side lengths of boxes that are no cubes, shape (B, d); then the norm is
-            linf and the radius is the longest side.
-    """
-
-    centres: Float
-    radius: Float
-    norm: Norm
-    sides: Float | None = None
-
-    def part(self, rows: slice) -> "Region":
-        """Return the regions around some of the states."""
-        return Region(
-            centres=self.centres[rows],
-            radius=self.radius[rows],
-            norm=self.norm,
-            sides=None if self.sides is None else self.sides[rows],
-        )
-
-    @property
-    def magnitude(self) -> Float:
-        """Largest |z_k|, shape (B, d)."""
-        return up(np.abs(self.centres) + self.radius[:, None])
-
-    def spread(self, coefficients: Float) -> Float:
-        """Return the largest change of linear functions over the region, shape (B, r).
-
-        Args:
-            coefficients: Shape (r, d), or (B, r, d) if they differ from state to state.
-        """
-        size = coefficients.shape[-1]
-        if self.sides is not None:
-            return up((np.abs(coefficients) @ self.sides[:, :, None])[..., 0], size)
-        if self.norm is Norm.LINF:
-            return up(np.abs(coefficients).sum(axis=-1) * self.radius[:, None], size + 1)
-        # Squares of tiny coefficients may underflow; the last term is more than what they lose.
-        lengths = np.sqrt(np.square(coefficients).sum(axis=-1))
-        return up((up(lengths, size + 2) + 1e-150) * self.radius[:, None])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bounds:
-    """lower <= value <= upper, for every point of the region; shape (B, n)."""
-
-    lower: Float
-    upper: Float
-
-    def meet(self, other: "Bounds") -> "Bounds":
-        """Return what both say."""
-        return Bounds(np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper))
-
-    @property
-    def magnitude(self) -> Float:
-        """Largest absolute value."""
-        return np.maximum(np.abs(self.lower), np.abs(self.upper))
-
-
-def network_of(policy: Policy) -> Network:
-    """Return the network of a policy up to its raw mean or logits."""
-    return Network(
-        weights=tuple(layer.weight.astype(np.float64) for layer in policy.layers),
-        biases=tuple(layer.bias.astype(np.float64) for layer in policy.layers),
-        activations=tuple(layer.activation for layer in policy.layers[:-1]),
-    )
-
-
-def logit_differences_of(policy: Policy) -> Network:
-    """Return the network whose outputs are the differences of every two logits."""
-    network = network_of(policy)
-    weight, bias = network.weights[-1], network.biases[-1]
-    first, second = np.triu_indices(len(bias), k=1)
-    rows, shifts = weight[first] - weight[second], bias[first] - bias[second]
-    error = np.abs(np.column_stack([rows, shifts])) * 2.0**-52
-    return Network(
-        weights=(*network.weights[:-1], rows),
-        biases=(*network.biases[:-1], shifts),
-        activations=network.activations,
-        last_error=error,
-    )
+_MOST_THREADS = 4
 
 
 def interval_bounds(network: Network, region: Region) -> Bounds:
@@ -132,7 +28,7 @@ def interval_bounds(network: Network, region: Region) -> Bounds:
     bounds = _first_layer(network, region)
     for number in range(1, len(network.weights)):
         bounds = _interval_layer(network, number, bounds)
-    return _honest(bounds)
+    return honest(bounds)
 
 
 def crown_bounds(network: Network, region: Region) -> Bounds:
@@ -140,29 +36,51 @@ def crown_bounds(network: Network, region: Region) -> Bounds:
     return layer_bounds(network, region)[-1]
 
 
-def layer_bounds(network: Network, region: Region) -> list[Bounds]:
+def layer_bounds(network: Network, region: Region, *, second_order: bool = False) -> list[Bounds]:
     """Return CROWN bounds before every activation, and of the outputs last, each of shape (B, n).
+
+    Args:
+        network: The network.
+        region: States and sizes of the perturbation.
+        second_order: Bound the second layer by second-order expansions as well.
 
     Reference:
         Zhang et al., NeurIPS 2018 (arXiv 1811.00866).
     """
-    parts = [
-        _layer_bounds(network, region.part(slice(start, start + _CHUNK)))
-        for start in range(0, len(region.centres), _CHUNK)
-    ]
+    return in_chunks(lambda part: bounds_of_chunk(network, part, second_order=second_order), region)
+
+
+def in_chunks(work: Callable[[Region], list[Bounds]], region: Region) -> list[Bounds]:
+    """Return what ``work`` gives for a few states at a time, joined; NumPy lets threads run."""
+    count = len(region.centres)
+    parts = [region.part(slice(start, start + _CHUNK)) for start in range(0, count, _CHUNK)]
+    if len(parts) == 1:
+        return work(parts[0])
+    with ThreadPoolExecutor(min(len(parts), _num_threads())) as threads:
+        found = list(threads.map(work, parts))
     return [
         Bounds(
-            np.concatenate([part[number].lower for part in parts]),
-            np.concatenate([part[number].upper for part in parts]),
+            np.concatenate([bounds.lower for bounds in same_layer]),
+            np.concatenate([bounds.upper for bounds in same_layer]),
         )
-        for number in range(len(network.weights))
+        for same_layer in zip(*found, strict=True)
     ]
 
 
-def _layer_bounds(network: Network, region: Region) -> list[Bounds]:
+def _num_threads() -> int:
+    """Return how many chunks are handled at once: one where products use all cores already."""
+    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+    told = next((os.environ[name] for name in names if name in os.environ), "")
+    return min(os.cpu_count() or 1, _MOST_THREADS) if told == "1" else 1
+
+
+def bounds_of_chunk(
+    network: Network, region: Region, *, second_order: bool = False
+) -> list[Bounds]:
+    """Return what ``layer_bounds`` returns, for few states on the calling thread."""
     # Overflow ends as infinite bounds, which prove nothing and need no warning.
     with np.errstate(over="ignore", invalid="ignore"):
-        found = [_honest(_first_layer(network, region))]
+        found = [honest(_first_layer(network, region))]
         lines: list[Lines] = []
         sizes = [region.magnitude]
         for number in range(1, len(network.weights)):
@@ -171,8 +89,11 @@ def _layer_bounds(network: Network, region: Region) -> list[Bounds]:
             lines.append(relax(activation, before.lower, before.upper))
             sizes.append(Bounds(*image(activation, before.lower, before.upper)).magnitude)
             crown = _backward(network, number, lines, sizes, region)
-            interval = _interval_layer(network, number, before)
-            found.append(_honest(crown).meet(_honest(interval)))
+            best = honest(crown).meet(honest(_interval_layer(network, number, before)))
+            if number == 1 and second_order:
+                expanded = second_order_bounds(network, region, before)
+                best = best if expanded is None else best.meet(honest(expanded))
+            found.append(best)
     return found
 
 
@@ -180,7 +101,7 @@ def _first_layer(network: Network, region: Region) -> Bounds:
     weight, bias = network.weights[0], network.biases[0]
     middle = region.centres @ weight.T + bias
     terms = np.abs(region.centres) @ np.abs(weight).T + np.abs(bias)
-    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4), 4) + _UNDERFLOW
+    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4), 4) + UNDERFLOW
     return Bounds(middle - slack, middle + slack)
 
 
@@ -194,11 +115,11 @@ def _interval_layer(network: Network, number: int, before: Bounds) -> Bounds:
     rows = np.abs(weight).T
     rounding = (np.abs(centre) @ rows + np.abs(bias)) * gamma(weight.shape[1] + 4)
     size = np.maximum(np.abs(low), np.abs(high))
-    slack = up(radius @ rows + rounding + _last_error(network, number, size), 4 + len(rows))
-    return Bounds(middle - slack - _UNDERFLOW, middle + slack + _UNDERFLOW)
+    slack = up(radius @ rows + rounding + last_layer_error(network, number, size), 4 + len(rows))
+    return Bounds(middle - slack - UNDERFLOW, middle + slack + UNDERFLOW)
 
 
-def _last_error(network: Network, number: int, size: Float) -> Float | float:
+def last_layer_error(network: Network, number: int, size: Float) -> Float | float:
     """Return what an inexact last layer may add, for inputs of at most ``size``."""
     if network.last_error is None or number < len(network.weights) - 1:
         return 0.0
@@ -210,8 +131,8 @@ def _backward(
 ) -> Bounds:
     """Substitute lines from layer ``number`` back to the state; ``sizes`` bound layer inputs."""
     weight, bias = network.weights[number], network.biases[number]
-    charge = _charge(np.abs(weight)[None], network, number - 1, lines, sizes)
-    charge = charge + np.abs(bias) * gamma(64) + _last_error(network, number, sizes[-1])
+    charge = charge_of(np.abs(weight)[None], network, number - 1, lines, sizes)
+    charge = charge + np.abs(bias) * gamma(64) + last_layer_error(network, number, sizes[-1])
     below = lines[number - 1]
     positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
     constant_up = below.cut_high @ positive.T + below.cut_low @ negative.T + bias
@@ -232,16 +153,16 @@ def _backward(
                 break
             below = lines[layer - 1]
             sizes_up = np.maximum(np.abs(slopes_up), np.abs(slopes_low))
-            charge = charge + _charge(sizes_up, network, layer - 1, lines, sizes)
+            charge = charge + charge_of(sizes_up, network, layer - 1, lines, sizes)
             constant_up = constant_up + _constants(slopes_up, below.cut_high, below.cut_low)
             constant_low = constant_low + _constants(slopes_low, below.cut_low, below.cut_high)
             slopes_up, slopes_low = _through(slopes_up, slopes_low, below)
-    upper = _concrete(slopes_up, constant_up, region, 1.0)
-    lower = _concrete(slopes_low, constant_low, region, -1.0)
+    upper = concrete(slopes_up, constant_up, region, 1.0)
+    lower = concrete(slopes_low, constant_low, region, -1.0)
     return Bounds(lower - charge, upper + charge)
 
 
-def _charge(
+def charge_of(
     rows: Float, network: Network, layer: int, lines: list[Lines], sizes: list[Float]
 ) -> Float:
     """Return what one substitution through ``layer`` may be wrong by, shape (B, r).
@@ -255,7 +176,7 @@ def _charge(
     reach = slope * (sizes[layer] @ weight.T + np.abs(network.biases[layer])) + cut
     total = (rows @ reach[..., None])[..., 0]
     num_roundings = 4 * (weight.shape[0] + weight.shape[1] + 16)
-    return up(total * gamma(num_roundings), num_roundings) + _UNDERFLOW
+    return up(total * gamma(num_roundings), num_roundings) + UNDERFLOW
 
 
 def _times(rows: Float, weight: Float) -> Float:
@@ -297,16 +218,16 @@ def _fused(network: Network, weight: Float, below: Lines) -> tuple[Float, Float,
     return rows_up[..., :-1], rows_low[..., :-1], rows_up[..., -1], rows_low[..., -1]
 
 
-def _concrete(rows: Float, constant: Float, region: Region, sign: float) -> Float:
+def concrete(rows: Float, constant: Float, region: Region, sign: float) -> Float:
     """Return the largest (sign 1) or smallest (sign -1) value of linear functions, shape (B, r)."""
     middle = (rows @ region.centres[..., None])[..., 0] + constant
     largest = np.abs(region.centres).max(axis=1, keepdims=True)
     terms = np.abs(rows).sum(axis=-1) * largest + np.abs(constant)
-    slack = up(region.spread(rows) + terms * gamma(2 * rows.shape[-1] + 8), 6) + _UNDERFLOW
+    slack = up(region.spread(rows) + terms * gamma(2 * rows.shape[-1] + 8), 6) + UNDERFLOW
     return middle + sign * slack
 
 
-def _honest(bounds: Bounds) -> Bounds:
+def honest(bounds: Bounds) -> Bounds:
     """Return bounds in which no number is replaced by infinity."""
     return Bounds(
         np.where(np.isnan(bounds.lower), -np.inf, bounds.lower),

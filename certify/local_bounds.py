@@ -7,15 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.budget import Norm
-from surefoot.certify.crown import (
-    Bounds,
-    Network,
-    Region,
-    interval_bounds,
-    layer_bounds,
-    logit_differences_of,
-    network_of,
-)
+from surefoot.certify.alpha import optimised_bounds
+from surefoot.certify.crown import interval_bounds, layer_bounds
+from surefoot.certify.region import Bounds, Network, Region, logit_differences_of, network_of
 from surefoot.certify.slopes import slope_range_on
 from surefoot.certify.upward import UNIT, Float, gamma, up
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Head, Policy, Squash
@@ -37,10 +31,23 @@ class LocalBounds:
     distance: Float
 
 
-def local_bounds(policy: Policy, region: Region) -> LocalBounds:
-    """Return the least of CROWN and the mean-value form around each state."""
+def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalBounds:
+    """Return the least of CROWN and the mean-value form around each state.
+
+    Args:
+        policy: The policy.
+        region: States and sizes of the perturbation.
+        alpha_steps: Gradient steps that choose the lines of CROWN; 0 for fixed lines.
+    """
+    bounds = _local_bounds(policy, region, alpha_steps)
+    if not alpha_steps:
+        return bounds
+    return LocalBounds(action=_coarse(bounds.action), distance=_coarse(bounds.distance))
+
+
+def _local_bounds(policy: Policy, region: Region, alpha_steps: int) -> LocalBounds:
     network = network_of(policy)
-    before = layer_bounds(network, region)
+    before = _bounds(network, region, alpha_steps)
     around, here = before[-1], values_at(network, region)
     raw = np.minimum(change(around, here), mean_value_deviation(network, region, before[:-1]))
     if isinstance(policy.head, GaussianHead):
@@ -53,9 +60,25 @@ def local_bounds(policy: Policy, region: Region) -> LocalBounds:
             distance = up(np.sqrt(np.square(scaled).sum(axis=1)), scaled.shape[1] + 3) + 1e-150
         return LocalBounds(action=action, distance=distance)
     differences = logit_differences_of(policy)
-    pairs = change(layer_bounds(differences, region)[-1], values_at(differences, region))
+    pairs = change(_bounds(differences, region, alpha_steps)[-1], values_at(differences, region))
     span = np.minimum(pairs.max(axis=1), up(np.sort(raw, axis=1)[:, -2:].sum(axis=1), 2))
     return LocalBounds(action=raw, distance=span)
+
+
+def _bounds(network: Network, region: Region, alpha_steps: int) -> list[Bounds]:
+    if alpha_steps:
+        return optimised_bounds(network, region, alpha_steps)
+    return layer_bounds(network, region)
+
+
+def _coarse(values: Float) -> Float:
+    """Return ``values`` rounded up to eleven bits.
+
+    The path of an optimiser hangs on the last bits of a BLAS. Another machine proves the same
+    coarse number, so that a saved one can be checked there.
+    """
+    fraction, exponent = np.frexp(values)
+    return np.asarray(np.ldexp(np.ceil(fraction * 2048) / 2048, exponent))
 
 
 def output_deviation(network: Network, region: Region) -> dict[str, Float]:

@@ -1,0 +1,121 @@
+"""What local bounds are about: a network, a ball around each of many states, and intervals.
+
+Shape legend: B states, d sensors, n widths, r rows of coefficients.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.activation import AnyActivation
+from surefoot.budget import Norm
+from surefoot.certify.upward import Float, up
+from surefoot.policy import Policy
+
+UNDERFLOW = 1e-200
+"""More than underflow loses: 2^-1074 times a weight and an input, both below 1e39."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Network:
+    """Float64 weights of a network; the last layer may hold other rows than the policy's own.
+
+    Attributes:
+        weights: W_1 to W_L, each exact but the last.
+        biases: b_1 to b_L.
+        activations: After each of the L - 1 hidden layers.
+        last_error: Entrywise error of W_L, and of b_L as one more column.
+    """
+
+    weights: tuple[Float, ...]
+    biases: tuple[Float, ...]
+    activations: tuple[AnyActivation, ...]
+    last_error: Float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Region:
+    """A ball of perturbations around each of B states.
+
+    Attributes:
+        centres: States, normalised units, shape (B, d).
+        radius: Size of the perturbation, normalised units, shape (B,).
+        norm: Its norm.
+        sides: Half the side lengths of boxes that are no cubes, shape (B, d); then the norm is
+            linf and the radius is the longest side.
+    """
+
+    centres: Float
+    radius: Float
+    norm: Norm
+    sides: Float | None = None
+
+    def part(self, rows: slice) -> "Region":
+        """Return the regions around some of the states."""
+        return Region(
+            centres=self.centres[rows],
+            radius=self.radius[rows],
+            norm=self.norm,
+            sides=None if self.sides is None else self.sides[rows],
+        )
+
+    @property
+    def magnitude(self) -> Float:
+        """Largest |z_k|, shape (B, d)."""
+        return up(np.abs(self.centres) + self.radius[:, None])
+
+    def spread(self, coefficients: Float) -> Float:
+        """Return the largest change of linear functions over the region, shape (B, r).
+
+        Args:
+            coefficients: Shape (r, d), or (B, r, d) if they differ from state to state.
+        """
+        size = coefficients.shape[-1]
+        if self.sides is not None:
+            return up((np.abs(coefficients) @ self.sides[:, :, None])[..., 0], size)
+        if self.norm is Norm.LINF:
+            return up(np.abs(coefficients).sum(axis=-1) * self.radius[:, None], size + 1)
+        # Squares of tiny coefficients may underflow; the last term is more than what they lose.
+        lengths = np.sqrt(np.square(coefficients).sum(axis=-1))
+        return up((up(lengths, size + 2) + 1e-150) * self.radius[:, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """lower <= value <= upper, for every point of the region; shape (B, n)."""
+
+    lower: Float
+    upper: Float
+
+    def meet(self, other: "Bounds") -> "Bounds":
+        """Return what both say."""
+        return Bounds(np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper))
+
+    @property
+    def magnitude(self) -> Float:
+        """Largest absolute value."""
+        return np.maximum(np.abs(self.lower), np.abs(self.upper))
+
+
+def network_of(policy: Policy) -> Network:
+    """Return the network of a policy up to its raw mean or logits."""
+    return Network(
+        weights=tuple(layer.weight.astype(np.float64) for layer in policy.layers),
+        biases=tuple(layer.bias.astype(np.float64) for layer in policy.layers),
+        activations=tuple(layer.activation for layer in policy.layers[:-1]),
+    )
+
+
+def logit_differences_of(policy: Policy) -> Network:
+    """Return the network whose outputs are the differences of every two logits."""
+    network = network_of(policy)
+    weight, bias = network.weights[-1], network.biases[-1]
+    first, second = np.triu_indices(len(bias), k=1)
+    rows, shifts = weight[first] - weight[second], bias[first] - bias[second]
+    error = np.abs(np.column_stack([rows, shifts])) * 2.0**-52
+    return Network(
+        weights=(*network.weights[:-1], rows),
+        biases=(*network.biases[:-1], shifts),
+        activations=network.activations,
+        last_error=error,
+    )

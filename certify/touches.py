@@ -1,0 +1,102 @@
+"""Where a line may touch an activation: the freedom that CROWN leaves to an optimiser.
+
+A touch t stands for the tangent at t, or, for ReLU, for the line of slope t through 0. Any t of the
+range gives a sound line, for the reasons that ``relaxation`` states.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.activation import Activation, AnyActivation
+from surefoot.certify.region import Bounds
+from surefoot.certify.slopes import SILU_EXTREME, derivative
+from surefoot.certify.upward import UNIT, Float
+
+_BISECTIONS = 12
+_MARGIN = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """The lines on one side of an activation: where they are free, and within what range."""
+
+    free: NDArray[np.bool_]
+    least: Float
+    most: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Touches:
+    """The freedom below and above an activation, and where to start; shape (B, n)."""
+
+    below: Side
+    above: Side
+    start: Float
+
+
+def free_touches(activation: AnyActivation, before: Bounds) -> Touches:
+    """Return where lines may touch on intervals; nowhere for an activation without such lines."""
+    low, high = before.lower, before.upper
+    middle = low + (high - low) / 2
+    nowhere = Side(np.zeros(low.shape, dtype=bool), middle, middle)
+    match activation:
+        case Activation.RELU:
+            crossing = (low < 0) & (high > 0)
+            slopes = Side(crossing, np.zeros_like(low), np.ones_like(low))
+            return Touches(slopes, nowhere, (high > -low).astype(np.float64))
+        case Activation.TANH | Activation.SIGMOID:
+            above = _above_s_shape(activation, low, high)
+            below = _above_s_shape(activation, -high, -low)
+            return Touches(Side(below.free, -below.most, -below.least), above, middle)
+        case Activation.ELU | Activation.SOFTPLUS:
+            return Touches(Side(np.ones(low.shape, dtype=bool), low, high), nowhere, middle)
+        case Activation.SILU:
+            convex = (low > -SILU_EXTREME + _MARGIN) & (high < SILU_EXTREME - _MARGIN)
+            concave = (low > SILU_EXTREME + _MARGIN) | (high < -SILU_EXTREME - _MARGIN)
+            return Touches(Side(convex, low, high), Side(concave, low, high), middle)
+        case _:
+            return Touches(nowhere, nowhere, middle)
+
+
+def lines_touching(
+    activation: AnyActivation, before: Bounds, touch: Float, above: NDArray[np.bool_]
+) -> tuple[Float, Float]:
+    """Return slope and intercept of free lines, pushed outwards; shape (B, r, n).
+
+    Args:
+        activation: What the lines enclose.
+        before: The intervals, shape (B, n).
+        touch: Inside the ranges of ``free_touches``, shape (B, r, n).
+        above: Which lines are above the activation, shape (B, r, n).
+    """
+    if activation is Activation.RELU:
+        return touch, np.zeros_like(touch)
+    low, high = before.lower[:, None, :], before.upper[:, None, :]
+    slope = derivative(activation, touch)
+    cuts = [activation(x) - slope * x for x in (touch, low, high)]
+    largest = np.maximum(np.maximum(cuts[0], cuts[1]), cuts[2])
+    smallest = np.minimum(np.minimum(cuts[0], cuts[1]), cuts[2])
+    slack = 64 * UNIT * (1.0 + np.maximum(np.abs(low), np.abs(high)))
+    return slope, np.where(above, largest + slack, smallest - slack)
+
+
+def _above_s_shape(activation: AnyActivation, low: Float, high: Float) -> Side:
+    """Return where tangents of the concave part stay above a function that is first convex.
+
+    In the mixed case the range starts where the tangent passes through the lower end; a touch
+    below that only moves the line's intercept, which is taken over both ends.
+    """
+    at_low, at_high = activation(low), activation(high)
+    width = np.maximum(high - low, 1e-300)
+    steep = (at_high - at_low) / width > derivative(activation, high)
+    mixed = (low < 0) & (high > 0) & steep & (high - low > 1e-12)
+    left, right = np.where(mixed, np.maximum(low + (high - low) / 2, 0.0), low), high
+    for _ in range(_BISECTIONS if mixed.any() else 0):
+        point = (left + right) / 2
+        missing = derivative(activation, point) * (point - low) > activation(point) - at_low
+        left = np.where(mixed & missing, point, left)
+        right = np.where(mixed & ~missing, point, right)
+    concave = low >= 0
+    return Side(concave | mixed, np.where(mixed, left, np.maximum(low, 0.0)), np.maximum(high, 0.0))
