@@ -85,6 +85,35 @@ class StateAdversarial(GrowingBall):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConvexStateAdversarial(GrowingBall):
+    """SA-PPO with a bound in place of the search: kappa E[bound on max D^2(s, s')].
+
+    The actor's outputs are enclosed by beta IBP + (1 - beta) CROWN, beta rising from 0 to 1 as the
+    radius does; the bound is never below what any search can find, and trains the network to be
+    one that is easy to certify.
+
+    Attributes:
+        kappa: Weight of the bound in the loss.
+    """
+
+    kind: ClassVar[str] = "sa_convex"
+    kappa: float
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        GrowingBall.__post_init__(self)
+        require_at_least(self, 0, "kappa")
+
+    def radius(self, progress: float) -> float:
+        """Return the radius after a share of the training; zero where it has no weight."""
+        return GrowingBall.radius(self, progress) if self.kappa else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AdversarialReturn(GrowingBall):
     """ARPO: learn from the actions as they would be played at the worst state in the ball.
 
@@ -127,4 +156,10 @@ class BoundedAdversarialReturn(AdversarialReturn):
     guidance: float = 1.0
 
 
-Defence = NoDefence | StateAdversarial | AdversarialReturn | BoundedAdversarialReturn
+Defence = (
+    NoDefence
+    | StateAdversarial
+    | ConvexStateAdversarial
+    | AdversarialReturn
+    | BoundedAdversarialReturn
+)

@@ -10,10 +10,13 @@ from surefoot.train.agent import Agent
 from surefoot.train.defence_config import (
     AdversarialReturn,
     BoundedAdversarialReturn,
+    ConvexStateAdversarial,
     Defence,
+    GrowingBall,
     NoDefence,
     StateAdversarial,
 )
+from surefoot.train.relaxation import mixed_bounds
 from surefoot.train.samples import ActorTerm, Samples, surrogate
 from surefoot.train.search import farthest_perturbation, search_ball, uniform_start
 
@@ -30,9 +33,9 @@ def perturbed_states(
         minibatch: With normalised advantages.
         generator: Of starts and noise.
     """
-    if isinstance(defence, NoDefence) or epsilon == 0:
+    if isinstance(defence, (NoDefence, ConvexStateAdversarial)) or epsilon == 0:
         return minibatch.states[:0]
-    part = minibatch.first(max(1, round(defence.fraction * len(minibatch.states))))
+    part = _regularised(defence, minibatch)
     actor, distribution = agent.actor.mlp, agent.distribution
     if isinstance(defence, (StateAdversarial, BoundedAdversarialReturn)):
         delta = farthest_perturbation(
@@ -94,3 +97,42 @@ def natural_weight(defence: Defence, epsilon: float) -> float:
     if isinstance(defence, AdversarialReturn):
         return defence.guidance + (epsilon == 0)
     return 1.0
+
+
+def convex_term(
+    agent: Agent, defence: Defence, progress: float, minibatch: Samples
+) -> tuple[Tensor, Tensor] | None:
+    """Return the convex relaxation of max D^2 and its gradient by the actor's parameters.
+
+    u_j = max(|lower_j - mu_j|, |upper_j - mu_j|) and R = mean sum_j (u_j / sigma_j)^2 for Gaussian
+    actions; sigma is constant. By autograd, for CROWN has no short gradient by hand.
+
+    Args:
+        agent: Of this update; only read.
+        defence: Of the run.
+        progress: Share of the training that is done.
+        minibatch: Its first states are regularised.
+
+    Returns:
+        R, and the gradient of kappa R, shape of the actor's parameters; None without this defence
+        or while its ball is a point.
+    """
+    if not isinstance(defence, ConvexStateAdversarial):
+        return None
+    if (epsilon := defence.radius(progress)) == 0:
+        return None
+    part = _regularised(defence, minibatch)
+    with torch.inference_mode(False), torch.enable_grad():
+        parameters = agent.actor.parameters.clone().requires_grad_()
+        actor, states = agent.actor.views_of(parameters), part.states.clone()
+        bounds = mixed_bounds(actor, states, epsilon, defence.ramp(progress))
+        distance = agent.distribution.squared_distance_bound(
+            actor(states), bounds.lower, bounds.upper
+        ).mean()
+        (gradient,) = torch.autograd.grad(defence.kappa * distance, parameters)
+    return distance.detach(), gradient
+
+
+def _regularised(defence: GrowingBall, minibatch: Samples) -> Samples:
+    """Return the share of a minibatch that is perturbed."""
+    return minibatch.first(max(1, round(defence.fraction * len(minibatch.states))))

@@ -63,6 +63,11 @@ class Gaussian:
         """Return D^2 = 2 KL between the laws at two means, (B,)."""
         return ((other_BA - mean_BA) * torch.exp(-self.log_std)).square().sum(1)
 
+    def squared_distance_bound(self, mean_BA: Tensor, lower_BA: Tensor, upper_BA: Tensor) -> Tensor:
+        """Return a bound on D^2 = 2 KL for every second mean that lies between two, (B,)."""
+        farthest_BA = torch.maximum(mean_BA - lower_BA, upper_BA - mean_BA)
+        return (farthest_BA * torch.exp(-self.log_std)).square().sum(1)
+
     def squared_distance_gradient(
         self, mean_BA: Tensor, factor: float = 1.0
     ) -> Callable[[Tensor], Tensor]:
@@ -115,6 +120,17 @@ class Categorical:
         """Return 2 KL(first, second), (B,)."""
         log_p_BK = torch.log_softmax(logits_BK, 1)
         return 2 * (log_p_BK.exp() * (log_p_BK - torch.log_softmax(other_BK, 1))).sum(1)
+
+    def squared_distance_bound(
+        self, logits_BK: Tensor, lower_BK: Tensor, upper_BK: Tensor
+    ) -> Tensor:
+        """Return a bound on 2 KL for all second logits that lie between two, (B,).
+
+        KL = sum_k p_k (z_k - z'_k) + lse(z') - lse(z), and lse rises with every logit.
+        """
+        p_BK = torch.softmax(logits_BK, 1)
+        first = (p_BK * (logits_BK - lower_BK)).sum(1)
+        return 2 * (first + torch.logsumexp(upper_BK, 1) - torch.logsumexp(logits_BK, 1))
 
     def squared_distance_gradient(
         self, logits_BK: Tensor, factor: float = 1.0

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from surefoot.policy import Activation, Layer
+from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
+from surefoot.policy import Layer
 
-_FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     Activation.IDENTITY: lambda x: x,
     Activation.RELU: torch.relu,
     Activation.TANH: torch.tanh,
@@ -34,6 +35,32 @@ _BACKWARD: dict[Activation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     Activation.ELU: lambda g, before, after: g * torch.where(before > 0, 1, after + 1),
     Activation.SOFTPLUS: lambda g, before, after: g * torch.sigmoid(before),
 }
+
+
+def forward(activation: AnyActivation, x: Tensor) -> Tensor:
+    """Return an activation of ``x``, elementwise."""
+    match activation:
+        case LeakyRelu(alpha):
+            return functional.leaky_relu(x, alpha)
+        case ScaledElu(alpha, gamma):
+            return gamma * functional.elu(x, alpha)
+        case Clamp(low, high):
+            return torch.clamp(x, low, high)
+        case _:
+            return FUNCTIONS[activation](x)
+
+
+def _backward(activation: AnyActivation, g: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Return the gradient with respect to what an activation took."""
+    match activation:
+        case LeakyRelu(alpha):
+            return torch.where(before > 0, g, alpha * g)
+        case ScaledElu(alpha, gamma):
+            return g * torch.where(before > 0, gamma, after + gamma * alpha)
+        case Clamp(low, high):
+            return torch.where((before > low) & (before < high), g, 0)
+        case _:
+            return _BACKWARD[activation](g, before, after)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +93,13 @@ class Mlp:
 
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
-    activations: tuple[Activation, ...]
+    activations: tuple[AnyActivation, ...]
 
     def __call__(self, x_BO: Tensor) -> Tensor:
         """Return the outputs, (B, M); differentiable by autograd too."""
         hidden = x_BO
         for weight, bias, activation in self._layers():
-            hidden = _FUNCTIONS[activation](functional.linear(hidden, weight, bias))
+            hidden = forward(activation, functional.linear(hidden, weight, bias))
         return hidden
 
     def trace(self, x_BO: Tensor) -> Trace:
@@ -81,7 +108,7 @@ class Mlp:
         for weight, bias, activation in self._layers():
             inputs.append(hidden)
             sums.append(functional.linear(hidden, weight, bias))
-            hidden = _FUNCTIONS[activation](sums[-1])
+            hidden = forward(activation, sums[-1])
         return Trace(inputs, sums, hidden)
 
     def input_gradient(self, x_BO: Tensor, output_gradient: Callable[[Tensor], Tensor]) -> Tensor:
@@ -117,15 +144,15 @@ class Mlp:
             for weight, bias, activation in self._layers()
         )
 
-    def _layers(self) -> Iterator[tuple[Tensor, Tensor, Activation]]:
+    def _layers(self) -> Iterator[tuple[Tensor, Tensor, AnyActivation]]:
         return zip(self.weights, self.biases, self.activations, strict=True)
 
     def _sum_gradients(self, trace: Trace, gradient: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield layer number and gradient with respect to its sums, last layer first."""
         after = trace.output
         for number in reversed(range(len(self.weights))):
-            backward = _BACKWARD[self.activations[number]]
-            gradient = backward(gradient, trace.sums[number], after)
+            activation = self.activations[number]
+            gradient = _backward(activation, gradient, trace.sums[number], after)
             yield number, gradient
             if number:
                 gradient = gradient @ self.weights[number]
@@ -203,7 +230,7 @@ def mlp_from_layers(
 
 
 def _views(
-    vector: Tensor, shapes: Sequence[tuple[int, int]], activations: tuple[Activation, ...]
+    vector: Tensor, shapes: Sequence[tuple[int, int]], activations: tuple[AnyActivation, ...]
 ) -> Mlp:
     """Return weights and biases as views of a vector of both."""
     weights, biases, start = [], [], 0

@@ -9,7 +9,12 @@ from torch import Tensor
 from surefoot.train.agent import Agent
 from surefoot.train.config import TrainConfig
 from surefoot.train.defence_config import NoDefence
-from surefoot.train.defences import defence_term, natural_weight, perturbed_states
+from surefoot.train.defences import (
+    convex_term,
+    defence_term,
+    natural_weight,
+    perturbed_states,
+)
 from surefoot.train.distributions import Gaussian
 from surefoot.train.networks import Network
 from surefoot.train.pruning import Pruner
@@ -137,7 +142,11 @@ class Ppo:
         agent.actor.backward(trace, torch.cat([by_output, defended.by_output]))
         if by_log_std is not None:
             self._trained["log_std"].grad = by_log_std
-        return natural.value, defended.value
+        convex = convex_term(agent, config.defence, self.progress(), minibatch)
+        if convex is None:
+            return natural.value, defended.value
+        agent.actor.gradient.add_(convex[1])
+        return natural.value, convex[0]
 
     def _critic_gradient(self, minibatch: Samples) -> Tensor:
         """Write the gradient of the critic; return the mean squared error."""

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,11 @@ from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AdversarialReturn,
     BoundedAdversarialReturn,
+    ConvexStateAdversarial,
     StateAdversarial,
 )
-from surefoot.train.defences import perturbed_states
+from surefoot.train.defences import convex_term, perturbed_states
+from surefoot.train.distributions import Categorical, Gaussian
 from surefoot.train.ppo import Ppo
 from surefoot.train.samples import Samples, surrogate
 from surefoot.train.search import uniform_start
@@ -138,3 +141,56 @@ def test_only_the_share_that_was_asked_for_is_attacked(arm):
     moved = perturbed_states(ppo.agent, replace(arm, fraction=0.25), 0.2, samples, seeded(0))
     assert len(moved) == 16
     assert (moved != samples.states[:16]).any(1).all()
+
+
+@pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
+@pytest.mark.parametrize("progress", [0.25, 0.5, 1.0])
+def test_the_convex_bound_is_above_what_the_search_finds(actions, progress):
+    convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, ramp_end=0.8)
+    ppo = make_ppo(convex, actions)
+    samples = make_samples(ppo)
+    found = perturbed_states(
+        ppo.agent,
+        StateAdversarial(epsilon=0.2, kappa=1.0),
+        convex.radius(progress),
+        samples,
+        seeded(0),
+    )
+    actor, distribution = ppo.agent.actor.mlp, ppo.agent.distribution
+    distance = distribution.squared_distance(actor(samples.states), actor(found)).mean()
+    bound, _ = convex_term(ppo.agent, convex, progress, samples)
+    assert 0 < float(distance) <= float(bound)
+
+
+@pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
+def test_the_gradient_of_the_convex_bound_is_added_to_that_of_ppo(actions):
+    convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, fraction=0.25)
+    _, plain = gradient_of(StateAdversarial(epsilon=0.0, kappa=1.0), actions)
+    _, found = gradient_of(convex, actions)
+    ppo = make_ppo(convex, actions)
+    samples = make_samples(ppo)
+    value, extra = convex_term(ppo.agent, convex, 0.5, samples)
+    assert torch.allclose(found[: len(extra)], plain[: len(extra)] + extra, rtol=1e-4, atol=1e-6)
+    # along its gradient the bound rises as the gradient says; kappa is in the gradient alone
+    ppo.agent.actor.parameters.add_(extra, alpha=1e-2 / float(extra.norm()))
+    raised, _ = convex_term(ppo.agent, convex, 0.5, samples)
+    rise = 1e-2 * float(extra.norm()) / convex.kappa
+    assert float(raised - value) == pytest.approx(rise, rel=0.1)
+    assert convex_term(ppo.agent, convex, 0.0, samples) is None
+
+
+def test_a_bound_on_the_distance_is_reached_by_one_of_the_outputs_between():
+    generator = seeded(5)
+    clean, lower, width = torch.randn(3, 200, 3, generator=generator, dtype=torch.float64)
+    lower, upper = clean - lower.abs(), clean + width.abs()
+    gauss = Gaussian(log_std=torch.randn(3, generator=generator), learned=False)
+    for law in (gauss, Categorical(num_actions=3)):
+        bound = law.squared_distance_bound(clean, lower, upper)
+        corners = [
+            law.squared_distance(clean, torch.where(torch.tensor(corner), upper, lower))
+            for corner in itertools.product([False, True], repeat=3)
+        ]
+        largest = torch.stack(corners).amax(0)  # D^2 is convex in the second outputs
+        assert (largest <= bound * (1 + 1e-12)).all()
+        if law is gauss:
+            assert torch.allclose(largest, bound)

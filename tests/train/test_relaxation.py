@@ -1,0 +1,128 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from surefoot.budget import Norm
+from surefoot.certify import crown
+from surefoot.certify.local_bounds import local_region
+from surefoot.certify.region import network_of
+from surefoot.policy import Activation
+from surefoot.train.agent import twin
+from surefoot.train.networks import Mlp
+from surefoot.train.relaxation import crown_bounds, interval_bounds, mixed_bounds
+
+ACTIVATIONS = [entry for entry in Activation if entry is not Activation.IDENTITY]
+RADII = [1e-6, 0.03, 0.3, 2.0]
+
+
+def draw(random_policy, activation, seed=0, sizes=(4, 12, 9, 7, 3)):
+    rng = np.random.default_rng(seed)
+    policy = random_policy(rng, sizes, activation)
+    return policy, torch.from_numpy(rng.normal(size=(30, sizes[0])))
+
+
+@pytest.mark.parametrize("radius", RADII)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_no_point_of_the_ball_leaves_the_bounds(random_policy, activation, radius):
+    policy, states = draw(random_policy, activation)
+    net = twin(policy, dtype=torch.float64)
+    rng = np.random.default_rng(1)
+    step = rng.uniform(-1, 1, (300, *states.shape))
+    step[:200] = np.sign(step[:200])
+    values = net(states + radius * torch.from_numpy(step))
+    for beta in (0.0, 0.4, 1.0):
+        bounds = mixed_bounds(net, states, radius, beta)
+        assert (values >= bounds.lower - 1e-12).all()
+        assert (values <= bounds.upper + 1e-12).all()
+
+
+@pytest.mark.parametrize("radius", RADII)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_bounds_are_those_of_the_certifier(random_policy, activation, radius):
+    policy, states = draw(random_policy, activation)
+    net, network = twin(policy, dtype=torch.float64), network_of(policy)
+    region = local_region(states.numpy(), radius, Norm.LINF)
+    found = interval_bounds(net, states, radius), crown_bounds(net, states, radius)
+    expected = crown.interval_bounds(network, region), crown.crown_bounds(network, region)
+    for ours, theirs in zip(found, expected, strict=True):
+        scale = float((ours.upper - ours.lower).max())
+        if ours is found[1] and activation is Activation.SILU:
+            # the certifier's lines around SiLU are the closer ones
+            assert (ours.upper.numpy() >= theirs.upper - 1e-9 * scale - 1e-12).all()
+            assert (ours.lower.numpy() <= theirs.lower + 1e-9 * scale + 1e-12).all()
+            continue
+        # the certifier charges rounding, and finds its tangents by bisection alone
+        assert ours.lower.numpy() == pytest.approx(theirs.lower, abs=2e-3 * scale + 1e-9)
+        assert ours.upper.numpy() == pytest.approx(theirs.upper, abs=2e-3 * scale + 1e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_crown_is_never_looser_than_ibp_and_the_mixture_lies_between(random_policy, activation):
+    policy, states = draw(random_policy, activation)
+    net = twin(policy, dtype=torch.float64)
+    tight, loose = crown_bounds(net, states, 0.2), interval_bounds(net, states, 0.2)
+    mixed = mixed_bounds(net, states, 0.2, 0.25)
+    assert (tight.upper <= loose.upper + 1e-12).all()
+    assert (tight.lower >= loose.lower - 1e-12).all()
+    middle = 0.25 * loose.upper + 0.75 * tight.upper
+    assert torch.allclose(mixed.upper, middle)
+    assert (loose.upper - tight.upper).max() > 0.01
+    assert torch.equal(mixed_bounds(net, states, 0.2, 0.0).upper, tight.upper)
+    assert torch.equal(mixed_bounds(net, states, 0.2, 1.0).upper, loose.upper)
+
+
+def test_a_relu_network_in_one_ball_has_the_bounds_that_are_worked_out_by_hand():
+    # f(x) = relu(x) - relu(x - 1) on [-1, 2], radius 1.5 around .5; fractions as written
+    net = Mlp(
+        weights=(
+            torch.tensor([[1.0], [1.0]], dtype=torch.float64),
+            torch.tensor([[1.0, -1.0]], dtype=torch.float64),
+        ),
+        biases=(
+            torch.tensor([0.0, -1.0], dtype=torch.float64),
+            torch.tensor([0.0], dtype=torch.float64),
+        ),
+        activations=(Activation.RELU, Activation.IDENTITY),
+    )
+    state = torch.tensor([[0.5]], dtype=torch.float64)
+    interval = interval_bounds(net, state, 1.5)
+    assert (float(interval.lower), float(interval.upper)) == (-1.0, 2.0)
+    # above: 2/3 (x + 1) - 0, at x = 2; below: x - 1/3 (x + 1), slope 2/3, at x = -1
+    tight = crown_bounds(net, state, 1.5)
+    assert float(tight.upper) == pytest.approx(float(Fraction(2)))
+    assert float(tight.lower) == pytest.approx(float(Fraction(-1)))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_gradient_is_that_of_finite_differences(random_policy, activation, beta):
+    policy, states = draw(random_policy, activation, sizes=(3, 6, 5, 2))
+    net = twin(policy, dtype=torch.float64)
+    noise = torch.Generator().manual_seed(0)  # |w| of a pruned weight has two slopes
+    leaves = [
+        (tensor + 0.1 * torch.randn(tensor.shape, generator=noise)).requires_grad_()
+        for tensor in (*net.weights, *net.biases)
+    ]
+    weights = torch.from_numpy(np.random.default_rng(2).normal(size=(2, 30, 2)))
+
+    def value(tensors):
+        moved = Mlp(
+            weights=tuple(tensors[:3]), biases=tuple(tensors[3:]), activations=net.activations
+        )
+        bounds = mixed_bounds(moved, states, 0.4, beta)
+        return (weights[0] * bounds.lower + weights[1] * bounds.upper).sum()
+
+    gradient = torch.autograd.grad(value(leaves), leaves)
+    with torch.no_grad():
+        for number, leaf in enumerate(leaves):
+            step = torch.randn(
+                leaf.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(number)
+            )
+            sides = [
+                value([*leaves[:number], leaf + sign * 1e-6 * step, *leaves[number + 1 :]])
+                for sign in (1, -1)
+            ]
+            slope = float(sides[0] - sides[1]) / 2e-6
+            assert float((gradient[number] * step).sum()) == pytest.approx(slope, rel=1e-5)
