@@ -11,7 +11,6 @@ from typing import Protocol
 from surefoot.attack.ball import Ball, Randoms, States
 from surefoot.attack.effort import Effort
 from surefoot.budget import Norm
-from surefoot.policy import Policy
 
 
 class Adversary(Protocol):
@@ -89,7 +88,6 @@ class RandomAdversary:
         return self.ball.perturbed(state_ND, draw(randoms, state_ND.shape[1]))
 
 
-def random_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
+def random_variants(ball: Ball) -> Mapping[str, Adversary]:
     """Return the random adversaries by where they draw."""
-    del policy
     return {draw.value: RandomAdversary(ball=ball, draw=draw) for draw in Draw}

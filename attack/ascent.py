@@ -18,7 +18,6 @@ from surefoot.policy import Layer
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.search import search_ball
 
-
 Climb = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From outputs at perturbed states, (B, M), to the objective, (B,), and its gradient, (B, M)."""
 

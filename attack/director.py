@@ -89,7 +89,7 @@ def _towards_direction(clean_BM: Tensor, direction_BM: Tensor) -> Gradient:
         along_BM = change_BM / length_B1
         cosine_B1 = (along_BM * unit_BM).sum(1, keepdim=True)
         # d cos = (p - cos u) / |change| with u the unit change; d |change| = u.
-        return (unit_BM - cosine_B1 * along_BM) / length_B1 + along_BM
+        return torch.addcdiv(along_BM, unit_BM - cosine_B1 * along_BM, length_B1)
 
     return gradient
 

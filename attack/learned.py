@@ -1,80 +1,99 @@
 """Learned adversaries: a second agent, trained by PPO to make the frozen controller fail.
 
-SA-RL learns the perturbation of every state itself (`game.Direct`); PA-AD learns only in which
-direction the action should go (`director.Direct`...). Both play `game.Game` against the controller
-as it is deployed: deterministic.
+SA-RL learns the perturbation of every state itself (`game.Direct`), PA-AD only in which direction
+the action should go (`director.Director`). Both play the game against the controller as it is
+deployed, deterministic; what is reported is their mean or most probable move.
+
+Reference:
+    Zhang et al., "Robust reinforcement learning on state observations with learned optimal
+    adversary", ICLR 2021 (arXiv 2101.08452).
 """
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 
+from surefoot.artifact import Json
+from surefoot.attack.adversary import Adversary
 from surefoot.attack.ball import Ball, Randoms, States
+from surefoot.attack.effort import Effort
 from surefoot.attack.game import Craft, Game
+from surefoot.attack.imitation import imitate
+from surefoot.config import to_table
 from surefoot.envs.vector import VectorEnv
-from surefoot.errors import DivergenceError, InputError
-from surefoot.policy import CategoricalHead, Policy
+from surefoot.errors import DivergenceError
+from surefoot.onnx_format import policy_to_onnx
+from surefoot.policy import Policy
+from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.run import Run
 
 MakeEnv = Callable[[int], VectorEnv]
 """From a number of environments to that many environments of the task."""
 
-_LARGEST_STATE = 1e6
+_LARGEST_CLIP = 1e6
+_EVALUATION_EPISODES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnedSettings:
-    """How an adversary is trained.
+    """How an adversary is trained; what is not here is as in `TrainConfig`.
 
     Attributes:
         total_steps: Environment steps.
-        learning_rate: Of Adam, for both networks, at the start.
+        learning_rate: Of Adam, at the start.
         anneal: Whether it falls to zero.
         entropy: Coefficient of the entropy bonus.
         clip_range: Of the probability ratio.
+        gamma: Discount. What is reported is undiscounted: with that of the controller an adversary
+            slows a robot down for long rather than let it walk on and fall.
         sigma: Standard deviation of the moves at the start, in units of epsilon.
-        hidden: Widths of both networks.
+        imitates: Whether it starts as an imitation of the strongest attack so far.
         num_envs: Environments stepped together.
+        rollout_steps: Steps of each between two updates.
         seed: Of every random draw.
     """
 
-    total_steps: int = 1_000_000
+    total_steps: int
     learning_rate: float = 1e-3
     anneal: bool = True
     entropy: float = 0.0
     clip_range: float = 0.2
-    sigma: float = 1.0
-    hidden: tuple[int, ...] = (64, 64)
+    gamma: float = 0.998
+    sigma: float = 0.5
+    imitates: bool = False
     num_envs: int = 32
     rollout_steps: int = 64
-    minibatch_size: int = 256
-    epochs: int = 10
     seed: int = 0
 
-    def config(self, env_id: str, clip: float) -> TrainConfig:
-        """Return the configuration of the adversary's own training."""
+    def config(self, env: VectorEnv, clip: float) -> TrainConfig:
+        """Return the configuration of the adversary's own training.
+
+        Args:
+            env: The game.
+            clip: Of the states that it sees.
+        """
         return TrainConfig(
-            env_id=env_id,
+            env_id=env.spec.env_id,
             seed=self.seed,
             total_steps=self.total_steps,
             num_envs=self.num_envs,
             rollout_steps=self.rollout_steps,
-            minibatch_size=self.minibatch_size,
-            epochs=self.epochs,
-            hidden=self.hidden,
-            critic_hidden=self.hidden,
+            num_threads=1,
+            minibatch_size=min(256, self.num_envs * self.rollout_steps),
             noise=LearnedNoise(initial=self.sigma),
             learning_rate=self.learning_rate,
             anneal_to=0.0 if self.anneal else 1.0,
             clip_range=self.clip_range,
+            gamma=self.gamma,
             entropy_coefficient=self.entropy,
             normalise_observations=False,
-            observation_clip=min(clip, _LARGEST_STATE),
-            num_evaluations=10,
-            evaluation_episodes=16,
+            observation_clip=min(clip, _LARGEST_CLIP),
+            evaluation_episodes=_EVALUATION_EPISODES,
             select="best",
             visited_states=0,
         )
@@ -88,9 +107,94 @@ class LearnedAdversary:
         self.actor = actor
         self._craft = craft
 
+    @property
+    def effort(self) -> Effort:
+        """What one state costs."""
+        return Effort(gradients=self._craft.gradients)
+
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states as the actor's mean (or most probable) moves perturb them."""
         del randoms
-        # In float64 the moves do not depend on how many states come together.
+        # In float64 a move does not depend on how many states come together.
         outputs = self.actor.outputs_at(state_ND.astype(np.float64))
         return self._craft(state_ND, self.actor.head.select(outputs))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Learned:
+    """A trained adversary.
+
+    Attributes:
+        actor: From states to moves, as an ONNX file.
+        effort: Of the training.
+        facts: How the training went.
+    """
+
+    actor: bytes
+    effort: Effort
+    facts: dict[str, Json]
+
+
+def learn_adversary(
+    policy: Policy,
+    craft: Craft,
+    settings: LearnedSettings,
+    make_env: MakeEnv,
+    *,
+    teacher: Adversary | None = None,
+    checkpoints: Path | None = None,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> Learned:
+    """Train an adversary.
+
+    The result is the best of ten snapshots on episodes of the training's own: the one that left
+    the controller the lowest return.
+
+    Args:
+        policy: The controller, as read back from the deployed file.
+        craft: From moves to perturbations.
+        settings: Of the training.
+        make_env: Of the controller's task.
+        teacher: Is imitated first, if the settings say so.
+        checkpoints: Where checkpoints go; a training that was stopped goes on from the newest.
+        on_share: Is told after every iteration which share is done; may raise to stop.
+    """
+    with ExitStack() as stack:
+        game, trial = (
+            stack.enter_context(closing(Game(make_env(num_envs), policy, craft)))
+            for num_envs in (settings.num_envs, _EVALUATION_EPISODES)
+        )
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)
+        config = settings.config(game, policy.normaliser.clip)
+        run = Run(config, game, trial, torch.device("cpu"))
+        store = None if checkpoints is None else CheckpointStore(checkpoints, to_table(config))
+        if store is not None and (stored := store.load()) is not None:
+            run.load_checkpoint(stored)
+        elif settings.imitates and teacher is not None:
+            imitate(run, teacher, policy, make_env, settings.seed)
+        # What is left if not even the first evaluation is reached.
+        best = policy_to_onnx(run.policy())
+        diverged = None
+        while not run.is_finished:
+            try:
+                run.iterate()
+            except DivergenceError as error:
+                diverged = str(error)
+                break
+            if run.curves["clean_return"][-1] is not None:
+                checkpoint = run.checkpoint()
+                best = checkpoint.files["best.onnx"]
+                if store is not None:
+                    store.save(checkpoint)
+            on_share(run.iteration / config.num_iterations)
+        returns = [-value for value in run.curves.get("clean_return", []) if value is not None]
+        return Learned(
+            actor=best,
+            effort=Effort(
+                env_steps=run.step,
+                gradients=run.step * craft.gradients,
+                updates=run.iteration * config.updates_per_iteration,
+            ),
+            facts={"returns": returns, "diverged": diverged},
+        )

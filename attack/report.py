@@ -1,12 +1,13 @@
 """What a suite found, and how ``attack.json`` says it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from surefoot import __version__
 from surefoot.artifact import Json
 from surefoot.attack.ball import Ball
+from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import Evaluation
 from surefoot.envs import EnvSpec
 from surefoot.runtime.machine import machine_facts
@@ -25,12 +26,16 @@ class AttackResult:
         selection: Every variant on the selection episodes; empty where there is but one.
         evaluation: What happened.
         certified: Proved bound on the deviation, if there is one.
+        effort: Of everything: making the variants, choosing one, and playing it.
+        facts: What else a reader should know: which critic, how a training went.
     """
 
     variant: str
     selection: Mapping[str, Evaluation]
     evaluation: Evaluation
     certified: float | None
+    effort: Effort = field(default_factory=Effort)
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -49,11 +54,14 @@ class AttackResult:
             "max_deviation": evaluation.max_deviation,
             "max_deviation_per_output": evaluation.deviations.max(axis=0, initial=0.0).tolist(),
             "certified_deviation": self.certified,
+            "reached_share": evaluation.max_deviation / self.certified if self.certified else None,
             "lengths": evaluation.lengths.tolist(),
             "terminated": evaluation.terminated.tolist(),
             "failures": evaluation.num_failures,
             "failure_reasons": list(evaluation.failures),
             "variant": self.variant,
+            "effort": self.effort.to_table(),
+            **self.facts,
             "selection": {
                 name: {
                     "mean": float(tried.returns.mean()),

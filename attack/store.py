@@ -4,6 +4,7 @@ A piece is found by what it is about: the digest of a key that names everything 
 file begins with the digest of the rest; a damaged one is made again.
 """
 
+import shutil
 from pathlib import Path
 
 from surefoot.artifact import Json, claim_folder, sha256_hex, to_json, write_file
@@ -51,6 +52,11 @@ class Store:
     def scratch(self, kind: str, key: Json) -> Path | None:
         """Return where something unfinished may keep its checkpoints, if there is a folder."""
         return None if self.folder is None else self.folder / f"{_name(kind, key)}.unfinished"
+
+    def discard(self, kind: str, key: Json) -> None:
+        """Remove the checkpoints of something that is finished."""
+        if (folder := self.scratch(kind, key)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _name(kind: str, key: Json) -> str:

@@ -2,50 +2,60 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
-from surefoot.artifact import sha256_hex
+from surefoot import __version__
+from surefoot.artifact import Json, sha256_hex
 from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
 from surefoot.attack.ball import Ball
 from surefoot.attack.certified import certified_deviation
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.evaluate import EvaluateConfig, Evaluation, evaluate
+from surefoot.attack.effort import Effort
+from surefoot.attack.evaluate import EvaluateConfig, Evaluation, check_fit, evaluate
+from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.mad import mad_variants
 from surefoot.attack.push import push_variants
 from surefoot.attack.report import CLEAN, AttackReport, AttackResult
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
+from surefoot.attack.store import Store
+from surefoot.attack.target import Target, Variants
 from surefoot.budget import Norm
 from surefoot.certificate import Certificate
-from surefoot.envs import describe_env, make_env
-from surefoot.errors import InputError, IntegrityError
+from surefoot.envs import VectorEnv, describe_env, make_env
+from surefoot.errors import InputError, IntegrityError, InterruptedRun
 from surefoot.onnx_format import ControllerFile
-from surefoot.policy import Policy
+from surefoot.policy import Layer
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
+from surefoot.train.signals import StopRequest
 
-Variants = Callable[[Policy, Ball], Mapping[str, Adversary]]
-"""From policy and ball to the variants of an attack by name; the strongest is reported."""
+Attack = Callable[[Target, "AttackConfig"], Variants]
+"""From what is attacked to the variants of an attack; the strongest is reported."""
 
 OnProgress = Callable[[int, str], None]
 
-
-def clean_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
-    """Return the loop without an adversary."""
-    del policy, ball
-    return {CLEAN: NoAdversary()}
-
-
-QUICK: Mapping[str, Variants] = {
-    CLEAN: clean_variants,
-    "random": random_variants,
-    "mad": mad_variants,
-    "push": push_variants,
+QUICK: Mapping[str, Attack] = {
+    CLEAN: lambda target, config: Variants(adversaries={CLEAN: NoAdversary()}),
+    "random": lambda target, config: Variants(adversaries=random_variants(target.ball)),
+    "mad": lambda target, config: Variants(adversaries=mad_variants(target.policy, target.ball)),
+    "push": lambda target, config: Variants(adversaries=push_variants(target.policy, target.ball)),
 }
-"""What ends within a minute or two: no training, one gradient search per step."""
+"""What ends within a minute: no training, one gradient search per step."""
 
-_SUITES = {"quick": QUICK}
+FULL: Mapping[str, Attack] = {
+    **QUICK,
+    "pa-ad": lambda target, config: pa_ad_variants(target, config.adversary_steps),
+    "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
+}
+"""Everything. What needs no training comes first: learned adversaries may start from it."""
+
+_SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "full": FULL}
 _STEPS_PER_ATTACK = 100
 _MAX_ENVS = 64
+_TRAINING_SHARE = 0.8
+"""Of an attack's progress that goes to training, where there is any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,18 +70,20 @@ class AttackConfig:
         norm: Of the perturbation.
         episodes: Evaluation episodes of each attack: the ones that are reported.
         selection_episodes: Other episodes, on which the variant of each attack is chosen.
+        adversary_steps: Environment steps of each training of a learned adversary.
         env_id: Gymnasium id; the one that the file names if it is not given.
         env_module: Module that registers it. What the file names is never imported: a file may come
             from anywhere.
         num_threads: Threads of the physics; results do not depend on it.
     """
 
-    suite: Literal["quick"] = "quick"
+    suite: Literal["quick", "full"] = "quick"
     backend: Backend = Backend.ONNX
     epsilon: float | None = None
     norm: Norm = Norm.LINF
     episodes: int = 50
     selection_episodes: int = 20
+    adversary_steps: int = 1_000_000
     env_id: str | None = None
     env_module: str | None = None
     num_threads: int = 2
@@ -84,7 +96,7 @@ class AttackConfig:
         """
         if self.epsilon is not None:
             Ball(norm=self.norm, epsilon=self.epsilon)
-        for name in ("episodes", "selection_episodes", "num_threads"):
+        for name in ("episodes", "selection_episodes", "adversary_steps", "num_threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -99,6 +111,9 @@ def run_suite(
     certificate: Certificate | None,
     config: AttackConfig,
     on_progress: OnProgress | None = None,
+    *,
+    critics: Mapping[str, tuple[Layer, ...]] | None = None,
+    work: Path | None = None,
 ) -> AttackReport:
     """Attack a controller file with every attack of a suite.
 
@@ -110,8 +125,12 @@ def run_suite(
         certificate: What is proved about it; every deviation is held against it.
         config: The suite.
         on_progress: Is told how many of ``config.num_steps`` are done, and what comes next.
+        critics: Layers from states to values, by where they come from: controls beside the critic
+            that is fitted here.
+        work: Folder for what is finished, so that the same call goes on after an interruption.
 
     Raises:
+        InterruptedRun: If a signal asked to stop; what is finished stays in ``work``.
         InputError: If no epsilon or environment is known, or the environment does not fit.
         IntegrityError: If the certificate is about another file.
         VerificationError: If it is about another arithmetic than the runtime has.
@@ -125,7 +144,18 @@ def run_suite(
         )
     if certificate is not None:
         require_arithmetic(certificate)
-    suite = _Suite(file, certificate, config, on_progress or (lambda done, remark: None))
+    with StopRequest() as stop:
+
+        def tell(done: int, remark: str) -> None:
+            if on_progress is not None:
+                on_progress(done, remark)
+            if stop.requested:
+                raise InterruptedRun(
+                    "interrupted; what is finished is kept" if work else "interrupted"
+                )
+
+        suite = _Suite(file, certificate, config, tell, critics or {}, Store(work))
+        attacks = {name: suite.run(name) for name in _SUITES[config.suite]}
     return AttackReport(
         ball=suite.ball,
         suite=config.suite,
@@ -133,7 +163,7 @@ def run_suite(
         spec=suite.spec,
         onnx_sha256=onnx_sha256,
         seeds={"evaluation": suite.evaluation_seeds, "selection": suite.selection_seeds},
-        attacks={name: suite.run(name) for name in _SUITES[config.suite]},
+        attacks=attacks,
     )
 
 
@@ -146,6 +176,8 @@ class _Suite:
         certificate: Certificate | None,
         config: AttackConfig,
         on_progress: OnProgress,
+        critics: Mapping[str, tuple[Layer, ...]],
+        store: Store,
     ) -> None:
         self._config = config
         self._deployed = DeployedController(
@@ -156,41 +188,95 @@ class _Suite:
         self.selection_seeds = selection_seeds(config.selection_episodes)
         self.evaluation_seeds = evaluation_seeds(config.episodes)
         self.spec = describe_env(_env_id(file, config), config.env_module)
+        check_fit(file.policy, self.spec)
+        self._store = store
         self._on_progress, self._num_done = on_progress, 0
+        self._key: Json = {
+            "onnx_sha256": sha256_hex(file.data),
+            "env": [self.spec.env_id, self.spec.packages],
+            "ball": [self.ball.norm.value, self.ball.epsilon],
+            "versions": [__version__, version("torch"), version("numpy")],
+            "adversary_steps": config.adversary_steps,
+            "selection_episodes": config.selection_episodes,
+        }
+        self._harm: dict[str, tuple[float, Adversary]] = {}
+        self._target = Target(
+            policy=file.policy,
+            ball=self.ball,
+            make_env=self._make_env,
+            store=store,
+            key=self._key,
+            tell=self._tell,
+            critics=critics,
+        )
 
     def run(self, name: str) -> AttackResult:
         """Choose the strongest variant of an attack, and play it on the evaluation episodes."""
-        variants = _SUITES[self._config.suite][name](self._deployed.policy, self.ball)
+        strongest_so_far = min(self._harm.values(), key=lambda entry: entry[0], default=None)
+        target = replace(
+            self._target, strongest=strongest_so_far[1] if strongest_so_far else None
+        ).at(0.0, _TRAINING_SHARE)
+        attack = _SUITES[self._config.suite][name](target, self._config)
+        variants = attack.adversaries
         trials = variants if len(variants) > 1 else {}
         tried: dict[str, Evaluation] = {}
+        began = _TRAINING_SHARE if attack.effort.env_steps else 0.0
+        width = (1 - began) / (len(trials) + 1)
         for variant, adversary in trials.items():
-            self._tell(f"{name}, {variant}", len(tried) / (len(trials) + 1))
-            tried[variant] = self._play(adversary, self.selection_seeds)
+            self._tell(began + width * len(tried), f"{name}, {variant}")
+            tried[variant] = self._play(name, variant, adversary, self.selection_seeds)
         chosen = strongest(tried) if tried else next(iter(variants))
-        self._tell(f"{name}, {chosen}", len(tried) / (len(trials) + 1))
-        evaluation = self._play(variants[chosen], self.evaluation_seeds)
+        self._tell(began + width * len(tried), f"{name}, {chosen}")
+        evaluation = self._play(name, chosen, variants[chosen], self.evaluation_seeds)
+        if tried:
+            self._harm[name] = (float(tried[chosen].returns.mean()), variants[chosen])
         self._num_done += 1
-        self._tell(name, 0.0)
+        self._tell(0.0, name)
         return AttackResult(
             variant=chosen,
             selection=tried,
             evaluation=evaluation,
             certified=None if name == CLEAN else self._certified,
+            effort=attack.effort + _effort(variants, tried) + _played(variants[chosen], evaluation),
+            facts=attack.facts,
         )
 
-    def _tell(self, remark: str, share: float) -> None:
+    def _tell(self, share: float, remark: str) -> None:
         self._on_progress(int(_STEPS_PER_ATTACK * (self._num_done + share)), remark)
 
-    def _play(self, adversary: Adversary, seeds: tuple[int, ...]) -> Evaluation:
-        env = make_env(
+    def _make_env(self, num_envs: int) -> VectorEnv:
+        config = self._config
+        return make_env(
             self.spec.env_id,
-            min(len(seeds), _MAX_ENVS),
-            num_threads=self._config.num_threads,
-            env_module=self._config.env_module,
+            num_envs,
+            num_threads=config.num_threads,
+            env_module=config.env_module,
         )
+
+    def _play(
+        self, name: str, variant: str, adversary: Adversary, seeds: tuple[int, ...]
+    ) -> Evaluation:
+        """Play episodes, unless that was done before."""
+        key = [self._key, self._config.backend.value, self._certified, name, variant, list(seeds)]
+        piece = self._store.get("evaluation", key)
+        if piece is not None:
+            return Evaluation.from_json(piece)
         config = EvaluateConfig(seeds=seeds, certified_deviation=self._certified)
-        with closing(env):
-            return evaluate(self._deployed, env, adversary, config)
+        with closing(self._make_env(min(len(seeds), _MAX_ENVS))) as env:
+            evaluation = evaluate(self._deployed, env, adversary, config)
+        self._store.put("evaluation", key, evaluation.to_json())
+        return evaluation
+
+
+def _effort(variants: Mapping[str, Adversary], tried: Mapping[str, Evaluation]) -> Effort:
+    """Return what it took to choose among the variants."""
+    parts = (_played(variants[name], evaluation) for name, evaluation in tried.items())
+    return sum(parts, start=Effort())
+
+
+def _played(adversary: Adversary, evaluation: Evaluation) -> Effort:
+    num_steps = int(evaluation.lengths.sum())
+    return adversary.effort.times(num_steps) + Effort(env_steps=num_steps)
 
 
 def strongest(tried: Mapping[str, Evaluation]) -> str:

@@ -25,7 +25,7 @@ from surefoot.onnx_format import ControllerFile, load_controller_file
 def attack(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     out: Annotated[Path, typer.Option(help="Result to write.")] = Path("attack.json"),
-    suite: Annotated[str | None, typer.Option(help="Which attacks: quick.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Which attacks: quick or full.")] = None,
     backend: BackendName = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -70,9 +70,11 @@ def attack_into(
     from surefoot.attack import AttackConfig, draw_attacks, run_suite
 
     config = build(AttackConfig, table, "attack")
-    total = config.num_steps
-    with console.progress_bar(f"attack {config.suite}", total) as update:
-        result = run_suite(file, certificate, config, on_progress=update).to_table()
+    # What is finished of a long suite, for the same command to go on after an interruption.
+    work = None if config.suite == "quick" else out.with_suffix(".work")
+    with console.progress_bar(f"attack {config.suite}", config.num_steps) as update:
+        report = run_suite(file, certificate, config, on_progress=update, work=work)
+    result = report.to_table()
     write_file(out, to_json(result))
     write_file(out.with_suffix(".png"), draw_attacks(result))
     return result
@@ -88,6 +90,7 @@ def table_of(result: dict[str, Json]) -> console.Table:
             f"[{entry['interval'][0]:.0f}, {entry['interval'][1]:.0f}]",
             entry["max_deviation"],
             entry["certified_deviation"],
+            None if entry["reached_share"] is None else f"{entry['reached_share']:.0%}",
         )
         for name, entry in result["attacks"].items()
     ]
@@ -95,5 +98,13 @@ def table_of(result: dict[str, Json]) -> console.Table:
         f"{result['episodes']} episodes, {result['norm']} epsilon {result['epsilon']:g}, "
         f"backend {result['backend']}"
     )
-    head = ("attack", "mean return", "IQM", "95 % interval", "max deviation", "certified")
+    head = (
+        "attack",
+        "mean return",
+        "IQM",
+        "95 % interval",
+        "max deviation",
+        "certified",
+        "reached",
+    )
     return console.table(title, head, rows)

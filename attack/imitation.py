@@ -1,0 +1,88 @@
+"""A start for a learned adversary: the imitation of an attack that needs no learning.
+
+N = environments, D = obs_dim.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.attack.adversary import Adversary
+from surefoot.envs.vector import VectorEnv
+from surefoot.policy import Policy
+from surefoot.train.networks import new_network
+from surefoot.train.run import Run
+
+_NUM_ENVS = 16
+_NUM_STEPS = 600
+_EPOCHS = 30
+_MINIBATCH = 256
+
+
+def imitate(
+    run: Run,
+    teacher: Adversary,
+    policy: Policy,
+    make_env: Callable[[int], VectorEnv],
+    seed: int,
+) -> None:
+    """Fit the actor of a run that has not begun to what an attack does along its own episodes.
+
+    Args:
+        run: Of an adversary whose moves are perturbations in units of epsilon.
+        teacher: The attack.
+        policy: The controller.
+        make_env: Of the controller's task.
+        seed: Of the episodes and of the fit.
+    """
+    with closing(make_env(_NUM_ENVS)) as env:
+        states, moves = _record(teacher, policy, env, seed)
+    checkpoint = run.checkpoint()
+    start = checkpoint.tree["ppo"]["parameters"]["actor"]
+    sizes = (states.shape[1], *run.config.hidden, moves.shape[1])
+    checkpoint.tree["ppo"]["parameters"]["actor"] = _fit(
+        torch.from_numpy(start), sizes, states, moves, run
+    )
+    run.load_checkpoint(checkpoint)
+
+
+def _record(teacher: Adversary, policy: Policy, env: VectorEnv, seed: int) -> tuple[Tensor, Tensor]:
+    """Return states and the perturbations that the teacher gave them, in units of epsilon."""
+    seeds = [int(one) for one in np.random.SeedSequence(seed).generate_state(env.num_envs) // 2]
+    randoms = [np.random.default_rng(one) for one in seeds]
+    obs, states, moves = env.reset(seeds), [], []
+    for _ in range(_NUM_STEPS):
+        state_ND = policy.state(obs, np.float32)
+        perturbed_ND = teacher.perturb(state_ND, randoms)
+        states.append(state_ND)
+        moves.append((perturbed_ND - state_ND) / np.float32(teacher.ball.epsilon))
+        obs = env.step(policy.head.select(policy.outputs_at(perturbed_ND))).obs
+    return torch.from_numpy(np.concatenate(states)), torch.from_numpy(np.concatenate(moves))
+
+
+def _fit(
+    start: Tensor, sizes: tuple[int, ...], states: Tensor, moves: Tensor, run: Run
+) -> np.ndarray:
+    """Return parameters that predict the moves with the least squared error."""
+    generator = torch.Generator().manual_seed(run.config.seed)
+    network = new_network(
+        sizes,
+        run.config.activation,
+        output_gain=0.01,
+        generator=generator,
+        device=torch.device("cpu"),
+    )
+    network.parameters.copy_(start)
+    network.parameters.grad = network.gradient
+    optimiser = torch.optim.Adam([network.parameters], lr=1e-3)
+    with torch.inference_mode():
+        for _ in range(_EPOCHS):
+            order = torch.randperm(len(states), generator=generator)
+            for rows in torch.split(order, _MINIBATCH):
+                trace = network.mlp.trace(states[rows])
+                network.backward(trace, 2 * (trace.output - moves[rows]) / len(rows))
+                optimiser.step()
+    return network.parameters.numpy().copy()

@@ -1,0 +1,74 @@
+"""What an attack may know and use: the controller's file, its task, and what was found before."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from surefoot.artifact import Json, from_json, to_json
+from surefoot.attack.adversary import Adversary
+from surefoot.attack.ball import Ball
+from surefoot.attack.effort import Effort
+from surefoot.attack.store import Store
+from surefoot.envs.vector import VectorEnv
+from surefoot.policy import Layer, Policy
+
+Tell = Callable[[float, str], None]
+"""Is told which share of the attack in progress is done, and what is going on; raises to stop."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What is attacked.
+
+    Attributes:
+        policy: As read back from the deployed file.
+        ball: The perturbation set.
+        make_env: From a number of environments to that many of the task.
+        store: Finished pieces of an earlier, interrupted attack.
+        key: What everything that is learned here depends on: controller, task, ball, versions.
+        tell: Progress.
+        query: The deployed controller itself: from states, (N, D), to its outputs.
+        critics: Values of states that came with the controller, by name.
+        strongest: The adversary that did most harm so far, if there was any.
+    """
+
+    policy: Policy
+    ball: Ball
+    make_env: Callable[[int], VectorEnv]
+    store: Store
+    key: Json
+    tell: Tell
+    strongest: Adversary | None = None
+    critics: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
+
+    def at(self, share: float, width: float) -> "Target":
+        """Return the target for a part of an attack: its progress fills a slice of the whole."""
+        tell = self.tell
+        return replace(self, tell=lambda part, remark: tell(share + width * part, remark))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variants:
+    """The ways to run one attack; the strongest is reported.
+
+    Attributes:
+        adversaries: By name.
+        effort: What it took to make all of them.
+        facts: What a reader should know about how they were made.
+    """
+
+    adversaries: Mapping[str, Adversary]
+    effort: Effort = field(default_factory=Effort)
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+def pack(effort: Effort, facts: Mapping[str, Json], data: bytes) -> bytes:
+    """Return a piece of a store: a line of JSON, then data."""
+    head = to_json({"effort": effort.to_table(), "facts": dict(facts)}).replace(b"\n", b" ")
+    return head + b"\n" + data
+
+
+def unpack(piece: bytes) -> tuple[Effort, dict[str, Json], bytes]:
+    """Return what :func:`pack` was given."""
+    head, _, data = piece.partition(b"\n")
+    table = from_json(head, "a stored piece")
+    return Effort(**table["effort"]), table["facts"], data
