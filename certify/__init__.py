@@ -5,6 +5,7 @@
 * Local bounds: ``relaxation``, ``crown``, ``local_bounds``, ``splitting``.
 * ``rounding``: the deployed arithmetic; ``upward``: the arithmetic of the proofs.
 * ``distances``, ``value``, ``statistics``, ``compression``: from deviations to what they mean.
+* ``control_error``: what a one-shot compression changes, bounded and measured.
 * ``measurements``: what independent episodes under attack prove with a confidence.
 * ``search``: sampled lower bounds and witnesses; ``checker``: proves a saved certificate again.
 * ``explain``: the certificate in plain words; ``picture``: deviation against epsilon.
@@ -12,6 +13,16 @@
 
 from surefoot.certify.certify import certify_policy
 from surefoot.certify.checker import CheckReport, check_certificate
+from surefoot.certify.control_error import (
+    ControlError,
+    ControlLimit,
+    Over,
+    box_control_error,
+    fewest_kept,
+    paper_control_error,
+    units_of,
+    visited_control_error,
+)
 from surefoot.certify.evidence import Assumptions, CertifyConfig, Evidence
 from surefoot.certify.explain import explain
 from surefoot.certify.measurements import Measurement
@@ -21,11 +32,19 @@ __all__ = [
     "Assumptions",
     "CertifyConfig",
     "CheckReport",
+    "ControlError",
+    "ControlLimit",
     "Evidence",
     "Measurement",
+    "Over",
+    "box_control_error",
     "certify_policy",
     "check_certificate",
     "deviation_curves",
     "draw_deviation",
     "explain",
+    "fewest_kept",
+    "paper_control_error",
+    "units_of",
+    "visited_control_error",
 ]

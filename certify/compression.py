@@ -5,17 +5,23 @@ With hidden values h of one network and the norms of the *other* one, telescopin
     |g - g'| <= sum_k (Lipschitz constant of the other network behind layer k) |dW_k h_{k-1} + db_k|
 
 Norms and hidden values of the same network would be wrong: pruning can raise the spectral norm.
+Entry by entry, layer by layer, the same sum may also stop at what an activation can differ by at
+all, such as 2 for tanh; around single states both networks are relaxed together as one, so that
+what they share cancels.
 """
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from surefoot.budget import Norm
-from surefoot.certify.crown import network_of
+from surefoot.certify.crown import crown_bounds
 from surefoot.certify.local_bounds import action_change, local_region, values_at
+from surefoot.certify.region import Network, network_of
+from surefoot.certify.relaxation import image
 from surefoot.certify.rounding import activation_range, carried_to_output
 from surefoot.certify.slopes import slope_range
 from surefoot.certify.upward import Ball, Float, matmul_up, up
-from surefoot.policy import Array, GaussianHead, Policy, Squash
+from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash
 
 
 def comparable(policy: Policy, dense: Policy) -> str | None:
@@ -49,9 +55,40 @@ def compression_error(policy: Policy, dense: Policy, state_bound: Float) -> Floa
         dense: A comparable policy.
         state_bound: Largest |z_k|, normalised units, shape (obs_dim,).
     """
-    network = np.minimum(
+    telescoped = np.minimum(
         _telescoped(policy, dense, state_bound), _telescoped(dense, policy, state_bound)
     )
+    return _in_action_units(policy, np.minimum(telescoped, _capped(policy, dense, state_bound)))
+
+
+def compression_error_at(policy: Policy, dense: Policy, states: Array) -> Float:
+    """Return the change of each action at given states, rounded up, shape (n, m)."""
+    region = local_region(states, 0.0, Norm.LINF)
+    here, there = (values_at(network_of(either), region) for either in (policy, dense))
+    return action_change(policy.head, here, there)
+
+
+def compression_error_around(policy: Policy, dense: Policy, states: Array, epsilon: float) -> Float:
+    """Return bounds on |a'(z + d) - a(z + d)| for all |d|_inf <= epsilon, shape (n, m).
+
+    Args:
+        policy: The compressed policy.
+        dense: A comparable policy.
+        states: Shape (n, obs_dim), normalised units.
+        epsilon: Both policies see the same perturbed state; 0 for the states themselves.
+    """
+    if epsilon == 0:
+        return compression_error_at(policy, dense, states)
+    region = local_region(states, epsilon, Norm.LINF)
+    together = _in_action_units(
+        policy, crown_bounds(_difference_of(policy, dense), region).magnitude
+    )
+    largest = region.magnitude.max(axis=0)
+    return np.minimum(together, compression_error(policy, dense, largest))
+
+
+def _in_action_units(policy: Policy, network: Float) -> Float:
+    """Return the change of actions from one of the network's outputs, which no squash enlarges."""
     head = policy.head
     if not isinstance(head, GaussianHead):
         return network
@@ -60,11 +97,47 @@ def compression_error(policy: Policy, dense: Policy, state_bound: Float) -> Floa
     return up(network * head.half_range.astype(np.float64))
 
 
-def compression_error_at(policy: Policy, dense: Policy, states: Array) -> Float:
-    """Return the change of each action at given states, rounded up, shape (n, m)."""
-    region = local_region(states, 0.0, Norm.LINF)
-    here, there = (values_at(network_of(either), region) for either in (policy, dense))
-    return action_change(policy.head, here, there)
+def _difference_of(policy: Policy, dense: Policy) -> Network:
+    """Return the network g' - g: both side by side on the same state, subtracted at the end."""
+    ours, theirs = network_of(policy), network_of(dense)
+    pairs = zip(ours.weights[1:], theirs.weights[1:], strict=True)
+    one = np.eye(policy.num_outputs)
+    return Network(
+        weights=(
+            np.vstack([ours.weights[0], theirs.weights[0]]),
+            *(block_diag(*pair) for pair in pairs),
+            np.hstack([one, -one]),
+        ),
+        biases=(
+            *(np.concatenate(pair) for pair in zip(ours.biases, theirs.biases, strict=True)),
+            np.zeros(policy.num_outputs),
+        ),
+        activations=(*ours.activations, Activation.IDENTITY),
+    )
+
+
+def _capped(policy: Policy, dense: Policy, state_bound: Float) -> Float:
+    """Bound |g - g'| entry by entry, with what each activation can differ by at most."""
+    reach = [state_bound, state_bound]
+    change = np.zeros_like(state_bound)
+    for pair in zip(policy.layers, dense.layers, strict=True):
+        weights = [layer.weight.astype(np.float64) for layer in pair]
+        biases = [layer.bias.astype(np.float64) for layer in pair]
+        step, shift = up(np.abs(weights[0] - weights[1])), up(np.abs(biases[0] - biases[1]))
+        # W'h' - W h = W'(h' - h) + (W' - W) h = W (h' - h) + (W' - W) h'
+        both = [
+            up(matmul_up(np.abs(weights[own]), change) + matmul_up(step, reach[1 - own]) + shift, 2)
+            for own in (0, 1)
+        ]
+        before = [
+            up(matmul_up(np.abs(weights[own]), reach[own]) + np.abs(biases[own])) for own in (0, 1)
+        ]
+        activation = pair[0].activation
+        low, high = image(activation, -np.maximum(*before), np.maximum(*before))
+        change = up(np.minimum(*both) * slope_range(activation).largest)
+        change = np.minimum(change, up(high - low))
+        reach = [activation_range(activation, size) for size in before]
+    return change
 
 
 def _telescoped(carrier: Policy, other: Policy, state_bound: Float) -> Float:
@@ -80,6 +153,32 @@ def _telescoped(carrier: Policy, other: Policy, state_bound: Float) -> Float:
         before = up(matmul_up(np.abs(weight), reach) + np.abs(bias))
         reach = activation_range(ours.activation, before)
     return carried_to_output(carrier, sources)
+
+
+def paper_compression_error(policy: Policy, dense: Policy, states: Array) -> Float:
+    """Return the sum of one-layer bounds with norms and hidden values of the dense policy alone.
+
+    sum_k (prod_{j>k} |W_j|) |dW_k| |h_{k-1}| in raw units of the network output, l2, shape (n,).
+    For one changed layer it is a bound; for several it is none: see the counterexamples in the
+    tests.
+
+    Args:
+        policy: The compressed policy; biases are the same.
+        dense: A comparable policy.
+        states: Shape (n, obs_dim), normalised units.
+
+    Reference:
+        arXiv 2507.02953, its forward-pass form, added up over layers.
+    """
+    hidden = states.astype(np.float64)
+    total = np.zeros(len(states))
+    weights = [layer.weight.astype(np.float64) for layer in dense.layers]
+    for number, (layer, theirs) in enumerate(zip(dense.layers, policy.layers, strict=True)):
+        behind = [float(np.linalg.norm(weight, 2)) for weight in weights[number + 1 :]]
+        change = np.linalg.norm(weights[number] - theirs.weight.astype(np.float64), 2)
+        total += float(np.prod(behind)) * change * np.linalg.norm(hidden, axis=1)
+        hidden = layer.activation(hidden @ weights[number].T + layer.bias)
+    return total
 
 
 def admissible_pruning(policy: Policy, layer: int, state: Float, tolerance: float) -> float:

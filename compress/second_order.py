@@ -59,7 +59,7 @@ def obs_removals(weight: Float, hessian: Float) -> tuple[NDArray[np.int64], Floa
     """
     rows, size = weight.shape
     order, losses = np.empty((rows, size), np.int64), np.empty((rows, size))
-    inverse = np.linalg.inv(hessian)
+    inverse = np.linalg.inv(hessian).astype(np.float64)
     step = max(1, _CACHED // size**2)
     for start in range(0, rows, step):
         part = slice(start, start + step)

@@ -7,7 +7,6 @@ C), after every form has been seen to compute it within the rounding that the ce
 from surefoot.export.export import ExportConfig, check_exported, export_bundle
 from surefoot.export.forms import Target, build_form, check_forms
 from surefoot.export.parity import Parity, check_parity
-from surefoot.export.quantise import quantise_policy
 
 __all__ = [
     "ExportConfig",
@@ -18,5 +17,4 @@ __all__ = [
     "check_forms",
     "check_parity",
     "export_bundle",
-    "quantise_policy",
 ]

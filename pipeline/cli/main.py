@@ -8,6 +8,7 @@ import typer
 from surefoot.cli.attack import attack
 from surefoot.cli.bench import bench
 from surefoot.cli.certify import certify
+from surefoot.cli.compress import compress
 from surefoot.cli.export import export
 from surefoot.cli.keygen import keygen
 from surefoot.cli.quantise import quantise
@@ -38,7 +39,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (train, quantise, certify, export, keygen, verify, attack, bench, run, report):
+for verb in (
+    train,
+    compress,
+    quantise,
+    certify,
+    export,
+    keygen,
+    verify,
+    attack,
+    bench,
+    run,
+    report,
+):
     app.command()(verb)
 
 

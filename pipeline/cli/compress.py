@@ -1,0 +1,411 @@
+"""``pipeline compress``: a finished policy with fewer weights, or weights of fewer bits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from surefoot.artifact import Artifact, Json, is_folder_of, read_artifact, read_file, sha256_hex
+from surefoot.cli import console
+from surefoot.cli.options import AsJson, EnvModule
+from surefoot.config import build, to_table
+from surefoot.errors import InputError
+from surefoot.onnx_format import (
+    POLICY_FILE,
+    ControllerFile,
+    load_controller_file,
+    policy_from_onnx,
+    save_policy,
+)
+from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.visited import VISITED_FILE, Visited
+
+if TYPE_CHECKING:
+    from surefoot.certify import ControlError, ControlLimit, Over
+    from surefoot.compress import OneShotConfig
+    from surefoot.envs import VectorEnv
+
+_CRITIC_FILE = "critic.safetensors"
+_NUM_ENVS = 16
+_NUM_STATES = 384
+_NUM_POOL = 4096
+
+
+def compress(
+    policy: Annotated[Path, typer.Argument(help="A run, a policy folder or an .onnx file.")],
+    out: Annotated[Path, typer.Option(help="Policy folder to write.")],
+    method: Annotated[str, typer.Option(help="magnitude, obd, obs or sparsegpt.")] = "obs",
+    sparsity: Annotated[
+        float | None, typer.Option(help="Share of all weights that are zero in the result.")
+    ] = None,
+    allocation: Annotated[str, typer.Option(help="erk, uniform or global.")] = "erk",
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit the kept weights to the layer's outputs (OBS does)")
+    ] = False,
+    weights: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
+    max_control_error: Annotated[
+        float | None,
+        typer.Option(help="Instead of --sparsity: the most whose certified deviation is this."),
+    ] = None,
+    over: Annotated[
+        str, typer.Option(help="Where that deviation is certified: visited states, or the box.")
+    ] = "visited",
+    epsilon: Annotated[
+        float, typer.Option(help="Ball around each visited state, linf, normalised units.")
+    ] = 0.0,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Observations (.npy) instead of the policy's visited ones.")
+    ] = None,
+    visited_states: Annotated[
+        int | None, typer.Option(help="States of the result to record; default as before, 0 none.")
+    ] = None,
+    env_module: EnvModule = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compress a finished policy: another policy, to be certified and exported by itself."""
+    from surefoot.certify import ControlLimit
+    from surefoot.compress import OneShotConfig
+
+    config = build(
+        OneShotConfig,
+        {"method": method, "allocation": allocation, "refit": refit, "weights": weights},
+        "compress",
+    )
+    allowed = {} if max_control_error is None else {"max_control_error": max_control_error}
+    limit = build(ControlLimit, {"over": over, "epsilon": epsilon, **allowed}, "compress")
+    _check_target(sparsity, max_control_error, weights, visited_states)
+    result = compress_into(
+        out,
+        read_source(policy, calibration, env_module),
+        config,
+        limit,
+        sparsity=sparsity,
+        visited_states=visited_states,
+    )
+    console.show(as_json, result, table_of(result))
+
+
+def _check_target(
+    sparsity: float | None,
+    max_control_error: float | None,
+    weights: str,
+    visited_states: int | None,
+) -> None:
+    """Check that it is said what to do, and once.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if sparsity is not None and max_control_error is not None:
+        raise InputError("give --sparsity or --max-control-error, not both")
+    if sparsity is None and max_control_error is None and weights == "float32":
+        raise InputError("nothing to do: give --sparsity, --max-control-error or --weights")
+    if visited_states is not None and visited_states < 0:
+        raise InputError(f"visited-states must be at least 0, got {visited_states}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Source:
+    """What is compressed.
+
+    Attributes:
+        file: Its controller.
+        visited: What it visits, as its folder has it; None if it has none.
+        observations: A user's own observations for calibration, (n, obs_dim), raw units; or None.
+        critic: The critic's file, or None.
+        env_module: Module or file that registers the environment.
+    """
+
+    file: ControllerFile
+    visited: Visited | None
+    observations: Array | None
+    critic: bytes | None
+    env_module: str | None
+
+    def seen(self) -> Array | None:
+        """Return all observations that are known, or None: (n, obs_dim), raw units."""
+        import numpy as np
+
+        if self.observations is not None:
+            return self.observations
+        if self.visited is None:
+            return None
+        return np.concatenate([self.visited.pool, self.visited.independent])
+
+
+def read_source(path: Path, calibration: Path | None, env_module: str | None) -> Source:
+    """Read a controller with what it visits.
+
+    Raises:
+        InputError: If the path holds no controller, or the observations are no array.
+        IntegrityError: If a file was changed.
+    """
+    artifact = _policy_folder(path)
+    if artifact is None:
+        file = load_controller_file(path)
+    else:
+        file = policy_from_onnx(artifact.files[POLICY_FILE], str(path))
+    files = {} if artifact is None else artifact.files
+    env = file.metadata.get("env")
+    named = env.get("module") if isinstance(env, dict) else None
+    data = files.get(VISITED_FILE)
+    return Source(
+        file=file,
+        visited=None if data is None else Visited.from_bytes(data),
+        observations=None if calibration is None else _read_observations(calibration),
+        critic=files.get(_CRITIC_FILE),
+        env_module=env_module or named,
+    )
+
+
+def _policy_folder(path: Path) -> Artifact | None:
+    for folder in (path / "policy", path):
+        if is_folder_of(folder, "policy"):
+            return read_artifact(folder, "policy")
+    return None
+
+
+def _read_observations(path: Path) -> Array:
+    """Return the array of an .npy file; nothing in it is executed.
+
+    Raises:
+        InputError: If it is none of numbers.
+    """
+    import io
+
+    import numpy as np
+
+    try:
+        array = np.load(io.BytesIO(read_file(path)), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"calibration {path} is no .npy array: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise InputError(f"calibration {path} must hold one array of numbers")
+    return array.astype(np.float64)
+
+
+def compress_into(
+    out: Path,
+    source: Source,
+    config: "OneShotConfig",
+    limit: "ControlLimit",
+    *,
+    sparsity: float | None,
+    visited_states: int | None = None,
+) -> dict[str, Json]:
+    """Compress, write the policy folder and return what it says about the compression.
+
+    Args:
+        out: The policy folder.
+        source: What is compressed.
+        config: How.
+        limit: Largest control error, if there is one, and where it holds.
+        sparsity: Share of weights that are zero; None for what ``limit`` allows, or all that are.
+        visited_states: States of the result to record; None for as many as the source has.
+
+    Raises:
+        InputError: If the sparsity, the limit or the calibration cannot be.
+    """
+    from surefoot.compress import calibration_states, num_kept
+
+    original = source.file.policy
+    observations = source.seen()
+    if observations is None and (config.needs_states or limit.needs_states):
+        observations = _play(original, source, _NUM_STATES).pool
+    states = None if observations is None else calibration_states(original, observations)
+    maker = _Maker(original=original, states=states, config=config, limit=limit)
+    if limit.max_control_error is not None:
+        compressed = maker.sparsest()
+    elif sparsity is None:
+        compressed = maker.make(maker.num_weights)
+    else:
+        size = sum(layer.weight.size for layer in original.layers)
+        compressed = maker.make(num_kept(size, sparsity))
+    num_recorded = visited_states
+    if num_recorded is None:
+        num_recorded = _NUM_STATES if source.visited is None else len(source.visited.independent)
+    table = maker.report(compressed) | {
+        "original": {
+            "onnx_sha256": sha256_hex(source.file.data),
+            "weights_sha256": weights_sha256(original),
+            "sparsity": original.sparsity,
+        },
+        "calibration_states": 0 if states is None else len(states),
+        "clean_return": _clean_returns(original, compressed, source) if num_recorded else None,
+    }
+    extra = {} if source.critic is None else {_CRITIC_FILE: source.critic}
+    if num_recorded:
+        extra[VISITED_FILE] = _play(compressed, source, num_recorded).to_bytes()
+    own = ("format", "head", "weights_sha256")
+    kept = {key: value for key, value in source.file.metadata.items() if key not in own}
+    data = save_policy(
+        out,
+        compressed,
+        metadata=kept,
+        facts={"sparsity": compressed.sparsity, "compression": table},
+        inputs={POLICY_FILE: sha256_hex(source.file.data)},
+        extra_files=extra,
+    )
+    return {
+        "policy": str(out),
+        "sparsity": compressed.sparsity,
+        "weights_sha256": weights_sha256(compressed),
+        "onnx_sha256": sha256_hex(data),
+        **table,
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Maker:
+    """Makes compressed policies and says how far they are from the original.
+
+    Attributes:
+        original: What is compressed.
+        states: What it visits, normalised units, (n, obs_dim), or None.
+        config: How it is compressed.
+        limit: The control error that is allowed, and where it is certified.
+    """
+
+    original: Policy
+    states: Array | None
+    config: "OneShotConfig"
+    limit: "ControlLimit"
+
+    @property
+    def num_weights(self) -> int:
+        """Weights of the original that are not zero."""
+        from surefoot.compress import num_weights
+
+        return num_weights(self.original)
+
+    def make(self, num_kept: int) -> Policy:
+        """Return the policy that keeps so many weights, as its file will hold it."""
+        from surefoot.compress import compress_policy
+
+        return compress_policy(self.original, self.states, num_kept, self.config)
+
+    def error(self, policy: Policy, over: "Over") -> "ControlError":
+        """Return the control error over the visited states or the box."""
+        from surefoot.certify import Over, box_control_error, visited_control_error
+
+        if over is Over.BOX or self.states is None:
+            return box_control_error(policy, self.original)
+        return visited_control_error(policy, self.original, self.states, self.limit.epsilon)
+
+    def sparsest(self) -> Policy:
+        """Return the policy of fewest weights that holds the limit.
+
+        Raises:
+            InputError: If none does that keeps all weights.
+        """
+        from surefoot.certify import fewest_kept
+
+        limit = self.limit.max_control_error
+        found: dict[int, float] = {}
+        total = (self.num_weights - 1).bit_length() + 1
+
+        def holds(num_kept: int) -> bool:
+            found[num_kept] = self.error(self.make(num_kept), self.limit.over).certified
+            update(len(found), f"{num_kept} weights: {found[num_kept]:.4g}")
+            return limit is not None and found[num_kept] <= limit
+
+        with console.progress_bar("compress", total) as update:
+            kept = fewest_kept(holds, len(self.original.layers), self.num_weights)
+        if kept is None:
+            raise InputError(
+                f"max_control_error must be at least {found[self.num_weights]:.3g}, the certified "
+                f"error when no weight is removed ({self.config.weights} weights, rounding of both "
+                f"controllers), got {limit:g}"
+            )
+        return self.make(kept)
+
+    def report(self, policy: Policy) -> dict[str, Json]:
+        """Return what is known about a compressed policy."""
+        from surefoot.certify import Over, paper_control_error, units_of
+        from surefoot.compress import num_weights
+
+        visited: Json = None
+        paper: Json = None
+        if self.states is not None:
+            visited = self.error(policy, Over.VISITED).to_table()
+            paper = paper_control_error(policy, self.original, self.states)
+        box: Json
+        try:
+            box = self.error(policy, Over.BOX).to_table()
+        except InputError as error:  # without a clip nothing bounds the states
+            box = {"certified": None, "reason": str(error)}
+        return {
+            **to_table(self.config),
+            "kept_weights": num_weights(policy),
+            "max_control_error": self.limit.max_control_error,
+            "over": self.limit.over.value,
+            "control_error": {
+                "units": f"{units_of(policy)}, the worst actuator",
+                "arithmetic": "float32, rounding of both controllers included",
+                "visited": visited,
+                "box": box,
+                "paper": paper,
+            },
+        }
+
+
+def _play(policy: Policy, source: Source, num_states: int) -> Visited:
+    """Play the deterministic policy in its environment and return what it visits.
+
+    Raises:
+        InputError: If the file names no environment.
+    """
+    from surefoot.train.visited import record_visited
+
+    env = _environment(source)
+    # A seed that no other policy has: what is found here was not used to make the policy.
+    seed = int(weights_sha256(policy)[:15], 16)
+    return record_visited(policy, env, seed, num_states=num_states, num_pool=_NUM_POOL)
+
+
+def _clean_returns(original: Policy, compressed: Policy, source: Source) -> dict[str, Json]:
+    """Return the mean return of both over the same few episodes."""
+    from surefoot.train.evaluate import clean_returns
+
+    seeds = list(range(_NUM_ENVS))
+    means = {
+        name: float(clean_returns(policy, _environment(source), seeds).mean())
+        for name, policy in (("original", original), ("compressed", compressed))
+    }
+    return {**means, "episodes": _NUM_ENVS}
+
+
+def _environment(source: Source) -> "VectorEnv":
+    from surefoot.envs import make_env
+
+    env = source.file.metadata.get("env")
+    if not isinstance(env, dict) or not isinstance(env.get("id"), str):
+        raise InputError(
+            "states that the policy visits are needed: its folder holds none and its file names no "
+            "environment to play; give --calibration, or --visited-states 0 to record none"
+        )
+    return make_env(env["id"], _NUM_ENVS, env_module=source.env_module)
+
+
+def table_of(result: dict[str, Json]) -> console.Table:
+    """Return what was done, and the control error by domain."""
+    error = result["control_error"]
+    rows: list[tuple[object, ...]] = [
+        ("method", f"{result['method']}, {result['allocation']}, {result['weights']} weights"),
+        ("sparsity", f"{result['sparsity']:.2%} ({result['kept_weights']} weights kept)"),
+    ]
+    for name in ("visited", "box"):
+        if (entry := error[name]) is None:
+            continue
+        where = f"{entry.get('states', 'no')} {name} states"
+        where += f" + {entry['epsilon']:g}" if entry.get("epsilon") else ""
+        values = (console.cell(entry["certified"]), console.cell(entry.get("measured")))
+        rows.append((f"control error, {where}", f"certified {values[0]}, measured {values[1]}"))
+    if (paper := error["paper"]) is not None:
+        rows.append(("as published (not a bound)", console.cell(paper["value"])))
+    if (returns := result["clean_return"]) is not None:
+        words = f"{returns['compressed']:.0f}, of the original {returns['original']:.0f}"
+        rows.append((f"clean return, {returns['episodes']} episodes", words))
+    title = f"compressed {result['policy']} (control error: {error['units']})"
+    return console.table(title, ("what", "value"), rows)

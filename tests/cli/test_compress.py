@@ -1,0 +1,227 @@
+"""``pipeline compress``: exact, certified, recorded, and a policy folder like any other."""
+
+import json
+
+import numpy as np
+import pytest
+
+from surefoot.artifact import read_artifact, sha256_hex
+from surefoot.onnx_format import load_controller_file, save_policy
+from surefoot.policy import Squash, weights_sha256
+from surefoot.visited import VISITED_FILE, Visited
+
+BUDGET = """
+[[require]]
+quantity = "action_deviation"
+epsilon = 0.01
+norm = "linf"
+scope = "visited"
+fraction = 0.7
+confidence = 0.9
+at_most = 1.9
+
+[[require]]
+quantity = "sparsity"
+at_least = 0.6
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, random_policy):
+    """A dense policy folder with visited states, about no environment."""
+    rng = np.random.default_rng(0)
+    policy = random_policy(rng, (4, 12, 10, 2), squash=Squash.CLIP, clip=4.0)
+    for layer in policy.layers:
+        layer.weight[:] = rng.normal(0, 0.4, layer.weight.shape)
+    seen = rng.normal(policy.normaliser.mean, policy.normaliser.scale, (90, 4))
+    visited = Visited(independent=seen[:30], steps=np.arange(30), num_discarded=0, pool=seen[30:])
+    path = tmp_path_factory.mktemp("policies") / "dense"
+    save_policy(path, policy, extra_files={VISITED_FILE: visited.to_bytes()})
+    return path
+
+
+@pytest.fixture
+def compress(pipeline, folder, tmp_path):
+    """Return a function that compresses and returns the JSON and the artifact."""
+
+    def run(*args, source=folder, states=0):
+        out = tmp_path / "small"
+        done = pipeline(
+            *("compress", source, "--out", out, "--visited-states", states, "--json", *args)
+        )
+        assert done.code == 0, done.err
+        return json.loads(done.out), read_artifact(out, "policy"), load_controller_file(out)
+
+    return run
+
+
+def test_a_run_is_compressed_certified_exported_and_attacked(pipeline, tiny_run, tmp_path):
+    small = tmp_path / "small"
+    done = pipeline("compress", tiny_run, "--sparsity", 0.75, "--out", small, "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    file, artifact = load_controller_file(small), read_artifact(small, "policy")
+    size = sum(layer.weight.size for layer in file.policy.layers)
+    assert result["kept_weights"] == round(size / 4)
+    assert result["sparsity"] == file.policy.sparsity == 1 - round(size / 4) / size
+    assert artifact.facts["compression"]["kept_weights"] == result["kept_weights"]
+    original = load_controller_file(tiny_run)
+    assert artifact.inputs == {"policy.onnx": sha256_hex(original.data)}
+    assert result["original"]["weights_sha256"] == weights_sha256(original.policy)
+    assert set(result["clean_return"]) == {"original", "compressed", "episodes"}
+    # It has states of its own, as many as the original, and none of the original's.
+    visited, before = (
+        Visited.from_bytes(read_artifact(path, "policy").files[VISITED_FILE]).independent
+        for path in (small, tiny_run / "policy")
+    )
+    assert visited.shape == before.shape
+    assert not (visited[:, None] == before[None]).all(axis=2).any()
+    budget, certificate, bundle = (tmp_path / name for name in ("b.toml", "c.json", "bundle"))
+    budget.write_text(BUDGET)
+    quick = ("--set", "certify.search_states=4", "--set", "certify.search_steps=2")
+    quick += ("--set", "certify.lipsdp_iterations=5", "--set", "certify.lipsdp_per_actuator=0")
+    done = pipeline("certify", small, "--budget", budget, "--out", certificate, *quick)
+    assert done.code == 0, done
+    done = pipeline("export", small, "--certificate", certificate, "--out", bundle)
+    assert done.code == 0, done.err
+    done = pipeline(
+        *("attack", bundle, "--out", tmp_path / "attack.json"),
+        *("--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"),
+        *("--set", "attack.epsilon=0.01", "--set", "attack.num_threads=1"),
+    )
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("method", ["magnitude", "obd", "obs", "sparsegpt"])
+@pytest.mark.parametrize("allocation", ["erk", "uniform", "global"])
+def test_every_method_reaches_its_sparsity(compress, method, allocation):
+    result, _, file = compress(
+        *("--method", method, "--allocation", allocation, "--sparsity", 0.5, "--refit")
+    )
+    assert file.policy.sparsity == 0.5
+    errors = result["control_error"]
+    for domain, count in (("visited", 90), ("box", 8192)):
+        assert 0 < errors[domain]["measured"] <= errors[domain]["certified"]
+        assert errors[domain]["states"] == count
+    assert "not a bound" in errors["paper"]["flaw"]
+    assert errors["units"] == "action units, the worst actuator"
+
+
+@pytest.mark.parametrize("target", [("visited", 0), ("visited", 0.02), ("box", 0)])
+def test_the_largest_sparsity_that_holds_is_certified_and_one_more_is_not(compress, target):
+    over, epsilon = target
+    flags = ("--over", over, "--epsilon", epsilon, "--method", "magnitude")
+    result, _, file = compress("--max-control-error", 0.2, *flags)
+    entry = result["control_error"][over]
+    assert entry["measured"] <= entry["certified"] <= 0.2
+    assert file.policy.sparsity > 0
+    sparser = 1 - (result["kept_weights"] - 1) / sum(
+        layer.weight.size for layer in file.policy.layers
+    )
+    again, _, _ = compress("--sparsity", sparser, *flags)
+    assert again["kept_weights"] == result["kept_weights"] - 1
+    assert again["control_error"][over]["certified"] > 0.2
+
+
+@pytest.mark.parametrize("weights", ["float16", "int8"])
+def test_weights_of_fewer_bits_alone(compress, weights):
+    result, _, file = compress("--weights", weights)
+    assert result["weights"] == weights
+    assert result["control_error"]["visited"]["certified"] < 0.05
+    if weights == "float16":
+        for layer in file.policy.layers:
+            assert (layer.weight.astype(np.float16) == layer.weight).all()
+
+
+def test_quantise_is_compress_to_8_bits(pipeline, compress, folder, tmp_path):
+    result, _, _ = compress("--weights", "int8")
+    done = pipeline("quantise", folder, "--out", tmp_path / "int8", "--json")
+    assert json.loads(done.out)["onnx_sha256"] == result["onnx_sha256"]
+
+
+def test_a_bare_file_with_observations_of_ones_own(compress, folder, tmp_path):
+    visited = Visited.from_bytes(read_artifact(folder, "policy").files[VISITED_FILE])
+    np.save(tmp_path / "seen.npy", np.concatenate([visited.pool, visited.independent]))
+    one, _, _ = compress("--sparsity", 0.5)
+    two, _, _ = compress(
+        *("--sparsity", 0.5, "--calibration", tmp_path / "seen.npy"), source=folder / "policy.onnx"
+    )
+    assert one["onnx_sha256"] == two["onnx_sha256"]
+
+
+def test_a_table_says_certified_beside_measured(pipeline, folder, tmp_path):
+    done = pipeline(
+        *("compress", folder, "--sparsity", 0.3, "--out", tmp_path / "s", "--visited-states", 0)
+    )
+    assert done.code == 0, done.err
+    assert "control error, 90 visited states" in done.out
+    assert "certified" in done.out
+    assert "not a bound" in done.out
+
+
+ERRORS = [
+    (("--method", "obbs", "--sparsity", 0.5), "compress.method must be one of magnitude, obd, obs"),
+    (("--method", "obbs", "--sparsity", 0.5), "did you mean 'obs'"),
+    (("--allocation", "er", "--sparsity", 0.5), "did you mean 'erk'"),
+    (("--weights", "int4"), "compress.weights must be one of float32, float16, int8, got 'int4'"),
+    (("--over", "boxx", "--max-control-error", 0.1), "did you mean 'box'"),
+    (("--sparsity", 1.0), "sparsity must be in [0, 1), got 1.0"),
+    (("--sparsity", -0.1), "sparsity must be in [0, 1), got -0.1"),
+    (("--sparsity", 0.999), "sparsity must be at most 0.984043, at which each of 3 layers keeps"),
+    (("--sparsity", 0.5, "--max-control-error", 0.1), "not both"),
+    ((), "nothing to do"),
+    (("--max-control-error", 0), "max_control_error must be positive and finite, got 0.0"),
+    (("--max-control-error", 1e-7), "the certified error when no weight is removed (float32"),
+    (("--max-control-error", 1e-3, "--weights", "int8"), "(int8 weights, rounding of both"),
+    (("--max-control-error", 0.1, "--over", "box", "--epsilon", 0.1), "epsilon must be 0 over the"),
+    (("--sparsity", 0.5, "--visited-states", 5), "its file names no environment to play"),
+    (("--sparsity", 0.5, "--visited-states", -1), "visited-states must be at least 0, got -1"),
+    (("--sparsity", 0.5, "--calibration", "FEW"), "calibration needs at least 12 observations, as"),
+    (("--sparsity", 0.5, "--calibration", "WIDE"), "must have shape (n, 4), got (50, 5)"),
+    (("--sparsity", 0.5, "--calibration", "NAN"), "must be finite, number 3 is not"),
+    (("--sparsity", 0.5, "--calibration", "TEXT"), "is no .npy array"),
+    (("--sparsity", 0.5, "--calibration", "OBJECTS"), "is no .npy array"),
+    (("--sparsity", 0.5, "--calibration", "NONE"), "no such file"),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), ERRORS)
+def test_bad_input_is_one_line_and_leaves_nothing(pipeline, folder, tmp_path, args, message):
+    rng = np.random.default_rng(0)
+    nan = rng.normal(0, 1, (50, 4))
+    nan[3, 2] = np.nan
+    given = tmp_path / "given"
+    given.mkdir()
+    np.save(given / "FEW", rng.normal(0, 1, (11, 4)))
+    np.save(given / "WIDE", rng.normal(0, 1, (50, 5)))
+    np.save(given / "NAN", nan)
+    np.save(given / "OBJECTS", np.array([{}], dtype=object), allow_pickle=True)
+    (given / "TEXT.npy").write_text("obs")
+    args = [given / f"{arg}.npy" if str(arg).isupper() else arg for arg in args]
+    states = () if "--visited-states" in args else ("--visited-states", 0)
+    done = pipeline("compress", folder, "--out", tmp_path / "out", *states, *args)
+    assert (done.code, done.out) == (2, "")
+    lines = [line for line in done.err.splitlines() if not line.startswith("compress ")]
+    assert len(lines) == 1, done.err
+    assert message in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sparser_policy_cannot_become_denser(pipeline, compress, tmp_path):
+    compress("--sparsity", 0.6)
+    done = pipeline(
+        *("compress", tmp_path / "small", "--sparsity", 0.3, "--out", tmp_path / "out"),
+        *("--method", "magnitude", "--visited-states", 0),
+    )
+    assert done.code == 2
+    assert "sparsity must be at least 0.601064, which the policy has already" in done.err
+
+
+def test_without_states_only_magnitude_and_the_box_go(pipeline, folder, tmp_path):
+    bare = (folder / "policy.onnx", "--visited-states", 0, "--out", tmp_path / "out")
+    done = pipeline("compress", *bare, "--sparsity", 0.5)
+    assert done.code == 2
+    assert "give --calibration" in done.err
+    done = pipeline("compress", *bare, "--sparsity", 0.5, "--method", "magnitude", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["control_error"]["visited"] is None
