@@ -73,10 +73,13 @@ def _table_epsilon(budget: Budget, config: CertifyConfig, scope: Scope) -> float
 
 def _proof(facts: Facts) -> dict[str, Json]:
     """Return what the checker needs beside the file: multipliers, assumptions, measurements."""
+    agreement = facts.evidence.agreement
     return {
+        **({} if agreement is None else {"rebuilt_policy": dict(agreement)}),
         "multipliers": [{"name": name} | proof.to_table() for name, proof in facts.multipliers],
         "evidence": facts.evidence.to_table(),
         "runtime": facts.replay.name,
         "seed": facts.config.seed,
         "split_boxes": facts.config.split_boxes,
+        "alpha_steps": facts.config.alpha_steps,
     }

@@ -43,6 +43,7 @@ class Evidence:
         discount: Discount of the return, below 1.
         horizon: Length of an episode in steps, for the undiscounted return.
         sampled: Independent clean episodes of the policy that samples its actions.
+        agreement: How a policy that was rebuilt from a stranger's file agreed with its runtime.
     """
 
     observations: Array | None = None
@@ -52,6 +53,7 @@ class Evidence:
     discount: float | None = None
     horizon: int | None = None
     sampled: SampledEpisodes | None = None
+    agreement: Mapping[str, Json] | None = None
 
     def __post_init__(self) -> None:
         """Check ranges and shapes.
@@ -268,6 +270,8 @@ class CertifyConfig:
         lipsdp_per_actuator: Further iterations for each actuator alone; 0 leaves them out.
         split_boxes: Pieces into which the perturbations of a visited state may be cut where the
             bound does not meet the limit; 0 leaves it out.
+        alpha_steps: Gradient steps that choose the lines of CROWN at visited states, which also
+            adds second-order bounds; 0 for fixed lines.
     """
 
     arithmetic: Literal["float32", "tf32", "float16"] = "float32"
@@ -279,6 +283,7 @@ class CertifyConfig:
     lipsdp_iterations: int = 40
     lipsdp_per_actuator: int = 15
     split_boxes: int = 0
+    alpha_steps: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -297,6 +302,7 @@ class CertifyConfig:
             "lipsdp_iterations",
             "lipsdp_per_actuator",
             "split_boxes",
+            "alpha_steps",
         ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")

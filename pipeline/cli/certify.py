@@ -1,6 +1,7 @@
 """``pipeline certify``: hold a controller against a budget."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,9 @@ def certify(
         Path | None, typer.Option(help="attack.json with measured returns; default: the run's own.")
     ] = None,
     bench: Annotated[Path | None, typer.Option(help="bench.json with measured latency.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Which output of a foreign .onnx file are the actions.")
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say it in plain words.")] = False,
@@ -51,6 +55,7 @@ def certify(
         tables,
         attack=attack or _attack_beside(controller),
         bench=bench,
+        output=output,
     )
     content = from_json(certificate.to_json(), "certificate")
     console.show(as_json, content, *tables_of(certificate))
@@ -93,21 +98,27 @@ def certify_into(
     *,
     attack: Path | None = None,
     bench: Path | None = None,
+    draw: bool = True,
+    output: str | None = None,
 ) -> Certificate:
-    """Certify a controller, write the certificate and its picture, and return it."""
+    """Certify a controller, write the certificate and, to ``draw``, its picture; return it."""
     import numpy as np
 
     from surefoot.certify import CertifyConfig, certify_policy, deviation_curves, draw_deviation
     from surefoot.onnx_format import load_controller_file
 
     config = build(CertifyConfig, tables.get("certify", {}), "certify")
-    file = load_controller_file(controller)
+    file = load_controller_file(controller, output)
     evidence = gather_evidence(controller, tables, attack=attack, bench=bench)
+    if file.interface is not None:  # not ours: what was read must be what runs
+        from surefoot.runtime.agreement import check_agreement
+
+        evidence = replace(evidence, agreement=check_agreement(file).to_table())
     certificate = certify_policy(file, budget, evidence, config)
     write_file(out, certificate.to_json())
     picture = out.with_suffix(".png")
     picture.unlink(missing_ok=True)  # an older one would be about another certificate
-    if certificate.deviation_linf["best"] is not None:
+    if draw and certificate.deviation_linf["best"] is not None:
         curves = deviation_curves(file, evidence, config, np.geomspace(0.005, 0.2, 9))
         try:
             write_file(picture, draw_deviation(curves))

@@ -17,6 +17,7 @@ FLAGS = {
         "--attack",
         "--explain",
         "--bench",
+        "--output",
         "--config",
         "--set",
         "--json",
