@@ -3,6 +3,7 @@
 L = layers, N_l = entries of the weight of layer l, S = sparsity.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -105,17 +106,16 @@ def check_reachable(
     """
 
     def is_reached(target: float) -> bool:
-        kept = kept_at(target)
-        # Half an entry per layer is what rounding may keep too much.
-        return sum(kept) - num_entries * (1 - target) <= len(kept) / 2 + 1e-6
+        kept, asked = kept_at(target), round(num_entries * (1 - target))
+        # Rounding may keep half an entry too much in each layer.
+        return asked >= len(kept) and sum(kept) - asked <= len(kept) / 2
 
     if is_reached(sparsity):
         return
-    low, high = 0, 10_000
+    low, high = 0, math.ceil(sparsity * 10_000)
     while high - low > 1:
         middle = (low + high) // 2
-        reached = middle / 10_000 < sparsity and is_reached(middle / 10_000)
-        low, high = (middle, high) if reached else (low, middle)
+        low, high = (middle, high) if is_reached(middle / 10_000) else (low, middle)
     raise InputError(
         f"sparsity must be at most {low / 10_000:g} in these layers, of which each keeps at least"
         f" one entry, got {sparsity}"

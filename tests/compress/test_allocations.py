@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.compress import erdos_renyi_kernel, keep_largest, kept_globally, num_kept, uniform
+from surefoot.compress.allocations import check_reachable
 from surefoot.errors import InputError
 
 shapes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5)
@@ -100,3 +101,45 @@ def test_global_pruning_leaves_no_layer_below_the_floor():
 def test_a_sparsity_outside_its_range_is_refused(allocate):
     with pytest.raises(InputError, match=r"sparsity must be in \[0, 1\), got 1"):
         allocate([(4, 3)], 1.0)
+
+
+@given(shapes, st.floats(0, 0.9999))
+def test_the_message_says_the_largest_sparsity_with_an_entry_in_every_layer(net, sparsity):
+    sizes = [rows * columns for rows, columns in net]
+
+    def kept_at(target):
+        return kept_globally([np.zeros(size) for size in sizes], target, min_density=0.0)
+
+    # One threshold over all layers reaches every total that leaves one entry for each of them.
+    within = [
+        number / 10_000
+        for number in range(10_000)
+        if round(sum(sizes) * (1 - number / 10_000)) >= len(sizes)
+    ]
+    if round(sum(sizes) * (1 - sparsity)) >= len(sizes):
+        check_reachable(sparsity, sum(sizes), kept_at)
+    else:
+        with pytest.raises(InputError) as refusal:
+            check_reachable(sparsity, sum(sizes), kept_at)
+        assert f"at most {within[-1]:g} in" in str(refusal.value)
+
+
+@given(shapes, sparsities)
+def test_what_is_not_refused_is_reached_up_to_half_an_entry_per_layer(net, sparsity):
+    sizes = [rows * columns for rows, columns in net]
+
+    def kept_at(target):
+        return [
+            num_kept(size, layer)
+            for size, layer in zip(sizes, erdos_renyi_kernel(net, target), strict=True)
+        ]
+
+    try:
+        check_reachable(sparsity, sum(sizes), kept_at)
+    except InputError as error:
+        largest = float(str(error).split("at most ")[1].split()[0])
+        assert largest < sparsity
+        check_reachable(largest, sum(sizes), kept_at)
+    else:
+        missed = sum(kept_at(sparsity)) - sum(sizes) * (1 - sparsity)
+        assert abs(missed) <= len(sizes) / 2 + 0.5

@@ -1,102 +1,421 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from surefoot.compress import erdos_renyi_kernel, num_kept
+from surefoot.errors import InputError
 from surefoot.policy import Activation
-from surefoot.train.config import MagnitudePruning
 from surefoot.train.networks import new_network
 from surefoot.train.pruning import Pruner
+from surefoot.train.pruning_config import (
+    MagnitudePruning,
+    MagnitudeStePruning,
+    NeuronPruning,
+    RandomPruning,
+    SaliencyPruning,
+    TwoFourPruning,
+)
 
 CONFIG = MagnitudePruning(sparsity=0.8, interval=10)
 NUM_UPDATES = 1000
+SIZES = (5, 16, 12, 3)
+METHODS = [
+    RandomPruning(sparsity=0.8),
+    CONFIG,
+    MagnitudeStePruning(sparsity=0.8),
+    SaliencyPruning(sparsity=0.8),
+    NeuronPruning(sparsity=0.6),
+    NeuronPruning(sparsity=0.6, allocation="global"),
+    TwoFourPruning(),
+]
 
 
-def trained(config, num_updates=NUM_UPDATES, weight_decay=0.01, watch=lambda update, network: None):
-    """Prune through Adam steps on noisy gradients that pull every weight off zero."""
-    network = new_network(
-        (5, 16, 12, 3),
+def name_of(value):
+    return getattr(value, "kind", None)
+
+
+def make_network(sizes=SIZES):
+    return new_network(
+        sizes,
         Activation.TANH,
         output_gain=1.0,
         generator=torch.Generator().manual_seed(0),
         device=torch.device("cpu"),
     )
-    network.parameters.grad = network.gradient
-    optimiser = torch.optim.AdamW(
-        [network.parameters], lr=0.01, weight_decay=weight_decay, fused=True
+
+
+def make_pruner(network, config, num_updates=NUM_UPDATES):
+    return Pruner(network, config, num_updates, np.random.default_rng(0))
+
+
+class Training:
+    """Prune through Adam steps on noisy gradients that pull every weight off zero."""
+
+    def __init__(self, config, sizes=SIZES, num_updates=NUM_UPDATES, weight_decay=0.01):
+        self.network = make_network(sizes)
+        self.pruner = make_pruner(self.network, config, num_updates)
+        self.pruner.trained.grad = self.network.gradient
+        self.optimiser = torch.optim.AdamW(
+            [self.pruner.trained], lr=0.01, weight_decay=weight_decay, fused=True
+        )
+        self.generator = torch.Generator().manual_seed(1)
+        self.num_updates, self.update = num_updates, 0
+
+    @property
+    def momentum(self):
+        return self.optimiser.state[self.pruner.trained]
+
+    @property
+    def weights(self):
+        return [weight.numpy() for weight in self.network.mlp.weights]
+
+    def step(self):
+        self.network.gradient.normal_(1.0, 1.0, generator=self.generator)
+        self.pruner.before_step()
+        self.optimiser.step()
+        self.update += 1
+        self.pruner.after_step(self.update, self.momentum)
+
+    def run(self, watch=lambda training: None):
+        while self.update < self.num_updates:
+            self.step()
+            watch(self)
+        return self
+
+
+def num_weights(sizes):
+    return [after * before for before, after in itertools.pairwise(sizes)]
+
+
+def zeros(training):
+    return [int((weight == 0).sum()) for weight in training.weights]
+
+
+@pytest.mark.parametrize("config", METHODS, ids=name_of)
+@pytest.mark.parametrize("sizes", [SIZES, (11, 8, 1), (17, 40, 24, 6)])
+def test_at_the_end_exactly_the_target_is_pruned(config, sizes):
+    training = Training(config, sizes, num_updates=60).run()
+    shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
+    assert training.pruner.state_dict()["mask"].sum() == sum(
+        int((entry != 0).sum()) for entry in (*training.weights, *biases(training))
     )
-    pruner = Pruner(network, config, num_updates)
-    generator = torch.Generator().manual_seed(1)
-    for update in range(1, num_updates + 1):
-        network.gradient.normal_(1.0, 1.0, generator=generator)
-        pruner.mask_gradient()
-        optimiser.step()
-        pruner.apply(update, optimiser.state[network.parameters])
-        watch(update, network)
-    return network, optimiser.state[network.parameters], pruner
+    if isinstance(config, NeuronPruning):
+        alive = [int((bias != 0).sum()) for bias in biases(training)[:-1]]
+        if config.allocation == "global":
+            assert sum(alive) == num_kept(sum(sizes[1:-1]), 0.6)
+        else:
+            assert alive == [num_kept(width, 0.6) for width in sizes[1:-1]]
+        ends = [sizes[0], *alive, sizes[-1]]
+        kept = [np.prod(pair) for pair in itertools.pairwise(ends)]
+        assert [weight.size for weight in training.weights] == num_weights(sizes)
+        assert [int((weight != 0).sum()) for weight in training.weights] == kept
+    elif isinstance(config, TwoFourPruning):
+        per_row = [sum(max(0, min(4, n - k) - 2) for k in range(0, n, 4)) for _, n in shapes]
+        assert zeros(training) == [
+            count * rows for count, (rows, _) in zip(per_row, shapes, strict=True)
+        ]
+        assert all(
+            (row[start : start + 4] != 0).sum() <= 2
+            for weight in training.weights
+            for row in weight
+            for start in range(0, len(row), 4)
+        )
+    else:
+        layers = erdos_renyi_kernel(shapes, 0.8)
+        assert zeros(training) == [
+            size - num_kept(size, layer)
+            for size, layer in zip(num_weights(sizes), layers, strict=True)
+        ]
 
 
-@pytest.mark.parametrize("interval", [1, 10])
-def test_a_pruned_weight_is_exactly_zero_through_a_thousand_adam_steps(interval):
-    pruned = [np.zeros((16, 5), bool), np.zeros((12, 16), bool), np.zeros((3, 12), bool)]
+def biases(training):
+    return [bias.numpy() for bias in training.network.mlp.biases]
 
-    def watch(update, network):
-        for mask, weight in zip(pruned, network.mlp.weights, strict=True):
-            zero = weight.numpy() == 0
-            assert not (mask & ~zero).any(), f"a weight came back at update {update}"
-            mask |= zero
 
-    _, momentum, _ = trained(replace(CONFIG, interval=interval), watch=watch)
-    assert sum(mask.sum() for mask in pruned) > 200
-    assert (momentum["exp_avg"] == 0).sum() >= sum(mask.sum() for mask in pruned)
+@pytest.mark.parametrize("config", METHODS, ids=name_of)
+def test_a_pruned_weight_is_exactly_zero_through_a_thousand_adam_steps(config):
+    pruned = [np.zeros(weight.shape, bool) for weight in Training(config).weights]
+    returned = 0
+
+    def watch(training):
+        nonlocal returned
+        mask = training.pruner.mask.numpy()
+        assert (training.network.parameters.numpy()[mask == 0] == 0).all()
+        for seen, weight in zip(pruned, training.weights, strict=True):
+            returned += int((seen & (weight != 0)).sum())
+            seen |= weight == 0
+
+    training = Training(replace(config, interval=1)).run(watch)
+    num_pruned = sum(zeros(training))
+    assert num_pruned > 100
+    if isinstance(config, MagnitudeStePruning):
+        assert returned > 0
+        assert (training.momentum["exp_avg"] != 0).all()
+    else:
+        assert returned == 0
+        for key in ("exp_avg", "exp_avg_sq"):
+            assert (training.momentum[key].numpy()[training.pruner.mask.numpy() == 0] == 0).all()
 
 
 @pytest.mark.parametrize("allocation", ["erk", "uniform", "global"])
 def test_sparsity_counted_on_the_weights_is_that_of_the_schedule(allocation):
-    config = replace(CONFIG, allocation=allocation)
+    sizes, shapes = num_weights(SIZES), [(16, 5), (12, 16), (3, 12)]
 
-    def watch(update, network):
+    def watch(training):
+        update = training.update
         if not (250 <= update <= 750 and (update - 250) % 10 == 0) and update != 999:
             return
         fraction = 1 - (1 - min((update - 250) / 500, 1.0)) ** 3
-        sizes = [weight.numel() for weight in network.mlp.weights]
-        kept = [int((weight != 0).sum()) for weight in network.mlp.weights]
+        kept = [size - zero for size, zero in zip(sizes, zeros(training), strict=True)]
         if allocation == "global":
             assert sum(kept) == num_kept(sum(sizes), 0.8 * fraction)
             return
-        shapes = [tuple(weight.shape) for weight in network.mlp.weights]
         layers = erdos_renyi_kernel(shapes, 0.8) if allocation == "erk" else [0.8] * 3
         assert kept == [
             num_kept(size, layer * fraction) for size, layer in zip(sizes, layers, strict=True)
         ]
 
-    network, _, _ = trained(config, watch=watch)
-    total = sum(weight.numel() for weight in network.mlp.weights)
-    zeros = sum(int((weight == 0).sum()) for weight in network.mlp.weights)
-    assert zeros / total == pytest.approx(0.8, abs=3 / total)
+    training = Training(replace(CONFIG, allocation=allocation)).run(watch)
+    assert sum(zeros(training)) / sum(sizes) == pytest.approx(0.8, abs=1.5 / sum(sizes))
+
+
+@pytest.mark.parametrize("config", METHODS, ids=name_of)
+@pytest.mark.parametrize(("interval", "changes"), [(1, 51), (10, 6), (20, 4), (51, 2), (10**9, 2)])
+def test_masks_change_at_the_interval_and_at_the_end_only(config, interval, changes):
+    """At the first change nothing is due yet: a long interval is one large step at the end."""
+    seen = []
+
+    def watch(training):
+        seen.append(sum(zeros(training)))
+
+    training = Training(replace(config, interval=interval), num_updates=100).run(watch)
+    due = sorted({*range(25, 76, interval), 75})
+    assert len(due) == changes
+    assert seen[:25] == [0] * 25
+    grown = {number + 1 for number in range(1, 100) if seen[number] != seen[number - 1]}
+    assert grown <= set(due)
+    assert grown == {75} if changes == 2 else len(grown) >= 2
+    if getattr(config, "allocation", None) != "global":  # which spreads as the weights then say
+        assert zeros(training) == zeros(Training(config, num_updates=100).run())
 
 
 def test_nothing_is_pruned_before_the_burn_in_ends():
-    network, _, _ = trained(CONFIG, num_updates=240, watch=lambda *_: None)
-    early = Pruner(network, CONFIG, NUM_UPDATES)
+    network = make_network()
     before = network.parameters.clone()
-    early.apply(249, {})
+    make_pruner(network, CONFIG).after_step(249, {})
     assert torch.equal(network.parameters, before)
 
 
-def test_biases_are_never_pruned():
-    network, _, _ = trained(replace(CONFIG, sparsity=0.99, min_density=0.0))
-    assert all((bias != 0).all() for bias in network.mlp.biases)
-    assert all((weight != 0).sum() >= 1 for weight in network.mlp.weights)
+@pytest.mark.parametrize("config", METHODS, ids=name_of)
+def test_biases_are_pruned_with_their_neuron_only(config):
+    training = Training(config).run()
+    for bias, weight, after in zip(
+        biases(training), training.weights, [*training.weights[1:], None], strict=True
+    ):
+        gone = bias == 0
+        assert gone.any() == (isinstance(config, NeuronPruning) and after is not None)
+        if gone.any():
+            assert (weight[gone] == 0).all()
+            assert (after[:, gone] == 0).all()
 
 
-def test_a_stored_mask_goes_on_the_same():
-    network, _, pruner = trained(CONFIG)
-    other = Pruner(network, CONFIG, NUM_UPDATES)
-    other.load_state_dict(pruner.state_dict())
-    for entry in (pruner, other):
-        network.gradient.fill_(1)
-        entry.mask_gradient()
-        assert torch.equal(network.gradient == 0, network.parameters == 0)
+def test_of_the_extremest_sparsity_one_weight_per_layer_is_left():
+    training = Training(replace(CONFIG, sparsity=0.985), num_updates=40).run()
+    assert all((weight != 0).sum() >= 1 for weight in training.weights)
+
+
+def test_the_straight_through_gradient_is_that_of_the_masked_network_on_the_dense_weights():
+    """Against autograd, through `w + (mask * w - w).detach()`."""
+    training = Training(MagnitudeStePruning(sparsity=0.5), num_updates=40).run()
+    dense = training.pruner.trained.detach().clone().requires_grad_()
+    mask = training.pruner.mask
+    assert torch.equal(training.network.parameters, dense.detach() * mask)
+    states = torch.randn(7, 5, generator=training.generator)
+    through = dense + (mask * dense - dense).detach()
+    loss = training.network.views_of(through)(states).square().sum()
+    (expected,) = torch.autograd.grad(loss, dense)
+
+    trace = training.network.mlp.trace(states)
+    training.network.backward(trace, 2 * trace.output)
+    training.pruner.before_step()
+    assert training.network.gradient.numpy() == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-5)
+    assert (expected[mask == 0] != 0).any()
+
+
+def test_a_weight_that_grows_underneath_its_mask_returns():
+    training = Training(MagnitudeStePruning(sparsity=0.5, interval=1), num_updates=100)
+    while training.update < 60:
+        training.step()
+    index = int(torch.nonzero(training.pruner.mask[:80] == 0)[0, 0])
+    with torch.no_grad():
+        training.pruner.trained[index] = 100.0
+    training.step()
+    assert training.network.parameters[index] > 99
+
+
+def test_saliency_prunes_what_the_loss_needs_least_however_large_it_is():
+    """Weights of equal size; the loss does not depend on some, noise apart that averages out."""
+    network = make_network((8, 8, 1))
+    config = SaliencyPruning(sparsity=0.5, allocation="uniform", memory=0.99, interval=10**9)
+    pruner = make_pruner(network, config, num_updates=800)
+    network.parameters.fill_(0.5)
+    generator = torch.Generator().manual_seed(0)
+    useful = torch.zeros_like(network.parameters)
+    for weight in network.views_of(useful).weights:
+        weight[:, ::2] = 1.0
+    for update in range(1, 601):
+        network.gradient.normal_(0.0, 1.0, generator=generator)
+        network.gradient.add_(useful, alpha=0.8)  # a single minibatch is noisier than this
+        pruner.before_step()
+        pruner.after_step(update, {"exp_avg": useful.clone(), "exp_avg_sq": useful.clone()})
+    hit = [
+        float(used[mask > 0].mean())
+        for used, mask in zip(
+            network.views_of(useful).weights, network.views_of(pruner.mask).weights, strict=True
+        )
+    ]
+    assert min(hit) == 1.0
+
+
+def test_the_saliency_is_the_exponential_mean_over_minibatches():
+    training = Training(SaliencyPruning(sparsity=0.5, memory=0.7))
+    expected = np.zeros(len(training.network.parameters))
+    for _ in range(20):
+        before = training.network.parameters.numpy().astype(float)
+        training.step()
+        expected = 0.7 * expected + 0.3 * abs(before * training.network.gradient.numpy())
+    assert training.pruner.state_dict()["saliency"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_random_masks_are_a_function_of_the_generator_alone():
+    masks = []
+    for seed, scale in ((0, 1), (0, 7), (1, 1)):
+        network = make_network()
+        network.parameters.mul_(scale)
+        pruner = Pruner(network, RandomPruning(sparsity=0.5), 10, np.random.default_rng(seed))
+        momentum = {"exp_avg": torch.zeros(1), "exp_avg_sq": torch.zeros(1)}
+        pruner.after_step(
+            7, {key: value.expand(len(pruner.mask)).clone() for key, value in momentum.items()}
+        )
+        masks.append(pruner.state_dict()["mask"])
+    assert np.array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("config", METHODS, ids=name_of)
+def test_stored_in_the_middle_it_goes_on_the_same_bit_for_bit(config):
+    whole = Training(config, num_updates=100).run()
+    first, second = Training(config, num_updates=100), Training(config, num_updates=100)
+    while first.update < 50:
+        first.step()
+    state = first.pruner.state_dict()
+    second.update = 50
+    second.generator.set_state(first.generator.get_state())
+    with torch.no_grad():
+        second.network.parameters.fill_(np.nan)
+        second.pruner.trained.copy_(first.pruner.trained)
+    second.optimiser.state[second.pruner.trained] = {
+        key: value.clone() for key, value in first.momentum.items()
+    }
+    second.pruner.load_state_dict(state)
+    assert torch.equal(second.network.parameters, first.network.parameters)
+    second.run()
+    assert torch.equal(second.network.parameters, whole.network.parameters)
+    assert torch.equal(second.pruner.trained, whole.pruner.trained)
+
+
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.SIGMOID])
+@settings(max_examples=20, deadline=None)
+@given(
+    widths=st.lists(st.integers(2, 12), min_size=1, max_size=3),
+    sparsity=st.floats(0, 0.45),
+    seed=st.integers(0, 99),
+)
+def test_the_smaller_net_computes_what_the_masked_one_does(activation, widths, sparsity, seed):
+    network = new_network(
+        (4, *widths, 2),
+        activation,
+        output_gain=1.0,
+        generator=torch.Generator().manual_seed(seed),
+        device=torch.device("cpu"),
+    )
+    network.parameters.add_(torch.randn(len(network.parameters)) * 0.1)  # biases, too
+    pruner = make_pruner(network, NeuronPruning(sparsity=sparsity), 10)
+    zero = torch.zeros_like(network.parameters)
+    pruner.after_step(7, {"exp_avg": zero, "exp_avg_sq": zero})
+    layers = network.mlp.to_layers()
+    small = pruner.deployed(layers)
+    kept = [num_kept(width, sparsity) for width in widths]
+    assert [len(layer.bias) for layer in small] == [*kept, 2]
+    assert all((layer.weight != 0).all() for layer in small)
+    states = np.random.default_rng(seed).normal(size=(9, 4))
+    assert forward(small, states) == pytest.approx(forward(layers, states), rel=1e-9, abs=1e-12)
+    assert network.mlp(torch.from_numpy(states).float()).numpy() == pytest.approx(
+        forward(small, states), rel=1e-4, abs=1e-5
+    )
+
+
+def forward(layers, states):
+    phi = {
+        Activation.TANH: np.tanh,
+        Activation.RELU: lambda x: np.maximum(x, 0),
+        Activation.SIGMOID: lambda x: 1 / (1 + np.exp(-x)),
+        Activation.IDENTITY: lambda x: x,
+    }
+    for layer in layers:
+        states = phi[layer.activation](
+            states @ layer.weight.astype(float).T + layer.bias.astype(float)
+        )
+    return states
+
+
+def test_other_methods_deploy_the_layers_as_they_are():
+    training = Training(CONFIG, num_updates=40).run()
+    layers = training.network.mlp.to_layers()
+    assert training.pruner.deployed(layers) == layers
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "message"),
+    [
+        (
+            MagnitudePruning(sparsity=0.999, allocation="uniform"),
+            (5, 10, 2),
+            "sparsity must be at most 0.9785 in these layers, of which each keeps at least one",
+        ),
+        (MagnitudePruning(sparsity=0.999), SIZES, "sparsity must be at most 0.99"),
+        (
+            MagnitudePruning(sparsity=0.99, allocation="global", min_density=0.0),
+            (5, 10, 2),
+            "sparsity must be at most 0.9785 in",
+        ),
+        (NeuronPruning(sparsity=0.99), (5, 10, 2), "sparsity must be at most 0.95 in these"),
+        (NeuronPruning(sparsity=0.5), (5, 2), "at least one hidden layer, got none"),
+        (TwoFourPruning(), (2, 2, 2, 2), "needs a layer with at least 3 inputs"),
+    ],
+)
+def test_what_cannot_be_reached_is_refused_with_what_can(config, sizes, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        make_pruner(make_network(sizes), config)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("config", METHODS, ids=name_of)
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_network_that_diverged_keeps_its_mask_and_stays_non_finite(config, broken):
+    """The run stops at the end of the iteration; until then nothing is hidden or refused."""
+    training = Training(replace(config, interval=1), num_updates=100)
+    while training.update < 50:
+        training.step()
+    before = training.pruner.mask.clone()
+    kept = int(torch.nonzero(before)[0, 0])
+    with torch.no_grad():
+        training.pruner.trained[kept] = broken
+    training.run()
+    assert torch.equal(training.pruner.mask, before)
+    assert not torch.isfinite(training.pruner.trained).all()
