@@ -1,7 +1,9 @@
 """Activations of the generated C: their text, and a NumPy twin with the same bits.
 
 Libraries differ in tanhf and expf; these are built from float32 addition, multiplication and
-division alone, so that a PC and a microcontroller compute the same bits. All rest on
+division alone, so that a PC and a microcontroller compute the same bits. Tanh is x P(x^2) / Q(x^2)
+with P of degree 3 and Q of degree 4, fitted to the least error in float32 that nowhere exceeds 1;
+|x| is clamped where it gives 1 - 5 * 2^-24. The others rest on
 
     expm1(-t) = 2^k expm1(r) + (2^k - 1),    r = k ln 2 - t,  |r| <= 0.35,
 
@@ -12,10 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from surefoot.policy import Activation, Array
+from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
 from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
+from surefoot.runtime.c_layers import float_literal
 
-C_TAU = 4 * UNIT_ROUNDOFF
+C_TAU = 8 * UNIT_ROUNDOFF
 """Bound on the error of these activations, SiLU and softplus times max(1, |x|). By exhaustion:
 every float32 of magnitude 2^-40 to 32 was compared with float64; below and beyond, the formulas are
 linear or saturated (``benchmarks/activation_error.py --stride 1``)."""
@@ -53,11 +56,18 @@ static float relu(float x)
 }
 """,
     Activation.TANH: """
-static float tanh_of(float x)
+static inline float tanh_of(float x)
 {
-    const float e = exp_of_minus(2.0f * fabsf(x), 1.0f);
-    const float y = -e / (2.0f + e);
-    return (x < 0.0f) ? -y : y;
+    const float c = (x < -7.67237616f) ? -7.67237616f : ((x > 7.67237616f) ? 7.67237616f : x);
+    const float z = c * c;
+    float p = (46.2342758f * z) + 11871.248f;
+    float q = z + 962.19751f;
+    p = (p * z) + 518968.406f;
+    q = (q * z) + 95684.1172f;
+    p = (p * z) + 4013210.25f;
+    q = (q * z) + 1856698.38f;
+    q = (q * z) + 4013211.5f;
+    return (p * c) / q;
 }
 """,
     Activation.SIGMOID: """
@@ -98,27 +108,74 @@ static float softplus(float x)
 }
 """,
 }
+_LEAKY_RELU = """
+static inline float leaky_relu(float x, float alpha)
+{
+    return (x > 0.0f) ? x : (alpha * x);
+}
+"""
+_SCALED_ELU = """
+static inline float scaled_elu(float x, float alpha, float gamma)
+{
+    return gamma * ((x > 0.0f) ? x : (alpha * exp_of_minus(-x, 1.0f)));
+}
+"""
+_CLAMP = """
+static inline float clamp(float x, float low, float high)
+{
+    return (x < low) ? low : ((x > high) ? high : x); /* keeps NaN */
+}
+"""
+_PARAMETRIC = {LeakyRelu: _LEAKY_RELU, ScaledElu: _SCALED_ELU, Clamp: _CLAMP}
 _NAMES = {Activation.TANH: "tanh_of"}
 
 
 def c_name(activation: Activation) -> str:
-    """Return the name of an activation's C function."""
+    """Return the name of an activation's C function of one argument."""
     return _NAMES.get(activation, activation.value)
 
 
-def c_functions(used: set[Activation]) -> str:
+def c_call(activation: AnyActivation, value: str) -> str:
+    """Return the C expression of an activation of ``value``."""
+    match activation:
+        case LeakyRelu(alpha):
+            return f"leaky_relu({value}, {float_literal(alpha)})"
+        case ScaledElu(alpha, gamma):
+            return f"scaled_elu({value}, {float_literal(alpha)}, {float_literal(gamma)})"
+        case Clamp(low, high):
+            return f"clamp({value}, {float_literal(low)}, {float_literal(high)})"
+        case _:
+            return f"{c_name(activation)}({value})"
+
+
+def c_functions(used: set[AnyActivation]) -> str:
     """Return the C text of the activations in ``used`` and of what they call."""
+    kinds = {type(activation) for activation in used}
+    plain = {activation for activation in used if isinstance(activation, Activation)}
+    text = _plain_functions(plain, with_core=ScaledElu in kinds)
+    return text + "".join(_PARAMETRIC[kind] for kind in _PARAMETRIC if kind in kinds)
+
+
+def _plain_functions(used: set[Activation], *, with_core: bool) -> str:
     needed = set(used) - {Activation.IDENTITY}
     if Activation.SILU in needed:
         needed.add(Activation.SIGMOID)
-    core = _CORE if needed - {Activation.RELU} else ""
+    with_core = with_core or bool(needed - {Activation.RELU, Activation.TANH})
+    core = _CORE if with_core else ""
     return core + "".join(_TEXTS[activation] for activation in _TEXTS if activation in needed)
 
 
-def twin(activation: Activation, x: Array) -> Array:
+def twin(activation: AnyActivation, x: Array) -> Array:
     """Return what the C function computes, bit for bit, elementwise."""
     with np.errstate(under="ignore", invalid="ignore"):
-        return _TWINS[activation](x)
+        match activation:
+            case ScaledElu(alpha, gamma):
+                below = np.float32(alpha) * _exp_of_minus(-np.minimum(x, 0), 1)
+                return np.asarray(np.float32(gamma) * np.where(x > 0, x, below))
+            case LeakyRelu() | Clamp():  # the policy's own formula, in float32
+                return activation(x)
+            case _:
+                return _TWINS[activation](x)
 
 
 def _exp_of_minus(t: Array, less: float) -> Array:
@@ -136,9 +193,16 @@ def _exp_of_minus(t: Array, less: float) -> Array:
 
 
 def _tanh(x: Array) -> Array:
-    e = _exp_of_minus(np.float32(2) * np.abs(x), 1)
-    y = -e / (np.float32(2) + e)
-    return np.where(x < 0, -y, y)
+    f = np.float32
+    c = np.clip(x, f(-7.67237616), f(7.67237616))
+    z = c * c
+    p = f(46.2342758) * z + f(11871.248)
+    for a in (518968.406, 4013210.25):
+        p = p * z + f(a)
+    q = z + f(962.19751)
+    for b in (95684.1172, 1856698.38, 4013211.5):
+        q = q * z + f(b)
+    return np.asarray(p * c / q)
 
 
 def _sigmoid(x: Array) -> Array:

@@ -263,21 +263,20 @@ def function(layer: CLayer, last: str = "") -> str:
     parts = ("bias", "value", "step", "index", "count", "order")
     names = {name: f"{prefix}_{name}" for name in parts}
 
-    def weight(place: str, output: str) -> str:
-        value = f"{names['value']}[{place}]"
+    def weight(value: str, output: str) -> str:
         return value if layer.steps is None else f"((float){value} * {names['step']}[{output}])"
 
     by_rows = layer.layout is Layout.DENSE_ROWS
-    steps = [f" + {lane * layer.fan_in if by_rows else lane}u" for lane in range(LANES)]
     outputs = [f"i + {lane}u" for lane in range(LANES)]
     target = "y[{}]" if by_rows else f"y[{names['order']}[{{}}]]"
-    source = "v" if by_rows else f"x[{names['index']}[k{{}}]]"
+    values = [
+        f"{names['value']}[k + {lane * layer.fan_in}u]" if by_rows else f"w[{lane}]"
+        for lane in range(LANES)
+    ]
+    sources = ["v" if by_rows else f"x[k[{lane}]]" for lane in range(LANES)]
     lanes = {
         "sums": [f"float s{n} = {names['bias']}[{o}];" for n, o in enumerate(outputs)],
-        "adds": [
-            f"s{n} += {weight(f'k{step}', outputs[n])} * {source.format(step)};"
-            for n, step in enumerate(steps)
-        ],
+        "adds": [f"s{n} += {weight(values[n], outputs[n])} * {sources[n]};" for n in range(LANES)],
         "stores": [f"{target.format(o)} = {last}(s{n});" for n, o in enumerate(outputs)],
     }
     body = _BODIES[layer.layout] if len(layer.values) else _BIAS_ONLY
@@ -292,7 +291,12 @@ def function(layer: CLayer, last: str = "") -> str:
         others=f"{LANES - 1}u",
         function=prefix,
         last=last,
-        weight=weight("k", "i" if layer.layout is not Layout.CSC else f"{names['index']}[k]"),
+        weights=_type_of(layer.values),
+        indices="" if layer.indices is None else _type_of(layer.indices),
+        weight=weight(
+            f"{names['value']}[k]",
+            "i" if layer.layout is not Layout.CSC else f"{names['index']}[k]",
+        ),
         fan_in=f"{layer.fan_in}u",
         fan_out=f"{layer.fan_out}u",
         whole=f"{whole}u",
@@ -381,11 +385,12 @@ _BODIES = {
         }
     }
 """,
-    Layout.CSR: """    size_t k = 0u;
+    Layout.CSR: """    const $weights *w = $value;
+    const $indices *k = $index;
     for (i = 0u; i < $room; i += $lanes) {
-        const size_t end = k + ($lanes * (size_t)$count[i / $lanes]);
+        const $weights *const end = w + ($lanes * (size_t)$count[i / $lanes]);
         $sums
-        for (; k < end; k += $lanes) {
+        for (; w != end; w += $lanes, k += $lanes) {
             $adds
         }
         $stores

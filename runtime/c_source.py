@@ -15,10 +15,11 @@ from string import Template
 import numpy as np
 
 from surefoot import __version__
+from surefoot.activation import AnyActivation
 from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash, weights_sha256
-from surefoot.runtime.c_activations import c_functions, c_name, twin
+from surefoot.runtime.c_activations import c_call, c_functions, c_name, twin
 from surefoot.runtime.c_layers import (
     CLayer,
     Layout,
@@ -36,6 +37,10 @@ from surefoot.runtime.c_templates import HEADER, MAIN, SOURCE
 
 SOURCE_FILE, HEADER_FILE, MAIN_FILE = "policy.c", "policy.h", "policy_main.c"
 NUM_VECTORS = 16
+_FUSED = {
+    Machine.MICROCONTROLLER: (Activation.RELU, Activation.TANH),
+    Machine.PC: (Activation.RELU,),  # a loop over tanh alone is vectorised
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,9 +93,9 @@ def c_source(policy: Policy, config: CConfig = _DEFAULT) -> CSource:
     header = Template(HEADER).substitute(values)
     source = Template(SOURCE).substitute(
         constants=_head_constants(policy) + "".join(map(constants, layers)),
-        functions=c_functions(_used(policy)) + "".join(_functions(policy, layers)),
+        functions=c_functions(_used(policy)) + "".join(_functions(policy, layers, config.machine)),
         normalise=_normalise(policy),
-        forward=_forward(policy, layers),
+        forward=_forward(policy, layers, config.machine),
         vectors=_vectors(policy),
         num_vectors=f"{NUM_VECTORS}u",
     )
@@ -142,8 +147,8 @@ def _is_tanh(policy: Policy) -> bool:
     return isinstance(policy.head, GaussianHead) and policy.head.squash is Squash.TANH
 
 
-def _used(policy: Policy) -> set[Activation]:
-    used = {layer.activation for layer in policy.layers}
+def _used(policy: Policy) -> set[AnyActivation]:
+    used: set[AnyActivation] = {layer.activation for layer in policy.layers}
     return used | ({Activation.TANH} if _is_tanh(policy) else set())
 
 
@@ -223,25 +228,27 @@ def _normalise(policy: Policy) -> str:
     return f"        s->even[i] = (z < -{limit}) ? -{limit} : ((z > {limit}) ? {limit} : z);"
 
 
-def _fused(layer: CLayer, activation: Activation) -> bool:
-    """Return whether a layer applies its own activation; the others vectorise in a loop."""
-    return activation is Activation.RELU and stores_once(layer)
+def _fused(layer: CLayer, activation: AnyActivation, machine: Machine) -> str:
+    """Return the activation that a layer applies to its sums itself, as a C function, or ""."""
+    if isinstance(activation, Activation) and activation in _FUSED[machine] and stores_once(layer):
+        return c_name(activation)
+    return ""
 
 
-def _functions(policy: Policy, layers: Sequence[CLayer]) -> Iterator[str]:
+def _functions(policy: Policy, layers: Sequence[CLayer], machine: Machine) -> Iterator[str]:
     for layer, source in zip(layers, policy.layers, strict=True):
-        yield function(layer, c_name(source.activation) if _fused(layer, source.activation) else "")
+        yield function(layer, _fused(layer, source.activation, machine))
 
 
-def _forward(policy: Policy, laid_out: Sequence[CLayer]) -> str:
+def _forward(policy: Policy, laid_out: Sequence[CLayer], machine: Machine) -> str:
     lines, buffers = [], ("s->even", "s->odd")
     for number, layer in enumerate(policy.layers, start=1):
         source, target = buffers[(number - 1) % 2], buffers[number % 2]
         lines.append(f"    layer_{number}({source}, {target});")
-        fused = _fused(laid_out[number - 1], layer.activation)
+        fused = _fused(laid_out[number - 1], layer.activation, machine)
         if layer.activation is not Activation.IDENTITY and not fused:
             value = f"{target}[i]"
-            lines += _loop(f"{layer.bias.size}u", f"{value} = {c_name(layer.activation)}({value});")
+            lines += _loop(f"{layer.bias.size}u", f"{value} = {c_call(layer.activation, value)};")
     value = f"{buffers[len(policy.layers) % 2]}[i]"
     if isinstance(policy.head, GaussianHead):
         squashed = value
