@@ -13,6 +13,7 @@ from surefoot.artifact import (
     is_folder_of,
     read_artifact,
     read_file,
+    sha256_hex,
     write_file,
 )
 from surefoot.budget import Budget
@@ -27,6 +28,7 @@ from surefoot.visited import VISITED_FILE, Visited
 
 if TYPE_CHECKING:
     from surefoot.certify import Evidence, Measurement
+    from surefoot.policy import Policy
 
 
 def certify(
@@ -39,6 +41,9 @@ def certify(
     bench: Annotated[Path | None, typer.Option(help="bench.json with measured latency.")] = None,
     output: Annotated[
         str | None, typer.Option(help="Which output of a foreign .onnx file are the actions.")
+    ] = None,
+    dense: Annotated[
+        Path | None, typer.Option(help="What it was compressed from, for compression_error.")
     ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -56,6 +61,7 @@ def certify(
         attack=attack or _attack_beside(controller),
         bench=bench,
         output=output,
+        dense=dense,
     )
     content = from_json(certificate.to_json(), "certificate")
     console.show(as_json, content, *tables_of(certificate))
@@ -100,6 +106,7 @@ def certify_into(
     bench: Path | None = None,
     draw: bool = True,
     output: str | None = None,
+    dense: Path | None = None,
 ) -> Certificate:
     """Certify a controller, write the certificate and, to ``draw``, its picture; return it."""
     import numpy as np
@@ -110,6 +117,8 @@ def certify_into(
     config = build(CertifyConfig, tables.get("certify", {}), "certify")
     file = load_controller_file(controller, output)
     evidence = gather_evidence(controller, tables, attack=attack, bench=bench)
+    if dense is not None:
+        evidence = replace(evidence, dense_policy=_dense_policy(dense, controller))
     if file.interface is not None:  # not ours: what was read must be what runs
         from surefoot.runtime.agreement import check_agreement
 
@@ -156,6 +165,27 @@ def gather_evidence(
         horizon=assumed.horizon,
         sampled=sampled,
     )
+
+
+def _dense_policy(path: Path, controller: Path) -> "Policy":
+    """Return the policy that a controller was compressed from.
+
+    Raises:
+        InputError: If the folder of the controller names another file.
+    """
+    from surefoot.onnx_format import POLICY_FILE, load_controller_file
+
+    file = load_controller_file(path)
+    for folder in (controller / "policy", controller):
+        if is_folder_of(folder, "policy"):
+            named = read_artifact(folder, "policy").inputs.get(POLICY_FILE)
+            if named is not None and named != sha256_hex(file.data):
+                raise InputError(
+                    f"dense must be what {controller} was compressed from, whose sha256 begins "
+                    f"{named[:12]}, that of {path} {sha256_hex(file.data)[:12]}"
+                )
+            break
+    return file.policy
 
 
 def _attack_measurements(path: Path | None) -> "list[Measurement]":

@@ -92,6 +92,32 @@ def test_a_run_is_compressed_certified_exported_and_attacked(pipeline, tiny_run,
     assert done.code == 0, done.err
 
 
+COMPRESSION = """
+[[require]]
+quantity = "compression_error"
+scope = "everywhere"
+at_most = {limit}
+"""
+
+
+def test_a_certificate_may_name_what_it_was_compressed_from(pipeline, compress, folder, tmp_path):
+    result, _, _ = compress("--max-control-error", 0.2, "--over", "box", "--method", "magnitude")
+    small, budget = tmp_path / "small", tmp_path / "budget.toml"
+    budget.write_text(COMPRESSION.format(limit=0.2))
+    args = ("certify", small, "--budget", budget, "--out", tmp_path / "c.json", "--json")
+    args += ("--set", "certify.search_states=4", "--set", "certify.search_steps=2")
+    args += ("--set", "certify.lipsdp_iterations=5", "--set", "certify.lipsdp_per_actuator=0")
+    done = pipeline(*args, "--dense", folder)
+    assert done.code == 0, done
+    finding = json.loads(done.out)["requirements"][0]
+    assert finding["certified"] == pytest.approx(result["control_error"]["box"]["certified"])
+    assert pipeline(*args).code == 4  # without it nothing is known
+    compress("--sparsity", 0.1)
+    done = pipeline(*args, "--dense", small)  # which is not what it was made from
+    assert done.code == 2
+    assert "dense must be what" in done.err
+
+
 @pytest.mark.parametrize("method", ["magnitude", "obd", "obs", "sparsegpt"])
 @pytest.mark.parametrize("allocation", ["erk", "uniform", "global"])
 def test_every_method_reaches_its_sparsity(compress, method, allocation):

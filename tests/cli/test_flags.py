@@ -18,6 +18,7 @@ FLAGS = {
         "--explain",
         "--bench",
         "--output",
+        "--dense",
         "--config",
         "--set",
         "--json",
