@@ -24,6 +24,7 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
         if finding.requirement.quantity == "action_deviation"
         and finding.requirement.scope is Scope.EVERYWHERE
         and finding.requirement.norm is ball.norm
+        and finding.requirement.sensors is None
         and _covers(finding.requirement.epsilon, ball)
     ]
     table = certificate.deviation_linf

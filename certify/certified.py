@@ -55,6 +55,7 @@ def certified(
         evidence: Assumptions and measurements.
         delta: Chance of error allowed to this requirement, if it is statistical.
     """
+    proofs = proofs.within(requirement.sensors)
     if requirement.scope is Scope.VISITED:
         return _visited(proofs, requirement, evidence, delta)
     if requirement.quantity == "return_loss":
@@ -79,6 +80,15 @@ def perturbation_of(requirement: Requirement) -> tuple[float, Norm]:
     """Return size and norm of the perturbation of a requirement that has one."""
     # Requirement holds that both are set; the defaults only tell the type checker.
     return requirement.epsilon or 0.0, requirement.norm or Norm.LINF
+
+
+def allows(requirement: Requirement, perturbation: Float) -> bool:
+    """Return whether a requirement is about a perturbation, shape (obs_dim,)."""
+    epsilon, norm = perturbation_of(requirement)
+    if norm is Norm.L2:
+        return bool(np.linalg.norm(perturbation) <= epsilon)
+    sides = epsilon * np.array(requirement.sensors or 1.0)
+    return bool((np.abs(perturbation) <= sides).all())
 
 
 def _lipschitz(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
@@ -177,7 +187,9 @@ def _visited(
     bounds = _at_states(proofs, requirement, evidence)
     if isinstance(bounds, str):
         return _nothing(bounds)
-    method = "evaluation" if requirement.quantity == "compression_error" else "crown"
+    method = proofs.effort.method
+    if requirement.quantity == "compression_error":
+        method = "evaluation"
     count, fraction = len(bounds), requirement.fraction or 0.0
     rank = successes_needed(count, fraction, delta)
     if rank is None:

@@ -36,7 +36,7 @@ def certify_policy(
     )
     epsilon = _table_epsilon(budget, config, Scope.EVERYWHERE)
     visited_epsilon = _table_epsilon(budget, config, Scope.VISITED)
-    tables = proved_tables(facts.proofs, evidence, epsilon, visited_epsilon)
+    tables = proved_tables(facts.proofs, evidence, epsilon, visited_epsilon, budget)
     if (visited := tables["claims"].get("visited_deviation")) is not None:
         found = facts.at_visited(visited_epsilon, Norm.LINF).values["deviation"]
         visited["sampled"] = found.tolist()

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.artifact import sha256_hex
-from surefoot.budget import QUANTITIES, Norm, Requirement, Scope
+from surefoot.budget import QUANTITIES, Requirement, Scope
 from surefoot.certificate import Certificate, Finding, Verdict
-from surefoot.certify.certified import certified, error_shares, perturbation_of
+from surefoot.certify.certified import allows, certified, error_shares
 from surefoot.certify.chain import action_chain
 from surefoot.certify.claims import proved_tables
 from surefoot.certify.differences import differences
 from surefoot.certify.evidence import Evidence
-from surefoot.certify.proofs import Proofs, finite
+from surefoot.certify.proofs import Effort, Proofs, finite
 from surefoot.certify.rounding import ARITHMETICS
 from surefoot.certify.semidefinite import Multipliers, proves_lipschitz
 from surefoot.errors import IntegrityError
@@ -27,6 +27,7 @@ from surefoot.visited import SampledEpisodes
 # Claims that a checker without this evidence passes over.
 _RESTS_ON = {
     "visited_deviation": "observations",
+    "visited_radius": "observations",
     "average": "sampled",
     "path": "sampled",
     "attacked_return": "sampled",
@@ -71,13 +72,13 @@ def check_certificate(
     table = certificate.proof["evidence"]
     evidence = Evidence.from_table(table, observations, dense_policy, sampled)
     multipliers = list(_proved_multipliers(certificate, policy))
-    arithmetic = ARITHMETICS[certificate.arithmetic]
-    boxes = certificate.proof.get("split_boxes", 0)
-    proofs = Proofs(policy, arithmetic, evidence.states(policy), multipliers, boxes)
+    arithmetic, effort = ARITHMETICS[certificate.arithmetic], Effort.of(certificate.proof)
+    proofs = Proofs(policy, arithmetic, evidence.states(policy), multipliers, effort)
+    anywhere = certificate.deviation_linf["epsilon"] or 0.0
     visited = certificate.claims.get("visited_deviation", {}).get("epsilon", 0.0)
-    again = proved_tables(proofs, evidence, certificate.deviation_linf["epsilon"] or 0.0, visited)
+    again = proved_tables(proofs, evidence, anywhere, visited, certificate.budget)
     said = {name: getattr(certificate, name) for name in again}
-    said["runtime_error"] = list(certificate.runtime_error)
+    said |= {"runtime_error": list(certificate.runtime_error)}
     skip = {key for key, given in _RESTS_ON.items() if getattr(evidence, given) is None}
     faults = list(differences(said, again, "certificate", skip | {"sampled"}))
     proved, unchecked = [], []
@@ -138,11 +139,11 @@ def _verdict_faults(finding: Finding, proofs: Proofs) -> Iterator[str]:
     if (finding.verdict is Verdict.PROVED) != (value is not None and need.holds(value)):
         yield f"{need.describe()}: the verdict does not follow from {value}"
     if finding.verdict is Verdict.REFUTED and need.quantity == "action_deviation":
-        witness, (epsilon, norm) = finding.witness or {}, perturbation_of(need)
+        witness = finding.witness or {}
         state, step = np.array(witness["state"]), np.array(witness["perturbation"])
-        size = np.linalg.norm(step, np.inf if norm is Norm.LINF else 2)
         pair = proofs.policy.outputs_at(np.stack([state, state + step]))
-        rounding = proofs.rounding(epsilon)  # the deployed deviation may differ by twice this
+        rounding = proofs.rounding(need.epsilon or 0.0)  # deployed: twice this on top
         slack = np.inf if isinstance(rounding, str) else 2 * rounding.action
-        if size > epsilon or (np.abs(pair[1] - pair[0]) + slack).max() <= need.limit:
+        moved = (np.abs(pair[1] - pair[0]) + slack).max()
+        if not allows(need, step) or moved <= need.limit:
             yield f"{need.describe()}: the witness violates nothing"

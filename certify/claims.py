@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from surefoot.artifact import Json
-from surefoot.budget import Norm
+from surefoot.budget import Budget, Norm
 from surefoot.certificate import BOUNDS
 from surefoot.certify.chain import network_chain
 from surefoot.certify.distances import (
@@ -21,6 +21,7 @@ from surefoot.certify.evidence import Evidence
 from surefoot.certify.global_bounds import paper_surrogate
 from surefoot.certify.measurements import Measurement, worst_rate
 from surefoot.certify.proofs import Proofs, finite
+from surefoot.certify.radii import radius_claim
 from surefoot.certify.rounding import smooth_activations
 from surefoot.certify.statistics import (
     betting_mean_limit,
@@ -56,7 +57,7 @@ The requirements of a budget share one chance instead; see ``certified.error_sha
 
 
 def proved_tables(
-    proofs: Proofs, evidence: Evidence, epsilon: float, visited_epsilon: float
+    proofs: Proofs, evidence: Evidence, epsilon: float, visited_epsilon: float, budget: Budget
 ) -> dict[str, Json]:
     """Return every number of a certificate that is proved, the findings aside, as JSON values.
 
@@ -65,9 +66,11 @@ def proved_tables(
         evidence: Assumptions about rewards.
         epsilon: Perturbation of the tables, linf, normalised units.
         visited_epsilon: That of the deviations at visited states.
+        budget: Its first limit on the deviation at visited states has certified radii.
     """
     rounding = proofs.rounding(epsilon)
     visited = _visited_deviation(proofs, visited_epsilon)
+    radius = radius_claim(proofs, budget)
     return {
         "runtime_error": [] if isinstance(rounding, str) else rounding.action.tolist(),
         "lipschitz_l2": _lipschitz(proofs),
@@ -81,6 +84,7 @@ def proved_tables(
             "paper": _paper(proofs, evidence, epsilon),
             "measured": [_measured(entry, evidence) for entry in evidence.measurements],
             **({} if visited is None else {"visited_deviation": visited}),
+            **({} if radius is None else {"visited_radius": radius}),
         },
     }
 
@@ -152,6 +156,7 @@ def _visited_deviation(proofs: Proofs, epsilon: float) -> Json:
         "domain": "the visited states, one per independent episode, in their order",
         "arithmetic": f"{proofs.arithmetic.name}, rounding included",
         "certified": _numbers(bounds),
+        "method": proofs.effort.method,
     }
 
 

@@ -4,6 +4,7 @@ A budget asks for the same search several times (several limits, several scopes)
 behind the findings. It decides nothing.
 """
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -14,10 +15,11 @@ from surefoot.certify import search
 from surefoot.certify.chain import action_chain
 from surefoot.certify.evidence import CertifyConfig, Evidence
 from surefoot.certify.lipsdp import semidefinite_bounds
-from surefoot.certify.proofs import Proofs
+from surefoot.certify.proofs import Effort, Proofs
 from surefoot.certify.rounding import ARITHMETICS
 from surefoot.certify.semidefinite import Multipliers
 from surefoot.certify.upward import Float
+from surefoot.config import to_table
 from surefoot.errors import InputError
 from surefoot.onnx_format import ControllerFile
 
@@ -32,8 +34,19 @@ class Facts:
         self.policy = controller.policy
         self.evidence = evidence
         self.config = config
+        self.sensors: tuple[float, ...] | None = None
         self._anywhere: dict[tuple[float, Norm, bool], search.Found] = {}
         self._visited: dict[tuple[float, Norm, bool], search.Found] = {}
+
+    def within(self, sensors: tuple[float, ...] | None) -> "Facts":
+        """Return the facts for linf perturbations of which each sensor sees its share."""
+        if sensors is None:
+            return self
+        proofs = self.proofs.within(sensors)
+        facts = copy(self)
+        facts.sensors, facts.proofs = sensors, proofs
+        facts._anywhere, facts._visited = {}, {}
+        return facts
 
     @cached_property
     def onnx_sha256(self) -> str:
@@ -45,7 +58,8 @@ class Facts:
         """Everything that is proved."""
         arithmetic = ARITHMETICS[self.config.arithmetic]
         states = self.evidence.states(self.policy)
-        return Proofs(self.policy, arithmetic, states, self.multipliers, self.config.split_boxes)
+        effort = Effort.of(to_table(self.config))
+        return Proofs(self.policy, arithmetic, states, self.multipliers, effort)
 
     @cached_property
     def multipliers(self) -> list[tuple[str, Multipliers]]:
@@ -71,7 +85,7 @@ class Facts:
             self._anywhere[key] = search.worst_anywhere(
                 self.policy,
                 self.replay,
-                search.Ball(epsilon=epsilon, norm=norm),
+                search.Ball(epsilon=epsilon, norm=norm, sensors=self.sensors),
                 starts=self.start_states,
                 steps=2 * self.config.search_steps,
                 seed=self.config.seed,
@@ -94,7 +108,7 @@ class Facts:
                 self.policy,
                 self.replay,
                 states,
-                search.Ball(epsilon=epsilon, norm=norm),
+                search.Ball(epsilon=epsilon, norm=norm, sensors=self.sensors),
                 steps=self.config.search_steps,
                 restarts=self.config.search_restarts,
                 seed=self.config.seed,

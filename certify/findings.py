@@ -37,6 +37,7 @@ def find(facts: Facts, requirement: Requirement, delta: float) -> Finding:
     Raises:
         CheckError: If a search exceeds a proved bound: one of the two is wrong.
     """
+    facts = facts.within(requirement.sensors)
     quantity = requirement.quantity
     if not QUANTITIES[quantity].proved:
         return _measured(facts, requirement, delta)

@@ -40,9 +40,17 @@ class LipschitzBounds:
         bounds["absolute_product"] = vector_norm_up(reach)
         return bounds
 
-    def deviations(self, epsilon: float, norm: Norm) -> dict[str, Float]:
-        """Return by name bounds on |f_j(z') - f_j(z)| for |z' - z| <= epsilon, shape (m,)."""
-        factor = epsilon * (_root(self.absolute.shape[1]) if norm is Norm.LINF else 1.0)
+    def deviations(
+        self, epsilon: float, norm: Norm, sensors: Float | None = None
+    ) -> dict[str, Float]:
+        """Return by name bounds on |f_j(z') - f_j(z)| for |z' - z| <= epsilon, shape (m,).
+
+        Args:
+            epsilon: Size of the perturbation, normalised units.
+            norm: Its norm.
+            sensors: For linf the share of epsilon by which each sensor may move, shape (obs_dim,).
+        """
+        factor = self._length(epsilon, norm, sensors)
         bounds = {}
         none = np.full(self.absolute.shape[0], np.inf)
         for name in {**self.whole, **self.rows}:
@@ -50,13 +58,24 @@ class LipschitzBounds:
             bounds[name] = up(rows * factor, 2)
         if norm is Norm.LINF:
             sizes = np.full(self.absolute.shape[1], epsilon)
+            sizes = sizes if sensors is None else up(sizes * sensors)
             bounds["absolute_product"] = matmul_up(self.absolute, sizes)
         return bounds
 
-    def vector_deviation(self, epsilon: float, norm: Norm) -> tuple[float, str]:
+    def _length(self, epsilon: float, norm: Norm, sensors: Float | None) -> float:
+        """Return the largest l2 norm of a perturbation."""
+        if norm is Norm.L2:
+            return epsilon
+        root = _root(self.absolute.shape[1]) if sensors is None else vector_norm_up(sensors)
+        return float(up(epsilon * root))
+
+    def vector_deviation(
+        self, epsilon: float, norm: Norm, sensors: Float | None = None
+    ) -> tuple[float, str]:
         """Return the least bound on |f(z') - f(z)|_2 for |z' - z| <= epsilon, and its name."""
-        bounds = {name: float(up(value * epsilon)) for name, value in self.lipschitz(norm).items()}
-        for name, rows in self.deviations(epsilon, norm).items():
+        length = self._length(epsilon, norm, sensors)
+        bounds = {name: float(up(value * length)) for name, value in self.whole.items()}
+        for name, rows in self.deviations(epsilon, norm, sensors).items():
             bounds[name] = min(bounds.get(name, math.inf), vector_norm_up(rows))
         return least(bounds)
 

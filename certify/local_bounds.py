@@ -181,7 +181,16 @@ def certified_radius(
     return proved
 
 
-def local_region(states: Array, epsilon: float, norm: Norm) -> Region:
-    """Return balls of one size around states of shape (B, obs_dim)."""
+def local_region(states: Array, epsilon: float, norm: Norm, sensors: Float | None = None) -> Region:
+    """Return balls of one size around states of shape (B, obs_dim).
+
+    Args:
+        states: Normalised units.
+        epsilon: Size of the perturbation, normalised units.
+        norm: Its norm.
+        sensors: For linf the share of epsilon by which each sensor may move, shape (obs_dim,).
+    """
     centres = states.astype(np.float64)
-    return Region(centres=centres, radius=np.full(len(centres), epsilon), norm=norm)
+    sides = None if sensors is None else np.tile(up(epsilon * sensors), (len(centres), 1))
+    radius = np.full(len(centres), epsilon)
+    return Region(centres=centres, radius=radius, norm=norm, sides=sides)

@@ -5,12 +5,14 @@ once, when first asked for.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
+from surefoot.artifact import Json
 from surefoot.budget import Norm
 from surefoot.certify.chain import (
     action_chain,
@@ -31,7 +33,12 @@ from surefoot.certify.global_bounds import (
     least,
     least_rows,
 )
-from surefoot.certify.local_bounds import LocalBounds, local_bounds, local_region
+from surefoot.certify.local_bounds import (
+    LocalBounds,
+    certified_radius,
+    local_bounds,
+    local_region,
+)
 from surefoot.certify.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
 from surefoot.certify.semidefinite import Multipliers
 from surefoot.certify.splitting import split_deviation
@@ -59,6 +66,29 @@ class DistanceBound:
     method: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """What local bounds may cost, as certificates record it.
+
+    Attributes:
+        split_boxes: Pieces into which the perturbations of one state may be cut.
+        alpha_steps: Gradient steps that choose the lines of CROWN.
+    """
+
+    split_boxes: int = 0
+    alpha_steps: int = 0
+
+    @property
+    def method(self) -> str:
+        """Name of the local bound."""
+        return f"alpha-crown, {self.alpha_steps} steps" if self.alpha_steps else "crown"
+
+    @classmethod
+    def of(cls, table: Mapping[str, Json]) -> "Effort":
+        """Return the effort that a configuration or a saved proof names."""
+        return cls(**{field.name: int(table.get(field.name, 0)) for field in fields(cls)})
+
+
 class Proofs:
     """Proved bounds of one policy.
 
@@ -67,7 +97,8 @@ class Proofs:
         arithmetic: In which it is deployed.
         states: Visited states in that arithmetic, shape (n, obs_dim), or None.
         multipliers: Proofs of Lipschitz constants by name, in action units (logits).
-        split_boxes: Pieces into which the perturbations of one state may be cut.
+        effort: What local bounds may cost.
+        sensors: For linf the share of epsilon by which each sensor may move, or None for all of it.
     """
 
     def __init__(
@@ -76,13 +107,16 @@ class Proofs:
         arithmetic: Arithmetic,
         states: Array | None,
         multipliers: Sequence[tuple[str, Multipliers]],
-        split_boxes: int = 0,
+        effort: Effort,
+        sensors: tuple[float, ...] | None = None,
     ) -> None:
         self.policy = policy
         self.arithmetic = arithmetic
         self.states = states
         self.multipliers = multipliers
-        self.split_boxes = split_boxes
+        self.effort = effort
+        self.sensors = None if sensors is None else np.array(sensors)
+        self._within: dict[tuple[float, ...], Proofs] = {}
         self._rounding: dict[float, RoundingBound | str] = {}
         self._local: dict[tuple[float, Norm], LocalBounds] = {}
 
@@ -91,6 +125,24 @@ class Proofs:
         """Lipschitz bounds in action units (logits for a categorical head)."""
         bounds = closed_form_bounds(action_chain(self.policy))
         return self._with_multipliers(bounds, np.ones(self.policy.num_outputs))
+
+    def within(self, sensors: tuple[float, ...] | None) -> "Proofs":
+        """Return the proofs for linf perturbations of which each sensor sees its share.
+
+        Raises:
+            InputError: If there is not one share for each sensor.
+        """
+        if sensors is None:
+            return self
+        if len(sensors) != self.policy.obs_dim:
+            raise InputError(f"sensors must be {self.policy.obs_dim} shares, got {len(sensors)}")
+        if sensors not in self._within:
+            own = Proofs(
+                self.policy, self.arithmetic, self.states, self.multipliers, self.effort, sensors
+            )
+            own.action = self.action
+            self._within[sensors] = own
+        return self._within[sensors]
 
     @property
     def has_law(self) -> bool:
@@ -141,7 +193,7 @@ class Proofs:
 
     def deviations(self, epsilon: float, norm: Norm) -> dict[str, Float]:
         """Return by name bounds on each actuator's change in real arithmetic, shape (m,)."""
-        bounds = self.action.deviations(epsilon, norm)
+        bounds = self.action.deviations(epsilon, norm, self.sensors)
         if self.action_range is not None:
             bounds["action_range"] = self.action_range
         return bounds
@@ -171,11 +223,11 @@ class Proofs:
         )
 
     def _distance_size(self, epsilon: float, norm: Norm) -> tuple[float, str]:
-        size, method = self.distribution.vector_deviation(epsilon, norm)
+        size, method = self.distribution.vector_deviation(epsilon, norm, self.sensors)
         if isinstance(self.policy.head, GaussianHead):
             return size, method
-        rows = least_rows(self.distribution.deviations(epsilon, norm))
-        pairs = least_rows(self.logit_differences.deviations(epsilon, norm))
+        rows = least_rows(self.distribution.deviations(epsilon, norm, self.sensors))
+        pairs = least_rows(self.logit_differences.deviations(epsilon, norm, self.sensors))
         return least(
             {
                 method: float(span_from_l2(size)),
@@ -201,8 +253,9 @@ class Proofs:
     def local(self, epsilon: float, norm: Norm) -> LocalBounds:
         """Return bounds around each visited state in real arithmetic."""
         if (epsilon, norm) not in self._local:
-            region = local_region(self._given_states(), epsilon, norm)
-            self._local[epsilon, norm] = local_bounds(self.policy, region)
+            region = local_region(self._given_states(), epsilon, norm, self.sensors)
+            steps = self.effort.alpha_steps
+            self._local[epsilon, norm] = local_bounds(self.policy, region, steps)
         return self._local[epsilon, norm]
 
     def visited_deviation(self, epsilon: float, norm: Norm) -> Float | str:
@@ -214,19 +267,44 @@ class Proofs:
         rows = np.minimum(self.local(epsilon, norm).action, everywhere)
         return np.asarray(up(rows + 2 * rounding.action, 2).max(axis=1))
 
+    def visited_radius(self, limit: float, largest: float, norm: Norm) -> Float | str:
+        """Return the largest proved radius in which no action moves by more than ``limit``.
+
+        Args:
+            limit: Action units.
+            largest: Where the bisection ends, normalised units.
+            norm: Of the perturbation.
+        """
+        rounding = self.visited_rounding(largest)
+        if isinstance(rounding, str):
+            return rounding
+        states, extra = self._given_states(), 2 * rounding.action
+
+        def holds(radii: Float) -> NDArray[np.bool_]:
+            region = local_region(states, 1.0, norm, self.sensors).scaled(radii)
+            rows = local_bounds(self.policy, region, self.effort.alpha_steps).action
+            return np.asarray((up(rows + extra, 2) <= limit).all(axis=1))
+
+        return certified_radius(holds, len(states), largest)
+
     def split_visited_deviation(
         self, bounds: Float, epsilon: float, norm: Norm, limit: float
     ) -> Float:
         """Return ``bounds`` at the visited states, lowered by input splitting above ``limit``."""
         rounding = self.visited_rounding(epsilon)
-        if not self.split_boxes or norm is not Norm.LINF or isinstance(rounding, str):
+        if not self.effort.split_boxes or norm is not Norm.LINF or isinstance(rounding, str):
             return bounds
         extra = float(up(2 * rounding.action.max()))
         lowered = bounds.copy()
         for number in np.flatnonzero(bounds > limit):
             state = self._given_states()[number]
             split = split_deviation(
-                self.policy, state, epsilon, limit - extra, num_boxes=self.split_boxes
+                self.policy,
+                state,
+                epsilon,
+                limit - extra,
+                num_boxes=self.effort.split_boxes,
+                sensors=self.sensors,
             )
             lowered[number] = min(bounds[number], float(up(split.bound + extra)))
         return lowered
@@ -287,7 +365,7 @@ class Proofs:
         everywhere = self.distance(epsilon, norm)
         if isinstance(everywhere, str):
             return everywhere
-        there = Proofs(self.policy, self.arithmetic, states, self.multipliers)
+        there = Proofs(self.policy, self.arithmetic, states, self.multipliers, self.effort)
         laws = there.visited_distance(epsilon, norm)
         if isinstance(laws, str):
             return laws

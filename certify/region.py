@@ -59,6 +59,15 @@ class Region:
             sides=None if self.sides is None else self.sides[rows],
         )
 
+    def scaled(self, factors: Float) -> "Region":
+        """Return the regions with each radius times a factor of its own, shape (B,)."""
+        return Region(
+            centres=self.centres,
+            radius=up(self.radius * factors),
+            norm=self.norm,
+            sides=None if self.sides is None else up(self.sides * factors[:, None]),
+        )
+
     @property
     def magnitude(self) -> Float:
         """Largest |z_k|, shape (B, d)."""

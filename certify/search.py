@@ -35,29 +35,41 @@ _OVERFLOW_IS_NO_FIND = np.errstate(over="ignore", invalid="ignore")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ball:
-    """The set of perturbations: |d| <= epsilon, normalised units."""
+    """The set of perturbations: |d| <= epsilon, normalised units.
+
+    Attributes:
+        epsilon: Size.
+        norm: Its norm.
+        sensors: For linf the share of epsilon by which each sensor may move.
+    """
 
     epsilon: float
     norm: Norm
+    sensors: tuple[float, ...] | None = None
+
+    @property
+    def sides(self) -> Array:
+        """By how much each sensor may move in linf, of a shape that broadcasts with states."""
+        return np.asarray(self.epsilon * np.asarray(self.sensors or 1.0))
 
     def project(self, delta: Array) -> Array:
         """Return the nearest (linf) or the shrunk (l2) perturbation inside, shape (n, obs_dim)."""
         if self.norm is Norm.LINF:
-            return np.clip(delta, -self.epsilon, self.epsilon)
+            return np.clip(delta, -self.sides, self.sides).astype(delta.dtype)
         length = np.linalg.norm(delta, axis=1, keepdims=True)
         return np.asarray(delta * np.minimum(1.0, self.epsilon / np.maximum(length, 1e-30)))
 
     def step(self, gradient: Array) -> Array:
         """Return the perturbation of full size that climbs a linear function."""
         if self.norm is Norm.LINF:
-            return np.asarray(self.epsilon * np.sign(gradient))
+            return np.asarray(self.sides * np.sign(gradient)).astype(gradient.dtype)
         length = np.linalg.norm(gradient, axis=1, keepdims=True)
         return np.asarray(gradient * (self.epsilon / np.maximum(length, 1e-30)))
 
     def holds(self, delta: Array) -> NDArray[np.bool_]:
         """Return which perturbations are inside, exactly for linf, shape (n,)."""
         if self.norm is Norm.LINF:
-            return np.asarray(np.abs(delta).max(axis=1) <= self.epsilon)
+            return np.asarray((np.abs(delta) <= self.sides).all(axis=1))
         return np.asarray(np.linalg.norm(delta, axis=1) <= self.epsilon * (1 - 1e-12))
 
     def perturb(self, states: Single, delta: Array) -> Single:
@@ -67,7 +79,7 @@ class Ball:
         for _ in range(8):
             moved = (exact + delta * shrink).astype(np.float32)
             if self.norm is Norm.LINF:  # one ulp back where rounding went over the edge
-                over = np.abs(moved - exact) > self.epsilon
+                over = np.abs(moved - exact) > self.sides
                 moved = np.where(over, np.nextafter(moved, states), moved)
             outside = ~self.holds(moved - exact)
             if not outside.any():

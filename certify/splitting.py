@@ -41,6 +41,7 @@ def split_deviation(
     *,
     num_boxes: int,
     seconds: float = np.inf,
+    sensors: Float | None = None,
 ) -> Split:
     """Bound the largest deviation around a state until ``limit`` is decided or effort runs out.
 
@@ -51,13 +52,15 @@ def split_deviation(
         limit: Stop when the bound is at most this, or a point exceeds it.
         num_boxes: Largest number of pieces; the result depends on nothing else.
         seconds: Time limit on top of that.
+        sensors: Share of epsilon by which each sensor may move, shape (obs_dim,).
     """
     network = network_of(policy)
     centre = state.astype(np.float64)[None]
     here = values_at(network, Region(centres=centre, radius=np.zeros(1), norm=Norm.LINF))
     # Pieces are given by corners, so that together they cover the box whatever the rounding.
-    low = np.nextafter(centre - epsilon, -np.inf)
-    high = np.nextafter(centre + epsilon, np.inf)
+    sides = epsilon if sensors is None else up(epsilon * sensors)
+    low = np.nextafter(centre - sides, -np.inf)
+    high = np.nextafter(centre + sides, np.inf)
     bounds = _bounds(policy, network, low, high, here)
     worst, point = _look(policy, network, low, high, centre)
     done, count = 0.0, 1

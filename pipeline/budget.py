@@ -118,6 +118,8 @@ class Requirement:
         quantity: A key of ``QUANTITIES``.
         epsilon: Size of the perturbation, normalised units.
         norm: Norm of the perturbation (and of ``lipschitz``).
+        sensors: For a linf perturbation, the share of epsilon by which each sensor may move, in
+            [0, 1]; without it every sensor may move by all of it.
         scope: Everywhere, or at the states that the policy visits.
         fraction: For ``visited``: share of the visited states at which it must hold.
         confidence: Of every statistical claim, proved or measured; ``return_loss`` and
@@ -129,6 +131,7 @@ class Requirement:
     quantity: str
     epsilon: float | None = None
     norm: Norm | None = None
+    sensors: tuple[float, ...] | None = None
     scope: Scope | None = None
     fraction: float | None = None
     confidence: float | None = None
@@ -157,6 +160,11 @@ class Requirement:
         self._need("at_least", not facts.at_most)
         if self.epsilon is not None and not 0 <= self.epsilon < math.inf:
             raise InputError(f"epsilon must be at least 0 and finite, got {self.epsilon}")
+        if self.sensors is not None:
+            if not facts.scoped or self.norm is not Norm.LINF:
+                raise InputError(f"sensors are for linf perturbations, not for {self.quantity}")
+            if not self.sensors or not all(0 <= share <= 1 for share in self.sensors):
+                raise InputError(f"sensors must be in [0, 1], got {self.sensors}")
         for name in ("fraction", "confidence"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
@@ -190,6 +198,8 @@ class Requirement:
             words.append(f"under {self.norm} {self.epsilon:.12g}")
         elif self.norm is not None:
             words.append(f"in {self.norm}")
+        if self.sensors is not None:
+            words.append(f"times ({', '.join(f'{share:.12g}' for share in self.sensors)})")
         if self.scope is Scope.EVERYWHERE:
             words.append("everywhere")
         if self.scope is Scope.VISITED:

@@ -1,0 +1,42 @@
+"""The claim about certified radii: how much each visited state tolerates."""
+
+from surefoot.artifact import Json
+from surefoot.budget import Budget, Scope
+from surefoot.certify.certified import perturbation_of
+from surefoot.certify.proofs import Proofs
+
+_LARGEST_RADIUS = 4.0
+"""Radii are sought up to this multiple of the epsilon that is asked for."""
+
+
+def radius_claim(proofs: Proofs, budget: Budget) -> Json:
+    """Return the certified radius of each visited state, or None where there is no such claim.
+
+    Args:
+        proofs: Of the policy.
+        budget: Its first limit on the deviation at visited states is what the radii are about.
+    """
+    asked = [
+        need
+        for need in budget.requirements
+        if need.quantity == "action_deviation" and need.scope is Scope.VISITED and need.epsilon
+    ]
+    if not asked or proofs.states is None:
+        return None
+    epsilon, norm = perturbation_of(asked[0])
+    largest = _LARGEST_RADIUS * epsilon
+    radii = proofs.within(asked[0].sensors).visited_radius(asked[0].limit, largest, norm)
+    if isinstance(radii, str):
+        return None
+    return {
+        "norm": str(norm),
+        "sensors": None if asked[0].sensors is None else list(asked[0].sensors),
+        "limit": asked[0].limit,
+        "units": f"normalised units, in which no action moves by more than {asked[0].limit:g}",
+        "domain": "the visited states, one per independent episode, in their order",
+        "arithmetic": f"{proofs.arithmetic.name}, rounding included",
+        "method": f"bisection up to {largest:g}, {proofs.effort.method}",
+        "certified": radii.tolist(),
+        "epsilon": epsilon,
+        "share_at_least_epsilon": float((radii >= epsilon).mean()),
+    }

@@ -1,0 +1,185 @@
+"""A budget with a radius for each sensor, from the file to the checker; and certified radii."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.attack.certified import certified_deviation
+from surefoot.budget import Budget, Norm, Requirement, Scope
+from surefoot.certificate import Verdict
+from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.certify.chain import action_chain
+from surefoot.certify.checker import check_certificate
+from surefoot.certify.global_bounds import closed_form_bounds
+from surefoot.certify.search import Ball
+from surefoot.errors import InputError, IntegrityError
+from surefoot.onnx_format import ControllerFile
+from surefoot.policy import Activation, Policy
+
+Build = Callable[..., Policy]
+FAST = CertifyConfig(
+    search_states=8, search_steps=4, lipsdp_iterations=3, lipsdp_per_actuator=2, alpha_steps=2
+)
+TEMPLATE = """
+[[require]]
+quantity = "action_deviation"
+epsilon = 0.2
+norm = "linf"
+sensors = {sensors}
+scope = "everywhere"
+at_most = {everywhere}
+[[require]]
+quantity = "action_deviation"
+epsilon = 0.2
+norm = "linf"
+sensors = {sensors}
+scope = "visited"
+fraction = 0.5
+confidence = 0.9
+at_most = {visited}
+"""
+
+
+@pytest.fixture(name="file")
+def _file(draw_policy: Build, controller: Callable[[Policy], ControllerFile]) -> ControllerFile:
+    return controller(draw_policy(np.random.default_rng(0), [3, 12, 12, 2], Activation.TANH))
+
+
+def evidence() -> Evidence:
+    return Evidence(observations=np.random.default_rng(1).normal(0, 1, (12, 3)))
+
+
+def test_a_requirement_takes_shares_for_linf_perturbations_only() -> None:
+    good = Requirement(
+        quantity="action_deviation",
+        epsilon=0.1,
+        norm=Norm.LINF,
+        sensors=(1.0, 0.0),
+        scope=Scope.EVERYWHERE,
+        at_most=1.0,
+    )
+    assert Requirement.from_table(good.to_table()) == good
+    assert "times (1, 0)" in good.describe()
+    for change in ({"norm": Norm.L2}, {"sensors": (1.5, 0.0)}, {"sensors": ()}):
+        with pytest.raises(InputError, match="sensors"):
+            replace(good, **change)
+    with pytest.raises(InputError, match="sensors"):
+        replace(good, quantity="return_loss", scope=None)
+
+
+def test_shares_scale_every_bound_and_a_share_of_one_changes_nothing(draw_policy: Build) -> None:
+    bounds = closed_form_bounds(action_chain(draw_policy(np.random.default_rng(2), [3, 8, 2])))
+    whole = bounds.deviations(0.1, Norm.LINF)
+    ones = bounds.deviations(0.1, Norm.LINF, np.ones(3))
+    alone = bounds.deviations(0.1, Norm.LINF, np.array([0.0, 1.0, 0.0]))
+    for name, rows in whole.items():
+        np.testing.assert_allclose(ones[name], rows, rtol=1e-12)
+        shrunk = bounds.absolute[:, 1] * 0.1 if name == "absolute_product" else rows / np.sqrt(3)
+        np.testing.assert_allclose(alone[name], shrunk, rtol=1e-12)
+
+
+def test_every_perturbation_that_a_search_tries_keeps_to_its_sensors() -> None:
+    rng = np.random.default_rng(3)
+    ball = Ball(epsilon=0.075, norm=Norm.LINF, sensors=(1.0, 0.0, 0.3))
+    states = rng.uniform(-10, 10, (500, 3)).astype(np.float32)
+    moved = ball.perturb(states, ball.step(rng.standard_normal(states.shape)))
+    step = np.abs(moved.astype(np.float64) - states.astype(np.float64))
+    assert (step <= 0.075 * np.array([1.0, 0.0, 0.3])).all()
+    assert (step[:, 1] == 0).all()
+    assert step[:, 2].min() > 0.99 * 0.3 * 0.075
+
+
+def test_a_radius_for_each_sensor_goes_from_budget_to_checker(file: ControllerFile) -> None:
+    def certify(shares: list[float]) -> object:
+        text = TEMPLATE.format(sensors=shares, everywhere=50.0, visited=0.4)
+        return certify_policy(file, Budget.parse(text), evidence(), FAST)
+
+    cube, own = certify([1.0, 1.0, 1.0]), certify([1.0, 0.0, 0.3])
+    for wide, narrow in zip(cube.findings, own.findings, strict=True):
+        assert narrow.certified < 0.8 * wide.certified
+        assert narrow.sampled <= narrow.certified
+    assert "alpha-crown" in own.findings[1].method
+    observations = evidence().observations
+    assert len(check_certificate(own, file, observations=observations).proved) == 2
+    # The box of all perturbations, by brute force.
+    rng = np.random.default_rng(4)
+    states = file.policy.state(observations)
+    steps = rng.choice([-1, 1], (500, 1, 3)) * np.array([0.2, 0.0, 0.06])
+    points = (states + steps).reshape(-1, 3)
+    change = np.abs(
+        file.policy.outputs_at(points).reshape(500, 12, 2) - file.policy.outputs_at(states)
+    )
+    assert change.max() <= own.findings[0].certified
+    assert np.median(change.max(axis=(0, 2))) <= own.findings[1].certified
+
+
+def test_a_certificate_about_other_shares_is_refused(file: ControllerFile) -> None:
+    def certify(shares: list[float]) -> object:
+        text = TEMPLATE.format(sensors=shares, everywhere=50.0, visited=0.4)
+        return certify_policy(file, Budget.parse(text), evidence(), FAST)
+
+    narrow, wide = certify([1.0, 0.0, 0.3]), certify([1.0, 1.0, 1.0])
+    forged = tuple(
+        replace(finding, requirement=other.requirement)
+        for finding, other in zip(narrow.findings, wide.findings, strict=True)
+    )
+    with pytest.raises(IntegrityError):
+        check_certificate(
+            replace(narrow, budget=wide.budget, findings=forged),
+            file,
+            observations=evidence().observations,
+        )
+
+
+def test_wrong_numbers_of_sensors_are_bad_input(file: ControllerFile) -> None:
+    text = TEMPLATE.format(sensors=[1.0, 0.5], everywhere=50.0, visited=0.4)
+    with pytest.raises(InputError, match="sensors must be 3 shares, got 2"):
+        certify_policy(file, Budget.parse(text), evidence(), FAST)
+
+
+def test_a_witness_moves_no_sensor_by_more_than_its_share(file: ControllerFile) -> None:
+    text = TEMPLATE.format(sensors=[1.0, 0.0, 0.3], everywhere=0.05, visited=0.4)
+    certificate = certify_policy(file, Budget.parse(text), evidence(), FAST)
+    refuted = certificate.findings[0]
+    assert refuted.verdict is Verdict.REFUTED
+    step = np.abs(refuted.witness["perturbation"])
+    assert (step <= 0.2 * np.array([1.0, 0.0, 0.3])).all()
+    outside = dict(refuted.witness) | {"perturbation": [0.2, 0.2, 0.2]}
+    forged = (replace(refuted, witness=outside), certificate.findings[1])
+    with pytest.raises(IntegrityError, match="witness"):
+        check_certificate(
+            replace(certificate, findings=forged), file, observations=evidence().observations
+        )
+
+
+def test_a_bound_for_some_sensors_is_none_for_an_attack_on_all(file: ControllerFile) -> None:
+    text = TEMPLATE.format(sensors=[0.0, 0.0, 0.01], everywhere=50.0, visited=0.4)
+    certificate = certify_policy(file, Budget.parse(text), Evidence(), FAST)
+    table = replace(certificate, deviation_linf={**certificate.deviation_linf, "epsilon": 0.01})
+    assert certified_deviation(table, Ball(epsilon=0.2, norm=Norm.LINF)) is None
+
+
+def test_certified_radii_are_in_the_certificate_with_their_share(file: ControllerFile) -> None:
+    text = TEMPLATE.format(sensors=[1.0, 1.0, 0.5], everywhere=50.0, visited=0.3)
+    certificate = certify_policy(file, Budget.parse(text), evidence(), FAST)
+    claim = certificate.claims["visited_radius"]
+    radii = np.array(claim["certified"])
+    assert claim["share_at_least_epsilon"] == (radii >= 0.2).mean()
+    states = file.policy.state(evidence().observations)
+    rng = np.random.default_rng(5)
+    steps = rng.uniform(-1, 1, (400, 12, 3)) * radii[:, None] * np.array([1.0, 1.0, 0.5])
+    points = (states + steps).reshape(-1, 3)
+    change = np.abs(
+        file.policy.outputs_at(points).reshape(400, 12, 2) - file.policy.outputs_at(states)
+    )
+    assert change.max() <= 0.3
+    assert (radii > 0).all()
+    longer = dict(claim) | {"certified": (radii * 1.1).tolist()}
+    with pytest.raises(IntegrityError, match="radius"):
+        check_certificate(
+            replace(certificate, claims={**certificate.claims, "visited_radius": longer}),
+            file,
+            observations=evidence().observations,
+        )
