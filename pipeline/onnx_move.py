@@ -171,7 +171,7 @@ def _gather(node: Attributes, x: Array) -> list[Array]:
     indices = node.constant_input(1)
     if indices is None or indices.dtype.kind not in "iu":
         raise InputError("must have whole numbers as indices")
-    return [np.take(x, indices, axis=node.integer("axis"))]
+    return [np.asarray(np.take(x, indices, axis=node.integer("axis")))]
 
 
 def _expand(node: Attributes, x: Array) -> list[Array]:

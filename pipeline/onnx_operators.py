@@ -307,8 +307,6 @@ class Operator:
             return Activation.ELU if alpha == 1 else ScaledElu(alpha, 1.0)
         if self._op == "Selu":
             return ScaledElu(self._attributes.number("alpha"), self._attributes.number("gamma"))
-        if self._op == "Swish" and self._attributes.number("alpha") == 1:
-            return Activation.SILU
         raise InputError("not in the controller operator set")
 
 

@@ -1,0 +1,663 @@
+"""Laws of `surefoot.onnx_import`: what is read of a stranger's file is what ONNX Runtime computes.
+
+A random controller is written in a random one of very many encodings. The oracle is ONNX Runtime on
+the very bytes, within the bound on its rounding.
+"""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
+from surefoot.errors import InputError, IntegrityError
+from surefoot.onnx_format import controller_from_onnx, load_controller_file, policy_to_onnx
+from surefoot.policy import Squash, weights_sha256
+from surefoot.runtime.arithmetic import runtime_error
+
+OPSETS = [9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 21, 22, 23, 24, 25, 26]
+SHAPES = {"row": [1], "batch": ["N"], "vector": [], "column": None, "rows": [1, 1]}
+GO1 = Path(os.environ.get("SUREFOOT_TEST_CONTROLLERS", "controllers")) / "go1_policy.onnx"
+"""A controller of mujoco_playground (Apache-2.0); it is not part of this project."""
+
+
+class Writer:
+    """Writes one controller in one random encoding."""
+
+    def __init__(self, rng, opset=None, shape=None, inputs_too=None):
+        self.rng = rng
+        self.opset = int(rng.choice(OPSETS)) if opset is None else opset
+        self.shape = str(rng.choice([*SHAPES])) if shape is None else shape
+        self.inputs_too = bool(rng.random() < 0.15) if inputs_too is None else inputs_too
+        self.nodes, self.constants, self.names = [], [], 0
+
+    def maybe(self, chance=0.5):
+        return bool(self.rng.random() < chance)
+
+    def name(self):
+        self.names += 1
+        return f"t{self.names}"
+
+    def node(self, op, inputs, count=1, **attributes):
+        outputs = [self.name() for _ in range(count)]
+        label = f"{op}_{self.names}" if self.maybe() else ""
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=label, **attributes))
+        return outputs[0] if count == 1 else outputs
+
+    def constant(self, array):
+        """A constant in a random encoding: raw, typed, a node, or an expression of constants."""
+        array = np.asarray(array)
+        kind = self.rng.integers(6) if array.dtype == np.float32 else self.rng.integers(3)
+        if kind == 5 and array.ndim == 2:
+            return self.node("Transpose", [self.constant(array.T.copy())], perm=[1, 0])
+        if kind == 4:
+            wide = self.constant(array.astype(np.float64))
+            return self.node("Cast", [wide], to=TensorProto.FLOAT)
+        if kind == 3 and array.size:
+            shape = self.constant(np.array(array.shape, np.int64))
+            return self.node("Reshape", [self.constant(array.reshape(-1)), shape])
+        name = self.name()
+        if kind == 0 or self.inputs_too:
+            self.constants.append(numpy_helper.from_array(array, name))
+        elif kind == 1:
+            data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+            flat = array.reshape(-1).tolist()
+            self.constants.append(helper.make_tensor(name, data_type, array.shape, flat))
+        else:
+            tensor = numpy_helper.from_array(array, "value")
+            self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
+        return name
+
+    def wrap(self, value, width):
+        """Insert a node that changes nothing, or the shape and back."""
+        kind = self.rng.integers(8)
+        if kind == 0:
+            return self.node("Identity", [value])
+        if kind == 1:
+            return self.node("Cast", [value], to=TensorProto.FLOAT)
+        if kind == 2 and self.shape in ("row", "batch"):
+            return self.node("Flatten", [value])
+        if kind == 3 and self.shape == "batch":  # as torch writes x.view(x.size(0), -1)
+            size = self.node("Gather", [self.node("Shape", [value]), self.constant(np.int64(0))])
+            rows = self.unsqueeze(size, [0])
+            rest = self.constant(np.array([-1], np.int64))
+            return self.node("Reshape", [value, self.node("Concat", [rows, rest], axis=0)])
+        if kind == 4 and self.shape == "batch":
+            return self.squeeze(self.unsqueeze(value, [1]), [1])
+        if kind == 5 and self.shape == "row":
+            moved = self.node("Transpose", [value], perm=[1, 0])
+            return self.node("Reshape", [moved, self.constant(np.array([1, width], np.int64))])
+        if kind == 6:
+            return self.node("Dropout", [value])
+        return value
+
+    def unsqueeze(self, value, axes):
+        if self.opset < 13:
+            return self.node("Unsqueeze", [value], axes=axes)
+        return self.node("Unsqueeze", [value, self.constant(np.array(axes, np.int64))])
+
+    def squeeze(self, value, axes):
+        if self.opset < 13:
+            return self.node("Squeeze", [value], axes=axes)
+        return self.node("Squeeze", [value, self.constant(np.array(axes, np.int64))])
+
+    def vector(self, array):
+        """A constant that stands beside the data: its own shape, scalars where all are equal."""
+        array = np.asarray(array, np.float32)
+        if self.shape == "column":
+            return self.constant(array[:, None])
+        if (array == array[0]).all() and self.maybe():
+            return self.constant(array[0])
+        return self.constant(array[None] if self.shape != "vector" and self.maybe() else array)
+
+    def affine(self, value, weight, bias):
+        weight, bias = weight.astype(np.float32), bias.astype(np.float32)
+        if self.shape == "column":
+            product = self.node("MatMul", [self.constant(weight), value])
+            return self.node("Add", [product, self.vector(bias)])
+        if self.shape in ("row", "batch") and self.maybe():
+            inputs, trans = [value, self.constant(weight.T.copy())], {}
+            if self.maybe():
+                inputs, trans = [value, self.constant(weight)], {"transB": 1}
+            if self.maybe(0.3):  # powers of two, so that both say the same
+                inputs[1] = self.constant((2 * weight) if trans else (2 * weight).T.copy())
+                trans["alpha"] = 0.5
+            if self.opset >= 11 and self.maybe(0.3):
+                return self.node("Add", [self.node("Gemm", inputs, **trans), self.vector(bias)])
+            return self.node("Gemm", [*inputs, self.constant(bias)], **trans)
+        if self.shape in ("row", "batch") and self.maybe(0.3):  # 1x1 convolution
+            image = self.unsqueeze(value, [2, 3])
+            kernel = self.constant(weight[:, :, None, None])
+            image = self.node("Conv", [image, kernel, self.constant(bias)], kernel_shape=[1, 1])
+            return self.squeeze(image, [2, 3])
+        if self.opset == 9:  # ONNX Runtime 1.31 needs no more than two dimensions there
+            pass
+        product = self.node("MatMul", [value, self.constant(weight.T.copy())])
+        pair = [product, self.vector(bias)]
+        return self.node("Add", pair[::-1] if self.maybe() else pair)
+
+    def clip(self, value, low, high):
+        low, high = np.float32(low), np.float32(high)
+        if self.opset < 11:
+            return self.node("Clip", [value], min=float(low), max=float(high))
+        if self.opset >= 12 and self.maybe(0.3):
+            return self.node(
+                "Min", [self.constant(high), self.node("Max", [value, self.constant(low)])]
+            )
+        return self.node("Clip", [value, self.constant(low), self.constant(high)])
+
+    def activation(self, value, activation):
+        match activation:
+            case Activation.IDENTITY:
+                return value
+            case Activation.SILU:
+                pair = [value, self.node("Sigmoid", [value])]
+                return self.node("Mul", pair[::-1] if self.maybe() else pair)
+            case LeakyRelu(alpha):
+                if self.maybe(0.3):
+                    return self.node("PRelu", [value, self.constant(np.float32([alpha]))])
+                default = alpha == float(np.float32(0.01)) and self.maybe()
+                return self.node("LeakyRelu", [value], **({} if default else {"alpha": alpha}))
+            case ScaledElu(alpha, gamma):
+                if gamma == 1:
+                    return self.node("Elu", [value], alpha=alpha)
+                return self.node("Selu", [value], alpha=alpha, gamma=gamma)
+            case Clamp(low, high):
+                return self.clip(value, low, high)
+            case _:
+                return self.node(activation.value.capitalize(), [value])
+
+    def normaliser(self, value, normaliser):
+        mean, scale = normaliser.mean, normaliser.scale
+        if self.maybe():
+            value = self.node("Sub", [value, self.vector(mean)])
+        else:
+            value = self.node("Add", [self.vector(-mean), value])
+        if self.maybe():
+            value = self.node("Div", [value, self.vector(scale)])
+        else:
+            value = self.node("Mul", [value, self.vector(np.float32(1) / scale)])
+        if math.isfinite(normaliser.clip):
+            return self.clip(value, -normaliser.clip, normaliser.clip)
+        return value
+
+    def mean_part(self, value, width, start):
+        """Take the mean, entries from ``start`` on, of a mean and log-deviation output."""
+        axis, kind = (-2 if self.shape == "column" else -1), self.rng.integers(3)
+        if kind == 0:
+            if self.opset < 13:
+                return self.node("Split", [value], 2, axis=axis, split=[width, width])[start > 0]
+            sizes = self.constant(np.array([width, width], np.int64))
+            return self.node("Split", [value, sizes], 2, axis=axis)[start > 0]
+        if kind == 1:
+            if self.opset < 10:
+                return self.node(
+                    "Slice", [value], starts=[start], ends=[start + width], axes=[axis]
+                )
+            cuts = [
+                self.constant(np.array([entry], np.int64)) for entry in (start, start + width, axis)
+            ]
+            return self.node("Slice", [value, *cuts])
+        return self.node("Gather", [value, self.constant(start + np.arange(width))], axis=axis)
+
+    def controller(self, policy, wide=None):
+        """Return the bytes of a file that computes the policy."""
+        width = policy.obs_dim
+        value = self.normaliser(self.wrap("observation", width), policy.normaliser)
+        for layer in policy.layers[:-1]:
+            value = self.affine(self.wrap(value, width), layer.weight, layer.bias)
+            value, width = self.activation(value, layer.activation), len(layer.bias)
+        last, head = policy.layers[-1], policy.head
+        weight, bias = last.weight, last.bias
+        if wide is not None:
+            start = len(bias) * int(self.rng.integers(2))
+            order = 1 if start == 0 else -1
+            weight = np.concatenate([weight, wide][::order])
+            bias = np.concatenate([bias, wide[:, 0]][::order])
+        value = self.affine(value, weight, bias)
+        if wide is not None:
+            value = self.mean_part(value, policy.num_outputs, start)
+        if head.squash is Squash.TANH:
+            value = self.node("Tanh", [value])
+        elif head.squash is Squash.CLIP:
+            value = self.clip(value, -1, 1)
+        if self.maybe(0.7):
+            if self.maybe():
+                value = self.node("Mul", [value, self.vector(head.half_range)])
+            else:
+                value = self.node("Div", [value, self.vector(np.float32(1) / head.half_range)])
+            value = self.node("Add", [value, self.vector(head.centre)])
+        value = self.node("Identity", [self.wrap(value, policy.num_outputs)])
+        return self.model(value, policy.obs_dim)
+
+    def model(self, output, obs_dim):
+        dims = [obs_dim, 1] if self.shape == "column" else [*SHAPES[self.shape], obs_dim]
+        if self.shape == "rows":
+            dims = [1, 1, obs_dim]
+        inputs = [helper.make_tensor_value_info("observation", TensorProto.FLOAT, dims)]
+        if self.inputs_too:
+            inputs += [
+                helper.make_tensor_value_info(entry.name, entry.data_type, entry.dims)
+                for entry in self.constants
+            ]
+        graph = helper.make_graph(
+            self.nodes,
+            "net",
+            inputs,
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, list("abc")[: len(dims)])],
+            self.constants,
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", self.opset)],
+            ir_version=3 if self.inputs_too else int(self.rng.choice([6, 8, 10, 13])),
+            producer_name="somebody",
+        )
+        return model.SerializeToString()
+
+
+def session_of(data):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def on_runtime(data, obs):
+    session = session_of(data)
+    entry = session.get_inputs()[0]
+    shape = [size if isinstance(size, int) else 1 for size in entry.shape]
+    rows = [session.run(None, {entry.name: row.reshape(shape)})[0].reshape(-1) for row in obs]
+    return np.array(rows)
+
+
+def f32(value):
+    return float(np.float32(value))
+
+
+ACTIVATIONS = [
+    *Activation,
+    LeakyRelu(f32(0.01)),
+    LeakyRelu(f32(0.2)),
+    ScaledElu(f32(0.4), 1.0),
+    ScaledElu(f32(1.6732632), f32(1.050701)),
+    Clamp(-1.0, 1.0),
+    Clamp(0.0, 6.0),
+]
+
+
+@settings(max_examples=250)
+@given(st.integers(0, 2**32 - 1))
+def test_whatever_the_encoding_the_policy_is_what_onnx_runtime_computes(random_policy, seed):
+    rng = np.random.default_rng(seed)
+    sizes = tuple(int(size) for size in rng.integers(2, 9, rng.integers(2, 5)))
+    activation = ACTIVATIONS[rng.integers(len(ACTIVATIONS))]
+    squash, clip = list(Squash)[rng.integers(3)], [5.0, math.inf][rng.integers(2)]
+    policy = random_policy(rng, sizes, activation, squash, clip)
+    writer = Writer(rng)
+    wide = rng.normal(size=policy.layers[-1].weight.shape) if rng.random() < 0.4 else None
+    data = writer.controller(policy, wide)
+    file = controller_from_onnx(data, "controller.onnx")
+    assert file.policy.obs_dim == policy.obs_dim
+    assert file.policy.num_outputs == policy.num_outputs
+    state = rng.normal(0, 3, (20, policy.obs_dim))
+    obs = (policy.normaliser.mean + policy.normaliser.scale * state).astype(np.float32)
+    expected = on_runtime(data, obs)
+    found = file.policy.outputs(obs)
+    limit = np.abs(file.policy.state(obs)).max()
+    assert (np.abs(found - expected) <= runtime_error(file.policy, state_limit=limit)).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_opset_and_shape_is_read_with_nothing_but_layers(random_policy, opset, shape):
+    # Normaliser, layers, squash and scale are found as such: nothing becomes a layer of its own.
+    rng = np.random.default_rng(opset)
+    policy = random_policy(rng, (5, 8, 7, 3), Activation.TANH, Squash.TANH)
+    data = Writer(rng, opset, shape, inputs_too=False).controller(policy)
+    read = controller_from_onnx(data, "controller.onnx").policy
+    assert [layer.weight.shape for layer in read.layers] == [(8, 5), (7, 8), (3, 7)]
+    assert read.normaliser.clip == policy.normaliser.clip
+    np.testing.assert_allclose(read.normaliser.mean, policy.normaliser.mean, rtol=1e-7)
+    np.testing.assert_allclose(read.normaliser.scale, policy.normaliser.scale, rtol=1e-7)
+    assert read.head.squash is Squash.TANH
+    for ours, theirs in zip(read.layers, policy.layers, strict=True):
+        np.testing.assert_array_equal(ours.weight, theirs.weight)
+        np.testing.assert_array_equal(ours.bias, theirs.bias)
+
+
+def test_a_canonical_graph_of_a_stranger_is_the_same_policy(random_policy):
+    rng = np.random.default_rng(0)
+    for activation in ACTIVATIONS:
+        policy = random_policy(rng, (5, 8, 3), activation, Squash.CLIP)
+        model = onnx.load_model_from_string(policy_to_onnx(policy))
+        model.producer_name = "somebody"
+        del model.metadata_props[:]
+        file = controller_from_onnx(model.SerializeToString(), "controller.onnx")
+        # It says nothing of its noise.
+        assert file.policy.head.std is None
+        for name in ("centre", "half_range"):
+            np.testing.assert_array_equal(
+                getattr(file.policy.head, name), getattr(policy.head, name)
+            )
+        assert [layer.activation for layer in file.policy.layers] == [
+            layer.activation for layer in policy.layers
+        ]
+
+
+def test_a_changed_canonical_file_is_no_stranger_s(random_policy):
+    policy = random_policy(np.random.default_rng(0), (3, 4, 2))
+    model = onnx.load_model_from_string(policy_to_onnx(policy))
+    weight = numpy_helper.to_array(model.graph.initializer[-3]).copy()
+    weight.flat[0] += 1
+    model.graph.initializer[-3].raw_data = weight.tobytes()
+    with pytest.raises((InputError, IntegrityError)):
+        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def graph_file(nodes, constants=(), *, inputs=None, outputs=("y",), opset=17, functions=()):
+    """Return a file with these nodes from x [1, 4]; constants by name."""
+    if inputs is None:
+        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        inputs,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["a", "b"]) for name in outputs],
+        [
+            numpy_helper.from_array(np.asarray(array), name)
+            for name, array in dict(constants).items()
+        ],
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=functions)
+    return model.SerializeToString()
+
+
+W = {"w": np.ones((4, 2), np.float32)}
+MATMUL = helper.make_node("MatMul", ["x", "w"], ["h"], name="first")
+
+
+def after_matmul(op, inputs=("h",), constants=(), **settings_):
+    node = helper.make_node(op, list(inputs), ["y"], name="last", **settings_)
+    return graph_file([MATMUL, node], {**W, **dict(constants)})
+
+
+def inputs_of(*shapes, kind=TensorProto.FLOAT):
+    return [helper.make_tensor_value_info(f"x{n or ''}", kind, s) for n, s in enumerate(shapes)]
+
+
+LAST = r"node 1 '{}' \(last\): "
+REFUSED = {
+    "softmax": (after_matmul("Softmax"), LAST.format("Softmax") + "not in the controller"),
+    "hardswish": (after_matmul("HardSwish"), LAST.format("HardSwish") + "not in the controller"),
+    "layer norm": (
+        after_matmul("LayerNormalization", ("h", "s"), {"s": np.ones(2, np.float32)}),
+        LAST.format("LayerNormalization") + "not in the controller",
+    ),
+    "square": (after_matmul("Mul", ("h", "h")), LAST.format("Mul") + "joins two values"),
+    "residual": (after_matmul("Add", ("h", "h")), LAST.format("Add") + "joins two values"),
+    "inverse": (
+        after_matmul("Div", ("c", "h"), {"c": np.float32(1)}),
+        LAST.format("Div") + "divides by the observation",
+    ),
+    "by zero": (
+        after_matmul("Div", ("h", "c"), {"c": np.float32(0)}),
+        LAST.format("Div") + "divides by the observation, or by zero",
+    ),
+    "half": (after_matmul("Cast", to=TensorProto.FLOAT16), "casts the observation to FLOAT16"),
+    "one-sided clip": (
+        after_matmul("Min", ("h", "c"), {"c": np.float32(3)}),
+        LAST.format("Min") + "a clip needs two finite limits",
+    ),
+    "empty clip": (
+        after_matmul("Clip", ("h", "c", "c"), {"c": np.float32(3)}),
+        LAST.format("Clip") + "Clamp low must be below high",
+    ),
+    "repeat": (
+        after_matmul("Add", ("h", "c"), {"c": np.ones((3, 1), np.float32)}),
+        "repeats the observation",
+    ),
+    "negative slope": (
+        after_matmul("LeakyRelu", alpha=-0.5),
+        LAST.format("LeakyRelu") + r"LeakyRelu alpha must be in \[0, 1\]",
+    ),
+    "many slopes": (
+        after_matmul("PRelu", ("h", "c"), {"c": np.float32([0.1, 0.2])}),
+        "must have one slope for all",
+    ),
+    "recurrent": (
+        graph_file([MATMUL], W, inputs=inputs_of([1, 4], [1, 4]), outputs=("h",)),
+        "must have one input beside its constants, has 'x', 'x1'",
+    ),
+    "two outputs": (
+        graph_file([MATMUL, helper.make_node("Relu", ["h"], ["y"])], W, outputs=("h", "y")),
+        "more than one output; choose the actions among 'h', 'y' with --output",
+    ),
+    "integers": (
+        graph_file(
+            [helper.make_node("Cast", ["x"], ["f"], to=1), helper.make_node("Relu", ["f"], ["y"])],
+            inputs=inputs_of([1, 4], kind=TensorProto.INT64),
+        ),
+        "input 'x' must be FLOAT or DOUBLE, is INT64",
+    ),
+    "unnamed sizes": (
+        graph_file(
+            [MATMUL, helper.make_node("Relu", ["h"], ["y"])], W, inputs=inputs_of(["N", "M"])
+        ),
+        r"node 0 'MatMul' \(first\): cannot be read",
+    ),
+    "no observation": (
+        graph_file([helper.make_node("Identity", ["w"], ["y"])], W),
+        "output 'y' does not depend on the observation",
+    ),
+    "nan": (
+        graph_file([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": W["w"] * np.nan}),
+        "constant 'w' must be finite, has NaN or infinity",
+    ),
+    "infinity by a constant expression": (
+        graph_file(
+            [
+                helper.make_node("Mul", ["w", "w"], ["v"], name="square"),
+                helper.make_node("MatMul", ["x", "v"], ["y"]),
+            ],
+            {"w": W["w"] * np.float32(3e38)},
+        ),
+        r"node 0 'Mul' \(square\): makes a constant that is not finite",
+    ),
+    "a constant of terabytes": (
+        graph_file(
+            [
+                helper.make_node("ConstantOfShape", ["s"], ["v"], name="huge"),
+                helper.make_node("MatMul", ["x", "v"], ["y"]),
+            ],
+            {"s": np.array([4, 10**12], np.int64)},
+        ),
+        r"node 0 'ConstantOfShape' \(huge\): makes a constant of shape",
+    ),
+    "wrong shapes": (
+        graph_file([helper.make_node("MatMul", ["x", "w"], ["y"], name="only")], {"w": W["w"].T}),
+        r"node 0 'MatMul' \(only\): cannot be read",
+    ),
+    "a cycle": (
+        graph_file(
+            [
+                helper.make_node("Add", ["x", "b"], ["a"]),
+                helper.make_node("Relu", ["a"], ["b"]),
+                helper.make_node("Relu", ["b"], ["y"]),
+            ]
+        ),
+        "is not a valid ONNX file",
+    ),
+    "the same name twice": (
+        graph_file([MATMUL, MATMUL, helper.make_node("Relu", ["h"], ["y"])], W),
+        "is not a valid ONNX file",
+    ),
+    "a foreign domain": (
+        graph_file([helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")]),
+        "operators of domain 'com.microsoft' are not read",
+    ),
+    "opset 8": (
+        graph_file([helper.make_node("Relu", ["x"], ["y"])], opset=8),
+        "opset must be 9 to",
+    ),
+    "a wide convolution": (
+        graph_file(
+            [helper.make_node("Conv", ["x", "w"], ["y"], name="only", pads=[1, 1])],
+            {"w": np.ones((2, 4, 3), np.float32)},
+            inputs=inputs_of([1, 4, 5]),
+        ),
+        "kernel of size 1",
+    ),
+    "a double that float32 cannot hold": (
+        graph_file(
+            [
+                helper.make_node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+                helper.make_node("Mul", ["d", "c"], ["e"], name="only"),
+                helper.make_node("Cast", ["e"], ["y"], to=TensorProto.FLOAT),
+            ],
+            {"c": np.float64(0.1)},
+        ),
+        r"node 1 'Mul' \(only\): holds float64 numbers that float32 cannot hold",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_understood_is_refused_by_name_in_one_line(case):
+    data, message = REFUSED[case]
+    with pytest.raises(InputError, match=message) as caught:
+        controller_from_onnx(data, "controller.onnx")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("controller.onnx")
+
+
+def test_constants_in_other_files_are_refused():
+    model = onnx.load_model_from_string(graph_file([MATMUL], W, outputs=("h",)))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+    with pytest.raises(InputError) as caught:
+        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_function_of_the_file_s_own_is_refused_even_under_a_known_name():
+    body = [helper.make_node("Neg", ["a"], ["b"])]
+    function = helper.make_function(
+        "own", "Relu", ["a"], ["b"], body, [helper.make_opsetid("", 17)]
+    )
+    data = graph_file([helper.make_node("Relu", ["x"], ["y"], domain="own")], functions=[function])
+    model = onnx.load_model_from_string(data)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    with pytest.raises(InputError, match="domain 'own' are not read"):
+        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+
+
+def test_only_what_the_chosen_output_needs_is_read():
+    nodes = [
+        MATMUL,
+        helper.make_node("Softmax", ["h"], ["value"]),
+        helper.make_node("Tanh", ["h"], ["actions"]),
+    ]
+    data = graph_file(nodes, W, outputs=("value", "actions"))
+    file = controller_from_onnx(data, "controller.onnx", "actions")
+    assert file.policy.head.squash is Squash.TANH
+    assert file.interface.output == "actions"
+    with pytest.raises(InputError, match="node 1 'Softmax'"):
+        controller_from_onnx(data, "controller.onnx", "value")
+    with pytest.raises(InputError, match="no output 'mean'"):
+        controller_from_onnx(data, "controller.onnx", "mean")
+
+
+def test_a_sparse_constant_is_checked_and_read(random_policy):
+    values = numpy_helper.from_array(np.float32([1, 2, 3]), "w")
+    model = onnx.load_model_from_string(graph_file([MATMUL], W, outputs=("h",)))
+    del model.graph.initializer[:]
+    for indices, good in (([1, 4, 6], True), ([4, 1, 6], False), ([1, 4, 8], False)):
+        sparse = helper.make_sparse_tensor(
+            values, numpy_helper.from_array(np.array(indices, np.int64)), [4, 2]
+        )
+        del model.graph.sparse_initializer[:]
+        model.graph.sparse_initializer.append(sparse)
+        if good:
+            file = controller_from_onnx(model.SerializeToString(), "controller.onnx")
+            expected = np.zeros(8)
+            expected[indices] = [1, 2, 3]
+            np.testing.assert_array_equal(file.policy.layers[0].weight.T.reshape(-1), expected)
+        else:
+            with pytest.raises(InputError):
+                controller_from_onnx(model.SerializeToString(), "controller.onnx")
+
+
+def test_a_double_precision_file_of_float32_numbers_is_read():
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(4, 2)).astype(np.float32).astype(np.float64)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+        helper.make_node("MatMul", ["d", "w"], ["e"]),
+        helper.make_node("Tanh", ["e"], ["f"]),
+        helper.make_node("Cast", ["f"], ["y"], to=TensorProto.FLOAT),
+    ]
+    data = graph_file(nodes, {"w": weight})
+    file = controller_from_onnx(data, "controller.onnx")
+    obs = rng.normal(size=(20, 4)).astype(np.float32)
+    np.testing.assert_allclose(on_runtime(data, obs), file.policy.outputs(obs), atol=1e-6)
+
+
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_are_refused(garbage):
+    with pytest.raises(InputError, match="not a valid ONNX file") as caught:
+        controller_from_onnx(garbage, "controller.onnx")
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_whatever_is_read_of_a_damaged_file_is_what_onnx_runtime_computes(random_policy, seed):
+    rng = np.random.default_rng(seed)
+    policy = random_policy(rng, (2, 3, 2), ACTIVATIONS[rng.integers(len(ACTIVATIONS))])
+    data = bytearray(Writer(rng, inputs_too=False).controller(policy))
+    for _ in range(rng.integers(1, 4)):
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    data = bytes(data[: rng.integers(len(data))] if rng.random() < 0.1 else data)
+    try:
+        file, message = controller_from_onnx(data, "controller.onnx"), "read"
+    except (InputError, IntegrityError) as error:
+        file, message = None, str(error)
+    assert "\n" not in message
+    if file is None:
+        return
+    obs = rng.normal(size=(5, file.policy.obs_dim)).astype(np.float32)
+    try:
+        outputs = on_runtime(data, obs)
+    except Exception:
+        return  # ONNX Runtime refuses more; `check_agreement` says so before anything is proved
+    limit = max(np.abs(file.policy.state(obs)).max(), 1e-30)
+    bound = runtime_error(file.policy, state_limit=limit)
+    if np.isfinite(bound).all():
+        assert (np.abs(outputs - file.policy.outputs(obs)) <= bound).all()
+
+
+@pytest.mark.skipif(not GO1.is_file(), reason="go1_policy.onnx is not on this machine")
+def test_a_quadruped_s_controller_from_another_project_is_read():
+    file = load_controller_file(GO1)
+    assert [len(layer.bias) for layer in file.policy.layers] == [512, 256, 128, 12]
+    assert [layer.activation for layer in file.policy.layers[:3]] == [Activation.SILU] * 3
+    assert file.policy.head.squash is Squash.TANH
+    obs = np.random.default_rng(0).normal(size=(50, 48)).astype(np.float32)
+    np.testing.assert_allclose(on_runtime(file.data, obs), file.policy.outputs(obs), atol=1e-5)
+    assert len(weights_sha256(file.policy)) == 64
