@@ -109,7 +109,15 @@ class _Stages:
             "certify" if name == "certificate.json" else "certify before measuring",
             inputs,
             (path, path.with_suffix(".png")),
-            lambda: certify_into(path, self._out, budget, tables, attack=attack, bench=bench),
+            lambda: certify_into(
+                path,
+                self._out,
+                budget,
+                tables,
+                attack=attack,
+                bench=bench,
+                draw=name == "certificate.json",
+            ),
         )
         return Certificate.parse(read_file(path), str(path))
 

@@ -108,6 +108,40 @@ def test_a_measured_requirement_is_decided_by_the_measurement(
         assert "..." not in again.err, "a second run does nothing again"
 
 
+def test_a_certificate_rests_on_the_attacks_of_its_own_run(tiny_run, pipeline, tmp_path):
+    def certified(controller, at_least):
+        out, budget = tmp_path / "certificate.json", tmp_path / "budget.toml"
+        budget.write_text(
+            '[[require]]\nquantity = "success_rate"\nepsilon = 0.05\nnorm = "linf"\n'
+            f"confidence = 0.95\nat_least = {at_least}\n"
+        )
+        code = pipeline("certify", controller, "--budget", budget, "--out", out).code
+        return code, json.loads(out.read_text())
+
+    # A controller of 4096 steps falls in all of three episodes, whatever attacks it.
+    attacks = json.loads((tiny_run / "attack.json").read_text())["attacks"]
+    assert all(all(entry["terminated"]) for entry in attacks.values())
+    code, certificate = certified(tiny_run, 0.9)
+    assert code == 3
+    finding = certificate["requirements"][0]
+    assert (finding["sampled"], finding["witness"]["seen"]) == (0.0, "0 of 3 episodes")
+    assert certified(tiny_run / "policy", 0.0)[0] == 0
+    rows = certificate["claims"]["measured"]
+    assert [row["value"] for row in rows if row["quantity"] == "attacked_return"] == [
+        entry["mean"] for name, entry in attacks.items() if name != "clean"
+    ]
+    # Away from its run nothing was measured; the numbers of another file do not count.
+    shutil.copytree(tiny_run / "policy", tmp_path / "policy")
+    assert certified(tmp_path / "policy", 0.0)[0] == 4
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run, other)
+    table = json.loads((other / "attack.json").read_text()) | {"onnx_sha256": "0" * 64}
+    (other / "attack.json").write_text(json.dumps(table))
+    code, certificate = certified(other, 0.0)
+    assert code == 4
+    assert certificate["requirements"][0]["reason"] == "it was measured on another file"
+
+
 def test_the_report_is_one_page_with_every_figure(tiny_run):
     page = (tiny_run / "report.html").read_text()
     assert page.count("<svg") >= 2
