@@ -2,7 +2,7 @@
 
 * ``certify``: the stage function; ``certified`` proves, ``findings`` compares with searches.
 * Global bounds: ``chain``, ``global_bounds``, ``lipsdp`` (search) and ``semidefinite`` (proof).
-* Local bounds: ``relaxation``, ``crown``, ``local_bounds``, ``splitting``.
+* Local bounds: ``relaxation``, ``crown``, ``curvature``, ``alpha``, ``splitting``, ``radii``.
 * ``rounding``: the deployed arithmetic; ``upward``: the arithmetic of the proofs.
 * ``distances``, ``value``, ``statistics``, ``compression``: from deviations to what they mean.
 * ``control_error``: what a one-shot compression changes, bounded and measured.
@@ -11,7 +11,7 @@
 * ``explain``: the certificate in plain words; ``picture``: deviation against epsilon.
 """
 
-from surefoot.certify.certify import certify_policy
+from surefoot.certify.certify import certify_facts, certify_policy
 from surefoot.certify.checker import CheckReport, check_certificate
 from surefoot.certify.control_error import (
     ControlError,
@@ -25,6 +25,7 @@ from surefoot.certify.control_error import (
 )
 from surefoot.certify.evidence import Assumptions, CertifyConfig, Evidence
 from surefoot.certify.explain import explain
+from surefoot.certify.facts import Facts
 from surefoot.certify.measurements import Measurement
 from surefoot.certify.picture import deviation_curves, draw_deviation
 
@@ -35,9 +36,11 @@ __all__ = [
     "ControlError",
     "ControlLimit",
     "Evidence",
+    "Facts",
     "Measurement",
     "Over",
     "box_control_error",
+    "certify_facts",
     "certify_policy",
     "check_certificate",
     "deviation_curves",

@@ -27,7 +27,20 @@ def certify_policy(
         InputError: If the evidence does not fit the policy.
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
-    facts = Facts(controller, evidence, config)
+    return certify_facts(Facts(controller, evidence, config), budget)
+
+
+def certify_facts(facts: Facts, budget: Budget) -> Certificate:
+    """Return the certificate of a controller whose facts are used for something else as well.
+
+    Args:
+        facts: About the controller.
+        budget: What is required.
+
+    Raises:
+        CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
+    """
+    evidence, config = facts.evidence, facts.config
     findings = tuple(
         find(facts, requirement, delta)
         for requirement, delta in zip(

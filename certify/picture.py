@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.budget import Norm
-from surefoot.certify.evidence import CertifyConfig, Evidence
 from surefoot.certify.facts import Facts
 from surefoot.certify.global_bounds import least_rows
 from surefoot.certify.upward import Float
 from surefoot.errors import InputError, MissingLibraryError
-from surefoot.onnx_format import ControllerFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -35,15 +33,11 @@ class DeviationCurves:
     sampled_visited: Float
 
 
-def deviation_curves(
-    controller: ControllerFile, evidence: Evidence, config: CertifyConfig, epsilons: Float
-) -> DeviationCurves:
+def deviation_curves(facts: Facts, epsilons: Float) -> DeviationCurves:
     """Compute what the picture shows.
 
     Args:
-        controller: As read back from its file.
-        evidence: Visited observations, if there are any.
-        config: Effort of bounds and searches.
+        facts: About the controller; those behind a certificate save most of the time.
         epsilons: Normalised units, positive, shape (n,).
 
     Raises:
@@ -51,7 +45,6 @@ def deviation_curves(
     """
     if not (np.isfinite(epsilons) & (epsilons > 0)).all() or not epsilons.size:
         raise InputError(f"epsilons must be positive and finite, got {epsilons}")
-    facts = Facts(controller, evidence, config)
     rows: list[tuple[float, ...]] = []
     for epsilon in map(float, epsilons):
         deviations = facts.proofs.deviations(epsilon, Norm.LINF)

@@ -111,7 +111,13 @@ def certify_into(
     """Certify a controller, write the certificate and, to ``draw``, its picture; return it."""
     import numpy as np
 
-    from surefoot.certify import CertifyConfig, certify_policy, deviation_curves, draw_deviation
+    from surefoot.certify import (
+        CertifyConfig,
+        Facts,
+        certify_facts,
+        deviation_curves,
+        draw_deviation,
+    )
     from surefoot.onnx_format import load_controller_file
 
     config = build(CertifyConfig, tables.get("certify", {}), "certify")
@@ -123,12 +129,13 @@ def certify_into(
         from surefoot.runtime.agreement import check_agreement
 
         evidence = replace(evidence, agreement=check_agreement(file).to_table())
-    certificate = certify_policy(file, budget, evidence, config)
+    facts = Facts(file, evidence, config)
+    certificate = certify_facts(facts, budget)
     write_file(out, certificate.to_json())
     picture = out.with_suffix(".png")
     picture.unlink(missing_ok=True)  # an older one would be about another certificate
     if draw and certificate.deviation_linf["best"] is not None:
-        curves = deviation_curves(file, evidence, config, np.geomspace(0.005, 0.2, 9))
+        curves = deviation_curves(facts, np.geomspace(0.005, 0.2, 9))
         try:
             write_file(picture, draw_deviation(curves))
         except MissingLibraryError as error:
