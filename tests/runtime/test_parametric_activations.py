@@ -1,0 +1,100 @@
+"""Activations with a parameter in deployed arithmetic: every bound, the C, and its NumPy twin."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from surefoot.activation import Clamp, LeakyRelu, ScaledElu
+from surefoot.certify.rounding import ARITHMETICS, rounding_bound, smooth_activations, state_bound
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.policy import Layer, Policy, Squash
+from surefoot.runtime.arithmetic import runtime_error
+from surefoot.runtime.c_activations import C_TAU, twin
+from surefoot.runtime.c_source import twin_outputs
+from surefoot.runtime.load import Backend, controller_of
+
+
+def f32(value):
+    return float(np.float32(value))
+
+
+SELU = ScaledElu(f32(1.6732632), f32(1.050701))
+PARAMETRIC = [
+    LeakyRelu(f32(0.01)),
+    LeakyRelu(1.0),
+    SELU,
+    ScaledElu(f32(0.3), f32(7.1)),
+    Clamp(-1.0, 1.0),
+    Clamp(f32(0.3), 6.0),
+]
+
+
+@pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
+@pytest.mark.parametrize("activation", PARAMETRIC)
+def test_both_bounds_dominate_the_observed_error(random_policy, activation, backend):
+    rng = np.random.default_rng(7)
+    for sizes, squash in itertools.product([(3, 2), (11, 16, 3), (17, 64, 64, 6)], Squash):
+        policy = random_policy(rng, sizes, activation, squash)
+        controller = controller_of(policy_from_onnx(policy_to_onnx(policy)), backend)
+        bound = runtime_error(policy, state_limit=10.5)
+        proved = rounding_bound(policy, state_bound(policy, 0.5), ARITHMETICS["float32"])
+        state = rng.uniform(-10.5, 10.5, (64, policy.obs_dim)).astype(np.float32)
+        error = np.abs(controller.from_state(state) - policy.outputs_at(state.astype(np.float64)))
+        assert np.isfinite(bound).all()
+        assert (error <= bound).all()
+        assert (error <= proved.action).all()
+
+
+@pytest.mark.parametrize("activation", PARAMETRIC)
+def test_an_activation_alone_errs_no_more_than_is_counted(activation):
+    # One neuron that copies its input: all that is left is the error of the activation.
+    x = np.concatenate([np.linspace(-40, 40, 20001), 2.0 ** np.arange(-140, 5)]).astype(np.float32)
+    for values in (activation(x), twin(activation, x)):
+        error = np.abs(values.astype(np.float64) - activation(x.astype(np.float64)))
+        reach = np.abs(x.astype(np.float64))
+        if isinstance(activation, ScaledElu):
+            allowed = C_TAU * activation.size * np.maximum(1, reach)
+        elif isinstance(activation, LeakyRelu):
+            allowed = activation.alpha * 2.0**-24 * reach + 2.0**-149
+        else:
+            allowed = np.zeros_like(reach)
+        assert (error <= allowed).all()
+
+
+def test_what_may_overflow_has_no_bound(random_policy):
+    activation = ScaledElu(1.0, 2.0**40)
+    policy = random_policy(np.random.default_rng(0), (3, 4, 2), activation)
+    layers = [
+        Layer(
+            weight=(layer.weight * np.float32(factor)), bias=layer.bias, activation=layer.activation
+        )
+        for layer, factor in zip(policy.layers, (2.0**100, 2.0**-60), strict=True)
+    ]
+    policy = Policy(normaliser=policy.normaliser, layers=tuple(layers), head=policy.head)
+    assert not np.isfinite(runtime_error(policy, state_limit=10.0)).all()
+    proved = rounding_bound(policy, state_bound(policy, 0.5), ARITHMETICS["float32"])
+    assert proved == "a value may exceed the largest float32"
+
+
+def test_only_smooth_activations_rest_on_a_measurement(random_policy):
+    for activation in PARAMETRIC:
+        policy = random_policy(np.random.default_rng(0), (3, 4, 2), activation, Squash.CLIP)
+        assert smooth_activations(policy) == isinstance(activation, ScaledElu)
+
+
+def test_the_generated_c_has_the_bits_of_its_twin(random_policy):
+    rng = np.random.default_rng(3)
+    chosen = [PARAMETRIC[0], SELU, PARAMETRIC[5]]
+    policy = random_policy(rng, (7, 33, 20, 12, 3), SELU, Squash.CLIP)
+    layers = [
+        Layer(weight=layer.weight, bias=layer.bias, activation=activation)
+        for layer, activation in zip(policy.layers, chosen, strict=False)
+    ]
+    policy = Policy(
+        normaliser=policy.normaliser, layers=(*layers, policy.layers[-1]), head=policy.head
+    )
+    controller = controller_of(policy_from_onnx(policy_to_onnx(policy)), Backend.C)
+    obs = rng.normal(0, 4, (200, 7)).astype(np.float32)
+    np.testing.assert_array_equal(controller(obs), twin_outputs(policy, obs))
+    np.testing.assert_allclose(controller(obs), policy.outputs(obs), rtol=1e-4, atol=1e-4)
