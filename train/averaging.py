@@ -14,6 +14,10 @@ class WeightAverage:
     Single policies on the way may differ widely in return although their training returns agree;
     their average is steadier, and its weights are smaller.
 
+    Attributes:
+        parameters: The average.
+        mlp: Views of it.
+
     Reference:
         Polyak and Juditsky 1992; for networks Izmailov et al. 2018 (arXiv 1803.05407).
     """
@@ -27,19 +31,19 @@ class WeightAverage:
         """
         self._network = network
         self._share = 1 / max(1.0, num_iterations)
-        self._parameters = network.parameters.clone()
-        self.mlp: Mlp = network.views_of(self._parameters)
+        self.parameters = network.parameters.clone()
+        self.mlp: Mlp = network.views_of(self.parameters)
 
     def update(self, mask: torch.Tensor | None) -> None:
         """Take in the network of this moment; entries that ``mask`` has pruned become zero."""
-        self._parameters.lerp_(self._network.parameters, self._share)
+        self.parameters.lerp_(self._network.parameters, self._share)
         if mask is not None:
-            self._parameters.mul_(mask)
+            self.parameters.mul_(mask)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the average."""
-        return {"parameters": self._parameters.cpu().numpy().copy()}
+        return {"parameters": self.parameters.cpu().numpy().copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a stored average."""
-        self._parameters.copy_(torch.from_numpy(state["parameters"]))
+        self.parameters.copy_(torch.from_numpy(state["parameters"]))

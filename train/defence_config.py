@@ -1,28 +1,30 @@
 """What can be chosen about the defence against perturbed observations.
 
-The ball of perturbations grows from nothing, linearly between two shares of the training: a policy
-that is attacked at full strength from the first step often learns to do nothing.
+Every defence starts weak and is at full strength only after a share of the training: a policy that
+is attacked at full strength from the first step often learns to do nothing.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from surefoot.train.ranges import require_at_least, require_fraction, require_order
+from surefoot.budget import Norm
+from surefoot.train.ranges import (
+    require_at_least,
+    require_fraction,
+    require_order,
+    require_positive,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GrowingBall:
-    """An linf ball around each state whose radius is a ramp: what every defence is trained on.
+class Ramp:
+    """A strength that rises linearly from zero to one between two shares of the training.
 
     Attributes:
-        epsilon: Radius of the ball, normalised units.
-        fraction: Share of each minibatch that is perturbed, in (0, 1].
-        ramp_start: Share of the training at which the radius starts to grow from zero.
-        ramp_end: Share of the training at which it reaches ``epsilon``.
+        ramp_start: Share of the training at which it starts to rise.
+        ramp_end: Share of the training from which it is one.
     """
 
-    epsilon: float
-    fraction: float = 1.0
     ramp_start: float = 0.0
     ramp_end: float = 0.75
 
@@ -32,14 +34,36 @@ class GrowingBall:
         Raises:
             InputError: If one does not hold.
         """
-        require_at_least(self, 0, "epsilon", "ramp_start")
-        require_fraction(self, "fraction")
+        require_at_least(self, 0, "ramp_start")
         require_order(self, "ramp_start", "ramp_end")
 
     def ramp(self, progress: float) -> float:
-        """Return the share of the full strength, in [0, 1], after a share of the training."""
+        """Return the strength, in [0, 1], after a share of the training."""
         length = self.ramp_end - self.ramp_start
         return min(max((progress - self.ramp_start) / length, 0), 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrowingBall(Ramp):
+    """An linf ball around each state, whose radius is a ramp.
+
+    Attributes:
+        epsilon: Radius of the ball, normalised units.
+        fraction: Share of each minibatch that is perturbed, in (0, 1].
+    """
+
+    epsilon: float
+    fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        Ramp.__post_init__(self)
+        require_at_least(self, 0, "epsilon")
+        require_fraction(self, "fraction")
 
     def radius(self, progress: float) -> float:
         """Return the radius after a share of the training."""
@@ -156,10 +180,55 @@ class BoundedAdversarialReturn(AdversarialReturn):
     guidance: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LipschitzTarget(Ramp):
+    """Keep a certified bound of the actor under a number, so that a budget is met by construction.
+
+    After every update the weights are brought back to where the bound holds. It is a bound on
+    |a(z + d) - a(z)| / |d| in action units per normalised unit, the same everywhere; a budget that
+    allows a deviation x at epsilon is met with at_most = x / epsilon. The limit starts
+    ``headroom`` times as high and falls geometrically. For Gaussian actions only: what a
+    categorical policy plays does not depend on the scale of its logits.
+
+    Attributes:
+        at_most: Of the bound at the end of the training.
+        quantity: Of each actuator alone (action_deviation), or of the length of the whole change
+            of the action (lipschitz), as in a budget.
+        norm: Of the perturbation d.
+        bound: The product of the absolute weights, which suits linf and sparse networks, or the
+            sum of products of spectral norms of Combettes and Pesquet, which suits l2.
+        projection: Scale all layers alike, or move the weights to about the nearest place.
+        headroom: First limit, in units of ``at_most``.
+    """
+
+    kind: ClassVar[str] = "lipschitz"
+    at_most: float
+    quantity: Literal["action_deviation", "lipschitz"] = "action_deviation"
+    norm: Norm = Norm.LINF
+    bound: Literal["absolute_product", "combettes_pesquet"] = "absolute_product"
+    projection: Literal["scale", "nearest"] = "scale"
+    headroom: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        Ramp.__post_init__(self)
+        require_positive(self, "at_most", "headroom")
+        require_at_least(self, 1, "headroom")
+
+    def limit(self, progress: float) -> float:
+        """Return what the bound must not exceed after a share of the training."""
+        return self.at_most * float(self.headroom ** (1 - self.ramp(progress)))
+
+
 Defence = (
     NoDefence
     | StateAdversarial
     | ConvexStateAdversarial
     | AdversarialReturn
     | BoundedAdversarialReturn
+    | LipschitzTarget
 )

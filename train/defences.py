@@ -13,7 +13,6 @@ from surefoot.train.defence_config import (
     ConvexStateAdversarial,
     Defence,
     GrowingBall,
-    NoDefence,
     StateAdversarial,
 )
 from surefoot.train.relaxation import mixed_bounds
@@ -33,7 +32,9 @@ def perturbed_states(
         minibatch: With normalised advantages.
         generator: Of starts and noise.
     """
-    if isinstance(defence, (NoDefence, ConvexStateAdversarial)) or epsilon == 0:
+    if isinstance(defence, ConvexStateAdversarial) or epsilon == 0:
+        return minibatch.states[:0]
+    if not isinstance(defence, GrowingBall):
         return minibatch.states[:0]
     part = _regularised(defence, minibatch)
     actor, distribution = agent.actor.mlp, agent.distribution

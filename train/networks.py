@@ -14,7 +14,7 @@ from torch.nn import functional
 from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.policy import Layer
 
-FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+_FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     Activation.IDENTITY: lambda x: x,
     Activation.RELU: torch.relu,
     Activation.TANH: torch.tanh,
@@ -47,7 +47,7 @@ def forward(activation: AnyActivation, x: Tensor) -> Tensor:
         case Clamp(low, high):
             return torch.clamp(x, low, high)
         case _:
-            return FUNCTIONS[activation](x)
+            return _FUNCTIONS[activation](x)
 
 
 def _backward(activation: AnyActivation, g: Tensor, before: Tensor, after: Tensor) -> Tensor:

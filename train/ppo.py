@@ -8,7 +8,7 @@ from torch import Tensor
 
 from surefoot.train.agent import Agent
 from surefoot.train.config import TrainConfig
-from surefoot.train.defence_config import NoDefence
+from surefoot.train.defence_config import GrowingBall, LipschitzTarget
 from surefoot.train.defences import (
     convex_term,
     defence_term,
@@ -16,6 +16,7 @@ from surefoot.train.defences import (
     perturbed_states,
 )
 from surefoot.train.distributions import Gaussian
+from surefoot.train.lipschitz import LipschitzLimit
 from surefoot.train.networks import Network
 from surefoot.train.pruning import Pruner
 from surefoot.train.pruning_config import NoPruning
@@ -49,10 +50,20 @@ class Ppo:
         minibatch_generator: torch.Generator,
         search_generator: torch.Generator,
     ) -> None:
-        """Start at update zero, with no momentum and dense networks."""
+        """Start at update zero, with no momentum and dense networks.
+
+        Raises:
+            InputError: If the defence does not fit the actions of the task.
+        """
         self.agent = agent
         self.config = config
         self.num_updates = 0
+        defence, device = config.defence, agent.actor.parameters.device
+        self.limit = (
+            LipschitzLimit(defence, agent.spec, device)
+            if isinstance(defence, LipschitzTarget)
+            else None
+        )
         self._minibatch_generator = minibatch_generator
         self._search_generator = search_generator
         self._networks: dict[str, Network] = {"actor": agent.actor, "critic": agent.critic}
@@ -113,6 +124,7 @@ class Ppo:
         self.num_updates += 1
         for name, pruner in self.pruners.items():
             pruner.after_step(self.num_updates, self._optimiser.state[self._trained[name]])
+        self.hold_limit(self.agent.actor.parameters, self._trained["actor"])
         return torch.stack([surrogate, value_loss, distance, norms[0]])
 
     def _actor_gradient(self, minibatch: Samples) -> tuple[Tensor, Tensor]:
@@ -170,6 +182,18 @@ class Ppo:
         gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
+    def hold_limit(self, parameters: Tensor, underneath: Tensor | None = None) -> None:
+        """Bring parameters of the actor, or an average of them, under a Lipschitz target."""
+        if self.limit is not None:
+            self.limit.project(self.agent.actor, parameters, self.progress(), underneath)
+
+    def is_at_full_strength(self) -> bool:
+        """Return whether the sparsity is the final one and a Lipschitz target is in force."""
+        is_sparse = all(self.num_updates >= entry.schedule.end for entry in self.pruners.values())
+        defence = self.config.defence
+        on_target = not isinstance(defence, LipschitzTarget) or defence.ramp(self.progress()) == 1
+        return is_sparse and on_target
+
     def progress(self) -> float:
         """Return the share of all updates that is done."""
         return self.num_updates / self.config.num_updates
@@ -177,7 +201,7 @@ class Ppo:
     def epsilon(self) -> float:
         """Return the radius of the defence at this update: a linear ramp."""
         defence = self.config.defence
-        return 0.0 if isinstance(defence, NoDefence) else defence.radius(self.progress())
+        return defence.radius(self.progress()) if isinstance(defence, GrowingBall) else 0.0
 
     def _learning_rate(self) -> float:
         """Return the rate at this update: linear from the first to its annealed share."""

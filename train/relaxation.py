@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from surefoot.activation import Activation, AnyActivation
 from surefoot.errors import InputError
-from surefoot.policy import Activation
-from surefoot.train.networks import FUNCTIONS, Mlp
+from surefoot.train.networks import Mlp, forward
 
 _BISECTIONS = 5
 _NEWTON_STEPS = 2
@@ -168,18 +168,18 @@ def _scaled_product(weight_rn: Tensor, scale_Bn: Tensor, under_nk: Tensor) -> Te
     return product.transpose(0, 1)
 
 
-def _image(activation: Activation, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def _image(activation: AnyActivation, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Return the least and largest value of an activation on an interval."""
-    at_low, at_high = FUNCTIONS[activation](low), FUNCTIONS[activation](high)
+    at_low, at_high = forward(activation, low), forward(activation, high)
     if activation is not Activation.SILU:
         return at_low, at_high
     least = torch.minimum(at_low, at_high)
     dips = (low < _SILU_LEAST) & (high > _SILU_LEAST)
-    bottom = FUNCTIONS[activation](torch.full_like(low, _SILU_LEAST))
+    bottom = forward(activation, torch.full_like(low, _SILU_LEAST))
     return torch.where(dips, bottom, least), torch.maximum(at_low, at_high)
 
 
-def _relax(activation: Activation, low: Tensor, high: Tensor) -> _Lines:
+def _relax(activation: AnyActivation, low: Tensor, high: Tensor) -> _Lines:
     """Return lines around an activation; those of `surefoot.certify`, but for a simpler SiLU.
 
     Raises:
@@ -224,7 +224,7 @@ def _convex(activation: Activation, low: Tensor, high: Tensor) -> _Lines:
     slope_low = _derivative(activation, middle)
     return _between(
         slope_low,
-        FUNCTIONS[activation](middle) - slope_low * middle,
+        forward(activation, middle) - slope_low * middle,
         slope_high,
         torch.maximum(*_cuts(activation, slope_high, low, high)),
     )
@@ -246,7 +246,7 @@ def _chord(activation: Activation, low: Tensor, high: Tensor) -> Tensor:
     """Return the slope between the ends, or at an end where they are one; any slope is sound."""
     width = high - low
     wide = width > torch.finfo(low.dtype).eps ** 0.75
-    rise = FUNCTIONS[activation](high) - FUNCTIONS[activation](low)
+    rise = forward(activation, high) - forward(activation, low)
     slope = rise / torch.where(wide, width, 1.0)
     return torch.where(wide, slope, _derivative(activation, low))
 
@@ -255,7 +255,7 @@ def _cuts(
     activation: Activation, slope: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the intercepts of lines through both ends."""
-    return FUNCTIONS[activation](low) - slope * low, FUNCTIONS[activation](high) - slope * high
+    return forward(activation, low) - slope * low, forward(activation, high) - slope * high
 
 
 def _s_shape_above(activation: Activation, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -271,7 +271,7 @@ def _s_shape_above(activation: Activation, low: Tensor, high: Tensor) -> tuple[T
     tangent = concave | bent
     slope = torch.where(tangent, _derivative(activation, touch), straight)
     cut = torch.maximum(*_cuts(activation, slope, low, high))
-    at_touch = FUNCTIONS[activation](touch) - slope * touch
+    at_touch = forward(activation, touch) - slope * touch
     return slope, torch.where(tangent, torch.maximum(cut, at_touch), cut)
 
 
@@ -283,7 +283,7 @@ def _tangent_through(activation: Activation, low: Tensor, high: Tensor) -> Tenso
     """
 
     def missing(point: Tensor) -> Tensor:
-        rise = FUNCTIONS[activation](point) - FUNCTIONS[activation](low)
+        rise = forward(activation, point) - forward(activation, low)
         return _derivative(activation, point) * (point - low) - rise
 
     def newton_step(point: Tensor) -> Tensor:

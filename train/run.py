@@ -114,6 +114,7 @@ class Run:
         self._refuse_divergence(losses)
         pruner = self._ppo.pruners.get("actor")
         self._average.update(pruner.mask if pruner else None)
+        self._ppo.hold_limit(self._average.parameters)
         if self.config.normalise_observations:
             obs_dim = rollout.obs.shape[2]
             self._moments = self._moments.merge(Moments.of(rollout.obs.reshape(-1, obs_dim)))
@@ -189,14 +190,9 @@ class Run:
         generator = numpy_stream(self.config.seed, Stream.EVALUATION)
         seeds = env_seeds(generator, self.config.evaluation_episodes)
         clean_return = float(clean_returns(policy, self._eval_env, seeds).mean())
-        if self._has_full_sparsity() and (self._best is None or clean_return > self._best[0]):
+        if self._ppo.is_at_full_strength() and (self._best is None or clean_return > self._best[0]):
             self._best = (clean_return, self.step, policy)
         return clean_return
-
-    def _has_full_sparsity(self) -> bool:
-        return all(
-            self._ppo.num_updates >= pruner.schedule.end for pruner in self._ppo.pruners.values()
-        )
 
     def _extend_curves(self, losses: Mapping[str, float], clean_return: float | None) -> None:
         row: dict[str, float | None] = {
@@ -210,6 +206,8 @@ class Run:
         }
         if isinstance(self._agent.distribution, Gaussian):
             row["sigma"] = float(self._agent.distribution.log_std.exp().mean())
+        if self._ppo.limit is not None:
+            row["lipschitz"] = float(self._ppo.limit.bound(self._average.mlp))
         for name, value in row.items():
             self.curves.setdefault(name, []).append(value)
 
@@ -265,7 +263,7 @@ class Run:
             DivergenceError: If a simulation diverges.
         """
         config = self.config
-        assert self._best is not None, "the last evaluation has the full sparsity"
+        assert self._best is not None, "the last evaluation is at full strength"
         policy = self._best[2] if config.select == "best" else self.policy()
         return TrainResult(
             policy=policy,

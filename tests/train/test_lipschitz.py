@@ -1,0 +1,189 @@
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from surefoot.budget import Norm
+from surefoot.certify.chain import action_chain
+from surefoot.certify.global_bounds import closed_form_bounds
+from surefoot.errors import InputError, InterruptedRun
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.policy import Activation, weights_sha256
+from surefoot.train.agent import new_agent
+from surefoot.train.config import TrainConfig
+from surefoot.train.defence_config import LipschitzTarget
+from surefoot.train.lipschitz import LipschitzLimit
+from surefoot.train.networks import new_network
+from surefoot.train.pruning_config import (
+    MagnitudePruning,
+    MagnitudeStePruning,
+    NeuronPruning,
+    NoPruning,
+)
+from surefoot.train.trainer import train_policy
+
+CPU = torch.device("cpu")
+TINY = TrainConfig(
+    env_id="Target-v0",
+    total_steps=1024,
+    num_envs=4,
+    rollout_steps=32,
+    device="cpu",
+    hidden=(8, 12),
+    critic_hidden=(10,),
+    learning_rate=3e-3,
+    epochs=2,
+    minibatch_size=32,
+    num_evaluations=2,
+    evaluation_episodes=2,
+    visited_states=2,
+    averaging=0.2,
+    checkpoint_steps=256,
+)
+WAYS = [
+    LipschitzTarget(at_most=0.05, bound=bound, projection=projection, norm=norm)
+    for bound, norm in [("absolute_product", Norm.LINF), ("combettes_pesquet", Norm.L2)]
+    for projection in ("scale", "nearest")
+]
+PRUNING = [
+    NoPruning(),
+    MagnitudePruning(sparsity=0.5, interval=3),
+    MagnitudeStePruning(sparsity=0.5, interval=3),
+    NeuronPruning(sparsity=0.5, interval=3),
+]
+
+
+@pytest.fixture(autouse=True)
+def _play_the_target_game(monkeypatch, target_env):
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **rest: target_env(num_envs)
+    )
+
+
+def certified(policy, target):
+    """The bound of the same name by the certifier, about the file that would be deployed."""
+    policy = policy_from_onnx(policy_to_onnx(policy), "test").policy
+    bounds = closed_form_bounds(action_chain(policy))
+    if target.quantity == "lipschitz":
+        return bounds.lipschitz(target.norm)[target.bound]
+    return float(bounds.deviations(1.0, target.norm)[target.bound].max())
+
+
+def drawn(target_env, seed=0, activation=Activation.TANH, hidden=(8, 7)):
+    """A network as training starts, but with a last layer of usual size and a third of zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    network = new_network(
+        (3, *hidden, 1), activation, output_gain=1.0, generator=generator, device=CPU
+    )
+    for weight in network.mlp.weights:
+        weight.mul_(torch.rand(weight.shape, generator=generator) > 0.3)
+    return network, target_env(1).spec
+
+
+def agent_policy(network, spec, activation=Activation.TANH, hidden=(8, 7)):
+    config = replace(TINY, hidden=hidden, activation=activation)
+    agent = new_agent(config, spec, CPU)
+    agent.actor.parameters.copy_(network.parameters)
+    return agent
+
+
+@pytest.mark.parametrize("activation", Activation)
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 7), (8, 7, 6)])
+def test_the_bounds_are_those_of_the_certifier(target_env, normaliser, activation, hidden):
+    network, spec = drawn(target_env, 1, activation, hidden)
+    policy = agent_policy(network, spec, activation, hidden).policy(normaliser)
+    for bound in ("absolute_product", "combettes_pesquet"):
+        for norm in Norm:
+            for quantity in ("action_deviation", "lipschitz"):
+                target = LipschitzTarget(at_most=1, bound=bound, norm=norm, quantity=quantity)
+                found = float(LipschitzLimit(target, spec, CPU).bound(network.mlp))
+                # of one output, so that the length of a change is its size
+                assert found == pytest.approx(certified(policy, target), rel=1e-5)
+
+
+@pytest.fixture
+def normaliser(random_policy):
+    return random_policy(np.random.default_rng(0), (3, 4, 1)).normaliser
+
+
+@pytest.mark.parametrize("target", WAYS)
+def test_a_projection_reaches_the_limit_and_leaves_what_is_under_it(target_env, target):
+    network, spec = drawn(target_env)
+    limit = LipschitzLimit(target, spec, CPU)
+    before, zeros = network.parameters.clone(), network.parameters == 0
+    limit.project(network, network.parameters, 1.0)
+    reached = float(limit.bound(network.mlp))
+    assert target.at_most * (1 - 3e-5) < reached < target.at_most
+    assert (network.parameters[zeros] == 0).all()
+    assert not torch.equal(network.parameters, before)
+    again = network.parameters.clone()
+    loose = LipschitzLimit(replace(target, at_most=0.06), spec, CPU)
+    loose.project(network, network.parameters, 1.0)
+    assert torch.equal(network.parameters, again)
+
+
+def test_the_nearest_projection_moves_less_than_scaling(target_env):
+    for bound in ("absolute_product", "combettes_pesquet"):
+        moved = {}
+        for projection in ("scale", "nearest"):
+            network, spec = drawn(target_env)
+            target = LipschitzTarget(at_most=1.0, bound=bound, projection=projection)
+            now = float(LipschitzLimit(target, spec, CPU).bound(network.mlp))
+            limit = LipschitzLimit(replace(target, at_most=0.99 * now), spec, CPU)
+            before = network.parameters.clone()
+            limit.project(network, network.parameters, 1.0)
+            moved[projection] = float((network.parameters - before).norm())
+        assert moved["nearest"] < 0.9 * moved["scale"]
+
+
+@pytest.mark.parametrize("pruning", PRUNING, ids=lambda pruning: pruning.kind)
+@pytest.mark.parametrize("target", WAYS)
+def test_the_policy_of_a_training_is_certified_under_its_target(target, pruning):
+    config = replace(TINY, defence=target, pruning=pruning)
+    result = train_policy(config)
+    assert certified(result.policy, target) <= target.at_most
+    bounds = result.curves["lipschitz"]
+    limits = [target.limit(step / 1024) for step in result.curves["step"]]
+    assert all(found <= limit for found, limit in zip(bounds, limits, strict=True))
+    # the target is one that this training would not have met by itself
+    free = train_policy(replace(config, defence=replace(target, at_most=1e3)))
+    assert certified(free.policy, target) > 2 * target.at_most
+
+
+def test_the_best_policy_of_a_training_is_one_under_the_target():
+    target = replace(WAYS[0], ramp_end=1.0)
+    config = replace(TINY, defence=target, select="best", num_evaluations=8)
+    assert certified(train_policy(config).policy, target) <= target.at_most
+
+
+@pytest.mark.parametrize("pruning", PRUNING, ids=lambda pruning: pruning.kind)
+def test_an_interrupted_training_under_a_target_goes_on_bit_for_bit(tmp_path, pruning):
+    config = replace(TINY, defence=WAYS[1], pruning=pruning)
+
+    def interrupt(progress):
+        if progress.step >= 512:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun):
+        train_policy(config, out=tmp_path, on_progress=interrupt)
+    resumed, whole = train_policy(config, out=tmp_path), train_policy(config)
+    assert weights_sha256(resumed.policy) == weights_sha256(whole.policy)
+
+
+def test_the_limit_falls_from_its_headroom_to_the_target():
+    target = LipschitzTarget(at_most=2.0, headroom=9.0, ramp_start=0.2, ramp_end=0.6)
+    limits = [target.limit(progress) for progress in (0.0, 0.2, 0.4, 0.6, 1.0)]
+    assert limits == pytest.approx([18, 18, 6, 2, 2])
+
+
+def test_discrete_actions_refuse_a_lipschitz_target_in_one_line(monkeypatch):
+    from surefoot.envs.make import make_env
+
+    monkeypatch.setattr("surefoot.train.trainer.make_env", make_env)
+    config = replace(TINY, env_id="CartPole-v1", defence=WAYS[0])
+    with pytest.raises(InputError, match=r"lipschitz .* discrete actions.* got CartPole-v1") as no:
+        train_policy(config)
+    assert "\n" not in str(no.value)
