@@ -1,0 +1,137 @@
+"""`pipeline certify` on files that surefoot did not write."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+BUDGET = """
+[[require]]
+quantity = "action_deviation"
+epsilon = 0.01
+norm = "linf"
+scope = "everywhere"
+at_most = 0.5
+
+[[require]]
+quantity = "action_deviation"
+epsilon = 0.01
+norm = "linf"
+scope = "visited"
+fraction = 0.9
+confidence = 0.9
+at_most = 0.5
+
+[[require]]
+quantity = "kl"
+epsilon = 0.01
+norm = "linf"
+scope = "everywhere"
+at_most = 1.0
+
+[[require]]
+quantity = "lipschitz"
+norm = "l2"
+at_most = 40
+"""
+
+
+@pytest.fixture
+def controller(tmp_path):
+    """An actor as Stable-Baselines3 and rsl_rl export them: two outputs, one of them the value."""
+    rng = np.random.default_rng(0)
+
+    def make(last="Tanh", clip=True):
+        arrays = {
+            "w1": rng.normal(0, 0.4, (16, 5)),
+            "b1": rng.normal(0, 0.1, 16),
+            "w2": rng.normal(0, 0.4, (2, 16)),
+            "b2": rng.normal(0, 0.1, 2),
+            "v": rng.normal(0, 0.4, (1, 16)),
+            "low": np.array(-10.0),
+            "high": np.array(10.0),
+        }
+        constants = [
+            numpy_helper.from_array(array.astype(np.float32), name)
+            for name, array in arrays.items()
+        ]
+        start = helper.make_node(
+            "Clip" if clip else "Identity", ["obs", "low", "high"][: 3 if clip else 1], ["z"]
+        )
+        nodes = [
+            start,
+            helper.make_node("Gemm", ["z", "w1", "b1"], ["y"], transB=1),
+            helper.make_node("Elu", ["y"], ["h"]),
+            helper.make_node("Gemm", ["h", "w2", "b2"], ["mean"], transB=1),
+            helper.make_node(last, ["mean"], ["actions"], name="the_end"),
+            helper.make_node("Gemm", ["h", "v"], ["value"], transB=1),
+        ]
+        info = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            nodes,
+            "actor",
+            [info("obs", TensorProto.FLOAT, ["N", 5])],
+            [
+                info("actions", TensorProto.FLOAT, ["N", 2]),
+                info("value", TensorProto.FLOAT, ["N", 1]),
+            ],
+            constants,
+        )
+        opsets = [helper.make_opsetid("", 17)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=8, producer_name="pytorch"
+        )
+        path = tmp_path / "actor.onnx"
+        onnx.save(model, path)
+        (tmp_path / "budget.toml").write_text(BUDGET)
+        return path
+
+    return make
+
+
+def certified(pipeline, path, *arguments):
+    out = path.parent / "certificate.json"
+    budget = path.parent / "budget.toml"
+    done = pipeline("certify", path, "--budget", budget, "--out", out, *arguments)
+    return done, json.loads(out.read_text()) if out.is_file() else None
+
+
+def test_what_can_be_proved_is_and_what_needs_more_says_so(pipeline, controller):
+    done, certificate = certified(pipeline, controller(), "--output", "actions")
+    assert done.code == 4, done.err
+    verdicts = [(entry["verdict"], entry["reason"]) for entry in certificate["requirements"]]
+    assert [verdict for verdict, _ in verdicts] == ["PROVED", "UNKNOWN", "UNKNOWN", "PROVED"]
+    assert "no visited observations" in verdicts[1][1]
+    assert "names no noise" in verdicts[2][1]
+    rebuilt = certificate["proof"]["rebuilt_policy"]
+    assert rebuilt["num_inputs"] >= 10_000
+    assert 0 < rebuilt["largest_difference"] < 1e-5
+    assert 0 < rebuilt["largest_share_of_bound"] <= 1
+    # Tanh brings actions into [-1, 1]: raw units of the output.
+    assert certificate["claims"]["per_actuator"]["bounds"]["action_range"] == [2.0, 2.0]
+
+
+def test_without_a_clip_nothing_bounds_the_rounding(pipeline, controller):
+    done, certificate = certified(pipeline, controller(clip=False), "--output", "actions")
+    assert done.code == 4, done.err
+    first = certificate["requirements"][0]
+    assert (first["verdict"], first["certified"]) == ("UNKNOWN", None)
+    assert "no clip after its normaliser" in first["reason"]
+
+
+@pytest.mark.parametrize(
+    ("last", "arguments", "message"),
+    [
+        ("Softmax", ("--output", "actions"), "node 4 'Softmax' (the_end): not in the controller"),
+        ("Tanh", (), "choose the actions among 'actions', 'value' with --output"),
+        ("Tanh", ("--output", "mean"), "has no output 'mean'"),
+    ],
+)
+def test_what_is_not_understood_ends_in_one_line(pipeline, controller, last, arguments, message):
+    done, certificate = certified(pipeline, controller(last), *arguments)
+    assert done.code == 2
+    assert certificate is None
+    assert message in done.err
+    assert done.err.count("\n") == 1
