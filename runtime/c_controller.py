@@ -18,27 +18,36 @@ _GLUE = b"""\
 #include "policy.c"
 
 size_t surefoot_state_bytes(void);
-void surefoot_batch(policy_state *s, size_t rows, const float *in, float *out);
-void surefoot_batch_at_state(policy_state *s, size_t rows, const float *in, float *out);
+typedef struct {
+    policy_state *state;
+    size_t rows;
+    const float *in;
+    float *out;
+} batch;
+
+void surefoot_batch(const batch *b);
+void surefoot_batch_at_state(const batch *b);
 
 size_t surefoot_state_bytes(void)
 {
     return sizeof(policy_state);
 }
 
-void surefoot_batch(policy_state *s, size_t rows, const float *in, float *out)
+void surefoot_batch(const batch *b)
 {
     size_t i;
-    for (i = 0u; i < rows; ++i) {
-        (void)policy_actions(s, &in[i * POLICY_NUM_OBS], &out[i * POLICY_NUM_ACTIONS]);
+    for (i = 0u; i < b->rows; ++i) {
+        const float *in = &b->in[i * POLICY_NUM_OBS];
+        (void)policy_actions(b->state, in, &b->out[i * POLICY_NUM_ACTIONS]);
     }
 }
 
-void surefoot_batch_at_state(policy_state *s, size_t rows, const float *in, float *out)
+void surefoot_batch_at_state(const batch *b)
 {
     size_t i;
-    for (i = 0u; i < rows; ++i) {
-        (void)policy_actions_at_state(s, &in[i * POLICY_NUM_OBS], &out[i * POLICY_NUM_ACTIONS]);
+    for (i = 0u; i < b->rows; ++i) {
+        const float *in = &b->in[i * POLICY_NUM_OBS];
+        (void)policy_actions_at_state(b->state, in, &b->out[i * POLICY_NUM_ACTIONS]);
     }
 }
 """
@@ -96,8 +105,19 @@ class CEngine:
             )
 
 
+class _Batch(ctypes.Structure):
+    """What a call works on; one argument takes ctypes half as long as four."""
+
+    _fields_ = (
+        ("state", ctypes.c_void_p),
+        ("rows", ctypes.c_size_t),
+        ("in_", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+    )
+
+
 class _Batches:
-    """One function with memory for the last batch size, so that a call passes pointers only."""
+    """One function with memory for the last batch size, so that a call passes a pointer only."""
 
     def __init__(
         self, library: ctypes.CDLL, name: str, state: ctypes.c_void_p, engine: CEngine
@@ -112,16 +132,13 @@ class _Batches:
         if len(inputs) != self._rows:
             self._allocate(len(inputs))
         np.copyto(self._inputs, inputs)
-        self._function(*self._arguments)
+        self._function(self._argument)
         return self._outputs.copy()
 
     def _allocate(self, rows: int) -> None:
         self._rows = rows
         self._inputs = np.zeros((rows, self._widths[0]), np.float32)
         self._outputs = np.zeros((rows, self._widths[1]), np.float32)
-        self._arguments = (
-            self._state,
-            ctypes.c_size_t(rows),
-            ctypes.c_void_p(self._inputs.ctypes.data),
-            ctypes.c_void_p(self._outputs.ctypes.data),
-        )
+        addresses = self._inputs.ctypes.data, self._outputs.ctypes.data
+        self._batch = _Batch(self._state, rows, *addresses)
+        self._argument = ctypes.byref(self._batch)

@@ -1,5 +1,7 @@
 """Laws of every controller: what computes it does not show, apart from the last bits."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -10,13 +12,25 @@ from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.load import Backend, controller_of
 
-BACKENDS = [Backend.NUMPY, Backend.ONNX]
+NEEDS_COMPILER = pytest.mark.skipif(shutil.which("gcc") is None, reason="not installed: gcc")
+BACKENDS = [Backend.NUMPY, Backend.ONNX, pytest.param(Backend.C, marks=NEEDS_COMPILER)]
+ALL_BACKENDS = [*BACKENDS, Backend.ONNX_SPARSE]
 OBS_DIM, NUM_OUTPUTS = 5, 2
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
 def file(random_policy):
-    policy = random_policy(np.random.default_rng(0), (OBS_DIM, 16, NUM_OUTPUTS))
+    """A policy that is thin enough to have a sparse form."""
+    rng = np.random.default_rng(0)
+    policy = random_policy(rng, (OBS_DIM, 40, 40, NUM_OUTPUTS))
+    policy.layers[1].weight[rng.random((40, 40)) < 0.95] = 0
     return policy_from_onnx(policy_to_onnx(policy))
 
 
@@ -114,7 +128,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_observation_is_refused_and_nothing_is_remembered(file, backend, case):
     obs, message = BAD[case]
@@ -127,7 +141,7 @@ def test_a_bad_observation_is_refused_and_nothing_is_remembered(file, backend, c
     assert np.array_equal(controller(draw(2)), expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
 @pytest.mark.parametrize("case", BAD)
 def test_on_request_the_last_action_is_held_instead(file, backend, case):
     obs, message = BAD[case]
