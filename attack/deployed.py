@@ -69,14 +69,28 @@ class DeployedController:
         """
         return self._checked(self.controller.from_state, state_NO, state_NO)
 
+    def query(self, state_NO: States) -> Outputs:
+        """Return the outputs at states as one batch; NaN in the rows of a failed inference.
+
+        For searches, which ask far more than they play; what is played is checked.
+        """
+        try:
+            return np.asarray(self.controller.from_state(state_NO), np.float32)
+        except CheckError:  # some row overflowed: which one shows when they are asked one by one
+            return self._one_by_one(self.controller.from_state, state_NO)
+
     def _checked(self, infer: Callable[[Array], Array], inputs: Array, state_NO: States) -> Outputs:
+        outputs = self._one_by_one(infer, inputs)
+        self._check_drift(outputs, state_NO)
+        return outputs
+
+    def _one_by_one(self, infer: Callable[[Array], Array], inputs: Array) -> Outputs:
         outputs = np.empty((len(inputs), self.policy.num_outputs), np.float32)
         for number in range(len(inputs)):
             try:
                 outputs[number] = infer(inputs[number : number + 1])[0]
             except CheckError:  # how a controller says that its arithmetic overflowed
                 outputs[number] = np.nan
-        self._check_drift(outputs, state_NO)
         return outputs
 
     def _check_drift(self, outputs_NM: Outputs, state_NO: States) -> None:

@@ -78,6 +78,20 @@ class Director:
         )
         return self.ball.perturbed(state_ND, delta_BD.numpy())
 
+    def moves_of(self, state_ND: States, perturbed_ND: States) -> Array:
+        """Return where the outputs went: directions of largest entry 1, or the choices."""
+        clean, moved = (
+            self._twin(torch.from_numpy(states.astype(np.float64))).numpy()
+            for states in (state_ND, perturbed_ND)
+        )
+        if isinstance(self.moves, DiscreteActions):
+            choices: Array = moved.argmax(axis=1)
+            return choices
+        change = moved - clean
+        largest = np.abs(change).max(axis=1, keepdims=True)
+        directions: Array = (change / np.maximum(largest, 1e-300)).astype(np.float32)
+        return directions
+
 
 def _towards_direction(clean_BM: Tensor, direction_BM: Tensor) -> Gradient:
     """Return the gradient of cos(change, p) + |change|; zero where there is no change."""

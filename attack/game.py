@@ -36,6 +36,9 @@ class Craft(Protocol):
     def __call__(self, state_ND: States, moves: Array) -> States:
         """Return perturbed states, each in the ball around its row of ``state_ND``."""
 
+    def moves_of(self, state_ND: States, perturbed_ND: States) -> Array:
+        """Return the moves that come closest to given perturbed states, float32."""
+
 
 class Direct:
     """The move is the perturbation itself, in units of epsilon (SA-RL).
@@ -53,6 +56,10 @@ class Direct:
     def __call__(self, state_ND: States, moves: Array) -> States:
         """Return z + epsilon move, see :class:`Craft`."""
         return self.ball.perturbed(state_ND, self.ball.epsilon * moves.astype(np.float64))
+
+    def moves_of(self, state_ND: States, perturbed_ND: States) -> Array:
+        """Return the perturbations in units of epsilon."""
+        return (perturbed_ND - state_ND) / np.float32(self.ball.epsilon)
 
 
 class Game:
@@ -86,7 +93,12 @@ class Game:
         result = self._env.step(self._policy.head.select(outputs))
         terminal = self._policy.state(result.terminal_obs, np.float32).astype(np.float64)
         return replace(
-            result, obs=self._see(result.obs), reward=-result.reward, terminal_obs=terminal
+            result,
+            obs=self._see(result.obs),
+            reward=-result.reward,
+            # The return that is reported ends with the episode, for whatever reason it ends.
+            terminated=result.terminated | result.truncated,
+            terminal_obs=terminal,
         )
 
     def state_dict(self) -> State:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
-from surefoot.envs.vector import VectorEnv
+from surefoot.attack.game import Craft
+from surefoot.attack.regression import fit
+from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.policy import Policy
 from surefoot.train.networks import new_network
 from surefoot.train.run import Run
@@ -19,27 +21,30 @@ from surefoot.train.run import Run
 _NUM_ENVS = 16
 _NUM_STEPS = 600
 _EPOCHS = 30
-_MINIBATCH = 256
 
 
 def imitate(
     run: Run,
     teacher: Adversary,
     policy: Policy,
+    craft: Craft,
     make_env: Callable[[int], VectorEnv],
     seed: int,
 ) -> None:
     """Fit the actor of a run that has not begun to what an attack does along its own episodes.
 
     Args:
-        run: Of an adversary whose moves are perturbations in units of epsilon.
+        run: Of the adversary.
         teacher: The attack.
         policy: The controller.
+        craft: Whose moves are learned; choices among discrete ones are not imitated.
         make_env: Of the controller's task.
         seed: Of the episodes and of the fit.
     """
+    if isinstance(craft.moves, DiscreteActions):
+        return
     with closing(make_env(_NUM_ENVS)) as env:
-        states, moves = _record(teacher, policy, env, seed)
+        states, moves = _record(teacher, policy, craft, env, seed)
     checkpoint = run.checkpoint()
     start = checkpoint.tree["ppo"]["parameters"]["actor"]
     sizes = (states.shape[1], *run.config.hidden, moves.shape[1])
@@ -49,8 +54,10 @@ def imitate(
     run.load_checkpoint(checkpoint)
 
 
-def _record(teacher: Adversary, policy: Policy, env: VectorEnv, seed: int) -> tuple[Tensor, Tensor]:
-    """Return states and the perturbations that the teacher gave them, in units of epsilon."""
+def _record(
+    teacher: Adversary, policy: Policy, craft: Craft, env: VectorEnv, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return states and the moves by which the teacher perturbed them."""
     seeds = [int(one) for one in np.random.SeedSequence(seed).generate_state(env.num_envs) // 2]
     randoms = [np.random.default_rng(one) for one in seeds]
     obs, states, moves = env.reset(seeds), [], []
@@ -58,7 +65,7 @@ def _record(teacher: Adversary, policy: Policy, env: VectorEnv, seed: int) -> tu
         state_ND = policy.state(obs, np.float32)
         perturbed_ND = teacher.perturb(state_ND, randoms)
         states.append(state_ND)
-        moves.append((perturbed_ND - state_ND) / np.float32(teacher.ball.epsilon))
+        moves.append(craft.moves_of(state_ND, perturbed_ND))
         obs = env.step(policy.head.select(policy.outputs_at(perturbed_ND))).obs
     return torch.from_numpy(np.concatenate(states)), torch.from_numpy(np.concatenate(moves))
 
@@ -76,13 +83,5 @@ def _fit(
         device=torch.device("cpu"),
     )
     network.parameters.copy_(start)
-    network.parameters.grad = network.gradient
-    optimiser = torch.optim.Adam([network.parameters], lr=1e-3)
-    with torch.inference_mode():
-        for _ in range(_EPOCHS):
-            order = torch.randperm(len(states), generator=generator)
-            for rows in torch.split(order, _MINIBATCH):
-                trace = network.mlp.trace(states[rows])
-                network.backward(trace, 2 * (trace.output - moves[rows]) / len(rows))
-                optimiser.step()
+    fit(network, states, moves, epochs=_EPOCHS, generator=generator)
     return network.parameters.numpy().copy()

@@ -49,8 +49,7 @@ class LearnedSettings:
         anneal: Whether it falls to zero.
         entropy: Coefficient of the entropy bonus.
         clip_range: Of the probability ratio.
-        gamma: Discount. What is reported is undiscounted: with that of the controller an adversary
-            slows a robot down for long rather than let it walk on and fall.
+        gamma: Discount.
         sigma: Standard deviation of the moves at the start, in units of epsilon.
         imitates: Whether it starts as an imitation of the strongest attack so far.
         num_envs: Environments stepped together.
@@ -63,7 +62,7 @@ class LearnedSettings:
     anneal: bool = True
     entropy: float = 0.0
     clip_range: float = 0.2
-    gamma: float = 0.998
+    gamma: float = 0.99
     sigma: float = 0.5
     imitates: bool = False
     num_envs: int = 32
@@ -172,7 +171,7 @@ def learn_adversary(
         if store is not None and (stored := store.load()) is not None:
             run.load_checkpoint(stored)
         elif settings.imitates and teacher is not None:
-            imitate(run, teacher, policy, make_env, settings.seed)
+            imitate(run, teacher, policy, craft, make_env, settings.seed)
         # What is left if not even the first evaluation is reached.
         best = policy_to_onnx(run.policy())
         diverged = None

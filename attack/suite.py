@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,9 @@ from surefoot import __version__
 from surefoot.artifact import Json, sha256_hex
 from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
 from surefoot.attack.ball import Ball
+from surefoot.attack.blackbox_attacks import corner_variants, spsa_variants, square_variants
 from surefoot.attack.certified import certified_deviation
+from surefoot.attack.critic_attacks import critic_variants, rs_mad_variants, rs_variants
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import EvaluateConfig, Evaluation, check_fit, evaluate
@@ -19,6 +21,7 @@ from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.mad import mad_variants
 from surefoot.attack.push import push_variants
 from surefoot.attack.report import CLEAN, AttackReport, AttackResult
+from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.store import Store
 from surefoot.attack.target import Target, Variants
@@ -46,6 +49,12 @@ QUICK: Mapping[str, Attack] = {
 
 FULL: Mapping[str, Attack] = {
     **QUICK,
+    "critic": lambda target, config: critic_variants(target, config.critic_steps),
+    "rs": lambda target, config: rs_variants(target, config.sarsa),
+    "rs+mad": lambda target, config: rs_mad_variants(target, config.sarsa),
+    "corners": lambda target, config: corner_variants(target, config.sarsa),
+    "square": lambda target, config: square_variants(target, config.sarsa),
+    "spsa": lambda target, config: spsa_variants(target, config.sarsa),
     "pa-ad": lambda target, config: pa_ad_variants(target, config.adversary_steps),
     "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
 }
@@ -70,6 +79,9 @@ class AttackConfig:
         norm: Of the perturbation.
         episodes: Evaluation episodes of each attack: the ones that are reported.
         selection_episodes: Other episodes, on which the variant of each attack is chosen.
+        critic_steps: Environment steps from which a critic is fitted to the controller; 0 to fit
+            none.
+        sarsa: How the critics of Robust Sarsa are fitted.
         adversary_steps: Environment steps of each training of a learned adversary.
         env_id: Gymnasium id; the one that the file names if it is not given.
         env_module: Module that registers it. What the file names is never imported: a file may come
@@ -83,6 +95,8 @@ class AttackConfig:
     norm: Norm = Norm.LINF
     episodes: int = 50
     selection_episodes: int = 20
+    critic_steps: int = 32_768
+    sarsa: SarsaSettings = field(default_factory=SarsaSettings)
     adversary_steps: int = 1_000_000
     env_id: str | None = None
     env_module: str | None = None
@@ -96,6 +110,8 @@ class AttackConfig:
         """
         if self.epsilon is not None:
             Ball(norm=self.norm, epsilon=self.epsilon)
+        if self.critic_steps < 0:
+            raise InputError(f"critic_steps must be at least 0, got {self.critic_steps}")
         for name in ("episodes", "selection_episodes", "adversary_steps", "num_threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -196,9 +212,9 @@ class _Suite:
             "env": [self.spec.env_id, self.spec.packages],
             "ball": [self.ball.norm.value, self.ball.epsilon],
             "versions": [__version__, version("torch"), version("numpy")],
-            "adversary_steps": config.adversary_steps,
             "selection_episodes": config.selection_episodes,
         }
+        self._chosen: dict[str, str] = {}
         self._harm: dict[str, tuple[float, Adversary]] = {}
         self._target = Target(
             policy=file.policy,
@@ -207,6 +223,7 @@ class _Suite:
             store=store,
             key=self._key,
             tell=self._tell,
+            query=self._deployed.query,
             critics=critics,
         )
 
@@ -214,7 +231,9 @@ class _Suite:
         """Choose the strongest variant of an attack, and play it on the evaluation episodes."""
         strongest_so_far = min(self._harm.values(), key=lambda entry: entry[0], default=None)
         target = replace(
-            self._target, strongest=strongest_so_far[1] if strongest_so_far else None
+            self._target,
+            strongest=strongest_so_far[1] if strongest_so_far else None,
+            chosen=dict(self._chosen),
         ).at(0.0, _TRAINING_SHARE)
         attack = _SUITES[self._config.suite][name](target, self._config)
         variants = attack.adversaries
@@ -228,6 +247,7 @@ class _Suite:
         chosen = strongest(tried) if tried else next(iter(variants))
         self._tell(began + width * len(tried), f"{name}, {chosen}")
         evaluation = self._play(name, chosen, variants[chosen], self.evaluation_seeds)
+        self._chosen[name] = chosen
         if tried:
             self._harm[name] = (float(tried[chosen].returns.mean()), variants[chosen])
         self._num_done += 1

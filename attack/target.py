@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from surefoot.artifact import Json, from_json, to_json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ball import Ball
+from surefoot.attack.ball import Ball, States
 from surefoot.attack.effort import Effort
 from surefoot.attack.store import Store
 from surefoot.envs.vector import VectorEnv
-from surefoot.policy import Layer, Policy
+from surefoot.policy import Array, Layer, Policy
 
 Tell = Callable[[float, str], None]
 """Is told which share of the attack in progress is done, and what is going on; raises to stop."""
@@ -26,9 +26,10 @@ class Target:
         store: Finished pieces of an earlier, interrupted attack.
         key: What everything that is learned here depends on: controller, task, ball, versions.
         tell: Progress.
-        query: The deployed controller itself: from states, (N, D), to its outputs.
+        query: The deployed controller: from states, (N, D), to its outputs.
         critics: Values of states that came with the controller, by name.
         strongest: The adversary that did most harm so far, if there was any.
+        chosen: The variant of each attack so far that did most harm.
     """
 
     policy: Policy
@@ -37,7 +38,9 @@ class Target:
     store: Store
     key: Json
     tell: Tell
+    query: Callable[[States], Array]
     strongest: Adversary | None = None
+    chosen: Mapping[str, str] = field(default_factory=dict)
     critics: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
 
     def at(self, share: float, width: float) -> "Target":
