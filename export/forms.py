@@ -13,6 +13,7 @@ from surefoot.artifact import Json, from_json, to_json
 from surefoot.bundle import Bundle
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError, VerificationError
+from surefoot.export.footprint import footprint
 from surefoot.onnx_format import SPARSE_FILE, ControllerFile, sparse_onnx
 from surefoot.runtime.arithmetic import TAU
 from surefoot.runtime.c_activations import C_TAU
@@ -22,6 +23,7 @@ from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
 
 C_REPORT_FILE = "policy.c.json"
+C_FOOTPRINT_FILE = "policy.c.footprint.json"
 _C_FILES = (SOURCE_FILE, HEADER_FILE, MAIN_FILE, C_REPORT_FILE)
 
 
@@ -34,6 +36,8 @@ class Target(StrEnum):
     """The same with sparse weights: fewer bytes on disk, no speed."""
     C = "c"
     """C99 for microcontrollers and PCs."""
+    TENSORRT = "tensorrt"
+    """An engine for this machine's GPU: kept in its cache, compared, and never in the bundle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +73,13 @@ def build_form(file: ControllerFile, target: Target, config: CConfig) -> Form:
         case Target.SPARSE_ONNX:
             files = {SPARSE_FILE: sparse_onnx(file.data)}
             return Form(files=files, controller=controller_of(file, Backend.ONNX_SPARSE), tau=TAU)
+        case Target.TENSORRT:
+            return Form(files={}, controller=controller_of(file, Backend.TENSORRT), tau=TAU)
         case Target.C:
             controller = CheckedController(CEngine(file, config))
-            return Form(files=_c_files(file, config), controller=controller, tau=C_TAU)
+            files = _c_files(file, config)
+            files[C_FOOTPRINT_FILE] = to_json(footprint(files))
+            return Form(files=files, controller=controller, tau=C_TAU)
 
 
 def check_forms(bundle: Bundle) -> list[str]:

@@ -1,4 +1,5 @@
-/* The generated controller on an emulated Cortex-M4: self-test, actions, instructions of a call.
+/* The generated controller on an emulated Cortex-M4: self-test, stack, actions and instructions of
+ * calls.
  *
  *   arm-none-eabi-gcc -std=c99 -O2 -ffp-contract=off -mcpu=cortex-m4 -mthumb -mfloat-abi=hard
  *       -mfpu=fpv4-sp-d16 --specs=rdimon.specs -nostartfiles -T link.ld -DPOLICY_SELF_TEST
@@ -42,6 +43,23 @@ static void fault(void)
     }
 }
 
+/* Bytes of stack below the caller that a call of the controller takes: paint, call, look. */
+static unsigned long stack_of_a_call(void)
+{
+    float obs[POLICY_NUM_OBS] = {0.0f};
+    float actions[POLICY_NUM_ACTIONS];
+    volatile uint32_t *top;
+    volatile uint32_t *place;
+    __asm volatile("mov %0, sp" : "=r"(top));
+    for (place = top - 1024; place < top; ++place) {
+        *place = 0xA5A5A5A5u;
+    }
+    (void)policy_actions_or_hold(&state, obs, actions);
+    for (place = top - 1024; (place < top) && (*place == 0xA5A5A5A5u); ++place) {
+    }
+    return (unsigned long)((uintptr_t)top - (uintptr_t)place);
+}
+
 static float stimulus(uint32_t *seed)
 {
     *seed = (*seed * 1664525u) + 1013904223u;
@@ -67,6 +85,7 @@ int main(void)
     int call;
     int i;
     (void)printf("self-test %d\n", policy_self_test(&state, &largest));
+    (void)printf("stack %lu\n", stack_of_a_call());
     SYST_RVR = 0x00FFFFFFu;
     SYST_CVR = 0u;
     SYST_CSR = 5u; /* on, processor clock, no interrupt */

@@ -26,7 +26,9 @@ def export(
     certificate: Annotated[Path, typer.Option(help="Its certificate.")],
     target: Annotated[
         str | None,
-        typer.Option(help="Comma-separated: onnx, sparse-onnx, c; or all that can be built."),
+        typer.Option(
+            help="Comma-separated: onnx, sparse-onnx, c, tensorrt; or all that can be built."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("bundle"),
     sign: Annotated[
@@ -50,7 +52,7 @@ def export(
     if key is not None:
         parity = from_json(bundle.files["parity.json"], "parity.json")
         sign_bundle(out, bundle, key, [f"parity/{name}" for name in parity])
-    result = {**facts_of(bundle, out), "signed": key is not None}
+    result = {**facts_of(bundle, out), **_facts_of_c(bundle), "signed": key is not None}
     rows = [(key, result[key]) for key in sorted(result)]
     console.show(as_json, result, console.table(f"bundle {out}", ("what", "value"), rows))
 
@@ -113,3 +115,19 @@ def facts_of(bundle: Bundle, folder: Path) -> dict[str, Json]:
         "manifest_sha256": bundle.manifest_sha256,
         "size_bytes": len(bundle.controller.data),
     }
+
+
+def _facts_of_c(bundle: Bundle) -> dict[str, Json]:
+    """Return what the C of a bundle takes; nothing if it holds none."""
+    from surefoot.export.forms import C_FOOTPRINT_FILE, C_REPORT_FILE
+
+    if C_REPORT_FILE not in bundle.files or C_FOOTPRINT_FILE not in bundle.files:
+        return {}
+    report, footprint = (
+        from_json(bundle.files[name], name) for name in (C_REPORT_FILE, C_FOOTPRINT_FILE)
+    )
+    facts = {f"c_{key}": report[key] for key in ("flash_bytes", "ram_bytes", "multiply_adds")}
+    for machine, measured in footprint.items():
+        name = machine.replace(" ", "_").replace("-", "_")
+        facts[f"c_stack_bytes_{name}"] = None if measured is None else measured["stack_bytes"]
+    return facts

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InputError
+from surefoot.export.footprint import footprint
 from surefoot.export.parity import parity_observations
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.policy import weights_sha256 as digest_of
@@ -268,7 +269,7 @@ def test_a_policy_that_overflows_within_its_range_has_no_c_form(random_policy):
 
 
 def emulated(folder):
-    """Compile for a Cortex-M4, run it under QEMU, and return codes, instruction counts and bits."""
+    """Compile for a Cortex-M4, run it under QEMU; return bytes of stack and the words of calls."""
     run(
         *("arm-none-eabi-gcc", *STRICT, "-O2", "-ffp-contract=off", "-mcpu=cortex-m4", "-mthumb"),
         *("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "--specs=rdimon.specs", "-nostartfiles"),
@@ -282,9 +283,9 @@ def emulated(folder):
         *("-kernel", "policy.elf"),
         cwd=folder,
     )
-    first, *calls = out.splitlines()
+    first, stack, *calls = out.splitlines()
     assert first == "self-test 0"
-    return [line.split() for line in calls]
+    return int(stack.removeprefix("stack ")), [line.split() for line in calls]
 
 
 def stimuli(num, width):
@@ -311,7 +312,11 @@ def test_a_cortex_m4_computes_the_same_bits_with_fewer_instructions_where_sparse
     expected = twin_outputs(policy, stimuli(8, 11))
     instructions = {}
     for layout in (None, Layout.DENSE_ROWS, Layout.DENSE_COLUMNS):
-        calls = emulated(write(tmp_path / str(layout), c_source(policy, CConfig(layout=layout))))
+        source = c_source(policy, CConfig(layout=layout))
+        stack, calls = emulated(write(tmp_path / str(layout), source))
+        bound = footprint(source.files)["cortex-m4"]
+        assert 0 < stack <= bound["stack_bytes"]
+        assert bound["flash_bytes"] > source.report["flash_bytes"]
         bits = np.array([[int(word, 16) for word in call[7:]] for call in calls], np.uint32)
         assert (bits == expected.view(np.uint32)).all()
         assert all(call[3] == "0" for call in calls)
