@@ -6,30 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surefoot.artifact import Artifact, Json, is_folder_of, read_artifact, read_file, sha256_hex
+from surefoot.artifact import Json, sha256_hex
 from surefoot.cli import console
 from surefoot.cli.options import AsJson, EnvModule
+from surefoot.cli.source import CRITIC_FILE, NUM_EPISODES, Source, read_source
 from surefoot.config import build, to_table
 from surefoot.errors import InputError
-from surefoot.onnx_format import (
-    POLICY_FILE,
-    ControllerFile,
-    load_controller_file,
-    policy_from_onnx,
-    save_policy,
-)
+from surefoot.onnx_format import POLICY_FILE, save_policy
 from surefoot.policy import Array, Policy, weights_sha256
-from surefoot.visited import VISITED_FILE, Visited
+from surefoot.visited import VISITED_FILE
 
 if TYPE_CHECKING:
     from surefoot.certify import ControlError, ControlLimit, Over
     from surefoot.compress import OneShotConfig
-    from surefoot.envs import VectorEnv
 
-_CRITIC_FILE = "critic.safetensors"
-_NUM_ENVS = 16
 _NUM_STATES = 384
-_NUM_POOL = 4096
 
 
 def compress(
@@ -105,86 +96,6 @@ def _check_target(
         raise InputError(f"visited-states must be at least 0, got {visited_states}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Source:
-    """What is compressed.
-
-    Attributes:
-        file: Its controller.
-        visited: What it visits, as its folder has it; None if it has none.
-        observations: A user's own observations for calibration, (n, obs_dim), raw units; or None.
-        critic: The critic's file, or None.
-        env_module: Module or file that registers the environment.
-    """
-
-    file: ControllerFile
-    visited: Visited | None
-    observations: Array | None
-    critic: bytes | None
-    env_module: str | None
-
-    def seen(self) -> Array | None:
-        """Return all observations that are known, or None: (n, obs_dim), raw units."""
-        import numpy as np
-
-        if self.observations is not None:
-            return self.observations
-        if self.visited is None:
-            return None
-        return np.concatenate([self.visited.pool, self.visited.independent])
-
-
-def read_source(path: Path, calibration: Path | None, env_module: str | None) -> Source:
-    """Read a controller with what it visits.
-
-    Raises:
-        InputError: If the path holds no controller, or the observations are no array.
-        IntegrityError: If a file was changed.
-    """
-    artifact = _policy_folder(path)
-    if artifact is None:
-        file = load_controller_file(path)
-    else:
-        file = policy_from_onnx(artifact.files[POLICY_FILE], str(path))
-    files = {} if artifact is None else artifact.files
-    env = file.metadata.get("env")
-    named = env.get("module") if isinstance(env, dict) else None
-    data = files.get(VISITED_FILE)
-    return Source(
-        file=file,
-        visited=None if data is None else Visited.from_bytes(data),
-        observations=None if calibration is None else _read_observations(calibration),
-        critic=files.get(_CRITIC_FILE),
-        env_module=env_module or named,
-    )
-
-
-def _policy_folder(path: Path) -> Artifact | None:
-    for folder in (path / "policy", path):
-        if is_folder_of(folder, "policy"):
-            return read_artifact(folder, "policy")
-    return None
-
-
-def _read_observations(path: Path) -> Array:
-    """Return the array of an .npy file; nothing in it is executed.
-
-    Raises:
-        InputError: If it is none of numbers.
-    """
-    import io
-
-    import numpy as np
-
-    try:
-        array = np.load(io.BytesIO(read_file(path)), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"calibration {path} is no .npy array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise InputError(f"calibration {path} must hold one array of numbers")
-    return array.astype(np.float64)
-
-
 def compress_into(
     out: Path,
     source: Source,
@@ -212,7 +123,7 @@ def compress_into(
     original = source.file.policy
     observations = source.seen()
     if observations is None and (config.needs_states or limit.needs_states):
-        observations = _play(original, source, _NUM_STATES).pool
+        observations = source.play(original, _NUM_STATES).pool
     states = None if observations is None else calibration_states(original, observations)
     maker = _Maker(original=original, states=states, config=config, limit=limit)
     if limit.max_control_error is not None:
@@ -234,9 +145,9 @@ def compress_into(
         "calibration_states": 0 if states is None else len(states),
         "clean_return": _clean_returns(original, compressed, source) if num_recorded else None,
     }
-    extra = {} if source.critic is None else {_CRITIC_FILE: source.critic}
+    extra = {} if source.critic is None else {CRITIC_FILE: source.critic}
     if num_recorded:
-        extra[VISITED_FILE] = _play(compressed, source, num_recorded).to_bytes()
+        extra[VISITED_FILE] = source.play(compressed, num_recorded).to_bytes()
     own = ("format", "head", "weights_sha256")
     kept = {key: value for key, value in source.file.metadata.items() if key not in own}
     data = save_policy(
@@ -350,42 +261,12 @@ class _Maker:
         }
 
 
-def _play(policy: Policy, source: Source, num_states: int) -> Visited:
-    """Play the deterministic policy in its environment and return what it visits.
-
-    Raises:
-        InputError: If the file names no environment.
-    """
-    from surefoot.train.visited import record_visited
-
-    env = _environment(source)
-    # A seed that no other policy has: what is found here was not used to make the policy.
-    seed = int(weights_sha256(policy)[:15], 16)
-    return record_visited(policy, env, seed, num_states=num_states, num_pool=_NUM_POOL)
-
-
 def _clean_returns(original: Policy, compressed: Policy, source: Source) -> dict[str, Json]:
-    """Return the mean return of both over the same few episodes."""
-    from surefoot.train.evaluate import clean_returns
-
-    seeds = list(range(_NUM_ENVS))
     means = {
-        name: float(clean_returns(policy, _environment(source), seeds).mean())
-        for name, policy in (("original", original), ("compressed", compressed))
+        "original": source.clean_return(original),
+        "compressed": source.clean_return(compressed),
     }
-    return {**means, "episodes": _NUM_ENVS}
-
-
-def _environment(source: Source) -> "VectorEnv":
-    from surefoot.envs import make_env
-
-    env = source.file.metadata.get("env")
-    if not isinstance(env, dict) or not isinstance(env.get("id"), str):
-        raise InputError(
-            "states that the policy visits are needed: its folder holds none and its file names no "
-            "environment to play; give --calibration, or --visited-states 0 to record none"
-        )
-    return make_env(env["id"], _NUM_ENVS, env_module=source.env_module)
+    return {**means, "episodes": NUM_EPISODES}
 
 
 def table_of(result: dict[str, Json]) -> console.Table:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from surefoot.cli import console
-from surefoot.cli.compress import compress_into, read_source, table_of
+from surefoot.cli.compress import compress_into, table_of
 from surefoot.cli.options import AsJson
+from surefoot.cli.source import read_source
 
 
 def quantise(

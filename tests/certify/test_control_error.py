@@ -152,8 +152,8 @@ def test_the_published_form_is_a_bound_where_one_layer_changes(draw_policy: Buil
 
 
 def test_bisection_finds_the_fewest_that_hold() -> None:
-    for least, most in ((1, 1), (3, 4), (5, 1000)):
-        for limit in {least, least + 1, (least + most) // 2, most} & set(range(least, most + 1)):
+    for least, most in ((1, 1), (3, 4), (5, 200)):
+        for limit in range(least, most + 1):
             asked: list[int] = []
 
             def holds(kept: int, limit: int = limit, asked: list[int] = asked) -> bool:

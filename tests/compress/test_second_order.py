@@ -130,6 +130,7 @@ def test_sparsegpt_on_one_row_is_obs_from_left_to_right():
     pruned = sparsegpt(weight, hessian, 4, block=9)
     mask = pruned[0] != 0
     assert mask.sum() == 4
+    np.testing.assert_array_equal(mask, keep_largest(sparsegpt_saliency(weight, hessian), 4)[0])
     # OBS on what is not yet decided: an explicit inverse of the columns from here on.
     row = weight[0].copy()
     for column in range(9):

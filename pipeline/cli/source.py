@@ -1,0 +1,132 @@
+"""What ``pipeline compress`` reads: a controller, what it visits, and where it can be played."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from surefoot.artifact import is_folder_of, read_file
+from surefoot.errors import InputError
+from surefoot.onnx_format import ControllerFile, load_controller_file, load_policy
+from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.visited import VISITED_FILE, Visited
+
+if TYPE_CHECKING:
+    from surefoot.envs import VectorEnv
+
+CRITIC_FILE = "critic.safetensors"
+NUM_EPISODES = 16
+"""Episodes of a clean return, and environments that are played together."""
+
+_NUM_POOL = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Source:
+    """What is compressed.
+
+    Attributes:
+        file: Its controller.
+        visited: What it visits, as its folder has it; None if it has none.
+        observations: A user's own observations for calibration, (n, obs_dim), raw units; or None.
+        critic: The critic's file, or None.
+        env_module: Module or file that registers the environment.
+    """
+
+    file: ControllerFile
+    visited: Visited | None
+    observations: Array | None
+    critic: bytes | None
+    env_module: str | None
+
+    def seen(self) -> Array | None:
+        """Return all observations that are known, or None: (n, obs_dim), raw units."""
+        if self.observations is not None:
+            return self.observations
+        if self.visited is None:
+            return None
+        return np.concatenate([self.visited.pool, self.visited.independent])
+
+    def play(self, policy: Policy, num_states: int) -> Visited:
+        """Play the deterministic policy in the environment and return what it visits.
+
+        Raises:
+            InputError: If the file names no environment.
+        """
+        from surefoot.train.visited import record_visited
+
+        env = self._environment()
+        # A seed that no other policy has: what is found here was not used to make the policy.
+        seed = int(weights_sha256(policy)[:15], 16)
+        return record_visited(policy, env, seed, num_states=num_states, num_pool=_NUM_POOL)
+
+    def clean_return(self, policy: Policy) -> float:
+        """Return the mean return over a few episodes, the same ones for every policy.
+
+        Raises:
+            InputError: If the file names no environment.
+        """
+        from surefoot.train.evaluate import clean_returns
+
+        seeds = list(range(NUM_EPISODES))
+        return float(clean_returns(policy, self._environment(), seeds).mean())
+
+    def _environment(self) -> "VectorEnv":
+        from surefoot.envs import make_env
+
+        env = self.file.metadata.get("env")
+        if not isinstance(env, dict) or not isinstance(env.get("id"), str):
+            raise InputError(
+                "states that the policy visits are needed: its folder holds none and its file "
+                "names no environment to play; give --calibration, or --visited-states 0 to "
+                "record none"
+            )
+        return make_env(env["id"], NUM_EPISODES, env_module=self.env_module)
+
+
+def read_source(path: Path, calibration: Path | None, env_module: str | None) -> Source:
+    """Read a controller with what it visits.
+
+    Raises:
+        InputError: If the path holds no controller, or the observations are no array.
+        IntegrityError: If a file was changed.
+    """
+    files: Mapping[str, bytes] = {}
+    if (folder := _policy_folder(path)) is None:
+        file = load_controller_file(path)
+    else:
+        file, artifact = load_policy(folder)
+        files = artifact.files
+    env = file.metadata.get("env")
+    named = env.get("module") if isinstance(env, dict) else None
+    data = files.get(VISITED_FILE)
+    return Source(
+        file=file,
+        visited=None if data is None else Visited.from_bytes(data),
+        observations=None if calibration is None else _read_observations(calibration),
+        critic=files.get(CRITIC_FILE),
+        env_module=env_module or named,
+    )
+
+
+def _policy_folder(path: Path) -> Path | None:
+    folders = (path / "policy", path)
+    return next((folder for folder in folders if is_folder_of(folder, "policy")), None)
+
+
+def _read_observations(path: Path) -> Array:
+    """Return the array of an .npy file; nothing in it is executed.
+
+    Raises:
+        InputError: If it is none of numbers.
+    """
+    try:
+        array = np.load(io.BytesIO(read_file(path)), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"calibration {path} is no .npy array: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise InputError(f"calibration {path} must hold one array of numbers")
+    return array.astype(np.float64)
