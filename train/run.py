@@ -172,9 +172,7 @@ class Run:
         finite["parameters"] = self._ppo.is_finite()
         for name, holds in finite.items():
             if not holds:
-                raise DivergenceError(
-                    f"{self.config.env_id}: {name} became non-finite in the steps after {self.step}"
-                )
+                raise DivergenceError(f"{self.config.env_id}: {name} became non-finite")
 
     def _is_evaluation_due(self) -> bool:
         """Return whether the grid of evaluations has a point in the iteration just done."""

@@ -11,7 +11,7 @@ from surefoot.artifact import claim_folder, write_file
 from surefoot.config import to_table, to_toml
 from surefoot.envs.make import make_env
 from surefoot.envs.vector import VectorEnv
-from surefoot.errors import InterruptedRun, MissingLibraryError
+from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError
 from surefoot.train.board import Board
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.config import TrainConfig
@@ -106,12 +106,16 @@ def _go_on(
     """Iterate to the end; write a checkpoint when it is due, and when asked to stop.
 
     Raises:
+        DivergenceError: If simulation or training become non-finite; the message says when.
         InterruptedRun: If a signal asked to stop.
     """
     began, first_step = time.perf_counter(), run.step
     saved_step = run.step
     while not run.is_finished:
-        run.iterate()
+        try:
+            run.iterate()
+        except DivergenceError as error:
+            raise DivergenceError(f"{error}, in the steps after {run.step}") from error
         board.write(run)
         rate = (run.step - first_step) / (time.perf_counter() - began)
         if on_progress is not None:

@@ -292,6 +292,23 @@ def test_the_saliency_is_the_exponential_mean_over_minibatches():
     assert training.pruner.state_dict()["saliency"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("config", METHODS, ids=name_of)
+def test_what_is_pruned_stays_so_even_if_it_scores_highest_later(config):
+    training = Training(replace(config, interval=1), num_updates=100)
+    while training.update < 50:
+        training.step()
+    before = training.pruner.mask.clone()
+    with torch.no_grad():  # as if all else had become worthless
+        training.pruner._saliency.copy_(1 - before)
+        training.pruner._order = [
+            (1 - mask).numpy() for mask in training.network.views_of(before).weights
+        ]
+        training.pruner.trained.add_(1 - before, alpha=100.0)
+    training.step()
+    returned = bool((training.pruner.mask > before).any())
+    assert returned == isinstance(config, MagnitudeStePruning)
+
+
 def test_random_masks_are_a_function_of_the_generator_alone():
     masks = []
     for seed, scale in ((0, 1), (0, 7), (1, 1)):
@@ -344,7 +361,8 @@ def test_the_smaller_net_computes_what_the_masked_one_does(activation, widths, s
         generator=torch.Generator().manual_seed(seed),
         device=torch.device("cpu"),
     )
-    network.parameters.add_(torch.randn(len(network.parameters)) * 0.1)  # biases, too
+    noise = torch.randn(len(network.parameters), generator=torch.Generator().manual_seed(seed))
+    network.parameters.add_(noise, alpha=0.1)  # biases, too
     pruner = make_pruner(network, NeuronPruning(sparsity=sparsity), 10)
     zero = torch.zeros_like(network.parameters)
     pruner.after_step(7, {"exp_avg": zero, "exp_avg_sq": zero})

@@ -175,7 +175,9 @@ def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
         return env
 
     monkeypatch.setattr("surefoot.train.trainer.make_env", make_broken)
-    with pytest.raises(DivergenceError, match="Target-v0: state is not finite"):
+    with pytest.raises(
+        DivergenceError, match="Target-v0: state is not finite, in the steps after 384"
+    ):
         train_policy(config, out=tmp_path)
     assert (tmp_path / "checkpoints" / "latest").read_text() == "000000000256"
 
@@ -185,7 +187,9 @@ def test_a_loss_that_diverges_stops_the_run_with_the_step(monkeypatch, target_en
         "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
     )
     config = replace(TINY, env_id="Target-v0", learning_rate=1e30, pruning=NoPruning())
-    with pytest.raises(DivergenceError, match=r"Target-v0: \w+ became non-finite in the steps"):
+    with pytest.raises(
+        DivergenceError, match=r"Target-v0: \w+ became non-finite, in the steps after \d+$"
+    ):
         train_policy(config)
 
 

@@ -1,0 +1,238 @@
+"""Whole trainings with every way of pruning, on a task that costs nothing."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from surefoot.compress import erdos_renyi_kernel, num_kept
+from surefoot.config import build, to_table
+from surefoot.errors import DivergenceError, InputError, InterruptedRun
+from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.policy import weights_sha256
+from surefoot.train.config import TrainConfig
+from surefoot.train.folder import critic_from_bytes, critic_to_bytes
+from surefoot.train.ppo import Ppo
+from surefoot.train.pruning_config import (
+    MagnitudePruning,
+    MagnitudeStePruning,
+    NeuronPruning,
+    NoPruning,
+    RandomPruning,
+    SaliencyPruning,
+    TwoFourPruning,
+)
+from surefoot.train.trainer import train_policy
+
+TINY = TrainConfig(
+    env_id="Target-v0",
+    total_steps=1024,
+    num_envs=4,
+    rollout_steps=32,
+    device="cpu",
+    hidden=(8, 12),
+    critic_hidden=(10,),
+    epochs=2,
+    minibatch_size=32,
+    num_evaluations=2,
+    evaluation_episodes=2,
+    visited_states=2,
+    averaging=0.2,
+    checkpoint_steps=256,
+)
+METHODS = [
+    RandomPruning(sparsity=0.5, interval=3),
+    MagnitudePruning(sparsity=0.5, interval=3),
+    MagnitudeStePruning(sparsity=0.5, interval=3),
+    SaliencyPruning(sparsity=0.5, interval=3),
+    NeuronPruning(sparsity=0.5, interval=3),
+    TwoFourPruning(interval=3),
+]
+
+
+def name_of(value):
+    return getattr(value, "kind", None)
+
+
+@pytest.fixture(autouse=True)
+def target_task(monkeypatch, target_env):
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
+    )
+
+
+def num_zeros(layers):
+    return [int((layer.weight == 0).sum()) for layer in layers]
+
+
+def expected_zeros(pruning, shapes):
+    if isinstance(pruning, NeuronPruning):
+        return [0] * len(shapes)
+    if isinstance(pruning, TwoFourPruning):
+        per_row = [sum(max(0, min(4, n - k) - 2) for k in range(0, n, 4)) for _, n in shapes]
+        return [rows * count for (rows, _), count in zip(shapes, per_row, strict=True)]
+    layers = erdos_renyi_kernel(shapes, pruning.sparsity)
+    sizes = [rows * columns for rows, columns in shapes]
+    return [size - num_kept(size, layer) for size, layer in zip(sizes, layers, strict=True)]
+
+
+@pytest.mark.parametrize("target", ["actor", "critic", "both"])
+@pytest.mark.parametrize("pruning", METHODS, ids=name_of)
+def test_the_result_is_pruned_exactly_in_the_networks_that_were_named(pruning, target):
+    result = train_policy(replace(TINY, pruning=replace(pruning, target=target)))
+    for name, layers, shapes in (
+        ("actor", result.policy.layers, [(8, 3), (12, 8), (1, 12)]),
+        ("critic", result.critic, [(10, 3), (1, 10)]),
+    ):
+        found = [layer.weight.shape for layer in layers]
+        if target not in (name, "both"):
+            assert (found, num_zeros(layers)) == (shapes, [0] * len(shapes))
+            continue
+        assert num_zeros(layers) == expected_zeros(pruning, shapes)
+        halves = {"actor": [(4, 3), (6, 4), (1, 6)], "critic": [(5, 3), (1, 5)]}[name]
+        assert found == (halves if isinstance(pruning, NeuronPruning) else shapes)
+    assert result.facts["hidden"] == [len(layer.bias) for layer in result.policy.layers[:-1]]
+    assert result.facts["sparsity"] == result.policy.sparsity
+    pruned = target != "critic"
+    assert (result.curves["sparsity"][-1] > 0.3) == pruned
+    assert (result.facts["target_sparsity"] > 0.3) == pruned
+
+
+@pytest.mark.parametrize("pruning", METHODS, ids=name_of)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path, pruning):
+    config = replace(TINY, pruning=pruning)
+
+    def interrupt(progress):
+        if progress.step == 640:  # in the middle of the schedule
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun):
+        train_policy(config, out=tmp_path, on_progress=interrupt)
+    resumed, whole = train_policy(config, out=tmp_path), train_policy(config)
+    assert weights_sha256(resumed.policy) == weights_sha256(whole.policy)
+    assert critic_to_bytes(resumed.critic) == critic_to_bytes(whole.critic)
+    assert resumed.curves == whole.curves
+    assert resumed.facts == whole.facts
+
+
+def test_a_net_of_fewer_neurons_is_saved_and_read_like_any_other():
+    result = train_policy(replace(TINY, pruning=NeuronPruning(sparsity=0.5), select="best"))
+    read = policy_from_onnx(policy_to_onnx(result.policy), "policy.onnx").policy
+    assert weights_sha256(read) == weights_sha256(result.policy)
+    assert [layer.weight.shape for layer in critic_from_bytes(critic_to_bytes(result.critic))] == [
+        (5, 3),
+        (1, 5),
+    ]
+
+
+def test_both_networks_are_pruned_unless_one_is_named():
+    assert {method.target for method in METHODS} == {"both"}
+
+
+@pytest.mark.parametrize("pruning", [NoPruning(), *METHODS], ids=name_of)
+def test_a_configuration_written_as_a_table_reads_back_the_same(pruning):
+    config = replace(TINY, pruning=pruning)
+    assert build(TrainConfig, to_table(config), "train") == config
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"kind": "magnitud", "sparsity": 0.5}, "did you mean 'magnitude'"),
+        ({"kind": "saliency", "sparsity": 0.5, "memory": 1}, r"memory must be in \[0, 1\), got 1"),
+        ({"kind": "random", "sparsity": 0.5, "interval": 0}, "interval must be at least 1"),
+        ({"kind": "magnitude_ste", "sparsity": 0.5, "start": 0.8}, r"end must be in \(start, 1\]"),
+        ({"kind": "neurons", "sparsity": 1.0}, r"sparsity must be in \[0, 1\)"),
+        ({"kind": "neurons", "sparsity": 0.5, "allocation": "erk"}, "one of uniform, global"),
+        (
+            {"kind": "neurons", "sparsity": 0.95, "allocation": "global"},
+            "min_density must be at most 1 - sparsity = 0.05, got 0.1",
+        ),
+        ({"kind": "two_four", "sparsity": 0.5}, "unknown key 'train.pruning.sparsity'"),
+        ({"kind": "two_four", "target": "actors"}, "did you mean 'actor'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(table, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        build(TrainConfig, {"env_id": "Target-v0", "pruning": table}, "train")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pruning": MagnitudePruning(sparsity=0.999)}, r"sparsity must be at most 0\.9\d* in"),
+        (
+            {"pruning": NeuronPruning(sparsity=0.5), "hidden": ()},
+            "neurons needs at least one hidden layer",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_networks_is_refused_before_anything_is_written(
+    tmp_path, changes, message
+):
+    with pytest.raises(InputError, match=message) as refusal:
+        train_policy(replace(TINY, **changes), out=tmp_path / "run")
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_way_of_pruning_in_the_same_folder_is_refused_by_the_keys(tmp_path):
+    train_policy(replace(TINY, pruning=METHODS[1]), out=tmp_path)
+    other = replace(TINY, pruning=SaliencyPruning(sparsity=0.6, interval=3))
+    with pytest.raises(InputError) as refusal:
+        train_policy(other, out=tmp_path)
+    for part in (
+        "pruning.kind was magnitude, is saliency",
+        "pruning.sparsity was 0.5, is 0.6",
+        "pruning.memory was None, is 0.98",
+    ):
+        assert part in str(refusal.value)
+    assert "interval" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("pruning", [NoPruning(), *METHODS], ids=name_of)
+@pytest.mark.parametrize("network", ["actor", "critic"])
+def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_checkpoint(
+    tmp_path, monkeypatch, pruning, network
+):
+    """At update 92 of the 12th iteration, in the middle of the schedule and of an iteration."""
+    clip = Ppo._clip
+    count = 0
+
+    def poisoned(self, gradient):
+        nonlocal count
+        count += 1
+        if count == 2 * 91 + (1 if network == "actor" else 2):
+            gradient[0] = torch.nan
+        return clip(self, gradient)
+
+    monkeypatch.setattr(Ppo, "_clip", poisoned)
+    config = replace(TINY, total_steps=2048, pruning=pruning)
+    with pytest.raises(DivergenceError, match=r"non-finite, in the steps after 1408$"):
+        train_policy(config, out=tmp_path)
+    assert (tmp_path / "checkpoints" / "latest").read_text() == f"{1280:012d}"
+
+
+def test_a_reward_that_is_not_a_number_stops_with_the_step(tmp_path, monkeypatch, target_env):
+    def make_broken(env_id, num_envs, **more):
+        env = target_env(num_envs)
+        step = env.step
+
+        def broken(actions):
+            result = step(actions)
+            if env.count > 100:
+                result.reward[0] = np.nan
+            env.count += 1
+            return result
+
+        env.count, env.step = 0, broken
+        return env
+
+    monkeypatch.setattr("surefoot.train.trainer.make_env", make_broken)
+    with pytest.raises(DivergenceError, match=r"reward is not finite, in the steps after 384$"):
+        train_policy(replace(TINY, num_evaluations=1), out=tmp_path)
+    assert (tmp_path / "checkpoints" / "latest").read_text() == f"{256:012d}"
