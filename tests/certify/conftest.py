@@ -1,11 +1,19 @@
 """Policies to certify."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from surefoot.budget import Budget
+from surefoot.certificate import Certificate
+from surefoot.certify import (
+    CertifyConfig,
+    Evidence,
+    certify_policy,
+    check_certificate,
+)
 from surefoot.onnx_format import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import (
     Activation,
@@ -83,6 +91,31 @@ def draw_policy(
 
 def controller(policy: Policy) -> ControllerFile:
     return policy_from_onnx(policy_to_onnx(policy))
+
+
+def certify_and_check(
+    file: ControllerFile, budget: Budget, evidence: Evidence, config: CertifyConfig
+) -> Certificate:
+    """Certify, and prove what came out again from its saved form."""
+    certificate = certify_policy(file, budget, evidence, config)
+    report = check_certificate(
+        Certificate.parse(certificate.to_json()),
+        file,
+        observations=evidence.observations,
+        sampled=evidence.sampled,
+        dense_policy=evidence.dense_policy,
+    )
+    assert len(report.proved) + len(report.unchecked) == len(budget.requirements)
+    return certificate
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _every_certificate_is_checked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The checker accepts every certificate that a test of this folder makes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(request.module, "certify_policy"):
+            patch.setattr(request.module, "certify_policy", certify_and_check)
+        yield
 
 
 @pytest.fixture(scope="session", name="build_policy")

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 import surefoot.certify.checker
-from surefoot.artifact import sha256_hex
-from surefoot.budget import Budget
+from surefoot.artifact import sha256_hex, to_json
+from surefoot.budget import Budget, Norm
 from surefoot.certificate import Certificate
-from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_policy
 from surefoot.certify.checker import check_certificate
+from surefoot.config import to_toml
 from surefoot.errors import IntegrityError
 from surefoot.onnx_format import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Policy, Squash, weights_sha256
+from surefoot.visited import SampledEpisodes
 
 Build = Callable[..., Policy]
 
@@ -56,15 +58,46 @@ at_most = 0.9
 [[require]]
 quantity = "sparsity"
 at_least = 0.2
+
+[[require]]
+quantity = "success_rate"
+epsilon = 0.05
+norm = "linf"
+confidence = 0.95
+at_least = 0.5
 """
 OBSERVATIONS = np.random.default_rng(0).normal(0, 1, (60, 4))
+STEPS = np.random.default_rng(1).choice(20, size=50, p=np.arange(20, 0, -1) / 210)
+SAMPLED = SampledEpisodes(
+    observations=np.random.default_rng(2).normal(0, 1, (50, 4)),
+    steps=STEPS,
+    alive=STEPS < 15,
+    returns=np.full(50, 15.0),
+    horizon=20,
+)
 CONFIG = CertifyConfig(
     search_states=32, search_steps=6, lipsdp_iterations=10, lipsdp_per_actuator=3
 )
 
 
 def certify(file: ControllerFile) -> Certificate:
-    evidence = Evidence(observations=OBSERVATIONS, reward_range=(0.0, 1.0), discount=0.9)
+    measured = Measurement(
+        quantity="success_rate",
+        value=0.8,
+        episodes=100,
+        onnx_sha256=sha256_hex(file.data),
+        epsilon=0.05,
+        norm=Norm.LINF,
+        source="mad",
+    )
+    evidence = Evidence(
+        observations=OBSERVATIONS,
+        sampled=SAMPLED,
+        reward_range=(0.0, 1.0),
+        discount=0.9,
+        horizon=20,
+        measurements=(measured,),
+    )
     return certify_policy(file, Budget.parse(BUDGET), evidence, CONFIG)
 
 
@@ -81,8 +114,8 @@ def _certificate(file: ControllerFile) -> Certificate:
 
 def test_what_the_stage_writes_is_accepted(file: ControllerFile, certificate: Certificate) -> None:
     read = Certificate.parse(certificate.to_json())
-    report = check_certificate(read, file, observations=OBSERVATIONS)
-    assert len(report.proved) == 5
+    report = check_certificate(read, file, observations=OBSERVATIONS, sampled=SAMPLED)
+    assert len(report.proved) == 6
     assert report.unchecked == ()
 
 
@@ -107,15 +140,62 @@ def test_certificates_of_every_activation_and_depth_are_accepted(
 
 
 def forge(certificate: Certificate, change: Callable[[dict], None]) -> Certificate:
+    """A certificate that was changed by someone who knows how certificates are written."""
     table: dict[str, Any] = json.loads(certificate.to_json())
     change(table)
-    return Certificate.parse(json.dumps(table).encode())
+    return Certificate.parse(to_json(table))
+
+
+def test_an_honest_copy_is_accepted(file: ControllerFile, certificate: Certificate) -> None:
+    copy = forge(certificate, lambda table: None)
+    assert check_certificate(copy, file, observations=OBSERVATIONS, sampled=SAMPLED).proved
+
+
+def require(table: dict, number: int, **fields: object) -> None:
+    """Change a requirement in every place where a certificate tells it."""
+    table["requirements"][number]["requirement"] |= fields
+    for entry in table["requirements"]:
+        said = entry["requirement"]
+        entry["requirement"] = {key: value for key, value in said.items() if value is not None}
+    kept = [entry["requirement"] for entry in table["requirements"]]
+    table["budget_toml"] = to_toml({"require": kept})
+    table["budget_sha256"] = sha256_hex(table["budget_toml"].encode())
+
+
+def flip_weight_digest(table: dict) -> None:
+    digest = table["weights_sha256"]
+    table["weights_sha256"] = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+
+
+def widen_scope(table: dict) -> None:
+    require(table, 2, scope="everywhere", fraction=None, confidence=None)
+    table["requirements"][2]["statistical"] = False
+
+
+def lower_limit(table: dict) -> None:
+    require(table, 0, at_most=0.15)
+    table["requirements"][0]["certified"] = 0.1
+
+
+def claim_more(table: dict) -> None:
+    table["claims"]["closed_loop"] = {"stays_up": True}
+
+
+def measure_better(table: dict) -> None:
+    for entry in table["proof"]["evidence"]["measurements"]:
+        entry["value"] = 1.0
 
 
 def halve(table: dict, *path: Any) -> None:
     for key in path[:-1]:
         table = table[key]
     table[path[-1]] *= 0.5
+
+
+def double(table: dict, *path: Any) -> None:
+    for key in path[:-1]:
+        table = table[key]
+    table[path[-1]] *= 2
 
 
 def flip_multiplier(table: dict) -> None:
@@ -130,6 +210,7 @@ def weaken_squared(table: dict) -> None:
 
 def prove_the_refuted(table: dict) -> None:
     table["requirements"][1] |= {"verdict": "PROVED", "certified": 0.0005, "witness": None}
+    table["requirements"][1]["sampled"] = 0.0004
     table["verdict"] = "PROVED"
 
 
@@ -165,6 +246,37 @@ FORGERIES: dict[str, Callable[[dict], None]] = {
     "an idle witness": move_witness,
     "a witness that is too large": stretch_witness,
     "the arithmetic": lambda t: t.update(arithmetic="tf32"),
+    "half precision": lambda t: t.update(arithmetic="float16"),
+    "a larger epsilon": lambda t: require(t, 0, epsilon=0.1),
+    "a larger epsilon of a distance": lambda t: require(t, 3, epsilon=0.01),
+    "a larger epsilon at visited states": lambda t: require(t, 2, epsilon=0.1),
+    "the epsilon of the table": lambda t: t["deviation_linf"].update(epsilon=0.1),
+    "the epsilon of the visited states": (
+        lambda t: t["claims"]["visited_deviation"].update(epsilon=0.1)
+    ),
+    "the norm": lambda t: require(t, 3, norm="linf"),
+    "the scope": widen_scope,
+    "the fraction": lambda t: require(t, 2, fraction=0.94),
+    "the confidence": lambda t: require(t, 2, confidence=0.999),
+    "another quantity": lambda t: require(t, 3, quantity="kl"),
+    "a lower limit": lower_limit,
+    "a digit of the weights' digest": flip_weight_digest,
+    "a claim beyond the proofs": claim_more,
+    "a bound beyond the proofs": lambda t: t["lipschitz_l2"].update(best_of_all=0.001),
+    "a measured success rate": measure_better,
+    "a limit of a success rate": lambda t: t["requirements"][5].update(sampled=0.95),
+    "the average bound": lambda t: halve(t, "claims", "value", "average", "bound"),
+    "a certified radius": lambda t: double(t, "claims", "visited_radius", "certified", 0),
+    "the path bound": lambda t: halve(t, "claims", "value", "path", "bound"),
+    "a return under attack": lambda t: t["claims"]["value"]["attacked_return"].update(bound=9.0),
+    "what was assumed of rewards": (
+        lambda t: t["proof"]["evidence"].update(reward_range=[0.0, 0.1])
+    ),
+    "the episodes' digest": lambda t: t["proof"]["evidence"].update(sampled_sha256="0"),
+    "the effort": lambda t: t["proof"].update(split_boxes=0, alpha_steps=7),
+    "a theorem": lambda t: halve(
+        t, "claims", "paper", "theorems", "theorem_1", "replaced_by", "bound"
+    ),
     "an unknown arithmetic": lambda t: t.update(arithmetic="exact"),
     "the file's digest": lambda t: t.update(onnx_sha256="0" * 64),
     "the weights' digest": lambda t: t.update(weights_sha256="0" * 64),
@@ -180,8 +292,9 @@ FORGERIES: dict[str, Callable[[dict], None]] = {
 def test_a_forged_certificate_is_refused(
     file: ControllerFile, certificate: Certificate, name: str
 ) -> None:
+    forged = forge(certificate, FORGERIES[name])  # is read: it contradicts nothing in itself
     with pytest.raises(IntegrityError):
-        check_certificate(forge(certificate, FORGERIES[name]), file, observations=OBSERVATIONS)
+        check_certificate(forged, file, observations=OBSERVATIONS, sampled=SAMPLED)
 
 
 def test_a_file_with_one_other_weight_is_refused(
