@@ -158,9 +158,10 @@ def draw(results: list[dict]) -> Figure:
         for number, allocation in enumerate(Allocation):
             mine = [r for r in rows if r["method"] == "obs" and r["allocation"] == allocation]
             line(axes[2], mine, "visited", f"C{number + 4}", f"obs, {allocation.value}")
-        titles = ("recorded states, ERK (x: fresh episodes)", "whole clipped box, ERK")
+        titles = ("recorded states, ERK (x: fresh ones)", "whole clipped box, ERK")
         for axis, title in zip(axes, (*titles, "recorded states, OBS"), strict=True):
             axis.set(xlabel="sparsity", yscale="log", title=f"{result['policy']}: {title}")
+            axis.title.set_fontsize(9)
             axis.grid(visible=True, alpha=0.3)
             axis.legend(loc="lower right", fontsize=8)
         axes[0].set_ylabel("worst change of an action (action units)")
@@ -184,7 +185,7 @@ def markdown(results: list[dict]) -> str:
             f"## {result['policy']} ({result['env']}, {sizes}-{result['sizes'][-1][0]}, "
             f"clean return {result['clean_return']:.0f})",
             "",
-            "| method, ERK | sparsity | recorded: certified / measured | + 0.05 ball: certified | "
+            "| method, ERK | sparsity | recorded: certified / measured | balls: certified | "
             "fresh: measured | box: certified / measured | published sum | clean return |",
             "|---|---|---|---|---|---|---|---|",
         ]
@@ -223,7 +224,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("one_shot.json"))
     given = parser.parse_args()
     results = [measure(path, given.episodes) for path in given.policy]
-    given.out.write_text(json.dumps(results, indent=1) + "\n")
+    given.out.write_text(json.dumps(results) + "\n")
     draw(results).savefig(given.out.with_suffix(".png"), dpi=120)
     print(markdown(results))
 
