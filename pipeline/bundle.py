@@ -129,17 +129,18 @@ def open_bundle(
 def sign_bundle(
     folder: Path,
     bundle: Bundle,
-    key: Ed25519PrivateKey,
+    keys: Mapping[Role, Ed25519PrivateKey],
     passed_tests: Sequence[str],
     *,
     now: datetime | None = None,
 ) -> None:
-    """Sign a bundle that was just opened: certificate, tests and the gate's word.
+    """Sign a bundle that was just opened: certificate, tests and the gate's word, each by its key.
 
     Args:
         folder: Where it is; an older signature file is replaced.
         bundle: What was read from there.
-        key: Stays outside of the bundle.
+        keys: Whose word each role's statement is; a role without a key makes none. They stay
+            outside of the bundle.
         passed_tests: Names of the comparisons that were made here, for example ``parity/c``.
         now: The time that the statements name; None for the clock's.
 
@@ -171,8 +172,9 @@ def sign_bundle(
     statements = [
         Statement(role=role, subjects=_subjects(bundle), predicate={**time, **predicate})
         for role, predicate in predicates.items()
+        if role in keys
     ]
-    write_file(folder / SIGNATURES_FILE, sign(statements, key))
+    write_file(folder / SIGNATURES_FILE, sign(statements, keys))
 
 
 def _check_signatures(path: Path, bundle: Bundle, trust: TrustPolicy) -> None:

@@ -23,20 +23,13 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
 
 from surefoot.artifact import Json, from_json, read_file, to_json
 from surefoot.config import build, parse_toml
 from surefoot.errors import InputError, IntegrityError, VerificationError
+from surefoot.keys import read_public_key
 
 SIGNATURES_FILE = "controller.intoto.jsonl"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -45,7 +38,6 @@ MAX_SIGNATURE_BYTES = 1 << 24
 VERIFIED = "SUREFOOT_VERIFIED"
 """What the gate's statement says of a bundle of which everything held."""
 _MAX_LINES = 64
-_MAX_KEY_BYTES = 1 << 16
 _SKEW = timedelta(minutes=5)
 
 
@@ -130,50 +122,6 @@ class _Required:
     tests: tuple[str, ...] = ()
 
 
-def generate_key() -> tuple[bytes, bytes]:
-    """Return a new private key and its public key, PEM, as ``openssl genpkey`` writes them."""
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return private, public_pem(key)
-
-
-def public_pem(key: Ed25519PrivateKey) -> bytes:
-    """Return the public half of a key, PEM."""
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def read_private_key(path: Path) -> Ed25519PrivateKey:
-    """Read an unencrypted Ed25519 private key.
-
-    Raises:
-        InputError: If the file holds no such key.
-    """
-    data = read_file(path, max_bytes=_MAX_KEY_BYTES)
-    try:
-        key = load_pem_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path} must be an unencrypted private key in PEM form") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"{path} must be an Ed25519 key, is a {type(key).__name__}")
-    return key
-
-
-def read_public_key(path: Path) -> Ed25519PublicKey:
-    """Read an Ed25519 public key.
-
-    Raises:
-        InputError: If the file holds no such key.
-    """
-    data = read_file(path, max_bytes=_MAX_KEY_BYTES)
-    try:
-        key = load_pem_public_key(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path} must be a public key in PEM form") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise InputError(f"{path} must be an Ed25519 key, is a {type(key).__name__}")
-    return key
-
-
 def read_trust_policy(path: Path) -> TrustPolicy:
     """Read a trust policy: a table ``[keys]`` of lists of files by role, and ``[require]``.
 
@@ -207,11 +155,11 @@ def read_trust_policy(path: Path) -> TrustPolicy:
     )
 
 
-def sign(statements: Sequence[Statement], key: Ed25519PrivateKey) -> bytes:
-    """Return one DSSE envelope for each statement, a line each."""
+def sign(statements: Sequence[Statement], keys: Mapping[Role, Ed25519PrivateKey]) -> bytes:
+    """Return one DSSE envelope for each statement, a line each, signed by the key of its role."""
     lines = []
     for statement in statements:
-        payload = statement.to_json()
+        payload, key = statement.to_json(), keys[statement.role]
         envelope = {
             "payload": base64.b64encode(payload).decode(),
             "payloadType": PAYLOAD_TYPE,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from surefoot.artifact import Json, from_json, read_file
 from surefoot.bundle import Bundle, sign_bundle
@@ -14,8 +15,9 @@ from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
 from surefoot.errors import CheckError, InputError
+from surefoot.keys import read_private_key
 from surefoot.onnx_format import ControllerFile
-from surefoot.signing import read_private_key
+from surefoot.signing import Role
 
 ALL = "all"
 """In place of targets: whatever this machine can build, and that pays."""
@@ -32,7 +34,11 @@ def export(
     ] = None,
     out: Annotated[Path, typer.Option(help="Bundle to write.")] = Path("bundle"),
     sign: Annotated[
-        Path | None, typer.Option(help="Sign it with this private key (see keygen).")
+        list[str] | None,
+        typer.Option(
+            help="Sign it with this private key (see keygen); ROLE=KEY for one role alone: "
+            "certifier, tester or gate. May be repeated."
+        ),
     ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -40,7 +46,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Export a certified policy to a bundle: exit 3 refuted, 4 not proved."""
-    key = None if sign is None else read_private_key(sign)
+    keys = _keys(sign or [])
     parsed = Certificate.parse(read_file(certificate), str(certificate))
     given = {} if target is None else {"targets": target.split(",")}
     table = resolve_options(None, config, overrides).get("export", {}) | given
@@ -49,12 +55,32 @@ def export(
     except CheckError as error:
         console.remark(f"not exported: {error}")
         sys.exit(parsed.verdict.exit_code or error.exit_code)
-    if key is not None:
+    if keys:
         parity = from_json(bundle.files["parity.json"], "parity.json")
-        sign_bundle(out, bundle, key, [f"parity/{name}" for name in parity])
-    result = {**facts_of(bundle, out), **_facts_of_c(bundle), "signed": key is not None}
+        sign_bundle(out, bundle, keys, [f"parity/{name}" for name in parity])
+    result = {**facts_of(bundle, out), **_facts_of_c(bundle), "signed": bool(keys)}
     rows = [(key, result[key]) for key in sorted(result)]
     console.show(as_json, result, console.table(f"bundle {out}", ("what", "value"), rows))
+
+
+def _keys(given: list[str]) -> dict[Role, Ed25519PrivateKey]:
+    """Return the private key of each role: its own, else the one that is for all others.
+
+    Raises:
+        InputError: If there are two for one role, or a file holds no private key.
+    """
+    named: dict[Role, str] = {}
+    others = []
+    for text in given:
+        role, separator, file = text.partition("=")
+        if separator and role in set(Role) and role not in named:
+            named[Role(role)] = file
+        else:
+            others.append(text)
+    if len(others) > 1:
+        raise InputError(f"--sign takes one key for each role and one for all others, got {given}")
+    files = (dict.fromkeys(Role, others[0]) if others else {}) | named
+    return {role: read_private_key(Path(file)) for role, file in files.items()}
 
 
 def export_into(

@@ -9,7 +9,7 @@ from surefoot.artifact import write_file
 from surefoot.cli import console
 from surefoot.cli.options import AsJson
 from surefoot.errors import InputError
-from surefoot.signing import generate_key
+from surefoot.keys import generate_key
 
 
 def keygen(

@@ -10,7 +10,8 @@ from surefoot.cli import console
 from surefoot.cli.export import facts_of
 from surefoot.cli.options import AllowUncertified, AsJson
 from surefoot.errors import InputError, IntegrityError, VerificationError
-from surefoot.signing import Role, TrustPolicy, read_public_key, read_trust_policy
+from surefoot.keys import read_public_key
+from surefoot.signing import Role, TrustPolicy, read_trust_policy
 from surefoot.visited import VISITED_FILE, Visited
 
 

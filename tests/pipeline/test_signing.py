@@ -23,16 +23,14 @@ from surefoot.bundle import (
 )
 from surefoot.certificate import Verdict
 from surefoot.errors import InputError, VerificationError
+from surefoot.keys import generate_key, read_private_key, read_public_key
 from surefoot.onnx_format import POLICY_FILE, policy_from_onnx, policy_to_onnx
 from surefoot.signing import (
     PAYLOAD_TYPE,
     SIGNATURES_FILE,
     Role,
     TrustPolicy,
-    generate_key,
     pre_authentication,
-    read_private_key,
-    read_public_key,
     read_trust_policy,
     verified_statements,
 )
@@ -70,7 +68,8 @@ def make(random_policy, certificate_of, keys):
             BUDGET_FILE: certificate.budget.text.encode(),
         }
         written = write_bundle(folder, files, allow_uncertified=True)
-        sign_bundle(folder, written, read_private_key(keys / key), ["parity/onnx"], now=now)
+        by_role = dict.fromkeys(Role, read_private_key(keys / key))
+        sign_bundle(folder, written, by_role, ["parity/onnx"], now=now)
         return folder
 
     return bundle
@@ -230,6 +229,26 @@ def test_the_right_key_in_the_wrong_role_does_not_count(signed, keys):
     pinned = TrustPolicy(keys={Role.CERTIFIER: (ours,), Role.GATE: (theirs,)})
     with pytest.raises(VerificationError, match="no statement of a trusted gate"):
         open_bundle(signed, trust=pinned)
+
+
+def test_each_role_may_have_a_key_of_its_own_and_no_other_key_speaks_for_it(signed, keys):
+    private = {name: read_private_key(keys / name) for name in ("ours", "theirs")}
+    public = {name: (read_public_key(keys / f"{name}.pub"),) for name in ("ours", "theirs")}
+    bundle = open_bundle(signed)
+    signers = {Role.CERTIFIER: "ours", Role.TESTER: "theirs", Role.GATE: "ours"}
+    sign_bundle(signed, bundle, {role: private[name] for role, name in signers.items()}, ["x/y"])
+    pinned = {role: public[name] for role, name in signers.items()}
+    open_bundle(signed, trust=TrustPolicy(keys=pinned, tests=("x/y",)))
+    for role, name in signers.items():
+        other = {"ours": "theirs", "theirs": "ours"}[name]
+        wrong = TrustPolicy(keys={**pinned, role: public[other]})
+        with pytest.raises(VerificationError, match=f"no statement of a trusted {role}"):
+            open_bundle(signed, trust=wrong)
+    # A role without a key says nothing, and is missed where it is required.
+    sign_bundle(signed, bundle, {Role.CERTIFIER: private["ours"]}, [])
+    assert len(lines_of(signed)) == 1
+    with pytest.raises(VerificationError, match="no statement of a trusted tester"):
+        open_bundle(signed, trust=TrustPolicy(keys=pinned))
 
 
 def policy_file(folder, keys, required):
