@@ -4,7 +4,7 @@ The stage and the checker both ask here; neither a search nor an optimiser takes
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,7 +60,13 @@ def certified(
         return _visited(proofs, requirement, evidence, delta)
     if requirement.quantity == "return_loss":
         return _return_loss(proofs, requirement, evidence, delta)
-    return _PROVERS[requirement.quantity](proofs, requirement, evidence)
+    found = _PROVERS[requirement.quantity](proofs, requirement, evidence)
+    limit = evidence.state_limit
+    everywhere = requirement.quantity == "lipschitz" or limit != proofs.policy.normaliser.clip
+    if everywhere or not np.isfinite(found.value):
+        return found
+    assumed = f"for states of magnitude up to {limit:g} before they are perturbed, as assumed"
+    return replace(found, reason="; ".join(filter(None, (found.reason, assumed))))
 
 
 def error_shares(requirements: Sequence[Requirement]) -> list[float]:

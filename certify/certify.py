@@ -55,7 +55,7 @@ def certify_facts(facts: Facts, budget: Budget) -> Certificate:
         visited["sampled"] = found.tolist()
     worst = float(facts.anywhere(epsilon, Norm.LINF).values["deviation"].max())
     return Certificate(
-        weights_sha256=weights_sha256(facts.policy),
+        weights_sha256=weights_sha256(facts.controller.policy),
         onnx_sha256=facts.onnx_sha256,
         budget=budget,
         arithmetic=config.arithmetic,

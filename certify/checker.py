@@ -63,14 +63,15 @@ def check_certificate(
     Raises:
         IntegrityError: If anything it says is not so.
     """
-    policy, digest = controller.policy, sha256_hex(controller.data)
+    digests = weights_sha256(controller.policy), sha256_hex(controller.data)
     certificate.check_is_about(
-        weights_sha256=weights_sha256(policy), onnx_sha256=digest, budget=certificate.budget
+        weights_sha256=digests[0], onnx_sha256=digests[1], budget=certificate.budget
     )
     if certificate.arithmetic not in ARITHMETICS or "evidence" not in certificate.proof:
         raise IntegrityError("the certificate names no known arithmetic, or no evidence")
     table = certificate.proof["evidence"]
     evidence = Evidence.from_table(table, observations, dense_policy, sampled)
+    policy = evidence.restricted(controller.policy)
     multipliers = list(_proved_multipliers(certificate, policy))
     arithmetic, effort = ARITHMETICS[certificate.arithmetic], Effort.of(certificate.proof)
     proofs = Proofs(policy, arithmetic, evidence.states(policy), multipliers, effort)

@@ -1,7 +1,7 @@
 """What a certificate may rest on beside the weights, and how much effort goes into it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,17 +17,20 @@ from surefoot.visited import SampledEpisodes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assumptions:
-    """What return claims take for granted, stated by the user and repeated in the certificate.
+    """What claims take for granted, stated by the user and repeated in the certificate.
 
     Attributes:
         reward_range: Smallest and largest reward of a step.
         discount: Discount of the return, below 1.
         horizon: Length of an episode in steps, for the undiscounted return.
+        state_limit: Largest magnitude of a state before it is perturbed, normalised units, for
+            controllers without a clip.
     """
 
     reward_range: tuple[float, float] | None = None
     discount: float | None = None
     horizon: int | None = None
+    state_limit: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,6 +46,7 @@ class Evidence:
         discount: Discount of the return, below 1.
         horizon: Length of an episode in steps, for the undiscounted return.
         sampled: Independent clean episodes of the policy that samples its actions.
+        state_limit: Largest magnitude of a state before it is perturbed: an assumption.
         agreement: How a policy that was rebuilt from a stranger's file agreed with its runtime.
     """
 
@@ -53,6 +57,7 @@ class Evidence:
     discount: float | None = None
     horizon: int | None = None
     sampled: SampledEpisodes | None = None
+    state_limit: float | None = None
     agreement: Mapping[str, Json] | None = None
 
     def __post_init__(self) -> None:
@@ -75,6 +80,8 @@ class Evidence:
             raise InputError(f"discount must be in [0, 1), got {self.discount}")
         if self.horizon is not None and self.horizon < 1:
             raise InputError(f"horizon must be at least 1, got {self.horizon}")
+        if self.state_limit is not None and not 0 < self.state_limit < np.inf:
+            raise InputError(f"state_limit must be positive and finite, got {self.state_limit}")
         if self.sampled is not None and not np.isfinite(self.sampled.observations).all():
             raise InputError("observations of the sampling policy must be finite")
 
@@ -101,13 +108,22 @@ class Evidence:
         low, high = self.reward_range
         return min(low, 0.0) * self.horizon, max(high, 0.0) * self.horizon
 
+    def restricted(self, policy: Policy) -> Policy:
+        """Return what the controller does wherever the assumption on its states holds.
+
+        Where no state exceeds the limit, a clip at the limit changes nothing.
+        """
+        if self.state_limit is None or self.state_limit >= policy.normaliser.clip:
+            return policy
+        return replace(policy, normaliser=replace(policy.normaliser, clip=self.state_limit))
+
     def states(self, policy: Policy) -> Array | None:
         """Return the states of the visited observations in deployed arithmetic, float32.
 
         Raises:
-            InputError: If the observations are not those of the policy.
+            InputError: If the observations are not those of the policy, or break an assumption.
         """
-        return _states(policy, self.observations)
+        return self._checked(policy, self.observations)
 
     def sampled_states(self, policy: Policy) -> Array | None:
         """Return the states that the sampling policy met at the steps that it reached, float32.
@@ -115,7 +131,24 @@ class Evidence:
         Raises:
             InputError: If the observations are not those of the policy.
         """
-        return None if self.sampled is None else _states(policy, self.sampled.observations)
+        return None if self.sampled is None else self._checked(policy, self.sampled.observations)
+
+    def _checked(self, policy: Policy, observations: Array | None) -> Array | None:
+        """Return the states of observations, none of which may break the assumption on states.
+
+        Raises:
+            InputError: If one does.
+        """
+        states, limit = _states(policy, observations), self.state_limit
+        if states is None or observations is None:
+            return None
+        if limit is None or limit != policy.normaliser.clip:
+            return states
+        free = replace(policy, normaliser=replace(policy.normaliser, clip=np.inf))
+        largest = float(np.abs(free.state(observations)).max())
+        if largest > limit:
+            raise InputError(f"state_limit is {limit:g}, a visited state has {largest:g}")
+        return states
 
     def fitting_measurements(self, requirement: Requirement) -> list[Measurement]:
         """Return the measurements of a quantity under its perturbation, on whatever file."""
@@ -181,6 +214,7 @@ class Evidence:
             "reward_range": None if self.reward_range is None else list(self.reward_range),
             "discount": self.discount,
             "horizon": self.horizon,
+            "state_limit": self.state_limit,
             "measurements": [to_table(entry) for entry in self.measurements],
         }
 
@@ -206,6 +240,7 @@ class Evidence:
                 reward_range=None if rewards is None else (rewards[0], rewards[1]),
                 discount=table["discount"],
                 horizon=table["horizon"],
+                state_limit=table.get("state_limit"),
                 measurements=tuple(
                     build(Measurement, entry, "measurement") for entry in table["measurements"]
                 ),

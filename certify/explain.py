@@ -65,8 +65,9 @@ def _arithmetic(certificate: Certificate) -> str:
         f"Every deviation includes what {certificate.arithmetic} arithmetic may add, at most "
         f"{largest:.2g} per {output}, in any order of summation."
     )
-    assumed = certificate.claims.get("runtime_error", {}).get("assumption")
-    return words if assumed is None else f"{words} Assumed: {assumed}."
+    claim = certificate.claims.get("runtime_error", {})
+    given = [claim[key] for key in ("assumption", "state_limit") if key in claim]
+    return f"{words} Assumed: {'; '.join(given)}." if given else words
 
 
 def _chosen(certificate: Certificate, verdict: Verdict, *, statistical: bool) -> list[str]:

@@ -31,7 +31,7 @@ class Facts:
         self, controller: ControllerFile, evidence: Evidence, config: CertifyConfig
     ) -> None:
         self.controller = controller
-        self.policy = controller.policy
+        self.policy = evidence.restricted(controller.policy)
         self.evidence = evidence
         self.config = config
         self.sensors: tuple[float, ...] | None = None

@@ -170,6 +170,7 @@ def gather_evidence(
         reward_range=assumed.reward_range,
         discount=assumed.discount,
         horizon=assumed.horizon,
+        state_limit=assumed.state_limit,
         sampled=sampled,
     )
 
