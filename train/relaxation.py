@@ -264,9 +264,9 @@ def _s_shape_above(activation: Activation, low: Tensor, high: Tensor) -> tuple[T
     concave = low >= 0
     # In the mixed case a chord that is steeper than the end's tangent cuts through the function.
     bent = ~concave & (high > 0) & (chord > at_end)
-    touch = torch.where(
-        bent, _tangent_through(activation, low, high), ((low + high) / 2).clamp(min=0)
-    )
+    touch = ((low + high) / 2).clamp(min=0)
+    # Few are bent, and only for them is there an equation to solve.
+    touch = touch.masked_scatter(bent, _tangent_through(activation, low[bent], high[bent]))
     straight = torch.where(high <= 0, chord, torch.minimum(chord, at_end))
     tangent = concave | bent
     slope = torch.where(tangent, _derivative(activation, touch), straight)
