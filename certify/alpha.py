@@ -9,10 +9,15 @@ worst point of the ball, the derivative with respect to the touch t of a tangent
 multiple of phi''(t) (y - t), up to a sign that says "towards y"; with respect to a slope of ReLU
 it is the coefficient times y.
 
+Then the ReLU neurons whose lines cost most are cut in half: on y >= 0 and on y <= 0 the neuron is
+linear, and the largest value over both halves counts. A multiple b >= 0 of +-y, which is at least 0
+on its half, may be added to the function there (beta-CROWN), and b descends like the touches.
+
 Shape legend: B states, r rows (each output upwards, then downwards), n widths.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +37,9 @@ from surefoot.certify.relaxation import Lines, image, relax
 from surefoot.certify.touches import Touches, free_touches, lines_touching
 from surefoot.certify.upward import Float, gamma
 
+_HALVED_NEURONS = 1
+"""For each state and row; every one doubles the rows."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hidden:
@@ -41,6 +49,32 @@ class _Hidden:
     before: Bounds
     lines: Lines
     touches: Touches
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """What is bounded: rows of the last layer, shape (r, n), and as many signs of its bias."""
+
+    network: Network
+    region: Region
+    layers: list[_Hidden]
+    rows: Float
+    shift: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Choice:
+    """What the steps choose for one hidden layer, each of shape (B, r, n).
+
+    Attributes:
+        touch: Where free lines touch.
+        half: 1 and -1 where only y >= 0 or only y <= 0 is meant, else 0.
+        price: The multiple b >= 0 of half * y.
+    """
+
+    touch: Float
+    half: Float
+    price: Float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +96,7 @@ def optimised_bounds(network: Network, region: Region, steps: int) -> list[Bound
         steps: Gradient steps for the lines behind the outputs, at least 1.
 
     Reference:
-        Xu et al., ICLR 2021 (arXiv 2011.13824).
+        Xu et al., ICLR 2021 (arXiv 2011.13824); Wang et al., NeurIPS 2021 (arXiv 2103.06624).
     """
 
     def work(part: Region) -> list[Bounds]:
@@ -98,34 +132,59 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
         for activation, bounds in zip(network.activations, before, strict=True)
     ]
     rows = np.concatenate([network.weights[-1], -network.weights[-1]])
-    touches = [np.repeat(layer.touches.start[:, None, :], len(rows), axis=1) for layer in layers]
-    best, least = touches, np.full((len(region.centres), len(rows)), np.inf)
+    shift = np.concatenate([network.biases[-1], -network.biases[-1]])
+    problem = _Problem(network, region, layers, rows, shift)
+    choices = []
+    for layer in layers:
+        touch = np.repeat(layer.touches.start[:, None, :], len(rows), axis=1)
+        choices.append(_Choice(touch, np.zeros_like(touch), np.zeros_like(touch)))
+    choices = _descend(problem, choices, steps)
+    upper = _sound(problem, choices)
+    if any(layer.activation is Activation.RELU for layer in layers):
+        pieces = 2**_HALVED_NEURONS
+        parts = _Problem(
+            network, region, layers, np.tile(rows, (pieces, 1)), np.tile(shift, pieces)
+        )
+        found = _sound(parts, _descend(parts, _halved(problem, choices), steps))
+        # A bound that is no number is no bound.
+        found = np.where(np.isnan(found), np.inf, found)
+        upper = np.fmin(upper, found.reshape(len(found), pieces, len(rows)).max(axis=1))
+    half = len(rows) // 2
+    return Bounds(-upper[:, half:], upper[:, :half])
+
+
+def _descend(problem: _Problem, choices: list[_Choice], steps: int) -> list[_Choice]:
+    """Return the best choices on the way of a few steps, for each state and row by itself."""
+    best, least = choices, np.full((len(problem.region.centres), len(problem.rows)), np.inf)
     for number in range(steps + 1):
-        met, first, constant = _substitute(network, layers, rows, touches)
-        worst = _worst_points(first, region)
+        met, first, constant = _substitute(problem, choices)
+        worst = _worst_points(first, problem.region)
         value = (first * worst).sum(axis=-1) + constant
-        better = value < least
-        least = np.where(better, value, least)
+        better = (value < least)[..., None]
+        least = np.minimum(value, least)
         best = [
-            np.where(better[..., None], new, old) for new, old in zip(touches, best, strict=True)
+            _Choice(
+                np.where(better, new.touch, old.touch),
+                new.half,
+                np.where(better, new.price, old.price),
+            )
+            for new, old in zip(choices, best, strict=True)
         ]
         if number < steps:
-            touches = _step(network, layers, met, worst, touches, 1 / (1 + number))
-    return _sound(network, region, layers, rows, best)
+            choices = _step(problem, met, worst, choices, 1 / (1 + number))
+    return best
 
 
-def _substitute(
-    network: Network, layers: list[_Hidden], rows: Float, touches: list[Float]
-) -> tuple[list[_Line], Float, Float]:
+def _substitute(problem: _Problem, choices: list[_Choice]) -> tuple[list[_Line], Float, Float]:
     """Return the lines met by each layer (first layer first), and the linear function's parts."""
-    shape = (len(touches[0]), *rows.shape)
-    coefficients = np.broadcast_to(rows, shape)
-    shift = network.biases[-1]
-    constant = np.broadcast_to(np.concatenate([shift, -shift]), shape[:2])
+    network, shape = problem.network, (len(problem.region.centres), *problem.rows.shape)
+    coefficients = np.broadcast_to(problem.rows, shape)
+    constant = np.broadcast_to(problem.shift, shape[:2])
     met: list[_Line] = []
-    for number in range(len(layers) - 1, -1, -1):
-        line = _meet(layers[number], coefficients, touches[number])
-        sloped = coefficients * line.slope
+    for number in range(len(problem.layers) - 1, -1, -1):
+        choice = choices[number]
+        line = _meet(problem.layers[number], coefficients, choice)
+        sloped = coefficients * line.slope + choice.half * choice.price
         constant = constant + (coefficients * line.cut).sum(axis=-1)
         constant = constant + sloped @ network.biases[number]
         coefficients = _times(sloped, network.weights[number])
@@ -133,7 +192,7 @@ def _substitute(
     return met[::-1], coefficients, constant
 
 
-def _meet(layer: _Hidden, coefficients: Float, touch: Float) -> _Line:
+def _meet(layer: _Hidden, coefficients: Float, choice: _Choice) -> _Line:
     """Return upper lines for positive coefficients and lower ones for negative, (B, r, n)."""
     lines, (below, above) = layer.lines, (layer.touches.below, layer.touches.above)
     up = coefficients > 0
@@ -144,10 +203,12 @@ def _meet(layer: _Hidden, coefficients: Float, touch: Float) -> _Line:
     free = np.where(up, above.free[:, None, :], below.free[:, None, :])
     slope, cut = pick(lines.slope_high, lines.slope_low), pick(lines.cut_high, lines.cut_low)
     if free.any():
-        inside = np.clip(touch, pick(above.least, below.least), pick(above.most, below.most))
+        inside = np.clip(choice.touch, pick(above.least, below.least), pick(above.most, below.most))
         own_slope, own_cut = lines_touching(layer.activation, layer.before, inside, up)
         slope, cut = np.where(free, own_slope, slope), np.where(free, own_cut, cut)
-    return _Line(coefficients, slope, cut, free)
+    halved = choice.half != 0  # ReLU is linear there
+    slope = np.where(halved, (choice.half > 0) * 1.0, slope)
+    return _Line(coefficients, slope, np.where(halved, 0.0, cut), free & ~halved)
 
 
 def _worst_points(first: Float, region: Region) -> Float:
@@ -162,46 +223,79 @@ def _worst_points(first: Float, region: Region) -> Float:
 
 
 def _step(
-    network: Network,
-    layers: list[_Hidden],
-    met: list[_Line],
-    worst: Float,
-    touches: list[Float],
-    size: float,
-) -> list[Float]:
-    """Return touches after one step; the worst points are carried forward along the lines."""
+    problem: _Problem, met: list[_Line], worst: Float, choices: list[_Choice], size: float
+) -> list[_Choice]:
+    """Return choices after one step; the worst points are carried forward along the lines."""
     moved, hidden = [], worst
-    for number, (layer, line, touch) in enumerate(zip(layers, met, touches, strict=True)):
+    for number, (layer, line, choice) in enumerate(zip(problem.layers, met, choices, strict=True)):
+        network = problem.network
         value = _times(hidden, network.weights[number].T) + network.biases[number]
+        touch, price = choice.touch, choice.price
         if layer.activation is Activation.RELU:
-            towards = -np.sign(line.coefficients * value) * np.sqrt(size) / 2
-            new = np.clip(touch + towards, 0.0, 1.0)
+            stride = np.sqrt(size) / 2
+            new = np.clip(touch - np.sign(line.coefficients * value) * stride, 0.0, 1.0)
+            dearer = np.sign(choice.half * value) * np.abs(line.coefficients) * stride
+            price = np.where(choice.half != 0, np.maximum(price - dearer, 0.0), 0.0)
         else:
             new = touch + (value - touch) * size
-        moved.append(np.where(line.free & np.isfinite(new), new, touch))
+        touch = np.where(line.free & np.isfinite(new), new, touch)
+        moved.append(_Choice(touch, choice.half, np.where(np.isfinite(price), price, 0.0)))
         hidden = line.slope * value + line.cut
     return moved
 
 
-def _sound(
-    network: Network, region: Region, layers: list[_Hidden], rows: Float, touches: list[Float]
-) -> Bounds:
-    """Return the bounds that the chosen lines give, with all rounding charged."""
-    met, first, constant = _substitute(network, layers, rows, touches)
-    sizes = [region.magnitude]
+def _halved(problem: _Problem, choices: list[_Choice]) -> list[_Choice]:
+    """Return the choices for both halves of the ReLU neurons whose lines cost most, (B, 2^k r, n).
+
+    The cost is the coefficient times the distance of line and ReLU at the worst point.
+    """
+    met, first, _ = _substitute(problem, choices)
+    hidden, costs = _worst_points(first, problem.region), []
+    for number, (layer, line) in enumerate(zip(problem.layers, met, strict=True)):
+        weight, bias = problem.network.weights[number], problem.network.biases[number]
+        value = _times(hidden, weight.T) + bias
+        hidden = line.slope * value + line.cut
+        relu = layer.activation is Activation.RELU
+        crossing = layer.touches.below.free[:, None, :] & relu
+        gap = np.abs(line.coefficients * (hidden - np.maximum(value, 0.0)))
+        costs.append(np.where(crossing & np.isfinite(gap), gap, -1.0))
+    ends = np.cumsum([cost.shape[-1] for cost in costs])
+    order = np.argsort(-np.concatenate(costs, axis=-1), axis=-1)[..., :_HALVED_NEURONS]
+    worth = np.take_along_axis(np.concatenate(costs, axis=-1), order, axis=-1) >= 0
+    pieces = []
+    for signs in product([1.0, -1.0], repeat=_HALVED_NEURONS):
+        half = np.zeros((*order.shape[:2], ends[-1]))
+        chosen = np.array(signs)[: order.shape[-1]] * worth
+        np.put_along_axis(half, order, chosen, axis=-1)
+        pieces.append(np.split(half, ends[:-1], axis=-1))
+    return [
+        _Choice(
+            np.concatenate([choice.touch] * len(pieces), axis=1),
+            np.concatenate([piece[number] for piece in pieces], axis=1),
+            np.concatenate([choice.price] * len(pieces), axis=1),
+        )
+        for number, choice in enumerate(choices)
+    ]
+
+
+def _sound(problem: _Problem, choices: list[_Choice]) -> Float:
+    """Return upper bounds that the choices give, with all rounding charged, shape (B, r)."""
+    network, layers = problem.network, problem.layers
+    met, first, constant = _substitute(problem, choices)
+    sizes = [problem.region.magnitude]
     for layer in layers:
         ends = image(layer.activation, layer.before.lower, layer.before.upper)
         sizes.append(Bounds(*ends).magnitude)
-    bias = np.abs(network.biases[-1])
-    error = bias * gamma(64) + last_layer_error(network, len(network.weights) - 1, sizes[-1])
-    charge = np.concatenate([np.broadcast_to(error, (len(first), len(bias)))] * 2, axis=1)
-    largest = [_largest(line) for line in met]
+    half = len(network.biases[-1])
+    error = last_layer_error(network, len(network.weights) - 1, sizes[-1])
+    error = error + np.zeros((len(first), half))
+    charge = np.tile(error, len(problem.rows) // half) + np.abs(problem.shift) * gamma(64)
     for number in range(len(layers) - 1, -1, -1):
-        magnitudes = np.abs(met[number].coefficients)
-        charge = charge + charge_of(magnitudes, network, number, largest, sizes)
-    upper = concrete(first, constant, region, 1.0) + charge
-    half = len(bias)
-    return Bounds(-upper[:, half:], upper[:, :half])
+        rows, lines = np.abs(met[number].coefficients), _largest(met[number])
+        charge = charge + charge_of(rows, network, number, lines, sizes[number])
+        unit = Lines(*[np.ones_like(lines.slope_low), np.zeros_like(lines.cut_low)] * 2)
+        charge = charge + charge_of(choices[number].price, network, number, unit, sizes[number])
+    return concrete(first, constant, problem.region, 1.0) + charge
 
 
 def _largest(line: _Line) -> Lines:

@@ -131,7 +131,9 @@ def _backward(
 ) -> Bounds:
     """Substitute lines from layer ``number`` back to the state; ``sizes`` bound layer inputs."""
     weight, bias = network.weights[number], network.biases[number]
-    charge = charge_of(np.abs(weight)[None], network, number - 1, lines, sizes)
+    charge = charge_of(
+        np.abs(weight)[None], network, number - 1, lines[number - 1], sizes[number - 1]
+    )
     charge = charge + np.abs(bias) * gamma(64) + last_layer_error(network, number, sizes[-1])
     below = lines[number - 1]
     positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
@@ -153,7 +155,9 @@ def _backward(
                 break
             below = lines[layer - 1]
             sizes_up = np.maximum(np.abs(slopes_up), np.abs(slopes_low))
-            charge = charge + charge_of(sizes_up, network, layer - 1, lines, sizes)
+            charge = charge + charge_of(
+                sizes_up, network, layer - 1, lines[layer - 1], sizes[layer - 1]
+            )
             constant_up = constant_up + _constants(slopes_up, below.cut_high, below.cut_low)
             constant_low = constant_low + _constants(slopes_low, below.cut_low, below.cut_high)
             slopes_up, slopes_low = _through(slopes_up, slopes_low, below)
@@ -162,18 +166,15 @@ def _backward(
     return Bounds(lower - charge, upper + charge)
 
 
-def charge_of(
-    rows: Float, network: Network, layer: int, lines: list[Lines], sizes: list[Float]
-) -> Float:
+def charge_of(rows: Float, network: Network, layer: int, below: Lines, size: Float) -> Float:
     """Return what one substitution through ``layer`` may be wrong by, shape (B, r).
 
     |A| ( |slopes| (|W| |input| + |b|) + |cuts| ) times the roundings of a whole substitution.
     """
-    below = lines[layer]
     slope = np.maximum(np.abs(below.slope_high), np.abs(below.slope_low))
     cut = np.maximum(np.abs(below.cut_high), np.abs(below.cut_low))
     weight = np.abs(network.weights[layer])
-    reach = slope * (sizes[layer] @ weight.T + np.abs(network.biases[layer])) + cut
+    reach = slope * (size @ weight.T + np.abs(network.biases[layer])) + cut
     total = (rows @ reach[..., None])[..., 0]
     num_roundings = 4 * (weight.shape[0] + weight.shape[1] + 16)
     return up(total * gamma(num_roundings), num_roundings) + UNDERFLOW
