@@ -75,6 +75,21 @@ def test_the_mixed_form_is_violated_and_the_bound_is_not(build_policy: Build) ->
     assert float(np.linalg.norm(bound)) >= true
 
 
+def test_what_cancels_behind_a_layer_is_kept_together(build_policy: Build) -> None:
+    # (1, -1) diag(s) (1, 1)' 0.1 z = 0.1 (s_1 - s_2) z: at most 0.1 |z|, absolute values say 0.2.
+    dense = build_policy([[[1.0], [1.0]], [[1, -1]]], Activation.RELU)
+    policy = build_policy([[[1.125], [1.125]], [[1, -1]]], Activation.RELU)
+    assert compression_error(policy, dense, np.full(1, 4.0))[0] == pytest.approx(0.125 * 4)
+
+
+def test_a_bias_that_moves_counts(build_policy: Build) -> None:
+    dense, policy = (
+        build_policy([[[1.0]], [[2.0]]], Activation.RELU, biases=[[bias], [0]])
+        for bias in (0.5, 0.75)
+    )
+    assert compression_error(policy, dense, np.ones(1))[0] == pytest.approx(0.5)
+
+
 def test_equal_policies_differ_by_nothing(draw_policy: Build) -> None:
     policy = draw_policy(np.random.default_rng(1), [3, 8, 2])
     assert compression_error(policy, policy, np.full(3, 10.0)).max() < 1e-290
