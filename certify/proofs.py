@@ -330,6 +330,32 @@ class Proofs:
             return extra
         return up(compression_error(self.policy, dense, states) + extra)
 
+    def compression_tv(self, dense: Policy, epsilon: float) -> float | str:
+        """Return the largest TV between the laws of this and the dense policy, perturbed or not.
+
+        Both see the same state, which an adversary may have moved by ``epsilon`` in linf.
+
+        Args:
+            dense: What this was compressed from.
+            epsilon: Size of the perturbation, normalised units.
+        """
+        if (reason := comparable(self.policy, dense)) is not None:
+            return reason
+        states = state_bound(self.policy, epsilon)
+        extra = self._both_roundings(dense, states)
+        if isinstance(extra, str):
+            return extra
+        change = up(compression_error(self.policy, dense, states) + extra)
+        head, other = self.policy.head, dense.head
+        if isinstance(head, CategoricalHead) or isinstance(other, CategoricalHead):
+            return float(categorical_tv(up(2 * change.max())))
+        if head.std is None or other.std is None or not np.array_equal(head.std, other.std):
+            return "the two policies do not name the same noise"
+        means = up(change / head.half_range.astype(np.float64))
+        if head.squash is not Squash.IDENTITY and not (means < 2).all():
+            return 1.0  # the squash bounds the change of the actions, not that of the means
+        return float(gaussian_tv(vector_norm_up(up(means / head.noise.astype(np.float64)))))
+
     def _both_roundings(self, dense: Policy, states: Float) -> Float | str:
         """Return the rounding of both controllers together, action units."""
         total = np.zeros(self.policy.num_outputs)

@@ -1,0 +1,246 @@
+"""What a certificate says about returns: bounds on their loss, and what attacks measured of them.
+
+The published bounds of Theorems 1 to 3 stand here as printed, beside what replaces them.
+"""
+
+import numpy as np
+
+from surefoot.artifact import Json
+from surefoot.budget import Norm
+from surefoot.certify.chain import network_chain
+from surefoot.certify.distances import paper_categorical_tv, paper_gaussian_tv
+from surefoot.certify.evidence import Evidence
+from surefoot.certify.global_bounds import paper_surrogate
+from surefoot.certify.measurements import Measurement, worst_rate
+from surefoot.certify.proofs import Proofs, finite
+from surefoot.certify.statistics import (
+    betting_mean_limit,
+    distribution_band,
+    mean_lower_dkw,
+    mean_lower_hoeffding,
+    quantile_rank,
+)
+from surefoot.certify.value import (
+    CleanTv,
+    ValueBound,
+    average_bound,
+    coupling_bound,
+    finite_horizon_bound,
+    measured_average_bound,
+    measured_path_bound,
+    paper_alpha_bound,
+)
+from surefoot.policy import NO_NOISE, CategoricalHead
+from surefoot.visited import SampledEpisodes
+
+DELTA, _QUANTILE = 0.05, 0.05
+"""Chance of error of each statistical claim by itself, and the quantile of returns that is told.
+The requirements of a budget share one chance instead; see ``certified.error_shares``."""
+
+
+def value_claim(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
+    """Return bounds on the loss of return, each with what holds without it; None without rewards.
+
+    Args:
+        proofs: Of the policy.
+        evidence: Assumptions about rewards, and clean episodes of the sampling policy.
+        epsilon: Perturbation, linf, normalised units.
+    """
+    bound = proofs.distance(epsilon, Norm.LINF)
+    if isinstance(bound, str) or evidence.reward_range is None:
+        return None
+    low, high = evidence.reward_range
+    span = evidence.reward_span
+    tv = bound.total_variation
+    table: dict[str, Json] = {
+        "norm": "linf",
+        "epsilon": epsilon,
+        "units": "reward",
+        "assumption": f"every reward lies in [{low:g}, {high:g}]",
+        "law": "the policy that samples its actions",
+        "adversary": "may depend on the whole history",
+    }
+    if evidence.discount is not None:
+        table["coupling"] = _value_bound(coupling_bound(tv, span, evidence.discount))
+        largest = max(abs(low), abs(high))
+        table["paper_alpha"] = _value_bound(paper_alpha_bound(tv, largest, evidence.discount)) | {
+            "flaw": "not a bound: a two-state chain violates it"
+        }
+    if evidence.horizon is not None:
+        table["horizon"] = _value_bound(finite_horizon_bound(tv, span, evidence.horizon))
+    return table | _from_clean_episodes(proofs, evidence, epsilon)
+
+
+def _from_clean_episodes(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, Json]:
+    """Return the value bounds that rest on clean episodes of the sampling policy, if there are."""
+    episodes, states = evidence.sampled, evidence.sampled_states(proofs.policy)
+    if episodes is None or states is None:
+        return {}
+    clean = proofs.clean_tv(episodes, states, epsilon, Norm.LINF)
+    if isinstance(clean, str):
+        return {}
+    head: dict[str, Json] = {
+        "confidence": 1 - DELTA,
+        "episodes": len(clean.steps),
+        "mean_total_variation": float(clean.values.mean()),
+        "assumption": "independent clean episodes of the policy that samples its actions, in the "
+        "simulator of the claim, one state of each at a step drawn beforehand",
+    }
+    span, found = evidence.reward_span, dict[str, Json]()
+    if evidence.discount is not None:
+        average = measured_average_bound(clean, span, evidence.discount, DELTA)
+        found["average"] = head | _value_bound(average)
+    if evidence.horizon == clean.horizon:
+        path = measured_path_bound(clean, span, DELTA)
+        found["path"] = head | _value_bound(path)
+        found["attacked_return"] = _attacked_return(episodes, evidence, clean)
+    return found
+
+
+def _attacked_return(
+    episodes: SampledEpisodes, evidence: Evidence, clean: CleanTv
+) -> dict[str, Json]:
+    """Return a lower bound on the undiscounted return under any attack, by either loss."""
+    low, high = evidence.return_range or (0.0, 0.0)
+    if not ((episodes.returns >= low) & (episodes.returns <= high)).all():
+        return {"bound": None, "reason": "a clean return contradicts the assumed reward_range"}
+    # One half of the error for the clean return, one for the loss.
+    before = betting_mean_limit(episodes.returns, low, high, DELTA / 2)
+    path = measured_path_bound(clean, evidence.reward_span, DELTA / 2)
+    horizon = finite_horizon_bound(clean.largest, evidence.reward_span, clean.horizon)
+    bound = before - min(path.bound, horizon.bound)
+    return {
+        "clean_at_least": before,
+        "bound": bound,
+        "least_conceivable": low,
+        "vacuous": not bound > low,
+        "confidence": 1 - DELTA,
+    }
+
+
+def measured_claim(entry: Measurement, evidence: Evidence) -> Json:
+    """Return what a measurement proves with a confidence, each measurement by itself."""
+    row: dict[str, Json] = {
+        "quantity": entry.quantity,
+        "value": entry.value,
+        "source": entry.source,
+        "onnx_sha256": entry.onnx_sha256,
+    }
+    if entry.quantity == "success_rate":
+        limits = worst_rate([entry], DELTA)
+        return row | {"at_least": limits and limits.lower, "confidence": 1 - DELTA}
+    values = np.array(entry.returns)
+    if not values.size:
+        return row
+    rank = quantile_rank(len(values), _QUANTILE, DELTA)
+    row |= {
+        "confidence": 1 - DELTA,
+        "distribution_band": distribution_band(len(values), DELTA),
+        "quantile": _QUANTILE,
+        "quantile_at_least": None if rank is None else float(np.sort(values)[rank - 1]),
+    }
+    allowed = evidence.return_range
+    if allowed is None or not ((values >= allowed[0]) & (values <= allowed[1])).all():
+        return row | {"mean_at_least": None}
+    return row | {
+        "mean_at_least": {
+            "betting": betting_mean_limit(values, *allowed, DELTA),
+            "dkw": mean_lower_dkw(values, *allowed, DELTA),
+            "hoeffding": mean_lower_hoeffding(values, *allowed, DELTA),
+        },
+        "assumption": f"every return lies in [{allowed[0]:g}, {allowed[1]:g}]",
+    }
+
+
+def _value_bound(bound: ValueBound) -> dict[str, Json]:
+    return {
+        "bound": finite(bound.bound),
+        "trivial": finite(bound.trivial),
+        "vacuous": bound.vacuous,
+        "sound": bound.sound,
+    }
+
+
+def paper_claim(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
+    """Return the published numbers as printed beside what is sound."""
+    surrogate = paper_surrogate(network_chain(proofs.policy))
+    printed = surrogate * epsilon
+    head = proofs.policy.head
+    table: dict[str, Json] = {
+        "surrogate": finite(surrogate),
+        "surrogate_times_epsilon": finite(printed),
+        "flaw": "an l2 constant times an linf epsilon: sound only with the factor sqrt(obs_dim)",
+        "sound": finite(printed * float(np.sqrt(proofs.policy.obs_dim))),
+        "units": "network output",
+        "table": "deviation_linf.paper_surrogate is no printed number: it has the factor "
+        "sqrt(obs_dim), is in the unit of the actions, and takes an actuator's own row as the last "
+        "layer; it is sound",
+    }
+    laws: dict[str, float] = {}
+    if isinstance(head, CategoricalHead):
+        laws = {"main_text": paper_categorical_tv(printed)}
+    elif head.std is not None:
+        laws = paper_gaussian_tv(printed, float(head.std.min()) ** 2)
+    table["total_variation_as_printed"] = {name: finite(value) for name, value in laws.items()}
+    if not laws:
+        table["reason"] = NO_NOISE
+    return table | {"theorems": _theorems(proofs, evidence, epsilon, laws)}
+
+
+def _theorems(
+    proofs: Proofs, evidence: Evidence, epsilon: float, laws: dict[str, float]
+) -> dict[str, Json]:
+    """Return the right-hand sides of Theorems 1 to 3 as printed, and what replaces them.
+
+    Args:
+        proofs: Of the policy.
+        evidence: Assumptions about rewards.
+        epsilon: Perturbation, linf, normalised units.
+        laws: The printed bounds on total variation by where they are printed.
+
+    Reference:
+        arXiv 2510.12939, Theorems 1 to 3. The constant alpha is too small, and the total
+        variation that it is given is an l2 constant times an linf epsilon.
+    """
+    table: dict[str, Json] = {"theorem_3": _theorem_3(proofs, evidence, epsilon)}
+    bound = proofs.distance(epsilon, Norm.LINF)
+    if evidence.reward_range is None or evidence.discount is None or isinstance(bound, str):
+        return table
+    largest = max(map(abs, evidence.reward_range))
+    # Printed numbers may exceed 1, where alpha times them is meant literally.
+    alpha = paper_alpha_bound(1.0, largest, evidence.discount)
+    for name, replaced in (
+        (
+            "theorem_1",
+            coupling_bound(bound.total_variation, evidence.reward_span, evidence.discount),
+        ),
+        (
+            "theorem_2",
+            average_bound(bound.total_variation, evidence.reward_span, evidence.discount),
+        ),
+    ):
+        table[name] = {
+            "as_printed": {law: finite(alpha.bound * value) for law, value in laws.items()},
+            "trivial_as_printed": finite(alpha.trivial),
+            "replaced_by": _value_bound(replaced),
+        }
+    return table
+
+
+def _theorem_3(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, Json]:
+    """Return what replaces Theorem 3: how much lower the dense policy's attacked return may be.
+
+    Give the dense policy the strongest adversary of the compressed one: both then see the same
+    perturbed states, at which their laws differ by no more than the bound on total variation.
+    """
+    table: dict[str, Json] = {
+        "as_printed": None,
+        "reason": "L_par, an integral over a segment of parameters, has no closed form",
+    }
+    if evidence.dense_policy is None or evidence.reward_range is None or evidence.discount is None:
+        return table
+    tv = proofs.compression_tv(evidence.dense_policy, epsilon)
+    if isinstance(tv, str):
+        return table | {"replaced_by": None, "why": tv}
+    bound = average_bound(tv, evidence.reward_span, evidence.discount)
+    return table | {"replaced_by": _value_bound(bound), "total_variation": tv}
