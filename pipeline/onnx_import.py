@@ -18,6 +18,9 @@ from surefoot.policy import Policy
 OPSETS = range(9, 27)
 """Up to the newest opset that ONNX Runtime 1.31 runs."""
 
+_OPERATORS = ("", "ai.onnx")
+"""Both names of the domain of ONNX's own operators."""
+
 _UNREADABLE = (ValueError, IndexError, TypeError, OverflowError, MemoryError, onnx.defs.SchemaError)
 
 
@@ -62,13 +65,15 @@ def import_policy(
     interface = _interface(graph, set(constants), name, output)
     size = math.prod(interface.shape)
     values: dict[str, Value] = {**constants, interface.input: Data(Node(size), interface.shape)}
-    functions = {(function.domain, function.name) for function in model.functions}
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    functions = {function.name for function in model.functions if function.domain in _OPERATORS}
+    opset = next(entry.version for entry in model.opset_import if entry.domain in _OPERATORS)
     for position, node in _needed(graph, interface.output):
         own_name = f" ({node.name})" if node.name else ""
         label = f"{name}: node {position} {node.op_type!r}{own_name}"
-        if node.domain not in ("", "ai.onnx") or (node.domain, node.op_type) in functions:
-            raise InputError(f"{label}: operators of domain {node.domain!r} are not read")
+        if node.domain not in _OPERATORS or node.op_type in functions:
+            raise InputError(
+                f"{label}: functions and operators of domain {node.domain!r} are not read"
+            )
         try:
             outputs = Operator(node, values, opset, label).outputs()
         except InputError as error:
@@ -128,10 +133,10 @@ def _interface(
 
 def _needed(graph: onnx.GraphProto, output: str) -> list[tuple[int, onnx.NodeProto]]:
     """Return the nodes that an output depends on, in their order, with their positions."""
-    wanted, needed = {output}, []
+    wanted, needed = {output}, []  # an input or output that is left out has the empty name
     for position in range(len(graph.node) - 1, -1, -1):
         node = graph.node[position]
-        if wanted & set(node.output):
+        if wanted & set(node.output) - {""}:
             wanted |= set(node.input)
             needed.append((position, node))
     return needed[::-1]

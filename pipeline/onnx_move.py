@@ -226,12 +226,13 @@ def folded(node: Attributes, op: str) -> list[Array]:
     if op in MOVES:
         return MOVES[op](node, inputs[0])
     if op == "Shape":
-        return [np.array(inputs[0].shape, np.int64)]
+        return [shape_of(node, inputs[0].shape)]
     if op == "Concat":
         return [np.concatenate(inputs, axis=node.integer("axis"))]
     if op == "Cast":
         kind = helper.tensor_dtype_to_np_dtype(node.integer("to"))
-        return [_finite(inputs[0].astype(_plain(kind)))]
+        with np.errstate(all="ignore"):
+            return [_finite(inputs[0].astype(_plain(kind)))]
     if op == "ConstantOfShape":
         shape = _bounded(tuple(int(entry) for entry in inputs[0].reshape(-1)))
         value = node.get("value")
@@ -240,6 +241,12 @@ def folded(node: Attributes, op: str) -> list[Array]:
     if op in _ARITHMETIC:
         return [_arithmetic(op, inputs)]
     raise InputError("not in the controller operator set")
+
+
+def shape_of(node: Attributes, shape: tuple[int, ...]) -> Array:
+    """Return what a Shape node makes of a tensor of this shape; it may ask for a part of it."""
+    end = node.get("end")
+    return np.array(shape[node.integer("start") : end if isinstance(end, int) else None], np.int64)
 
 
 def _arithmetic(op: str, inputs: list[Array]) -> Array:

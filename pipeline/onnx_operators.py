@@ -14,7 +14,7 @@ import onnx
 
 from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError
-from surefoot.onnx_move import MOVES, Attributes, folded
+from surefoot.onnx_move import MOVES, Attributes, folded, shape_of
 from surefoot.onnx_rebuild import Affine, Apply, Scale, Select, Shift, Step
 
 FLOATS = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
@@ -96,7 +96,7 @@ class Operator:
         if not data:
             return list(folded(self._attributes, self._op))
         if self._op == "Shape":
-            return [np.array(data[0].shape, np.int64)]
+            return [shape_of(self._attributes, data[0].shape)]
         if self._op in MOVES:
             return self._moved(data)
         if self._op == "Cast":

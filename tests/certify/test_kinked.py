@@ -1,11 +1,22 @@
 """Lines and slopes of activations with kinks enclose them at every point, in 80-bit arithmetic."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from surefoot.activation import AnyActivation, Clamp, LeakyRelu, ScaledElu
+from surefoot.budget import Budget, Norm
+from surefoot.certificate import Verdict
+from surefoot.certify import CertifyConfig, Evidence, certify_policy, check_certificate
+from surefoot.certify.chain import action_chain
+from surefoot.certify.crown import crown_bounds, interval_bounds
+from surefoot.certify.global_bounds import closed_form_bounds, least
+from surefoot.certify.region import Region, network_of
 from surefoot.certify.relaxation import image, relax
 from surefoot.certify.slopes import derivative, slope_range, slope_range_on
+from surefoot.onnx_format import ControllerFile
+from surefoot.policy import Policy
 
 
 def f32(value: float) -> float:
@@ -123,3 +134,41 @@ def test_lines_are_the_nearest_in_the_middle(activation: AnyActivation, sign: in
     best = sign * (reach + sign * tries[:, 0] * middle).min(axis=0)
     gap = sign * (found - best)
     assert (gap <= 2e-2 * (values.max(axis=0) - values.min(axis=0)) + 1e-9).all()
+
+
+@pytest.mark.parametrize("activation", KINKED)
+def test_no_bound_of_a_network_is_broken_by_a_sample(
+    activation: AnyActivation, draw_policy: Callable[..., Policy]
+) -> None:
+    rng = np.random.default_rng(1)
+    policy = draw_policy(rng, [4, 9, 7, 2], activation)
+    network = network_of(policy)
+    centres = rng.normal(0, 2, (20, 4))
+    region = Region(centres=centres, radius=np.full(20, 0.5), norm=Norm.LINF)
+    tight, wide = crown_bounds(network, region), interval_bounds(network, region)
+    global_bound = least(closed_form_bounds(action_chain(policy)).lipschitz(Norm.L2))[0]
+    for _ in range(100):
+        step = rng.uniform(-0.5, 0.5, (20, 4))
+        values, base = policy.network(centres + step), policy.network(centres)
+        for bounds in (tight, wide):
+            assert (bounds.lower <= values).all()
+            assert (values <= bounds.upper).all()
+        change = np.linalg.norm(values - base, axis=1)
+        assert (change <= global_bound * np.linalg.norm(step, axis=1)).all()
+
+
+@pytest.mark.parametrize("activation", [KINKED[0], SELU, Clamp(-1.0, 1.0)])
+def test_a_certificate_is_proved_again_from_the_file(
+    activation: AnyActivation,
+    draw_policy: Callable[..., Policy],
+    controller: Callable[[Policy], ControllerFile],
+) -> None:
+    file = controller(draw_policy(np.random.default_rng(2), [4, 9, 7, 2], activation))
+    budget = Budget.parse('[[require]]\nquantity = "lipschitz"\nnorm = "l2"\nat_most = 1e3\n')
+    config = CertifyConfig(
+        search_states=16, search_steps=4, lipsdp_iterations=8, lipsdp_per_actuator=0
+    )
+    certificate = certify_policy(file, budget, Evidence(), config)
+    assert certificate.verdict is Verdict.PROVED
+    assert check_certificate(certificate, file).proved
+    assert certificate.deviation_linf["best"] >= certificate.deviation_linf["sampled"]

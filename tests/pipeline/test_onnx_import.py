@@ -85,8 +85,11 @@ class Writer:
         if kind == 2 and self.shape in ("row", "batch"):
             return self.node("Flatten", [value])
         if kind == 3 and self.shape == "batch":  # as torch writes x.view(x.size(0), -1)
-            size = self.node("Gather", [self.node("Shape", [value]), self.constant(np.int64(0))])
-            rows = self.unsqueeze(size, [0])
+            if self.opset >= 15 and self.maybe():
+                rows = self.node("Shape", [value], start=0, end=-1)
+            else:
+                shape = self.node("Shape", [value])
+                rows = self.unsqueeze(self.node("Gather", [shape, self.constant(np.int64(0))]), [0])
             rest = self.constant(np.array([-1], np.int64))
             return self.node("Reshape", [value, self.node("Concat", [rows, rest], axis=0)])
         if kind == 4 and self.shape == "batch":
@@ -506,7 +509,7 @@ REFUSED = {
     ),
     "a foreign domain": (
         graph_file([helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")]),
-        "operators of domain 'com.microsoft' are not read",
+        "functions and operators of domain 'com.microsoft' are not read",
     ),
     "opset 8": (
         graph_file([helper.make_node("Relu", ["x"], ["y"])], opset=8),
@@ -565,6 +568,11 @@ def test_a_function_of_the_file_s_own_is_refused_even_under_a_known_name():
     model.opset_import.append(helper.make_opsetid("own", 1))
     with pytest.raises(InputError, match="domain 'own' are not read"):
         controller_from_onnx(model.SerializeToString(), "controller.onnx")
+    for domain in ("", "ai.onnx"):
+        model.functions[0].domain = domain
+        model.graph.node[0].domain = ""
+        with pytest.raises(InputError):
+            controller_from_onnx(model.SerializeToString(), "controller.onnx")
 
 
 def test_only_what_the_chosen_output_needs_is_read():
