@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from surefoot.budget import Norm
 from surefoot.certify.alpha import optimised_bounds
+from surefoot.certify.centred import centred_lipschitz
 from surefoot.certify.crown import interval_bounds, layer_bounds
 from surefoot.certify.region import Bounds, Network, Region, logit_differences_of, network_of
 from surefoot.certify.slopes import slope_range_on
@@ -32,12 +33,13 @@ class LocalBounds:
 
 
 def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalBounds:
-    """Return the least of CROWN and the mean-value form around each state.
+    """Return the least of CROWN, the mean-value form and local constants around each state.
 
     Args:
         policy: The policy.
         region: States and sizes of the perturbation.
-        alpha_steps: Gradient steps that choose the lines of CROWN; 0 for fixed lines.
+        alpha_steps: Gradient steps that choose the lines of CROWN; 0 for fixed lines, and without
+            second-order bounds and (for l2) the Lipschitz constants of the ball.
     """
     bounds = _local_bounds(policy, region, alpha_steps)
     if not alpha_steps:
@@ -50,6 +52,9 @@ def _local_bounds(policy: Policy, region: Region, alpha_steps: int) -> LocalBoun
     before = _bounds(network, region, alpha_steps)
     around, here = before[-1], values_at(network, region)
     raw = np.minimum(change(around, here), mean_value_deviation(network, region, before[:-1]))
+    if alpha_steps and region.norm is Norm.L2:
+        _, rows = centred_lipschitz(network, before[:-1])
+        raw = np.minimum(raw, up(rows * region.radius[:, None]))
     if isinstance(policy.head, GaussianHead):
         half_range = policy.head.half_range.astype(np.float64)
         action = np.minimum(action_change(policy.head, around, here), up(raw * half_range))

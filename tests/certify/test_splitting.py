@@ -91,3 +91,33 @@ def test_a_visited_claim_that_bounds_cannot_prove_is_proved_by_splitting_and_che
     split = certify(limit, 2000)
     assert split.findings[0].verdict is Verdict.PROVED
     assert check_certificate(split, file, observations=observations).proved
+
+
+def test_limits_a_little_above_and_below_the_worst_are_decided_and_none_is_proved_wrongly(
+    draw_policy: Build,
+) -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(25):
+        policy = draw_policy(rng, [int(rng.integers(2, 6)), 16, 16, 2], Activation.RELU)
+        state, epsilon = rng.normal(0, 1, policy.obs_dim), float(rng.choice([0.05, 0.2, 0.5]))
+        corners = state + epsilon * rng.choice([-1, 1], (4000, policy.obs_dim))
+        sampled = deviation(policy, corners, state).max()
+        for margin in (1e-1, 1e-3, -1e-3, -1e-1):
+            limit = sampled * (1 + margin)
+            found = split_deviation(policy, state, epsilon, limit, num_boxes=4000)
+            assert found.bound <= limit or found.worst > limit
+            assert found.bound >= sampled * (1 - 1e-12)
+            assert found.worst > limit or margin > 0
+
+
+def test_a_sensor_without_a_share_does_not_move(draw_policy: Build) -> None:
+    policy = draw_policy(np.random.default_rng(10), [3, 12, 2], Activation.RELU)
+    state, shares = np.ones(3), np.array([1.0, 0.0, 0.5])
+    found = split_deviation(policy, state, 0.3, 0.0, num_boxes=1, sensors=shares)
+    exact = split_deviation(policy, state, 0.3, found.worst, num_boxes=3000, sensors=shares)
+    points = state + 0.3 * shares * np.random.default_rng(11).uniform(-1, 1, (5000, 3))
+    seen = deviation(policy, points, state).max()
+    assert seen <= exact.bound
+    whole = split_deviation(policy, state, 0.3, 0.0, num_boxes=1)
+    assert exact.bound < whole.worst
+    assert abs(exact.point[1] - 1.0) <= 1e-12
