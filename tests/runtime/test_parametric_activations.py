@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from surefoot.activation import Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
 from surefoot.certify.rounding import ARITHMETICS, rounding_bound, smooth_activations, state_bound
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
-from surefoot.policy import Layer, Policy, Squash
-from surefoot.runtime.arithmetic import runtime_error
+from surefoot.policy import GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF, runtime_error
 from surefoot.runtime.c_activations import C_TAU, twin
 from surefoot.runtime.c_source import twin_outputs
 from surefoot.runtime.load import Backend, controller_of
@@ -98,3 +98,31 @@ def test_the_generated_c_has_the_bits_of_its_twin(random_policy):
     obs = rng.normal(0, 4, (200, 7)).astype(np.float32)
     np.testing.assert_array_equal(controller(obs), twin_outputs(policy, obs))
     np.testing.assert_allclose(controller(obs), policy.outputs(obs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("activation", "slope", "largest", "own"),
+    [
+        (LeakyRelu(1.0), 1, 3, 3 * UNIT_ROUNDOFF),
+        (ScaledElu(2.0, 1.5), 3, 4.5, 3 * 3 * TAU),
+        (Clamp(-1.0, 0.5), 1, 1, 0),
+    ],
+)
+def test_the_bound_through_an_activation_is_the_closed_form(activation, slope, largest, own):
+    # One neuron with weight 3/2, then one output with weight 7, on |z| <= 2, as in
+    # test_arithmetic: 3 roundings of each step, what the activation adds, and its slope.
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    policy = Policy(
+        normaliser=Normaliser(mean=zero, scale=one, clip=4.0),
+        layers=(
+            Layer(weight=np.float32([[1.5]]), bias=zero, activation=activation),
+            Layer(weight=np.float32([[7.0]]), bias=zero, activation=Activation.IDENTITY),
+        ),
+        head=GaussianHead(std=one, squash=Squash.IDENTITY, centre=zero, half_range=one),
+    )
+    hidden = slope * UNIT_ROUNDOFF * (3 * 2 * 1.5 + 3 * 3) + own
+    expected = 7 * hidden + 2 * 3 * UNIT_ROUNDOFF * 7 * largest
+    bound = runtime_error(policy, state_limit=2.0)[0]
+    assert expected * (1 - 1e-5) <= bound <= expected * (1 + 1e-5)
+    proved = rounding_bound(policy, np.full(1, 2.0), ARITHMETICS["float32"])
+    assert proved.network[0] >= expected * (1 - 1e-5)
