@@ -1,5 +1,7 @@
 """A certificate in plain words: what is guaranteed, what is not, and why."""
 
+from collections.abc import Mapping
+
 from surefoot.artifact import Json
 from surefoot.budget import Scope
 from surefoot.certificate import Certificate, Finding, Verdict
@@ -46,6 +48,7 @@ def explain(certificate: Certificate) -> str:
         ("Measured on this file, not proved:", _measured(certificate)),
         ("Violated, with a concrete example:", _refuted(certificate)),
         ("Neither proved nor refuted:", _unknown(certificate)),
+        ("Said beside the requirements:", _beside(certificate.claims)),
         ("Not guaranteed:", list(_NOT_GUARANTEED)),
     )
     parts = ["\n".join(head)]
@@ -105,6 +108,65 @@ def _unknown(certificate: Certificate) -> list[str]:
         for finding in certificate.findings
         if finding.verdict is Verdict.UNKNOWN
     ]
+
+
+def _beside(claims: Mapping[str, Json]) -> list[str]:
+    """Return what the claims say that no requirement asks for."""
+    return [*_law(claims), *_radius(claims), *_loss(claims), *_attacks(claims)]
+
+
+def _law(claims: Mapping[str, Json]) -> list[str]:
+    law = claims.get("distribution") or {}
+    if law.get("total_variation") is None:
+        return []
+    return [
+        f"in every state, if the state is wrong by at most {law['epsilon']:g} ({law['norm']}), the "
+        f"law of the sampled action moves by at most {law['total_variation']:.4g} in total "
+        f"variation and {_number(law['kl'])} nats"
+    ]
+
+
+def _radius(claims: Mapping[str, Json]) -> list[str]:
+    radius = claims.get("visited_radius") or {}
+    if "share_proved" not in radius:
+        return []
+    return [
+        f"with confidence {radius['confidence']:.1%}, a share {radius['share_proved']:.4g} of the "
+        f"states that the policy visits tolerates {radius['epsilon']:g} ({radius['norm']}) before "
+        f"an output moves by more than {radius['limit']:g}"
+    ]
+
+
+def _loss(claims: Mapping[str, Json]) -> list[str]:
+    value = claims.get("value") or {}
+    lines = []
+    for name in ("coupling", "average", "horizon", "path"):
+        if name in value:
+            bound = value[name]
+            words = f"if the state is wrong by at most {value['epsilon']:g} ({value['norm']}), the "
+            words += f"sampling policy loses at most {bound['bound']:.4g} of its return by the "
+            words += f"{name} bound, of {bound['trivial']:.4g} that there are"
+            if "confidence" in bound:
+                words += f", with confidence {bound['confidence']:.1%}"
+            lines.append(words + (": vacuous" if bound["vacuous"] else ""))
+    return lines
+
+
+def _attacks(claims: Mapping[str, Json]) -> list[str]:
+    """Return what was measured, with its limits; nothing of it is proved for the whole ball."""
+    lines = []
+    for row in claims.get("measured", []):
+        if row["quantity"] == "success_rate":
+            lines.append(
+                f"under {row['source']} a share {row['value']:.4g} of the episodes did not fail: "
+                f"at least {row['at_least']:.4g} with confidence {row['confidence']:.1%}"
+            )
+        elif row.get("mean_at_least"):
+            lines.append(
+                f"under {row['source']} the mean return was {row['value']:.4g}: at least "
+                f"{row['mean_at_least']['betting']:.4g} with confidence {row['confidence']:.1%}"
+            )
+    return lines
 
 
 def _units(certificate: Certificate) -> str:

@@ -85,7 +85,7 @@ def draw_deviation(curves: DeviationCurves) -> bytes:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingLibraryError("a picture needs matplotlib: install surefoot[train]") from error
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
     lines = (
         ("paper's surrogate, everywhere", curves.paper_surrogate, "C7", "--"),
@@ -104,7 +104,7 @@ def draw_deviation(curves: DeviationCurves) -> bytes:
         xscale="log",
     )
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()

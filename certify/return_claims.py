@@ -108,7 +108,7 @@ def _attacked_return(
     before = betting_mean_limit(episodes.returns, low, high, DELTA / 2)
     path = measured_path_bound(clean, evidence.reward_span, DELTA / 2)
     horizon = finite_horizon_bound(clean.largest, evidence.reward_span, clean.horizon)
-    bound = before - min(path.bound, horizon.bound)
+    bound = max(low, before - min(path.bound, horizon.bound))
     return {
         "clean_at_least": before,
         "bound": bound,
@@ -222,6 +222,9 @@ def _theorems(
         table[name] = {
             "as_printed": {law: finite(alpha.bound * value) for law, value in laws.items()},
             "trivial_as_printed": finite(alpha.trivial),
+            "vacuous_as_printed": {
+                law: not alpha.bound * value < alpha.trivial for law, value in laws.items()
+            },
             "replaced_by": _value_bound(replaced),
         }
     return table

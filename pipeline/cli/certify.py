@@ -19,6 +19,7 @@ from surefoot.artifact import (
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.cli import console
+from surefoot.cli.certificate_tables import tables_of
 from surefoot.cli.options import AsJson, ConfigFile, Overrides
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.cli.train import tables_of_run
@@ -260,37 +261,6 @@ def _bench_measurements(path: Path | None) -> "list[Measurement]":
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not the result of a benchmark: {error!r}") from error
     return [build(Measurement, entry, str(path))]
-
-
-def tables_of(certificate: Certificate) -> list[console.Table]:
-    """Return the certificate as tables: the requirements, then every bound with its gap."""
-    findings = [
-        (
-            finding.requirement.describe(),
-            finding.certified,
-            finding.sampled,
-            finding.method,
-            finding.verdict.value,
-            finding.reason,
-        )
-        for finding in certificate.findings
-    ]
-    columns = ("requirement", "certified", "sampled", "method", "verdict", "reason")
-    tables = [console.table(f"verdict: {certificate.verdict}", columns, findings)]
-    for title, bounds in (
-        ("l2 Lipschitz bound, action units per normalised unit", certificate.lipschitz_l2),
-        ("linf deviation of one actuator, action units", certificate.deviation_linf),
-    ):
-        sampled = bounds.get("sampled")
-        rows = [
-            (name, value, value / sampled if value is not None and sampled else None)
-            for name, value in bounds.items()
-            if name not in ("epsilon", "sampled")
-        ]
-        epsilon = f" (epsilon {bounds['epsilon']})" if "epsilon" in bounds else ""
-        head = ("bound", "value", "times sampled")
-        tables.append(console.table(title + epsilon, head, [*rows, ("sampled", sampled, 1.0)]))
-    return tables
 
 
 def read_measurement(path: Path) -> dict[str, Json]:

@@ -48,8 +48,8 @@ def verify(
         checked = check_certificate(
             opened.certificate,
             opened.controller,
-            observations=recorded and recorded.independent,
-            sampled=recorded and recorded.sampled,
+            observations=None if recorded is None else recorded.independent,
+            sampled=None if recorded is None else recorded.sampled,
         )
     except IntegrityError as error:
         raise VerificationError(f"{bundle} does not verify: {error}") from error

@@ -1,0 +1,81 @@
+"""A certificate as tables: verdicts, every bound with its gap, and what they mean for returns."""
+
+from collections.abc import Mapping
+
+from surefoot.artifact import Json
+from surefoot.certificate import Certificate
+from surefoot.cli import console
+
+
+def tables_of(certificate: Certificate) -> list[console.Table]:
+    """Return the certificate as tables: the requirements, then every bound with its gap."""
+    findings = [
+        (
+            finding.requirement.describe(),
+            finding.certified,
+            finding.sampled,
+            finding.method,
+            finding.verdict.value,
+            finding.reason,
+        )
+        for finding in certificate.findings
+    ]
+    columns = ("requirement", "certified", "sampled", "method", "verdict", "reason")
+    tables = [console.table(f"verdict: {certificate.verdict}", columns, findings)]
+    for title, bounds in (
+        ("l2 Lipschitz bound, action units per normalised unit", certificate.lipschitz_l2),
+        ("linf deviation of one actuator, action units", certificate.deviation_linf),
+    ):
+        sampled = bounds.get("sampled")
+        rows = [
+            (name, value, value / sampled if value is not None and sampled else None)
+            for name, value in bounds.items()
+            if name not in ("epsilon", "sampled")
+        ]
+        epsilon = f" (epsilon {bounds['epsilon']})" if "epsilon" in bounds else ""
+        head = ("bound", "value", "times sampled")
+        tables.append(console.table(title + epsilon, head, [*rows, ("sampled", sampled, 1.0)]))
+    return [*tables, *_law_tables(certificate.claims), *_return_tables(certificate.claims)]
+
+
+def _law_tables(claims: Mapping[str, Json]) -> list[console.Table]:
+    """Return how far the law of the sampled action may move."""
+    law = claims.get("distribution") or {}
+    names = ("total_variation", "pinsker_total_variation", "kl", "w2")
+    rows = [(name, law[name]) for name in names if law.get(name) is not None]
+    title = f"law of the sampled action, {law.get('norm')} epsilon {law.get('epsilon')}"
+    return [console.table(title, ("distance", "at most"), rows)] if rows else []
+
+
+def _return_tables(claims: Mapping[str, Json]) -> list[console.Table]:
+    """Return what perturbations may cost: every bound, the published ones as printed among them."""
+    value = claims.get("value")
+    if not value:
+        return []
+    known = ("coupling", "average", "horizon", "path", "paper_alpha")
+    entries = [(name, value[name]) for name in known if name in value]
+    rows = [
+        (
+            name,
+            entry["bound"],
+            entry["trivial"],
+            "NOT A BOUND" if not entry["sound"] else "vacuous" if entry["vacuous"] else "",
+            _when(entry),
+        )
+        for name, entry in entries
+    ]
+    for theorem, entry in claims["paper"]["theorems"].items():
+        rows += [
+            (f"{theorem}, {law}", bound, entry["trivial_as_printed"], "NOT A BOUND", "as printed")
+            for law, bound in (entry["as_printed"] or {}).items()
+        ]
+    title = f"loss of return of the sampling policy, {value['norm']} epsilon {value['epsilon']}"
+    head = ("bound", "value", "without it", "", "holds")
+    return [console.table(title, head, rows)] if rows else []
+
+
+def _when(entry: Mapping[str, Json]) -> str:
+    """Return when a bound on the loss of return holds."""
+    if not entry["sound"]:
+        return "as printed"
+    return f"confidence {entry['confidence']:g}" if "confidence" in entry else "always"
