@@ -125,4 +125,4 @@ def test_the_bound_through_an_activation_is_the_closed_form(activation, slope, l
     bound = runtime_error(policy, state_limit=2.0)[0]
     assert expected * (1 - 1e-5) <= bound <= expected * (1 + 1e-5)
     proved = rounding_bound(policy, np.full(1, 2.0), ARITHMETICS["float32"])
-    assert proved.network[0] >= expected * (1 - 1e-5)
+    assert proved.action[0] >= expected * (1 - 1e-5)
