@@ -126,3 +126,22 @@ def test_the_bound_through_an_activation_is_the_closed_form(activation, slope, l
     assert expected * (1 - 1e-5) <= bound <= expected * (1 + 1e-5)
     proved = rounding_bound(policy, np.full(1, 2.0), ARITHMETICS["float32"])
     assert proved.action[0] >= expected * (1 - 1e-5)
+
+
+def test_a_leaky_relu_of_slope_one_is_the_identity_with_one_more_rounding():
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    bounds = []
+    for activation in (Activation.IDENTITY, LeakyRelu(1.0)):
+        layers = [
+            Layer(weight=np.float32([[weight]]), bias=zero, activation=kind)
+            for weight, kind in ((1.5, activation), (7.0, Activation.IDENTITY))
+        ]
+        policy = Policy(
+            normaliser=Normaliser(mean=zero, scale=one, clip=4.0),
+            layers=tuple(layers),
+            head=GaussianHead(std=one, squash=Squash.IDENTITY, centre=zero, half_range=one),
+        )
+        proved = rounding_bound(policy, np.full(1, 2.0), ARITHMETICS["float32"])
+        bounds.append((runtime_error(policy, state_limit=2.0)[0], proved.network[0]))
+    for identity, leaky in zip(*bounds, strict=True):
+        assert leaky - identity >= 7 * 3 * UNIT_ROUNDOFF
