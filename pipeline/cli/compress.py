@@ -37,10 +37,10 @@ def compress(
     weights: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
     max_control_error: Annotated[
         float | None,
-        typer.Option(help="Instead of --sparsity: the most whose certified deviation is this."),
+        typer.Option(help="Instead of --sparsity: the largest that changes no action by more."),
     ] = None,
     over: Annotated[
-        str, typer.Option(help="Where that deviation is certified: visited states, or the box.")
+        str, typer.Option(help="Where that is certified: visited states, or the whole box.")
     ] = "visited",
     epsilon: Annotated[
         float, typer.Option(help="Ball around each visited state, linf, normalised units.")
