@@ -42,12 +42,14 @@ from surefoot.certify.crown import crown_bounds, interval_bounds, layer_bounds
 from surefoot.certify.global_bounds import closed_form_bounds
 from surefoot.certify.lipsdp import semidefinite_bounds
 from surefoot.certify.local_bounds import change, local_region, mean_value_deviation, values_at
+from surefoot.certify.local_lipsdp import lipsdp_on
 from surefoot.certify.region import network_of
 from surefoot.certify.search import Ball, Replay, jacobian_norms, worst_at
 from surefoot.certify.semidefinite import proves_lipschitz
 from surefoot.certify.splitting import split_deviation
 from surefoot.onnx_format import load_controller_file
 from surefoot.policy import GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.visited import Visited
 
 HOPPER = Path(__file__).parents[1] / "tests/envs/data/Hopper-v5.onnx"
 RELU, TANH, SILU = Activation.RELU, Activation.TANH, Activation.SILU
@@ -160,8 +162,23 @@ def hopper_rows(path: Path) -> list[dict]:
     return [row | {"surrogate / lipsdp": row["surrogate"] / row["lipsdp"]} | target for row in rows]
 
 
+def hopper_region_row(path: Path, radius: float) -> dict:
+    """LipSDP between states near the middle of the normaliser, against LipSDP everywhere."""
+    policy = load_controller_file(path).policy
+    network, chain = network_of(policy), network_chain(policy)
+    region = local_region(np.zeros((1, policy.obs_dim)), radius, Norm.LINF)
+    here = lipsdp_on(chain, network, layer_bounds(network, region)[:-1])
+    everywhere = semidefinite_bounds(chain, iterations=40, row_iterations=0).whole
+    assert here is not None
+    assert everywhere is not None
+    row = {"region": f"linf ball of {radius:g}", "lipsdp there": here.bound}
+    return row | {"lipsdp everywhere": everywhere.bound}
+
+
 def draw_picture(path: Path, visited: Path | None, out: Path) -> None:
-    observations = None if visited is None else np.load(visited)["observations"][:64]
+    observations = None
+    if visited is not None:
+        observations = Visited.from_bytes(visited.read_bytes()).independent[:64]
     config = CertifyConfig(search_states=64, search_steps=10)
     facts = Facts(load_controller_file(path), Evidence(observations=observations), config)
     out.write_bytes(draw_deviation(deviation_curves(facts, np.geomspace(0.001, 0.2, 9))))
@@ -261,7 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, help="JSON; the picture lies beside it")
     parser.add_argument("--policy", type=Path, default=HOPPER, help="a trained actor")
-    parser.add_argument("--visited", type=Path, help="its visited observations, .npz")
+    parser.add_argument("--visited", type=Path, help="its visited.npz")
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--states", type=int, default=64)
     sections = ["global", "hopper", "local", "decisions"]
@@ -293,6 +310,7 @@ def main() -> None:
         show(result["global"], "network")
     if "hopper" in arguments.sections:
         result["hopper"] = hopper_rows(arguments.policy)
+        result["hopper"].append(hopper_region_row(arguments.policy, 0.1))
         show(result["hopper"])
         if arguments.out is not None:
             draw_picture(arguments.policy, arguments.visited, arguments.out.with_suffix(".png"))

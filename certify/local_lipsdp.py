@@ -1,0 +1,50 @@
+"""LipSDP on a region: slopes that a region does not reach count no longer.
+
+Where every secant slope of neuron j on the region lies in [0, b_j], phi_j = b_j psi_j with the
+slopes of psi_j in [0, 1]. So the global search and the global proof serve on the chain whose next
+matrix has its columns scaled by b, and prove a constant between any two points of a convex region.
+"""
+
+import numpy as np
+
+from surefoot.certify.chain import Chain
+from surefoot.certify.lipsdp import semidefinite_bounds
+from surefoot.certify.region import Bounds, Network
+from surefoot.certify.semidefinite import Multipliers
+from surefoot.certify.slopes import SlopeRange, slope_range_on
+from surefoot.certify.upward import Ball, Float
+
+_STEPS = 32
+"""Scales are multiples of 1 / 32: with them a multiplier (24 bits) times a float32 weight times a
+scale still is a float64, so that the proof's matrix stays exact."""
+
+
+def lipsdp_on(
+    chain: Chain, network: Network, before: list[Bounds], *, iterations: int = 40
+) -> Multipliers | None:
+    """Return a proved l2 constant between any two points of one region, or None.
+
+    Args:
+        chain: What is bounded, of exact matrices.
+        network: The same layers up to the last one.
+        before: Bounds before each activation on the region, shape (1, n).
+        iterations: Of L-BFGS.
+    """
+    local = local_chain(chain, network, before)
+    if local is None:
+        return None
+    return semidefinite_bounds(local, iterations=iterations, row_iterations=0).whole
+
+
+def local_chain(chain: Chain, network: Network, before: list[Bounds]) -> Chain | None:
+    """Return the chain with scaled columns, or None where a slope may leave [0, 1]."""
+    matrices, slopes = [chain.matrices[0]], []
+    for number, bounds in enumerate(before):
+        low, high = slope_range_on(network.activations[number], bounds.lower, bounds.upper)
+        if (low < 0).any() or not (high <= 1).all():
+            return None
+        scale: Float = np.ceil(high[0] * _STEPS) / _STEPS
+        centre = chain.matrices[number + 1].centre * scale
+        matrices.append(Ball.exact(centre))
+        slopes.append(SlopeRange(0.0, 1.0))
+    return Chain(matrices=tuple(matrices), slopes=tuple(slopes))
