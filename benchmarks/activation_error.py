@@ -78,6 +78,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stride", type=int, default=97)
     parser.add_argument("--activation", choices=[entry.value for entry in REAL], action="append")
+    parser.add_argument("--runtime", choices=["numpy", "onnx", "c"], action="append")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     result = {
@@ -88,10 +89,14 @@ def main():
     }
     for name in arguments.activation or [entry.value for entry in REAL]:
         activation = Activation(name)
+        functions = {
+            "numpy": activation,
+            "onnx": onnx_activation(activation),
+            "c": partial(twin, activation),
+        }
         result["worst"][name] = {
-            "numpy": worst_error(activation, activation, arguments.stride),
-            "onnx": worst_error(activation, onnx_activation(activation), arguments.stride),
-            "c": worst_error(activation, partial(twin, activation), arguments.stride),
+            runtime: worst_error(activation, functions[runtime], arguments.stride)
+            for runtime in arguments.runtime or functions
         }
         print(name, result["worst"][name], file=sys.stderr)
     result["machine"] = machine_facts()

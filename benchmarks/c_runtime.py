@@ -1,12 +1,13 @@
 """Generated C against ONNX Runtime, sparse against dense: time, flash, instructions, file size.
 
-    python benchmarks/c_runtime.py --out c_runtime.json
+    python benchmarks/c_runtime.py --out docs/results/c-runtime.json --fill
 
 One network, 17-256-256-6, 90 % sparse, with ReLU and with tanh. What is compared takes turns, so
 that all of it meets the same load of the machine, and ratios are between medians of one run. Times
 from C are CPU times of the harness that is exported with the C. The scalar build (-O2, no
 vectorisation, no AVX) is the nearest to a microcontroller on a PC; instructions are counted on a
-Cortex-M4 under QEMU (gcc-arm-none-eabi and qemu-system-arm, else left out).
+Cortex-M4 under QEMU (gcc-arm-none-eabi and qemu-system-arm, else left out). Last, what `pipeline
+bench` measures of every backend; ``--fill`` writes all of it into the pages of docs/.
 """
 
 import argparse
@@ -21,12 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from c_runtime_docs import fill
 from runtime_latency import tanh_policy
 
 from surefoot.errors import InputError
+from surefoot.export.footprint import footprint
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx, sparse_onnx
 from surefoot.policy import Activation
-from surefoot.runtime.bench import Latencies, back_to_back
+from surefoot.runtime.bench import BenchConfig, Latencies, back_to_back, run_benchmark
 from surefoot.runtime.c_compiler import FLAGS, find_compiler
 from surefoot.runtime.c_layers import Layout, Machine
 from surefoot.runtime.c_source import CConfig, c_source
@@ -60,7 +63,7 @@ def write(folder, policy, config):
     folder.mkdir()
     for name, data in source.files.items():
         (folder / name).write_bytes(data)
-    return source.report
+    return source
 
 
 def harness(folder, flags):
@@ -148,11 +151,13 @@ def layouts(policy, folder, num_rounds):
     """Compare the layouts as on a microcontroller: scalar time, flash, instructions."""
     measured, table = {}, {}
     for layout in Layout:
-        report = write(folder / layout, policy, CConfig(layout=layout))
+        source = write(folder / layout, policy, CConfig(layout=layout))
+        on_m4 = footprint(source.files)["cortex-m4"]
         table[layout] = {
-            "flash_bytes": report["flash_bytes"],
-            "multiply_adds": report["multiply_adds"],
+            "flash_bytes": source.report["flash_bytes"],
+            "multiply_adds": source.report["multiply_adds"],
             "cortex_m4_instructions": instructions(folder / layout),
+            "cortex_m4_stack_bytes": None if on_m4 is None else on_m4["stack_bytes"],
         }
         measured[layout] = harness(folder / layout, SCALAR)
     times = {layout: [] for layout in Layout}
@@ -165,7 +170,10 @@ def layouts(policy, folder, num_rounds):
     for key in ("scalar_us", "flash_bytes", "cortex_m4_instructions"):
         if table[Layout.CSR][key] is not None:
             best = {kind: min(table[layout][key] for layout in kind) for kind in (DENSE, SPARSE)}
-            ratios[f"{key}, best dense / best sparse"] = best[DENSE] / best[SPARSE]
+            ratios[key] = best[DENSE] / best[SPARSE]
+    counts = {layout: table[layout]["cortex_m4_instructions"] for layout in Layout}
+    if counts[Layout.CSR] is not None:
+        ratios["cortex_m4_constant_time"] = counts[Layout.DENSE_ROWS] / counts[Layout.CSR]
     return {"layouts": table, "ratios": ratios}
 
 
@@ -189,6 +197,9 @@ def sparse_sizes():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--paced-s", type=float, default=2.0)
+    parser.add_argument("--pin-cpu", type=int, default=None)
+    parser.add_argument("--fill", action="store_true", help="write the tables into docs/")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     result = {"network": "-".join(map(str, SIZES)), "density": 0.1, "sparse_onnx": sparse_sizes()}
@@ -199,7 +210,13 @@ def main():
             result[activation.value] = called | layouts(policy, Path(scratch), arguments.rounds)
         ratios = {key: value for key, value in called.items() if key.startswith("ratio")}
         print(activation, ratios, result[activation.value]["ratios"], file=sys.stderr)
+    file = policy_from_onnx(policy_to_onnx(network(Activation.RELU, 0.1)))
+    backends = (Backend.NUMPY, Backend.ONNX, Backend.ONNX_SPARSE, Backend.C)
+    config = BenchConfig(backends=backends, paced_s=arguments.paced_s, pin_cpu=arguments.pin_cpu)
+    result["bench"] = run_benchmark(file, config).to_table()
     result["machine"] = machine_facts()
+    if arguments.fill:
+        fill(result)
     text = json.dumps(result, indent=2) + "\n"
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")

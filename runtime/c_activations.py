@@ -16,7 +16,7 @@ import numpy as np
 
 from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
 from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
-from surefoot.runtime.c_layers import float_literal
+from surefoot.runtime.c_layer_text import float_literal
 
 C_TAU = 8 * UNIT_ROUNDOFF
 """Bound on the error of these activations, SiLU and softplus times max(1, |x|). By exhaustion:

@@ -20,19 +20,8 @@ from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash, weights_sha256
 from surefoot.runtime.c_activations import c_call, c_functions, c_name, twin
-from surefoot.runtime.c_layers import (
-    CLayer,
-    Layout,
-    Machine,
-    array,
-    choose_layout,
-    constants,
-    float_literal,
-    function,
-    lay_out,
-    padded,
-    stores_once,
-)
+from surefoot.runtime.c_layer_text import array, constants, float_literal, function, stores_once
+from surefoot.runtime.c_layers import CLayer, Layout, Machine, choose_layout, lay_out, padded
 from surefoot.runtime.c_templates import HEADER, MAIN, SOURCE
 
 SOURCE_FILE, HEADER_FILE, MAIN_FILE = "policy.c", "policy.h", "policy_main.c"

@@ -11,9 +11,7 @@ from surefoot.runtime.c_layers import (
     LANES,
     Layout,
     Machine,
-    array,
     choose_layout,
-    float_literal,
     lay_out,
     narrow,
 )
@@ -133,17 +131,3 @@ def test_sparse_layers_are_stored_sparse_and_full_ones_dense(machine, skip):
     assert sparse.layout in (Layout.CSR, Layout.CSC)
     assert dense.layout in (Layout.DENSE_ROWS, Layout.DENSE_COLUMNS)
     assert sparse.flash_bytes < dense.flash_bytes / 6
-
-
-@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
-def test_a_literal_is_c_and_reads_back_to_the_same_number(number):
-    text = float_literal(number)
-    assert text.endswith("f")
-    assert "." in text or "e" in text
-    assert np.float32(text[:-1]) == np.float32(number)
-
-
-def test_an_array_of_each_type_has_its_type_and_suffix():
-    assert "static const uint8_t x[2] = {\n    0u, 7u\n};" in array("x", np.uint8([0, 7]))
-    assert "static const int8_t x[1] = {\n    -7\n};" in array("x", np.int8([-7]))
-    assert "static const float x[1] = {\n    1.0f\n};" in array("x", np.float32([1]))
