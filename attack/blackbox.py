@@ -216,8 +216,7 @@ class SpsaSearch:
 def _signs(randoms: Randoms, num: int, dim: int) -> Deltas:
     """Draw +-1 for each stream, (num, N, D)."""
     bits = np.stack([random.integers(0, 2, (num, dim)) for random in randoms], axis=1)
-    signs: Deltas = 2.0 * bits - 1.0
-    return signs
+    return np.asarray(2.0 * bits - 1.0, np.float64)
 
 
 def _boundaries(ball: Ball, randoms: Randoms, num: int, dim: int) -> Deltas:

@@ -18,7 +18,7 @@ from surefoot.attack.adversary import Adversary
 from surefoot.attack.ascent import AscentSettings, Climb, GradientAdversary, Objective
 from surefoot.attack.effort import Effort
 from surefoot.attack.mad import distribution_of
-from surefoot.attack.sarsa import NUM_UPDATES, SarsaSettings, fit_sarsa, record
+from surefoot.attack.sarsa import SarsaSettings, fit_sarsa, record
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.attack.value import fit_value
 from surefoot.errors import InputError
@@ -224,15 +224,17 @@ def rs_critics(
 ) -> tuple[dict[str, tuple[Layer, ...]], Effort, dict[str, Json]]:
     """Return the critics of a grid by name, from the store if they are there."""
     names = [f"eps {radius:g}, reg {weight:g}" for radius, weight in settings.grid]
-    keys: list[Json] = [[target.key, settings.records, name] for name in names]
+    keys: list[Json] = [[target.key, settings.records, settings.epochs, name] for name in names]
     pieces = [target.store.get("sarsa", key) for key in keys]
     if None in pieces:
         records = record(target, settings.records)
-        critics, losses = fit_sarsa(records, settings.grid, target)
+        critics, losses = fit_sarsa(records, settings.grid, target, epochs=settings.epochs)
         for number, key in enumerate(keys):
             # What the grid cost is counted once.
             effort = (
-                Effort(env_steps=len(records), updates=NUM_UPDATES) if number == 0 else Effort()
+                Effort(env_steps=len(records), updates=settings.num_updates)
+                if number == 0
+                else Effort()
             )
             facts = {"td_loss": [losses[when][number] for when in ("first", "last")]}
             piece = pack(effort, facts, critic_to_bytes(critics.layers(number)))

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
+from surefoot.attack.ball import States
 from surefoot.attack.game import Craft
 from surefoot.attack.regression import fit
 from surefoot.envs.vector import DiscreteActions, VectorEnv
-from surefoot.policy import Policy
+from surefoot.policy import Array, Policy
 from surefoot.train.networks import new_network
 from surefoot.train.run import Run
 
@@ -43,8 +44,7 @@ def imitate(
     """
     if isinstance(craft.moves, DiscreteActions):
         return
-    with closing(make_env(_NUM_ENVS)) as env:
-        states, moves = _record(teacher, policy, craft, env, seed)
+    states, moves = map(torch.from_numpy, record_moves(teacher, policy, craft, make_env, seed))
     checkpoint = run.checkpoint()
     start = checkpoint.tree["ppo"]["parameters"]["actor"]
     sizes = (states.shape[1], *run.config.hidden, moves.shape[1])
@@ -54,20 +54,34 @@ def imitate(
     run.load_checkpoint(checkpoint)
 
 
-def _record(
-    teacher: Adversary, policy: Policy, craft: Craft, env: VectorEnv, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Return states and the moves by which the teacher perturbed them."""
-    seeds = [int(one) for one in np.random.SeedSequence(seed).generate_state(env.num_envs) // 2]
+def record_moves(
+    teacher: Adversary,
+    policy: Policy,
+    craft: Craft,
+    make_env: Callable[[int], VectorEnv],
+    seed: int,
+) -> tuple[States, Array]:
+    """Return states along attacked episodes and the moves by which the teacher perturbed them.
+
+    Args:
+        teacher: The attack.
+        policy: The controller.
+        craft: Whose moves they are.
+        make_env: Of the controller's task.
+        seed: Of the episodes.
+    """
+    seeds = (np.random.SeedSequence(seed).generate_state(_NUM_ENVS) // 2).tolist()
     randoms = [np.random.default_rng(one) for one in seeds]
-    obs, states, moves = env.reset(seeds), [], []
-    for _ in range(_NUM_STEPS):
-        state_ND = policy.state(obs, np.float32)
-        perturbed_ND = teacher.perturb(state_ND, randoms)
-        states.append(state_ND)
-        moves.append(craft.moves_of(state_ND, perturbed_ND))
-        obs = env.step(policy.head.select(policy.outputs_at(perturbed_ND))).obs
-    return torch.from_numpy(np.concatenate(states)), torch.from_numpy(np.concatenate(moves))
+    states, moves = [], []
+    with closing(make_env(_NUM_ENVS)) as env:
+        obs = env.reset(seeds)
+        for _ in range(_NUM_STEPS):
+            state_ND = policy.state(obs, np.float32)
+            perturbed_ND = teacher.perturb(state_ND, randoms)
+            states.append(state_ND)
+            moves.append(craft.moves_of(state_ND, perturbed_ND))
+            obs = env.step(policy.head.select(policy.outputs_at(perturbed_ND))).obs
+    return np.concatenate(states), np.concatenate(moves)
 
 
 def _fit(

@@ -49,7 +49,9 @@ class LearnedSettings:
         anneal: Whether it falls to zero.
         entropy: Coefficient of the entropy bonus.
         clip_range: Of the probability ratio.
-        gamma: Discount.
+        gamma: Discount. Far above a controller's: what is reported is undiscounted, and it takes an
+            adversary hundreds of steps to make a steady gait fall.
+        gae_lambda: Lambda of generalised advantage estimation, for the same reason.
         sigma: Standard deviation of the moves at the start, in units of epsilon.
         imitates: Whether it starts as an imitation of the strongest attack so far.
         num_envs: Environments stepped together.
@@ -62,11 +64,12 @@ class LearnedSettings:
     anneal: bool = True
     entropy: float = 0.0
     clip_range: float = 0.2
-    gamma: float = 0.99
-    sigma: float = 0.5
+    gamma: float = 0.999
+    gae_lambda: float = 0.99
+    sigma: float = 0.3
     imitates: bool = False
     num_envs: int = 32
-    rollout_steps: int = 64
+    rollout_steps: int = 256
     seed: int = 0
 
     def config(self, env: VectorEnv, clip: float) -> TrainConfig:
@@ -83,12 +86,13 @@ class LearnedSettings:
             num_envs=self.num_envs,
             rollout_steps=self.rollout_steps,
             num_threads=1,
-            minibatch_size=min(256, self.num_envs * self.rollout_steps),
+            minibatch_size=self.num_envs * self.rollout_steps // 8,
             noise=LearnedNoise(initial=self.sigma),
             learning_rate=self.learning_rate,
             anneal_to=0.0 if self.anneal else 1.0,
             clip_range=self.clip_range,
             gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
             entropy_coefficient=self.entropy,
             normalise_observations=False,
             observation_clip=min(clip, _LARGEST_CLIP),

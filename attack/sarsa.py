@@ -40,8 +40,7 @@ DEFAULT_SIGMA = 0.3
 
 _HIDDEN = (64, 64)
 _NUM_ENVS = 32
-_ITERATIONS, _EPOCHS, _MINIBATCHES = 30, 10, 16
-NUM_UPDATES = _ITERATIONS * _EPOCHS * _MINIBATCHES
+_ITERATIONS, _MINIBATCHES = 30, 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,22 +49,31 @@ class SarsaSettings:
 
     Attributes:
         records: Environment steps with sampled actions from which all of them learn.
+        epochs: Passes over each thirtieth of the records.
         published_grid: Whether all 30 critics are tried, or 6 of them.
     """
 
     records: int = 61_440
+    epochs: int = 10
     published_grid: bool = False
 
     def __post_init__(self) -> None:
-        """Check the range.
+        """Check ranges.
 
         Raises:
-            InputError: If there is less than one record for every minibatch.
+            InputError: If there is no epoch, or less than one record for every minibatch.
         """
+        if self.epochs < 1:
+            raise InputError(f"epochs must be at least 1, got {self.epochs}")
         if self.records < _ITERATIONS * _MINIBATCHES:
             raise InputError(
                 f"records must be at least {_ITERATIONS * _MINIBATCHES}, got {self.records}"
             )
+
+    @property
+    def num_updates(self) -> int:
+        """Optimiser steps of the fit."""
+        return _ITERATIONS * self.epochs * _MINIBATCHES
 
     @property
     def grid(self) -> tuple[tuple[float, float], ...]:
@@ -172,9 +180,9 @@ def fit_sarsa(
     grid: tuple[tuple[float, float], ...],
     target: Target | None = None,
     *,
+    epochs: int = 10,
     gamma: float = GAMMA,
     learning_rate: float = 1e-3,
-    iterations: int = _ITERATIONS,
     seed: int = 0,
 ) -> tuple[Critics, Mapping[str, list[float]]]:
     """Fit one critic per entry of a grid; every iteration sees its own share of the records.
@@ -186,9 +194,9 @@ def fit_sarsa(
         records: In the order in which they were played.
         grid: (radius, weight) of the robust term of each critic.
         target: Is told the progress.
+        epochs: Passes over each share.
         gamma: Discount.
         learning_rate: Of Adam.
-        iterations: Shares of the records.
         seed: Of the weights and the order of the records within a share.
 
     Returns:
@@ -199,7 +207,7 @@ def fit_sarsa(
     critics = Critics(len(grid), num_inputs, generator)
     optimiser = torch.optim.Adam(critics.parameters, lr=learning_rate, eps=1e-5)
     radius_K11, weight_K = torch.tensor(grid)[:, 0, None, None], torch.tensor(grid)[:, 1]
-    shares = torch.arange(len(records)).chunk(iterations)
+    shares = torch.arange(len(records)).chunk(_ITERATIONS)
     losses: list[list[float]] = []
     for number, share in enumerate(shares):
         done = number / len(shares)
@@ -210,7 +218,7 @@ def fit_sarsa(
         ramp = min(max(3 * done - 1, 0.0), 1.0)
         parts = [
             _update(critics, optimiser, records.take(rows), gamma, radius_K11 * ramp, weight_K)
-            for _ in range(_EPOCHS)
+            for _ in range(epochs)
             for rows in share[torch.randperm(len(share), generator=generator)].chunk(_MINIBATCHES)
         ]
         losses.append(torch.stack(parts).mean(0).tolist())
@@ -295,7 +303,7 @@ def _greedy(policy: Policy, state_ND: Array) -> Array:
     """Return the controller's own actions as a critic sees them."""
     outputs = policy.network(state_ND)
     if isinstance(policy.head, CategoricalHead):
-        return np.eye(policy.num_outputs, dtype=np.float32)[outputs.argmax(1)]
+        outputs = np.eye(policy.num_outputs, dtype=np.float32)[outputs.argmax(1)]
     return np.asarray(outputs)
 
 
