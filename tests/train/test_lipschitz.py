@@ -153,10 +153,17 @@ def test_the_policy_of_a_training_is_certified_under_its_target(target, pruning)
     assert certified(free.policy, target) > 2 * target.at_most
 
 
-def test_the_best_policy_of_a_training_is_one_under_the_target():
-    target = replace(WAYS[0], ramp_end=1.0)
+def test_the_best_policy_of_a_training_is_one_under_the_target(monkeypatch):
+    returns = iter(range(8, 0, -1))  # the first evaluated policy plays best, far above the target
+    monkeypatch.setattr(
+        "surefoot.train.run.clean_returns", lambda *args: np.full(2, float(next(returns)))
+    )
+    target = replace(WAYS[0], ramp_start=0.4, ramp_end=0.7)
     config = replace(TINY, defence=target, select="best", num_evaluations=8)
-    assert certified(train_policy(config).policy, target) <= target.at_most
+    result = train_policy(config)
+    assert certified(result.policy, target) <= target.at_most
+    assert result.facts["evaluation"]["best"]["clean_return"] == 3.0
+    assert max(result.curves["lipschitz"]) > 2 * target.at_most
 
 
 @pytest.mark.parametrize("pruning", PRUNING, ids=lambda pruning: pruning.kind)
