@@ -136,7 +136,8 @@ class NeuronPruning(GradualPruning):
     Attributes:
         sparsity: Final share of the hidden neurons that are removed, in [0, 1): of each hidden
             layer rounded to whole neurons, or of all together if the allocation is `global`.
-        allocation: How it is spread over hidden layers.
+        allocation: How it is spread over hidden layers. `global` compares neurons of all layers as
+            they are, and takes most from the layer before the outputs, whose weights start small.
         min_density: Share of each hidden layer that `global` keeps at least.
     """
 
