@@ -1,9 +1,11 @@
-"""Training: PPO in PyTorch, robust by state-adversarial regularisation, sparse by micro-pruning.
+"""Training: PPO in PyTorch, robust by one of several defences, sparse by micro-pruning.
 
 `train_policy` takes a `TrainConfig` and gives a `TrainResult`; `save_trained` writes its policy
 folder. One iteration plays a rollout (rollout.py: NumPy inference, exact truncation) and updates
-the networks (ppo.py: the loss; search.py: the inner maximisation; pruning.py: the masks). run.py
-holds all that changes and can be stored; checkpoint.py stores it; trainer.py is the loop.
+the networks (ppo.py: the update; defences.py: what a defence adds to the loss; search.py: the inner
+maximisation; relaxation.py: bounds to learn from; lipschitz.py: the limit on the actor; pruning.py:
+the masks). run.py holds all that changes and can be stored; checkpoint.py stores it; trainer.py is
+the loop.
 """
 
 from surefoot.train.config import TrainConfig

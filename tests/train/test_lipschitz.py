@@ -9,6 +9,7 @@ import torch
 from surefoot.budget import Norm
 from surefoot.certify.chain import action_chain
 from surefoot.certify.global_bounds import closed_form_bounds
+from surefoot.envs.vector import BoxActions
 from surefoot.errors import InputError, InterruptedRun
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, weights_sha256
@@ -102,6 +103,29 @@ def test_the_bounds_are_those_of_the_certifier(target_env, normaliser, activatio
                 found = float(LipschitzLimit(target, spec, CPU).bound(network.mlp))
                 # of one output, so that the length of a change is its size
                 assert found == pytest.approx(certified(policy, target), rel=1e-5)
+
+
+@pytest.mark.parametrize("norm", Norm)
+@pytest.mark.parametrize("bound", ["absolute_product", "combettes_pesquet"])
+def test_the_bound_on_the_length_of_a_change_is_never_below_the_certifiers(
+    target_env, normaliser, bound, norm
+):
+    network = new_network(
+        (3, 8, 7, 4),
+        Activation.TANH,
+        output_gain=1.0,
+        generator=torch.Generator().manual_seed(2),
+        device=CPU,
+    )
+    ends = np.array([1, 2, 0.5, 3], np.float32)
+    spec = replace(target_env(1).spec, actions=BoxActions(-ends, ends))
+    policy = agent_policy(network, spec).policy(normaliser)
+    target = LipschitzTarget(at_most=1, bound=bound, norm=norm, quantity="lipschitz")
+    found = float(LipschitzLimit(target, spec, CPU).bound(network.mlp))
+    # rows by their l2 norm, which is exact for the absolute product in linf
+    assert certified(policy, target) <= found * (1 + 1e-9)
+    if bound == "absolute_product" and norm is Norm.LINF:
+        assert found == pytest.approx(certified(policy, target), rel=1e-6)
 
 
 @pytest.fixture
