@@ -26,11 +26,8 @@ from surefoot.visited import SampledEpisodes
 
 # Claims that a checker without this evidence passes over.
 _RESTS_ON = {
-    "visited_deviation": "observations",
-    "visited_radius": "observations",
-    "average": "sampled",
-    "path": "sampled",
-    "attacked_return": "sampled",
+    **dict.fromkeys(("visited_deviation", "visited_radius"), "observations"),
+    **dict.fromkeys(("average", "path", "attacked_return"), "sampled"),
     "theorem_3": "dense_policy",
 }
 

@@ -249,7 +249,9 @@ def check_compression(trial: Trial, rng: np.random.Generator, count: Count) -> N
 
 
 def test_no_input_violates_any_claim(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
+    draw_policy: Build,
+    controller: Callable[[Policy], ControllerFile],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     count = Count()
 
@@ -275,7 +277,8 @@ def test_no_input_violates_any_claim(
 
     search()
     total = sum(count.checks.values())
-    print(f"\n{count.networks} networks, {total} checks, 0 violations")
+    with capsys.disabled():
+        print(f"\n{count.networks} networks, {total} checks, 0 violations")
     for claim, number in sorted(count.checks.items()):
         print(f"  {number:9d} {claim}")
     # A network of one sensor and one actuator exists only a few times; Hypothesis repeats none.
