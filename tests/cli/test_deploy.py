@@ -138,6 +138,26 @@ def test_an_unknown_target_is_bad_input(pipeline, tiny_run, tmp_path):
     assert not (tmp_path / "bundle").exists()
 
 
+def test_without_a_compiler_the_c_is_refused_by_name_and_left_out_of_all(
+    pipeline, tiny_run, bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    export = ("export", tiny_run, "--certificate", tiny_run / "certificate.json", "--target")
+    done = pipeline(*export, "c", "--out", tmp_path / "c")
+    assert done.code == 2
+    assert "needs a C compiler: install gcc or clang" in done.err
+    assert not (tmp_path / "c").exists()
+    done = pipeline(*export, "all", "--out", tmp_path / "all")
+    assert done.code == 0
+    assert "no c: backend c needs a C compiler" in done.err
+    assert not (tmp_path / "all" / "policy.c").exists()
+    assert pipeline("verify", tmp_path / "all").code == 0
+    done = pipeline("bench", bundle, "--backend", "c", "--out", tmp_path / "bench.json")
+    assert done.code == 2
+    assert len(done.err.strip().splitlines()) == 1
+
+
 def test_a_quantised_policy_is_certified_and_exported_by_itself(pipeline, tiny_run, tmp_path):
     done = pipeline("quantise", tiny_run, "--out", tmp_path / "int8", "--json")
     assert done.code == 0, done.err
