@@ -1,0 +1,270 @@
+"""What `surefoot.onnx_import` does not understand is named in one line, and nothing else is read."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from surefoot.errors import InputError
+from surefoot.onnx_format import controller_from_onnx
+from surefoot.policy import Squash
+
+
+def graph_file(nodes, constants=(), *, inputs=None, outputs=("y",), opset=17, functions=()):
+    """Return a file with these nodes from x [1, 4]; constants by name."""
+    if inputs is None:
+        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        inputs,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["a", "b"]) for name in outputs],
+        [
+            numpy_helper.from_array(np.asarray(array), name)
+            for name, array in dict(constants).items()
+        ],
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=functions)
+    return model.SerializeToString()
+
+
+W = {"w": np.ones((4, 2), np.float32)}
+MATMUL = helper.make_node("MatMul", ["x", "w"], ["h"], name="first")
+
+
+def after_matmul(op, inputs=("h",), constants=(), **settings_):
+    node = helper.make_node(op, list(inputs), ["y"], name="last", **settings_)
+    return graph_file([MATMUL, node], {**W, **dict(constants)})
+
+
+def inputs_of(*shapes, kind=TensorProto.FLOAT):
+    return [helper.make_tensor_value_info(f"x{n or ''}", kind, s) for n, s in enumerate(shapes)]
+
+
+LAST = r"node 1 '{}' \(last\): "
+REFUSED = {
+    "softmax": (after_matmul("Softmax"), LAST.format("Softmax") + "not in the controller"),
+    "hardswish": (after_matmul("HardSwish"), LAST.format("HardSwish") + "not in the controller"),
+    "layer norm": (
+        after_matmul("LayerNormalization", ("h", "s"), {"s": np.ones(2, np.float32)}),
+        LAST.format("LayerNormalization") + "not in the controller",
+    ),
+    "square": (after_matmul("Mul", ("h", "h")), LAST.format("Mul") + "joins two values"),
+    "residual": (after_matmul("Add", ("h", "h")), LAST.format("Add") + "joins two values"),
+    "inverse": (
+        after_matmul("Div", ("c", "h"), {"c": np.float32(1)}),
+        LAST.format("Div") + "divides by the observation",
+    ),
+    "by zero": (
+        after_matmul("Div", ("h", "c"), {"c": np.float32(0)}),
+        LAST.format("Div") + "divides by the observation, or by zero",
+    ),
+    "half": (after_matmul("Cast", to=TensorProto.FLOAT16), "casts the observation to FLOAT16"),
+    "one-sided clip": (
+        after_matmul("Min", ("h", "c"), {"c": np.float32(3)}),
+        LAST.format("Min") + "a clip needs two finite limits",
+    ),
+    "empty clip": (
+        after_matmul("Clip", ("h", "c", "c"), {"c": np.float32(3)}),
+        LAST.format("Clip") + "Clamp low must be below high",
+    ),
+    "repeat": (
+        after_matmul("Add", ("h", "c"), {"c": np.ones((3, 1), np.float32)}),
+        "repeats the observation",
+    ),
+    "negative slope": (
+        after_matmul("LeakyRelu", alpha=-0.5),
+        LAST.format("LeakyRelu") + r"LeakyRelu alpha must be in \[0, 1\]",
+    ),
+    "many slopes": (
+        after_matmul("PRelu", ("h", "c"), {"c": np.float32([0.1, 0.2])}),
+        "must have one slope for all",
+    ),
+    "recurrent": (
+        graph_file([MATMUL], W, inputs=inputs_of([1, 4], [1, 4]), outputs=("h",)),
+        "must have one input beside its constants, has 'x', 'x1'",
+    ),
+    "two outputs": (
+        graph_file([MATMUL, helper.make_node("Relu", ["h"], ["y"])], W, outputs=("h", "y")),
+        "more than one output; choose the actions among 'h', 'y' with --output",
+    ),
+    "integers": (
+        graph_file(
+            [helper.make_node("Cast", ["x"], ["f"], to=1), helper.make_node("Relu", ["f"], ["y"])],
+            inputs=inputs_of([1, 4], kind=TensorProto.INT64),
+        ),
+        "input 'x' must be FLOAT or DOUBLE, is INT64",
+    ),
+    "unnamed sizes": (
+        graph_file(
+            [MATMUL, helper.make_node("Relu", ["h"], ["y"])], W, inputs=inputs_of(["N", "M"])
+        ),
+        r"node 0 'MatMul' \(first\): cannot be read",
+    ),
+    "no observation": (
+        graph_file([helper.make_node("Identity", ["w"], ["y"])], W),
+        "output 'y' does not depend on the observation",
+    ),
+    "nan": (
+        graph_file([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": W["w"] * np.nan}),
+        "constant 'w' must be finite, has NaN or infinity",
+    ),
+    "infinity by a constant expression": (
+        graph_file(
+            [
+                helper.make_node("Mul", ["w", "w"], ["v"], name="square"),
+                helper.make_node("MatMul", ["x", "v"], ["y"]),
+            ],
+            {"w": W["w"] * np.float32(3e38)},
+        ),
+        r"node 0 'Mul' \(square\): makes a constant that is not finite",
+    ),
+    "a constant of terabytes": (
+        graph_file(
+            [
+                helper.make_node("ConstantOfShape", ["s"], ["v"], name="huge"),
+                helper.make_node("MatMul", ["x", "v"], ["y"]),
+            ],
+            {"s": np.array([4, 10**12], np.int64)},
+        ),
+        r"node 0 'ConstantOfShape' \(huge\): makes a constant of shape",
+    ),
+    "wrong shapes": (
+        graph_file([helper.make_node("MatMul", ["x", "w"], ["y"], name="only")], {"w": W["w"].T}),
+        r"node 0 'MatMul' \(only\): cannot be read",
+    ),
+    "a cycle": (
+        graph_file(
+            [
+                helper.make_node("Add", ["x", "b"], ["a"]),
+                helper.make_node("Relu", ["a"], ["b"]),
+                helper.make_node("Relu", ["b"], ["y"]),
+            ]
+        ),
+        "is not a valid ONNX file",
+    ),
+    "the same name twice": (
+        graph_file([MATMUL, MATMUL, helper.make_node("Relu", ["h"], ["y"])], W),
+        "is not a valid ONNX file",
+    ),
+    "a foreign domain": (
+        graph_file([helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")]),
+        "functions and operators of domain 'com.microsoft' are not read",
+    ),
+    "opset 8": (
+        graph_file([helper.make_node("Relu", ["x"], ["y"])], opset=8),
+        "opset must be 9 to",
+    ),
+    "a wide convolution": (
+        graph_file(
+            [helper.make_node("Conv", ["x", "w"], ["y"], name="only", pads=[1, 1])],
+            {"w": np.ones((2, 4, 3), np.float32)},
+            inputs=inputs_of([1, 4, 5]),
+        ),
+        "kernel of size 1",
+    ),
+    "a double that float32 cannot hold": (
+        graph_file(
+            [
+                helper.make_node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+                helper.make_node("Mul", ["d", "c"], ["e"], name="only"),
+                helper.make_node("Cast", ["e"], ["y"], to=TensorProto.FLOAT),
+            ],
+            {"c": np.float64(0.1)},
+        ),
+        r"node 1 'Mul' \(only\): holds float64 numbers that float32 cannot hold",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_understood_is_refused_by_name_in_one_line(case):
+    data, message = REFUSED[case]
+    with pytest.raises(InputError, match=message) as caught:
+        controller_from_onnx(data, "controller.onnx")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("controller.onnx")
+
+
+def test_constants_in_other_files_are_refused():
+    model = onnx.load_model_from_string(graph_file([MATMUL], W, outputs=("h",)))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+    with pytest.raises(InputError) as caught:
+        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_function_of_the_file_s_own_is_refused_even_under_a_known_name():
+    body = [helper.make_node("Neg", ["a"], ["b"])]
+    function = helper.make_function(
+        "own", "Relu", ["a"], ["b"], body, [helper.make_opsetid("", 17)]
+    )
+    data = graph_file([helper.make_node("Relu", ["x"], ["y"], domain="own")], functions=[function])
+    model = onnx.load_model_from_string(data)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    with pytest.raises(InputError, match="domain 'own' are not read"):
+        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+    for domain in ("", "ai.onnx"):
+        model.functions[0].domain = domain
+        model.graph.node[0].domain = ""
+        with pytest.raises(InputError):
+            controller_from_onnx(model.SerializeToString(), "controller.onnx")
+
+
+def test_only_what_the_chosen_output_needs_is_read():
+    nodes = [
+        MATMUL,
+        helper.make_node("Softmax", ["h"], ["value"]),
+        helper.make_node("Tanh", ["h"], ["actions"]),
+    ]
+    data = graph_file(nodes, W, outputs=("value", "actions"))
+    file = controller_from_onnx(data, "controller.onnx", "actions")
+    assert file.policy.head.squash is Squash.TANH
+    assert file.interface.output == "actions"
+    with pytest.raises(InputError, match="node 1 'Softmax'"):
+        controller_from_onnx(data, "controller.onnx", "value")
+    with pytest.raises(InputError, match="no output 'mean'"):
+        controller_from_onnx(data, "controller.onnx", "mean")
+
+
+def test_a_sparse_constant_is_checked_and_read(random_policy):
+    values = numpy_helper.from_array(np.float32([1, 2, 3]), "w")
+    model = onnx.load_model_from_string(graph_file([MATMUL], W, outputs=("h",)))
+    del model.graph.initializer[:]
+    for indices, good in (([1, 4, 6], True), ([4, 1, 6], False), ([1, 4, 8], False)):
+        sparse = helper.make_sparse_tensor(
+            values, numpy_helper.from_array(np.array(indices, np.int64)), [4, 2]
+        )
+        del model.graph.sparse_initializer[:]
+        model.graph.sparse_initializer.append(sparse)
+        if good:
+            file = controller_from_onnx(model.SerializeToString(), "controller.onnx")
+            expected = np.zeros(8)
+            expected[indices] = [1, 2, 3]
+            np.testing.assert_array_equal(file.policy.layers[0].weight.T.reshape(-1), expected)
+        else:
+            with pytest.raises(InputError):
+                controller_from_onnx(model.SerializeToString(), "controller.onnx")
+
+
+def test_a_double_precision_file_of_float32_numbers_is_read():
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(4, 2)).astype(np.float32).astype(np.float64)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+        helper.make_node("MatMul", ["d", "w"], ["e"]),
+        helper.make_node("Tanh", ["e"], ["f"]),
+        helper.make_node("Cast", ["f"], ["y"], to=TensorProto.FLOAT),
+    ]
+    data = graph_file(nodes, {"w": weight})
+    file = controller_from_onnx(data, "controller.onnx")
+    obs = rng.normal(size=(20, 4)).astype(np.float32)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    expected = [session.run(None, {"x": row[None]})[0][0] for row in obs]
+    np.testing.assert_allclose(expected, file.policy.outputs(obs), atol=1e-6)
