@@ -127,6 +127,8 @@ def _return_loss(
         return _nothing(bound)
     if evidence.reward_range is None:
         return _nothing("no reward_range is assumed")
+    if evidence.contradicts_rewards:
+        return _nothing("a clean return contradicts the assumed reward_range")
     span = evidence.reward_span
     if evidence.discount is not None:
         value = coupling_bound(bound.total_variation, span, evidence.discount)

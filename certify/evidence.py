@@ -117,6 +117,15 @@ class Evidence:
             return policy
         return replace(policy, normaliser=replace(policy.normaliser, clip=self.state_limit))
 
+    @property
+    def contradicts_rewards(self) -> bool:
+        """Whether a clean return that was seen lies outside of what the assumptions allow."""
+        if self.sampled is None or self.reward_range is None:
+            return False
+        low, high = (size * self.sampled.horizon for size in self.reward_range)
+        returns = self.sampled.returns
+        return bool(((returns < min(low, 0.0)) | (returns > max(high, 0.0))).any())
+
     def states(self, policy: Policy) -> Array | None:
         """Return the states of the visited observations in deployed arithmetic, float32.
 

@@ -102,7 +102,7 @@ def _attacked_return(
 ) -> dict[str, Json]:
     """Return a lower bound on the undiscounted return under any attack, by either loss."""
     low, high = evidence.return_range or (0.0, 0.0)
-    if not ((episodes.returns >= low) & (episodes.returns <= high)).all():
+    if evidence.contradicts_rewards:
         return {"bound": None, "reason": "a clean return contradicts the assumed reward_range"}
     # One half of the error for the clean return, one for the loss.
     before = betting_mean_limit(episodes.returns, low, high, DELTA / 2)

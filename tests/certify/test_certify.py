@@ -231,6 +231,10 @@ def test_clean_returns_beyond_the_assumed_rewards_prove_nothing(file: Controller
     claims = certify(file, everywhere("action_deviation", 1e9), evidence).claims
     assert claims["value"]["attacked_return"]["bound"] is None
     assert "contradicts" in claims["value"]["attacked_return"]["reason"]
+    loss = requirement("return_loss", epsilon=0.001, norm="linf", at_most=1e9)
+    finding = certify(file, loss, evidence).findings[0]
+    assert finding.verdict is Verdict.UNKNOWN
+    assert "a clean return contradicts" in finding.reason
 
 
 @pytest.mark.parametrize("quantity", ["total_variation", "kl"])
