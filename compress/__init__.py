@@ -1,7 +1,9 @@
 """Compression: which weights stay, how sparsity is spread over layers, and when it rises.
 
 A score says how much each weight matters, an allocation how many each layer keeps, a schedule how
-many at which update; a mask is their result. NumPy only: `surefoot.train` applies masks to torch.
+many at which update; a mask is their result: of single weights, of the 2:4 pattern (two_four.py) or
+of whole neurons, which are removed for real at the end (neurons.py). NumPy only: `surefoot.train`
+applies masks to torch.
 
 `compress_policy` compresses a finished policy in one shot (second_order.py: OBD, OBS, SparseGPT on
 one layer; calibration.py: the states they look at; weights.py: weights of fewer bits).

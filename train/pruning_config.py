@@ -131,7 +131,8 @@ class NeuronPruning(GradualPruning):
     """Remove whole hidden neurons, least |(incoming, bias)|_2 |outgoing|_2 first.
 
     While training they are masked with all their ties; the policy that is evaluated and deployed
-    has narrower hidden layers instead, and no zeros.
+    has narrower hidden layers instead, and no zeros: its sparsity as a budget counts it is 0, what
+    it saves is in its bytes.
 
     Attributes:
         sparsity: Final share of the hidden neurons that are removed, in [0, 1): of each hidden
