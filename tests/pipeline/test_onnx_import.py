@@ -140,8 +140,6 @@ class Writer:
             kernel = self.constant(weight[:, :, None, None])
             image = self.node("Conv", [image, kernel, self.constant(bias)], kernel_shape=[1, 1])
             return self.squeeze(image, [2, 3])
-        if self.opset == 9:  # ONNX Runtime 1.31 needs no more than two dimensions there
-            pass
         product = self.node("MatMul", [value, self.constant(weight.T.copy())])
         pair = [product, self.vector(bias)]
         return self.node("Add", pair[::-1] if self.maybe() else pair)

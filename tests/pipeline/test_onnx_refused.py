@@ -1,4 +1,4 @@
-"""What `surefoot.onnx_import` does not understand is named in one line, and nothing else is read."""
+"""What `surefoot.onnx_import` does not understand is named in one line, and is not read."""
 
 import numpy as np
 import onnx
