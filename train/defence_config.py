@@ -195,8 +195,8 @@ class LipschitzTarget(Ramp):
         quantity: Of each actuator alone (action_deviation), or of the length of the whole change
             of the action (lipschitz), as in a budget.
         norm: Of the perturbation d.
-        bound: The product of the absolute weights, which suits linf and sparse networks, or the
-            sum of products of spectral norms of Combettes and Pesquet, which suits l2.
+        bound: The product of the absolute weights, or the sum of products of spectral norms of
+            Combettes and Pesquet: at 64x64 several times the closer one, in linf too.
         projection: Scale all layers alike, or move the weights to about the nearest place.
         headroom: First limit, in units of ``at_most``.
     """
@@ -205,7 +205,7 @@ class LipschitzTarget(Ramp):
     at_most: float
     quantity: Literal["action_deviation", "lipschitz"] = "action_deviation"
     norm: Norm = Norm.LINF
-    bound: Literal["absolute_product", "combettes_pesquet"] = "absolute_product"
+    bound: Literal["absolute_product", "combettes_pesquet"] = "combettes_pesquet"
     projection: Literal["scale", "nearest"] = "scale"
     headroom: float = 10.0
 
