@@ -68,7 +68,7 @@ def import_policy(
     functions = {function.name for function in model.functions if function.domain in _OPERATORS}
     opset = next(entry.version for entry in model.opset_import if entry.domain in _OPERATORS)
     for position, node in _needed(graph, interface.output):
-        own_name = f" ({node.name})" if node.name else ""
+        own_name = f" ({repr(node.name)[1:-1]})" if node.name else ""  # in one line, whatever it is
         label = f"{name}: node {position} {node.op_type!r}{own_name}"
         if node.domain not in _OPERATORS or node.op_type in functions:
             raise InputError(
@@ -116,7 +116,8 @@ def _interface(
         raise InputError(f"{name} has {wanted}; choose the actions among {names} with --output")
     tensor = inputs[0].type.tensor_type
     if tensor.elem_type not in FLOATS:
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        known = {number: kind for kind, number in onnx.TensorProto.DataType.items()}
+        kind = known.get(tensor.elem_type, tensor.elem_type)
         raise InputError(f"{name}: input {inputs[0].name!r} must be FLOAT or DOUBLE, is {kind}")
     dims = list(tensor.shape.dim)
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else 1 for dim in dims)

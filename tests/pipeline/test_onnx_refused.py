@@ -268,3 +268,15 @@ def test_a_double_precision_file_of_float32_numbers_is_read():
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     expected = [session.run(None, {"x": row[None]})[0][0] for row in obs]
     np.testing.assert_allclose(expected, file.policy.outputs(obs), atol=1e-6)
+
+
+def test_names_of_several_lines_and_types_that_do_not_exist_are_refused_in_one_line():
+    model = onnx.load_model_from_string(after_matmul("Softmax"))
+    model.graph.node[1].name = "two\nlines"
+    with pytest.raises(InputError, match="node 1 'Softmax'") as caught:
+        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+    assert "\n" not in str(caught.value)
+    model.graph.input[0].type.tensor_type.elem_type = 99
+    with pytest.raises(InputError) as caught:
+        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+    assert "\n" not in str(caught.value)
