@@ -138,25 +138,30 @@ def masking_ratio(
     return float(free.sum() / max(guided.sum(), 1e-300))
 
 
-def masking_signs(ratio: float, means: Mapping[str, float], standard_error: float) -> list[str]:
+def masking_signs(
+    ratio: float, means: Mapping[str, float], errors: Mapping[str, float]
+) -> list[str]:
     """Return in words what speaks for masked gradients; empty if nothing does.
 
     Args:
         ratio: As :func:`masking_ratio` gives.
         means: Mean return under each attack.
-        standard_error: Of these.
+        errors: Standard error of each.
     """
     signs = []
     if ratio > _MARGIN:
         signs.append(f"random search moves the actions {ratio:.3g} times as far as gradients do")
-    free = {name: means[name] for name in ("corners", "square", "spsa") if name in means}
-    guided = [means[name] for name in ("mad", "push", "rs", "rs+mad") if name in means]
-    if free and guided and min(free.values()) < min(guided) - 2 * standard_error:
-        name = min(free, key=lambda one: free[one])
-        signs.append(
-            f"{name}, which sees no gradient, leaves {free[name]:.4g}, less than the best "
-            f"gradient's {min(guided):.4g}"
-        )
+    free, guided = (
+        min((name for name in names if name in means), key=lambda name: means[name], default=None)
+        for names in (("corners", "square", "spsa"), ("mad", "push", "rs", "rs+mad"))
+    )
+    if free is not None and guided is not None:
+        noise = 2 * (errors[free] ** 2 + errors[guided] ** 2) ** 0.5
+        if means[free] < means[guided] - noise:
+            signs.append(
+                f"{free}, which sees no gradient, leaves {means[free]:.4g}, less than the "
+                f"{means[guided]:.4g} of {guided}"
+            )
     return signs
 
 

@@ -85,6 +85,7 @@ class AttackReport:
         onnx_sha256: Digest of the file that was attacked.
         seeds: Of the episodes, by what they served for.
         attacks: Results by name, the clean loop among them.
+        masking: What speaks for masked gradients, where that was looked at.
     """
 
     ball: Ball
@@ -94,6 +95,7 @@ class AttackReport:
     onnx_sha256: str
     seeds: Mapping[str, tuple[int, ...]]
     attacks: Mapping[str, AttackResult]
+    masking: Mapping[str, Json] | None = None
 
     @property
     def worst(self) -> str:
@@ -111,6 +113,7 @@ class AttackReport:
             "episodes": len(self.seeds["evaluation"]),
             "attacks": {name: result.to_table() for name, result in self.attacks.items()},
             "worst": {"attack": self.worst, "mean": self.attacks[self.worst].mean},
+            "gradient_masking": None if self.masking is None else dict(self.masking),
             "onnx_sha256": self.onnx_sha256,
             "env": self.spec.env_id,
             "action": "deterministic",

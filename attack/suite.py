@@ -1,17 +1,26 @@
 """A suite of attacks on one controller file: tuned on some episodes, reported on others."""
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import torch
+
 from surefoot import __version__
 from surefoot.artifact import Json, sha256_hex
 from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
-from surefoot.attack.ball import Ball
-from surefoot.attack.blackbox_attacks import corner_variants, spsa_variants, square_variants
+from surefoot.attack.ball import Ball, States
+from surefoot.attack.blackbox_attacks import (
+    corner_variants,
+    masking_ratio,
+    masking_signs,
+    spsa_variants,
+    square_variants,
+)
 from surefoot.attack.certified import certified_deviation
 from surefoot.attack.critic_attacks import critic_variants, rs_mad_variants, rs_variants
 from surefoot.attack.deployed import DeployedController
@@ -27,11 +36,13 @@ from surefoot.attack.store import Store
 from surefoot.attack.target import Target, Variants
 from surefoot.budget import Norm
 from surefoot.certificate import Certificate
+from surefoot.config import to_table
 from surefoot.envs import VectorEnv, describe_env, make_env
 from surefoot.errors import InputError, IntegrityError, InterruptedRun
 from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Layer
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
+from surefoot.train.folder import critic_to_bytes
 from surefoot.train.signals import StopRequest
 
 Attack = Callable[[Target, "AttackConfig"], Variants]
@@ -63,6 +74,7 @@ FULL: Mapping[str, Attack] = {
 _SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "full": FULL}
 _STEPS_PER_ATTACK = 100
 _MAX_ENVS = 64
+_STATES_AFTER = 25
 _TRAINING_SHARE = 0.8
 """Of an attack's progress that goes to training, where there is any."""
 
@@ -94,7 +106,7 @@ class AttackConfig:
     epsilon: float | None = None
     norm: Norm = Norm.LINF
     episodes: int = 50
-    selection_episodes: int = 20
+    selection_episodes: int = 10
     critic_steps: int = 32_768
     sarsa: SarsaSettings = field(default_factory=SarsaSettings)
     adversary_steps: int = 1_000_000
@@ -160,7 +172,11 @@ def run_suite(
         )
     if certificate is not None:
         require_arithmetic(certificate)
-    with StopRequest() as stop:
+    # On a few rows a second thread costs more than it does.
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with StopRequest() as stop, ExitStack() as stack:
+        stack.callback(torch.set_num_threads, num_threads)
 
         def tell(done: int, remark: str) -> None:
             if on_progress is not None:
@@ -172,6 +188,7 @@ def run_suite(
 
         suite = _Suite(file, certificate, config, tell, critics or {}, Store(work))
         attacks = {name: suite.run(name) for name in _SUITES[config.suite]}
+        masking = suite.masking(attacks) if config.suite == "full" else None
     return AttackReport(
         ball=suite.ball,
         suite=config.suite,
@@ -180,6 +197,7 @@ def run_suite(
         onnx_sha256=onnx_sha256,
         seeds={"evaluation": suite.evaluation_seeds, "selection": suite.selection_seeds},
         attacks=attacks,
+        masking=masking,
     )
 
 
@@ -212,7 +230,11 @@ class _Suite:
             "env": [self.spec.env_id, self.spec.packages],
             "ball": [self.ball.norm.value, self.ball.epsilon],
             "versions": [__version__, version("torch"), version("numpy")],
-            "selection_episodes": config.selection_episodes,
+            "settings": {
+                name: to_table(config)[name]
+                for name in ("selection_episodes", "critic_steps", "sarsa", "adversary_steps")
+            },
+            "critics": {name: sha256_hex(critic_to_bytes(one)) for name, one in critics.items()},
         }
         self._chosen: dict[str, str] = {}
         self._harm: dict[str, tuple[float, Adversary]] = {}
@@ -235,7 +257,10 @@ class _Suite:
             strongest=strongest_so_far[1] if strongest_so_far else None,
             chosen=dict(self._chosen),
         ).at(0.0, _TRAINING_SHARE)
-        attack = _SUITES[self._config.suite][name](target, self._config)
+        if self.ball.epsilon == 0:  # there is nothing to search or learn
+            attack = Variants(adversaries={CLEAN: NoAdversary()})
+        else:
+            attack = _SUITES[self._config.suite][name](target, self._config)
         variants = attack.adversaries
         trials = variants if len(variants) > 1 else {}
         tried: dict[str, Evaluation] = {}
@@ -260,6 +285,31 @@ class _Suite:
             effort=attack.effort + _effort(variants, tried) + _played(variants[chosen], evaluation),
             facts=attack.facts,
         )
+
+    def masking(self, attacks: Mapping[str, AttackResult]) -> dict[str, Json]:
+        """Return what speaks for masked gradients: searches without them that do better."""
+        if self.ball.epsilon == 0:
+            return {"ratio": 1.0, "signs": []}
+        states = self._some_states()
+        randoms = [np.random.default_rng(row) for row in range(len(states))]
+        ratio = masking_ratio(
+            self._deployed.policy, self.ball, self._deployed.query, states, randoms
+        )
+        returns = {name: result.evaluation.returns for name, result in attacks.items()}
+        errors = {name: float(one.std() / len(one) ** 0.5) for name, one in returns.items()}
+        means = {name: result.mean for name, result in attacks.items()}
+        return {"ratio": ratio, "signs": masking_signs(ratio, means, errors)}
+
+    def _some_states(self) -> States:
+        """Return states of the clean controller, from selection episodes."""
+        policy, states = self._deployed.policy, []
+        with closing(self._make_env(8)) as env:
+            obs = env.reset(selection_seeds(8))
+            for step in range(_STATES_AFTER * 8):
+                if step % _STATES_AFTER == 0:
+                    states.append(self._deployed.states(obs))
+                obs = env.step(policy.head.select(policy.outputs(obs, np.float32))).obs
+        return np.concatenate(states)
 
     def _tell(self, share: float, remark: str) -> None:
         self._on_progress(int(_STEPS_PER_ATTACK * (self._num_done + share)), remark)

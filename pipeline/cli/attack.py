@@ -1,5 +1,6 @@
 """``pipeline attack``: attack the deployed controller in closed loop."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from surefoot.cli.options import (
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
 from surefoot.onnx_format import ControllerFile, load_controller_file
+from surefoot.policy import Layer
 
 
 def attack(
@@ -39,7 +41,7 @@ def attack(
     flags = {"suite": suite, "backend": backend, "env_module": env_module}
     given = {name: value for name, value in flags.items() if value is not None}
     table = tables.get("attack", {}) | given
-    result = attack_into(out, file, certificate, table)
+    result = attack_into(out, file, certificate, table, critics=shipped_critics(bundle))
     console.show(as_json, result, table_of(result))
 
 
@@ -63,8 +65,24 @@ def open_target(path: Path, allow_uncertified: bool) -> tuple[ControllerFile, Ce
     return load_controller_file(path), None
 
 
+def shipped_critics(path: Path) -> dict[str, tuple[Layer, ...]]:
+    """Return the critic that was trained with the controller, where ``path`` is such a run."""
+    from surefoot.artifact import read_file
+    from surefoot.train.folder import CRITIC_FILE, critic_from_bytes
+
+    for folder in (path / "policy", path):
+        if (folder / CRITIC_FILE).is_file():
+            return {"shipped": critic_from_bytes(read_file(folder / CRITIC_FILE))}
+    return {}
+
+
 def attack_into(
-    out: Path, file: ControllerFile, certificate: Certificate | None, table: Table
+    out: Path,
+    file: ControllerFile,
+    certificate: Certificate | None,
+    table: Table,
+    *,
+    critics: Mapping[str, tuple[Layer, ...]] | None = None,
 ) -> dict[str, Json]:
     """Run a suite against a controller, write ``attack.json`` and a picture, return the result."""
     from surefoot.attack import AttackConfig, draw_attacks, run_suite
@@ -73,7 +91,9 @@ def attack_into(
     # What is finished of a long suite, for the same command to go on after an interruption.
     work = None if config.suite == "quick" else out.with_suffix(".work")
     with console.progress_bar(f"attack {config.suite}", config.num_steps) as update:
-        report = run_suite(file, certificate, config, on_progress=update, work=work)
+        report = run_suite(
+            file, certificate, config, on_progress=update, critics=critics, work=work
+        )
     result = report.to_table()
     write_file(out, to_json(result))
     write_file(out.with_suffix(".png"), draw_attacks(result))
@@ -94,6 +114,8 @@ def table_of(result: dict[str, Json]) -> console.Table:
         )
         for name, entry in result["attacks"].items()
     ]
+    for sign in (result["gradient_masking"] or {}).get("signs", []):
+        console.remark(f"WARNING: gradients may be masked: {sign}")
     title = (
         f"{result['episodes']} episodes, {result['norm']} epsilon {result['epsilon']:g}, "
         f"backend {result['backend']}"

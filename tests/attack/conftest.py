@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.envs.vector import BoxActions, EnvSpec, StepResult
+from surefoot.attack.store import Store
+from surefoot.attack.target import Target
+from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, StepResult
 from surefoot.errors import DivergenceError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
@@ -63,6 +65,111 @@ class FormulaEnv:
         return self._spread * np.array(draws)
 
 
+class GridEnv:
+    """A corridor of cells for a controller with two choices, 0 to the left and 1 to the right.
+
+    A controller sees (cell / 4 - 1, 0); each step pays the number of the cell it leads to; episodes
+    last HORIZON steps and begin at cell seed % 3 + 2.
+    """
+
+    resumable = True
+    CELLS, HORIZON = 9, 12
+
+    def __init__(self, num_envs):
+        self.spec = EnvSpec(
+            env_id="Grid-v0",
+            obs_dim=2,
+            actions=DiscreteActions(2),
+            dt_s=None,
+            max_episode_steps=self.HORIZON,
+            packages={},
+        )
+        self.num_envs = num_envs
+        self._random = np.random.default_rng(0)
+
+    def reset(self, seeds=None):
+        self._cell = np.array(seeds) % 3 + 2
+        self._steps = np.zeros(self.num_envs, np.int64)
+        return self._obs()
+
+    def step(self, actions):
+        self._cell = np.clip(self._cell + 2 * np.asarray(actions) - 1, 0, self.CELLS - 1)
+        self._steps += 1
+        reward, terminal = self._cell.astype(np.float64), self._obs()
+        over = self._steps >= self.HORIZON
+        self._steps[over] = 0
+        self._cell[over] = self._random.integers(2, 5, over.sum())
+        return StepResult(self._obs(), reward, np.zeros_like(over), over, terminal)
+
+    def state_dict(self):
+        return {"cell": self._cell.copy(), "steps": self._steps.copy()}
+
+    def load_state_dict(self, state):
+        self._cell, self._steps = state["cell"].copy(), state["steps"].copy()
+        return self._obs()
+
+    def close(self):
+        pass
+
+    def _obs(self):
+        return np.stack([self._cell / 4 - 1, np.zeros(self.num_envs)], axis=1)
+
+
+class OneStepEnv:
+    """Every episode is one step from a random state; the reward is gain times the action."""
+
+    resumable = True
+
+    def __init__(self, num_envs, obs_dim, gain):
+        limit = np.full(len(gain), 1e3, np.float32)
+        self.spec = EnvSpec(
+            env_id="OneStep-v0",
+            obs_dim=obs_dim,
+            actions=BoxActions(-limit, limit),
+            dt_s=None,
+            max_episode_steps=1,
+            packages={},
+        )
+        self.num_envs = num_envs
+        self._gain = np.asarray(gain)
+
+    def reset(self, seeds=None):
+        self._random = np.random.default_rng(list(seeds))
+        return self._draw()
+
+    def step(self, actions):
+        reward = actions.astype(np.float64) @ self._gain
+        over = np.ones(self.num_envs, np.bool_)
+        obs = self._draw()
+        return StepResult(obs, reward, over, np.zeros_like(over), obs)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        return self._draw()
+
+    def close(self):
+        pass
+
+    def _draw(self):
+        return self._random.normal(size=(self.num_envs, self.spec.obs_dim))
+
+
+def make_target(policy, ball, make_env, **changes):
+    """Return what an attack sees of a controller that is its own runtime."""
+    fields = {
+        "policy": policy,
+        "ball": ball,
+        "make_env": make_env,
+        "store": Store(),
+        "key": "a test",
+        "tell": lambda share, remark: None,
+        "query": lambda state: policy.outputs_at(state),
+    }
+    return Target(**fields | changes)
+
+
 def make_linear_policy(matrix, *, bias=0.0, std=1.0, clip=10.0):
     """Return the policy a = matrix @ z + bias with observations as states."""
     matrix = np.asarray(matrix, np.float32)
@@ -101,6 +208,21 @@ def as_file(policy, metadata=None):
 def streams(num, seed=0):
     """Return one random stream per row."""
     return [np.random.default_rng([seed, row]) for row in range(num)]
+
+
+@pytest.fixture(scope="session")
+def grid_env():
+    return GridEnv
+
+
+@pytest.fixture(scope="session")
+def one_step_env():
+    return OneStepEnv
+
+
+@pytest.fixture(scope="session")
+def target_of():
+    return make_target
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,88 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from surefoot.attack.ball import Ball
+from surefoot.attack.director import Director
+from surefoot.budget import Norm
+from surefoot.policy import Activation
+
+MATRIX = np.array([[3.0, -1.0, 0.5, 2.0], [-0.5, 2.0, 1.5, 1.0]])
+EPSILON = 0.1
+
+
+def states(num, dim, seed=0):
+    return np.random.default_rng(seed).normal(size=(num, dim)).astype(np.float32)
+
+
+def objective(change, direction):
+    length = np.linalg.norm(change, axis=-1)
+    return change @ direction / (length * np.linalg.norm(direction)) + length
+
+
+@pytest.mark.parametrize("angle", np.linspace(0, 2 * np.pi, 8, endpoint=False))
+def test_the_action_goes_towards_the_direction_and_as_well_as_any_corner(linear_policy, angle):
+    direction = np.array([np.cos(angle), np.sin(angle)])
+    director = Director(linear_policy(MATRIX), Ball(norm=Norm.LINF, epsilon=EPSILON))
+    state = states(6, 4)
+    moved = director(state, np.tile(direction, (6, 1)).astype(np.float32))
+    assert director.ball.contains(state, moved).all()
+    change = (moved.astype(np.float64) - state) @ MATRIX.T
+    corners = EPSILON * np.array(list(itertools.product([-1, 1], repeat=4))) @ MATRIX.T
+    assert (change @ direction > 0).all()
+    assert (objective(change, direction) >= 0.97 * objective(corners, direction).max()).all()
+
+
+def test_opposite_directions_lead_to_opposite_changes(random_policy):
+    policy = random_policy(np.random.default_rng(1), (8, 16, 3), Activation.TANH)
+    director = Director(policy, Ball(norm=Norm.L2, epsilon=0.01))
+    state = states(10, 8)
+    direction = np.random.default_rng(2).normal(size=(10, 3)).astype(np.float32)
+    there, back = (
+        policy.network(director(state, sign * direction).astype(np.float64))
+        - policy.network(state.astype(np.float64))
+        for sign in (1, -1)
+    )
+    assert ((there * direction).sum(1) > 0).all()
+    assert ((back * direction).sum(1) < 0).all()
+
+
+def test_a_choice_is_brought_ahead_of_the_others(random_policy):
+    policy = random_policy(np.random.default_rng(3), (6, 16, 4), Activation.TANH, None)
+    director = Director(policy, Ball(norm=Norm.LINF, epsilon=0.2))
+    state, target = states(40, 6), np.arange(40) % 4
+
+    def lead(logits):
+        others = logits.copy()
+        others[np.arange(40), target] = -np.inf
+        return logits[np.arange(40), target] - others.max(axis=1)
+
+    random = np.random.default_rng(4)
+    tried = [
+        lead(policy.network(state + random.choice([-0.2, 0.2], state.shape))) for _ in range(64)
+    ]
+    reached = lead(policy.network(director(state, target).astype(np.float64)))
+    assert (reached > lead(policy.network(state))).all()
+    assert reached.mean() > np.mean(tried)
+    assert (reached >= np.max(tried, axis=0) - 0.1).mean() > 0.8
+
+
+def test_the_same_move_gives_the_same_perturbation_whatever_comes_with_it(random_policy):
+    policy = random_policy(np.random.default_rng(5), (8, 16, 3), Activation.TANH)
+    director = Director(policy, Ball(norm=Norm.LINF, epsilon=0.1))
+    state, moves = states(12, 8), states(12, 3, seed=1)
+    together = director(state, moves)
+    alone = [director(state[i : i + 1], moves[i : i + 1])[0] for i in range(12)]
+    assert np.array_equal(together, np.array(alone))
+
+
+def test_moves_are_read_back_from_what_they_did(linear_policy):
+    director = Director(linear_policy(MATRIX), Ball(norm=Norm.LINF, epsilon=EPSILON))
+    state = states(9, 4)
+    perturbed = director.ball.perturbed(state, 0.05 * states(9, 4, seed=3).astype(np.float64))
+    change = (perturbed.astype(np.float64) - state) @ MATRIX.T
+    moves = director.moves_of(state, perturbed)
+    np.testing.assert_allclose(np.abs(moves).max(axis=1), 1, rtol=1e-6)
+    cosine = (moves * change).sum(1) / np.linalg.norm(moves, axis=1)
+    np.testing.assert_allclose(cosine, np.linalg.norm(change, axis=1), rtol=1e-5)
