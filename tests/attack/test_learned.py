@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from surefoot.attack.ball import Ball
+from surefoot.attack.director import Director
+from surefoot.attack.game import Direct
+from surefoot.attack.imitation import record_moves
+from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
+from surefoot.attack.mad import RESTARTS, mad_adversary
+from surefoot.budget import Norm
+from surefoot.onnx_format import policy_from_onnx
+
+MATRIX = np.array([[2.0, -1.0, 0.5], [-1.0, 0.5, 2.0]])
+GAIN = np.array([1.0, -0.5])
+# The reward is GAIN' MATRIX (z + delta): its gradient by the perturbation.
+SLOPE = MATRIX.T @ GAIN
+SHORT = LearnedSettings(
+    total_steps=16_000, learning_rate=5e-3, sigma=0.5, num_envs=16, rollout_steps=32
+)
+
+
+@pytest.fixture(scope="module")
+def policy(linear_policy):
+    return linear_policy(MATRIX)
+
+
+def learn(policy, craft, make_env, settings=SHORT, **more):
+    learned = learn_adversary(policy, craft, settings, make_env, **more)
+    return learned, LearnedAdversary(policy_from_onnx(learned.actor).policy, craft)
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("kind", ["sa-rl", "pa-ad"])
+def test_on_one_step_the_adversary_finds_the_least_reward(policy, one_step_env, kind, norm):
+    ball = Ball(norm=norm, epsilon=0.5)
+    craft = Direct(ball, 3) if kind == "sa-rl" else Director(policy, ball)
+    _, adversary = learn(policy, craft, lambda num: one_step_env(num, 3, GAIN))
+    state = np.random.default_rng(5).normal(size=(200, 3)).astype(np.float32)
+    change = (adversary.perturb(state, [None] * 200).astype(np.float64) - state) @ SLOPE
+    worst = -0.5 * (np.abs(SLOPE).sum() if norm is Norm.LINF else np.linalg.norm(SLOPE))
+    assert (change >= worst * (1 + 1e-5)).all()
+    assert change.mean() <= (0.95 if kind == "sa-rl" else 0.8) * worst
+
+
+def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
+    ball = Ball(norm=Norm.LINF, epsilon=0.5)
+    craft, teacher = Direct(ball, 3), _Corner(ball)
+
+    def make_env(num):
+        return one_step_env(num, 3, GAIN)
+
+    states, moves = record_moves(teacher, policy, craft, make_env, 0)
+    np.testing.assert_allclose(moves, np.broadcast_to(teacher.signs, moves.shape), atol=1e-5)
+    assert len(states) == len(moves)
+    brief = LearnedSettings(
+        total_steps=512, learning_rate=1e-9, imitates=True, num_envs=16, rollout_steps=32
+    )
+    _, taught = learn(policy, craft, make_env, brief, teacher=teacher)
+    _, untaught = learn(policy, craft, make_env, brief)
+    found, other = ((one.perturb(states, []) - states) / 0.5 for one in (taught, untaught))
+    assert np.abs(found - teacher.signs).mean() < 0.1 < np.abs(other - teacher.signs).mean()
+
+
+class _Corner:
+    """Always the same corner."""
+
+    signs = np.array([1.0, -1.0, 1.0])
+
+    def __init__(self, ball):
+        self.ball = ball
+
+    def perturb(self, state, randoms):
+        return self.ball.perturbed(state, np.tile(self.ball.epsilon * self.signs, (len(state), 1)))
+
+
+def test_equal_seeds_give_equal_adversaries_and_a_stopped_training_goes_on(
+    policy, one_step_env, tmp_path
+):
+    craft = Direct(Ball(norm=Norm.LINF, epsilon=0.5), 3)
+    brief = LearnedSettings(total_steps=5120, num_envs=16, rollout_steps=32)
+
+    def make_env(num):
+        return one_step_env(num, 3, GAIN)
+
+    first, _ = learn(policy, craft, make_env, brief)
+    again, _ = learn(policy, craft, make_env, brief)
+    assert first.actor == again.actor
+
+    def stop(share):
+        if share > 0.55:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(policy, craft, make_env, brief, checkpoints=tmp_path / "c", on_share=stop)
+    shares = []
+    learn(policy, craft, make_env, brief, checkpoints=tmp_path / "c", on_share=shares.append)
+    assert min(shares) > 0.5
+    assert max(shares) == 1
+
+
+def test_mad_is_learned_as_directions_too(policy, one_step_env):
+    ball = Ball(norm=Norm.LINF, epsilon=0.5)
+    director = Director(policy, ball)
+    teacher = mad_adversary(policy, ball, RESTARTS)
+    _, moves = record_moves(teacher, policy, director, lambda num: one_step_env(num, 3, GAIN), 0)
+    assert moves.shape[1] == 2
+    assert moves.dtype == np.float32
+    np.testing.assert_allclose(np.abs(moves).max(axis=1), 1, rtol=1e-5)
