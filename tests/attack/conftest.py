@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from surefoot.attack.store import Store
 from surefoot.attack.target import Target
@@ -208,6 +209,15 @@ def as_file(policy, metadata=None):
 def streams(num, seed=0):
     """Return one random stream per row."""
     return [np.random.default_rng([seed, row]) for row in range(num)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """On networks this small a second thread only waits for the first."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="session")

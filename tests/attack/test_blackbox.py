@@ -1,0 +1,110 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.attack.ball import Ball
+from surefoot.attack.blackbox import CornerSearch, Oracle, SpsaSearch, SquareSearch
+from surefoot.attack.blackbox_attacks import Deviation, LowValue, masking_ratio, masking_signs
+from surefoot.budget import Norm
+from surefoot.policy import Activation, Layer
+
+MATRIX = np.array([[3.0, -1.0, 0.5, 2.0, 1.0, -2.0], [-0.5, 2.0, 1.5, 1.0, -1.0, 0.0]])
+SEARCHES = [CornerSearch, SquareSearch, SpsaSearch]
+LINF = Ball(norm=Norm.LINF, epsilon=0.1)
+
+
+def states(num, dim, seed=0):
+    return np.random.default_rng(seed).normal(size=(num, dim)).astype(np.float32)
+
+
+def oracle_of(policy, ball=LINF, query=None):
+    return Oracle(ball=ball, query=query or policy.outputs_at, harm=Deviation(policy))
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("search", SEARCHES)
+def test_without_gradients_the_worst_case_of_a_linear_controller_is_nearly_met(
+    linear_policy, random_streams, search, norm
+):
+    policy, ball = linear_policy(MATRIX), Ball(norm=norm, epsilon=0.1)
+    state = states(30, 6)
+    moved = search(oracle=oracle_of(policy, ball)).perturb(state, random_streams(30))
+    assert ball.contains(state, moved).all()
+    reached = np.square((moved.astype(np.float64) - state) @ MATRIX.T).sum(axis=1)
+    corners = 0.1 * np.array(list(itertools.product([-1, 1], repeat=6)))
+    if norm is Norm.LINF:
+        worst = np.square(corners @ MATRIX.T).sum(axis=1).max()
+    else:
+        worst = (0.1 * np.linalg.norm(MATRIX, 2)) ** 2
+    assert (reached <= worst * (1 + 1e-4)).all()
+    assert reached.mean() >= 0.8 * worst
+
+
+def test_enough_corners_are_all_corners(linear_policy, random_streams):
+    policy, state = linear_policy(MATRIX[:, :4]), states(20, 4)
+    moved = CornerSearch(oracle=oracle_of(policy)).perturb(state, random_streams(20))
+    reached = np.square((moved.astype(np.float64) - state) @ MATRIX[:, :4].T).sum(axis=1)
+    corners = 0.1 * np.array(list(itertools.product([-1, 1], repeat=4)))
+    worst = np.square(corners @ MATRIX[:, :4].T).sum(axis=1).max()
+    np.testing.assert_allclose(reached, worst, rtol=1e-4)
+
+
+@pytest.mark.parametrize("search", [CornerSearch, SquareSearch])
+def test_states_are_attacked_alike_together_and_one_by_one(linear_policy, random_streams, search):
+    adversary = search(oracle=oracle_of(linear_policy(MATRIX)))
+    state = states(6, 6)
+    together = adversary.perturb(state, random_streams(6))
+    randoms = random_streams(6)
+    alone = [adversary.perturb(state[i : i + 1], randoms[i : i + 1])[0] for i in range(6)]
+    np.testing.assert_allclose(together, np.array(alone), atol=1e-7)
+
+
+@pytest.mark.parametrize("search", [CornerSearch, SquareSearch])
+def test_an_output_that_is_not_finite_is_the_greatest_harm(linear_policy, random_streams, search):
+    policy = linear_policy(MATRIX)
+
+    def query(state):
+        outputs = policy.outputs_at(state)
+        outputs[state[:, 0] > 0.05] = np.nan
+        return outputs
+
+    state = np.zeros((8, 6), np.float32)
+    moved = search(oracle=oracle_of(policy, query=query)).perturb(state, random_streams(8))
+    assert (moved[:, 0] > 0.05).all()
+
+
+def test_the_value_of_an_action_is_that_of_its_critic(linear_policy):
+    policy = linear_policy(MATRIX)
+    weight = np.arange(8.0)[None].astype(np.float32)
+    critic = [Layer(weight=weight, bias=np.ones(1, np.float32), activation=Activation.IDENTITY)]
+    state, actions = states(5, 6).astype(np.float64), np.random.default_rng(1).normal(size=(5, 2))
+    expected = -(np.concatenate([state, actions], axis=1) @ np.arange(8.0) + 1)
+    np.testing.assert_allclose(LowValue(policy, critic)(state, actions, actions), expected)
+
+
+def test_masked_gradients_are_noticed(random_policy, unit_range, random_streams):
+    policy = unit_range(random_policy(np.random.default_rng(3), (8, 24, 2), Activation.TANH))
+    state = states(24, 8)
+    sound = masking_ratio(policy, LINF, policy.outputs_at, state, random_streams(24))
+    assert 0.5 < sound <= 1.05
+    # A first layer deep in saturation: its gradients underflow, while far corners still flip it.
+    steep = [np.float32(400), *[np.float32(1)] * (len(policy.layers) - 1)]
+    layers = tuple(
+        Layer(weight=layer.weight * size, bias=layer.bias, activation=layer.activation)
+        for layer, size in zip(policy.layers, steep, strict=True)
+    )
+    masked = replace(policy, layers=layers)
+    ratio = masking_ratio(masked, LINF, masked.outputs_at, state, random_streams(24))
+    assert ratio > 1.05
+    assert "as far as gradients do" in masking_signs(ratio, {}, {})[0]
+
+
+def test_a_gradient_free_attack_that_does_better_is_a_sign():
+    errors = dict.fromkeys(("corners", "spsa", "mad", "push"), 10.0)
+    means = {"mad": 900.0, "push": 1500.0, "corners": 600.0, "spsa": 2000.0}
+    (sign,) = masking_signs(1.0, means, errors)
+    assert "corners" in sign
+    assert not masking_signs(1.0, means | {"corners": 880.0}, errors)
+    assert not masking_signs(1.0, {"mad": 900.0}, errors)
