@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from surefoot.certify.curvature import second_order_bounds
-from surefoot.certify.region import UNDERFLOW, Bounds, Network, Region, network_of  # noqa: F401
+from surefoot.certify.region import UNDERFLOW, Bounds, Network, Region
 from surefoot.certify.relaxation import Lines, image, relax
 from surefoot.certify.upward import Float, gamma, matmul_up, up
 

@@ -86,20 +86,6 @@ def _coarse(values: Float) -> Float:
     return np.asarray(np.ldexp(np.ceil(fraction * 2048) / 2048, exponent))
 
 
-def output_deviation(network: Network, region: Region) -> dict[str, Float]:
-    """Return by name bounds on |g_j(z') - g_j(z)| around each state, each of shape (B, m).
-
-    Args:
-        network: Up to the raw mean, the logits, or their differences.
-        region: States and sizes of the perturbation.
-    """
-    before = layer_bounds(network, region)
-    bounds = {"crown": change(before[-1], values_at(network, region))}
-    if network.last_error is None:
-        bounds["mean_value"] = mean_value_deviation(network, region, before[:-1])
-    return bounds
-
-
 def values_at(network: Network, region: Region) -> Bounds:
     """Return a tight enclosure of the outputs at the states themselves, shape (B, m)."""
     nothing = np.zeros_like(region.radius)
