@@ -78,9 +78,10 @@ class Attributes:
         if value is None:
             return None
         numbers = list(value) if isinstance(value, Sequence) else [value]
-        if not all(isinstance(entry, int) for entry in numbers):
+        whole = [entry for entry in numbers if isinstance(entry, int)]
+        if len(whole) < len(numbers):
             raise InputError(f"{key} must be whole numbers, got {numbers}")
-        return numbers
+        return whole
 
     def limit(self, key: str, position: int) -> float | None:
         """Return a scalar that is an attribute in some opsets and an input in others.

@@ -119,8 +119,9 @@ def _select_first(steps: Sequence[Step]) -> Iterator[Step]:
             done.append(step)
             continue
         rows, later = step.rows, []
-        while done and isinstance(done[-1], (Shift, Scale, Apply)):
-            later.append(_selected(done.pop(), rows))
+        while done and isinstance(last := done[-1], (Shift, Scale, Apply)):
+            later.append(_selected(last, rows))
+            done.pop()
         before = done.pop() if done else None
         if isinstance(before, Affine):
             bias = None if before.bias is None else before.bias[rows]

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass, fields
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -57,15 +58,9 @@ class Visited:
     def to_bytes(self) -> bytes:
         """Return the content of `visited.npz`."""
         buffer = io.BytesIO()
-        sampled = {} if self.sampled is None else _arrays_of(self.sampled)
-        np.savez(
-            buffer,
-            independent=self.independent,
-            steps=self.steps,
-            num_discarded=np.int64(self.num_discarded),
-            pool=self.pool,
-            **sampled,
-        )
+        arrays: dict[str, Any] = {} if self.sampled is None else _arrays_of(self.sampled)
+        arrays |= {"independent": self.independent, "steps": self.steps, "pool": self.pool}
+        np.savez(buffer, num_discarded=np.int64(self.num_discarded), **arrays)
         return buffer.getvalue()
 
     @classmethod
