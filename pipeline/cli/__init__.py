@@ -4,9 +4,9 @@ A verb imports its stage inside the command, so that ``pipeline --help`` is inst
 run on the robot never load a training library.
 """
 
-# ruff: noqa: E402 - NumPy reads the number of threads once, when it loads.
-# One thread a product: the products here are small, and on a busy machine two threads of BLAS
-# wait for each other up to 60 times longer than one would work. Who sets the variable is obeyed.
+# NumPy reads the number of threads once, when it loads. One thread a product: the products here
+# are small, and on a busy machine two threads of BLAS wait for each other up to 60 times longer
+# than one would work. Who sets the variable is obeyed.
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

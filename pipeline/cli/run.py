@@ -23,7 +23,7 @@ from surefoot.budget import Budget
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate, Verdict
 from surefoot.cli import console
-from surefoot.cli.attack import attack_into
+from surefoot.cli.attack import attack_into, shipped_critics
 from surefoot.cli.bench import bench_into
 from surefoot.cli.certify import certify_into, read_budget
 from surefoot.cli.export import export_into
@@ -149,7 +149,9 @@ class _Stages:
             "attack",
             inputs,
             (path, path.with_suffix(".png")),
-            lambda: attack_into(path, self.file, certificate, table),
+            lambda: attack_into(
+                path, self.file, certificate, table, critics=shipped_critics(self._out)
+            ),
         )
         return _read_json(path)
 
