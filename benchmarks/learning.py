@@ -37,10 +37,6 @@ METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
         "BARPO + magnitude 70 %",
         {"train.defence": BARPO, "train.pruning.sparsity": 0.7},
     ),
-    "sa90wide": (
-        "SA + magnitude 90 %, 256x256",
-        {"train.pruning.sparsity": 0.9, "train.hidden": [256, 256]},
-    ),
 }
 """By short name: the name in the table, and what is set beside the preset."""
 
@@ -267,7 +263,7 @@ def picture(done: list[Cell], out: Path) -> bytes:
 
     presets = [preset for preset in TASKS if any(cell.preset == preset for cell in done)]
     figure = Figure(figsize=(5.2 * len(presets), 4.2), layout="constrained")
-    colours = dict(zip(METHODS, ("C7", "C0", "C2", "C1", "C3", "C4", "C5"), strict=True))
+    colours = dict(zip(METHODS, ("C7", "C0", "C2", "C1", "C3", "C4"), strict=True))
     for panel, preset in zip(
         figure.subplots(1, len(presets), squeeze=False)[0], presets, strict=True
     ):

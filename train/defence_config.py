@@ -232,3 +232,4 @@ Defence = (
     | BoundedAdversarialReturn
     | LipschitzTarget
 )
+"""One at a time: a Lipschitz target, say, is not combined with SA."""

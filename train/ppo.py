@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surefoot.errors import InputError
 from surefoot.train.agent import Agent
 from surefoot.train.config import TrainConfig
 from surefoot.train.defence_config import GrowingBall, LipschitzTarget
@@ -53,7 +54,8 @@ class Ppo:
         """Start at update zero, with no momentum and dense networks.
 
         Raises:
-            InputError: If the defence does not fit the actions of the task.
+            InputError: If the defence does not fit the actions of the task, or a network cannot be
+                pruned as asked.
         """
         self.agent = agent
         self.config = config
@@ -67,16 +69,7 @@ class Ppo:
         self._minibatch_generator = minibatch_generator
         self._search_generator = search_generator
         self._networks: dict[str, Network] = {"actor": agent.actor, "critic": agent.critic}
-        self.pruners = {
-            name: Pruner(
-                network,
-                config.pruning,
-                config.num_updates,
-                numpy_stream(config.seed, Stream.PRUNING, number),
-            )
-            for number, (name, network) in enumerate(self._networks.items())
-            if not isinstance(config.pruning, NoPruning) and config.pruning.target in (name, "both")
-        }
+        self.pruners = self._make_pruners()
         self._trained = {
             name: self.pruners[name].trained if name in self.pruners else network.parameters
             for name, network in self._networks.items()
@@ -94,6 +87,25 @@ class Ppo:
             weight_decay=config.weight_decay,
             fused=True,
         )
+
+    def _make_pruners(self) -> dict[str, Pruner]:
+        """Return a pruner for each network that is pruned.
+
+        Raises:
+            InputError: If one cannot be pruned as asked; the message says which.
+        """
+        config, pruners = self.config, {}
+        if isinstance(config.pruning, NoPruning):
+            return {}
+        for number, (name, network) in enumerate(self._networks.items()):
+            if config.pruning.target not in (name, "both"):
+                continue
+            generator = numpy_stream(config.seed, Stream.PRUNING, number)
+            try:
+                pruners[name] = Pruner(network, config.pruning, config.num_updates, generator)
+            except InputError as error:
+                raise InputError(f"pruning of the {name}: {error}") from error
+        return pruners
 
     @torch.inference_mode()
     def update(self, samples: Samples) -> dict[str, float]:
@@ -184,7 +196,8 @@ class Ppo:
 
     def hold_limit(self, parameters: Tensor, underneath: Tensor | None = None) -> None:
         """Bring parameters of the actor, or an average of them, under a Lipschitz target."""
-        if self.limit is not None:
+        # What is not finite has no bound; the run stops at the end of this iteration.
+        if self.limit is not None and bool(torch.isfinite(parameters).all()):
             self.limit.project(self.agent.actor, parameters, self.progress(), underneath)
 
     def is_at_full_strength(self) -> bool:

@@ -17,14 +17,16 @@ def require_positive(config: object, *names: str) -> None:
 
 
 def require_at_least(config: object, least: int, *names: str) -> None:
-    """Check that fields are not below ``least``.
+    """Check that fields are finite and not below ``least``.
 
     Raises:
         InputError: If one is.
     """
     for name in names:
-        if not getattr(config, name) >= least:
-            raise InputError(f"{name} must be at least {least}, got {getattr(config, name)}")
+        if not least <= getattr(config, name) < math.inf:
+            raise InputError(
+                f"{name} must be at least {least} and finite, got {getattr(config, name)}"
+            )
 
 
 def require_fraction(config: object, *names: str) -> None:

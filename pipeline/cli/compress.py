@@ -197,11 +197,17 @@ class _Maker:
         return compress_policy(self.original, self.states, num_kept, self.config)
 
     def error(self, policy: Policy, over: "Over") -> "ControlError":
-        """Return the control error over the visited states or the box."""
+        """Return the control error over the visited states or the box.
+
+        Raises:
+            InputError: If it cannot be certified there.
+        """
         from surefoot.certify import Over, box_control_error, visited_control_error
 
-        if over is Over.BOX or self.states is None:
+        if over is Over.BOX:
             return box_control_error(policy, self.original)
+        if self.states is None:
+            raise InputError("over must be box where no visited states are known, got visited")
         return visited_control_error(policy, self.original, self.states, self.limit.epsilon)
 
     def sparsest(self) -> Policy:
