@@ -10,7 +10,7 @@ from surefoot.budget import Norm
 from surefoot.certify.chain import action_chain
 from surefoot.certify.global_bounds import closed_form_bounds
 from surefoot.envs.vector import BoxActions
-from surefoot.errors import InputError, InterruptedRun
+from surefoot.errors import DivergenceError, InputError, InterruptedRun
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, weights_sha256
 from surefoot.train.agent import new_agent
@@ -18,6 +18,7 @@ from surefoot.train.config import TrainConfig
 from surefoot.train.defence_config import LipschitzTarget
 from surefoot.train.lipschitz import LipschitzLimit
 from surefoot.train.networks import new_network
+from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import (
     MagnitudePruning,
     MagnitudeStePruning,
@@ -218,3 +219,18 @@ def test_discrete_actions_refuse_a_lipschitz_target_in_one_line(monkeypatch):
     with pytest.raises(InputError, match=r"lipschitz .* discrete actions.* got CartPole-v1") as no:
         train_policy(config)
     assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.bound}-{way.projection}")
+def test_a_gradient_that_is_not_a_number_stops_a_limited_training_with_its_step(monkeypatch, way):
+    """The eigenvalues behind a bound do not exist then, and must not be what stops it."""
+    clip = Ppo._clip
+
+    def poisoned(self, gradient):
+        if self.num_updates == 40:
+            gradient[0] = torch.nan
+        return clip(self, gradient)
+
+    monkeypatch.setattr(Ppo, "_clip", poisoned)
+    with pytest.raises(DivergenceError, match=r"non-finite, in the steps after \d+$"):
+        train_policy(replace(TINY, defence=way))

@@ -194,6 +194,16 @@ def test_another_way_of_pruning_in_the_same_folder_is_refused_by_the_keys(tmp_pa
     assert "interval" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("hidden", "critic_hidden", "name"), [((2,), (60,), "actor"), ((60,), (2,), "critic")]
+)
+def test_a_sparsity_out_of_reach_is_refused_by_the_name_of_the_network(hidden, critic_hidden, name):
+    pruning = MagnitudePruning(sparsity=0.9)
+    config = replace(TINY, hidden=hidden, critic_hidden=critic_hidden, pruning=pruning)
+    with pytest.raises(InputError, match=rf"^pruning of the {name}: sparsity must be at most 0\."):
+        train_policy(config)
+
+
 @pytest.mark.parametrize("pruning", [NoPruning(), *METHODS], ids=name_of)
 @pytest.mark.parametrize("network", ["actor", "critic"])
 def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_checkpoint(
