@@ -23,10 +23,10 @@ def require_at_least(config: object, least: int, *names: str) -> None:
         InputError: If one is.
     """
     for name in names:
-        if not least <= getattr(config, name) < math.inf:
-            raise InputError(
-                f"{name} must be at least {least} and finite, got {getattr(config, name)}"
-            )
+        if not getattr(config, name) >= least:
+            raise InputError(f"{name} must be at least {least}, got {getattr(config, name)}")
+        if getattr(config, name) == math.inf:
+            raise InputError(f"{name} must be finite, got inf")
 
 
 def require_fraction(config: object, *names: str) -> None:

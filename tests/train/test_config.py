@@ -47,6 +47,11 @@ def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper():
         ({"pruning": {"kind": "magnitude", "sparsity": 0.5, "end": 0.2}}, "end must be in"),
         ({"pruning": {"kind": "magnitude", "sparsity": 0.99, "allocation": "global"}}, "min_dens"),
         ({"pruning": {"kind": "magnitude", "sparsity": 0.5, "allocation": "er"}}, "mean 'erk'"),
+        (
+            {"defence": {"kind": "sa", "epsilon": float("inf"), "kappa": 1}},
+            "epsilon must be finite, got inf",
+        ),
+        ({"entropy_coefficient": float("inf")}, "entropy_coefficient must be finite, got inf"),
         ({"learing_rate": 1e-3}, "did you mean 'train.learning_rate'?"),
         ({"noise": {"kind": "fixed", "sigma": 0}}, "sigma must be positive and finite, got 0"),
         ({"noise": {"kind": "learned", "initial": -1}}, "initial must be positive"),
