@@ -282,7 +282,7 @@ def picture(done: list[Cell], out: Path) -> bytes:
                 )
         panel.set(title=preset, xlabel="environment steps", ylabel="clean return, deterministic")
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False, fontsize=8)
+        panel.legend(loc="upper left", frameon=False, fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()

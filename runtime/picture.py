@@ -29,7 +29,7 @@ def draw_benchmark(table: Mapping[str, Json]) -> bytes:
     latency.set_yscale("log")
     latency.set_ylabel("one action, us")
     latency.set_xticks(range(len(backends)), labels=list(backends))
-    latency.legend(frameon=False, fontsize=8)
+    latency.legend(loc="upper left", frameon=False, fontsize=8)
     for name, entry in backends.items():
         for kind, style in (("", "-"), ("_under_load", "--")):
             paced, misses = entry["paced" + kind], entry["misses" + kind]
@@ -42,7 +42,7 @@ def draw_benchmark(table: Mapping[str, Json]) -> bytes:
     missed.set_xscale("log")
     missed.set_xlabel("control rate, Hz")
     missed.set_ylabel("deadlines missed, share")
-    missed.legend(frameon=False, fontsize=8)
+    missed.legend(loc="upper left", frameon=False, fontsize=8)
     for axes in (latency, missed):
         axes.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()

@@ -41,7 +41,7 @@ def deviation_histogram(
     axes.hist(certified, bins, color=CERTIFIED, alpha=0.6, label="certified")
     if limit is not None:
         axes.axvline(limit, color="black", linestyle="--", linewidth=1, label=f"limit {limit:g}")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(loc="upper right", frameon=False, fontsize=8)
     return _svg(figure)
 
 
