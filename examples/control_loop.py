@@ -12,9 +12,8 @@ import gymnasium
 from surefoot.bundle import open_bundle
 from surefoot.runtime import Backend, OnBadObservation, load_controller
 
-bundle = open_bundle(
-    Path(sys.argv[1])
-)  # every digest, the certificate and the verdict, or an error
+# Every digest, the certificate and the verdict, or an error.
+bundle = open_bundle(Path(sys.argv[1]))
 control = load_controller(bundle, Backend.ONNX, OnBadObservation.HOLD)
 robot = gymnasium.make(bundle.controller.metadata["env"]["id"])
 obs, _ = robot.reset(seed=0)
