@@ -6,7 +6,8 @@
 ``train`` runs, for each cell (task, method, seed), ``pipeline train``, ``pipeline attack`` and
 ``pipeline certify`` in a folder of its own; what a folder holds already is not made again, and an
 interrupted training goes on. One process and one thread per job. ``report`` writes learning.md,
-learning.json and learning.png from the folders that are complete.
+learning.json and learning.png from the folders there are; a seed that is trained and not yet
+attacked stands in the column of trained returns alone.
 """
 
 import argparse
@@ -94,7 +95,8 @@ def main() -> None:
         for cell in chosen:
             print("pipeline train", *cell.train_options())
     else:
-        report([cell for cell in chosen if complete(cell.folder(args.out))], args.out, args.results)
+        trained = [cell for cell in chosen if (cell.folder(args.out) / RESULTS[0]).is_file()]
+        report(trained, args.out, args.results)
 
 
 def cells() -> list[Cell]:
@@ -161,7 +163,8 @@ def report(done: list[Cell], out: Path, results: Path) -> None:
 
 def row_of(preset: str, method: str, members: list[Cell], out: Path) -> dict[str, Any]:
     """Return what the runs of one method on one task show together."""
-    agents = [agent_of(cell.folder(out)) for cell in members]
+    folders = [cell.folder(out) for cell in members]
+    agents = [agent_of(folder) for folder in folders if complete(folder)]
     clean = [agent["returns"]["clean"] for agent in agents]
     worst = [agent["returns"][agent["worst_attack"]] for agent in agents]
     return {
@@ -170,8 +173,9 @@ def row_of(preset: str, method: str, members: list[Cell], out: Path) -> dict[str
         "epsilon": EPSILON[preset],
         "seeds": [cell.seed for cell in members],
         "command": f"pipeline train {' '.join(members[0].train_options())}",
-        "clean": summary_of(clean),
-        "worst": summary_of(worst),
+        "trained": [json.loads((f / RESULTS[0]).read_text())["clean_return"] for f in folders],
+        "clean": summary_of(clean) if agents else None,
+        "worst": summary_of(worst) if agents else None,
         "agents": agents,
     }
 
@@ -179,7 +183,11 @@ def row_of(preset: str, method: str, members: list[Cell], out: Path) -> dict[str
 def agent_of(folder: Path) -> dict[str, Any]:
     """Return what is known about one trained controller."""
     train, attack, certificate = (json.loads((folder / name).read_text()) for name in RESULTS)
-    visited = [f for f in certificate["requirements"] if f["requirement"].get("scope") == "visited"]
+    visited = next(
+        finding
+        for finding in certificate["requirements"]
+        if finding["requirement"].get("scope") == "visited"
+    )
     return {
         "seed": train["seed"],
         "sparsity": train["sparsity"],
@@ -189,8 +197,10 @@ def agent_of(folder: Path) -> dict[str, Any]:
         "deviation_everywhere": certificate["deviation_linf"]["best"],
         "deviation_sampled": certificate["deviation_linf"]["sampled"],
         "deviation_surrogate": certificate["deviation_linf"]["paper_surrogate"],
-        "deviation_visited": visited[0]["certified"] if visited else None,
-        "deviation_visited_sampled": visited[0]["sampled"] if visited else None,
+        "epsilon_everywhere": certificate["deviation_linf"]["epsilon"],
+        "deviation_visited": visited["certified"],
+        "deviation_visited_sampled": visited["sampled"],
+        "epsilon_visited": visited["requirement"]["epsilon"],
     }
 
 
@@ -216,24 +226,26 @@ def summary_of(returns: list[list[float]]) -> dict[str, Any]:
 def markdown(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the table as Markdown."""
     lines = [
-        "| task | method | sparsity | clean return, IQM [95 %] | each seed "
-        "| worst attacked return, IQM [95 %] | each seed (attack) "
+        "| task | method | sparsity | return at the end of training, each seed (10 episodes) "
+        "| clean return, IQM [95 %] | worst attacked return, IQM [95 %] | seed: mean (attack) "
         "| proved deviation everywhere | at 99 % of visited states |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         agents = row["agents"]
-        worst = zip(row["worst"]["per_seed"], agents, strict=True)
+        worst = zip(row["worst"]["per_seed"] if agents else (), agents, strict=True)
         cells = (
             row["preset"],
             row["method"],
-            f"{100 * agents[0]['sparsity']:.1f} %",
+            f"{100 * agents[0]['sparsity']:.1f} %" if agents else "-",
+            ", ".join(f"{value:.0f}" for value in row["trained"]),
             interval_text(row["clean"]),
-            ", ".join(f"{value:.0f}" for value in row["clean"]["per_seed"]),
             interval_text(row["worst"]),
-            ", ".join(f"{value:.0f} ({agent['worst_attack']})" for value, agent in worst),
-            range_text([agent["deviation_everywhere"] for agent in agents]),
-            range_text([agent["deviation_visited"] for agent in agents]),
+            ", ".join(
+                f"{agent['seed']}: {value:.0f} ({agent['worst_attack']})" for value, agent in worst
+            ),
+            bounds_text(agents, "everywhere"),
+            bounds_text(agents, "visited"),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return [
@@ -245,16 +257,20 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def interval_text(summary: Mapping[str, Any]) -> str:
+def interval_text(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return "-"
     low, high = summary["interval"]
     return f"{summary['iqm']:.0f} [{low:.0f}, {high:.0f}]"
 
 
-def range_text(values: Sequence[float | None]) -> str:
-    known = sorted(value for value in values if value is not None)
-    if not known:
+def bounds_text(agents: Sequence[Mapping[str, Any]], scope: str) -> str:
+    """Return the range of proved deviations over the agents, and the epsilon they are for."""
+    values = sorted(agent[f"deviation_{scope}"] for agent in agents)
+    if not values:
         return "-"
-    return f"{known[0]:.3g}" + (f" to {known[-1]:.3g}" if len(known) > 1 else "")
+    most = f" to {values[-1]:.3g}" if len(values) > 1 else ""
+    return f"{values[0]:.3g}{most} (epsilon {agents[0][f'epsilon_{scope}']:g})"
 
 
 def picture(done: list[Cell], out: Path) -> bytes:
