@@ -117,13 +117,6 @@ def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(pipeline, b
     c, onnx = (result["attacks"] for result in results.values())
     assert set(c) == set(onnx) > {"clean"}
     for name in c:
-        print(
-            name,
-            c[name]["returns"],
-            onnx[name]["returns"],
-            c[name]["variant"],
-            onnx[name]["variant"],
-        )
         assert c[name]["variant"] == onnx[name]["variant"]
         assert c[name]["returns"] == pytest.approx(onnx[name]["returns"], rel=1e-4), name
 
