@@ -146,6 +146,7 @@ def learn_adversary(
     *,
     teacher: Adversary | None = None,
     checkpoints: Path | None = None,
+    until: float = 1.0,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> Learned:
     """Train an adversary.
@@ -160,6 +161,8 @@ def learn_adversary(
         make_env: Of the controller's task.
         teacher: Is imitated first, if the settings say so.
         checkpoints: Where checkpoints go; a training that was stopped goes on from the newest.
+        until: Share of the training after which to stop, in (0, 1]; the schedules are those of the
+            whole.
         on_share: Is told after every iteration which share is done; may raise to stop.
     """
     with ExitStack() as stack:
@@ -172,14 +175,15 @@ def learn_adversary(
         config = settings.config(game, policy.normaliser.clip)
         run = Run(config, game, trial, torch.device("cpu"))
         store = None if checkpoints is None else CheckpointStore(checkpoints, to_table(config))
-        if store is not None and (stored := store.load()) is not None:
+        stored = None if store is None else store.load()
+        if stored is not None:
             run.load_checkpoint(stored)
         elif settings.imitates and teacher is not None:
             imitate(run, teacher, policy, craft, make_env, settings.seed)
         # What is left if not even the first evaluation is reached.
-        best = policy_to_onnx(run.policy())
+        best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
         diverged = None
-        while not run.is_finished:
+        while run.iteration < until * config.num_iterations:
             try:
                 run.iterate()
             except DivergenceError as error:

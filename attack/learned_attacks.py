@@ -1,16 +1,22 @@
 """The scans of learned adversaries: which trainings an attack of a suite tries."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from surefoot.artifact import Json
-from surefoot.attack.adversary import Adversary
 from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
 from surefoot.attack.game import Craft, Direct
 from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.onnx_format import policy_from_onnx
+
+_HEAT = 0.2
+"""Share of a training after which only the best of a scan goes on: one that will fail is ahead
+by then, and a scan costs half."""
 
 
 def sa_rl_variants(target: Target, total_steps: int) -> Variants:
@@ -55,34 +61,66 @@ def pa_ad_variants(target: Target, total_steps: int) -> Variants:
     return _learn(target, "pa-ad", Director(target.policy, target.ball), scan)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """One training of a scan, and where its checkpoints go."""
+
+    name: str
+    craft: Craft
+    settings: LearnedSettings
+    key: Json
+    checkpoints: Path
+
+
 def _learn(
     target: Target, name: str, craft: Craft, scan: Mapping[str, LearnedSettings]
 ) -> Variants:
-    """Train every entry of a scan that is not there already."""
-    adversaries: dict[str, Adversary] = {}
-    effort, facts = Effort(), {}
-    for number, (variant, settings) in enumerate(scan.items()):
-        part = target.at(number / len(scan), 1 / len(scan))
-        spent, told, actor = unpack(_train(part, f"{name}, {variant}", craft, settings))
-        effort, facts[variant] = effort + spent, told
-        adversaries[variant] = LearnedAdversary(policy_from_onnx(actor).policy, craft)
-    return Variants(adversaries=adversaries, effort=effort, facts={"training": facts})
+    """Race the entries of a scan: train each for a while, and the best of them to the end.
+
+    What the others have learned stays among the variants: snapshots are compared on few episodes.
+    """
+    whole = _HEAT * len(scan) + 1 - _HEAT
+    pieces: dict[str, tuple[Effort, dict[str, Json], bytes]] = {}
+    with TemporaryDirectory() as spare:
+        entries: dict[str, _Entry] = {}
+        for number, (variant, settings) in enumerate(scan.items()):
+            key: Json = [target.key, name, asdict(settings)]
+            kept = target.store.scratch("adversary", key) or Path(spare) / str(number)
+            entries[variant] = _Entry(
+                name=f"{name}, {variant}", craft=craft, settings=settings, key=key, checkpoints=kept
+            )
+            part = target.at(number * _HEAT / whole, _HEAT / whole)
+            pieces[variant] = unpack(_train(part, entries[variant], 0.0, _HEAT))
+        ahead = min(pieces, key=lambda variant: min(pieces[variant][1]["returns"], default=inf))
+        part = target.at(len(scan) * _HEAT / whole, (1 - _HEAT) / whole)
+        pieces[ahead] = unpack(_train(part, entries[ahead], _HEAT, 1.0))
+    for entry in entries.values():
+        target.store.discard("adversary", entry.key)
+    return Variants(
+        adversaries={
+            variant: LearnedAdversary(policy_from_onnx(actor).policy, craft)
+            for variant, (_, _, actor) in pieces.items()
+        },
+        effort=sum((spent for spent, _, _ in pieces.values()), Effort()),
+        facts={"training": {variant: told for variant, (_, told, _) in pieces.items()}},
+    )
 
 
-def _train(target: Target, name: str, craft: Craft, settings: LearnedSettings) -> bytes:
-    key: Json = [target.key, name, asdict(settings)]
+def _train(target: Target, entry: _Entry, began: float, until: float) -> bytes:
+    """Train an entry up to a share of its steps, unless that is done already."""
+    key: Json = [entry.key, until]
     piece = target.store.get("adversary", key)
     if piece is None:
         learned = learn_adversary(
             target.policy,
-            craft,
-            settings,
+            entry.craft,
+            entry.settings,
             target.make_env,
             teacher=target.strongest,
-            checkpoints=target.store.scratch("adversary", key),
-            on_share=lambda share: target.tell(share, name),
+            checkpoints=entry.checkpoints,
+            until=until,
+            on_share=lambda share: target.tell((share - began) / (until - began), entry.name),
         )
         piece = pack(learned.effort, learned.facts, learned.actor)
         target.store.put("adversary", key, piece)
-        target.store.discard("adversary", key)
     return piece
