@@ -8,13 +8,13 @@ certificate proves (certified.py).
 """
 
 from surefoot.attack.adversary import Adversary, NoAdversary, RandomAdversary
-from surefoot.attack.ball import Ball
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.evaluate import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.mad import mad_adversary
 from surefoot.attack.picture import draw_attacks
 from surefoot.attack.report import AttackReport
 from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.train.ball import Ball
 
 __all__ = [
     "Adversary",

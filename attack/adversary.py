@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from surefoot.attack.ball import Ball, Randoms, States
 from surefoot.attack.effort import Effort
 from surefoot.budget import Norm
+from surefoot.train.ball import Ball, Randoms, States
 
 
 class Adversary(Protocol):

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.attack.ball import Ball, Randoms, States
 from surefoot.attack.effort import Effort
 from surefoot.errors import InputError
 from surefoot.policy import Layer
+from surefoot.train.ball import Ball, Randoms, States
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.search import search_ball
 

@@ -23,11 +23,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.attack.ball import Ball, Deltas, Randoms, States
 from surefoot.attack.effort import Effort
 from surefoot.budget import Norm
 from surefoot.envs.vector import Floats
 from surefoot.policy import Array
+from surefoot.train.ball import Ball, Deltas, Randoms, States
 
 Query = Callable[[States], Array]
 """The deployed controller: from states to its outputs, NaN where its arithmetic failed."""

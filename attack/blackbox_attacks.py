@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ball import Ball, Randoms, States
 from surefoot.attack.blackbox import CornerSearch, Harm, Oracle, Query, SpsaSearch, SquareSearch
 from surefoot.attack.critic_attacks import best_rs_critic
 from surefoot.attack.mad import RESTARTS, mad_adversary
@@ -17,6 +16,7 @@ from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.target import Target, Variants
 from surefoot.envs.vector import Floats
 from surefoot.policy import Array, CategoricalHead, Layer, Policy, Squash
+from surefoot.train.ball import Ball, Randoms, States
 
 _LIMIT = 1 - 1e-6
 _MARGIN = 1.05

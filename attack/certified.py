@@ -1,8 +1,8 @@
 """What a certificate says about the perturbation set of an attack."""
 
-from surefoot.attack.ball import Ball
 from surefoot.budget import Norm, Scope
 from surefoot.certificate import Certificate
+from surefoot.train.ball import Ball
 
 _UP = 1 + 2.0**-40
 """Covers the roundings of a product of bounds in float64."""

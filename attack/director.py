@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.attack.ball import Ball, States
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions
 from surefoot.policy import Array, CategoricalHead, Policy
+from surefoot.train.ball import Ball, States
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.search import search_ball
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ball import States
-from surefoot.attack.game import Craft
 from surefoot.attack.regression import fit
 from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.policy import Array, Policy
+from surefoot.train.ball import States
+from surefoot.train.game import Craft
 from surefoot.train.networks import new_network
 from surefoot.train.run import Run
 

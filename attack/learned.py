@@ -19,17 +19,17 @@ import torch
 
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ball import Ball, Randoms, States
 from surefoot.attack.effort import Effort
-from surefoot.attack.game import Craft, Game
 from surefoot.attack.imitation import imitate
 from surefoot.config import to_table
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.onnx_format import policy_to_onnx
 from surefoot.policy import Policy
+from surefoot.train.ball import Ball, Randoms, States
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.config import LearnedNoise, TrainConfig
+from surefoot.train.game import Craft, Game
 from surefoot.train.run import Run
 
 MakeEnv = Callable[[int], VectorEnv]

@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 from surefoot.artifact import Json
 from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
-from surefoot.attack.game import Craft, Direct
 from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.onnx_format import policy_from_onnx
+from surefoot.train.game import Craft, Direct
 
 _HEAT = 0.2
 """Share of a training after which only the best of a scan goes on: one that will fail is ahead

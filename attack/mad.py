@@ -14,8 +14,8 @@ from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.ascent import AscentSettings, Climb, GradientAdversary
-from surefoot.attack.ball import Ball
 from surefoot.policy import CategoricalHead, Policy
+from surefoot.train.ball import Ball
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
 
 PUBLISHED = AscentSettings()

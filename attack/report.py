@@ -6,12 +6,12 @@ from importlib.metadata import version
 
 from surefoot import __version__
 from surefoot.artifact import Json
-from surefoot.attack.ball import Ball
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import Evaluation
 from surefoot.envs import EnvSpec
 from surefoot.runtime.machine import machine_facts
 from surefoot.statistics import bootstrap_interval, interquartile_mean
+from surefoot.train.ball import Ball
 
 CLEAN = "clean"
 """Name of the loop without an adversary in a report."""

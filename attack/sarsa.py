@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from surefoot.attack.game import with_fast_layers
 from surefoot.attack.target import Target
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, CategoricalHead, Layer, Policy
+from surefoot.train.game import with_fast_layers
 
 GAMMA = 0.99
 _PUBLISHED_GRID = tuple(itertools.product((0.02, 0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.3, 1, 3, 10)))

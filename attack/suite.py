@@ -13,7 +13,6 @@ import torch
 from surefoot import __version__
 from surefoot.artifact import Json, sha256_hex
 from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
-from surefoot.attack.ball import Ball, States
 from surefoot.attack.blackbox_attacks import (
     corner_variants,
     masking_ratio,
@@ -42,6 +41,7 @@ from surefoot.errors import InputError, IntegrityError, InterruptedRun
 from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Layer
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
+from surefoot.train.ball import Ball, States
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.signals import StopRequest
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from surefoot.artifact import Json, from_json, to_json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ball import Ball, States
 from surefoot.attack.effort import Effort
 from surefoot.attack.store import Store
 from surefoot.envs.vector import VectorEnv
 from surefoot.policy import Array, Layer, Policy
+from surefoot.train.ball import Ball, States
 
 Tell = Callable[[float, str], None]
 """Is told which share of the attack in progress is done, and what is going on; raises to stop."""

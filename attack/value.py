@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from surefoot.artifact import Json
-from surefoot.attack.ball import States
 from surefoot.attack.effort import Effort
-from surefoot.attack.game import with_fast_layers
 from surefoot.attack.regression import fit
 from surefoot.attack.target import Target
 from surefoot.envs.vector import Flags, Floats
 from surefoot.policy import Activation, Layer
+from surefoot.train.ball import States
+from surefoot.train.game import with_fast_layers
 from surefoot.train.networks import new_network
 from surefoot.train.rollout import advantages
 

@@ -9,6 +9,7 @@ Fixtures that return functions, because test modules do not import each other:
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,12 @@ def make_certificate(file, verdict=Verdict.PROVED, **changes):
     return Certificate(**fields | changes)
 
 
+def with_unit_range(policy):
+    """Return the policy with actions in [-1, 1], as Hopper takes them."""
+    zeros = np.zeros(policy.num_outputs, np.float32)
+    return replace(policy, head=replace(policy.head, centre=zeros, half_range=zeros + 1))
+
+
 @pytest.fixture(scope="session")
 def random_policy():
     return make_random_policy
@@ -113,3 +120,8 @@ def random_policy():
 @pytest.fixture(scope="session")
 def certificate_of():
     return make_certificate
+
+
+@pytest.fixture(scope="session")
+def unit_range():
+    return with_unit_range

@@ -181,6 +181,40 @@ class BoundedAdversarialReturn(AdversarialReturn):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AlternatingTraining(GrowingBall):
+    """ATLA: learn in turns with an adversary that learns to make the policy fail (SA-RL).
+
+    While the policy plays, the adversary moves every state that it sees, by its mean move: so are
+    attacks played. Then the adversary plays as many steps against the policy of that moment, which
+    acts without noise: so it is deployed, and so the attacks that it has to stand are learned. The
+    steps of the adversary come on top of ``total_steps``.
+
+    Attributes:
+        kappa: Weight of D^2 in the loss, as in SA, at the states that the policy saw; 0 for ATLA
+            alone.
+        inner_steps: Steps of the search of SA.
+        fraction: Share of each minibatch that SA perturbs, in (0, 1]; the adversary moves all.
+
+    Reference:
+        Zhang et al., ICLR 2021 (arXiv 2101.08452), algorithm 1.
+    """
+
+    kind: ClassVar[str] = "atla"
+    kappa: float = 0.0
+    inner_steps: int = 10
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        GrowingBall.__post_init__(self)
+        require_at_least(self, 0, "kappa")
+        require_at_least(self, 1, "inner_steps")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LipschitzTarget(Ramp):
     """Keep a certified bound of the actor under a number, so that a budget is met by construction.
 
@@ -230,6 +264,7 @@ Defence = (
     | ConvexStateAdversarial
     | AdversarialReturn
     | BoundedAdversarialReturn
+    | AlternatingTraining
     | LipschitzTarget
 )
 """One at a time: a Lipschitz target, say, is not combined with SA."""

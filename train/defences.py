@@ -9,6 +9,7 @@ from torch import Tensor
 from surefoot.train.agent import Agent
 from surefoot.train.defence_config import (
     AdversarialReturn,
+    AlternatingTraining,
     BoundedAdversarialReturn,
     ConvexStateAdversarial,
     Defence,
@@ -36,9 +37,11 @@ def perturbed_states(
         return minibatch.states[:0]
     if not isinstance(defence, GrowingBall):
         return minibatch.states[:0]
+    if isinstance(defence, AlternatingTraining) and defence.kappa == 0:
+        return minibatch.states[:0]
     part = _regularised(defence, minibatch)
     actor, distribution = agent.actor.mlp, agent.distribution
-    if isinstance(defence, (StateAdversarial, BoundedAdversarialReturn)):
+    if isinstance(defence, (StateAdversarial, AlternatingTraining, BoundedAdversarialReturn)):
         delta = farthest_perturbation(
             actor,
             distribution,
@@ -66,8 +69,9 @@ def defence_term(
 ) -> ActorTerm:
     """Return what the defence adds to the actor's loss, as a function of the disturbed outputs.
 
-    SA adds kappa D^2(pi(.|s), pi(.|s')), in which pi(.|s) and sigma are constant; ARPO and BARPO
-    add the surrogate with pi(a|s') over the old pi(a|s). s' is constant in all of them.
+    SA, and ATLA with a kappa, add kappa D^2(pi(.|s), pi(.|s')), in which pi(.|s) and sigma are
+    constant; ARPO and BARPO add the surrogate with pi(a|s') over the old pi(a|s). s' is constant
+    in all of them.
 
     Args:
         agent: Of this update.
@@ -82,7 +86,7 @@ def defence_term(
     num, distribution = len(disturbed_PA), agent.distribution
     if num == 0:
         return ActorTerm(torch.zeros((), device=clean_MA.device), disturbed_PA)
-    if isinstance(defence, StateAdversarial):
+    if isinstance(defence, (StateAdversarial, AlternatingTraining)):
         reference = clean_MA[:num]
         slope = distribution.squared_distance_gradient(reference, defence.kappa / num)
         distance = distribution.squared_distance(reference, disturbed_PA).mean()

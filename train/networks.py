@@ -21,7 +21,8 @@ _FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     Activation.SIGMOID: torch.sigmoid,
     Activation.SILU: functional.silu,
     Activation.ELU: functional.elu,
-    Activation.SOFTPLUS: lambda x: functional.softplus(x, threshold=float("inf")),
+    # functional.softplus is either not softplus beyond its threshold or infinite beyond 88
+    Activation.SOFTPLUS: lambda x: torch.logaddexp(x, torch.zeros_like(x)),
 }
 
 # Gradient with respect to y of phi(y), times g; from y itself (before) and h = phi(y) (after).

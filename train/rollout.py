@@ -4,7 +4,7 @@ T = steps of a rollout, N = environments, O = obs_dim, A = number of actuators.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from surefoot.train.distributions import Distribution
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+Disturb = Callable[[Singles], Singles]
+"""From true states, (n, O), to those that the policy sees, row by row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -26,14 +28,15 @@ class Rollout:
     """What was played.
 
     Attributes:
-        obs: Observations that the policy saw, (T, N, O), raw units.
-        states: The same normalised, and the state after the last step, (T + 1, N, O).
+        obs: True observations, (T, N, O), raw units.
+        states: What the policy saw: the same normalised and disturbed, and the state after the
+            last step, (T + 1, N, O).
         actions: Before squash and scale, (T, N, A); the choices, (T, N), if actions are discrete.
         rewards: Shape (T, N).
         terminated: Shape (T, N).
         truncated: Shape (T, N).
-        cut_states: States that truncated episodes ended in, in the order of
-            ``numpy.nonzero(truncated)``, (number of truncations, O).
+        cut_states: What it would have seen where truncated episodes ended, in the order
+            of ``numpy.nonzero(truncated)``, (number of truncations, O).
     """
 
     obs: Floats
@@ -59,14 +62,35 @@ class Collector:
         self._obs = env.reset(seeds)
         self._returns = np.zeros(env.num_envs)
 
-    def collect(self, policy: Policy, distribution: Distribution, num_steps: int) -> Rollout:
+    def look(self, obs: Floats) -> None:
+        """Take what the environments show now: that of a game changes with who is faced."""
+        self._obs = obs
+
+    def collect(
+        self,
+        policy: Policy,
+        distribution: Distribution,
+        num_steps: int,
+        disturb: Disturb | None = None,
+    ) -> Rollout:
         """Play ``num_steps`` steps in every environment with sampled actions.
 
         Inference is NumPy in float32, several times faster than PyTorch on a handful of rows.
 
+        Args:
+            policy: That plays.
+            distribution: Of its actions.
+            num_steps: T.
+            disturb: What an adversary makes of every state before the policy sees it.
+
         Raises:
             DivergenceError: If a simulation or the policy becomes non-finite.
         """
+
+        def see(obs: Floats) -> Singles:
+            state = policy.state(obs, np.float32)
+            return state if disturb is None else disturb(state)
+
         num_envs, obs_dim = self._obs.shape
         noise = distribution.noise(self._generator, (num_steps, num_envs))
         discrete = isinstance(self.env.spec.actions, DiscreteActions)
@@ -80,7 +104,7 @@ class Collector:
         cut_obs = [np.empty((0, obs_dim))]
         for step in range(num_steps):
             obs[step] = self._obs
-            states[step] = policy.state(self._obs, np.float32)
+            states[step] = see(self._obs)
             actions[step] = distribution.sample(policy.network(states[step]), noise[step])
             played = actions[step] if discrete else policy.head.outputs(actions[step])
             result = self.env.step(played)
@@ -92,7 +116,7 @@ class Collector:
                 cut_obs.append(result.terminal_obs[cut])
             self._count_episodes(result.reward, result.terminated | result.truncated)
             self._obs = result.obs
-        states[num_steps] = policy.state(self._obs, np.float32)
+        states[num_steps] = see(self._obs)
         for name, array in (("state", states), ("action", actions), ("reward", rewards)):
             if not np.isfinite(array).all():
                 raise DivergenceError(f"{self.env.spec.env_id}: {name} is not finite")
@@ -103,7 +127,7 @@ class Collector:
             rewards=rewards,
             terminated=terminated,
             truncated=truncated,
-            cut_states=policy.state(np.concatenate(cut_obs), np.float32),
+            cut_states=see(np.concatenate(cut_obs)),
         )
 
     def _count_episodes(self, reward_N: Floats, done_N: Flags) -> None:

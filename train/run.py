@@ -4,7 +4,6 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,21 +11,19 @@ import torch
 from surefoot.artifact import Json
 from surefoot.config import config_sha256
 from surefoot.envs.vector import VectorEnv
-from surefoot.errors import DivergenceError
+from surefoot.errors import InputError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
-from surefoot.policy import Layer, Normaliser, Policy
-from surefoot.train.agent import new_agent
+from surefoot.policy import Layer, Policy
 from surefoot.train.averaging import WeightAverage
 from surefoot.train.checkpoint import Checkpoint
 from surefoot.train.config import TrainConfig
+from surefoot.train.defence_config import AlternatingTraining
 from surefoot.train.distributions import Gaussian
 from surefoot.train.evaluate import clean_returns
-from surefoot.train.moments import Moments, RewardNormaliser, normaliser_of
-from surefoot.train.ppo import Ppo
+from surefoot.train.learner import Learner
 from surefoot.train.result import TrainResult
-from surefoot.train.rollout import Collector, Rollout, advantages, values_after
-from surefoot.train.samples import Samples
-from surefoot.train.streams import Stream, env_seeds, numpy_stream, torch_stream
+from surefoot.train.rival import Rival
+from surefoot.train.streams import Stream, env_seeds, numpy_stream
 from surefoot.train.visited import record_visited
 
 _BEST_FILE = "best.onnx"
@@ -36,7 +33,12 @@ class Run:
     """The state of a run. Law: iterations done after `load_state` equal those done before it."""
 
     def __init__(
-        self, config: TrainConfig, env: VectorEnv, eval_env: VectorEnv, device: torch.device
+        self,
+        config: TrainConfig,
+        env: VectorEnv,
+        eval_env: VectorEnv,
+        device: torch.device,
+        rival_env: VectorEnv | None = None,
     ) -> None:
         """Start at iteration zero.
 
@@ -45,6 +47,10 @@ class Run:
             env: The task to train on.
             eval_env: The same task with ``evaluation_episodes`` environments.
             device: Of the updates.
+            rival_env: The same task with ``num_envs`` environments, where an adversary learns too.
+
+        Raises:
+            InputError: If the environments of the adversary are missing.
         """
         self.config = config
         self.iteration = 0
@@ -52,19 +58,15 @@ class Run:
         self.timing = {"rollout": 0.0, "update": 0.0, "evaluation": 0.0}
         self._eval_env = eval_env
         self._device = device
-        self._agent = new_agent(config, env.spec, device)
-        self._ppo = Ppo(
-            self._agent,
-            config,
-            minibatch_generator=torch_stream(config.seed, Stream.MINIBATCHES, device),
-            search_generator=torch_stream(config.seed, Stream.SEARCH, device),
-        )
-        seeds = env_seeds(numpy_stream(config.seed, Stream.ENVIRONMENTS), config.num_envs)
-        self._collector = Collector(env, seeds, numpy_stream(config.seed, Stream.ACTIONS))
-        self._moments = Moments.none(env.spec.obs_dim)
-        self._rewards = RewardNormaliser(
-            config.num_envs, gamma=config.gamma, clip=config.reward_clip
-        )
+        self._learner = Learner(config, env, device)
+        self._agent, self._ppo = self._learner.agent, self._learner.ppo
+        self._collector = self._learner.collector
+        self._rival: Rival | None = None
+        if isinstance(config.defence, AlternatingTraining):
+            if rival_env is None:
+                raise InputError("defence atla needs rival_env: environments for the adversary")
+            self._rival = Rival(config, rival_env, self._learner.policy(), device)
+            self.timing["adversary"] = 0.0
         self._average = WeightAverage(self._agent.actor, config.averaging * config.num_iterations)
         self._best: tuple[float, int, Policy] | None = None
 
@@ -91,91 +93,42 @@ class Run:
 
     def _masked_policy(self) -> Policy:
         """Return the same, with pruned neurons as zeros."""
-        return self._agent.policy(self._normaliser(), self._average.mlp)
+        return self._learner.policy(self._average.mlp)
 
     def _deployed(self, network: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         pruner = self._ppo.pruners.get(network)
         return pruner.deployed(layers) if pruner else layers
 
     def iterate(self) -> None:
-        """Play one rollout, learn from it, and evaluate if it is time.
+        """Play one rollout, learn from it, let the adversary do so, and evaluate if it is time.
 
         Raises:
             DivergenceError: If the simulation, a loss or a parameter becomes non-finite.
         """
         began = time.perf_counter()
-        rollout = self._collector.collect(
-            self._agent.policy(self._normaliser()),
-            self._agent.distribution,
-            self.config.rollout_steps,
-        )
+        disturb = self._rival.disturb(self._ppo.epsilon()) if self._rival else None
+        rollout = self._learner.play(disturb)
         played = time.perf_counter()
-        losses = self._ppo.update(self._samples(rollout))
-        self._refuse_divergence(losses)
+        losses = self._learner.learn(rollout)
         pruner = self._ppo.pruners.get("actor")
         self._average.update(pruner.mask if pruner else None)
         self._ppo.hold_limit(self._average.parameters)
-        if self.config.normalise_observations:
-            obs_dim = rollout.obs.shape[2]
-            self._moments = self._moments.merge(Moments.of(rollout.obs.reshape(-1, obs_dim)))
         self.iteration += 1
         learned = time.perf_counter()
+        if self._rival:
+            self._rival.iterate(self._learner.policy(), self._ppo.epsilon())
+            self.timing["adversary"] += time.perf_counter() - learned
+        evaluated = time.perf_counter()
         clean_return = self._evaluate() if self._is_evaluation_due() else None
         self._extend_curves(losses, clean_return)
         self.timing["rollout"] += played - began
         self.timing["update"] += learned - played
-        self.timing["evaluation"] += time.perf_counter() - learned
-
-    def _normaliser(self) -> Normaliser:
-        return normaliser_of(self._moments, self.config.observation_clip)
-
-    @torch.no_grad()
-    def _samples(self, rollout: Rollout) -> Samples:
-        """Turn a rollout into what the update learns from."""
-        config, agent = self.config, self._agent
-        num_steps, num_envs = rollout.rewards.shape
-        done = rollout.terminated | rollout.truncated
-        rewards = (
-            self._rewards(rollout.rewards, done) if config.normalise_rewards else (rollout.rewards)
-        )
-        states = torch.from_numpy(rollout.states).to(self._device).flatten(0, 1)
-        cut_states = torch.from_numpy(rollout.cut_states).to(self._device)
-        all_values = agent.critic.mlp(torch.cat([states, cut_states]))[:, 0].cpu().double().numpy()
-        values, cut_values = np.split(all_values, [len(states)])
-        values = values.reshape(num_steps + 1, num_envs)
-        result = advantages(
-            rewards,
-            values[:-1],
-            values_after(values, cut_values, rollout.truncated),
-            rollout.terminated,
-            rollout.truncated,
-            gamma=config.gamma,
-            gae_lambda=config.gae_lambda,
-        )
-        states = states[: num_steps * num_envs]
-        actions = torch.from_numpy(rollout.actions).to(self._device).flatten(0, 1)
-        return Samples(
-            states=states,
-            actions=actions,
-            # NumPy played them; the ratio must start at exactly what PyTorch computes.
-            log_probs=agent.distribution.log_prob(agent.actor.mlp(states), actions).value,
-            values=self._column(values[:-1]),
-            advantages=self._column(result),
-            returns=self._column(result + values[:-1]),
-        )
-
-    def _column(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
-        return torch.from_numpy(array.astype(np.float32).reshape(-1)).to(self._device)
-
-    def _refuse_divergence(self, losses: Mapping[str, float]) -> None:
-        finite = {name: bool(np.isfinite(loss)) for name, loss in losses.items()}
-        finite["parameters"] = self._ppo.is_finite()
-        for name, holds in finite.items():
-            if not holds:
-                raise DivergenceError(f"{self.config.env_id}: {name} became non-finite")
+        self.timing["evaluation"] += time.perf_counter() - evaluated
 
     def _is_evaluation_due(self) -> bool:
         """Return whether the grid of evaluations has a point in the iteration just done."""
+        if self._eval_env is None:
+            return False
         grid, total = self.config.num_evaluations, self.config.num_iterations
         return self.iteration * grid // total > (self.iteration - 1) * grid // total
 
@@ -187,6 +140,7 @@ class Run:
         policy = self.policy()
         generator = numpy_stream(self.config.seed, Stream.EVALUATION)
         seeds = env_seeds(generator, self.config.evaluation_episodes)
+        assert self._eval_env is not None
         clean_return = float(clean_returns(policy, self._eval_env, seeds).mean())
         if self._ppo.is_at_full_strength() and (self._best is None or clean_return > self._best[0]):
             self._best = (clean_return, self.step, policy)
@@ -206,6 +160,8 @@ class Run:
             row["sigma"] = float(self._agent.distribution.log_std.exp().mean())
         if self._ppo.limit is not None:
             row["lipschitz"] = float(self._ppo.limit.bound(self._average.mlp))
+        if self._rival:
+            row |= self._rival.row()
         for name, value in row.items():
             self.curves.setdefault(name, []).append(value)
 
@@ -220,10 +176,8 @@ class Run:
             step=self.step,
             tree={
                 "iteration": self.iteration,
-                "ppo": self._ppo.state_dict(),
-                "collector": self._collector.state_dict(),
-                "moments": self._moments.state_dict(),
-                "rewards": self._rewards.state_dict(),
+                **self._learner.state_dict(),
+                "adversary": self._rival and self._rival.state_dict(),
                 "average": self._average.state_dict(),
                 "curves": curves,
                 "timing": self.timing,
@@ -236,10 +190,9 @@ class Run:
         """Go back to a stored state."""
         tree = checkpoint.tree
         self.iteration = tree["iteration"]
-        self._ppo.load_state_dict(tree["ppo"])
-        self._collector.load_state_dict(tree["collector"])
-        self._moments = Moments.from_state(tree["moments"])
-        self._rewards.load_state_dict(tree["rewards"])
+        self._learner.load_state_dict(tree)
+        if self._rival:
+            self._rival.load_state_dict(tree["adversary"])
         self._average.load_state_dict(tree["average"])
         self.curves = {
             name: [None if np.isnan(value) else value for value in column.tolist()]
@@ -279,6 +232,7 @@ class Run:
     def _facts(self, policy: Policy) -> dict[str, Json]:
         assert self._best is not None
         pruner = self._ppo.pruners.get("actor")
+        adversary = {"adversary_steps": self._rival.step} if self._rival else {}
         return {
             "env": {
                 "id": self._collector.env.spec.env_id,
@@ -287,6 +241,7 @@ class Run:
             "config_sha256": config_sha256(self.config),
             "seed": self.config.seed,
             "steps": self.step,
+            **adversary,
             "updates": self._ppo.num_updates,
             "episodes": self._collector.num_episodes,
             "sparsity": policy.sparsity,

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     VISITED = 6
     PRUNING = 7
     SAMPLED = 8
+    ADVERSARY = 9
 
 
 def numpy_stream(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -15,6 +15,7 @@ from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError
 from surefoot.train.board import Board
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.config import TrainConfig
+from surefoot.train.defence_config import AlternatingTraining
 from surefoot.train.result import Progress, TrainResult
 from surefoot.train.run import Run
 from surefoot.train.signals import StopRequest
@@ -59,8 +60,13 @@ def train_policy(
             )
             return stack.enter_context(closing(env))
 
+        has_rival = isinstance(config.defence, AlternatingTraining)
         run = Run(
-            config, environments(config.num_envs), environments(config.evaluation_episodes), device
+            config,
+            environments(config.num_envs),
+            environments(config.evaluation_episodes),
+            device,
+            rival_env=environments(config.num_envs) if has_rival else None,
         )
         store = None if out is None else _open_store(out, config, run)
         board = stack.enter_context(Board(out / "tensorboard" if out else None, run.step))

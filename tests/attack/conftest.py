@@ -1,7 +1,5 @@
 """What tests of attacks share: hand-made controllers and an environment that is a formula."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -195,12 +193,6 @@ def make_linear_policy(matrix, *, bias=0.0, std=1.0, clip=10.0):
     )
 
 
-def with_unit_range(policy):
-    """Return the policy with actions in [-1, 1], as Hopper takes them."""
-    zeros = np.zeros(policy.num_outputs, np.float32)
-    return replace(policy, head=replace(policy.head, centre=zeros, half_range=zeros + 1))
-
-
 def as_file(policy, metadata=None):
     """Return the policy as read back from its file."""
     return policy_from_onnx(policy_to_onnx(policy, metadata))
@@ -243,11 +235,6 @@ def formula_env():
 @pytest.fixture(scope="session")
 def linear_policy():
     return make_linear_policy
-
-
-@pytest.fixture(scope="session")
-def unit_range():
-    return with_unit_range
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
-from surefoot.attack.ball import Ball
 from surefoot.budget import Norm
+from surefoot.train.ball import Ball
 
 
 @pytest.mark.parametrize("norm", list(Norm))

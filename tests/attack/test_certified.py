@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.attack.ball import Ball
 from surefoot.attack.certified import certified_deviation
 from surefoot.attack.suite import AttackConfig, run_suite
 from surefoot.budget import Budget, Norm
 from surefoot.certificate import Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
 from surefoot.policy import Activation
+from surefoot.train.ball import Ball
 
 BUDGET = """[[require]]
 quantity = "action_deviation"

@@ -3,10 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
-from surefoot.attack.ball import Ball
 from surefoot.attack.director import Director
 from surefoot.budget import Norm
 from surefoot.policy import Activation
+from surefoot.train.ball import Ball
 
 MATRIX = np.array([[3.0, -1.0, 0.5, 2.0], [-0.5, 2.0, 1.5, 1.0]])
 EPSILON = 0.1
@@ -86,3 +86,8 @@ def test_moves_are_read_back_from_what_they_did(linear_policy):
     np.testing.assert_allclose(np.abs(moves).max(axis=1), 1, rtol=1e-6)
     cosine = (moves * change).sum(1) / np.linalg.norm(moves, axis=1)
     np.testing.assert_allclose(cosine, np.linalg.norm(change, axis=1), rtol=1e-5)
+
+
+def test_a_director_has_a_move_for_every_actuator(linear_policy):
+    director = Director(linear_policy(np.ones((2, 5))), Ball(norm=Norm.LINF, epsilon=0.2))
+    assert director.moves.dim == 2

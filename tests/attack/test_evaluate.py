@@ -4,7 +4,6 @@ import pytest
 
 from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentSettings
-from surefoot.attack.ball import Ball
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
@@ -14,6 +13,7 @@ from surefoot.envs import make_env
 from surefoot.errors import CheckError, InputError
 from surefoot.policy import Activation, Squash, weights_sha256
 from surefoot.runtime.load import Backend, controller_of
+from surefoot.train.ball import Ball
 
 LINF = Ball(norm=Norm.LINF, epsilon=0.1)
 SEEDS = (3, 11, 20, 4, 9)

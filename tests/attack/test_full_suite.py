@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.attack.ball import Ball
 from surefoot.attack.critic_attacks import FITTED, critic_variants
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig, run_suite
@@ -11,6 +10,7 @@ from surefoot.attack.value import fit_value
 from surefoot.budget import Norm
 from surefoot.errors import InputError
 from surefoot.policy import Activation, CategoricalHead
+from surefoot.train.ball import Ball
 
 TINY = AttackConfig(
     suite="full",

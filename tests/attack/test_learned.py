@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from surefoot.attack.ball import Ball
 from surefoot.attack.director import Director
-from surefoot.attack.game import Direct
 from surefoot.attack.imitation import record_moves
 from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
 from surefoot.attack.mad import RESTARTS, mad_adversary
 from surefoot.budget import Norm
 from surefoot.onnx_format import policy_from_onnx
+from surefoot.train.ball import Ball
+from surefoot.train.game import Direct
 
 MATRIX = np.array([[2.0, -1.0, 0.5], [-1.0, 0.5, 2.0]])
 GAIN = np.array([1.0, -0.5])

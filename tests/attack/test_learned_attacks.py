@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.attack.ball import Ball
 from surefoot.attack.learned_attacks import sa_rl_variants
 from surefoot.attack.store import Store
 from surefoot.budget import Norm
+from surefoot.train.ball import Ball
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.5)
 GAIN = np.array([1.0, -0.5])

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from surefoot.attack.ascent import AscentSettings
-from surefoot.attack.ball import Ball
 from surefoot.attack.mad import NOISE_FREE, PUBLISHED, RESTARTS, SLACK, mad_adversary
 from surefoot.budget import Norm
 from surefoot.errors import InputError
@@ -18,6 +17,7 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
+from surefoot.train.ball import Ball
 from surefoot.train.distributions import Gaussian
 from surefoot.train.networks import mlp_from_layers
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.attack.ball import Ball
 from surefoot.attack.sarsa import Critics, Records, fit_sarsa, record, td_targets
 from surefoot.budget import Norm
 from surefoot.policy import Normaliser
+from surefoot.train.ball import Ball
 
 GAMMA = 0.7
 

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 from surefoot.attack.adversary import NoAdversary
-from surefoot.attack.ball import Ball
 from surefoot.attack.blackbox_attacks import corner_variants, spsa_variants, square_variants
 from surefoot.attack.critic_attacks import rs_mad_variants, rs_variants
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.director import Director
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
-from surefoot.attack.game import Direct
 from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
 from surefoot.attack.mad import mad_variants
 from surefoot.attack.push import push_variants
@@ -24,6 +22,8 @@ from surefoot.budget import Norm
 from surefoot.onnx_format import policy_from_onnx
 from surefoot.policy import Activation, CategoricalHead, Layer, Normaliser, Policy
 from surefoot.runtime.load import Backend, controller_of
+from surefoot.train.ball import Ball
+from surefoot.train.game import Direct
 
 EPSILON = 0.7
 BALL = Ball(norm=Norm.LINF, epsilon=EPSILON)

@@ -17,6 +17,7 @@ from surefoot.train.defence_config import (
 from surefoot.train.defences import convex_term, perturbed_states
 from surefoot.train.distributions import Categorical, Gaussian
 from surefoot.train.ppo import Ppo
+from surefoot.train.relaxation import mixed_bounds
 from surefoot.train.samples import Samples, surrogate
 from surefoot.train.search import uniform_start
 
@@ -160,6 +161,19 @@ def test_the_convex_bound_is_above_what_the_search_finds(actions, progress):
     distance = distribution.squared_distance(actor(samples.states), actor(found)).mean()
     bound, _ = convex_term(ppo.agent, convex, progress, samples)
     assert 0 < float(distance) <= float(bound)
+
+
+@pytest.mark.parametrize(("progress", "beta"), [(0.2, 0.25), (0.4, 0.5), (0.8, 1.0), (0.9, 1.0)])
+def test_the_share_of_ibp_rises_with_the_radius(progress, beta):
+    convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, ramp_end=0.8)
+    ppo = make_ppo(convex)
+    samples = make_samples(ppo)
+    found, _ = convex_term(ppo.agent, convex, progress, samples)
+    actor, distribution = ppo.agent.actor.mlp, ppo.agent.distribution
+    bounds = mixed_bounds(actor, samples.states, 0.2 * beta, beta)
+    clean = actor(samples.states)
+    expected = distribution.squared_distance_bound(clean, bounds.lower, bounds.upper).mean()
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])

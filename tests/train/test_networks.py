@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
 from surefoot.train.agent import twin
-from surefoot.train.networks import mlp_from_layers, new_network
+from surefoot.train.networks import forward, mlp_from_layers, new_network
 
 CPU = torch.device("cpu")
 EVERY = [*Activation, LeakyRelu(0.125), ScaledElu(1.75, 1.0625), Clamp(-1.0, 0.5)]
@@ -25,6 +25,17 @@ def test_the_twin_computes_what_the_policy_computes(random_policy, activation, s
     states = rng.normal(0, 2, (9, 5))
     found = twin(policy, dtype=torch.float64)(torch.from_numpy(states)).numpy()
     assert found == pytest.approx(policy.network(states), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("activation", EVERY)
+def test_large_sums_overflow_no_activation_nor_its_gradient(activation):
+    """exp(89) is infinite in float32, in which training computes."""
+    sums = np.array([-1e4, -200.0, -89.0, 89.0, 200.0, 1e4], np.float32)
+    x = torch.from_numpy(sums).requires_grad_()
+    found = forward(activation, x)
+    assert found.detach().numpy() == pytest.approx(activation(sums.astype(np.float64)), rel=1e-6)
+    (slopes,) = torch.autograd.grad(found.sum(), x)
+    assert torch.isfinite(slopes).all()
 
 
 @pytest.mark.parametrize("activation", EVERY)

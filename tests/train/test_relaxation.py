@@ -10,9 +10,10 @@ from surefoot.certify.local_bounds import local_region
 from surefoot.certify.region import network_of
 from surefoot.policy import Activation
 from surefoot.train.agent import twin
-from surefoot.train.networks import Mlp
-from surefoot.train.relaxation import crown_bounds, interval_bounds, mixed_bounds
+from surefoot.train.networks import Mlp, forward, new_network
+from surefoot.train.relaxation import _relax, crown_bounds, interval_bounds, mixed_bounds
 
+CPU = torch.device("cpu")
 ACTIVATIONS = [entry for entry in Activation if entry is not Activation.IDENTITY]
 RADII = [1e-6, 0.03, 0.3, 2.0]
 
@@ -36,6 +37,44 @@ def test_no_point_of_the_ball_leaves_the_bounds(random_policy, activation, radiu
         bounds = mixed_bounds(net, states, radius, beta)
         assert (values >= bounds.lower - 1e-12).all()
         assert (values <= bounds.upper + 1e-12).all()
+
+
+@pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-15), (torch.float32, 3e-7)])
+@pytest.mark.parametrize("activation", Activation)
+def test_an_activation_stays_between_its_lines_on_every_interval(activation, dtype, slack):
+    """Wide and narrow ones, on either side of zero and across it; up to rounding."""
+    sizes = [1e-6, 1e-3, 0.1, 0.5, 1.0, 1.2784645, 1.3, 2.0, 3.0, 5.0, 8.0, 20.0, 60.0]
+    ends = [*(-size for size in reversed(sizes)), 0.0, *sizes]
+    pairs = [(low, high) for low in ends for high in ends if low <= high]
+    pairs += [(low, low + 1e-5) for low in ends]
+    low, high = torch.tensor(pairs, dtype=dtype).t()
+    lines = _relax(activation, low[None], high[None])
+    shares = torch.linspace(0, 1, 2001, dtype=dtype)[:, None]
+    x = torch.minimum(low + (high - low) * shares, high).double()
+    middle = lines.slope.double() * x + lines.cut.double()
+    spread = lines.slope_spread.double() * x + lines.cut_spread.double()
+    beyond = (forward(activation, x) - middle).abs() - spread
+    assert (beyond <= slack * torch.maximum(low.abs(), high.abs()).clamp(min=1)).all()
+
+
+@pytest.mark.parametrize("gain", [0.0, 1.0, 30.0, 1e4])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_bounds_and_gradient_are_finite_in_float32_at_dead_and_saturated_neurons(activation, gain):
+    generator = torch.Generator().manual_seed(0)
+    network = new_network(
+        (5, 16, 12, 3), activation, output_gain=1.0, generator=generator, device=CPU
+    )
+    network.parameters.mul_(gain)
+    network.mlp.weights[0][:5] = 0
+    network.mlp.weights[1][:4] = 0
+    states = torch.randn(20, 5, generator=generator)
+    leaf = network.parameters.clone().requires_grad_()
+    for epsilon in (1e-7, 0.1, 10.0):
+        for beta in (0.0, 0.5, 1.0):
+            bounds = mixed_bounds(network.views_of(leaf), states, epsilon, beta)
+            (gradient,) = torch.autograd.grad((bounds.upper - bounds.lower).square().sum(), leaf)
+            assert torch.isfinite(bounds.upper).all()
+            assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("radius", RADII)

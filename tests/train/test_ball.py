@@ -3,9 +3,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from surefoot.attack.ball import Ball
 from surefoot.budget import Norm
 from surefoot.errors import InputError
+from surefoot.train.ball import Ball
 
 EPSILONS = [0.075, 0.05, 0.15, 1e-3, 1 / 3, 2.0]
 BALLS = [Ball(norm=norm, epsilon=epsilon) for norm in Norm for epsilon in EPSILONS]

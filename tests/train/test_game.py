@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 
-from surefoot.attack.ball import Ball
-from surefoot.attack.director import Director
-from surefoot.attack.game import Direct, Game
 from surefoot.budget import Norm
 from surefoot.envs import make_env
 from surefoot.policy import Activation
+from surefoot.train.ball import Ball
+from surefoot.train.game import Direct, Game
 
 SEEDS = [3, 8]
 
@@ -69,4 +68,3 @@ def test_direct_moves_are_read_back_from_what_they_did():
 def test_the_game_has_as_many_moves_as_its_craft(policy):
     ball = Ball(norm=Norm.LINF, epsilon=0.2)
     assert Game(make_env("Hopper-v5", 1), policy, Direct(ball, 11)).spec.actions.dim == 11
-    assert Game(make_env("Hopper-v5", 1), policy, Director(policy, ball)).spec.actions.dim == 3

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.attack.ball import Ball, States
 from surefoot.envs.vector import Actions, BoxActions, EnvSpec, Floats, State, StepResult, VectorEnv
 from surefoot.policy import Array, Policy
+from surefoot.train.ball import Ball, States
 
 
 class Craft(Protocol):
@@ -79,8 +79,14 @@ class Game:
         self.spec: EnvSpec = replace(env.spec, obs_dim=policy.obs_dim, actions=craft.moves)
         self.num_envs = env.num_envs
         self.resumable = env.resumable
-        self._env, self._policy, self._craft = env, with_fast_layers(policy), craft
-        self._state_ND = np.zeros((env.num_envs, policy.obs_dim), np.float32)
+        self._env = env
+        self._obs = np.zeros((env.num_envs, policy.obs_dim))
+        self.face(policy, craft)
+
+    def face(self, policy: Policy, craft: Craft) -> Floats:
+        """Play on against another controller, in another ball; return the states as it has them."""
+        self._policy, self._craft = with_fast_layers(policy), craft
+        return self._see(self._obs)
 
     def reset(self, seeds: Sequence[int] | None = None) -> Floats:
         """Start an episode everywhere; see `VectorEnv.reset`."""
@@ -114,6 +120,7 @@ class Game:
         self._env.close()
 
     def _see(self, obs_NO: Floats) -> Floats:
+        self._obs = obs_NO
         self._state_ND = self._policy.state(obs_NO, np.float32)
         return self._state_ND.astype(np.float64)
 

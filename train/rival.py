@@ -1,0 +1,117 @@
+"""The adversary that learns beside the policy (ATLA): a second learner, in a game of its own.
+
+N = environments, D = obs_dim.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from surefoot.budget import Norm
+from surefoot.envs.vector import VectorEnv
+from surefoot.policy import Policy, Squash
+from surefoot.train.ball import Ball
+from surefoot.train.config import LearnedNoise, TrainConfig
+from surefoot.train.defence_config import NoDefence
+from surefoot.train.game import Direct, Game, with_fast_layers
+from surefoot.train.learner import Learner
+from surefoot.train.pruning_config import NoPruning
+from surefoot.train.rollout import Disturb, Singles
+from surefoot.train.streams import Stream, numpy_stream
+
+_SIGMA = 0.6
+"""Of its moves at the start, in units of epsilon: what an SA-RL without a start does best with."""
+
+
+class Rival:
+    """Learns which perturbation of a true state makes the policy lose most.
+
+    It has the policy's own PPO, dense and without a defence; rewards, terminations and discount
+    are those of the policy with the sign turned. It stands still while the ball is a point.
+    """
+
+    def __init__(
+        self, config: TrainConfig, env: VectorEnv, policy: Policy, device: torch.device
+    ) -> None:
+        """Start untrained.
+
+        Args:
+            config: Of the policy's training.
+            env: Its task, with as many environments; is taken over.
+            policy: The first one that is faced.
+            device: Of the updates.
+        """
+        self._dim = env.spec.obs_dim
+        self._game = Game(env, policy, self._craft(0.0))
+        self._learner = Learner(_adversary_config(config), self._game, device)
+        self._iteration = 0
+        self._batch_size = config.batch_size
+
+    @property
+    def step(self) -> int:
+        """Environment steps done."""
+        return self._iteration * self._batch_size
+
+    def disturb(self, epsilon: float) -> Disturb | None:
+        """Return what the mean moves of this moment do to states; None if the ball is a point."""
+        if epsilon == 0:
+            return None
+        actor, craft = with_fast_layers(self._learner.policy()), self._craft(epsilon)
+
+        def disturbed(state_ND: Singles) -> Singles:
+            return craft(state_ND, actor.head.select(actor.outputs_at(state_ND)))
+
+        return disturbed
+
+    def iterate(self, policy: Policy, epsilon: float) -> None:
+        """Play one rollout against a policy and learn from it.
+
+        Args:
+            policy: Is frozen, and acts deterministically.
+            epsilon: Radius of the ball.
+
+        Raises:
+            DivergenceError: If the simulation, a loss or a parameter becomes non-finite.
+        """
+        if epsilon == 0:
+            return
+        self._learner.collector.look(self._game.face(policy, self._craft(epsilon)))
+        self._learner.learn(self._learner.play())
+        self._iteration += 1
+
+    def row(self) -> dict[str, float | None]:
+        """Return its point in the curves: its steps, and the attacked return of the policy."""
+        returns = self._learner.collector.recent_returns
+        return {
+            "adversary_steps": self.step,
+            "attacked_return": -float(np.mean(returns)) if returns else None,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that later moves depend on."""
+        return {"iteration": self._iteration, "learner": self._learner.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a stored state."""
+        self._iteration = state["iteration"]
+        self._learner.load_state_dict(state["learner"])
+
+    def _craft(self, epsilon: float) -> Direct:
+        return Direct(Ball(norm=Norm.LINF, epsilon=epsilon), self._dim)
+
+
+def _adversary_config(config: TrainConfig) -> TrainConfig:
+    """Return the policy's configuration as the adversary learns by it."""
+    return replace(
+        config,
+        seed=int(numpy_stream(config.seed, Stream.ADVERSARY).integers(2**31)),
+        hidden=config.critic_hidden,
+        noise=LearnedNoise(initial=_SIGMA),
+        squash=Squash.CLIP,
+        defence=NoDefence(),
+        pruning=NoPruning(),
+        normalise_observations=False,
+    )
