@@ -178,6 +178,20 @@ def config_sha256(value: Any) -> str:  # noqa: ANN401
     return sha256_hex(to_json(to_table(value)))
 
 
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return what differs between two nested tables, "a.b was 1, is 2, ..."; empty if nothing."""
+    was, now = _flatten(before), _flatten(after)
+    keys = sorted(key for key in was | now if was.get(key) != now.get(key))
+    return ", ".join(f"{key} was {was.get(key)}, is {now.get(key)}" for key in keys)
+
+
+def _flatten(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flatten(value, f"{path}{key}.") if isinstance(value, Mapping) else {path + key: value}
+    return flat
+
+
 def to_toml(tables: Mapping[str, Any]) -> str:
     """Write nested tables of plain values as TOML; ``tomllib`` reads the same values back."""
     lines: list[str] = []

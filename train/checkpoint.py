@@ -26,6 +26,7 @@ from surefoot.artifact import (
     write_artifact,
     write_file,
 )
+from surefoot.config import differences
 from surefoot.errors import InputError, IntegrityError, SurefootError
 from surefoot.policy import Array
 
@@ -127,24 +128,11 @@ class CheckpointStore:
         return sorted(names, key=lambda name: name != latest)
 
     def _refuse_other(self, stored: Json) -> None:
-        if stored == self._config:
-            return
-        ours, theirs = _flatten(self._config), _flatten(stored)
-        keys = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
-        changes = ", ".join(f"{key} was {theirs.get(key)}, is {ours.get(key)}" for key in keys)
-        raise InputError(
-            f"{self._folder} holds checkpoints of another configuration ({changes}):"
-            " use another output folder or the same configuration"
-        )
-
-
-def _flatten(table: Json, path: str = "") -> dict[str, Json]:
-    if not isinstance(table, Mapping):
-        return {path: table}
-    flat: dict[str, Json] = {}
-    for key, value in table.items():
-        flat |= _flatten(value, f"{path}.{key}" if path else str(key))
-    return flat
+        if changes := differences(stored, self._config):
+            raise InputError(
+                f"{self._folder} holds checkpoints of another configuration ({changes}):"
+                " use another output folder or the same configuration"
+            )
 
 
 def _without_arrays(value: Any, path: str, arrays: dict[str, Array]) -> Json:  # noqa: ANN401

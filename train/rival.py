@@ -25,12 +25,16 @@ from surefoot.train.streams import Stream, numpy_stream
 _SIGMA = 0.6
 """Of its moves at the start, in units of epsilon: what an SA-RL without a start does best with."""
 
+_GAMMA, _LAMBDA = 0.999, 0.99
+"""Far above a controller's: what it fears is undiscounted, and it takes an adversary hundreds of
+steps to make a steady gait fall."""
+
 
 class Rival:
     """Learns which perturbation of a true state makes the policy lose most.
 
-    It has the policy's own PPO, dense and without a defence; rewards, terminations and discount
-    are those of the policy with the sign turned. It stands still while the ball is a point.
+    It has the policy's own PPO, dense and without a defence, and a longer sight; rewards are those
+    of the policy with the sign turned. It stands still while the ball is a point.
     """
 
     def __init__(
@@ -108,6 +112,8 @@ def _adversary_config(config: TrainConfig) -> TrainConfig:
     return replace(
         config,
         seed=int(numpy_stream(config.seed, Stream.ADVERSARY).integers(2**31)),
+        gamma=_GAMMA,
+        gae_lambda=_LAMBDA,
         hidden=config.critic_hidden,
         noise=LearnedNoise(initial=_SIGMA),
         squash=Squash.CLIP,

@@ -18,7 +18,7 @@ from surefoot.artifact import (
 from surefoot.cli import console
 from surefoot.cli.options import AsJson, ConfigFile, Device, EnvModule, Overrides, Preset, Seed
 from surefoot.cli.options import resolve as resolve_options
-from surefoot.config import Table, build, read_toml, to_table, to_toml
+from surefoot.config import Table, build, differences, read_toml, to_table, to_toml
 from surefoot.errors import InputError
 from surefoot.onnx_format import load_policy
 from surefoot.policy import weights_sha256
@@ -114,10 +114,10 @@ def _is_trained(folder: Path, table: Table) -> bool:
     if not is_folder_of(folder, "policy"):
         return False
     before: Table = read_artifact(folder, "policy").facts.get("config", {})
-    if before != table:
-        keys = sorted(key for key in {**table, **before} if table.get(key) != before.get(key))
+    if changes := differences(before, table):
         raise InputError(
-            f"{folder.parent} holds another training; its [train] differs in: {', '.join(keys)}"
+            f"{folder.parent} holds the training of another configuration ({changes}):"
+            " use another output folder or the same configuration"
         )
     return True
 
