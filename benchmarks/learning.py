@@ -28,6 +28,8 @@ from scipy.stats import trim_mean
 
 PLAIN, DENSE = {"train.defence.kind": "none"}, {"train.pruning.kind": "none"}
 BARPO = '{kind = "barpo", epsilon = 0.075, fraction = 0.25, ramp_end = 0.5}'
+SCHEDULE = "fraction = 0.25, ramp_end = 0.5"
+ATLA = '{kind = "atla", epsilon = 0.075, ramp_end = 0.5}'
 METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "dense": ("dense PPO", PLAIN | DENSE),
     "sa": ("dense SA", DENSE),
@@ -38,8 +40,28 @@ METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
         "BARPO + magnitude 70 %",
         {"train.defence": BARPO, "train.pruning.sparsity": 0.7},
     ),
+    "atla": ("dense ATLA", DENSE | {"train.defence": ATLA}),
+    "atla70": ("ATLA + magnitude 70 %", {"train.defence": ATLA, "train.pruning.sparsity": 0.7}),
+    "arpo": (
+        "dense ARPO",
+        DENSE | {"train.defence": f'{{kind = "arpo", epsilon = 0.075, {SCHEDULE}}}'},
+    ),
+    # kappa as published for Hopper; SA by bounds
+    "saconvex": (
+        "dense SA by bounds",
+        DENSE
+        | {"train.defence": f'{{kind = "sa_convex", epsilon = 0.075, kappa = 0.1, {SCHEDULE}}}'},
+    ),
+    # 0.6 at epsilon 0.075, below the 0.8 of the budget of the preset
+    "lipschitz": (
+        "dense, Lipschitz target",
+        DENSE | {"train.defence": '{kind = "lipschitz", at_most = 8.0}'},
+    ),
 }
 """By short name: the name in the table, and what is set beside the preset."""
+
+COLOURS = ("C7", "C0", "C2", "C1", "C3", "C4", "C5", "C6", "C8", "C9", "k")
+"""Of the curves, in the order of the methods."""
 
 TASKS: Mapping[str, Sequence[str]] = {
     "hopper": tuple(METHODS),
@@ -279,7 +301,7 @@ def picture(done: list[Cell], out: Path) -> bytes:
 
     presets = [preset for preset in TASKS if any(cell.preset == preset for cell in done)]
     figure = Figure(figsize=(5.2 * len(presets), 4.2), layout="constrained")
-    colours = dict(zip(METHODS, ("C7", "C0", "C2", "C1", "C3", "C4"), strict=True))
+    colours = dict(zip(METHODS, COLOURS, strict=True))
     for panel, preset in zip(
         figure.subplots(1, len(presets), squeeze=False)[0], presets, strict=True
     ):

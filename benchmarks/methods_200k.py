@@ -50,6 +50,7 @@ DEFENCES: Mapping[str, Mapping[str, Any]] = {
     "sa_convex": {"kind": "sa_convex", "kappa": 0.3, **BALL},
     "arpo": {"kind": "arpo", **BALL},
     "barpo": {"kind": "barpo", **BALL},
+    "atla": {"kind": "atla", "epsilon": 0.075, "ramp_end": 0.5},
     "lipschitz": {"kind": "lipschitz", "at_most": 5.0},
 }
 """By name: the [train.defence] of a row, under "magnitude"; a new defence is one more line."""

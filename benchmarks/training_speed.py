@@ -38,6 +38,8 @@ DEFENCES = {
     "sa_convex, IBP": {"kind": "sa_convex", "kappa": 0.1, **BALL},
     "barpo": {"kind": "barpo", **BALL},
     "arpo": {"kind": "arpo", **BALL},
+    # steps are the policy's; the adversary plays and learns from as many again
+    "atla": {"kind": "atla", **BALL},
     "lipschitz": {"kind": "lipschitz", "at_most": 10.7, "ramp_end": 1e-9},
 }
 """SA, BARPO and ARPO search for 10 steps on all samples if nothing else is said."""
@@ -155,8 +157,11 @@ def training(
     }
     config = build(TrainConfig, table, "train")
     env = make_env(args.env, args.num_envs, num_threads=args.threads)
+    rival_env = None
+    if config.defence.kind == "atla":
+        rival_env = make_env(args.env, args.num_envs, num_threads=args.threads)
     with closing(make_env(args.env, 1, num_threads=1)) as unused:
-        run = Run(config, env, unused, device)
+        run = Run(config, env, unused, device, rival_env)
 
     def play() -> None:
         for _ in range(args.iterations):

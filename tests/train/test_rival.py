@@ -1,0 +1,155 @@
+"""The adversary that learns beside the policy."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from surefoot.errors import InputError
+from surefoot.policy import (
+    Activation,
+    GaussianHead,
+    Layer,
+    Normaliser,
+    Policy,
+    Squash,
+    weights_sha256,
+)
+from surefoot.train.config import FixedNoise, TrainConfig
+from surefoot.train.defence_config import AlternatingTraining, NoDefence
+from surefoot.train.learner import Learner
+from surefoot.train.pruning_config import MagnitudePruning
+from surefoot.train.rival import Rival
+from surefoot.train.run import Run
+from surefoot.train.trainer import train_policy
+
+CPU = torch.device("cpu")
+EPSILON = 0.3
+TINY = TrainConfig(
+    env_id="Target-v0",
+    total_steps=512,
+    num_envs=4,
+    rollout_steps=32,
+    device="cpu",
+    hidden=(8, 12),
+    critic_hidden=(10,),
+    noise=FixedNoise(sigma=0.3),
+    learning_rate=3e-3,
+    epochs=4,
+    minibatch_size=32,
+    num_evaluations=2,
+    evaluation_episodes=2,
+    visited_states=2,
+    defence=AlternatingTraining(epsilon=EPSILON, ramp_end=0.5),
+    pruning=MagnitudePruning(sparsity=0.5, interval=3),
+)
+
+
+@pytest.fixture
+def target_task(monkeypatch, target_env):
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
+    )
+
+
+def overshooting():
+    """Return a controller that plays the target plus a half, wherever it sees it."""
+    return Policy(
+        normaliser=Normaliser(
+            mean=np.zeros(3, np.float32), scale=np.ones(3, np.float32), clip=10.0
+        ),
+        layers=(
+            Layer(
+                weight=np.array([[0.1, 0, 0]], np.float32),
+                bias=np.array([0.05], np.float32),
+                activation=Activation.IDENTITY,
+            ),
+        ),
+        head=GaussianHead(
+            std=np.ones(1), squash=Squash.CLIP, centre=np.zeros(1), half_range=np.full(1, 10.0)
+        ),
+    )
+
+
+def test_it_finds_the_worst_perturbation_where_that_is_known(target_env):
+    # The loss is (z + delta + 1/2 - z)^2: the worst delta is +epsilon at every state.
+    config = replace(TINY, total_steps=16_384, rollout_steps=128, epochs=10, minibatch_size=64)
+    rival = Rival(config, target_env(4), overshooting(), CPU)
+    for _ in range(config.num_iterations):
+        rival.iterate(overshooting(), EPSILON)
+    states = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
+    states[:, 1:] = [2, 1]
+    moved = rival.disturb(EPSILON)(states)[:, 0] - states[:, 0]
+    assert (moved > 0.9 * EPSILON).all()
+    assert rival.step == config.num_iterations * config.batch_size
+
+
+def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env):
+    run = Run(TINY, target_env(4), target_env(2), CPU, target_env(4))
+    for _ in range(3):
+        run.iterate()
+    epsilon = run.curves["epsilon"][-1]
+    assert 0 < epsilon <= EPSILON
+    states = np.random.default_rng(0).uniform(-10, 10, (300, 3)).astype(np.float32)
+    seen = run._rival.disturb(epsilon)(states)
+    far = [
+        abs(Fraction(a) - Fraction(b))
+        for a, b in zip(seen.ravel().tolist(), states.ravel().tolist(), strict=True)
+    ]
+    assert 0 < max(far) <= Fraction(epsilon)
+
+
+def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbed_ones(target_env):
+    learner = Learner(TINY, target_env(4), CPU)
+    before = learner.policy()
+    rollout = learner.play(lambda state: state + np.float32(100))
+    assert np.array_equal(rollout.states[:-1], before.state(rollout.obs, np.float32) + 100)
+    learner.learn(rollout)
+    mean = rollout.obs.reshape(-1, 3).mean(axis=0)
+    np.testing.assert_allclose(learner.policy().normaliser.mean, mean, rtol=1e-5)
+
+
+def test_in_a_ball_of_radius_zero_it_is_no_defence_bit_for_bit(target_task):
+    none = train_policy(replace(TINY, defence=NoDefence()))
+    point = train_policy(replace(TINY, defence=AlternatingTraining(epsilon=0, kappa=1.0)))
+    assert weights_sha256(point.policy) == weights_sha256(none.policy)
+    assert point.facts["adversary_steps"] == 0
+
+
+def test_its_steps_are_told_and_the_sparsity_is_exact(target_task):
+    result = train_policy(TINY)
+    # In the first iteration the ball is still a point when the policy plays, not when it does.
+    assert result.facts["adversary_steps"] == result.facts["steps"] == 512
+    assert result.curves["adversary_steps"] == result.curves["step"]
+    zeros = sum((layer.weight == 0).sum() for layer in result.policy.layers)
+    weights = sum(layer.weight.size for layer in result.policy.layers)
+    assert zeros / weights == pytest.approx(0.5, abs=0.01)
+    assert result.policy.sparsity == pytest.approx(zeros / weights)
+    plain = train_policy(replace(TINY, defence=NoDefence()))
+    assert "adversary_steps" not in plain.facts
+    assert weights_sha256(plain.policy) != weights_sha256(result.policy)
+
+
+def test_a_stored_run_goes_on_with_the_same_adversary(target_env):
+    def new_run():
+        return Run(TINY, target_env(4), target_env(2), CPU, target_env(4))
+
+    whole, resumed = new_run(), new_run()
+    whole.iterate()
+    whole.iterate()
+    resumed.load_checkpoint(whole.checkpoint())
+    for run in (whole, resumed):
+        run.iterate()
+        run.iterate()
+    assert weights_sha256(resumed.policy()) == weights_sha256(whole.policy())
+    assert resumed.curves == whole.curves
+    states = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    one, other = (run._rival.disturb(0.1)(states) for run in (whole, resumed))
+    assert np.array_equal(one, other)
+
+
+def test_a_run_without_environments_for_it_is_refused(target_env):
+    with pytest.raises(InputError, match="rival_env"):
+        Run(TINY, target_env(4), target_env(2), CPU)
