@@ -188,7 +188,9 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 def _flatten(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        flat |= _flatten(value, f"{path}{key}.") if isinstance(value, Mapping) else {path + key: value}
+        flat |= (
+            _flatten(value, f"{path}{key}.") if isinstance(value, Mapping) else {path + key: value}
+        )
     return flat
 
 

@@ -64,7 +64,6 @@ def train_into(out: Path, tables: Table) -> dict[str, Json]:
     describe_env(
         config.env_id, config.env_module
     )  # refuse an unfit task before anything is written
-    claim_folder(out, "run")
     folder = out / "policy"
     if not _is_trained(folder, to_table(config)):
         total = config.num_iterations * config.batch_size
@@ -75,6 +74,7 @@ def train_into(out: Path, tables: Table) -> dict[str, Json]:
 
             result = train_policy(config, out=out, on_progress=on_progress)
         save_trained(folder, result)
+    claim_folder(out, "run")
     write_file(out / CONFIG_FILE, to_toml(tables | {"train": to_table(config)}).encode())
     file, artifact = load_policy(folder)
     facts = artifact.facts

@@ -46,6 +46,12 @@ TRAINING_ERRORS = [
     ("train.defence.kappa=-1", "kappa must be at least 0, got -1.0"),
     ("train.defence.epsilon=-0.1", "epsilon must be at least 0, got -0.1"),
     ("train.defence.kind=saa", "did you mean 'sa'"),
+    (
+        "train.pruning.sparsity=0.9999",
+        "pruning of the actor: sparsity must be at most 0.9947 in these layers, of which each keeps"
+        " at least one entry, got 0.9999",
+    ),
+    ('train.pruning={kind = "two_four", sparsity = 0.5}', "unknown key 'train.pruning.sparsity'"),
     ("train.hidden=[0]", "hidden"),
     ("train.activation=rellu", "did you mean 'relu'"),
     ("train.minibatch_size=100", "minibatch_size must divide"),
@@ -59,6 +65,34 @@ TRAINING_ERRORS = [
 def test_training_configuration(refused, tiny_config, tmp_path, override, message):
     line = refused("train", "--config", tiny_config, "--out", tmp_path / "run", "--set", override)
     assert message in line
+
+
+def test_a_defence_that_does_not_fit_the_head(refused, tiny_config, tmp_path):
+    line = refused(
+        *("train", "--config", tiny_config, "--out", tmp_path / "run"),
+        *("--set", "train.env_id=CartPole-v1"),
+        *("--set", 'train.defence={kind = "lipschitz", at_most = 1.0}'),
+    )
+    assert "defence must be another than lipschitz for discrete actions" in line
+    assert "got CartPole-v1" in line
+
+
+def test_a_task_without_its_extra(refused, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    settings = ("--config", tiny_config, "--set", "train.env_id=LunarLander-v3")
+    line = refused("train", *settings, "--out", tmp_path / "run")
+    assert "LunarLander-v3 needs a package that is missing: Box2D is not installed" in line
+    assert "gymnasium[box2d]" in line
+
+
+def test_another_configuration_in_the_folder_of_a_finished_training(
+    refused, copied, tiny_config, tmp_path
+):
+    before = sorted((path, path.stat().st_mtime_ns) for path in copied.rglob("*"))
+    settings = ("--set", "train.pruning.sparsity=0.6", "--set", "train.gamma=0.9")
+    line = refused("train", "--config", tiny_config, "--out", copied, *settings)
+    assert "(gamma was 0.99, is 0.9, pruning.sparsity was 0.5, is 0.6)" in line
+    assert sorted((path, path.stat().st_mtime_ns) for path in copied.rglob("*")) == before
 
 
 def test_unknown_preset(refused, tmp_path):
