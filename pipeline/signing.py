@@ -105,12 +105,17 @@ class TrustPolicy:
         """Check that something is required.
 
         Raises:
-            InputError: If no role is named, or the age is not positive.
+            InputError: If no role is named, the age is not positive, or nobody is trusted to tell
+                the environment.
         """
         if not self.keys:
             raise InputError("keys must name at least one role")
         if self.max_age_days is not None and not self.max_age_days > 0:
             raise InputError(f"max_age_days must be positive, got {self.max_age_days}")
+        if self.env_id is not None and Role.CERTIFIER not in self.keys:
+            raise InputError(
+                f"env_id = {self.env_id!r} needs a key of the certifier, whose statement names it"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

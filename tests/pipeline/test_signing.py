@@ -439,3 +439,11 @@ def test_a_folder_that_holds_a_signature_of_ours_is_replaced_and_one_with_more_i
         write_artifact(
             signed, Artifact(kind="bundle", files=bundle.files), beside={SIGNATURES_FILE}
         )
+
+
+def test_an_environment_is_never_required_of_nobody(keys: Path) -> None:
+    """Only the certifier names it: without one the requirement would be passed over in silence."""
+    ours = (read_public_key(keys / "ours.pub"),)
+    with pytest.raises(InputError, match="env_id"):
+        TrustPolicy(keys={Role.TESTER: ours, Role.GATE: ours}, env_id="another")
+    TrustPolicy(keys={Role.CERTIFIER: ours}, env_id="another")
