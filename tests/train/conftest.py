@@ -8,6 +8,7 @@ from surefoot.envs.vector import (
     generator_from_state,
     generator_state,
 )
+from surefoot.train.config import TrainConfig
 
 
 class TargetEnv:
@@ -84,3 +85,32 @@ class TargetEnv:
 @pytest.fixture(scope="session")
 def target_env():
     return TargetEnv
+
+
+@pytest.fixture
+def target_task(monkeypatch):
+    """Let every task be TargetEnv."""
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: TargetEnv(num_envs)
+    )
+
+
+@pytest.fixture
+def tiny():
+    """A training of eight iterations; a module may override it with what else it needs."""
+    return TrainConfig(
+        env_id="Target-v0",
+        total_steps=1024,
+        num_envs=4,
+        rollout_steps=32,
+        device="cpu",
+        hidden=(8, 12),
+        critic_hidden=(10,),
+        epochs=2,
+        minibatch_size=32,
+        num_evaluations=2,
+        evaluation_episodes=2,
+        visited_states=2,
+        averaging=0.2,
+        checkpoint_steps=256,
+    )

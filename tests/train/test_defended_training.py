@@ -20,24 +20,6 @@ from surefoot.train.defence_config import (
 from surefoot.train.pruning_config import MagnitudePruning, MagnitudeStePruning
 from surefoot.train.trainer import train_policy
 
-TINY = TrainConfig(
-    env_id="Target-v0",
-    total_steps=512,
-    num_envs=4,
-    rollout_steps=32,
-    device="cpu",
-    hidden=(8, 12),
-    critic_hidden=(10,),
-    learning_rate=3e-3,
-    entropy_coefficient=0.01,
-    epochs=2,
-    minibatch_size=32,
-    num_evaluations=2,
-    evaluation_episodes=2,
-    visited_states=2,
-    averaging=0.2,
-    checkpoint_steps=128,
-)
 DEFENCES = [
     StateAdversarial(epsilon=0.1, kappa=0.3),
     ConvexStateAdversarial(epsilon=0.1, kappa=0.3, fraction=0.5),
@@ -51,16 +33,20 @@ def name_of(value):
 
 
 @pytest.fixture
-def target_task(monkeypatch, target_env):
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
+def tiny(tiny):
+    return replace(
+        tiny,
+        total_steps=512,
+        learning_rate=3e-3,
+        entropy_coefficient=0.01,
+        checkpoint_steps=128,
     )
 
 
 @pytest.mark.parametrize("noise", [FixedNoise(), LearnedNoise()], ids=name_of)
 @pytest.mark.parametrize("defence", DEFENCES, ids=name_of)
-def test_every_defence_trains_a_gaussian_policy_and_changes_it(target_task, defence, noise):
-    config = replace(TINY, defence=defence, noise=noise)
+def test_every_defence_trains_a_gaussian_policy_and_changes_it(tiny, target_task, defence, noise):
+    config = replace(tiny, defence=defence, noise=noise)
     assert build(TrainConfig, to_table(config), "train") == config
     result = train_policy(config)
     assert result.curves["epsilon"][-1] == pytest.approx(0.1)
@@ -71,9 +57,9 @@ def test_every_defence_trains_a_gaussian_policy_and_changes_it(target_task, defe
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1"])
 @pytest.mark.parametrize("defence", DEFENCES, ids=name_of)
-def test_every_defence_but_a_lipschitz_target_trains_a_categorical_policy(env_id, defence):
+def test_every_defence_but_a_lipschitz_target_trains_a_categorical_policy(tiny, env_id, defence):
     config = replace(
-        TINY,
+        tiny,
         env_id=env_id,
         total_steps=256,
         defence=defence,
@@ -89,8 +75,8 @@ def test_every_defence_but_a_lipschitz_target_trains_a_categorical_policy(env_id
 
 
 @pytest.mark.parametrize("defence", DEFENCES[1:], ids=name_of)
-def test_an_interrupted_training_goes_on_bit_for_bit(tmp_path, target_task, defence):
-    config = replace(TINY, defence=defence, pruning=MagnitudeStePruning(sparsity=0.5, interval=3))
+def test_an_interrupted_training_goes_on_bit_for_bit(tiny, tmp_path, target_task, defence):
+    config = replace(tiny, defence=defence, pruning=MagnitudeStePruning(sparsity=0.5, interval=3))
 
     def interrupt(progress):
         if progress.step >= 256:

@@ -28,23 +28,6 @@ from surefoot.train.pruning_config import (
 from surefoot.train.trainer import train_policy
 
 CPU = torch.device("cpu")
-TINY = TrainConfig(
-    env_id="Target-v0",
-    total_steps=1024,
-    num_envs=4,
-    rollout_steps=32,
-    device="cpu",
-    hidden=(8, 12),
-    critic_hidden=(10,),
-    learning_rate=3e-3,
-    epochs=2,
-    minibatch_size=32,
-    num_evaluations=2,
-    evaluation_episodes=2,
-    visited_states=2,
-    averaging=0.2,
-    checkpoint_steps=256,
-)
 WAYS = [
     LipschitzTarget(at_most=0.05, bound=bound, projection=projection, norm=norm)
     for bound, norm in [("absolute_product", Norm.LINF), ("combettes_pesquet", Norm.L2)]
@@ -58,11 +41,12 @@ PRUNING = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _play_the_target_game(monkeypatch, target_env):
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **rest: target_env(num_envs)
-    )
+pytestmark = pytest.mark.usefixtures("target_task")
+
+
+@pytest.fixture
+def tiny(tiny):
+    return replace(tiny, learning_rate=3e-3)
 
 
 def certified(policy, target):
@@ -86,7 +70,7 @@ def drawn(target_env, seed=0, activation=Activation.TANH, hidden=(8, 7)):
 
 
 def agent_policy(network, spec, activation=Activation.TANH, hidden=(8, 7)):
-    config = replace(TINY, hidden=hidden, activation=activation)
+    config = TrainConfig(env_id="Target-v0", hidden=hidden, activation=activation)
     agent = new_agent(config, spec, CPU)
     agent.actor.parameters.copy_(network.parameters)
     return agent
@@ -166,8 +150,8 @@ def test_the_nearest_projection_moves_less_than_scaling(target_env):
 
 @pytest.mark.parametrize("pruning", PRUNING, ids=lambda pruning: pruning.kind)
 @pytest.mark.parametrize("target", WAYS)
-def test_the_policy_of_a_training_is_certified_under_its_target(target, pruning):
-    config = replace(TINY, defence=target, pruning=pruning)
+def test_the_policy_of_a_training_is_certified_under_its_target(tiny, target, pruning):
+    config = replace(tiny, defence=target, pruning=pruning)
     result = train_policy(config)
     assert certified(result.policy, target) <= target.at_most
     bounds = result.curves["lipschitz"]
@@ -178,13 +162,13 @@ def test_the_policy_of_a_training_is_certified_under_its_target(target, pruning)
     assert certified(free.policy, target) > 2 * target.at_most
 
 
-def test_the_best_policy_of_a_training_is_one_under_the_target(monkeypatch):
+def test_the_best_policy_of_a_training_is_one_under_the_target(tiny, monkeypatch):
     returns = iter(range(8, 0, -1))  # the first evaluated policy plays best, far above the target
     monkeypatch.setattr(
         "surefoot.train.run.clean_returns", lambda *args: np.full(2, float(next(returns)))
     )
     target = replace(WAYS[0], ramp_start=0.4, ramp_end=0.7)
-    config = replace(TINY, defence=target, select="best", num_evaluations=8)
+    config = replace(tiny, defence=target, select="best", num_evaluations=8)
     result = train_policy(config)
     assert certified(result.policy, target) <= target.at_most
     assert result.facts["evaluation"]["best"]["clean_return"] == 3.0
@@ -192,8 +176,8 @@ def test_the_best_policy_of_a_training_is_one_under_the_target(monkeypatch):
 
 
 @pytest.mark.parametrize("pruning", PRUNING, ids=lambda pruning: pruning.kind)
-def test_an_interrupted_training_under_a_target_goes_on_bit_for_bit(tmp_path, pruning):
-    config = replace(TINY, defence=WAYS[1], pruning=pruning)
+def test_an_interrupted_training_under_a_target_goes_on_bit_for_bit(tiny, tmp_path, pruning):
+    config = replace(tiny, defence=WAYS[1], pruning=pruning)
 
     def interrupt(progress):
         if progress.step >= 512:
@@ -211,18 +195,20 @@ def test_the_limit_falls_from_its_headroom_to_the_target():
     assert limits == pytest.approx([18, 18, 6, 2, 2])
 
 
-def test_discrete_actions_refuse_a_lipschitz_target_in_one_line(monkeypatch):
+def test_discrete_actions_refuse_a_lipschitz_target_in_one_line(tiny, monkeypatch):
     from surefoot.envs.make import make_env
 
     monkeypatch.setattr("surefoot.train.trainer.make_env", make_env)
-    config = replace(TINY, env_id="CartPole-v1", defence=WAYS[0])
+    config = replace(tiny, env_id="CartPole-v1", defence=WAYS[0])
     with pytest.raises(InputError, match=r"lipschitz .* discrete actions.* got CartPole-v1") as no:
         train_policy(config)
     assert "\n" not in str(no.value)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.bound}-{way.projection}")
-def test_a_gradient_that_is_not_a_number_stops_a_limited_training_with_its_step(monkeypatch, way):
+def test_a_gradient_that_is_not_a_number_stops_a_limited_training_with_its_step(
+    tiny, monkeypatch, way
+):
     """The eigenvalues behind a bound do not exist then, and must not be what stops it."""
     clip = Ppo._clip
 
@@ -233,4 +219,4 @@ def test_a_gradient_that_is_not_a_number_stops_a_limited_training_with_its_step(
 
     monkeypatch.setattr(Ppo, "_clip", poisoned)
     with pytest.raises(DivergenceError, match=r"non-finite, in the steps after \d+$"):
-        train_policy(replace(TINY, defence=way))
+        train_policy(replace(tiny, defence=way))

@@ -27,22 +27,6 @@ from surefoot.train.pruning_config import (
 )
 from surefoot.train.trainer import train_policy
 
-TINY = TrainConfig(
-    env_id="Target-v0",
-    total_steps=1024,
-    num_envs=4,
-    rollout_steps=32,
-    device="cpu",
-    hidden=(8, 12),
-    critic_hidden=(10,),
-    epochs=2,
-    minibatch_size=32,
-    num_evaluations=2,
-    evaluation_episodes=2,
-    visited_states=2,
-    averaging=0.2,
-    checkpoint_steps=256,
-)
 METHODS = [
     RandomPruning(sparsity=0.5, interval=3),
     MagnitudePruning(sparsity=0.5, interval=3),
@@ -57,11 +41,7 @@ def name_of(value):
     return getattr(value, "kind", None)
 
 
-@pytest.fixture(autouse=True)
-def target_task(monkeypatch, target_env):
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
-    )
+pytestmark = pytest.mark.usefixtures("target_task")
 
 
 def num_zeros(layers):
@@ -81,8 +61,8 @@ def expected_zeros(pruning, shapes):
 
 @pytest.mark.parametrize("target", ["actor", "critic", "both"])
 @pytest.mark.parametrize("pruning", METHODS, ids=name_of)
-def test_the_result_is_pruned_exactly_in_the_networks_that_were_named(pruning, target):
-    result = train_policy(replace(TINY, pruning=replace(pruning, target=target)))
+def test_the_result_is_pruned_exactly_in_the_networks_that_were_named(tiny, pruning, target):
+    result = train_policy(replace(tiny, pruning=replace(pruning, target=target)))
     for name, layers, shapes in (
         ("actor", result.policy.layers, [(8, 3), (12, 8), (1, 12)]),
         ("critic", result.critic, [(10, 3), (1, 10)]),
@@ -102,8 +82,8 @@ def test_the_result_is_pruned_exactly_in_the_networks_that_were_named(pruning, t
 
 
 @pytest.mark.parametrize("pruning", METHODS, ids=name_of)
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path, pruning):
-    config = replace(TINY, pruning=pruning)
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(tiny, tmp_path, pruning):
+    config = replace(tiny, pruning=pruning)
 
     def interrupt(progress):
         if progress.step == 640:  # in the middle of the schedule
@@ -118,8 +98,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path, pruning):
     assert resumed.facts == whole.facts
 
 
-def test_a_net_of_fewer_neurons_is_saved_and_read_like_any_other():
-    result = train_policy(replace(TINY, pruning=NeuronPruning(sparsity=0.5), select="best"))
+def test_a_net_of_fewer_neurons_is_saved_and_read_like_any_other(tiny):
+    result = train_policy(replace(tiny, pruning=NeuronPruning(sparsity=0.5), select="best"))
     read = policy_from_onnx(policy_to_onnx(result.policy), "policy.onnx").policy
     assert weights_sha256(read) == weights_sha256(result.policy)
     assert [layer.weight.shape for layer in critic_from_bytes(critic_to_bytes(result.critic))] == [
@@ -133,8 +113,8 @@ def test_both_networks_are_pruned_unless_one_is_named():
 
 
 @pytest.mark.parametrize("pruning", [NoPruning(), *METHODS], ids=name_of)
-def test_a_configuration_written_as_a_table_reads_back_the_same(pruning):
-    config = replace(TINY, pruning=pruning)
+def test_a_configuration_written_as_a_table_reads_back_the_same(tiny, pruning):
+    config = replace(tiny, pruning=pruning)
     assert build(TrainConfig, to_table(config), "train") == config
 
 
@@ -172,17 +152,17 @@ def test_what_cannot_be_is_refused_in_one_line(table, message):
     ],
 )
 def test_what_does_not_fit_the_networks_is_refused_before_anything_is_written(
-    tmp_path, changes, message
+    tiny, tmp_path, changes, message
 ):
     with pytest.raises(InputError, match=message) as refusal:
-        train_policy(replace(TINY, **changes), out=tmp_path / "run")
+        train_policy(replace(tiny, **changes), out=tmp_path / "run")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_another_way_of_pruning_in_the_same_folder_is_refused_by_the_keys(tmp_path):
-    train_policy(replace(TINY, pruning=METHODS[1]), out=tmp_path)
-    other = replace(TINY, pruning=SaliencyPruning(sparsity=0.6, interval=3))
+def test_another_way_of_pruning_in_the_same_folder_is_refused_by_the_keys(tiny, tmp_path):
+    train_policy(replace(tiny, pruning=METHODS[1]), out=tmp_path)
+    other = replace(tiny, pruning=SaliencyPruning(sparsity=0.6, interval=3))
     with pytest.raises(InputError) as refusal:
         train_policy(other, out=tmp_path)
     for part in (
@@ -197,9 +177,11 @@ def test_another_way_of_pruning_in_the_same_folder_is_refused_by_the_keys(tmp_pa
 @pytest.mark.parametrize(
     ("hidden", "critic_hidden", "name"), [((2,), (60,), "actor"), ((60,), (2,), "critic")]
 )
-def test_a_sparsity_out_of_reach_is_refused_by_the_name_of_the_network(hidden, critic_hidden, name):
+def test_a_sparsity_out_of_reach_is_refused_by_the_name_of_the_network(
+    tiny, hidden, critic_hidden, name
+):
     pruning = MagnitudePruning(sparsity=0.9)
-    config = replace(TINY, hidden=hidden, critic_hidden=critic_hidden, pruning=pruning)
+    config = replace(tiny, hidden=hidden, critic_hidden=critic_hidden, pruning=pruning)
     with pytest.raises(InputError, match=rf"^pruning of the {name}: sparsity must be at most 0\."):
         train_policy(config)
 
@@ -207,7 +189,7 @@ def test_a_sparsity_out_of_reach_is_refused_by_the_name_of_the_network(hidden, c
 @pytest.mark.parametrize("pruning", [NoPruning(), *METHODS], ids=name_of)
 @pytest.mark.parametrize("network", ["actor", "critic"])
 def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_checkpoint(
-    tmp_path, monkeypatch, pruning, network
+    tiny, tmp_path, monkeypatch, pruning, network
 ):
     """At update 92 of the 12th iteration, in the middle of the schedule and of an iteration."""
     clip = Ppo._clip
@@ -221,13 +203,13 @@ def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_check
         return clip(self, gradient)
 
     monkeypatch.setattr(Ppo, "_clip", poisoned)
-    config = replace(TINY, total_steps=2048, pruning=pruning)
+    config = replace(tiny, total_steps=2048, pruning=pruning)
     with pytest.raises(DivergenceError, match=r"non-finite, in the steps after 1408$"):
         train_policy(config, out=tmp_path)
     assert (tmp_path / "checkpoints" / "latest").read_text() == f"{1280:012d}"
 
 
-def test_a_reward_that_is_not_a_number_stops_with_the_step(tmp_path, monkeypatch, target_env):
+def test_a_reward_that_is_not_a_number_stops_with_the_step(tiny, tmp_path, monkeypatch, target_env):
     def make_broken(env_id, num_envs, **more):
         env = target_env(num_envs)
         step = env.step
@@ -244,5 +226,5 @@ def test_a_reward_that_is_not_a_number_stops_with_the_step(tmp_path, monkeypatch
 
     monkeypatch.setattr("surefoot.train.trainer.make_env", make_broken)
     with pytest.raises(DivergenceError, match=r"reward is not finite, in the steps after 384$"):
-        train_policy(replace(TINY, num_evaluations=1), out=tmp_path)
+        train_policy(replace(tiny, num_evaluations=1), out=tmp_path)
     assert (tmp_path / "checkpoints" / "latest").read_text() == f"{256:012d}"
