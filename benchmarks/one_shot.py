@@ -1,10 +1,14 @@
-"""One-shot compression: sparsity against the change of the actions, certified and measured.
+r"""One-shot compression: sparsity against the change of the actions, certified and measured.
 
 For each policy, method and allocation: the worst change over the recorded states (certified and
 measured), at states of fresh episodes that nothing was fitted to, and over the whole clipped box;
 the clean return; and the largest sparsity that stays under a limit.
 
-    python benchmarks/one_shot.py --policy runs/hopper-1 runs/hopper-sa-1 --out one_shot.json
+    pipeline train --preset hopper --seed 10 --set train.defence.kind=none \
+        --set train.pruning.kind=none --out runs/hopper-dense-10
+    pipeline train --preset hopper --seed 10 --set train.pruning.kind=none --out runs/hopper-sa-10
+    python benchmarks/one_shot.py --policy runs/hopper-dense-10 runs/hopper-sa-10 --episodes 8 \
+        --out docs/results/one_shot.json
 """
 
 import argparse
@@ -74,7 +78,7 @@ class Subject:
         in_full = config.allocation is Allocation.ERK
         ball = None
         if in_full:
-            some = self.states[:: len(self.states) // BALLS]
+            some = self.states[:: max(1, len(self.states) // BALLS)]
             ball = visited_control_error(small, self.policy, some, 0.05).to_table()
         return {
             **name_of(config),
