@@ -136,8 +136,11 @@ def rounding_bound(
         inputs = activation_range(layer.activation, own_range)
     network = np.minimum(error, carried_to_output(policy, sources))
     action = _head_error(policy, network, inputs, arithmetic)
-    if arithmetic.half and not (_action_size(policy, inputs) <= _HALF_LARGEST).all():
+    size = _action_size(policy, up(inputs + network))
+    if arithmetic.half and not (size <= _HALF_LARGEST).all():
         return "an action may exceed 65504, the largest half-precision number"
+    if not (size < _LARGEST).all():
+        return "an action may exceed the largest float32"
     return RoundingBound(network=network, action=action)
 
 

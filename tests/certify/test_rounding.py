@@ -294,3 +294,18 @@ def test_the_bound_grows_with_the_states_it_covers(draw_policy: Build) -> None:
     sizes = [0.1, 1.0, 10.0, 100.0]
     bounds = [rounding_bound(policy, np.full(4, size), FLOAT32).action for size in sizes]
     assert (np.diff(np.array(bounds), axis=0) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("squash", "centre", "half_range"), [(Squash.IDENTITY, 0.0, 1e38), (Squash.CLIP, 3e38, 3e38)]
+)
+def test_an_action_that_overflows_has_no_bound(
+    build_policy: Build, squash: Squash, centre: float, half_range: float
+) -> None:
+    policy = build_policy([[[1.0]]], squash=squash, half_range=half_range)
+    head = replace(policy.head, centre=np.full(1, centre, np.float32))
+    policy = replace(policy, head=head)
+    with np.errstate(over="ignore"):  # the runtime really does overflow
+        assert not np.isfinite(policy.outputs(np.full((1, 1), 9.0), np.float32)).all()
+    bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+    assert bound == "an action may exceed the largest float32"
