@@ -129,7 +129,9 @@ def masking_ratio(
 
     def reached(adversary: Adversary) -> Floats:
         moved_NM = query(adversary.perturb(state_ND, randoms)).astype(np.float64)
-        return np.sqrt(np.maximum(harm(state_ND, clean_NM, moved_NM), 0))
+        found_N = np.sqrt(np.maximum(harm(state_ND, clean_NM, moved_NM), 0))
+        # Where the controller fails there is no distance; evaluations count it as a failure.
+        return np.where(np.isfinite(found_N), found_N, 0.0)
 
     free = np.maximum(reached(CornerSearch(oracle=oracle)), reached(SquareSearch(oracle=oracle)))
     guided = reached(mad_adversary(policy, ball, RESTARTS))

@@ -15,13 +15,16 @@ from surefoot.attack.regression import fit
 from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.policy import Array, Policy
 from surefoot.train.ball import States
-from surefoot.train.game import Craft
+from surefoot.train.game import Craft, finite
 from surefoot.train.networks import new_network
 from surefoot.train.run import Run
 
+Play = Callable[[States], States]
+"""From states to perturbed ones."""
+
 _NUM_ENVS = 16
 _NUM_STEPS = 600
-_EPOCHS = 30
+_EPOCHS = 20
 
 
 def imitate(
@@ -30,9 +33,13 @@ def imitate(
     policy: Policy,
     craft: Craft,
     make_env: Callable[[int], VectorEnv],
-    seed: int,
+    lessons: int,
 ) -> None:
-    """Fit the actor of a run that has not begun to what an attack does along its own episodes.
+    """Fit the actor of a run that has not begun to what an attack would do (DAgger).
+
+    The first lesson is along the attack's own episodes. An imitation that errs comes to states
+    that the attack never sees, so in every later lesson the imitation plays, and the attack tells
+    what it would have done.
 
     Args:
         run: Of the adversary.
@@ -40,18 +47,39 @@ def imitate(
         policy: The controller.
         craft: Whose moves are learned; choices among discrete ones are not imitated.
         make_env: Of the controller's task.
-        seed: Of the episodes and of the fit.
+        lessons: How many.
+
+    Reference:
+        Ross, Gordon and Bagnell, AISTATS 2011 (arXiv 1011.0686), algorithm 3.1.
     """
     if isinstance(craft.moves, DiscreteActions):
         return
-    states, moves = map(torch.from_numpy, record_moves(teacher, policy, craft, make_env, seed))
-    checkpoint = run.checkpoint()
-    start = checkpoint.tree["ppo"]["parameters"]["actor"]
-    sizes = (states.shape[1], *run.config.hidden, moves.shape[1])
-    checkpoint.tree["ppo"]["parameters"]["actor"] = _fit(
-        torch.from_numpy(start), sizes, states, moves, run
-    )
-    run.load_checkpoint(checkpoint)
+    states: list[States] = []
+    moves: list[Array] = []
+    play: Play | None = None
+    for lesson in range(lessons):
+        seen, done = record_moves(
+            teacher, policy, craft, make_env, run.config.seed + lesson, play=play
+        )
+        states.append(seen)
+        moves.append(done)
+        checkpoint = run.checkpoint()
+        parameters = checkpoint.tree["ppo"]["parameters"]
+        sizes = (seen.shape[1], *run.config.hidden, done.shape[1])
+        parameters["actor"] = _fit(
+            torch.from_numpy(parameters["actor"]),
+            sizes,
+            torch.from_numpy(np.concatenate(states)),
+            torch.from_numpy(np.concatenate(moves)),
+            run,
+        )
+        run.load_checkpoint(checkpoint)
+        play = _player(run.policy(), craft)
+
+
+def _player(actor: Policy, craft: Craft) -> Play:
+    """Return what perturbs states as an actor has learned it so far."""
+    return lambda state_ND: craft(state_ND, actor.head.select(actor.outputs_at(state_ND)))
 
 
 def record_moves(
@@ -60,8 +88,10 @@ def record_moves(
     craft: Craft,
     make_env: Callable[[int], VectorEnv],
     seed: int,
+    *,
+    play: Play | None = None,
 ) -> tuple[States, Array]:
-    """Return states along attacked episodes and the moves by which the teacher perturbed them.
+    """Return states along attacked episodes and the moves by which the teacher perturbs them.
 
     Args:
         teacher: The attack.
@@ -69,6 +99,7 @@ def record_moves(
         craft: Whose moves they are.
         make_env: Of the controller's task.
         seed: Of the episodes.
+        play: What perturbs in the teacher's place, while it tells what it would do.
     """
     seeds = (np.random.SeedSequence(seed).generate_state(_NUM_ENVS) // 2).tolist()
     randoms = [np.random.default_rng(one) for one in seeds]
@@ -77,10 +108,11 @@ def record_moves(
         obs = env.reset(seeds)
         for _ in range(_NUM_STEPS):
             state_ND = policy.state(obs, np.float32)
-            perturbed_ND = teacher.perturb(state_ND, randoms)
+            taught_ND = teacher.perturb(state_ND, randoms)
             states.append(state_ND)
-            moves.append(craft.moves_of(state_ND, perturbed_ND))
-            obs = env.step(policy.head.select(policy.outputs_at(perturbed_ND))).obs
+            moves.append(craft.moves_of(state_ND, taught_ND))
+            perturbed_ND = play(state_ND) if play else taught_ND
+            obs = env.step(policy.head.select(finite(policy.outputs_at(perturbed_ND)))).obs
     return np.concatenate(states), np.concatenate(moves)
 
 

@@ -28,7 +28,7 @@ from torch.nn import functional
 from surefoot.attack.target import Target
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, CategoricalHead, Layer, Policy
-from surefoot.train.game import with_fast_layers
+from surefoot.train.game import finite, with_fast_layers
 
 GAMMA = 0.99
 _PUBLISHED_GRID = tuple(itertools.product((0.02, 0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.3, 1, 3, 10)))
@@ -289,7 +289,7 @@ def record(target: Target, num_steps: int, *, seed: int = 0) -> Records:
 
 def _explore(policy: Policy, state_ND: Array, random: np.random.Generator) -> tuple[Singles, Array]:
     """Return sampled actions as a critic sees them, and as the environment takes them."""
-    outputs = policy.network(state_ND)
+    outputs = finite(policy.network(state_ND))
     if isinstance(policy.head, CategoricalHead):
         choice_N = (outputs + random.gumbel(size=outputs.shape)).argmax(1)
         return np.eye(policy.num_outputs, dtype=np.float32)[choice_N], choice_N
@@ -301,7 +301,7 @@ def _explore(policy: Policy, state_ND: Array, random: np.random.Generator) -> tu
 
 def _greedy(policy: Policy, state_ND: Array) -> Array:
     """Return the controller's own actions as a critic sees them."""
-    outputs = policy.network(state_ND)
+    outputs = finite(policy.network(state_ND))
     if isinstance(policy.head, CategoricalHead):
         outputs = np.eye(policy.num_outputs, dtype=np.float32)[outputs.argmax(1)]
     return np.asarray(outputs)

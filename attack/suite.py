@@ -31,6 +31,7 @@ from surefoot.attack.push import push_variants
 from surefoot.attack.report import CLEAN, AttackReport, AttackResult
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
+from surefoot.attack.steady import SteadyEnv
 from surefoot.attack.store import Store
 from surefoot.attack.target import Target, Variants
 from surefoot.budget import Norm
@@ -43,6 +44,7 @@ from surefoot.policy import Layer
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.ball import Ball, States
 from surefoot.train.folder import critic_to_bytes
+from surefoot.train.game import finite
 from surefoot.train.signals import StopRequest
 
 Attack = Callable[[Target, "AttackConfig"], Variants]
@@ -241,7 +243,7 @@ class _Suite:
         self._target = Target(
             policy=file.policy,
             ball=self.ball,
-            make_env=self._make_env,
+            make_env=lambda num_envs: SteadyEnv(self._make_env(num_envs)),
             store=store,
             key=self._key,
             tell=self._tell,
@@ -303,12 +305,12 @@ class _Suite:
     def _some_states(self) -> States:
         """Return states of the clean controller, from selection episodes."""
         policy, states = self._deployed.policy, []
-        with closing(self._make_env(8)) as env:
+        with closing(SteadyEnv(self._make_env(8))) as env:
             obs = env.reset(selection_seeds(8))
             for step in range(_STATES_AFTER * 8):
                 if step % _STATES_AFTER == 0:
                     states.append(self._deployed.states(obs))
-                obs = env.step(policy.head.select(policy.outputs(obs, np.float32))).obs
+                obs = env.step(policy.head.select(finite(policy.outputs(obs, np.float32)))).obs
         return np.concatenate(states)
 
     def _tell(self, share: float, remark: str) -> None:

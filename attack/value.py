@@ -19,7 +19,7 @@ from surefoot.attack.target import Target
 from surefoot.envs.vector import Flags, Floats
 from surefoot.policy import Activation, Layer
 from surefoot.train.ball import States
-from surefoot.train.game import with_fast_layers
+from surefoot.train.game import finite, with_fast_layers
 from surefoot.train.networks import new_network
 from surefoot.train.rollout import advantages
 
@@ -126,7 +126,7 @@ def _play(target: Target, num_steps: int, seed: int) -> _Played:
             signs = random.integers(0, 2, states[step].shape) * 2.0 - 1
             size = target.ball.epsilon * perturbed[step][:, None]
             seen = target.ball.perturbed(states[step], signs * size)
-            result = env.step(policy.head.select(policy.outputs_at(seen)))
+            result = env.step(policy.head.select(finite(policy.outputs_at(seen))))
             rewards[step], terminated[step] = result.reward, result.terminated
             truncated[step] = result.truncated & ~result.terminated
             ends[step] = policy.state(result.terminal_obs, np.float32)

@@ -95,7 +95,7 @@ class Game:
     def step(self, actions: NDArray[Any]) -> StepResult:
         """Perturb what the controller sees, and let it act; see `VectorEnv.step`."""
         perturbed_ND = self._craft(self._state_ND, actions)
-        outputs = self._policy.outputs_at(perturbed_ND)
+        outputs = finite(self._policy.outputs_at(perturbed_ND))
         result = self._env.step(self._policy.head.select(outputs))
         terminal = self._policy.state(result.terminal_obs, np.float32).astype(np.float64)
         return replace(
@@ -123,6 +123,15 @@ class Game:
         self._obs = obs_NO
         self._state_ND = self._policy.state(obs_NO, np.float32)
         return self._state_ND.astype(np.float64)
+
+
+def finite(outputs_NM: Array) -> Array:
+    """Return outputs with zeros for what is not finite: how one learns from a failed inference.
+
+    Where episodes are reported, such an output is a failure of the controller.
+    """
+    sound = np.isfinite(outputs_NM)
+    return outputs_NM if sound.all() else np.where(sound, outputs_NM, np.zeros_like(outputs_NM))
 
 
 def with_fast_layers(policy: Policy) -> Policy:

@@ -1,0 +1,234 @@
+"""Controllers and simulations that fail under attack: counted, never dropped, never a crash."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from surefoot.attack import imitation, learned_attacks
+from surefoot.attack.deployed import DeployedController
+from surefoot.attack.evaluate import EvaluateConfig, evaluate
+from surefoot.attack.imitation import record_moves
+from surefoot.attack.learned import LearnedSettings, learn_adversary
+from surefoot.attack.mad import mad_adversary
+from surefoot.attack.sarsa import SarsaSettings, record
+from surefoot.attack.steady import SteadyEnv
+from surefoot.attack.suite import FULL, AttackConfig, run_suite
+from surefoot.attack.value import fit_value
+from surefoot.budget import Norm
+from surefoot.envs import make_env
+from surefoot.errors import CheckError, DivergenceError
+from surefoot.policy import (
+    Activation,
+    CategoricalHead,
+    GaussianHead,
+    Layer,
+    Normaliser,
+    Policy,
+    Squash,
+)
+from surefoot.runtime.load import Backend, controller_of
+from surefoot.train.ball import Ball
+from surefoot.train.game import Direct
+
+BALL = Ball(norm=Norm.LINF, epsilon=0.5)
+TINY = AttackConfig(
+    suite="full",
+    epsilon=0.5,
+    episodes=2,
+    selection_episodes=1,
+    critic_steps=512,
+    sarsa=SarsaSettings(records=480, epochs=1),
+    adversary_steps=256,
+    num_threads=1,
+)
+
+
+@pytest.fixture(autouse=True)
+def brief_training(monkeypatch):
+    monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
+    monkeypatch.setattr(imitation, "_EPOCHS", 2)
+    short = partial(LearnedSettings, num_envs=8, rollout_steps=16)
+    monkeypatch.setattr(learned_attacks, "LearnedSettings", short)
+
+
+def overflowing(obs_dim, head, where=0.15):
+    """Return a policy that in float32 is inf - inf as soon as the first state exceeds ``where``.
+
+    Its float64 twin is finite everywhere.
+    """
+    num_outputs = head.num_actions if isinstance(head, CategoricalHead) else head.centre.size
+    first = np.zeros((2, obs_dim), np.float32)
+    first[:, 0] = 1e20
+    second = np.tile(np.array([[1e20, -1e20]], np.float32), (num_outputs, 1))
+    return Policy(
+        normaliser=Normaliser(
+            mean=np.zeros(obs_dim, np.float32), scale=np.ones(obs_dim, np.float32), clip=10.0
+        ),
+        layers=(
+            Layer(
+                weight=first,
+                bias=np.full(2, -where * 1e20, np.float32),
+                activation=Activation.RELU,
+            ),
+            Layer(
+                weight=second,
+                bias=np.zeros(num_outputs, np.float32),
+                activation=Activation.IDENTITY,
+            ),
+        ),
+        head=head,
+    )
+
+
+def gaussian(act_dim):
+    return GaussianHead(
+        std=np.full(act_dim, 0.1),
+        squash=Squash.IDENTITY,
+        centre=np.zeros(act_dim, np.float32),
+        half_range=np.ones(act_dim, np.float32),
+    )
+
+
+def test_a_policy_that_overflows_in_float32_alone():
+    policy = overflowing(4, CategoricalHead(num_actions=2))
+    state = np.array([[0.1, 0, 0, 0], [0.4, 0, 0, 0]], np.float32)
+    with np.errstate(all="ignore"):
+        assert np.isfinite(policy.outputs_at(state)).all(axis=1).tolist() == [True, False]
+    assert np.isfinite(policy.outputs_at(state.astype(np.float64))).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("learn", ["sarsa", "value", "imitation", "adversary"])
+@pytest.mark.parametrize("kind", ["nan", "diverging"])
+def test_what_learns_from_a_failing_controller_gets_finite_numbers(
+    formula_env, target_of, linear_policy, learn, kind
+):
+    diverges = kind == "diverging"
+    policy = linear_policy([[1.0, -1.0]]) if diverges else overflowing(2, gaussian(1), -1e9)
+
+    def make(num):
+        env = _Diverging(formula_env(2, 1, num), every=5 if diverges else 10**9)
+        return SteadyEnv(env)
+
+    target = target_of(policy, BALL, make)
+    if learn == "sarsa":
+        records = record(target, 640)
+        assert len(records) == 640
+        assert all(getattr(records, name).isfinite().all() for name in records.__slots__)
+    elif learn == "value":
+        fitted = fit_value(target, 640)
+        assert all(np.isfinite(layer.weight).all() for layer in fitted.layers)
+        assert fitted.facts["steps"] == 640
+    elif learn == "imitation":
+        teacher = mad_adversary(policy, BALL)
+        states, moves = record_moves(teacher, policy, Direct(BALL, 2), make, 0)
+        assert np.isfinite(states).all()
+        assert np.isfinite(moves).all()
+    else:
+        settings = LearnedSettings(total_steps=1024, num_envs=16, rollout_steps=32)
+        learned = learn_adversary(policy, Direct(BALL, 2), settings, make)
+        assert learned.facts["diverged"] is None
+        assert learned.effort.env_steps == 1024
+
+
+class _Diverging:
+    """Diverges at every so many steps, and is a task without seeds of its own elsewhere."""
+
+    def __init__(self, env, every):
+        self.spec, self.num_envs, self.resumable = env.spec, env.num_envs, True
+        self._env, self._every, self._count = env, every, 0
+
+    def reset(self, seeds=None):
+        return self._env.reset(seeds)
+
+    def step(self, actions):
+        assert np.isfinite(actions).all()
+        self._count += 1
+        if self._count % self._every == 0:
+            raise DivergenceError("diverged")
+        return self._env.step(actions)
+
+    def state_dict(self):
+        return {"count": self._count}
+
+    def load_state_dict(self, state):
+        self._count = state["count"]
+        return self._env._obs()
+
+    def close(self):
+        pass
+
+
+def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew(formula_env):
+    env = SteadyEnv(_Diverging(formula_env(2, 1, 3), every=2))
+    before = env.reset([6, 13, 20])
+    actions = np.zeros((3, 1), np.float32)
+    before = env.step(actions).obs
+    cut = env.step(actions)
+    assert cut.truncated.all()
+    assert not cut.terminated.any()
+    assert not cut.reward.any()
+    assert np.array_equal(cut.terminal_obs, before)
+    assert not np.array_equal(cut.obs, before)
+    assert env.state_dict()["restarts"] == 1
+    other = SteadyEnv(_Diverging(formula_env(2, 1, 3), every=2))
+    other.reset([1, 2, 3])
+    other.load_state_dict({"count": 0})  # as stored before there were restarts
+    assert other.num_restarts == 0
+
+
+def test_a_simulation_that_is_sound_is_untouched():
+    plain, steady = make_env("CartPole-v1", 2), SteadyEnv(make_env("CartPole-v1", 2))
+    assert np.array_equal(plain.reset([1, 2]), steady.reset([1, 2]))
+    for number in range(40):
+        actions = np.array([number % 2, number % 3 > 0], np.int64)
+        first, second = plain.step(actions), steady.step(actions)
+        assert np.array_equal(first.obs, second.obs)
+        assert np.array_equal(first.terminated, second.terminated)
+    plain.close()
+    steady.close()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_failure_is_no_violation_and_hides_none(formula_env, linear_policy, file_of, bad):
+    file = file_of(linear_policy([[1.0, -2.0]]))
+    healthy = controller_of(file, Backend.NUMPY)
+
+    class Failing:
+        name, obs_dim, num_outputs, calls = "failing", 2, 1, 0
+
+        def __call__(self, obs):
+            return healthy(obs)
+
+        def from_state(self, state):
+            self.calls += 1
+            return healthy.from_state(state) if self.calls > 1 else np.full((1, 1), bad, np.float32)
+
+    def attempt(certified):
+        deployed = DeployedController(controller=Failing(), policy=file.policy)
+        config = EvaluateConfig(seeds=(3, 4, 5), certified_deviation=certified)
+        adversary = mad_adversary(file.policy, BALL)
+        return evaluate(deployed, formula_env(2, 1, 3), adversary, config)
+
+    assert attempt(10.0).num_failures == 1
+    with pytest.raises(CheckError, match="more than the certified"):
+        attempt(0.1)
+
+
+def test_a_whole_suite_on_discrete_choices(linear_policy, file_of):
+    # It pushes to where the pole leans, which holds it for a while.
+    policy = linear_policy([[0, 0, -1, 0], [0, 0, 1, 0]])
+    policy = replace(policy, head=CategoricalHead(num_actions=2))
+    file = file_of(policy, {"env": {"id": "CartPole-v1"}})
+    report = run_suite(file, None, replace(TINY, epsilon=0.2))
+    assert list(report.attacks) == list(FULL)
+    assert {"margin"} <= set(report.attacks["mad"].selection)
+    assert set(report.attacks["push"].selection) == {"action 0", "action 1"}
+    assert any("targeted" in name for name in report.attacks["rs"].selection)
+    clean = report.attacks["clean"].mean
+    assert min(result.mean for result in report.attacks.values()) < clean
+    for name, result in report.attacks.items():
+        assert (result.evaluation.max_deviation > 0) == (name != "clean")
+        assert result.evaluation.num_failures == 0
