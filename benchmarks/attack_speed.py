@@ -5,7 +5,11 @@ same count, so that all environments are busy for all steps and the loops do the
 the attack. The loops are timed in turn, several times over; ratios are medians over these rounds,
 of CPU seconds, so that neither a machine whose speed drifts nor one that is shared matters.
 
-    python benchmarks/attack_speed.py --out attack_speed.json
+Two promises are measured whole, in wall seconds: MAD with its 10 steps over 50 episodes that are
+made to last 1,000 steps in the way said above, and ``--suite quick`` as a user runs it. The latter
+attacks a task whose own episodes last 1,000 steps whatever the controller does (HalfCheetah).
+
+    python benchmarks/attack_speed.py --out docs/results/attack_speed.json
     python benchmarks/attack_speed.py --policy runs/hopper/policy --steps 1000 --rounds 1
 """
 
@@ -22,10 +26,11 @@ from time import perf_counter, process_time
 import numpy as np
 
 from surefoot.attack import Ball, DeployedController, EvaluateConfig, evaluate
+from surefoot.attack.mad import PUBLISHED, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds
 from surefoot.attack.store import Store
-from surefoot.attack.suite import FULL, AttackConfig
+from surefoot.attack.suite import FULL, AttackConfig, run_suite
 from surefoot.attack.target import Target
 from surefoot.budget import Norm
 from surefoot.envs import EnvSpec, StepResult, VectorEnv, describe_env, make_env
@@ -88,13 +93,29 @@ def random_file(spec: EnvSpec, hidden: list[int]) -> ControllerFile:
     return policy_from_onnx(policy_to_onnx(policy))
 
 
-def measure(given: argparse.Namespace) -> list[dict]:
-    spec = describe_env(given.env)
-    file = load_controller_file(given.policy) if given.policy else random_file(spec, given.hidden)
-    deployed = DeployedController(
-        controller=controller_of(file, Backend(given.backend)), policy=file.policy
-    )
-    env = Endless(make_env(given.env, given.episodes, num_threads=given.threads), given.steps)
+def attacked_file(given: argparse.Namespace) -> ControllerFile:
+    """Return the controller that was asked for."""
+    if given.policy:
+        return load_controller_file(given.policy)
+    return random_file(describe_env(given.env), given.hidden)
+
+
+def deployed_of(file: ControllerFile, given: argparse.Namespace) -> DeployedController:
+    """Return the controller on the backend that was asked for."""
+    controller = controller_of(file, Backend(given.backend))
+    return DeployedController(controller=controller, policy=file.policy)
+
+
+def endless(given: argparse.Namespace, num_steps: int) -> Endless:
+    """Return one environment per episode, each of exactly so many steps."""
+    env = make_env(given.env, given.episodes, num_threads=given.threads)
+    return Endless(env, num_steps)
+
+
+def measure_loops(given: argparse.Namespace) -> list[dict]:
+    """Return a row per attack: its closed loop against the clean one."""
+    file = attacked_file(given)
+    deployed, env = deployed_of(file, given), endless(given, given.steps)
     config = EvaluateConfig(seeds=evaluation_seeds(given.episodes))
     ball = Ball(norm=Norm.LINF, epsilon=given.epsilon)
     target = Target(
@@ -141,6 +162,48 @@ def measure(given: argparse.Namespace) -> list[dict]:
     ]
 
 
+def measure_mad(given: argparse.Namespace) -> dict:
+    """Return what the published MAD takes for episodes of 1,000 steps, none extrapolated."""
+    file = attacked_file(given)
+    mad = mad_adversary(file.policy, Ball(norm=Norm.LINF, epsilon=given.epsilon), PUBLISHED)
+    config = EvaluateConfig(seeds=evaluation_seeds(given.episodes))
+    deployed, env = deployed_of(file, given), endless(given, given.mad_steps)
+    began, cpu_began = perf_counter(), process_time()
+    evaluation = evaluate(deployed, env, mad, config)
+    return {
+        "gradient_steps": PUBLISHED.steps,
+        "episodes": len(evaluation.lengths),
+        "env_steps": int(evaluation.lengths.sum()),
+        "wall_s": round(perf_counter() - began, 1),
+        "cpu_s": round(process_time() - cpu_began, 1),
+    }
+
+
+def measure_quick(given: argparse.Namespace) -> dict:
+    """Return what the whole quick suite takes, selection and evaluation."""
+    file = random_file(describe_env(given.quick_env), given.hidden)
+    config = AttackConfig(
+        suite="quick",
+        backend=Backend(given.backend),
+        epsilon=given.epsilon,
+        env_id=given.quick_env,
+        num_threads=given.threads,
+        episodes=given.episodes,
+    )
+    began, cpu_began = perf_counter(), process_time()
+    report = run_suite(file, None, config)
+    return {
+        "env": given.quick_env,
+        "episodes": config.episodes,
+        "selection_episodes": config.selection_episodes,
+        "longest_episode": max(int(r.evaluation.lengths.max()) for r in report.attacks.values()),
+        "env_steps": sum(result.effort.env_steps for result in report.attacks.values()),
+        "gradients": sum(result.effort.gradients for result in report.attacks.values()),
+        "wall_s": round(perf_counter() - began, 1),
+        "cpu_s": round(process_time() - cpu_began, 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="Hopper-v5")
@@ -150,15 +213,19 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=0.075)
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--mad-steps", type=int, default=1000, help="of each episode under MAD")
+    parser.add_argument("--quick-env", default="HalfCheetah-v5", help="task of the quick suite")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="write the JSON here instead of printing it")
     given = parser.parse_args()
     result = {
         "machine": {"processor": platform.processor(), "num_cpus": os.cpu_count()},
         "settings": {name: str(value) for name, value in vars(given).items() if name != "out"},
         "packages": describe_env(given.env).packages,
-        "rows": measure(given),
+        "mad_10_steps": measure_mad(given),
+        "quick_suite": measure_quick(given),
+        "rows": measure_loops(given),
     }
     text = json.dumps(result, indent=2)
     if given.out:
