@@ -1,0 +1,60 @@
+"""Every attack of the full suite against a linear controller, whose worst case is a formula.
+
+The action is j'z and the reward is the action, so that no perturbation of size epsilon costs more
+than epsilon |j|, in the norm that is dual to the ball's: 1 to linf, 2 to l2. Values are linear too:
+what attacks learn from episodes of one step leads to the same corner.
+"""
+
+import numpy as np
+import pytest
+
+from surefoot.attack.sarsa import SarsaSettings
+from surefoot.attack.suite import FULL, AttackConfig
+from surefoot.budget import Norm
+from surefoot.train.ball import Ball
+
+ROW = np.array([2.0, -1.0, 0.5])
+EPSILON = 0.5
+CONFIG = AttackConfig(critic_steps=2048, sarsa=SarsaSettings(records=960, epochs=1))
+SEARCHES = {
+    "mad": (1, 0.999),
+    "push": (1, 0.98),
+    "critic": (0.99, 0.97),
+    "rs": (1, 0.98),
+    "rs+mad": (1, 0.98),
+    "corners": (1, 0.97),
+    "square": (1, 0.95),
+    "spsa": (0.97, 0.95),
+}
+"""The least mean share of the worst case in the linf ball and in the l2 ball. A corner is reached
+or not, the right point of a sphere only in the limit; a fitted critic and an estimated gradient
+have a wrong sign now and then."""
+BY_CHANCE = {"clean", "random"}
+LEARNED = {"pa-ad", "sa-rl"}
+"""Shown in test_learned.py and, in several steps, in test_worst_case.py."""
+
+
+@pytest.fixture(scope="module", params=list(Norm))
+def target(request, linear_policy, one_step_env, target_of):
+    ball = Ball(norm=request.param, epsilon=EPSILON)
+    return target_of(linear_policy([ROW]), ball, lambda num: one_step_env(num, 3, [1.0]))
+
+
+def test_no_attack_is_left_out():
+    assert set(FULL) == set(SEARCHES) | BY_CHANCE | LEARNED
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, random_streams, name):
+    state = np.random.default_rng(5).normal(size=(40, 3)).astype(np.float32)
+    linf = target.ball.norm is Norm.LINF
+    worst = EPSILON * (np.abs(ROW).sum() if linf else np.linalg.norm(ROW))
+    found = []
+    for adversary in FULL[name](target, CONFIG).adversaries.values():
+        moved = adversary.perturb(state, random_streams(40))
+        change = (moved.astype(np.float64) - state) @ ROW
+        assert (np.abs(change) <= worst * (1 + 1e-6)).all()
+        # MAD wants the action changed, whichever way; the others want the return low.
+        found.append(np.abs(change).mean() if name == "mad" else -change.mean())
+    share = SEARCHES[name][0 if linf else 1]
+    assert max(found) >= worst * share * (1 - 1e-5)
