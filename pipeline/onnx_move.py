@@ -6,6 +6,7 @@ folded by operations that are exact or correctly rounded, so that any runtime ge
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 import onnx
@@ -260,6 +261,8 @@ def _arithmetic(op: str, inputs: list[Array]) -> Array:
             raise InputError("divides whole numbers that are not positive")
         return np.asarray(inputs[0] // inputs[1])
     with np.errstate(all="ignore"):
+        if op in ("Max", "Min"):  # of any number; NumPy would write into a third one
+            return _finite(np.asarray(reduce(_ARITHMETIC[op], inputs)))
         return _finite(np.asarray(_ARITHMETIC[op](*inputs)))
 
 

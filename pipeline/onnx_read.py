@@ -78,6 +78,9 @@ class _Chain:
                 f"has {len(graph.input)} and {len(graph.output)}"
             )
         constants = {tensor.name: float_constant(tensor, name) for tensor in graph.initializer}
+        if (given := graph.input[0].name) in constants:
+            # What is fed would stand in for the constant wherever a node names it.
+            raise InputError(f"{name}: input {given!r} is a constant as well")
         steps = list(cls._walk(graph, constants, graph.input[0].name, name))
         layers = [step.constants[0].shape for step in steps if step.op == "Gemm"]
         if not layers:

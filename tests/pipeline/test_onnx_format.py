@@ -285,6 +285,13 @@ def constant_as_input(model):
     model.graph.input.append(helper.make_tensor_value_info("bias_1", TensorProto.FLOAT, [6]))
 
 
+def constant_named_as_the_input(model):
+    """The reader would see the mean; a runtime subtracts the observation from itself."""
+    mean = numpy_helper.to_array(constant(model, "obs_mean"))
+    constant(model, "obs_mean").CopyFrom(numpy_helper.from_array(mean[None], INPUT))
+    first(model, "Sub").input[1] = INPUT
+
+
 def add_two_values(model):
     first(model, "Add").input[1] = first(model, "Mul").input[0]
 
@@ -375,6 +382,7 @@ STRANGE = [
     ("two inputs", second_input, "must have one input and one output, has 2 and 1"),
     ("two outputs", second_output, "must have one input and one output, has 1 and 2"),
     ("constant that can be overridden", constant_as_input, "one input and one output, has 2"),
+    ("constant named as the input", constant_named_as_the_input, "'obs' is a constant as well"),
     ("external data", external_data, "weight_1"),
     ("data too short", short_data, "tensor name: bias_1"),
     ("double weight", double_weight, r"'weight_1' must be FLOAT \(1\), has type 11"),

@@ -270,6 +270,23 @@ def test_a_double_precision_file_of_float32_numbers_is_read():
     np.testing.assert_allclose(expected, file.policy.outputs(obs), atol=1e-6)
 
 
+@pytest.mark.parametrize("op", ["Max", "Min"])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_extreme_of_any_number_of_constants_is_that_of_onnx_runtime(op, count):
+    rng = np.random.default_rng(count)
+    given = {f"c{k}": rng.normal(size=(4, 2)).astype(np.float32) for k in range(count)}
+    # Behind a node of its own, so that the arrays are not those of the file.
+    nodes = [helper.make_node("Neg", [name], [f"{name}n"]) for name in given]
+    nodes.append(helper.make_node(op, [f"{name}n" for name in given], ["w"]))
+    nodes.append(helper.make_node("MatMul", ["x", "w"], ["y"]))
+    data = graph_file(nodes, given)
+    obs = rng.normal(size=(5, 4)).astype(np.float32)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    expected = [session.run(None, {"x": row[None]})[0][0] for row in obs]
+    policy = controller_from_onnx(data, "controller.onnx").policy
+    np.testing.assert_allclose(expected, policy.outputs(obs), atol=1e-5)
+
+
 def test_names_of_several_lines_and_types_that_do_not_exist_are_refused_in_one_line():
     model = onnx.load_model_from_string(after_matmul("Softmax"))
     model.graph.node[1].name = "two\nlines"
