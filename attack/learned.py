@@ -53,7 +53,8 @@ class LearnedSettings:
             adversary hundreds of steps to make a steady gait fall.
         gae_lambda: Lambda of generalised advantage estimation, for the same reason.
         sigma: Standard deviation of the moves at the start, in units of epsilon.
-        imitates: Whether it starts as an imitation of the strongest attack so far.
+        lessons: Rounds in which it first learns to imitate the strongest attack so far, see
+            `imitation.imitate`.
         num_envs: Environments stepped together.
         rollout_steps: Steps of each between two updates.
         seed: Of every random draw.
@@ -67,7 +68,7 @@ class LearnedSettings:
     gamma: float = 0.999
     gae_lambda: float = 0.99
     sigma: float = 0.3
-    imitates: bool = False
+    lessons: int = 0
     num_envs: int = 32
     rollout_steps: int = 256
     seed: int = 0
@@ -178,8 +179,8 @@ def learn_adversary(
         stored = None if store is None else store.load()
         if stored is not None:
             run.load_checkpoint(stored)
-        elif settings.imitates and teacher is not None:
-            imitate(run, teacher, policy, craft, make_env, settings.seed)
+        elif settings.lessons and teacher is not None:
+            imitate(run, teacher, policy, craft, make_env, settings.lessons)
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
         diverged = None

@@ -14,6 +14,9 @@ from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.onnx_format import policy_from_onnx
 from surefoot.train.game import Craft, Direct
 
+_LESSONS = 4
+"""Of imitation: with one alone the adversary of a half-cheetah starts where no attack has been."""
+
 _HEAT = 0.2
 """Share of a training after which only the best of a scan goes on: one that will fail is ahead
 by then, and a scan costs half."""
@@ -30,11 +33,11 @@ def sa_rl_variants(target: Target, total_steps: int) -> Variants:
         total_steps: Environment steps of each training.
     """
     scan = {
-        "imitation, lr 5e-4": LearnedSettings(
-            total_steps=total_steps, learning_rate=5e-4, imitates=True
+        "taught, lr 5e-4": LearnedSettings(
+            total_steps=total_steps, learning_rate=5e-4, lessons=_LESSONS
         ),
-        "imitation, lr 1e-3": LearnedSettings(
-            total_steps=total_steps, learning_rate=1e-3, imitates=True
+        "taught, lr 1e-3": LearnedSettings(
+            total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS
         ),
         "no start, lr 1e-3": LearnedSettings(
             total_steps=total_steps, learning_rate=1e-3, sigma=0.6
@@ -51,8 +54,8 @@ def pa_ad_variants(target: Target, total_steps: int) -> Variants:
         total_steps: Environment steps of each training.
     """
     scan = {
-        "imitation, lr 1e-3": LearnedSettings(
-            total_steps=total_steps, learning_rate=1e-3, imitates=True
+        "taught, lr 1e-3": LearnedSettings(
+            total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS
         ),
         "no start, lr 1e-3": LearnedSettings(
             total_steps=total_steps, learning_rate=1e-3, sigma=0.6

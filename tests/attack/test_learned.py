@@ -6,6 +6,7 @@ from surefoot.attack.imitation import record_moves
 from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
 from surefoot.attack.mad import RESTARTS, mad_adversary
 from surefoot.budget import Norm
+from surefoot.envs.vector import StepResult
 from surefoot.onnx_format import policy_from_onnx
 from surefoot.train.ball import Ball
 from surefoot.train.game import Direct
@@ -53,7 +54,7 @@ def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
     np.testing.assert_allclose(moves, np.broadcast_to(teacher.signs, moves.shape), atol=1e-5)
     assert len(states) == len(moves)
     brief = LearnedSettings(
-        total_steps=512, learning_rate=1e-9, imitates=True, num_envs=16, rollout_steps=32
+        total_steps=512, learning_rate=1e-9, lessons=1, num_envs=16, rollout_steps=32
     )
     _, taught = learn(policy, craft, make_env, brief, teacher=teacher)
     _, untaught = learn(policy, craft, make_env, brief)
@@ -106,3 +107,39 @@ def test_mad_is_learned_as_directions_too(policy, one_step_env):
     assert moves.shape[1] == 2
     assert moves.dtype == np.float32
     np.testing.assert_allclose(np.abs(moves).max(axis=1), 1, rtol=1e-5)
+
+
+def test_in_a_later_lesson_the_imitation_plays_and_the_teacher_tells(policy):
+    ball = Ball(norm=Norm.LINF, epsilon=0.5)
+    craft, teacher = Direct(ball, 3), _Corner(ball)
+    shown = []
+
+    def play(state):
+        shown.append(state)
+        return craft(state, np.full(state.shape, 0.5, np.float32))
+
+    env = _Recorded()
+    states, moves = record_moves(teacher, policy, craft, lambda num: env, 0, play=play)
+    np.testing.assert_array_equal(states, np.concatenate(shown))
+    np.testing.assert_allclose(moves, np.broadcast_to(teacher.signs, moves.shape), atol=1e-5)
+    expected = policy.outputs_at(states + np.float32(0.25))
+    np.testing.assert_allclose(np.concatenate(env.actions), expected, rtol=1e-5, atol=1e-5)
+
+
+class _Recorded:
+    """Environments that remember what was done to them; their state is the time."""
+
+    def __init__(self):
+        self.actions = []
+
+    def reset(self, seeds):
+        return np.zeros((len(seeds), 3))
+
+    def step(self, actions):
+        self.actions.append(actions)
+        obs = np.full((len(actions), 3), len(self.actions) / 100)
+        done = np.zeros(len(actions), np.bool_)
+        return StepResult(obs, np.zeros(len(actions)), done, done, obs)
+
+    def close(self):
+        pass
