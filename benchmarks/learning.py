@@ -35,7 +35,8 @@ ATLA = '{kind = "atla", epsilon = 0.075, ramp_end = 0.5}'
 METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "dense": ("dense PPO", PLAIN | DENSE),
     "sa": ("dense SA", DENSE),
-    "salight": ("dense SA, kappa 0.01", DENSE | {"train.defence.kappa": 0.01}),
+    "sakappa03": ("dense SA, kappa 0.03", DENSE | {"train.defence.kappa": 0.03}),
+    "sakappa01": ("dense SA, kappa 0.01", DENSE | {"train.defence.kappa": 0.01}),
     "sa50": ("SA + magnitude 50 %", {"train.pruning.sparsity": 0.5}),
     "sa70": ("SA + magnitude 70 %", {"train.pruning.sparsity": 0.7}),
     "sa90": ("SA + magnitude 90 %", {"train.pruning.sparsity": 0.9}),
@@ -62,13 +63,13 @@ METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
 }
 """By short name: the name in the table, and what is set beside the preset."""
 
-COLOURS = ("C7", "C0", "C6", "C2", "C1", "C3", "C4", "C5", "C8", "C9", "k", "y")
+COLOURS = ("C7", "C0", "C6", "C2", "C1", "C3", "C4", "C5", "C8", "C9", "k", "y", "m")
 """Of the curves, in the order of the methods."""
 
 TASKS: Mapping[str, Sequence[str]] = {
-    "hopper": tuple(name for name in METHODS if name != "salight"),
-    "walker2d": ("dense", "sa", "sa70"),
-    "halfcheetah": ("dense", "sa", "salight", "sa70"),
+    "hopper": tuple(name for name in METHODS if name not in ("sakappa03", "sakappa01")),
+    "walker2d": ("dense", "sa", "sakappa03", "sa70"),
+    "halfcheetah": ("dense", "sa", "sakappa01", "sa70"),
     "ant": ("sa", "sa70"),
 }
 """Methods by preset."""
