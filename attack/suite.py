@@ -38,7 +38,7 @@ from surefoot.budget import Norm
 from surefoot.certificate import Certificate
 from surefoot.config import to_table
 from surefoot.envs import VectorEnv, describe_env, make_env
-from surefoot.errors import InputError, IntegrityError, InterruptedRun
+from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun
 from surefoot.onnx_format import ControllerFile
 from surefoot.policy import Layer
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
@@ -328,7 +328,15 @@ class _Suite:
     def _play(
         self, name: str, variant: str, adversary: Adversary, seeds: tuple[int, ...]
     ) -> Evaluation:
-        """Play episodes, unless that was done before."""
+        """Play episodes, unless that was done before.
+
+        Raises:
+            CheckError: If the adversary has another ball than the suite reports.
+        """
+        if adversary.ball != self.ball and adversary.ball.epsilon != 0:
+            raise CheckError(
+                f"{name}, {variant} has {adversary.ball}; the suite is for {self.ball}"
+            )
         key = [self._key, self._config.backend.value, self._certified, name, variant, list(seeds)]
         piece = self._store.get("evaluation", key)
         if piece is not None:
