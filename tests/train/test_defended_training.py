@@ -12,6 +12,7 @@ from surefoot.policy import CategoricalHead, weights_sha256
 from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AdversarialReturn,
+    AlternatingTraining,
     BoundedAdversarialReturn,
     ConvexStateAdversarial,
     NoDefence,
@@ -25,6 +26,7 @@ DEFENCES = [
     ConvexStateAdversarial(epsilon=0.1, kappa=0.3, fraction=0.5),
     AdversarialReturn(epsilon=0.1),
     BoundedAdversarialReturn(epsilon=0.1),
+    AlternatingTraining(epsilon=0.1, kappa=0.3),
 ]
 
 
