@@ -13,7 +13,15 @@ import numpy as np
 
 from surefoot.budget import Norm
 from surefoot.certify.chain import Chain
-from surefoot.certify.upward import Ball, Float, crude_norm, matmul_up, up, vector_norm_up
+from surefoot.certify.upward import (
+    UNDERFLOW,
+    Ball,
+    Float,
+    crude_norm,
+    matmul_up,
+    up,
+    vector_norm_up,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -206,8 +214,11 @@ def _top_products(chain: Chain) -> list[Ball]:
 def _product(factors: list[float]) -> Float:
     if 0 in factors:
         return np.asarray(0.0)
-    with np.errstate(over="ignore"):
-        return up(float(np.prod(factors)), len(factors))
+    # Mantissas and exponents apart: tiny factors may come before the large ones that undo them.
+    mantissas, exponents = np.frexp(factors)
+    with np.errstate(over="ignore", under="ignore"):
+        product = np.ldexp(np.prod(mantissas), int(exponents.sum()))
+        return up(np.maximum(product, UNDERFLOW), len(factors))
 
 
 def _no_nan(value: Float | float) -> Float:

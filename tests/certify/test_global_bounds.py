@@ -1,6 +1,8 @@
 """Global bounds between brute force below and each other above; published errors as pins."""
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -260,3 +262,12 @@ def test_tiny_and_huge_weights_never_give_a_false_or_undefined_bound(
     for name, bound in all_bounds(policy).items():
         assert not np.isnan(bound), name
         assert bound >= slope * (1 - 1e-6), name
+
+
+def test_tiny_layers_before_large_ones_are_no_zero(build_policy: Build) -> None:
+    """Nine factors of 1e-38 underflow, but the nine of 1e38 behind them make 1 of it again."""
+    weights = [[[1e-38]]] * 9 + [[[1e38]]] * 9
+    chain = action_chain(build_policy(weights, Activation.IDENTITY))
+    slope = math.prod(Fraction(float(matrix.centre[0, 0])) for matrix in chain.matrices)
+    for name, bound in closed_form_bounds(chain).whole.items():
+        assert bound >= slope, name
