@@ -299,7 +299,7 @@ def _is_fresh(statement: Statement, policy: TrustPolicy, now: datetime) -> bool:
         return False
     if made.tzinfo is None or made > now + _SKEW:
         return False
-    return policy.max_age_days is None or now - made <= timedelta(days=policy.max_age_days)
+    return policy.max_age_days is None or (now - made) / timedelta(days=1) <= policy.max_age_days
 
 
 def _holds(statement: Statement, policy: TrustPolicy, certificate: Json) -> bool:

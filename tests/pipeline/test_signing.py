@@ -287,6 +287,11 @@ def test_an_expired_or_future_statement_is_refused(make, keys, trust, tmp_path):
     open_bundle(make(tmp_path / "fresh", now=now - timedelta(days=89)), trust=limited)
 
 
+@pytest.mark.parametrize("age", ["1e12", "inf"])
+def test_an_age_beyond_every_calendar_is_an_age(signed, keys, tmp_path, age):
+    open_bundle(signed, trust=policy_file(tmp_path, keys, f"max_age_days = {age}"))
+
+
 def test_what_is_not_proved_is_not_signed(make, tmp_path):
     with pytest.raises(InputError, match="an uncertified bundle must not be signed"):
         make(tmp_path / "bundle", verdict=Verdict.UNKNOWN)
