@@ -3,11 +3,13 @@
 The stage and the checker both ask here; neither a search nor an optimiser takes part.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from surefoot.artifact import Json
 from surefoot.budget import Norm, Requirement, Scope
 from surefoot.certify.evidence import Evidence
 from surefoot.certify.global_bounds import least
@@ -21,6 +23,7 @@ from surefoot.certify.value import (
     measured_average_bound,
     measured_path_bound,
 )
+from surefoot.errors import IntegrityError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -95,6 +98,33 @@ def allows(requirement: Requirement, perturbation: Float) -> bool:
         return bool(np.linalg.norm(perturbation) <= epsilon)
     sides = epsilon * np.array(requirement.sensors or 1.0)
     return bool((np.abs(perturbation) <= sides).all())
+
+
+def pair_of(witness: Mapping[str, Json] | None, obs_dim: int) -> tuple[Float, Float]:
+    """Return state and perturbation of a saved witness, each of shape (obs_dim,).
+
+    Raises:
+        IntegrityError: If it holds no such numbers.
+    """
+    try:
+        state, step = (np.array((witness or {})[key], float) for key in ("state", "perturbation"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise IntegrityError(f"the witness is malformed: {error}") from error
+    if state.shape != (obs_dim,) or step.shape != (obs_dim,):
+        raise IntegrityError(f"the witness must be {obs_dim} numbers and as many, it is not")
+    return state, step
+
+
+def epsilon_of(table: Json) -> float:
+    """Return the epsilon that a saved table names, 0 if it names none.
+
+    Raises:
+        IntegrityError: If it is no such table, or the epsilon no size.
+    """
+    value = (table.get("epsilon") or 0.0) if isinstance(table, Mapping) else None
+    if not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
+        raise IntegrityError("a table of the certificate names no epsilon, or none that is a size")
+    return float(value)
 
 
 def _lipschitz(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:

@@ -11,7 +11,7 @@ import numpy as np
 from surefoot.artifact import sha256_hex
 from surefoot.budget import QUANTITIES, Requirement, Scope
 from surefoot.certificate import Certificate, Finding, Verdict
-from surefoot.certify.certified import allows, certified, error_shares
+from surefoot.certify.certified import allows, certified, epsilon_of, error_shares, pair_of
 from surefoot.certify.chain import action_chain
 from surefoot.certify.claims import proved_tables
 from surefoot.certify.differences import differences
@@ -72,8 +72,8 @@ def check_certificate(
     multipliers = list(_proved_multipliers(certificate, policy))
     arithmetic, effort = ARITHMETICS[certificate.arithmetic], Effort.of(certificate.proof)
     proofs = Proofs(policy, arithmetic, evidence.states(policy), multipliers, effort)
-    anywhere = certificate.deviation_linf["epsilon"] or 0.0
-    visited = certificate.claims.get("visited_deviation", {}).get("epsilon", 0.0)
+    anywhere = epsilon_of(certificate.deviation_linf)
+    visited = epsilon_of(certificate.claims.get("visited_deviation", {}))
     again = proved_tables(proofs, evidence, anywhere, visited, certificate.budget)
     said = {name: getattr(certificate, name) for name in again}
     said |= {"runtime_error": list(certificate.runtime_error)}
@@ -85,7 +85,8 @@ def check_certificate(
         requirement, words = finding.requirement, finding.requirement.describe()
         missing = requirement.scope is Scope.VISITED and proofs.states is None
         missing |= requirement.quantity == "compression_error" and dense_policy is None
-        missing |= finding.method.startswith(("average", "path")) and sampled is None
+        if requirement.quantity == "return_loss" and requirement.confidence is not None:
+            missing |= finding.method.startswith(("average", "path")) and sampled is None
         if missing:
             unchecked.append(words)
             continue
@@ -137,8 +138,7 @@ def _verdict_faults(finding: Finding, proofs: Proofs) -> Iterator[str]:
     if (finding.verdict is Verdict.PROVED) != (value is not None and need.holds(value)):
         yield f"{need.describe()}: the verdict does not follow from {value}"
     if finding.verdict is Verdict.REFUTED and need.quantity == "action_deviation":
-        witness = finding.witness or {}
-        state, step = np.array(witness["state"]), np.array(witness["perturbation"])
+        state, step = pair_of(finding.witness, proofs.policy.obs_dim)
         pair = proofs.policy.outputs_at(np.stack([state, state + step]))
         rounding = proofs.rounding(need.epsilon or 0.0)  # deployed: twice this on top
         slack = np.inf if isinstance(rounding, str) else 2 * rounding.action

@@ -255,7 +255,7 @@ class Evidence:
                 ),
             )
             digest = table["observations_sha256"]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise IntegrityError(
                 f"the evidence of the certificate is malformed: {error}"
             ) from error

@@ -20,7 +20,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 from scipy.optimize import minimize
 
 from surefoot.certify.chain import Chain
-from surefoot.certify.semidefinite import Multipliers, prove
+from surefoot.certify.semidefinite import Multipliers, from_zero, prove
 from surefoot.certify.upward import Float
 
 
@@ -67,6 +67,7 @@ def semidefinite_bounds(
     empty = not all(matrix.centre.any() for matrix in chain.matrices)
     if len(chain.matrices) < 2 or exact_slopes or empty:
         return SemidefiniteBounds(fast=None, whole=None, rows=tuple(rows))
+    chain = from_zero(chain)
     start = start_parameters(chain)
     fast = _proved(chain, start)
     best = _minimise(chain, start, iterations)

@@ -44,7 +44,7 @@ from surefoot.certify.semidefinite import Multipliers
 from surefoot.certify.splitting import split_deviation
 from surefoot.certify.upward import Float, up, vector_norm_up
 from surefoot.certify.value import CleanTv
-from surefoot.errors import InputError
+from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import NO_NOISE, Array, CategoricalHead, GaussianHead, Policy, Squash
 from surefoot.visited import SampledEpisodes
 
@@ -85,8 +85,16 @@ class Effort:
 
     @classmethod
     def of(cls, table: Mapping[str, Json]) -> "Effort":
-        """Return the effort that a configuration or a saved proof names."""
-        return cls(**{field.name: int(table.get(field.name, 0)) for field in fields(cls)})
+        """Return the effort that a configuration or a saved proof names.
+
+        Raises:
+            IntegrityError: If it names no numbers.
+        """
+        named = {field.name: table.get(field.name, 0) for field in fields(cls)}
+        for name, value in named.items():
+            if type(value) is not int or value < 0:
+                raise IntegrityError(f"{name} must be a number of at least 0, got {value!r}")
+        return cls(**named)
 
 
 class Proofs:

@@ -2,7 +2,8 @@
 
 A chain is L-Lipschitz in l2 if, for some positive multipliers of its hidden neurons, the matrix of
 :func:`block_matrix` is positive semidefinite. Multipliers are float32, so that with float32 weights
-every entry of that matrix is exact in float64 and one Cholesky proves it.
+and slopes of few digits every entry of that matrix is exact in float64, and one Cholesky proves it.
+Those of a scaled ELU have more digits: products then round, and the proof allows for that.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from surefoot.artifact import Json
 from surefoot.certify.chain import Chain
-from surefoot.certify.upward import Float, proves_semidefinite, up
+from surefoot.certify.slopes import SlopeRange
+from surefoot.certify.upward import UNIT, Float, proves_semidefinite, up
 from surefoot.errors import IntegrityError
 
 
@@ -52,7 +54,7 @@ class Multipliers:
             IntegrityError: If they are malformed.
         """
         try:
-            return cls(
+            proof = cls(
                 squared=float.fromhex(table["squared"]),
                 values=tuple(
                     np.frombuffer(bytes.fromhex(layer), dtype="<f4")
@@ -62,6 +64,20 @@ class Multipliers:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(f"multipliers are malformed: {error}") from error
+        # True would be an index of another kind: of every output at once.
+        if proof.output is not None and (type(proof.output) is not int or proof.output < 0):
+            raise IntegrityError(f"output must be a number of an output, got {proof.output!r}")
+        return proof
+
+
+def from_zero(chain: Chain) -> Chain:
+    """Return the chain with slope ranges above zero widened down to it, which holds as well.
+
+    What a positive least slope adds to the matrix is no exact number, and without it nothing
+    between the two ends is ever proved.
+    """
+    slopes = (SlopeRange(min(slope.low, 0.0), slope.high) for slope in chain.slopes)
+    return Chain(matrices=chain.matrices, slopes=tuple(slopes))
 
 
 def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -> Float:
@@ -74,8 +90,8 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
         (i, i)      Lam_i               (i-1, i-1) += W_i' A B Lam_i W_i
         (L, L)      I                   (L, L-1)      W_L
 
-    The product A B Lam is not formed: where it is positive it is left out (sound), where it is
-    negative it is the Schur complement of the extra block 1 / (|A B| Lam_i), rounded down.
+    Ranges above zero count from zero. The product A B Lam is not formed: where it is negative it is
+    the Schur complement of the extra block 1 / (|A B| Lam_i), rounded down.
 
     Args:
         chain: Exact matrices.
@@ -86,7 +102,7 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
         Fazlyab et al., NeurIPS 2019 (arXiv 1906.04893), LipSDP-Neuron.
     """
     weights = [matrix.centre for matrix in chain.matrices]
-    slopes = chain.slopes
+    slopes = from_zero(chain).slopes
     signed = [i for i, slope in enumerate(slopes) if slope.low * slope.high < 0]
     sizes = [weights[0].shape[1], *(len(weight) for weight in weights)]
     starts = np.cumsum([0, *sizes, *(sizes[i + 1] for i in signed)])
@@ -121,9 +137,9 @@ def proves_lipschitz(chain: Chain, squared: float, values: tuple[NDArray[np.floa
         return False
     if not all(np.isfinite(layer).all() and (layer > 0).all() for layer in values):
         return False
-    return proves_semidefinite(
-        block_matrix(chain, squared, tuple(layer.astype(np.float64) for layer in values))
-    )
+    matrix = block_matrix(chain, squared, tuple(layer.astype(np.float64) for layer in values))
+    # An entry rounds twice; none of an equilibrated semidefinite matrix exceeds 2.
+    return proves_semidefinite(matrix, error=8 * UNIT * len(matrix))
 
 
 def prove(

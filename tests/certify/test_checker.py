@@ -228,6 +228,21 @@ def stretch_witness(table: dict) -> None:
     witness["perturbation"] = [2 * value for value in witness["perturbation"]]
 
 
+def spread_to_all(table: dict) -> None:
+    """One output's proof, as an index that means all of them, and the numbers that follow."""
+    proof = next(p for p in table["proof"]["multipliers"] if p["output"] == 1)
+    proof["output"] = True
+
+
+def hide_behind_a_method(table: dict) -> None:
+    """A number that nothing proves, under the name of a bound that rests on episodes."""
+    table["requirements"][0] |= {"certified": 1e-9, "sampled": None, "method": "path of episodes"}
+
+
+def witness_of(**fields: Any) -> Callable[[dict], None]:
+    return lambda table: table["requirements"][1]["witness"].update(fields)
+
+
 FORGERIES: dict[str, Callable[[dict], None]] = {
     "a multiplier": flip_multiplier,
     "the proved constant": weaken_squared,
@@ -277,6 +292,21 @@ FORGERIES: dict[str, Callable[[dict], None]] = {
     "a theorem": lambda t: halve(
         t, "claims", "paper", "theorems", "theorem_1", "replaced_by", "bound"
     ),
+    "an output that is all of them": spread_to_all,
+    "an output that is no number": lambda t: t["proof"]["multipliers"][1].update(output="x"),
+    "a negative output": lambda t: t["proof"]["multipliers"][1].update(output=-1),
+    "a bound behind a method": hide_behind_a_method,
+    "no state of the witness": witness_of(state=None),
+    "words in the witness": witness_of(perturbation=["x"] * 4),
+    "a short witness": witness_of(perturbation=[0.1]),
+    "a witness out of range": witness_of(state=[10**400] * 4),
+    "an effort that is no number": lambda t: t["proof"].update(alpha_steps=[]),
+    "a negative effort": lambda t: t["proof"].update(split_boxes=-1),
+    "a table that is none": lambda t: t["claims"].update(visited_deviation=[1]),
+    "an epsilon that is no size": lambda t: t["deviation_linf"].update(epsilon=10**400),
+    "episodes out of range": (
+        lambda t: t["proof"]["evidence"]["measurements"][0].update(episodes=10**400)
+    ),
     "an unknown arithmetic": lambda t: t.update(arithmetic="exact"),
     "the file's digest": lambda t: t.update(onnx_sha256="0" * 64),
     "the weights' digest": lambda t: t.update(weights_sha256="0" * 64),
@@ -295,6 +325,28 @@ def test_a_forged_certificate_is_refused(
     forged = forge(certificate, FORGERIES[name])  # is read: it contradicts nothing in itself
     with pytest.raises(IntegrityError):
         check_certificate(forged, file, observations=OBSERVATIONS, sampled=SAMPLED)
+
+
+@pytest.mark.parametrize("sampled", [None, SAMPLED])
+def test_no_method_keeps_a_proved_claim_from_the_checker(
+    file: ControllerFile, certificate: Certificate, sampled: SampledEpisodes | None
+) -> None:
+    forged = forge(certificate, hide_behind_a_method)
+    with pytest.raises(IntegrityError, match="action_deviation"):
+        check_certificate(forged, file, sampled=sampled)
+
+
+def test_a_proof_of_one_output_is_none_of_the_others(
+    build_policy: Build, controller: Callable[[Policy], ControllerFile]
+) -> None:
+    file = controller(build_policy([np.eye(3), [[100, 0, 0], [0, 0.01, 0]]]))
+    config = replace(CONFIG, lipsdp_per_actuator=3)
+    limit = BUDGET.split("[[require]]")[1].replace("5.0", "0.01")
+    budget = Budget.parse("[[require]]" + limit)
+    table = json.loads(certify_policy(file, budget, Evidence(), config).to_json())
+    spread_to_all(table)
+    with pytest.raises(IntegrityError, match="output must be a number"):
+        check_certificate(Certificate.parse(to_json(table)), file)
 
 
 def test_a_file_with_one_other_weight_is_refused(

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
+from surefoot.activation import AnyActivation, LeakyRelu, ScaledElu
 from surefoot.certify import lipsdp
 from surefoot.certify.chain import network_chain
-from surefoot.certify.semidefinite import block_matrix, proves_lipschitz
+from surefoot.certify.global_bounds import closed_form_bounds
+from surefoot.certify.semidefinite import block_matrix, from_zero, proves_lipschitz
 from surefoot.certify.upward import proves_semidefinite
 from surefoot.policy import Activation, Policy
 
@@ -92,6 +95,30 @@ def test_what_is_proved_holds_in_exact_rationals(draw_policy: Build) -> None:
         assert proved_rationally(block_matrix(chain, proof.squared, values))
         trials += 1
     assert trials == 6
+
+
+@pytest.mark.parametrize(
+    "activation", [LeakyRelu(0.0), LeakyRelu(0.25), ScaledElu(1.5, 1.0507010221481323)]
+)
+def test_kinked_activations_have_a_bound_that_exact_rationals_prove(
+    draw_policy: Build, activation: AnyActivation
+) -> None:
+    chain = network_chain(draw_policy(np.random.default_rng(5), [2, 4, 3, 2], activation))
+    found = lipsdp.semidefinite_bounds(chain, iterations=20, row_iterations=0)
+    assert found.whole.bound <= found.fast.bound <= closed_form_bounds(chain).whole["spectral"]
+    # Entry by entry in rationals: what floats round in a product of three is no part of the proof.
+    values = [[Fraction(float(value)) for value in layer] for layer in found.whole.values]
+    exact = np.vectorize(Fraction, otypes=[object])(
+        block_matrix(chain, found.whole.squared, tuple(v.astype(float) for v in found.whole.values))
+    )
+    sizes = np.cumsum([0, *(matrix.centre.shape[1] for matrix in chain.matrices)])
+    for number, (low, high) in enumerate(pairwise(sizes[:-1])):
+        rows = slice(sizes[number + 1], sizes[number + 2])
+        weight = np.vectorize(Fraction, otypes=[object])(chain.matrices[number].centre)
+        middle = Fraction(from_zero(chain).slopes[number].middle)
+        block = -np.array(values[number], dtype=object)[:, None] * middle * weight
+        exact[rows, low:high], exact[low:high, rows] = block, block.T
+    assert proved_rationally(exact)
 
 
 def test_random_multipliers_never_prove_more_than_is_true(draw_policy: Build) -> None:
