@@ -25,7 +25,8 @@ from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
 _SMALLEST = 2.0**-126
 """Smallest normal float32: what flush to zero loses."""
 
-_LARGEST = 3.4e38
+_LARGEST = 2.0**127
+"""Half the end of float32: ReLU and softplus in C add two numbers of the size of their input."""
 
 _HALF_LARGEST, _HALF_SPACING = 65504.0, 2.0**-24
 """Largest half-precision number, and the distance of its subnormal numbers."""

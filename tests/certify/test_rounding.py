@@ -13,6 +13,7 @@ from surefoot.certify.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.compress.weights import WeightFormat, store_weights
 from surefoot.onnx_format import ControllerFile, cut_at_state
 from surefoot.policy import Activation, Policy, Squash
+from surefoot.runtime.c_source import twin_outputs
 from surefoot.runtime.load import Backend, controller_of
 
 Build = Callable[..., Policy]
@@ -309,3 +310,16 @@ def test_an_action_that_overflows_has_no_bound(
         assert not np.isfinite(policy.outputs(np.full((1, 1), 9.0), np.float32)).all()
     bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
     assert bound == "an action may exceed the largest float32"
+
+
+@pytest.mark.parametrize("activation", [Activation.RELU, Activation.SOFTPLUS])
+def test_a_sum_that_the_generated_c_doubles_has_no_bound(
+    build_policy: Build, activation: Activation
+) -> None:
+    policy = build_policy([[[2e37]], [[1e-37]]], activation)  # 2e38 at the clip
+    at_clip = np.full((1, 1), 10.0)
+    with np.errstate(over="ignore"):
+        assert np.isfinite(policy.outputs(at_clip, np.float32)).all()
+        assert not np.isfinite(twin_outputs(policy, at_clip)).all()
+    bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
+    assert bound == "a value may exceed the largest float32"
