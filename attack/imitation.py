@@ -73,6 +73,7 @@ def imitate(
             torch.from_numpy(np.concatenate(moves)),
             run,
         )
+        checkpoint.tree["average"]["parameters"] = parameters["actor"]
         run.load_checkpoint(checkpoint)
         play = _player(run.policy(), craft)
 

@@ -131,7 +131,8 @@ class Learned:
     Attributes:
         actor: From states to moves, as an ONNX file.
         effort: Of the training.
-        facts: How the training went.
+        facts: How the training went: returns of the controller under the snapshots, and under the
+            imitation at the start.
     """
 
     actor: bytes
@@ -152,8 +153,8 @@ def learn_adversary(
 ) -> Learned:
     """Train an adversary.
 
-    The result is the best of ten snapshots on episodes of the training's own: the one that left
-    the controller the lowest return.
+    The result is the best of ten snapshots, and of the imitation that it starts from if there is
+    one, on episodes of the training's own: the one that left the controller the lowest return.
 
     Args:
         policy: The controller, as read back from the deployed file.
@@ -177,10 +178,13 @@ def learn_adversary(
         run = Run(config, game, trial, torch.device("cpu"))
         store = None if checkpoints is None else CheckpointStore(checkpoints, to_table(config))
         stored = None if store is None else store.load()
+        start: dict[str, Json] = {}
         if stored is not None:
             run.load_checkpoint(stored)
         elif settings.lessons and teacher is not None:
             imitate(run, teacher, policy, craft, make_env, settings.lessons)
+            # PPO's first steps, with a critic that knows nothing, may well be a loss.
+            start["start"] = -run.evaluate()
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
         diverged = None
@@ -204,5 +208,5 @@ def learn_adversary(
                 gradients=run.step * craft.gradients,
                 updates=run.iteration * config.updates_per_iteration,
             ),
-            facts={"returns": returns, "diverged": diverged},
+            facts={"returns": returns, "diverged": diverged, **start},
         )

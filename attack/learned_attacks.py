@@ -14,7 +14,7 @@ from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.onnx_format import policy_from_onnx
 from surefoot.train.game import Craft, Direct
 
-_LESSONS = 4
+_LESSONS = 5
 """Of imitation: with one alone the adversary of a half-cheetah starts where no attack has been."""
 
 _HEAT = 0.2
@@ -96,7 +96,8 @@ def _learn(
             pieces[variant] = unpack(_train(part, entries[variant], 0.0, _HEAT))
         ahead = min(pieces, key=lambda variant: min(pieces[variant][1]["returns"], default=inf))
         part = target.at(len(scan) * _HEAT / whole, (1 - _HEAT) / whole)
-        pieces[ahead] = unpack(_train(part, entries[ahead], _HEAT, 1.0))
+        spent, told, actor = unpack(_train(part, entries[ahead], _HEAT, 1.0))
+        pieces[ahead] = spent, pieces[ahead][1] | told, actor
     for entry in entries.values():
         target.store.discard("adversary", entry.key)
     return Variants(

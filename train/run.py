@@ -119,23 +119,19 @@ class Run:
             self._rival.iterate(self._learner.policy(), self._ppo.epsilon())
             self.timing["adversary"] += time.perf_counter() - learned
         evaluated = time.perf_counter()
-        clean_return = self._evaluate() if self._is_evaluation_due() else None
+        clean_return = self.evaluate() if self._is_evaluation_due() else None
         self._extend_curves(losses, clean_return)
         self.timing["rollout"] += played - began
         self.timing["update"] += learned - played
         self.timing["evaluation"] += time.perf_counter() - evaluated
 
-    def _is_evaluation_due(self) -> bool:
-        """Return whether the grid of evaluations has a point in the iteration just done."""
-        if self._eval_env is None:
-            return False
-        grid, total = self.config.num_evaluations, self.config.num_iterations
-        return self.iteration * grid // total > (self.iteration - 1) * grid // total
-
-    def _evaluate(self) -> float:
-        """Return the mean clean return of the deterministic policy.
+    def evaluate(self) -> float:
+        """Return the mean clean return of the deterministic policy; it may be the best so far.
 
         The episodes are always the same ones; no training step has seen them.
+
+        Raises:
+            DivergenceError: If a simulation diverges.
         """
         policy = self.policy()
         generator = numpy_stream(self.config.seed, Stream.EVALUATION)
@@ -145,6 +141,13 @@ class Run:
         if self._ppo.is_at_full_strength() and (self._best is None or clean_return > self._best[0]):
             self._best = (clean_return, self.step, policy)
         return clean_return
+
+    def _is_evaluation_due(self) -> bool:
+        """Return whether the grid of evaluations has a point in the iteration just done."""
+        if self._eval_env is None:
+            return False
+        grid, total = self.config.num_evaluations, self.config.num_iterations
+        return self.iteration * grid // total > (self.iteration - 1) * grid // total
 
     def _extend_curves(self, losses: Mapping[str, float], clean_return: float | None) -> None:
         row: dict[str, float | None] = {

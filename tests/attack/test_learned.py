@@ -56,8 +56,10 @@ def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
     brief = LearnedSettings(
         total_steps=512, learning_rate=1e-9, lessons=1, num_envs=16, rollout_steps=32
     )
-    _, taught = learn(policy, craft, make_env, brief, teacher=teacher)
-    _, untaught = learn(policy, craft, make_env, brief)
+    learned, taught = learn(policy, craft, make_env, brief, teacher=teacher)
+    unlearned, untaught = learn(policy, craft, make_env, brief)
+    assert learned.facts["start"] <= min(learned.facts["returns"]) + 1e-3
+    assert "start" not in unlearned.facts
     found, other = ((one.perturb(states, []) - states) / 0.5 for one in (taught, untaught))
     assert np.abs(found - teacher.signs).mean() < 0.1 < np.abs(other - teacher.signs).mean()
 
