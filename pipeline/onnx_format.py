@@ -163,12 +163,14 @@ def cut_at_state(data: bytes) -> bytes:
     model = parse_onnx(data, "the ONNX file")
     nodes = list(model.graph.node)
     ends = [position for position, node in enumerate(nodes) if STATE in node.output]
-    # A foreign file may call any of its tensors `state`.
-    if not ends or any(node.op_type not in NORMALISER_OPS for node in nodes[: ends[0] + 1]):
+    # A foreign file may call any of its tensors `state`, inside of its normaliser as well.
+    kinds = [node.op_type for node in nodes]
+    cut = ends[0] + 1 if ends else 0
+    if not cut or not NORMALISER_OPS.issuperset(kinds[:cut]) or kinds[cut : cut + 1] != ["Gemm"]:
         raise InputError(
             f"the ONNX file has no tensor {STATE!r} after a normaliser: it is not a canonical file"
         )
-    kept = nodes[ends[0] + 1 :]
+    kept = nodes[cut:]
     used = {name for node in kept for name in node.input}
     constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.node[:]

@@ -155,7 +155,16 @@ def test_only_a_canonical_file_is_cut(random_policy):
         rename(model, STATE, "other")
         rename(model, next(n.output[0] for n in model.graph.node if n.op_type == "Gemm"), STATE)
 
-    for change in (lambda model: rename(model, STATE, "other"), state_is_elsewhere):
+    def state_is_not_scaled_yet(model):
+        rename(model, STATE, "other")
+        rename(model, first(model, "Sub").output[0], STATE)
+
+    changes = (
+        lambda model: rename(model, STATE, "other"),
+        state_is_elsewhere,
+        state_is_not_scaled_yet,
+    )
+    for change in changes:
         with pytest.raises(InputError, match="no tensor 'state' after a normaliser"):
             cut_at_state(edited(data, change))
     with pytest.raises(InputError, match="not a valid ONNX file"):
