@@ -14,6 +14,9 @@ from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.visited import SampledEpisodes
 
+_LONGEST = 10**7
+"""Steps of an episode, each of which a bound sums over: a day at 100 Hz."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assumptions:
@@ -78,8 +81,8 @@ class Evidence:
             raise InputError(f"reward_range must be [low, high], got {self.reward_range}")
         if self.discount is not None and not 0 <= self.discount < 1:
             raise InputError(f"discount must be in [0, 1), got {self.discount}")
-        if self.horizon is not None and self.horizon < 1:
-            raise InputError(f"horizon must be at least 1, got {self.horizon}")
+        if self.horizon is not None and not 1 <= self.horizon <= _LONGEST:
+            raise InputError(f"horizon must be in [1, {_LONGEST}], got {self.horizon}")
         if self.state_limit is not None and not 0 < self.state_limit < np.inf:
             raise InputError(f"state_limit must be positive and finite, got {self.state_limit}")
         if self.sampled is not None and not np.isfinite(self.sampled.observations).all():

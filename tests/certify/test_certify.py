@@ -507,7 +507,7 @@ def test_a_search_above_a_bound_stops_everything() -> None:
         ({"observations": np.full((2, 4), np.nan)}, "observations must be finite"),
         ({"reward_range": (1.0, 0.0)}, "reward_range must be"),
         ({"discount": 1.0}, "discount must be in"),
-        ({"horizon": 0}, "horizon must be at least 1"),
+        ({"horizon": 0}, "horizon must be in"),
     ],
 )
 def test_bad_evidence_is_refused(fields: dict, message: str) -> None:

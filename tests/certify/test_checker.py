@@ -307,6 +307,7 @@ FORGERIES: dict[str, Callable[[dict], None]] = {
     "episodes out of range": (
         lambda t: t["proof"]["evidence"]["measurements"][0].update(episodes=10**400)
     ),
+    "a horizon beyond any": lambda t: t["proof"]["evidence"].update(horizon=2**63),
     "an unknown arithmetic": lambda t: t.update(arithmetic="exact"),
     "the file's digest": lambda t: t.update(onnx_sha256="0" * 64),
     "the weights' digest": lambda t: t.update(weights_sha256="0" * 64),
