@@ -2,15 +2,18 @@
 
 The controller always goes right, where the reward grows, and the more clearly the further it is.
 Perturbations turn it around in the first cells and not in the last, so that the worst an attack can
-do depends on the cell in which an episode begins.
+do depends on the cell in which an episode begins: in the linf ball on both coordinates of the
+perturbation, in the l2 ball nearly on its right direction.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from surefoot.attack.adversary import NoAdversary
 from surefoot.attack.blackbox_attacks import corner_variants, spsa_variants, square_variants
-from surefoot.attack.critic_attacks import rs_mad_variants, rs_variants
+from surefoot.attack.critic_attacks import critic_variants, rs_mad_variants, rs_variants
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.director import Director
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
@@ -25,8 +28,9 @@ from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.ball import Ball
 from surefoot.train.game import Direct
 
-EPSILON = 0.7
-BALL = Ball(norm=Norm.LINF, epsilon=EPSILON)
+BALLS = [Ball(norm=Norm.LINF, epsilon=0.7), Ball(norm=Norm.L2, epsilon=0.8)]
+SLOPE = np.array([0.6, -0.1])
+"""Of half of the lead of going right, by the state."""
 SEEDS = tuple(range(9))
 SARSA = SarsaSettings(records=3840, epochs=1)
 PPO = LearnedSettings(
@@ -34,22 +38,23 @@ PPO = LearnedSettings(
 )
 
 
-def score(position):
-    """Return half of the lead of going right."""
-    return 0.62 + 0.6 * position
+OFFSET = 0.62
 
 
-@pytest.fixture(scope="module")
-def policy():
-    slope = np.array([[-0.6, 0.1], [0.6, -0.1]], np.float32)
+@pytest.fixture(scope="module", params=BALLS, ids=lambda ball: ball.norm)
+def ball(request):
+    return request.param
+
+
+def policy_of(slope):
     return Policy(
         normaliser=Normaliser(
             mean=np.zeros(2, np.float32), scale=np.ones(2, np.float32), clip=10.0
         ),
         layers=(
             Layer(
-                weight=slope,
-                bias=np.array([-0.62, 0.62], np.float32),
+                weight=np.array([-slope, slope], np.float32),
+                bias=np.array([-OFFSET, OFFSET], np.float32),
                 activation=Activation.IDENTITY,
             ),
         ),
@@ -57,11 +62,17 @@ def policy():
     )
 
 
-def exact_worst_returns(env):
+@pytest.fixture(scope="module")
+def policy():
+    return policy_of(SLOPE)
+
+
+def exact_worst_returns(env, ball, slope=SLOPE):
     """Return the least return from the first cell of each seed, by backward induction."""
     cells = np.arange(env.CELLS)
-    lead = score(cells / 4 - 1)
-    reach = EPSILON * (0.6 + 0.1)  # what a perturbation can take from the lead
+    lead = OFFSET + slope[0] * (cells / 4 - 1)
+    # What a perturbation can take from the lead.
+    reach = ball.epsilon * np.linalg.norm(slope, 1 if ball.norm is Norm.LINF else 2)
     choices = [
         [choice for choice, holds in ((1, s > -reach), (0, s < reach)) if holds] for s in lead
     ]
@@ -80,54 +91,76 @@ def exact_worst_returns(env):
 
 
 @pytest.fixture(scope="module")
-def play(policy, file_of, grid_env):
-    file = file_of(policy)
-    deployed = DeployedController(controller=controller_of(file, Backend.ONNX), policy=file.policy)
-    return lambda adversary: (
-        evaluate(deployed, grid_env(len(SEEDS)), adversary, EvaluateConfig(seeds=SEEDS)).returns
-    )
+def player(file_of, grid_env):
+    def player(policy):
+        file = file_of(policy)
+        controller = controller_of(file, Backend.ONNX)
+        deployed = DeployedController(controller=controller, policy=file.policy)
+        config = EvaluateConfig(seeds=SEEDS)
+        return lambda adversary: evaluate(deployed, grid_env(len(SEEDS)), adversary, config).returns
+
+    return player
 
 
 @pytest.fixture(scope="module")
-def target(policy, grid_env, target_of):
-    return target_of(policy, BALL, grid_env)
+def play(policy, player):
+    return player(policy)
 
 
-def test_the_worst_case_is_bad_but_not_everywhere(policy, grid_env, play):
-    clean, worst = play(NoAdversary()), exact_worst_returns(grid_env)
+@pytest.fixture(scope="module")
+def worst(grid_env, ball):
+    return exact_worst_returns(grid_env, ball)
+
+
+@pytest.fixture(scope="module")
+def target(policy, ball, grid_env, target_of):
+    return target_of(policy, ball, grid_env)
+
+
+def test_the_worst_case_is_bad_but_not_everywhere(play, worst):
+    clean = play(NoAdversary())
     assert (worst < clean).any()
     assert (worst == clean).any() or len(set(worst)) > 1
 
 
-def test_mad_reaches_the_worst_case_by_the_margin(policy, grid_env, play):
-    worst = exact_worst_returns(grid_env)
-    assert np.array_equal(play(mad_variants(policy, BALL)["margin"]), worst)
+def test_mad_reaches_the_worst_case_by_the_margin(policy, ball, play, worst):
+    assert np.array_equal(play(mad_variants(policy, ball)["margin"]), worst)
 
 
-def test_push_reaches_the_worst_case(policy, grid_env, play):
-    worst = play(push_variants(policy, BALL)["action 0"])
-    assert np.array_equal(worst, exact_worst_returns(grid_env))
+def test_push_reaches_the_worst_case(policy, ball, play, worst):
+    assert np.array_equal(play(push_variants(policy, ball)["action 0"]), worst)
+
+
+def test_a_critic_of_states_reaches_the_worst_case_where_states_alone_decide(
+    ball, grid_env, target_of, player
+):
+    # It makes the controller see the state of least value, which the second coordinate says nothing
+    # about: nor may the controller's choice. From there it would go left.
+    slope = np.array([0.6, 0.0])
+    ball = replace(ball, epsilon=0.7)
+    policy = policy_of(slope)
+    variants = critic_variants(target_of(policy, ball, grid_env), 3840).adversaries
+    (returns,) = (player(policy)(adversary) for adversary in variants.values())
+    assert np.array_equal(returns, exact_worst_returns(grid_env, ball, slope))
 
 
 @pytest.mark.parametrize("attack", [rs_variants, corner_variants, square_variants, spsa_variants])
-def test_attacks_on_the_value_of_the_action_reach_the_worst_case(target, grid_env, play, attack):
+def test_attacks_on_the_value_of_the_action_reach_the_worst_case(target, play, worst, attack):
     found = [play(adversary) for adversary in attack(target, SARSA).adversaries.values()]
-    worst = exact_worst_returns(grid_env)
     assert all((returns >= worst).all() for returns in found)
     assert np.array_equal(min(found, key=np.sum), worst)
 
 
-def test_rs_with_mad_reaches_the_worst_case(target, grid_env, play):
+def test_rs_with_mad_reaches_the_worst_case(target, play, worst):
     variants = rs_mad_variants(target, SARSA).adversaries
     best = min((play(adversary) for adversary in variants.values()), key=np.sum)
-    assert np.array_equal(best, exact_worst_returns(grid_env))
+    assert np.array_equal(best, worst)
 
 
 @pytest.mark.parametrize("kind", ["sa-rl", "pa-ad"])
-def test_learned_adversaries_reach_the_worst_case(policy, grid_env, play, kind):
-    craft = Direct(BALL, 2) if kind == "sa-rl" else Director(policy, BALL)
+def test_learned_adversaries_reach_the_worst_case(policy, ball, grid_env, play, worst, kind):
+    craft = Direct(ball, 2) if kind == "sa-rl" else Director(policy, ball)
     learned = learn_adversary(policy, craft, PPO, grid_env)
     actor = policy_from_onnx(learned.actor).policy
-    returns = play(LearnedAdversary(actor, craft))
-    assert np.array_equal(returns, exact_worst_returns(grid_env))
+    assert np.array_equal(play(LearnedAdversary(actor, craft)), worst)
     assert learned.effort.env_steps >= PPO.total_steps
