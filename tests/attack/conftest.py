@@ -1,9 +1,13 @@
 """What tests of attacks share: hand-made controllers and an environment that is a formula."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from surefoot.attack import imitation, learned_attacks
+from surefoot.attack.learned import LearnedSettings
 from surefoot.attack.store import Store
 from surefoot.attack.target import Target
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, StepResult
@@ -210,6 +214,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(num_threads)
+
+
+@pytest.fixture
+def brief_training(monkeypatch):
+    """Learned adversaries that learn in iterations of 128 steps, after short lessons."""
+    monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
+    monkeypatch.setattr(imitation, "_EPOCHS", 2)
+    brief = partial(LearnedSettings, num_envs=8, rollout_steps=16)
+    monkeypatch.setattr(learned_attacks, "LearnedSettings", brief)
 
 
 @pytest.fixture(scope="session")

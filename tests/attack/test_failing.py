@@ -1,12 +1,10 @@
 """Controllers and simulations that fail under attack: counted, never dropped, never a crash."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
-from surefoot.attack import imitation, learned_attacks
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
 from surefoot.attack.imitation import record_moves
@@ -45,12 +43,7 @@ TINY = AttackConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def brief_training(monkeypatch):
-    monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
-    monkeypatch.setattr(imitation, "_EPOCHS", 2)
-    short = partial(LearnedSettings, num_envs=8, rollout_steps=16)
-    monkeypatch.setattr(learned_attacks, "LearnedSettings", short)
+pytestmark = pytest.mark.usefixtures("brief_training")
 
 
 def overflowing(obs_dim, head, where=0.15):

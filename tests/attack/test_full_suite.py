@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ TINY = AttackConfig(
     selection_episodes=1,
     critic_steps=512,
     sarsa=SarsaSettings(records=480, epochs=1),
-    adversary_steps=8192,
+    adversary_steps=256,
     num_threads=1,
 )
 
@@ -30,34 +31,47 @@ def file(random_policy, unit_range, file_of):
     return file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
 
 
-def test_an_interrupted_suite_goes_on_and_finds_the_same(file, tmp_path):
-    whole = run_suite(file, None, TINY).to_table()
+@pytest.mark.usefixtures("brief_training")
+def test_a_suite_that_was_cut_short_goes_on_and_finds_the_same(file, tmp_path):
+    work, kept = tmp_path / "work", tmp_path / "kept"
+    learned = []
+
+    def copy(done, remark):
+        if remark.startswith("sa-rl, ") and remark not in learned:
+            learned.append(remark)
+            if len(learned) == 3:  # two trainings are in the store, the third has its checkpoint
+                shutil.copytree(work, kept)
+
+    whole = run_suite(file, None, TINY, on_progress=copy, work=work).to_table()
     assert list(whole["attacks"]) == list(FULL)
     assert whole["attacks"]["sa-rl"]["effort"]["updates"] > 0
     assert whole["attacks"]["corners"]["effort"]["queries"] > 0
 
+    assert list(kept.glob("*.unfinished"))
+    pieces = {path: path.stat().st_mtime_ns for path in kept.iterdir() if path.is_file()}
+    assert 10 < len(pieces) < len(list(work.iterdir()))
+    assert run_suite(file, None, TINY, work=kept).to_table() == whole
+    assert {path: path.stat().st_mtime_ns for path in pieces} == pieces
+
+
+def test_a_suite_that_is_stopped_keeps_what_is_finished(file, tmp_path):
     def stop(done, remark):
-        if remark.startswith("pa-ad"):
+        if remark.startswith("mad, "):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_suite(file, None, TINY, on_progress=stop, work=tmp_path / "work")
-    pieces = {
-        path.name: path.stat().st_mtime_ns
-        for path in (tmp_path / "work").iterdir()
-        if path.is_file()
-    }
-    assert len(pieces) > 10
-    assert run_suite(file, None, TINY, work=tmp_path / "work").to_table() == whole
-    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
-    assert {name: kept[name] for name in pieces} == pieces
+    names = {path.name.split("-")[0] for path in (tmp_path / "work").iterdir() if path.is_file()}
+    assert "evaluation" in names
 
 
 def test_epsilon_zero_is_the_clean_loop_in_every_attack(file):
     report = run_suite(file, None, replace(TINY, epsilon=0.0))
-    clean = report.attacks["clean"].evaluation.returns
+    assert list(report.attacks) == list(FULL)
+    clean = report.attacks["clean"].evaluation
     for result in report.attacks.values():
-        assert np.array_equal(result.evaluation.returns, clean)
+        assert np.array_equal(result.evaluation.returns, clean.returns)
+        assert np.array_equal(result.evaluation.lengths, clean.lengths)
 
 
 def test_an_attack_that_needs_a_critic_and_may_not_fit_one_says_so(file):
