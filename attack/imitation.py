@@ -8,15 +8,15 @@ from contextlib import closing
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.regression import fit
-from surefoot.envs.vector import DiscreteActions, VectorEnv
+from surefoot.envs.vector import VectorEnv
 from surefoot.policy import Array, Policy
 from surefoot.train.ball import States
 from surefoot.train.game import Craft, finite
 from surefoot.train.networks import new_network
+from surefoot.train.rollout import Singles
 from surefoot.train.run import Run
 
 Play = Callable[[States], States]
@@ -27,33 +27,31 @@ _NUM_STEPS = 600
 _EPOCHS = 20
 
 
-def imitate(
+def imitation(
     run: Run,
     teacher: Adversary,
     policy: Policy,
     craft: Craft,
     make_env: Callable[[int], VectorEnv],
     lessons: int,
-) -> None:
-    """Fit the actor of a run that has not begun to what an attack would do (DAgger).
+) -> Singles:
+    """Return the parameters of an actor that does what an attack would do (DAgger).
 
     The first lesson is along the attack's own episodes. An imitation that errs comes to states
     that the attack never sees, so in every later lesson the imitation plays, and the attack tells
     what it would have done.
 
     Args:
-        run: Of the adversary.
+        run: Of the adversary; has not begun, and is left with the imitation as its actor.
         teacher: The attack.
         policy: The controller.
-        craft: Whose moves are learned; choices among discrete ones are not imitated.
+        craft: Whose moves are learned; not choices among discrete ones.
         make_env: Of the controller's task.
         lessons: How many.
 
     Reference:
         Ross, Gordon and Bagnell, AISTATS 2011 (arXiv 1011.0686), algorithm 3.1.
     """
-    if isinstance(craft.moves, DiscreteActions):
-        return
     states: list[States] = []
     moves: list[Array] = []
     play: Play | None = None
@@ -63,19 +61,22 @@ def imitate(
         )
         states.append(seen)
         moves.append(done)
-        checkpoint = run.checkpoint()
-        parameters = checkpoint.tree["ppo"]["parameters"]
-        sizes = (seen.shape[1], *run.config.hidden, done.shape[1])
-        parameters["actor"] = _fit(
-            torch.from_numpy(parameters["actor"]),
-            sizes,
-            torch.from_numpy(np.concatenate(states)),
-            torch.from_numpy(np.concatenate(moves)),
-            run,
-        )
-        checkpoint.tree["average"]["parameters"] = parameters["actor"]
-        run.load_checkpoint(checkpoint)
+        begin_with(run, _fit(run, np.concatenate(states), np.concatenate(moves)))
         play = _player(run.policy(), craft)
+    return _actor(run)
+
+
+def begin_with(run: Run, actor: Singles) -> None:
+    """Give a run that has not begun the parameters of its actor."""
+    checkpoint = run.checkpoint()
+    checkpoint.tree["ppo"]["parameters"]["actor"] = actor
+    checkpoint.tree["average"]["parameters"] = actor
+    run.load_checkpoint(checkpoint)
+
+
+def _actor(run: Run) -> Singles:
+    parameters: Singles = run.checkpoint().tree["ppo"]["parameters"]["actor"]
+    return parameters
 
 
 def _player(actor: Policy, craft: Craft) -> Play:
@@ -117,18 +118,22 @@ def record_moves(
     return np.concatenate(states), np.concatenate(moves)
 
 
-def _fit(
-    start: Tensor, sizes: tuple[int, ...], states: Tensor, moves: Tensor, run: Run
-) -> np.ndarray:
+def _fit(run: Run, states: States, moves: Array) -> Singles:
     """Return parameters that predict the moves with the least squared error."""
     generator = torch.Generator().manual_seed(run.config.seed)
     network = new_network(
-        sizes,
+        (states.shape[1], *run.config.hidden, moves.shape[1]),
         run.config.activation,
         output_gain=0.01,
         generator=generator,
         device=torch.device("cpu"),
     )
-    network.parameters.copy_(start)
-    fit(network, states, moves, epochs=_EPOCHS, generator=generator)
+    network.parameters.copy_(torch.from_numpy(_actor(run)))
+    fit(
+        network,
+        torch.from_numpy(states),
+        torch.from_numpy(moves),
+        epochs=_EPOCHS,
+        generator=generator,
+    )
     return network.parameters.numpy().copy()

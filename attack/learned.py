@@ -20,9 +20,9 @@ import torch
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.effort import Effort
-from surefoot.attack.imitation import imitate
+from surefoot.attack.imitation import begin_with, imitation
 from surefoot.config import to_table
-from surefoot.envs.vector import VectorEnv
+from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.onnx_format import policy_to_onnx
 from surefoot.policy import Policy
@@ -30,6 +30,7 @@ from surefoot.train.ball import Ball, Randoms, States
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.game import Craft, Game
+from surefoot.train.rollout import Singles
 from surefoot.train.run import Run
 
 MakeEnv = Callable[[int], VectorEnv]
@@ -54,7 +55,7 @@ class LearnedSettings:
         gae_lambda: Lambda of generalised advantage estimation, for the same reason.
         sigma: Standard deviation of the moves at the start, in units of epsilon.
         lessons: Rounds in which it first learns to imitate the strongest attack so far, see
-            `imitation.imitate`.
+            `imitation.imitation`.
         num_envs: Environments stepped together.
         rollout_steps: Steps of each between two updates.
         seed: Of every random draw.
@@ -140,13 +141,39 @@ class Learned:
     facts: dict[str, Json]
 
 
+def learn_start(
+    policy: Policy,
+    craft: Craft,
+    settings: LearnedSettings,
+    make_env: MakeEnv,
+    teacher: Adversary,
+) -> Singles | None:
+    """Return the parameters of an actor that imitates an attack; None for discrete moves.
+
+    They depend on the settings' seed and lessons alone, so that a scan learns them once.
+
+    Args:
+        policy: The controller, as read back from the deployed file.
+        craft: From moves to perturbations.
+        settings: Of the training that is to begin with them.
+        make_env: Of the controller's task.
+        teacher: The attack.
+    """
+    if isinstance(craft.moves, DiscreteActions) or not settings.lessons:
+        return None
+    with closing(Game(make_env(settings.num_envs), policy, craft)) as game:
+        config = settings.config(game, policy.normaliser.clip)
+        run = Run(config, game, game, torch.device("cpu"))
+        return imitation(run, teacher, policy, craft, make_env, settings.lessons)
+
+
 def learn_adversary(
     policy: Policy,
     craft: Craft,
     settings: LearnedSettings,
     make_env: MakeEnv,
     *,
-    teacher: Adversary | None = None,
+    start: Singles | None = None,
     checkpoints: Path | None = None,
     until: float = 1.0,
     on_share: Callable[[float], None] = lambda share: None,
@@ -161,7 +188,7 @@ def learn_adversary(
         craft: From moves to perturbations.
         settings: Of the training.
         make_env: Of the controller's task.
-        teacher: Is imitated first, if the settings say so.
+        start: Parameters of the actor to begin with, see :func:`learn_start`.
         checkpoints: Where checkpoints go; a training that was stopped goes on from the newest.
         until: Share of the training after which to stop, in (0, 1]; the schedules are those of the
             whole.
@@ -178,13 +205,13 @@ def learn_adversary(
         run = Run(config, game, trial, torch.device("cpu"))
         store = None if checkpoints is None else CheckpointStore(checkpoints, to_table(config))
         stored = None if store is None else store.load()
-        start: dict[str, Json] = {}
+        began: dict[str, Json] = {}
         if stored is not None:
             run.load_checkpoint(stored)
-        elif settings.lessons and teacher is not None:
-            imitate(run, teacher, policy, craft, make_env, settings.lessons)
+        elif start is not None:
+            begin_with(run, start)
             # PPO's first steps, with a critic that knows nothing, may well be a loss.
-            start["start"] = -run.evaluate()
+            began["start"] = -run.evaluate()
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
         diverged = None
@@ -208,5 +235,5 @@ def learn_adversary(
                 gradients=run.step * craft.gradients,
                 updates=run.iteration * config.updates_per_iteration,
             ),
-            facts={"returns": returns, "diverged": diverged, **start},
+            facts={"returns": returns, "diverged": diverged, **began},
         )

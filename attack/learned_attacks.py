@@ -6,13 +6,21 @@ from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from surefoot.artifact import Json
 from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
-from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
+from surefoot.attack.learned import (
+    LearnedAdversary,
+    LearnedSettings,
+    learn_adversary,
+    learn_start,
+)
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.onnx_format import policy_from_onnx
 from surefoot.train.game import Craft, Direct
+from surefoot.train.rollout import Singles
 
 _LESSONS = 5
 """Of imitation: with one alone the adversary of a half-cheetah starts where no attack has been."""
@@ -68,6 +76,7 @@ def pa_ad_variants(target: Target, total_steps: int) -> Variants:
 class _Entry:
     """One training of a scan, and where its checkpoints go."""
 
+    attack: str
     name: str
     craft: Craft
     settings: LearnedSettings
@@ -90,7 +99,12 @@ def _learn(
             key: Json = [target.key, name, asdict(settings)]
             kept = target.store.scratch("adversary", key) or Path(spare) / str(number)
             entries[variant] = _Entry(
-                name=f"{name}, {variant}", craft=craft, settings=settings, key=key, checkpoints=kept
+                attack=name,
+                name=f"{name}, {variant}",
+                craft=craft,
+                settings=settings,
+                key=key,
+                checkpoints=kept,
             )
             part = target.at(number * _HEAT / whole, _HEAT / whole)
             pieces[variant] = unpack(_train(part, entries[variant], 0.0, _HEAT))
@@ -110,6 +124,20 @@ def _learn(
     )
 
 
+def _start(target: Target, entry: _Entry) -> Singles | None:
+    """Return what an entry begins with; entries of as many lessons begin with the same."""
+    settings, teacher = entry.settings, target.strongest
+    if teacher is None or not settings.lessons:
+        return None
+    key: Json = [target.key, entry.attack, "start", settings.lessons, settings.seed]
+    piece = target.store.get("adversary", key)
+    if piece is None:
+        start = learn_start(target.policy, entry.craft, settings, target.make_env, teacher)
+        piece = b"" if start is None else start.tobytes()
+        target.store.put("adversary", key, piece)
+    return np.frombuffer(piece, np.float32).copy() if piece else None
+
+
 def _train(target: Target, entry: _Entry, began: float, until: float) -> bytes:
     """Train an entry up to a share of its steps, unless that is done already."""
     key: Json = [entry.key, until]
@@ -120,7 +148,7 @@ def _train(target: Target, entry: _Entry, began: float, until: float) -> bytes:
             entry.craft,
             entry.settings,
             target.make_env,
-            teacher=target.strongest,
+            start=_start(target, entry),
             checkpoints=entry.checkpoints,
             until=until,
             on_share=lambda share: target.tell((share - began) / (until - began), entry.name),

@@ -4,12 +4,12 @@ L = layers, N_l = entries of the weight of layer l, S = sparsity.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.compress.masks import check_sparsity, num_kept
+from surefoot.compress.masks import check_sparsity, num_kept, whole_kept
 from surefoot.errors import InputError
 
 Shape = tuple[int, ...]
@@ -76,7 +76,7 @@ def kept_globally(
     if not 0 <= min_density <= 1 - sparsity:
         raise InputError(f"min_density must be in [0, {1 - sparsity:g}], got {min_density}")
     ordered = [np.sort(score, axis=None)[::-1] for score in scores]
-    floors = [max(1, int(min_density * score.size)) for score in scores]
+    floors = [_floor(score.size, min_density) for score in scores]
     rest = np.concatenate([score[floor:] for score, floor in zip(ordered, floors, strict=True)])
     layer = np.repeat(
         np.arange(len(scores)),
@@ -88,35 +88,26 @@ def kept_globally(
     return [floor + int(more) for floor, more in zip(floors, extra, strict=True)]
 
 
-def check_reachable(
-    sparsity: float, num_entries: int, kept_at: Callable[[float], Sequence[int]]
-) -> None:
-    """Refuse a sparsity that an allocation misses by more than rounding.
-
-    Every layer keeps at least one entry, or a floor; where these are more than the total that was
-    asked for, the total is not reached.
+def check_reachable(sparsity: float, sizes: Sequence[int], *, min_density: float = 0.0) -> None:
+    """Refuse a sparsity at which layers would keep less than they must.
 
     Args:
         sparsity: Of all entries together.
-        num_entries: Of all layers.
-        kept_at: The allocation: how many entries each layer keeps at a sparsity.
+        sizes: Entries of each layer.
+        min_density: Share of its entries that each layer keeps at least; it keeps one anyway.
 
     Raises:
-        InputError: If it is not reached; the message says the largest sparsity that is.
+        InputError: If it cannot be reached; the message says the largest sparsity that can.
     """
+    total, least = sum(sizes), sum(_floor(size, min_density) for size in sizes)
+    if whole_kept(total, sparsity) < least:
+        largest = math.floor(10_000 * (1 - least / total)) / 10_000
+        raise InputError(
+            f"sparsity must be at most {largest:g} in these layers, of which each keeps at least"
+            f" one entry, got {sparsity}"
+        )
 
-    def is_reached(target: float) -> bool:
-        kept, asked = kept_at(target), round(num_entries * (1 - target))
-        # Rounding may keep half an entry too much in each layer.
-        return asked >= len(kept) and sum(kept) - asked <= len(kept) / 2
 
-    if is_reached(sparsity):
-        return
-    low, high = 0, math.ceil(sparsity * 10_000)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if is_reached(middle / 10_000) else (low, middle)
-    raise InputError(
-        f"sparsity must be at most {low / 10_000:g} in these layers, of which each keeps at least"
-        f" one entry, got {sparsity}"
-    )
+def _floor(size: int, min_density: float) -> int:
+    """Return how many of its entries a layer keeps whatever their scores."""
+    return max(1, int(min_density * size))

@@ -7,6 +7,9 @@ from surefoot.errors import InputError
 
 Mask = NDArray[np.bool_]
 
+_DECIMALS = 1e-6
+"""Of an entry: far above the rounding of a decimal sparsity, far below one entry."""
+
 
 def check_sparsity(sparsity: float) -> None:
     """Refuse a sparsity that no mask can have.
@@ -19,13 +22,24 @@ def check_sparsity(sparsity: float) -> None:
 
 
 def num_kept(size: int, sparsity: float) -> int:
-    """Return how many of ``size`` entries a mask keeps: round(size (1 - sparsity)), at least one.
+    """Return how many of ``size`` entries a mask keeps: floor(size (1 - sparsity)), at least one.
+
+    Rounded down, so that what is as sparse as was asked also passes a budget that asks for it.
+
+    Raises:
+        InputError: If ``sparsity`` is not in [0, 1).
+    """
+    return max(1, whole_kept(size, sparsity))
+
+
+def whole_kept(size: int, sparsity: float) -> int:
+    """Return floor(size (1 - sparsity)), zero included, see :func:`num_kept`.
 
     Raises:
         InputError: If ``sparsity`` is not in [0, 1).
     """
     check_sparsity(sparsity)
-    return max(1, round(size * (1 - sparsity)))
+    return int(size * (1 - sparsity) + _DECIMALS)  # 100 (1 - 0.9) is 9.999999999999998
 
 
 def keep_largest(score: NDArray[np.floating], kept: int) -> Mask:

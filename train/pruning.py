@@ -4,7 +4,6 @@ A unit is what is pruned as a whole: one weight of any layer, or one neuron of a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from surefoot.compress.allocations import (
     kept_globally,
     uniform,
 )
+from surefoot.compress.budgets import exact_counts
 from surefoot.compress.masks import Mask, keep_largest, num_kept
 from surefoot.compress.neurons import neuron_importance, neuron_masks, remove_neurons
 from surefoot.compress.schedules import CubicSchedule
@@ -126,6 +126,12 @@ class Pruner:
             return [_numpy(mask) > 0 for mask in self._masks.biases[:-1]]
         return [_numpy(mask) > 0 for mask in self._masks.weights]
 
+    def _available(self) -> list[int]:
+        """Return how many units of each layer may stay: what is pruned returns only under STE."""
+        if self._straight_through:
+            return [mask.size for mask in self._alive()]
+        return [int(mask.sum()) for mask in self._alive()]
+
     def _scores(self) -> list[Score]:
         """Return how much each unit matters; weights that are trained underneath count too."""
         if isinstance(self._config, RandomPruning):
@@ -147,7 +153,7 @@ class Pruner:
             ]
         if isinstance(self._config, TwoFourPruning):
             scores = [spare_two_of_four(score) for score in scores]
-        kept = _num_kept(self._config, scores, fraction)
+        kept = _num_kept(self._config, scores, fraction, self._available())
         masks = [keep_largest(score, count) for score, count in zip(scores, kept, strict=True)]
         if isinstance(self._config, NeuronPruning):
             ends = self._masks.weights[0].shape[1], self._masks.weights[-1].shape[0]
@@ -172,8 +178,14 @@ class Pruner:
         torch.mul(self.trained, self.mask, out=self._network.parameters)
 
 
-def _num_kept(config: Method, scores: Sequence[Score], fraction: float) -> list[int]:
-    """Return how many units each layer keeps at a share of the final sparsity."""
+def _num_kept(
+    config: Method, scores: Sequence[Score], fraction: float, available: Sequence[int]
+) -> list[int]:
+    """Return how many units each layer keeps at a share of the final sparsity.
+
+    Under ERK and uniformly all layers together keep exactly as many weights as the sparsity says;
+    of neurons, each layer does.
+    """
     shapes = [score.shape for score in scores]
     if isinstance(config, TwoFourPruning):
         targets = two_four_sparsity(shapes)
@@ -183,10 +195,13 @@ def _num_kept(config: Method, scores: Sequence[Score], fraction: float) -> list[
     else:
         allocate = erdos_renyi_kernel if config.allocation == "erk" else uniform
         targets = allocate(shapes, config.sparsity)
-    return [
-        num_kept(score.size, fraction * target)
-        for score, target in zip(scores, targets, strict=True)
+    shares = [
+        (score.size, fraction * target) for score, target in zip(scores, targets, strict=True)
     ]
+    if isinstance(config, NeuronPruning | TwoFourPruning):
+        return [num_kept(size, share) for size, share in shares]
+    total = num_kept(sum(size for size, _ in shares), fraction * config.sparsity)
+    return exact_counts([size * (1 - share) for size, share in shares], available, total)
 
 
 def _reachable_target(config: Method, scores: Sequence[Score]) -> float:
@@ -195,19 +210,16 @@ def _reachable_target(config: Method, scores: Sequence[Score]) -> float:
     Raises:
         InputError: If there is nothing to prune, or the sparsity that was asked for is too high.
     """
-    num_units = sum(score.size for score in scores)
+    sizes = [score.size for score in scores]
     if isinstance(config, NeuronPruning) and not scores:
         raise InputError("pruning neurons needs at least one hidden layer, got none")
     if isinstance(config, TwoFourPruning):
-        kept = sum(_num_kept(config, scores, 1.0))
-        if kept == num_units:
+        kept = sum(_num_kept(config, scores, 1.0, sizes))
+        if kept == sum(sizes):
             raise InputError("2:4 pruning needs a layer with at least 3 inputs, got none")
-        return 1 - kept / num_units
-    check_reachable(
-        config.sparsity,
-        num_units,
-        lambda sparsity: _num_kept(replace(config, sparsity=sparsity), scores, 1.0),
-    )
+        return 1 - kept / sum(sizes)
+    floor = config.min_density if config.allocation == "global" else 0.0
+    check_reachable(config.sparsity, sizes, min_density=floor)
     return config.sparsity
 
 

@@ -3,7 +3,12 @@ import pytest
 
 from surefoot.attack.director import Director
 from surefoot.attack.imitation import record_moves
-from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
+from surefoot.attack.learned import (
+    LearnedAdversary,
+    LearnedSettings,
+    learn_adversary,
+    learn_start,
+)
 from surefoot.attack.mad import RESTARTS, mad_adversary
 from surefoot.budget import Norm
 from surefoot.envs.vector import StepResult
@@ -56,7 +61,8 @@ def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
     brief = LearnedSettings(
         total_steps=512, learning_rate=1e-9, lessons=1, num_envs=16, rollout_steps=32
     )
-    learned, taught = learn(policy, craft, make_env, brief, teacher=teacher)
+    start = learn_start(policy, craft, brief, make_env, teacher)
+    learned, taught = learn(policy, craft, make_env, brief, start=start)
     unlearned, untaught = learn(policy, craft, make_env, brief)
     assert learned.facts["start"] <= min(learned.facts["returns"]) + 1e-3
     assert "start" not in unlearned.facts

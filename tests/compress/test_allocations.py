@@ -1,3 +1,6 @@
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +8,7 @@ from hypothesis import strategies as st
 
 from surefoot.compress import erdos_renyi_kernel, keep_largest, kept_globally, num_kept, uniform
 from surefoot.compress.allocations import check_reachable
+from surefoot.compress.masks import whole_kept
 from surefoot.errors import InputError
 
 shapes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5)
@@ -103,43 +107,19 @@ def test_a_sparsity_outside_its_range_is_refused(allocate):
         allocate([(4, 3)], 1.0)
 
 
-@given(shapes, st.floats(0, 0.9999))
-def test_the_message_says_the_largest_sparsity_with_an_entry_in_every_layer(net, sparsity):
+@given(shapes, st.floats(0, 0.9999), st.sampled_from([0.0, 0.02, 0.3]))
+def test_the_message_says_the_largest_sparsity_with_room_for_every_layer(net, sparsity, density):
     sizes = [rows * columns for rows, columns in net]
-
-    def kept_at(target):
-        return kept_globally([np.zeros(size) for size in sizes], target, min_density=0.0)
-
-    # One threshold over all layers reaches every total that leaves one entry for each of them.
+    least = sum(max(1, floor(density * size)) for size in sizes)
     within = [
         number / 10_000
         for number in range(10_000)
-        if round(sum(sizes) * (1 - number / 10_000)) >= len(sizes)
+        if sum(sizes) * (10_000 - number) >= least * 10_000
     ]
-    if round(sum(sizes) * (1 - sparsity)) >= len(sizes):
-        check_reachable(sparsity, sum(sizes), kept_at)
-    else:
+    if sum(sizes) * (1 - Fraction(sparsity)) >= least:
+        check_reachable(sparsity, sizes, min_density=density)
+    elif whole_kept(sum(sizes), sparsity) < least:
         with pytest.raises(InputError) as refusal:
-            check_reachable(sparsity, sum(sizes), kept_at)
+            check_reachable(sparsity, sizes, min_density=density)
         assert f"at most {within[-1]:g} in" in str(refusal.value)
-
-
-@given(shapes, sparsities)
-def test_what_is_not_refused_is_reached_up_to_half_an_entry_per_layer(net, sparsity):
-    sizes = [rows * columns for rows, columns in net]
-
-    def kept_at(target):
-        return [
-            num_kept(size, layer)
-            for size, layer in zip(sizes, erdos_renyi_kernel(net, target), strict=True)
-        ]
-
-    try:
-        check_reachable(sparsity, sum(sizes), kept_at)
-    except InputError as error:
-        largest = float(str(error).split("at most ")[1].split()[0])
-        assert largest < sparsity
-        check_reachable(largest, sum(sizes), kept_at)
-    else:
-        missed = sum(kept_at(sparsity)) - sum(sizes) * (1 - sparsity)
-        assert abs(missed) <= len(sizes) / 2 + 0.5
+        check_reachable(within[-1], sizes, min_density=density)

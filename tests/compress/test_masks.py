@@ -1,3 +1,6 @@
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,10 +17,17 @@ scores = hnp.arrays(
 
 
 @given(scores, st.floats(0, 0.999))
-def test_a_mask_keeps_exactly_the_rounded_number_and_at_least_one(score, sparsity):
+def test_a_mask_keeps_as_much_as_the_sparsity_allows_and_at_least_one(score, sparsity):
     kept = num_kept(score.size, sparsity)
-    assert kept == max(1, round(score.size * (1 - sparsity)))
+    exact = score.size * (1 - Fraction(sparsity))
+    assert kept == max(1, floor(exact + Fraction(1, 10**6)))
     assert keep_largest(score, kept).sum() == kept
+
+
+@pytest.mark.parametrize("sparsity", ["0.1", "0.3", "0.6", "0.7", "0.9", "0.95", "0.999"])
+def test_a_decimal_sparsity_counts_as_the_decimal_that_was_written(sparsity):
+    for size in (1000, 100_000, 1_000_000):
+        assert num_kept(size, float(sparsity)) == size * (1 - Fraction(sparsity))
 
 
 @given(scores, st.data())

@@ -1,5 +1,7 @@
 import itertools
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil
 
 import numpy as np
 import pytest
@@ -126,11 +128,16 @@ def test_at_the_end_exactly_the_target_is_pruned(config, sizes):
             for start in range(0, len(row), 4)
         )
     else:
-        layers = erdos_renyi_kernel(shapes, 0.8)
-        assert zeros(training) == [
-            size - num_kept(size, layer)
-            for size, layer in zip(num_weights(sizes), layers, strict=True)
-        ]
+        total = sum(num_weights(sizes))
+        assert sum(zeros(training)) == ceil(total * Fraction("0.8"))
+        if config.allocation == "erk":
+            assert_near(zeros(training), sizes, erdos_renyi_kernel(shapes, 0.8))
+
+
+def assert_near(found, sizes, shares):
+    """Each layer has its share of zeros, up to what rounding all of them to a total may move."""
+    for zero, size, share in zip(found, num_weights(sizes), shares, strict=True):
+        assert abs(zero - size * share) <= 1 + len(shares) / 2
 
 
 def biases(training):
@@ -171,17 +178,14 @@ def test_sparsity_counted_on_the_weights_is_that_of_the_schedule(allocation):
         if not (250 <= update <= 750 and (update - 250) % 10 == 0) and update != 999:
             return
         fraction = 1 - (1 - min((update - 250) / 500, 1.0)) ** 3
-        kept = [size - zero for size, zero in zip(sizes, zeros(training), strict=True)]
+        assert sum(zeros(training)) == sum(sizes) - num_kept(sum(sizes), 0.8 * fraction)
         if allocation == "global":
-            assert sum(kept) == num_kept(sum(sizes), 0.8 * fraction)
             return
         layers = erdos_renyi_kernel(shapes, 0.8) if allocation == "erk" else [0.8] * 3
-        assert kept == [
-            num_kept(size, layer * fraction) for size, layer in zip(sizes, layers, strict=True)
-        ]
+        assert_near(zeros(training), SIZES, [layer * fraction for layer in layers])
 
     training = Training(replace(CONFIG, allocation=allocation)).run(watch)
-    assert sum(zeros(training)) / sum(sizes) == pytest.approx(0.8, abs=1.5 / sum(sizes))
+    assert 0 <= sum(zeros(training)) - sum(sizes) * Fraction("0.8") < 1
 
 
 @pytest.mark.parametrize("config", METHODS, ids=name_of)
@@ -404,15 +408,15 @@ def test_other_methods_deploy_the_layers_as_they_are():
         (
             MagnitudePruning(sparsity=0.999, allocation="uniform"),
             (5, 10, 2),
-            "sparsity must be at most 0.9785 in these layers, of which each keeps at least one",
+            "sparsity must be at most 0.9714 in these layers, of which each keeps at least one",
         ),
         (MagnitudePruning(sparsity=0.999), SIZES, "sparsity must be at most 0.99"),
         (
             MagnitudePruning(sparsity=0.99, allocation="global", min_density=0.0),
             (5, 10, 2),
-            "sparsity must be at most 0.9785 in",
+            "sparsity must be at most 0.9714 in",
         ),
-        (NeuronPruning(sparsity=0.99), (5, 10, 2), "sparsity must be at most 0.95 in these"),
+        (NeuronPruning(sparsity=0.99), (5, 10, 2), "sparsity must be at most 0.9 in these"),
         (NeuronPruning(sparsity=0.5), (5, 2), "at least one hidden layer, got none"),
         (TwoFourPruning(), (2, 2, 2, 2), "needs a layer with at least 3 inputs"),
     ],
