@@ -1,0 +1,335 @@
+"""The tables and pictures of what each method learns and stands, from the agents that are kept.
+
+    python benchmarks/learning_tables.py
+
+writes learning.md and learning.png (what is learned and proved), and attacks.md and attacks.png
+(every defence against every attack), from docs/results/agents, which ``learning.py`` fills.
+"""
+
+import argparse
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from learning import KEPT, METHODS, TASKS, cells, epsilon_of, kept
+from scipy.stats import trim_mean
+
+from surefoot.attack.method import MethodSummary, summarise_method
+from surefoot.attack.suite import FULL
+
+ATTACKS = tuple(name for name in FULL if name != "clean")
+COLOURS = dict(
+    zip(METHODS, ("C7", "C0", "C6", "C2", "C1", "C3", "C4", "C5", "C8", "C9"), strict=True)
+)
+_REPLICATES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The agents of one method on one task: one record per seed."""
+
+    preset: str
+    method: str
+    records: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Of the method."""
+        return METHODS[self.method][0]
+
+    @property
+    def attacked(self) -> list[Mapping[str, Any]]:
+        """Return the records of those that were attacked."""
+        return [record for record in self.records if "attack" in record]
+
+    @property
+    def summary(self) -> MethodSummary | None:
+        """What the attacks say about the method."""
+        attacks = [record["attack"] for record in self.attacked]
+        return summarise_method(attacks) if attacks else None
+
+    def returns(self, of: str) -> np.ndarray:
+        """Return the returns of all episodes, one line per agent: clean, or under its worst."""
+        attacks = [record["attack"] for record in self.attacked]
+        names = [of if of == "clean" else attack["worst"]["attack"] for attack in attacks]
+        return np.array(
+            [
+                attack["attacks"][name]["returns"]
+                for attack, name in zip(attacks, names, strict=True)
+            ]
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--agents", type=Path, default=KEPT)
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    given = parser.parse_args()
+    rows = rows_of(given.agents)
+    for name, text in (("learning", learning_page(rows)), ("attacks", attacks_page(rows))):
+        (given.results / f"{name}.md").write_text(text)
+    (given.results / "learning.png").write_bytes(draw_learning(rows))
+    (given.results / "attacks.png").write_bytes(draw_attacks(rows))
+
+
+def rows_of(agents: Path) -> list[Row]:
+    """Return a row for every method on every task of which an agent is kept."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for cell in cells():
+        if record := kept(agents, cell):
+            found.setdefault((cell.preset, cell.method), []).append(record)
+    order = [(preset, method) for preset, methods in TASKS.items() for method in methods]
+    return [
+        Row(preset=preset, method=method, records=found[preset, method])
+        for preset, method in order
+        if (preset, method) in found
+    ]
+
+
+def learning_page(rows: Sequence[Row]) -> str:
+    """Return what is learned and proved, as Markdown."""
+    lines = [
+        "# What each method learns, stands and has proved",
+        "",
+        "Presets at one million steps, seeds that no preset was chosen on. *Trained*: the return at"
+        " the evaluation that chose the deployed policy, 10 episodes. *Clean* and *worst*: 50 other"
+        " episodes of each seed, interquartile mean and 95 % interval (agents resampled, then their"
+        " episodes); the worst of the full suite, which [attacks.md](attacks.md) takes apart. The"
+        " deviations are proved bounds on the change of any action, in action units.",
+        "",
+        "    python benchmarks/learning.py train --jobs 2 && python benchmarks/learning_tables.py",
+        "",
+        "Every agent lies in [agents/](agents): the controller that was attacked, its critic, and"
+        " `agent.json` with every return, bound and command. `pipeline attack"
+        " docs/results/agents/NAME --allow-uncertified` attacks it again.",
+        "",
+        "![curves](learning.png)",
+    ]
+    head = (
+        "method",
+        "sparsity",
+        "trained, each seed",
+        "clean",
+        "worst attacked",
+        "worst of each seed",
+        "proved everywhere",
+        "found",
+        "proved at 99 % of visited states",
+        "paper's surrogate",
+    )
+    for preset in dict.fromkeys(row.preset for row in rows):
+        lines += ["", f"## {preset}, linf epsilon {epsilon_of(preset):g}", ""]
+        lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        lines += [
+            "| " + " | ".join(learning_cells(row)) + " |" for row in rows if row.preset == preset
+        ]
+    lines += ["", "## Commands", "", "Of the first seed of each row; seeds differ in `--seed`.", ""]
+    for row in rows:
+        lines += [f"    {command}" for command in row.records[0]["commands"]]
+    return "\n".join(lines) + "\n"
+
+
+def learning_cells(row: Row) -> list[str]:
+    """Return one line of the table."""
+    worst = [
+        f"{record['seed']}: {record['attack']['worst']['mean']:.0f}"
+        f" ({record['attack']['worst']['attack']})"
+        for record in row.attacked
+    ]
+    proved = [record["certificate"] for record in row.records if "certificate" in record]
+    everywhere = [one["deviation_linf"] for one in proved]
+    epsilons = {one["epsilon"] for one in everywhere}
+    at = f" (at {epsilons.pop():g})" if len(epsilons) == 1 else ""
+    return [
+        row.name,
+        f"{100 * row.records[0]['train']['sparsity']:.1f} %",
+        ", ".join(f"{record['train']['clean_return']:.0f}" for record in row.records),
+        interval_text(row, "clean"),
+        interval_text(row, "worst"),
+        ", ".join(worst) or "-",
+        range_text([one["best"] for one in everywhere]) + at,
+        range_text([one["sampled"] for one in everywhere]),
+        range_text([one["visited"]["certified"] for one in proved]),
+        range_text([one["paper_surrogate"] for one in everywhere]),
+    ]
+
+
+def interval_text(row: Row, of: str) -> str:
+    """Return interquartile mean and 95 % interval of clean or worst returns."""
+    if not row.attacked:
+        return "-"
+    table = row.returns(of)
+    low, high = interval_of(table)
+    return f"{trim_mean(table.ravel(), 0.25):.0f} [{low:.0f}, {high:.0f}]"
+
+
+def interval_of(table: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the interquartile mean over agents and episodes.
+
+    Resamples agents, then episodes within them: episodes of one agent are alike.
+    """
+    rng = np.random.default_rng(0)
+    num_agents, num_episodes = table.shape
+    agents = rng.integers(num_agents, size=(_REPLICATES, num_agents, 1))
+    episodes = rng.integers(num_episodes, size=(_REPLICATES, num_agents, num_episodes))
+    replicates = table[agents, episodes].reshape(_REPLICATES, -1)
+    low, high = np.percentile(trim_mean(replicates, 0.25, axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def range_text(values: Sequence[float]) -> str:
+    """Return the least and the largest."""
+    if not values:
+        return "-"
+    low, high = min(values), max(values)
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def attacks_page(rows: Sequence[Row]) -> str:
+    """Return every defence against every attack, as Markdown."""
+    lines = [
+        "# Every defence against every attack",
+        "",
+        "Mean returns on 50 evaluation episodes that neither training nor the attacks' own tuning"
+        " saw, of the median agent (the seed whose worst is the median); then the worst attack on"
+        " every seed, and the interquartile mean over all their episodes. A percentage is the worst"
+        " return of a seed divided by its clean return.",
+        "",
+        "    python benchmarks/learning.py train --jobs 2 && python benchmarks/learning_tables.py",
+        "",
+        "![picture](attacks.png)",
+    ]
+    head = ["defence", "clean", *ATTACKS, "worst of each seed", "worst, IQM [95 %]"]
+    for preset in dict.fromkeys(row.preset for row in rows if row.attacked):
+        lines += ["", f"## {preset}, linf epsilon {epsilon_of(preset):g}", ""]
+        lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        lines += [
+            "| " + " | ".join(attack_cells(row, row.summary)) + " |"
+            for row in rows
+            if row.preset == preset and row.summary
+        ]
+    return "\n".join([*lines, "", *what_they_say(rows)]) + "\n"
+
+
+def attack_cells(row: Row, summary: MethodSummary) -> list[str]:
+    """Return one line of the table; the strongest attack on the median agent is bold."""
+    agent = summary.median_agent
+    strongest = min(ATTACKS, key=lambda name: summary.attacked[name][agent])
+    returns = [f"{summary.attacked[name][agent]:.0f}" for name in ATTACKS]
+    returns[ATTACKS.index(strongest)] = f"**{summary.attacked[strongest][agent]:.0f}**"
+    each = ", ".join(
+        f"{one['seed']}: {worst:.0f} ({one['attack']['worst']['attack']}, {worst / clean:.0%})"
+        for one, worst, clean in zip(row.attacked, summary.worst, summary.clean, strict=True)
+    )
+    return [
+        row.name,
+        f"{summary.clean[agent]:.0f}",
+        *returns,
+        each,
+        f"{summary.worst_iqm:.0f} [{summary.worst_interval.low:.0f},"
+        f" {summary.worst_interval.high:.0f}]",
+    ]
+
+
+def what_they_say(rows: Sequence[Row]) -> list[str]:
+    """Return the sentences that hold of all agents together."""
+    attacked = [(row, record["attack"]) for row in rows for record in row.attacked]
+    learned = [
+        min(one["attacks"][name]["mean"] for name in ("sa-rl", "pa-ad")) for _, one in attacked
+    ]
+    behind = [
+        (value - one["worst"]["mean"]) / max(abs(one["attacks"]["clean"]["mean"]), 1.0)
+        for value, (_, one) in zip(learned, attacked, strict=True)
+    ]
+    signs = [sign for _, one in attacked for sign in one["gradient_masking"]["signs"]]
+    failures = sum(entry["failures"] for _, one in attacked for entry in one["attacks"].values())
+    steps = {
+        name: int(np.median([one["attacks"][name]["effort"]["env_steps"] for _, one in attacked]))
+        for name in ATTACKS
+    }
+    return [
+        f"Of {len(attacked)} agents a learned adversary is the strongest on"
+        f" {sum(value <= 0 for value in behind)}, and within a tenth of the clean return of the"
+        f" strongest on {sum(value <= 0.1 for value in behind)}. Failures of a controller (a number"
+        f" that is not finite, a diverged simulation): {failures}. Signs of masked gradients:"
+        f" {len(signs)}{': ' + '; '.join(sorted(set(signs))) if signs else ''}.",
+        "",
+        "Environment steps that each attack took, training, choice of a variant and report"
+        " together (median over agents): "
+        + ", ".join(f"{name} {count:,}" for name, count in steps.items())
+        + ".",
+    ]
+
+
+def draw_learning(rows: Sequence[Row]) -> bytes:
+    """Draw the learning curves: a panel per task, a thin line per seed, a thick one their mean."""
+    from matplotlib.figure import Figure
+
+    presets = list(dict.fromkeys(row.preset for row in rows))
+    figure = Figure(figsize=(5.2 * len(presets), 4.6), layout="constrained")
+    for panel, preset in zip(
+        figure.subplots(1, len(presets), squeeze=False)[0], presets, strict=True
+    ):
+        for row in (row for row in rows if row.preset == preset):
+            colour = COLOURS[row.method]
+            curves = [record["curve"] for record in row.records]
+            for curve in curves:
+                panel.plot(
+                    curve["step"], curve["clean_return"], color=colour, linewidth=0.5, alpha=0.5
+                )
+            mean = np.mean([curve["clean_return"] for curve in curves], axis=0)
+            panel.plot(curves[0]["step"], mean, color=colour, linewidth=2, label=row.name)
+        panel.set(title=preset, xlabel="environment steps", ylabel="clean return, deterministic")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(loc="upper left", frameon=False, fontsize=8)
+    return png_of(figure)
+
+
+def draw_attacks(rows: Sequence[Row]) -> bytes:
+    """Draw every seed as a line from its clean return to its worst, with all attacks on it."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if row.attacked]
+    tasks = list(dict.fromkeys(row.preset for row in rows))
+    heights = [sum(len(row.attacked) + 1 for row in rows if row.preset == task) for task in tasks]
+    figure = Figure(figsize=(9, 0.16 * sum(heights) + 0.9 * len(tasks)), layout="constrained")
+    panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    learned = {"sa-rl": ("C3", "v"), "pa-ad": ("C1", "^")}
+    for panel, task in zip(panels, tasks, strict=True):
+        place, ticks = 0, {}
+        for row in (row for row in rows if row.preset == task):
+            ticks[place + (len(row.attacked) - 1) / 2] = row.name
+            for record in row.attacked:
+                attacks = record["attack"]["attacks"]
+                ends = [record["attack"]["worst"]["mean"], attacks["clean"]["mean"]]
+                panel.plot(ends, [place, place], color="0.8", linewidth=1, zorder=1)
+                panel.scatter(ends[1], place, color="C0", s=24, zorder=3)
+                for name in ATTACKS:
+                    colour, marker = learned.get(name, ("0.45", "o"))
+                    size = 22 if name in learned else 7
+                    value = attacks[name]["mean"]
+                    panel.scatter(value, place, color=colour, marker=marker, s=size, zorder=2)
+                place += 1
+            place += 1
+        panel.set_yticks(list(ticks), labels=list(ticks.values()), fontsize=8)
+        panel.invert_yaxis()
+        panel.set_title(f"{task}, one line per seed", fontsize=10)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel(
+        "return: blue clean, red SA-RL, orange PA-AD, grey the other attacks of the full suite"
+    )
+    return png_of(figure)
+
+
+def png_of(figure: Any) -> bytes:
+    """Return a picture as a file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()
