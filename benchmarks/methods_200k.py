@@ -16,6 +16,8 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +134,21 @@ def is_exact(
     kept = [count - entry[2] for count, entry in zip(counts, found, strict=True)]
     if pruning.kind == "two_four":
         return all(has_two_of_four(layer.weight) for layer in layers)
-    if allocation == "global":
-        return sum(kept) == num_kept(sum(counts), pruning.sparsity)
-    shares = (
-        erdos_renyi_kernel(shapes, pruning.sparsity)
-        if allocation == "erk"
-        else [pruning.sparsity] * len(shapes)
+    asked = Fraction(str(pruning.sparsity))
+    shares = [Fraction(count) for count in counts]
+    if allocation == "erk":
+        shares = [
+            count * Fraction(1 - share) / (1 - asked)
+            for count, share in zip(
+                counts, erdos_renyi_kernel(shapes, pruning.sparsity), strict=True
+            )
+        ]
+    # Of all layers together exactly; of each, up to what rounding to that total may move.
+    near = all(
+        abs(left - share * (1 - asked)) <= 1 + len(shares) / 2
+        for left, share in zip(kept, shares, strict=True)
     )
-    return kept == [num_kept(count, share) for count, share in zip(counts, shares, strict=True)]
+    return sum(kept) == floor(sum(counts) * (1 - asked)) and (near or allocation == "global")
 
 
 def has_two_of_four(weight: np.ndarray[Any, Any]) -> bool:

@@ -7,13 +7,14 @@ from surefoot.errors import InputError
 from surefoot.policy import Array, Policy
 
 
-def calibration_states(policy: Policy, observations: Array) -> Float:
+def calibration_states(policy: Policy, observations: Array, *, fits_weights: bool = True) -> Float:
     """Return the states of visited observations, as the deployed controller makes them.
 
     Args:
         policy: Its normaliser and clip are applied, in float32.
-        observations: Raw units, shape (n, obs_dim); at least as many as the widest layer has
-            inputs, so that they can tell its weights apart.
+        observations: Raw units, shape (n, obs_dim).
+        fits_weights: Whether weights are chosen or moved by them: then there must be as many as the
+            widest layer has inputs, so that they can tell its weights apart.
 
     Returns:
         Shape (n, obs_dim), normalised units.
@@ -26,11 +27,11 @@ def calibration_states(policy: Policy, observations: Array) -> Float:
             f"calibration observations must have shape (n, {policy.obs_dim}), got "
             f"{observations.shape}"
         )
-    needed = max(layer.weight.shape[1] for layer in policy.layers)
+    needed = max(layer.weight.shape[1] for layer in policy.layers) if fits_weights else 1
     if len(observations) < needed:
+        why = ", as many as the widest layer has inputs" if fits_weights else ""
         raise InputError(
-            f"calibration needs at least {needed} observations, as many as the widest layer has "
-            f"inputs, got {len(observations)}"
+            f"calibration needs at least {needed} observations{why}, got {len(observations)}"
         )
     if not np.isfinite(observations).all():
         row = int(np.flatnonzero(~np.isfinite(observations).all(axis=1))[0])

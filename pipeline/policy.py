@@ -239,7 +239,9 @@ class Policy:
             dtype: Arithmetic: float64 for the reference, float32 as deployed.
         """
         mean, scale = self.normaliser.mean.astype(dtype), self.normaliser.scale.astype(dtype)
-        state = (obs.astype(np.float32).astype(dtype) - mean) / scale
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and clipped
+            singles = obs.astype(np.float32)
+            state = (singles.astype(dtype) - mean) / scale
         return np.asarray(np.clip(state, -self.normaliser.clip, self.normaliser.clip))
 
     def network(self, state: Array) -> Array:

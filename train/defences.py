@@ -3,6 +3,8 @@
 M = samples of a minibatch, P = those of them that are perturbed, O = obs_dim, A = outputs.
 """
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,15 @@ from surefoot.train.samples import ActorTerm, Samples, surrogate
 from surefoot.train.search import farthest_perturbation, search_ball, uniform_start
 
 
+def _searches(
+    defence: Defence,
+) -> TypeGuard[StateAdversarial | AdversarialReturn | AlternatingTraining]:
+    """Return whether a defence looks for a state in its ball."""
+    if isinstance(defence, AlternatingTraining):
+        return defence.kappa > 0
+    return isinstance(defence, StateAdversarial | AdversarialReturn)
+
+
 def perturbed_states(
     agent: Agent, defence: Defence, epsilon: float, minibatch: Samples, generator: torch.Generator
 ) -> Tensor:
@@ -33,11 +44,7 @@ def perturbed_states(
         minibatch: With normalised advantages.
         generator: Of starts and noise.
     """
-    if isinstance(defence, ConvexStateAdversarial) or epsilon == 0:
-        return minibatch.states[:0]
-    if not isinstance(defence, GrowingBall):
-        return minibatch.states[:0]
-    if isinstance(defence, AlternatingTraining) and defence.kappa == 0:
+    if epsilon == 0 or not _searches(defence):
         return minibatch.states[:0]
     part = _regularised(defence, minibatch)
     actor, distribution = agent.actor.mlp, agent.distribution

@@ -77,6 +77,11 @@ class Learner:
             # Of what is true, not of what an adversary made of it.
             obs = rollout.obs.reshape(-1, rollout.obs.shape[2])
             self._moments = self._moments.merge(Moments.of(obs))
+            if not self._moments.fit_float32:
+                raise DivergenceError(
+                    f"{self._config.env_id}: an observation of {np.abs(obs).max():.3g} is too large"
+                    " for a normaliser in float32"
+                )
         return losses
 
     def state_dict(self) -> dict[str, Any]:

@@ -34,9 +34,10 @@ class Moments:
 
     @classmethod
     def of(cls, samples: Floats) -> "Moments":
-        """Return the moments of samples, (num_samples, O)."""
-        mean = samples.mean(axis=0)
-        return cls(count=len(samples), mean=mean, squares=((samples - mean) ** 2).sum(axis=0))
+        """Return the moments of samples, (num_samples, O); not finite if they overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = samples.mean(axis=0)
+            return cls(count=len(samples), mean=mean, squares=((samples - mean) ** 2).sum(axis=0))
 
     @classmethod
     def none(cls, dim: int) -> "Moments":
@@ -44,27 +45,34 @@ class Moments:
         return cls(count=0, mean=np.zeros(dim), squares=np.zeros(dim))
 
     def merge(self, other: "Moments") -> "Moments":
-        """Return the moments of both sets of samples together.
+        """Return the moments of both sets of samples together; not finite if they overflow.
 
         Reference:
             Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
             variances", 1979.
         """
         count = self.count + other.count
-        shift = other.mean - self.mean
-        return Moments(
-            count=count,
-            mean=self.mean + shift * (other.count / max(count, 1)),
-            squares=self.squares
-            + other.squares
-            + shift**2 * (self.count * other.count / max(count, 1)),
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            shift = other.mean - self.mean
+            return Moments(
+                count=count,
+                mean=self.mean + shift * (other.count / max(count, 1)),
+                squares=self.squares
+                + other.squares
+                + shift**2 * (self.count * other.count / max(count, 1)),
+            )
 
     def std(self) -> Floats:
         """Return the standard deviation, (O,); one while there are no samples."""
         if self.count == 0:
             return np.ones_like(self.mean)
         return np.sqrt(self.squares / self.count)
+
+    @property
+    def fit_float32(self) -> bool:
+        """Whether a float32 normaliser can be made of them."""
+        largest = np.finfo(np.float32).max  # no comparison with NaN holds
+        return bool((np.abs(self.mean) <= largest).all() and (self.std() <= largest).all())
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as arrays and numbers."""

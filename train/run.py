@@ -136,7 +136,6 @@ class Run:
         policy = self.policy()
         generator = numpy_stream(self.config.seed, Stream.EVALUATION)
         seeds = env_seeds(generator, self.config.evaluation_episodes)
-        assert self._eval_env is not None
         clean_return = float(clean_returns(policy, self._eval_env, seeds).mean())
         if self._ppo.is_at_full_strength() and (self._best is None or clean_return > self._best[0]):
             self._best = (clean_return, self.step, policy)
@@ -144,8 +143,6 @@ class Run:
 
     def _is_evaluation_due(self) -> bool:
         """Return whether the grid of evaluations has a point in the iteration just done."""
-        if self._eval_env is None:
-            return False
         grid, total = self.config.num_evaluations, self.config.num_iterations
         return self.iteration * grid // total > (self.iteration - 1) * grid // total
 

@@ -50,6 +50,8 @@ def train_policy(
     device = pick_device(config.device)
     with ExitStack() as stack:
         stack.enter_context(_torch_settings(config.torch_threads, device))
+        store = None if out is None else _open_store(out, config, device)
+        checkpoint = store.load() if store else None
 
         def environments(num_envs: int) -> VectorEnv:
             env = make_env(
@@ -68,14 +70,18 @@ def train_policy(
             device,
             rival_env=environments(config.num_envs) if has_rival else None,
         )
-        store = None if out is None else _open_store(out, config, run)
+        if checkpoint is not None:
+            run.load_checkpoint(checkpoint)
+        if out is not None:
+            write_file(out / "train.toml", to_toml({"train": to_table(config)}).encode())
         board = stack.enter_context(Board(out / "tensorboard" if out else None, run.step))
         stop = stack.enter_context(StopRequest())
         _go_on(run, store, board, stop, on_progress)
         num_envs = min(_MAX_VISITED_ENVS, max(1, config.visited_states))
         result = run.result(environments(num_envs))
         if stop.requested:
-            raise InterruptedRun("interrupted after the last step; its checkpoint is kept")
+            kept = "; its checkpoint is kept" if store else ""
+            raise InterruptedRun(f"interrupted after the last step{kept}")
         return result
 
 
@@ -92,14 +98,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _open_store(out: Path, config: TrainConfig, run: Run) -> CheckpointStore:
-    """Claim the run folder and bring the run to its newest checkpoint, if there is one."""
+def _open_store(out: Path, config: TrainConfig, device: torch.device) -> CheckpointStore:
+    """Claim the run folder."""
     claim_folder(out, "run")
-    store = CheckpointStore(out / "checkpoints", to_table(config))
-    if (checkpoint := store.load()) is not None:
-        run.load_checkpoint(checkpoint)
-    write_file(out / "train.toml", to_toml({"train": to_table(config)}).encode())
-    return store
+    # With the device that was picked: one cannot go on where the other was.
+    return CheckpointStore(out / "checkpoints", to_table(config) | {"device": device.type})
 
 
 def _go_on(

@@ -124,7 +124,9 @@ def compress_into(
     observations = source.seen()
     if observations is None and (config.needs_states or limit.needs_states):
         observations = source.play(original, _NUM_STATES).pool
-    states = None if observations is None else calibration_states(original, observations)
+    states = None
+    if observations is not None:
+        states = calibration_states(original, observations, fits_weights=config.needs_states)
     maker = _Maker(original=original, states=states, config=config, limit=limit)
     if limit.max_control_error is not None:
         compressed = maker.sparsest()

@@ -48,7 +48,8 @@ class Source:
             return self.observations
         if self.visited is None:
             return None
-        return np.concatenate([self.visited.pool, self.visited.independent])
+        known = np.concatenate([self.visited.pool, self.visited.independent])
+        return known if len(known) else None
 
     def play(self, policy: Policy, num_states: int) -> Visited:
         """Play the deterministic policy in the environment and return what it visits.

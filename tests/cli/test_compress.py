@@ -233,6 +233,21 @@ def test_bad_input_is_one_line_and_leaves_nothing(pipeline, folder, tmp_path, ar
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.51, 0.6, 0.77, 0.9])
+def test_what_is_compressed_passes_the_budget_that_asks_for_its_sparsity(
+    pipeline, folder, tmp_path, sparsity
+):
+    done = pipeline(
+        *("compress", folder, "--sparsity", sparsity, "--out", tmp_path / "small"),
+        *("--method", "magnitude", "--visited-states", 0),
+    )
+    assert done.code == 0, done.err
+    budget = tmp_path / "budget.toml"
+    budget.write_text(f'[[require]]\nquantity = "sparsity"\nat_least = {sparsity}\n')
+    certified = ("--budget", budget, "--out", tmp_path / "certificate.json")
+    assert pipeline("certify", tmp_path / "small", *certified).code == 0
+
+
 def test_a_sparser_policy_cannot_become_denser(pipeline, compress, tmp_path):
     compress("--sparsity", 0.6)
     done = pipeline(
@@ -243,8 +258,15 @@ def test_a_sparser_policy_cannot_become_denser(pipeline, compress, tmp_path):
     assert "sparsity must be at least 0.601064, which the policy has already" in done.err
 
 
-def test_without_states_only_magnitude_and_the_box_go(pipeline, folder, tmp_path):
-    bare = (folder / "policy.onnx", "--visited-states", 0, "--out", tmp_path / "out")
+@pytest.mark.parametrize("source", ["a file", "a folder that recorded none"])
+def test_without_states_only_magnitude_and_the_box_go(pipeline, folder, tmp_path, source):
+    path = folder / "policy.onnx"
+    if source != "a file":
+        none = np.empty((0, 4))
+        visited = Visited(independent=none, steps=np.empty(0, np.int64), num_discarded=0, pool=none)
+        policy, path = load_controller_file(folder).policy, tmp_path / "bare"
+        save_policy(path, policy, extra_files={VISITED_FILE: visited.to_bytes()})
+    bare = (path, "--visited-states", 0, "--out", tmp_path / "out")
     done = pipeline("compress", *bare, "--sparsity", 0.5)
     assert done.code == 2
     assert "give --calibration" in done.err

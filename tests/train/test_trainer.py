@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import re
 import signal
 import time
 from dataclasses import replace
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.config import build, parse_toml
+from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
 from surefoot.policy import weights_sha256
+from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.defence_config import NoDefence, StateAdversarial
 from surefoot.train.pruning_config import MagnitudePruning, NoPruning
@@ -154,8 +156,17 @@ def test_progress_counts_to_the_end():
     assert seen[-1].sparsity > 0.4
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (np.nan, "state is not finite, in the steps after 384"),
+        (np.inf, "an observation of inf is too large for a normaliser in float32, in the steps"),
+        (-1e200, "an observation of 1e+200 is too large for a normaliser in float32, in the steps"),
+        (1e42, "an observation of 1e+42 is too large for a normaliser in float32, in the steps"),
+    ],
+)
 def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
-    tmp_path, monkeypatch, target_env
+    tmp_path, monkeypatch, target_env, value, says
 ):
     config = replace(TINY, env_id="Target-v0", num_evaluations=1)
 
@@ -168,21 +179,21 @@ def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
             result = step(actions)
             count += 1
             if count > 100:
-                result.obs[0, 0] = np.nan
+                result.obs[0, 0] = value
             return result
 
         env.step = broken
         return env
 
     monkeypatch.setattr("surefoot.train.trainer.make_env", make_broken)
-    with pytest.raises(
-        DivergenceError, match="Target-v0: state is not finite, in the steps after 384"
-    ):
+    with pytest.raises(DivergenceError, match=re.escape(f"Target-v0: {says}")):
         train_policy(config, out=tmp_path)
     assert (tmp_path / "checkpoints" / "latest").read_text() == "000000000256"
 
 
-def test_a_loss_that_diverges_stops_the_run_with_the_step(monkeypatch, target_env):
+def test_a_loss_that_diverges_stops_the_run_with_the_step_and_keeps_no_checkpoint_of_it(
+    monkeypatch, target_env, tmp_path
+):
     monkeypatch.setattr(
         "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
     )
@@ -190,7 +201,19 @@ def test_a_loss_that_diverges_stops_the_run_with_the_step(monkeypatch, target_en
     with pytest.raises(
         DivergenceError, match=r"Target-v0: \w+ became non-finite, in the steps after \d+$"
     ):
-        train_policy(config)
+        train_policy(config, out=tmp_path)
+    store = CheckpointStore(tmp_path / "checkpoints", to_table(config) | {"device": "cpu"})
+    stored = store.load()
+    parameters = [] if stored is None else stored.tree["ppo"]["parameters"].values()
+    assert all(np.isfinite(entry).all() for entry in parameters)
+
+
+def test_a_run_does_not_go_on_another_device_than_it_began_on(tmp_path, monkeypatch):
+    config = replace(TINY, total_steps=128, device="auto")
+    train_policy(config, out=tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(InputError, match=r"another configuration \(.*device"):
+        train_policy(config, out=tmp_path)
 
 
 def test_cuda_that_is_not_there_is_an_error_in_one_line(monkeypatch):
