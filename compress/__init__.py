@@ -20,7 +20,7 @@ from surefoot.compress.one_shot import (
     num_weights,
 )
 from surefoot.compress.schedules import CubicSchedule
-from surefoot.compress.scores import magnitude, never_return, random
+from surefoot.compress.scores import Seen, magnitude, never_return, random, saliency
 from surefoot.compress.weights import WeightFormat, store_weights
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Mask",
     "Method",
     "OneShotConfig",
+    "Seen",
     "WeightFormat",
     "calibration_states",
     "compress_policy",
@@ -40,6 +41,7 @@ __all__ = [
     "num_kept",
     "num_weights",
     "random",
+    "saliency",
     "store_weights",
     "uniform",
 ]

@@ -20,7 +20,7 @@ from surefoot.compress.budgets import exact_counts
 from surefoot.compress.masks import Mask, keep_largest, num_kept
 from surefoot.compress.neurons import neuron_importance, neuron_masks, remove_neurons
 from surefoot.compress.schedules import CubicSchedule
-from surefoot.compress.scores import Score, magnitude, never_return, random
+from surefoot.compress.scores import Score, Seen, never_return
 from surefoot.compress.two_four import spare_two_of_four, two_four_sparsity
 from surefoot.errors import InputError
 from surefoot.policy import Layer
@@ -28,7 +28,6 @@ from surefoot.train.networks import Network
 from surefoot.train.pruning_config import (
     MagnitudeStePruning,
     NeuronPruning,
-    RandomPruning,
     SaliencyPruning,
     TwoFourPruning,
     WeightPruning,
@@ -72,8 +71,7 @@ class Pruner:
             self.trained = network.parameters.clone()
         self.mask = torch.ones_like(network.parameters)
         self._masks = network.views_of(self.mask)
-        # One ranking for the whole run: equal to fresh ones, since what is pruned never returns.
-        self._order = [random(_numpy(weight), generator) for weight in network.mlp.weights]
+        self._order = [generator.random(tuple(weight.shape)) for weight in network.mlp.weights]
         self._saliency = torch.zeros_like(network.parameters)
         start = int(config.start * num_updates)
         self.schedule = CubicSchedule(
@@ -88,9 +86,6 @@ class Pruner:
 
         Parameters that are trained underneath their masks keep the gradient of the masked network
         (the straight-through estimator).
-
-        Reference:
-            Molchanov et al., ICLR 2017 (arXiv 1611.06440), equation 8: |w dL/dw|.
         """
         if isinstance(self._config, SaliencyPruning):
             saliency = (self._network.parameters * self._network.gradient).abs_()
@@ -134,15 +129,15 @@ class Pruner:
 
     def _scores(self) -> list[Score]:
         """Return how much each unit matters; weights that are trained underneath count too."""
-        if isinstance(self._config, RandomPruning):
-            return self._order
-        if isinstance(self._config, SaliencyPruning):
-            return [_numpy(weight) for weight in self._network.views_of(self._saliency).weights]
         dense = self._network.views_of(self.trained)
         weights = [_numpy(weight) for weight in dense.weights]
         if isinstance(self._config, NeuronPruning):
             return neuron_importance(weights, [_numpy(bias) for bias in dense.biases])
-        return [magnitude(weight) for weight in weights]
+        changes = [_numpy(change) for change in self._network.views_of(self._saliency).weights]
+        return [
+            self._config.score(Seen(weight=weight, change=change, order=order))
+            for weight, change, order in zip(weights, changes, self._order, strict=True)
+        ]
 
     def _change_mask(self, fraction: float) -> None:
         scores = self._scores()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from surefoot.compress.masks import check_sparsity
+from surefoot.compress.scores import Score, Seen, magnitude, random, saliency
 from surefoot.errors import InputError
 from surefoot.train.ranges import require_at_least, require_order
 
@@ -55,6 +56,8 @@ class GradualPruning:
 class WeightPruning(GradualPruning):
     """Single weights become zero, biases stay: what every unstructured method is asked.
 
+    A method is a ``kind`` and a ``score``.
+
     Attributes:
         sparsity: Final share of weights that are zero, in [0, 1).
         allocation: How it is spread over layers.
@@ -77,12 +80,20 @@ class WeightPruning(GradualPruning):
         if self.allocation == "global":
             _require_room(self.sparsity, self.min_density)
 
+    def score(self, seen: Seen) -> Score:
+        """Return how much each entry of a weight matters; larger means keep."""
+        return magnitude(seen)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RandomPruning(WeightPruning):
     """Prune weights in a random order: the baseline that knows nothing of them."""
 
     kind: ClassVar[str] = "random"
+
+    def score(self, seen: Seen) -> Score:
+        """Return a fixed order."""
+        return random(seen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +135,10 @@ class SaliencyPruning(WeightPruning):
         WeightPruning.__post_init__(self)
         if not 0 <= self.memory < 1:
             raise InputError(f"memory must be in [0, 1), got {self.memory}")
+
+    def score(self, seen: Seen) -> Score:
+        """Return |w dL/dw|."""
+        return saliency(seen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +184,10 @@ class TwoFourPruning(GradualPruning):
     """
 
     kind: ClassVar[str] = "two_four"
+
+    def score(self, seen: Seen) -> Score:
+        """Return |w|."""
+        return magnitude(seen)
 
 
 Pruning = (
