@@ -32,7 +32,7 @@ test: install
 
 # On a machine with an NVIDIA GPU; docs/hardware.md tells what to install.
 test-gpu: install
-	SUREFOOT_TEST_GPU=1 NVIDIA_TF32_OVERRIDE=0 $(BIN)/pytest -ra tests/runtime/test_tensorrt.py
+	SUREFOOT_TEST_GPU=1 NVIDIA_TF32_OVERRIDE=0 $(BIN)/pytest -ra tests/runtime/test_tensorrt.py tests/train/test_gpu.py
 
 build: install
 	$(BIN)/python -m build --no-isolation
