@@ -1,0 +1,85 @@
+"""The whole pipeline on discrete choices, by the same commands as on actuators."""
+
+import json
+
+import numpy as np
+import pytest
+
+from surefoot.onnx_format import load_controller_file
+from surefoot.policy import CategoricalHead
+
+BUDGET = """
+[[require]]
+quantity = "total_variation"
+epsilon = 0.05
+norm = "linf"
+scope = "everywhere"
+at_most = 0.9
+
+[[require]]
+quantity = "kl"
+epsilon = 0.01
+norm = "l2"
+scope = "visited"
+fraction = 0.5
+confidence = 0.8
+at_most = 1.0
+
+[[require]]
+quantity = "sparsity"
+at_least = 0.5
+"""
+
+
+def box2d_is_there():
+    try:
+        import Box2D  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("env_id", "num_actions"),
+    [
+        ("CartPole-v1", 2),
+        ("Acrobot-v1", 3),
+        pytest.param(
+            "LunarLander-v3",
+            4,
+            marks=pytest.mark.skipif(not box2d_is_there(), reason="needs the extra box2d"),
+        ),
+    ],
+)
+def test_choices_are_trained_pruned_certified_exported_attacked_and_compressed(
+    pipeline, tiny_config, tmp_path, env_id, num_actions
+):
+    config, run, small = tmp_path / "choices.toml", tmp_path / "run", tmp_path / "small"
+    config.write_text(tiny_config.read_text().split("[[require]]")[0] + BUDGET)
+    settings = ("--config", config, "--set", f"train.env_id={env_id}")
+    done = pipeline("run", *settings, "--out", run, "--json")
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
+    assert (summary["env"], summary["verdict"]) == (env_id, "PROVED")
+    assert summary["sparsity"] >= 0.5
+    policy = load_controller_file(run / "bundle").policy
+    assert isinstance(policy.head, CategoricalHead)
+    assert policy.num_outputs == num_actions
+    for finding in json.loads((run / "certificate.json").read_text())["requirements"][:2]:
+        assert finding["sampled"] <= finding["certified"]
+    attacks = json.loads((run / "attack.json").read_text())["attacks"]
+    assert set(attacks) == {"clean", "random", "mad", "push"}
+    assert all(np.isfinite(entry["returns"]).all() for entry in attacks.values())
+    done = pipeline("compress", run, "--sparsity", 0.75, "--out", small, "--json")
+    assert done.code == 0, done.err
+    assert load_controller_file(small).policy.sparsity >= 0.75
+    budget, certificate = tmp_path / "budget.toml", tmp_path / "certificate.json"
+    budget.write_text(BUDGET)
+    certified = pipeline("certify", small, "--budget", budget, "--out", certificate)
+    assert certified.code == 0, certified.err
+    target = ("--certificate", certificate, "--target", "onnx,c")
+    exported = pipeline("export", small, *target, "--out", tmp_path / "bundle")
+    assert exported.code == 0, exported.err
+    fast = [f"--set=attack.{key}" for key in ("episodes=2", "selection_episodes=1", "epsilon=0.05")]
+    attacked = pipeline("attack", tmp_path / "bundle", *fast, "--out", tmp_path / "attack.json")
+    assert attacked.code == 0, attacked.err
