@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from surefoot.attack.effort import Effort
 from surefoot.budget import Norm
@@ -102,7 +101,7 @@ class CornerSearch:
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states at the worst corners."""
-        delta_CND = _boundaries(self.ball, randoms, self.num, state_ND.shape[1])
+        delta_CND = self.ball.boundary(randoms, state_ND.shape[1], self.num)
         worst_N = self.oracle.around(state_ND)(delta_CND).argmax(axis=0)
         return self.ball.perturbed(state_ND, delta_CND[worst_N, np.arange(len(worst_N))])
 
@@ -137,11 +136,11 @@ class SquareSearch:
         """Return the states that the search ended at."""
         num, dim = state_ND.shape
         harm, rows = self.oracle.around(state_ND), np.arange(num)
-        delta_CND = _boundaries(self.ball, randoms, self.starts, dim)
+        delta_CND = self.ball.boundary(randoms, dim, self.starts)
         found_CN = harm(delta_CND)
         first_N = found_CN.argmax(axis=0)
         delta_ND, best_N = delta_CND[first_N, rows], found_CN[first_N, rows]
-        fresh_CND = _boundaries(self.ball, randoms, self.iterations, dim)
+        fresh_CND = self.ball.boundary(randoms, dim, self.iterations)
         place_CN = np.stack([random.integers(0, dim, self.iterations) for random in randoms], 1)
         for number in range(self.iterations):
             share = 1 - number / self.iterations
@@ -197,6 +196,9 @@ class SpsaSearch:
             # Infinite harm on both sides says nothing about the way.
             ahead, behind = np.nan_to_num(values, posinf=1e30).reshape(2, self.pairs, num)
             gradient_ND = ((ahead - behind)[..., None] * probes_PND).sum(axis=0)
+            # Where all is flat nothing leads away: any way will do.
+            flat_N1 = ~gradient_ND.any(axis=1, keepdims=True)
+            gradient_ND = np.where(flat_N1, probes_PND[0], gradient_ND)
             delta_ND = ball.project(delta_ND + self._step(gradient_ND))
             value_N = harm(delta_ND[None])[0]
             better_N = value_N > best_N
@@ -217,14 +219,3 @@ def _signs(randoms: Randoms, num: int, dim: int) -> Deltas:
     """Draw +-1 for each stream, (num, N, D)."""
     bits = np.stack([random.integers(0, 2, (num, dim)) for random in randoms], axis=1)
     return np.asarray(2.0 * bits - 1.0, np.float64)
-
-
-def _boundaries(ball: Ball, randoms: Randoms, num: int, dim: int) -> Deltas:
-    """Draw perturbations as large as they may be for each stream, (num, N, D)."""
-    if ball.norm is Norm.LINF:
-        return ball.epsilon * _signs(randoms, num, dim)
-    draws: NDArray[np.float64] = np.stack(
-        [random.standard_normal((num, dim)) for random in randoms], axis=1
-    )
-    length = np.sqrt(np.square(draws).sum(axis=2, keepdims=True))
-    return np.asarray(ball.epsilon * draws / length)

@@ -11,7 +11,7 @@ import numpy as np
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.blackbox import CornerSearch, Harm, Oracle, Query, SpsaSearch, SquareSearch
 from surefoot.attack.critic_attacks import best_rs_critic
-from surefoot.attack.mad import RESTARTS, mad_adversary
+from surefoot.attack.mad import RESTARTS, applied_variants, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.target import Target, Variants
 from surefoot.envs.vector import Floats
@@ -110,11 +110,12 @@ def _variants(
 
 def masking_ratio(
     policy: Policy, ball: Ball, query: Query, state_ND: States, randoms: Randoms
-) -> float:
+) -> float | None:
     """Return how much more a gradient-free search moves the actions than a gradient does.
 
-    It is the mean over the states of the best deviation of random search, over that of MAD with
-    restarts, both measured on the deployed controller. Well above 1 the gradients are masked.
+    It is the mean over the states of the best deviation of random search, over that of the best
+    MAD with restarts, both measured on the deployed controller. Well above 1 the gradients are
+    masked; None if they move nothing at all where random search does.
 
     Args:
         policy: As read back from the deployed file.
@@ -134,14 +135,18 @@ def masking_ratio(
         return np.where(np.isfinite(found_N), found_N, 0.0)
 
     free = np.maximum(reached(CornerSearch(oracle=oracle)), reached(SquareSearch(oracle=oracle)))
-    guided = reached(mad_adversary(policy, ball, RESTARTS))
+    climbs = [mad_adversary(policy, ball, RESTARTS), *applied_variants(policy, ball).values()]
+    guided = np.maximum.reduce([reached(adversary) for adversary in climbs])
     if free.sum() == 0:
         return 1.0
-    return float(free.sum() / max(guided.sum(), 1e-300))
+    return float(free.sum() / guided.sum()) if guided.sum() > 1e-9 * free.sum() else None
 
 
 def masking_signs(
-    ratio: float, means: Mapping[str, float], errors: Mapping[str, float]
+    ratio: float | None,
+    means: Mapping[str, float],
+    errors: Mapping[str, float],
+    failures: Mapping[str, int],
 ) -> list[str]:
     """Return in words what speaks for masked gradients; empty if nothing does.
 
@@ -149,20 +154,30 @@ def masking_signs(
         ratio: As :func:`masking_ratio` gives.
         means: Mean return under each attack.
         errors: Standard error of each.
+        failures: Failed episodes under each attack: there the gradient of the twin says nothing.
     """
-    signs = []
-    if ratio > _MARGIN:
+    signs = [
+        f"{name} makes the controller fail in {count} episodes, where it has no gradient"
+        for name, count in failures.items()
+        if count
+    ]
+    if ratio is None:
+        signs.append("gradients move no action, and random search does")
+    elif ratio > _MARGIN:
         signs.append(f"random search moves the actions {ratio:.3g} times as far as gradients do")
     free, guided = (
         min((name for name in names if name in means), key=lambda name: means[name], default=None)
-        for names in (("corners", "square", "spsa"), ("mad", "push", "rs", "rs+mad"))
+        for names in (
+            ("random", "corners", "square", "spsa", "constant", "transfer"),
+            ("mad", "push", "critic", "rs", "rs+mad", "pa-ad"),
+        )
     )
     if free is not None and guided is not None:
         noise = 2 * (errors[free] ** 2 + errors[guided] ** 2) ** 0.5
         if means[free] < means[guided] - noise:
             signs.append(
-                f"{free}, which sees no gradient, leaves {means[free]:.4g}, less than the "
-                f"{means[guided]:.4g} of {guided}"
+                f"{free}, which sees no gradient of the controller, leaves {means[free]:.4g}, less "
+                f"than the {means[guided]:.4g} of {guided}"
             )
     return signs
 

@@ -28,6 +28,7 @@ from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.networks import Mlp, mlp_from_layers
 
 SETTINGS = AscentSettings(slack=2.5, temperature=0.0, keep_best=True)
+RESTARTS = AscentSettings(steps=20, slack=2.5, temperature=0.0, restarts=5, keep_best=True)
 RATIOS = (1e-5, 1e-3, 3e-2)
 FITTED = "fitted to the controller"
 
@@ -178,8 +179,9 @@ def critic_variants(target: Target, num_steps: int) -> Variants:
             )
     return Variants(
         adversaries={
-            name: GradientAdversary(layers, target.ball, Low(), SETTINGS)
+            name + label: GradientAdversary(layers, target.ball, Low(), settings)
             for name, layers in critics.items()
+            for label, settings in (("", SETTINGS), (", restarts", RESTARTS))
         },
         effort=effort,
         facts={"critics": sorted(critics), "fit": facts},
@@ -199,11 +201,12 @@ def rs_variants(target: Target, settings: SarsaSettings) -> Variants:
 def rs_mad_variants(target: Target, settings: SarsaSettings) -> Variants:
     """Return RS+MAD through the critic that was the strongest of RS, one variant per ratio."""
     best, layers = best_rs_critic(target, settings)
+    tried = [(f"ratio {ratio:g}", ratio, SETTINGS) for ratio in RATIOS]
+    tried += [(f"ratio {RATIOS[0]:g}, restarts", RATIOS[0], RESTARTS)]
     return Variants(
         adversaries={
-            f"ratio {ratio:g}": _attack(target, objective)
-            for ratio in RATIOS
-            for _, objective in _objectives(target, layers, ratio)[:1]
+            name: _attack(target, _objectives(target, layers, ratio)[0][1], search)
+            for name, ratio, search in tried
         },
         facts={"critic": best},
     )
@@ -261,5 +264,7 @@ def _objectives(
     return [("", LowQ(critic, ratio, law))]
 
 
-def _attack(target: Target, objective: Objective) -> GradientAdversary:
-    return GradientAdversary(target.policy.layers, target.ball, objective, SETTINGS)
+def _attack(
+    target: Target, objective: Objective, settings: AscentSettings = SETTINGS
+) -> GradientAdversary:
+    return GradientAdversary(target.policy.layers, target.ball, objective, settings)

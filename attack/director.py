@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions
-from surefoot.policy import Array, CategoricalHead, Policy
+from surefoot.policy import Array, CategoricalHead, Policy, Squash
 from surefoot.train.ball import Ball, States
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.search import search_ball
@@ -49,6 +49,7 @@ class Director:
         else:
             one = np.ones(policy.num_outputs, np.float32)
             self.moves = BoxActions(-one, one)
+            self._clips = policy.head.squash is Squash.CLIP
         self._step_size = slack * ball.epsilon / steps
         self._twin = mlp_from_layers(policy.layers, dtype=torch.float64)
 
@@ -61,8 +62,12 @@ class Director:
             direction_BM.scatter_(1, target_B1, 1.0)
             output_gradient = _towards_choice(target_B1)
         else:
-            direction_BM = torch.from_numpy(moves.astype(np.float64))
-            output_gradient = _towards_direction(self._twin(state_BD), direction_BM)
+            clean_BM = self._twin(state_BD)
+            wanted_BM = torch.from_numpy(moves.astype(np.float64))
+            # An output that is clipped already moves no actuator if it goes farther out.
+            counts_BM = ~(self._clips & (clean_BM.abs() > 1) & (clean_BM * wanted_BM > 0))
+            direction_BM = wanted_BM * counts_BM
+            output_gradient = _towards_direction(clean_BM, direction_BM, counts_BM)
         first_BD = self._twin.input_gradient(state_BD, lambda _: direction_BM)
         delta_BD = search_ball(
             lambda delta_BD: (
@@ -93,17 +98,20 @@ class Director:
         return directions
 
 
-def _towards_direction(clean_BM: Tensor, direction_BM: Tensor) -> Gradient:
-    """Return the gradient of cos(change, p) + |change|; zero where there is no change."""
+def _towards_direction(clean_BM: Tensor, direction_BM: Tensor, counts_BM: Tensor) -> Gradient:
+    """Return the gradient of cos(change, p) + |change|; zero where there is no change.
+
+    Outputs that do not count are in neither of them.
+    """
     unit_BM = torch.nn.functional.normalize(direction_BM, dim=1)
 
     def gradient(moved_BM: Tensor) -> Tensor:
-        change_BM = moved_BM - clean_BM
+        change_BM = (moved_BM - clean_BM) * counts_BM
         length_B1 = torch.linalg.vector_norm(change_BM, dim=1, keepdim=True).clamp_min(1e-300)
         along_BM = change_BM / length_B1
         cosine_B1 = (along_BM * unit_BM).sum(1, keepdim=True)
         # d cos = (p - cos u) / |change| with u the unit change; d |change| = u.
-        return torch.addcdiv(along_BM, unit_BM - cosine_B1 * along_BM, length_B1)
+        return torch.addcdiv(along_BM, unit_BM - cosine_B1 * along_BM, length_B1) * counts_BM
 
     return gradient
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.artifact import from_json, to_json
-from surefoot.attack.adversary import Adversary
+from surefoot.attack.adversary import Adversary, NoAdversary
 from surefoot.attack.deployed import DeployedController, Outputs
 from surefoot.envs.vector import Actions, BoxActions, EnvSpec, Floats, VectorEnv
 from surefoot.errors import CheckError, DivergenceError, InputError
@@ -78,6 +78,14 @@ class Evaluation:
         """Episodes in which the controller or the simulation failed."""
         return sum(failure is not None for failure in self.failures)
 
+    @property
+    def standing(self) -> tuple[int, float]:
+        """How the controller stood it; the lower, the worse: failures count before returns.
+
+        A failed episode ends early: of rewards that are costs its return looks good.
+        """
+        return -self.num_failures, float(self.returns.mean())
+
     def to_json(self) -> bytes:
         """Return everything as JSON; no number is rounded."""
         arrays = ("returns", "lengths", "terminated", "deviations")
@@ -103,7 +111,7 @@ def evaluate(
 ) -> Evaluation:
     """Play one episode per seed: action from the deployed controller at the perturbed state.
 
-    With epsilon 0 the observations go through the controller's own normaliser; otherwise the
+    In the clean loop the observations go through the controller's own normaliser; otherwise the
     perturbed state enters after it. Every environment counts its first episode after a reset and no
     other, so that short episodes are not counted more often. The result does not depend on how many
     environments there are.
@@ -231,7 +239,7 @@ class _Loop:
         Raises:
             CheckError: If it moved one by more than is certified.
         """
-        if self.adversary.ball.epsilon == 0:
+        if isinstance(self.adversary, NoAdversary):
             outputs = self.deployed.at_observations(obs_NO)
             return outputs, np.zeros(outputs.shape)
         state = self.deployed.states(obs_NO)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.regression import fit
-from surefoot.envs.vector import VectorEnv
+from surefoot.attack.effort import Effort
+from surefoot.attack.regression import MINIBATCH, choice_loss, fit, squared_loss
+from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.policy import Array, Policy
 from surefoot.train.ball import States
 from surefoot.train.game import Craft, finite
@@ -45,7 +46,7 @@ def imitation(
         run: Of the adversary; has not begun, and is left with the imitation as its actor.
         teacher: The attack.
         policy: The controller.
-        craft: Whose moves are learned; not choices among discrete ones.
+        craft: Whose moves are learned.
         make_env: Of the controller's task.
         lessons: How many.
 
@@ -61,9 +62,20 @@ def imitation(
         )
         states.append(seen)
         moves.append(done)
-        begin_with(run, _fit(run, np.concatenate(states), np.concatenate(moves)))
+        begin_with(run, _fit(run, craft, np.concatenate(states), np.concatenate(moves)))
         play = _player(run.policy(), craft)
     return _actor(run)
+
+
+def effort_of(teacher: Adversary, craft: Craft, lessons: int) -> Effort:
+    """Return what an imitation takes: the teacher speaks at every step, the pupil plays most."""
+    num_steps = _NUM_ENVS * _NUM_STEPS
+    updates = _EPOCHS * sum(-(-num_steps * number // MINIBATCH) for number in range(1, lessons + 1))
+    return Effort(
+        env_steps=num_steps * lessons,
+        gradients=num_steps * (lessons - 1) * craft.gradients,
+        updates=updates,
+    ) + teacher.effort.times(num_steps * lessons)
 
 
 def begin_with(run: Run, actor: Singles) -> None:
@@ -118,11 +130,13 @@ def record_moves(
     return np.concatenate(states), np.concatenate(moves)
 
 
-def _fit(run: Run, states: States, moves: Array) -> Singles:
-    """Return parameters that predict the moves with the least squared error."""
+def _fit(run: Run, craft: Craft, states: States, moves: Array) -> Singles:
+    """Return parameters that predict the moves: least squares, or the most likely choices."""
+    discrete = isinstance(craft.moves, DiscreteActions)
+    num_outputs = craft.moves.num if isinstance(craft.moves, DiscreteActions) else craft.moves.dim
     generator = torch.Generator().manual_seed(run.config.seed)
     network = new_network(
-        (states.shape[1], *run.config.hidden, moves.shape[1]),
+        (states.shape[1], *run.config.hidden, num_outputs),
         run.config.activation,
         output_gain=0.01,
         generator=generator,
@@ -135,5 +149,6 @@ def _fit(run: Run, states: States, moves: Array) -> Singles:
         torch.from_numpy(moves),
         epochs=_EPOCHS,
         generator=generator,
+        loss=choice_loss if discrete else squared_loss,
     )
     return network.parameters.numpy().copy()

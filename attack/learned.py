@@ -11,7 +11,7 @@ Reference:
 
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,9 @@ import torch
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.effort import Effort
-from surefoot.attack.imitation import begin_with, imitation
+from surefoot.attack.imitation import begin_with, effort_of, imitation
 from surefoot.config import to_table
-from surefoot.envs.vector import DiscreteActions, VectorEnv
+from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.onnx_format import policy_to_onnx
 from surefoot.policy import Policy
@@ -141,16 +141,31 @@ class Learned:
     facts: dict[str, Json]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Start:
+    """Where a training begins.
+
+    Attributes:
+        actor: Parameters of the actor, float32.
+        clean_return: Of the controller under it, on the episodes on which snapshots are compared.
+        effort: Of learning it.
+    """
+
+    actor: Singles
+    clean_return: float
+    effort: Effort
+
+
 def learn_start(
     policy: Policy,
     craft: Craft,
     settings: LearnedSettings,
     make_env: MakeEnv,
     teacher: Adversary,
-) -> Singles | None:
-    """Return the parameters of an actor that imitates an attack; None for discrete moves.
+) -> Start:
+    """Return an actor that imitates an attack.
 
-    They depend on the settings' seed and lessons alone, so that a scan learns them once.
+    It depends on the settings' seed and lessons alone, so that a scan learns it once.
 
     Args:
         policy: The controller, as read back from the deployed file.
@@ -159,12 +174,20 @@ def learn_start(
         make_env: Of the controller's task.
         teacher: The attack.
     """
-    if isinstance(craft.moves, DiscreteActions) or not settings.lessons:
-        return None
-    with closing(Game(make_env(settings.num_envs), policy, craft)) as game:
-        config = settings.config(game, policy.normaliser.clip)
+    with closing(Game(make_env(_EVALUATION_EPISODES), policy, craft)) as game:
+        config = replace(
+            settings.config(game, policy.normaliser.clip),
+            num_envs=_EVALUATION_EPISODES,
+            minibatch_size=_EVALUATION_EPISODES * settings.rollout_steps,
+        )
         run = Run(config, game, game, torch.device("cpu"))
-        return imitation(run, teacher, policy, craft, make_env, settings.lessons)
+        actor = imitation(run, teacher, policy, craft, make_env, settings.lessons)
+        return Start(
+            actor=actor,
+            clean_return=-run.evaluate(),
+            effort=effort_of(teacher, craft, settings.lessons)
+            + Effort(env_steps=run.evaluation_steps),
+        )
 
 
 def learn_adversary(
@@ -173,7 +196,7 @@ def learn_adversary(
     settings: LearnedSettings,
     make_env: MakeEnv,
     *,
-    start: Singles | None = None,
+    start: Start | None = None,
     checkpoints: Path | None = None,
     until: float = 1.0,
     on_share: Callable[[float], None] = lambda share: None,
@@ -188,7 +211,7 @@ def learn_adversary(
         craft: From moves to perturbations.
         settings: Of the training.
         make_env: Of the controller's task.
-        start: Parameters of the actor to begin with, see :func:`learn_start`.
+        start: Actor to begin with.
         checkpoints: Where checkpoints go; a training that was stopped goes on from the newest.
         until: Share of the training after which to stop, in (0, 1]; the schedules are those of the
             whole.
@@ -205,13 +228,12 @@ def learn_adversary(
         run = Run(config, game, trial, torch.device("cpu"))
         store = None if checkpoints is None else CheckpointStore(checkpoints, to_table(config))
         stored = None if store is None else store.load()
-        began: dict[str, Json] = {}
         if stored is not None:
             run.load_checkpoint(stored)
         elif start is not None:
-            begin_with(run, start)
+            begin_with(run, start.actor)
             # PPO's first steps, with a critic that knows nothing, may well be a loss.
-            began["start"] = -run.evaluate()
+            run.evaluate()
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
         diverged = None
@@ -228,11 +250,12 @@ def learn_adversary(
                     store.save(checkpoint)
             on_share(run.iteration / config.num_iterations)
         returns = [-value for value in run.curves.get("clean_return", []) if value is not None]
+        began: dict[str, Json] = {} if start is None else {"start": start.clean_return}
         return Learned(
             actor=best,
             effort=Effort(
-                env_steps=run.step,
-                gradients=run.step * craft.gradients,
+                env_steps=run.step + run.evaluation_steps,
+                gradients=(run.step + run.evaluation_steps) * craft.gradients,
                 updates=run.iteration * config.updates_per_iteration,
             ),
             facts={"returns": returns, "diverged": diverged, **began},

@@ -14,13 +14,13 @@ from surefoot.attack.effort import Effort
 from surefoot.attack.learned import (
     LearnedAdversary,
     LearnedSettings,
+    Start,
     learn_adversary,
     learn_start,
 )
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.onnx_format import policy_from_onnx
 from surefoot.train.game import Craft, Direct
-from surefoot.train.rollout import Singles
 
 _LESSONS = 5
 """Of imitation: with one alone the adversary of a half-cheetah starts where no attack has been."""
@@ -96,7 +96,8 @@ def _learn(
     with TemporaryDirectory() as spare:
         entries: dict[str, _Entry] = {}
         for number, (variant, settings) in enumerate(scan.items()):
-            key: Json = [target.key, name, asdict(settings)]
+            taught = target.strongest[0] if target.strongest and settings.lessons else None
+            key: Json = [target.key, name, taught, asdict(settings)]
             kept = target.store.scratch("adversary", key) or Path(spare) / str(number)
             entries[variant] = _Entry(
                 attack=name,
@@ -112,6 +113,8 @@ def _learn(
         part = target.at(len(scan) * _HEAT / whole, (1 - _HEAT) / whole)
         spent, told, actor = unpack(_train(part, entries[ahead], _HEAT, 1.0))
         pieces[ahead] = spent, pieces[ahead][1] | told, actor
+    starts = [_start(target, entry) for entry in entries.values()]
+    taught_effort = next((start.effort for start in starts if start), Effort())
     for entry in entries.values():
         target.store.discard("adversary", entry.key)
     return Variants(
@@ -119,36 +122,46 @@ def _learn(
             variant: LearnedAdversary(policy_from_onnx(actor).policy, craft)
             for variant, (_, _, actor) in pieces.items()
         },
-        effort=sum((spent for spent, _, _ in pieces.values()), Effort()),
-        facts={"training": {variant: told for variant, (_, told, _) in pieces.items()}},
+        effort=sum((spent for spent, _, _ in pieces.values()), taught_effort),
+        facts={
+            "scan": {variant: asdict(settings) for variant, settings in scan.items()},
+            "training": {variant: told for variant, (_, told, _) in pieces.items()},
+            "teacher": target.strongest and target.strongest[0],
+        },
     )
 
 
-def _start(target: Target, entry: _Entry) -> Singles | None:
-    """Return what an entry begins with; entries of as many lessons begin with the same."""
-    settings, teacher = entry.settings, target.strongest
-    if teacher is None or not settings.lessons:
+def _start(target: Target, entry: _Entry) -> Start | None:
+    """Return where an entry begins; entries of as many lessons begin at the same place."""
+    settings = entry.settings
+    if target.strongest is None or not settings.lessons:
         return None
-    key: Json = [target.key, entry.attack, "start", settings.lessons, settings.seed]
+    name, teacher = target.strongest
+    key: Json = [target.key, entry.attack, "start", name, settings.lessons, settings.seed]
     piece = target.store.get("adversary", key)
     if piece is None:
-        start = learn_start(target.policy, entry.craft, settings, target.make_env, teacher)
-        piece = b"" if start is None else start.tobytes()
+        learned = learn_start(target.policy, entry.craft, settings, target.make_env, teacher)
+        facts: dict[str, Json] = {"return": learned.clean_return}
+        piece = pack(learned.effort, facts, learned.actor.tobytes())
         target.store.put("adversary", key, piece)
-    return np.frombuffer(piece, np.float32).copy() if piece else None
+    effort, facts, actor = unpack(piece)
+    return Start(
+        actor=np.frombuffer(actor, np.float32).copy(), clean_return=facts["return"], effort=effort
+    )
 
 
 def _train(target: Target, entry: _Entry, began: float, until: float) -> bytes:
     """Train an entry up to a share of its steps, unless that is done already."""
     key: Json = [entry.key, until]
     piece = target.store.get("adversary", key)
+    start = _start(target, entry)
     if piece is None:
         learned = learn_adversary(
             target.policy,
             entry.craft,
             entry.settings,
             target.make_env,
-            start=_start(target, entry),
+            start=start,
             checkpoints=entry.checkpoints,
             until=until,
             on_share=lambda share: target.tell((share - began) / (until - began), entry.name),

@@ -85,6 +85,7 @@ class AttackReport:
         onnx_sha256: Digest of the file that was attacked.
         seeds: Of the episodes, by what they served for.
         attacks: Results by name, the clean loop among them.
+        settings: The configuration of the suite: attacks compare at equal effort only.
         masking: What speaks for masked gradients, where that was looked at.
     """
 
@@ -95,13 +96,14 @@ class AttackReport:
     onnx_sha256: str
     seeds: Mapping[str, tuple[int, ...]]
     attacks: Mapping[str, AttackResult]
+    settings: Mapping[str, Json]
     masking: Mapping[str, Json] | None = None
 
     @property
     def worst(self) -> str:
-        """Name of the attack with the lowest mean return; an upper bound on the worst case."""
+        """Name of the attack that the controller stood worst; an upper bound on the worst case."""
         attacked = [name for name in self.attacks if name != CLEAN]
-        return min(attacked, key=lambda name: self.attacks[name].mean)
+        return min(attacked, key=lambda name: self.attacks[name].evaluation.standing)
 
     def to_table(self) -> dict[str, Json]:
         """Return ``attack.json`` as JSON values."""
@@ -112,7 +114,12 @@ class AttackReport:
             "suite": self.suite,
             "episodes": len(self.seeds["evaluation"]),
             "attacks": {name: result.to_table() for name, result in self.attacks.items()},
-            "worst": {"attack": self.worst, "mean": self.attacks[self.worst].mean},
+            "worst": {
+                "attack": self.worst,
+                "mean": self.attacks[self.worst].mean,
+                "failures": self.attacks[self.worst].evaluation.num_failures,
+            },
+            "settings": dict(self.settings),
             "gradient_masking": None if self.masking is None else dict(self.masking),
             "onnx_sha256": self.onnx_sha256,
             "env": self.spec.env_id,

@@ -7,7 +7,8 @@ file begins with the digest of the rest; a damaged one is made again.
 import shutil
 from pathlib import Path
 
-from surefoot.artifact import Json, claim_folder, sha256_hex, to_json, write_file
+import surefoot.train
+from surefoot.artifact import Json, claim_folder, read_file, sha256_hex, to_json, write_file
 
 _KIND = "attack-work"
 _DIGEST_LENGTH = 64
@@ -57,6 +58,16 @@ class Store:
         """Remove the checkpoints of something that is finished."""
         if (folder := self.scratch(kind, key)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def code_digest() -> str:
+    """Return the digest of the code that makes pieces: of the training and of the attacks.
+
+    A version does not change with every commit, and a piece must not outlive the code it is of.
+    """
+    folders = [Path(__file__).parent, Path(surefoot.train.__file__).parent]
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    return sha256_hex(b"".join(read_file(file) for file in files))
 
 
 def _name(kind: str, key: Json) -> str:

@@ -21,6 +21,7 @@ from surefoot.attack.blackbox_attacks import (
     square_variants,
 )
 from surefoot.attack.certified import certified_deviation
+from surefoot.attack.constant import constant_variants
 from surefoot.attack.critic_attacks import critic_variants, rs_mad_variants, rs_variants
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.effort import Effort
@@ -32,14 +33,15 @@ from surefoot.attack.report import CLEAN, AttackReport, AttackResult
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.steady import SteadyEnv
-from surefoot.attack.store import Store
+from surefoot.attack.store import Store, code_digest
 from surefoot.attack.target import Target, Variants
+from surefoot.attack.transfer import transfer_variants
 from surefoot.budget import Norm
 from surefoot.certificate import Certificate
 from surefoot.config import to_table
-from surefoot.envs import VectorEnv, describe_env, make_env
+from surefoot.envs import VectorEnv, describe_env, make_env, module_digest
 from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_format import ControllerFile, load_controller_file
 from surefoot.policy import Layer
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.ball import Ball, States
@@ -68,6 +70,8 @@ FULL: Mapping[str, Attack] = {
     "corners": lambda target, config: corner_variants(target, config.sarsa),
     "square": lambda target, config: square_variants(target, config.sarsa),
     "spsa": lambda target, config: spsa_variants(target, config.sarsa),
+    "constant": lambda target, config: constant_variants(target),
+    "transfer": lambda target, config: transfer_variants(target),
     "pa-ad": lambda target, config: pa_ad_variants(target, config.adversary_steps),
     "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
 }
@@ -97,6 +101,8 @@ class AttackConfig:
             none.
         sarsa: How the critics of Robust Sarsa are fitted.
         adversary_steps: Environment steps of each training of a learned adversary.
+        transfer_from: Other controllers of the task (files, runs or bundles), such as the dense one
+            that this was pruned from: what moves their actions most is played on this one.
         env_id: Gymnasium id; the one that the file names if it is not given.
         env_module: Module that registers it. What the file names is never imported: a file may come
             from anywhere.
@@ -112,6 +118,7 @@ class AttackConfig:
     critic_steps: int = 32_768
     sarsa: SarsaSettings = field(default_factory=SarsaSettings)
     adversary_steps: int = 1_000_000
+    transfer_from: tuple[str, ...] = ()
     env_id: str | None = None
     env_module: str | None = None
     num_threads: int = 2
@@ -199,6 +206,7 @@ def run_suite(
         onnx_sha256=onnx_sha256,
         seeds={"evaluation": suite.evaluation_seeds, "selection": suite.selection_seeds},
         attacks=attacks,
+        settings=suite.settings,
         masking=masking,
     )
 
@@ -216,9 +224,11 @@ class _Suite:
         store: Store,
     ) -> None:
         self._config = config
+        self.settings = to_table(config)
         self._deployed = DeployedController(
             controller=controller_of(file, config.backend), policy=file.policy
         )
+        others = {path: load_controller_file(Path(path)) for path in config.transfer_from}
         self.ball = Ball(norm=config.norm, epsilon=_epsilon(certificate, config))
         self._certified = certified_deviation(certificate, self.ball) if certificate else None
         self.selection_seeds = selection_seeds(config.selection_episodes)
@@ -229,17 +239,19 @@ class _Suite:
         self._on_progress, self._num_done = on_progress, 0
         self._key: Json = {
             "onnx_sha256": sha256_hex(file.data),
-            "env": [self.spec.env_id, self.spec.packages],
+            "env": [self.spec.env_id, self.spec.packages, module_digest(config.env_module)],
+            "code": code_digest(),
             "ball": [self.ball.norm.value, self.ball.epsilon],
             "versions": [__version__, version("torch"), version("numpy")],
             "settings": {
                 name: to_table(config)[name]
                 for name in ("selection_episodes", "critic_steps", "sarsa", "adversary_steps")
             },
+            "others": {name: sha256_hex(other.data) for name, other in others.items()},
             "critics": {name: sha256_hex(critic_to_bytes(one)) for name, one in critics.items()},
         }
         self._chosen: dict[str, str] = {}
-        self._harm: dict[str, tuple[float, Adversary]] = {}
+        self._harm: dict[str, tuple[tuple[int, float], Adversary]] = {}
         self._target = Target(
             policy=file.policy,
             ball=self.ball,
@@ -249,14 +261,15 @@ class _Suite:
             tell=self._tell,
             query=self._deployed.query,
             critics=critics,
+            others={name: other.policy for name, other in others.items()},
         )
 
     def run(self, name: str) -> AttackResult:
         """Choose the strongest variant of an attack, and play it on the evaluation episodes."""
-        strongest_so_far = min(self._harm.values(), key=lambda entry: entry[0], default=None)
+        worst = min(self._harm, key=lambda name: self._harm[name][0], default=None)
         target = replace(
             self._target,
-            strongest=strongest_so_far[1] if strongest_so_far else None,
+            strongest=(worst, self._harm[worst][1]) if worst else None,
             chosen=dict(self._chosen),
         ).at(0.0, _TRAINING_SHARE)
         if self.ball.epsilon == 0:  # there is nothing to search or learn
@@ -276,7 +289,8 @@ class _Suite:
         evaluation = self._play(name, chosen, variants[chosen], self.evaluation_seeds)
         self._chosen[name] = chosen
         if tried:
-            self._harm[name] = (float(tried[chosen].returns.mean()), variants[chosen])
+            # By selection episodes: those that are reported must not choose anything.
+            self._harm[f"{name}, {chosen}"] = tried[chosen].standing, variants[chosen]
         self._num_done += 1
         self._tell(0.0, name)
         return AttackResult(
@@ -300,7 +314,8 @@ class _Suite:
         returns = {name: result.evaluation.returns for name, result in attacks.items()}
         errors = {name: float(one.std() / len(one) ** 0.5) for name, one in returns.items()}
         means = {name: result.mean for name, result in attacks.items()}
-        return {"ratio": ratio, "signs": masking_signs(ratio, means, errors)}
+        failures = {name: result.evaluation.num_failures for name, result in attacks.items()}
+        return {"ratio": ratio, "signs": masking_signs(ratio, means, errors, failures)}
 
     def _some_states(self) -> States:
         """Return states of the clean controller, from selection episodes."""
@@ -360,13 +375,15 @@ def _played(adversary: Adversary, evaluation: Evaluation) -> Effort:
 
 
 def strongest(tried: Mapping[str, Evaluation]) -> str:
-    """Return the variant that did most harm: the most failures, then the lowest mean return."""
-    return min(tried, key=lambda name: (-tried[name].num_failures, tried[name].returns.mean()))
+    """Return the variant that did most harm."""
+    return min(tried, key=lambda name: tried[name].standing)
 
 
 def _epsilon(certificate: Certificate | None, config: AttackConfig) -> float:
     if config.epsilon is not None:
         return config.epsilon
+    if config.norm is not Norm.LINF:
+        raise InputError(f"attack.epsilon must be given for norm {config.norm}")
     epsilon = None if certificate is None else certificate.deviation_linf.get("epsilon")
     if epsilon is None:
         raise InputError("attack.epsilon must be given: no certificate names a perturbation")

@@ -28,7 +28,8 @@ class Target:
         tell: Progress.
         query: The deployed controller: from states, (N, D), to its outputs.
         critics: Values of states that came with the controller, by name.
-        strongest: The adversary that did most harm so far, if there was any.
+        others: Other controllers of the task, whose perturbations are tried on this one, by name.
+        strongest: The adversary that did most harm so far, if there was any, and its name.
         chosen: The variant of each attack so far that did most harm.
     """
 
@@ -39,9 +40,10 @@ class Target:
     key: Json
     tell: Tell
     query: Callable[[States], Array]
-    strongest: Adversary | None = None
+    strongest: tuple[str, Adversary] | None = None
     chosen: Mapping[str, str] = field(default_factory=dict)
     critics: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
+    others: Mapping[str, Policy] = field(default_factory=dict)
 
     def at(self, share: float, width: float) -> "Target":
         """Return the target for a part of an attack: its progress fills a slice of the whole."""

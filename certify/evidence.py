@@ -178,6 +178,16 @@ class Evidence:
         pick = max if QUANTITIES[requirement.quantity].at_most else min
         return pick(own, key=lambda entry: entry.value) if own else None
 
+    def failed(self, requirement: Requirement, onnx_sha256: str) -> str | None:
+        """Return why the returns of one file say nothing: episodes that failed; or None."""
+        if requirement.quantity != "attacked_return":
+            return None
+        own = self._own(requirement, onnx_sha256)
+        worst = max(own, key=lambda entry: entry.failures, default=None)
+        if worst is None or not worst.failures:
+            return None
+        return f"{worst.failures} episodes failed under {worst.source}: they have no return"
+
     def limits(self, requirement: Requirement, onnx_sha256: str, delta: float) -> Limits | str:
         """Return what the worst measurement on one file proves with confidence, or why nothing.
 
@@ -192,6 +202,8 @@ class Evidence:
             return "it was measured on another file" if elsewhere else "it was not measured"
         if requirement.quantity == "success_rate":
             return worst_rate(own, delta) or "it was not measured"
+        if reason := self.failed(requirement, onnx_sha256):
+            return reason
         if self.return_range is None:
             return "neither reward_range nor horizon may be missing: they bound a return"
         return worst_mean(own, *self.return_range, delta)
@@ -208,7 +220,8 @@ class Evidence:
             limits = self.limits(requirement, onnx_sha256, delta)
             return None if isinstance(limits, str) else limits.lower
         worst = self.worst_measurement(requirement, onnx_sha256)
-        return None if worst is None else worst.value
+        failed = self.failed(requirement, onnx_sha256)
+        return None if worst is None or failed else worst.value
 
     def _own(self, requirement: Requirement, onnx_sha256: str) -> list[Measurement]:
         fitting = self.fitting_measurements(requirement)

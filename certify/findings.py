@@ -171,9 +171,11 @@ def _measured(facts: Facts, requirement: Requirement, delta: float) -> Finding:
         if isinstance(limits, str):
             return unknown_measurement(requirement, limits)
         return measured_with_confidence(requirement, limits, delta)
+    if reason := facts.evidence.failed(requirement, facts.onnx_sha256):
+        return unknown_measurement(requirement, reason)
     worst = facts.evidence.worst_measurement(requirement, facts.onnx_sha256)
     if worst is not None:
         return measured(requirement, worst.value, "measurement", worst.source)
     elsewhere = facts.evidence.fitting_measurements(requirement)
-    reason = "it was measured on another file" if elsewhere else "it was not measured"
-    return unknown_measurement(requirement, reason)
+    where = "it was measured on another file" if elsewhere else "it was not measured"
+    return unknown_measurement(requirement, where)

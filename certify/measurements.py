@@ -30,6 +30,8 @@ class Measurement:
         norm: Its norm.
         episodes: Number of independent episodes (for ``success_rate``).
         returns: For ``attacked_return`` the return of each independent episode; may be empty.
+        failures: Of these episodes, those in which the controller or the simulation failed: they
+            ended there, and have no return.
         source: What was run, in words.
     """
 
@@ -40,17 +42,20 @@ class Measurement:
     norm: Norm | None = None
     episodes: int | None = None
     returns: tuple[float, ...] = ()
+    failures: int = 0
     source: str = ""
 
     def __post_init__(self) -> None:
         """Check the number.
 
         Raises:
-            InputError: If a value is not finite, a rate is not a share of its episodes, or a
-                return is not the mean of its episodes.
+            InputError: If a value is not finite, a rate is not a share of its episodes, a return is
+                not the mean of its episodes, or failures are negative.
         """
         if not np.isfinite(self.value) or not np.isfinite(self.returns).all():
             raise InputError(f"measured {self.quantity} must be finite, got {self.value}")
+        if self.failures < 0:
+            raise InputError(f"failures must be at least 0, got {self.failures}")
         if self.quantity == "success_rate":
             if self.episodes is None or self.episodes < 1:
                 raise InputError(f"success_rate needs its episodes, got {self.episodes}")

@@ -5,7 +5,7 @@ MuJoCo tasks Hopper, Walker2d, HalfCheetah and Ant run threaded on `mujoco.batch
 Gymnasium's numbers; all else runs on Gymnasium's own vector environment.
 """
 
-from surefoot.envs.make import describe_env, make_env
+from surefoot.envs.make import describe_env, make_env, module_digest
 from surefoot.envs.vector import (
     BoxActions,
     DiscreteActions,
@@ -24,4 +24,5 @@ __all__ = [
     "VectorEnv",
     "describe_env",
     "make_env",
+    "module_digest",
 ]

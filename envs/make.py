@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.error import DependencyNotInstalled
 
+from surefoot.artifact import read_file, sha256_hex
 from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.envs.tasks import stock_task
@@ -138,6 +139,13 @@ def _import_module(env_module: str) -> None:
             f"env_module {env_module!r} must have a name of its own;"
             f" {name!r} is already {module.__file__ or 'a built-in module'}"
         )
+
+
+def module_digest(env_module: str | None) -> str | None:
+    """Return the digest of the module that registers a task, where it is a file; or None."""
+    if env_module is None or not Path(env_module).is_file():
+        return None
+    return sha256_hex(read_file(Path(env_module)))
 
 
 @contextmanager

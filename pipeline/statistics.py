@@ -53,6 +53,36 @@ def bootstrap_interval(
     return Interval(low=float(low), high=float(high))
 
 
+def interval_over_agents(
+    returns: NDArray[np.float64], *, seed: int = 0, replicates: int = 10_000
+) -> Interval:
+    """Return the 95 % interval of the interquartile mean over agents and their episodes.
+
+    Agents are drawn again, and then the episodes of each: those of one agent are alike, and more
+    of them say nothing about another training seed.
+
+    Args:
+        returns: One row per agent, (num_agents, num_episodes).
+        seed: Of the resampling.
+        replicates: Number of resamples.
+
+    Reference:
+        Agarwal et al., NeurIPS 2021 (arXiv 2108.13264), section 4: runs are resampled within each
+        task.
+
+    Raises:
+        InputError: If there are no values or one is not finite.
+    """
+    _require_values(returns.ravel())
+    rng = np.random.default_rng(seed)
+    num_agents, num_episodes = returns.shape
+    agents = rng.integers(num_agents, size=(replicates, num_agents, 1))
+    episodes = rng.integers(num_episodes, size=(replicates, num_agents, num_episodes))
+    samples = returns[agents, episodes].reshape(replicates, -1)
+    low, high = np.percentile(trim_mean(samples, 0.25, axis=1), [2.5, 97.5])
+    return Interval(low=float(low), high=float(high))
+
+
 def _require_values(values: NDArray[np.float64]) -> None:
     if values.ndim != 1 or values.size == 0:
         raise InputError(f"values must be a non-empty vector, got shape {values.shape}")

@@ -71,6 +71,11 @@ def _numbers(summary: dict[str, Json]) -> str:
     rows = [
         ("clean return", _number(summary["clean_return"])),
         *((f"return under {name}", _number(value)) for name, value in attacked.items()),
+        *(
+            (f"episodes that failed under {name}", str(count))
+            for name, count in summary["failures"].items()
+            if count
+        ),
         ("sparsity", f"{summary['sparsity']:.1%}"),
         ("size of policy.onnx", f"{summary['size_bytes']:,} bytes"),
         ("training steps", f"{summary['steps']:,}"),

@@ -83,13 +83,31 @@ class Ball:
         radius = [random.uniform() ** (1 / dim) for random in randoms]
         return np.array(radius)[:, None] * self.boundary(randoms, dim)
 
-    def boundary(self, randoms: Randoms, dim: int) -> Deltas:
-        """Draw one perturbation per stream, as large as it may be: a corner, or on the sphere."""
+    def boundary(self, randoms: Randoms, dim: int, num: int | None = None) -> Deltas:
+        """Draw perturbations as large as they may be: corners, or on the sphere.
+
+        Args:
+            randoms: One stream per row.
+            dim: D.
+            num: How many for each row, (num, N, D); None for one, (N, D).
+        """
+        shape = (1 if num is None else num, dim)
         if self.norm is Norm.LINF:
-            signs = np.array([random.integers(0, 2, dim) for random in randoms])
-            return self.epsilon * (2.0 * signs - 1.0)
-        direction = np.array([random.standard_normal(dim) for random in randoms])
-        return self.epsilon * direction / _length(direction)[:, None]
+            draws = [2.0 * random.integers(0, 2, shape) - 1.0 for random in randoms]
+        else:
+            draws = [random.standard_normal(shape) for random in randoms]
+        delta_CND = self.outermost(np.stack(draws, axis=1))
+        return delta_CND if num is not None else delta_CND[0]
+
+    def outermost(self, direction: Deltas) -> Deltas:
+        """Return the perturbations as large as they may be in directions, (..., D).
+
+        In linf these are corners, by the signs of the entries; in l2 points of the sphere.
+        """
+        if self.norm is Norm.LINF:
+            return self.epsilon * np.where(direction < 0, -1.0, 1.0)
+        length = np.sqrt(np.square(direction).sum(axis=-1, keepdims=True))
+        return np.asarray(self.epsilon * direction / np.maximum(length, 1e-300))
 
 
 def _is_farther(from_ND: States, to_ND: States, limit: Deltas | float) -> NDArray[np.bool_]:

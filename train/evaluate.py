@@ -23,7 +23,14 @@ def play(policy: Policy, obs: NDArray[np.float64]) -> Array:
 
 
 def clean_returns(policy: Policy, env: VectorEnv, seeds: Sequence[int]) -> NDArray[np.float64]:
-    """Return the return of one episode per environment, (N,).
+    """Return the return of one episode per environment, (N,); see :func:`clean_episodes`."""
+    return clean_episodes(policy, env, seeds)[0]
+
+
+def clean_episodes(
+    policy: Policy, env: VectorEnv, seeds: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return return and length of one episode per environment, (N,) each.
 
     Args:
         policy: Plays its mean or most probable action.
@@ -34,13 +41,14 @@ def clean_returns(policy: Policy, env: VectorEnv, seeds: Sequence[int]) -> NDArr
         DivergenceError: If a simulation diverges.
     """
     obs = env.reset(seeds)
-    returns = np.zeros(env.num_envs)
+    returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
     alive = np.ones(env.num_envs, np.bool_)
     for _ in range(horizon_of(env)):
         result = env.step(play(policy, obs))
         returns += np.where(alive, result.reward, 0.0)
+        lengths += alive
         alive &= ~(result.terminated | result.truncated)
         obs = result.obs
         if not alive.any():
             break
-    return returns
+    return returns, lengths

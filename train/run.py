@@ -19,7 +19,7 @@ from surefoot.train.checkpoint import Checkpoint
 from surefoot.train.config import TrainConfig
 from surefoot.train.defence_config import AlternatingTraining
 from surefoot.train.distributions import Gaussian
-from surefoot.train.evaluate import clean_returns
+from surefoot.train.evaluate import clean_episodes
 from surefoot.train.learner import Learner
 from surefoot.train.result import TrainResult
 from surefoot.train.rival import Rival
@@ -30,7 +30,15 @@ _BEST_FILE = "best.onnx"
 
 
 class Run:
-    """The state of a run. Law: iterations done after `load_state` equal those done before it."""
+    """The state of a run. Law: iterations done after `load_checkpoint` equal those before it.
+
+    Attributes:
+        config: The run.
+        iteration: Iterations done.
+        evaluation_steps: Environment steps of all evaluations.
+        curves: One value per iteration, by name.
+        timing: Seconds, by what they were spent on.
+    """
 
     def __init__(
         self,
@@ -54,6 +62,7 @@ class Run:
         """
         self.config = config
         self.iteration = 0
+        self.evaluation_steps = 0
         self.curves: dict[str, list[float | None]] = {}
         self.timing = {"rollout": 0.0, "update": 0.0, "evaluation": 0.0}
         self._eval_env = eval_env
@@ -136,7 +145,9 @@ class Run:
         policy = self.policy()
         generator = numpy_stream(self.config.seed, Stream.EVALUATION)
         seeds = env_seeds(generator, self.config.evaluation_episodes)
-        clean_return = float(clean_returns(policy, self._eval_env, seeds).mean())
+        returns, lengths = clean_episodes(policy, self._eval_env, seeds)
+        clean_return = float(returns.mean())
+        self.evaluation_steps += int(lengths.sum())
         if self._ppo.is_at_full_strength() and (self._best is None or clean_return > self._best[0]):
             self._best = (clean_return, self.step, policy)
         return clean_return
@@ -176,6 +187,7 @@ class Run:
             step=self.step,
             tree={
                 "iteration": self.iteration,
+                "evaluation_steps": self.evaluation_steps,
                 **self._learner.state_dict(),
                 "adversary": self._rival and self._rival.state_dict(),
                 "average": self._average.state_dict(),
@@ -190,6 +202,7 @@ class Run:
         """Go back to a stored state."""
         tree = checkpoint.tree
         self.iteration = tree["iteration"]
+        self.evaluation_steps = tree["evaluation_steps"]
         self._learner.load_state_dict(tree)
         if self._rival:
             self._rival.load_state_dict(tree["adversary"])

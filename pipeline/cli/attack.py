@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from surefoot.artifact import Json, to_json, write_file
+from surefoot.artifact import Json, sha256_hex, to_json, write_file
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate
 from surefoot.cli import console
@@ -20,7 +20,7 @@ from surefoot.cli.options import (
 )
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
-from surefoot.onnx_format import ControllerFile, load_controller_file
+from surefoot.onnx_format import POLICY_FILE, ControllerFile, load_controller_file
 from surefoot.policy import Layer
 
 
@@ -41,7 +41,9 @@ def attack(
     flags = {"suite": suite, "backend": backend, "env_module": env_module}
     given = {name: value for name, value in flags.items() if value is not None}
     table = tables.get("attack", {}) | given
-    result = attack_into(out, file, certificate, table, critics=shipped_critics(bundle))
+    result = attack_into(
+        out, file, certificate, table, critics=shipped_critics(bundle, sha256_hex(file.data))
+    )
     console.show(as_json, result, table_of(result))
 
 
@@ -65,14 +67,22 @@ def open_target(path: Path, allow_uncertified: bool) -> tuple[ControllerFile, Ce
     return load_controller_file(path), None
 
 
-def shipped_critics(path: Path) -> dict[str, tuple[Layer, ...]]:
-    """Return the critic that was trained with the controller, where ``path`` is such a run."""
+def shipped_critics(path: Path, onnx_sha256: str) -> dict[str, tuple[Layer, ...]]:
+    """Return the critic that was trained with a controller.
+
+    Args:
+        path: A run, its policy folder, or a bundle inside of a run.
+        onnx_sha256: Of the controller; a critic of another one is none.
+    """
     from surefoot.artifact import read_file
     from surefoot.train.folder import CRITIC_FILE, critic_from_bytes
 
-    for folder in (path / "policy", path):
-        if (folder / CRITIC_FILE).is_file():
-            return {"shipped": critic_from_bytes(read_file(folder / CRITIC_FILE))}
+    for folder in (path / "policy", path, path.resolve().parent / "policy"):
+        controller, critic = folder / POLICY_FILE, folder / CRITIC_FILE
+        if not (controller.is_file() and critic.is_file()):
+            continue
+        if sha256_hex(read_file(controller)) == onnx_sha256:
+            return {"shipped": critic_from_bytes(read_file(critic))}
     return {}
 
 
@@ -111,6 +121,7 @@ def table_of(result: dict[str, Json]) -> console.Table:
             entry["max_deviation"],
             entry["certified_deviation"],
             None if entry["reached_share"] is None else f"{entry['reached_share']:.0%}",
+            entry["failures"],
         )
         for name, entry in result["attacks"].items()
     ]
@@ -128,5 +139,6 @@ def table_of(result: dict[str, Json]) -> console.Table:
         "max deviation",
         "certified",
         "reached",
+        "failures",
     )
     return console.table(title, head, rows)

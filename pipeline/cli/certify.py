@@ -227,7 +227,12 @@ def _attack_measurements(path: Path | None) -> "list[Measurement]":
             returns = [float(value) for value in attack["returns"]]
             entries += [
                 measured
-                | {"quantity": "attacked_return", "value": attack["mean"], "returns": returns},
+                | {
+                    "quantity": "attacked_return",
+                    "value": attack["mean"],
+                    "returns": returns,
+                    "failures": attack["failures"],
+                },
                 measured | {"quantity": "success_rate", "value": successes / table["episodes"]},
             ]
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:

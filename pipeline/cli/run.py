@@ -142,15 +142,21 @@ class _Stages:
     def attack(self, certificate: Certificate) -> dict[str, Json]:
         """Attack the bundle's controller; the policy's own file, the same bytes, without one."""
         path = self._out / "attack.json"
+        from surefoot.envs import module_digest
+
         module = self._tables["train"].get("env_module")
         table = ({"env_module": module} if module else {}) | self._tables.get("attack", {})
-        inputs = [table, _source_of(module), _bounds_of(certificate)]
+        inputs = [table, module_digest(module), _bounds_of(certificate)]
         self._once(
             "attack",
             inputs,
             (path, path.with_suffix(".png")),
             lambda: attack_into(
-                path, self.file, certificate, table, critics=shipped_critics(self._out)
+                path,
+                self.file,
+                certificate,
+                table,
+                critics=shipped_critics(self._out, sha256_hex(self.file.data)),
             ),
         )
         return _read_json(path)
@@ -180,11 +186,6 @@ def _digests(files: tuple[Path, ...]) -> dict[str, str]:
     return {file.name: sha256_hex(read_file(file)) for file in files if file.exists()}
 
 
-def _source_of(module: str | None) -> str | None:
-    """Return the digest of a user's own environment, where it is a file."""
-    return sha256_hex(read_file(Path(module))) if module and Path(module).is_file() else None
-
-
 def _bounds_of(certificate: Certificate) -> Json:
     """Return what an attack is held against: everything but what was measured by attacks."""
     findings = [entry.to_table() for entry in certificate.findings if not entry.measured]
@@ -212,6 +213,7 @@ def summarise(
         "sparsity": training["sparsity"],
         "clean_return": attacked.pop("clean"),
         "attacked_return": attacked,
+        "failures": {name: entry["failures"] for name, entry in attack["attacks"].items()},
         "epsilon": attack["epsilon"],
         "norm": attack["norm"],
         "requirements": [
@@ -246,7 +248,10 @@ def tables_of(summary: dict[str, Json], out: Path) -> list[console.Table]:
         ("clean return", summary["clean_return"]),
     ]
     rows += [
-        (f"return under {name} ({summary['norm']} {summary['epsilon']:g})", value)
+        (
+            f"return under {name} ({summary['norm']} {summary['epsilon']:g})",
+            f"{console.cell(value)}{failures_text(summary['failures'][name])}",
+        )
         for name, value in summary["attacked_return"].items()
     ]
     rows += [
@@ -262,6 +267,11 @@ def tables_of(summary: dict[str, Json], out: Path) -> list[console.Table]:
         ("bundle", out / "bundle" if summary["verdict"] == "PROVED" else "refused"),
     ]
     return [console.table(f"run {out}", ("what", "value"), rows)]
+
+
+def failures_text(count: int) -> str:
+    """Return a remark about failed episodes, which end early and have no true return."""
+    return f", FAILED in {count} episodes" if count else ""
 
 
 def cell_us(value: float | None) -> str:
