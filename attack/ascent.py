@@ -16,7 +16,7 @@ from surefoot.errors import InputError
 from surefoot.policy import Layer
 from surefoot.train.ball import Ball, Randoms, States
 from surefoot.train.networks import mlp_from_layers
-from surefoot.train.search import search_ball
+from surefoot.train.search import noise_scale, search_ball
 
 Climb = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From outputs at perturbed states, (B, M), to the objective, (B,), and its gradient, (B, M)."""
@@ -152,8 +152,11 @@ class GradientAdversary:
         if settings.temperature > 0:
             for row, random in enumerate(randoms):
                 noise[:, :, row] = random.standard_normal((settings.steps, settings.restarts, dim))
-            scale = np.sqrt(2 * self._step_size * settings.temperature)
-            noise *= (scale / np.arange(2, settings.steps + 2))[:, None, None, None]
+            scale_K = [
+                noise_scale(self._step_size, settings.temperature, number)
+                for number in range(settings.steps)
+            ]
+            noise *= np.array(scale_K)[:, None, None, None]
         return (
             torch.from_numpy(np.concatenate(starts)),
             torch.from_numpy(noise.reshape(settings.steps, settings.restarts * num, dim)),

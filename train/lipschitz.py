@@ -15,7 +15,7 @@ from surefoot.budget import Norm
 from surefoot.envs.vector import BoxActions, EnvSpec
 from surefoot.errors import InputError
 from surefoot.train.defence_config import LipschitzTarget
-from surefoot.train.networks import Mlp, Network
+from surefoot.train.networks import SILU_SLOPES, Mlp, Network
 
 _MARGIN = 1e-5
 """Share of the limit that is left free: scaled float32 weights are off by 2^-23 per layer, and the
@@ -26,7 +26,7 @@ _SLOPES: dict[AnyActivation, tuple[float, float]] = {
     Activation.RELU: (0.0, 1.0),
     Activation.TANH: (0.0, 1.0),
     Activation.SIGMOID: (0.0, 0.25),
-    Activation.SILU: (-0.0998394, 1.0998394),
+    Activation.SILU: SILU_SLOPES,
     Activation.ELU: (0.0, 1.0),
     Activation.SOFTPLUS: (0.0, 1.0),
 }

@@ -38,6 +38,10 @@ _BACKWARD: dict[Activation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
+SILU_SLOPES = (-0.09984, 1.09984)
+"""All slopes of SiLU lie between: its steepest is 1.0998393, where x tanh(x / 2) = 2."""
+
+
 def forward(activation: AnyActivation, x: Tensor) -> Tensor:
     """Return an activation of ``x``, elementwise."""
     match activation:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from surefoot.activation import Activation, AnyActivation
 from surefoot.errors import InputError
-from surefoot.train.networks import Mlp, forward
+from surefoot.train.networks import SILU_SLOPES, Mlp, forward
 
 _BISECTIONS = 5
 _NEWTON_STEPS = 2
@@ -24,9 +24,6 @@ _FLAT = 1e-4
 
 _SILU_LEAST = -1.2784645427610738
 """Where SiLU is smallest."""
-
-_SILU_SLOPES = (-0.09984, 1.09984)
-"""Its slopes lie between."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,7 +232,7 @@ def _band(low: Tensor, high: Tensor) -> _Lines:
 
     That is (s - a)(b - s) / (b - a) times the width, for a chord of slope s.
     """
-    least, largest = _SILU_SLOPES
+    least, largest = SILU_SLOPES
     slope = _chord(Activation.SILU, low, high)
     leave = (slope - least) * (largest - slope) / (largest - least) * (high - low)
     cuts = _cuts(Activation.SILU, slope, low, high)

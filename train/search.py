@@ -47,6 +47,17 @@ def uniform_start(like: Tensor, size: float, generator: torch.Generator) -> Tens
 
 
 @torch.no_grad()
+def noise_scale(step_size: float, temperature: float, number: int) -> float:
+    """Return the standard deviation of the noise that SGLD adds to the gradient of a step.
+
+    Args:
+        step_size: Of the steps.
+        temperature: How strong the noise is; 0 for none.
+        number: Of the step, from 0.
+    """
+    return math.sqrt(2 * step_size * temperature) / (number + 2)
+
+
 def search_ball(
     gradient: Callable[[Tensor], Tensor],
     start: Tensor,
@@ -69,8 +80,7 @@ def search_ball(
         epsilon: Radius of the ball, normalised units.
         steps: Number of gradient steps.
         step_size: Of each; epsilon / steps if it is not given.
-        temperature: Of the noise sqrt(2 step temperature) / (i + 2) N(0, I) that is added to the
-            gradient of step i; 0 for none.
+        temperature: Of the noise that is added to the gradients, see :func:`noise_scale`.
         generator: Of the noise, on the device of ``start``.
         norm: Of the ball.
 
@@ -82,16 +92,16 @@ def search_ball(
     """
     limit = radius(epsilon, start.dtype)
     step = epsilon / steps if step_size is None else step_size
-    scale = math.sqrt(2 * step * temperature)
     linf = norm is Norm.LINF
     delta = start.clamp(-limit, limit) if linf else _shortened(start, limit)
     noise = torch.empty(
-        steps if scale else 0, *start.shape, dtype=start.dtype, device=start.device
+        steps if temperature else 0, *start.shape, dtype=start.dtype, device=start.device
     ).normal_(generator=generator)
     for number in range(steps):
         direction = gradient(delta)
-        if scale:
-            direction = direction.add(noise[number], alpha=scale / (number + 2))
+        if temperature:
+            scale = noise_scale(step, temperature, number)
+            direction = direction.add(noise[number], alpha=scale)
         if linf:
             delta = delta.add(direction.sign(), alpha=step).clamp_(-limit, limit)
         else:

@@ -149,9 +149,13 @@ def compress_into(
     }
     extra = {} if source.critic is None else {CRITIC_FILE: source.critic}
     if num_recorded:
-        extra[VISITED_FILE] = source.play(compressed, num_recorded).to_bytes()
-    own = ("format", "head", "weights_sha256")
-    kept = {key: value for key, value in source.file.metadata.items() if key not in own}
+        visited = source.play(compressed, num_recorded)
+        extra[VISITED_FILE] = visited.to_bytes()
+        # It goes elsewhere than the original does, and may differ more from it there.
+        own = calibration_states(compressed, visited.pool, fits_weights=False)
+        table["control_error"]["own"] = maker.error_at(compressed, own).to_table()
+    of_the_file = ("format", "head", "weights_sha256")
+    kept = {key: value for key, value in source.file.metadata.items() if key not in of_the_file}
     data = save_policy(
         out,
         compressed,
@@ -204,13 +208,19 @@ class _Maker:
         Raises:
             InputError: If it cannot be certified there.
         """
-        from surefoot.certify import Over, box_control_error, visited_control_error
+        from surefoot.certify import Over, box_control_error
 
         if over is Over.BOX:
             return box_control_error(policy, self.original)
         if self.states is None:
             raise InputError("over must be box where no visited states are known, got visited")
-        return visited_control_error(policy, self.original, self.states, self.limit.epsilon)
+        return self.error_at(policy, self.states)
+
+    def error_at(self, policy: Policy, states: Array) -> "ControlError":
+        """Return the control error at states, (n, obs_dim), normalised units."""
+        from surefoot.certify import visited_control_error
+
+        return visited_control_error(policy, self.original, states, self.limit.epsilon)
 
     def sparsest(self) -> Policy:
         """Return the policy of fewest weights that holds the limit.
@@ -263,6 +273,7 @@ class _Maker:
                 "units": f"{units_of(policy)}, the worst actuator",
                 "arithmetic": "float32, rounding of both controllers included",
                 "visited": visited,
+                "own": None,
                 "box": box,
                 "paper": paper,
             },
@@ -284,10 +295,15 @@ def table_of(result: dict[str, Json]) -> console.Table:
         ("method", f"{result['method']}, {result['allocation']}, {result['weights']} weights"),
         ("sparsity", f"{result['sparsity']:.2%} ({result['kept_weights']} weights kept)"),
     ]
-    for name in ("visited", "box"):
+    domains = {
+        "visited": "states of the original",
+        "own": "states of its own",
+        "box": "box states",
+    }
+    for name, words in domains.items():
         if (entry := error[name]) is None:
             continue
-        where = f"{entry.get('states', 'no')} {name} states"
+        where = f"{entry.get('states', 'no')} {words}"
         where += f" + {entry['epsilon']:g}" if entry.get("epsilon") else ""
         values = (console.cell(entry["certified"]), console.cell(entry.get("measured")))
         rows.append((f"control error, {where}", f"certified {values[0]}, measured {values[1]}"))

@@ -76,6 +76,12 @@ def test_a_run_is_compressed_certified_exported_and_attacked(pipeline, tiny_run,
     )
     assert visited.shape == before.shape
     assert not (visited[:, None] == before[None]).all(axis=2).any()
+    # The change of the actions is held where the compressed policy goes, too.
+    own = result["control_error"]["own"]
+    pool = Visited.from_bytes(artifact.files[VISITED_FILE]).pool
+    apart = np.abs(file.policy.outputs(pool) - original.policy.outputs(pool)).max()
+    assert own["measured"] == pytest.approx(apart, rel=1e-4)
+    assert apart <= own["certified"]
     budget, certificate, bundle = (tmp_path / name for name in ("b.toml", "c.json", "bundle"))
     budget.write_text(BUDGET)
     quick = ("--set", "certify.search_states=4", "--set", "certify.search_steps=2")
