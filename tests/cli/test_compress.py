@@ -186,7 +186,7 @@ def test_a_table_says_certified_beside_measured(pipeline, folder, tmp_path):
         *("compress", folder, "--sparsity", 0.3, "--out", tmp_path / "s", "--visited-states", 0)
     )
     assert done.code == 0, done.err
-    assert "control error, 90 visited states" in done.out
+    assert "control error, 90 states of the original" in done.out
     assert "certified" in done.out
     assert "not a bound" in done.out
 

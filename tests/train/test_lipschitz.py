@@ -165,7 +165,8 @@ def test_the_policy_of_a_training_is_certified_under_its_target(tiny, target, pr
 def test_the_best_policy_of_a_training_is_one_under_the_target(tiny, monkeypatch):
     returns = iter(range(8, 0, -1))  # the first evaluated policy plays best, far above the target
     monkeypatch.setattr(
-        "surefoot.train.run.clean_returns", lambda *args: np.full(2, float(next(returns)))
+        "surefoot.train.run.clean_episodes",
+        lambda *args: (np.full(2, float(next(returns))), np.ones(2, np.int64)),
     )
     target = replace(WAYS[0], ramp_start=0.4, ramp_end=0.7)
     config = replace(tiny, defence=target, select="best", num_evaluations=8)
