@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 from learning import KEPT, METHODS, TASKS, cells, epsilon_of, kept
-from scipy.stats import trim_mean
 
 from surefoot.attack.method import MethodSummary, summarise_method
 from surefoot.attack.suite import FULL
+from surefoot.statistics import Interval
 
 ATTACKS = tuple(name for name in FULL if name != "clean")
 COLOURS = dict(
     zip(METHODS, ("C7", "C0", "C6", "C2", "C1", "C3", "C4", "C5", "C8", "C9"), strict=True)
 )
-_REPLICATES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +49,6 @@ class Row:
         """What the attacks say about the method."""
         attacks = [record["attack"] for record in self.attacked]
         return summarise_method(attacks) if attacks else None
-
-    def returns(self, of: str) -> np.ndarray:
-        """Return the returns of all episodes, one line per agent: clean, or under its worst."""
-        attacks = [record["attack"] for record in self.attacked]
-        names = [of if of == "clean" else attack["worst"]["attack"] for attack in attacks]
-        return np.array(
-            [
-                attack["attacks"][name]["returns"]
-                for attack, name in zip(attacks, names, strict=True)
-            ]
-        )
 
 
 def main() -> None:
@@ -97,7 +85,8 @@ def learning_page(rows: Sequence[Row]) -> str:
         "Presets at one million steps, seeds that no preset was chosen on. *Trained*: the return at"
         " the evaluation that chose the deployed policy, 10 episodes. *Clean* and *worst*: 50 other"
         " episodes of each seed, interquartile mean and 95 % interval (agents resampled, then their"
-        " episodes); the worst of the full suite, which [attacks.md](attacks.md) takes apart. The"
+        " episodes: of three agents it says little); the worst of the full suite, which"
+        " [attacks.md](attacks.md) takes apart. The"
         " deviations are proved bounds on the change of any action, in action units.",
         "",
         "    python benchmarks/learning.py train --jobs 2 && python benchmarks/learning_tables.py",
@@ -139,6 +128,7 @@ def learning_cells(row: Row) -> list[str]:
         f" ({record['attack']['worst']['attack']})"
         for record in row.attacked
     ]
+    summary = row.summary
     proved = [record["certificate"] for record in row.records if "certificate" in record]
     everywhere = [one["deviation_linf"] for one in proved]
     epsilons = {one["epsilon"] for one in everywhere}
@@ -147,8 +137,8 @@ def learning_cells(row: Row) -> list[str]:
         row.name,
         f"{100 * row.records[0]['train']['sparsity']:.1f} %",
         ", ".join(f"{record['train']['clean_return']:.0f}" for record in row.records),
-        interval_text(row, "clean"),
-        interval_text(row, "worst"),
+        interval_text(summary.clean_iqm, summary.clean_interval) if summary else "-",
+        interval_text(summary.worst_iqm, summary.worst_interval) if summary else "-",
         ", ".join(worst) or "-",
         range_text([one["best"] for one in everywhere]) + at,
         range_text([one["sampled"] for one in everywhere]),
@@ -157,27 +147,9 @@ def learning_cells(row: Row) -> list[str]:
     ]
 
 
-def interval_text(row: Row, of: str) -> str:
-    """Return interquartile mean and 95 % interval of clean or worst returns."""
-    if not row.attacked:
-        return "-"
-    table = row.returns(of)
-    low, high = interval_of(table)
-    return f"{trim_mean(table.ravel(), 0.25):.0f} [{low:.0f}, {high:.0f}]"
-
-
-def interval_of(table: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of the interquartile mean over agents and episodes.
-
-    Resamples agents, then episodes within them: episodes of one agent are alike.
-    """
-    rng = np.random.default_rng(0)
-    num_agents, num_episodes = table.shape
-    agents = rng.integers(num_agents, size=(_REPLICATES, num_agents, 1))
-    episodes = rng.integers(num_episodes, size=(_REPLICATES, num_agents, num_episodes))
-    replicates = table[agents, episodes].reshape(_REPLICATES, -1)
-    low, high = np.percentile(trim_mean(replicates, 0.25, axis=1), [2.5, 97.5])
-    return float(low), float(high)
+def interval_text(mean: float, interval: Interval) -> str:
+    """Return an interquartile mean and its 95 % interval."""
+    return f"{mean:.0f} [{interval.low:.0f}, {interval.high:.0f}]"
 
 
 def range_text(values: Sequence[float]) -> str:
@@ -229,8 +201,7 @@ def attack_cells(row: Row, summary: MethodSummary) -> list[str]:
         f"{summary.clean[agent]:.0f}",
         *returns,
         each,
-        f"{summary.worst_iqm:.0f} [{summary.worst_interval.low:.0f},"
-        f" {summary.worst_interval.high:.0f}]",
+        interval_text(summary.worst_iqm, summary.worst_interval),
     ]
 
 
