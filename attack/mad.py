@@ -117,8 +117,15 @@ def mad_on(
     return GradientAdversary(layers, ball, _Distance(_law(head)), settings)
 
 
-def mad_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
+def mad_variants(
+    policy: Policy, ball: Ball, thorough: AscentSettings = RESTARTS
+) -> Mapping[str, Adversary]:
     """Return MAD as published, without noise, with room to move, and from several starts.
+
+    Args:
+        policy: As read back from the deployed file.
+        ball: The perturbation set.
+        thorough: Of the searches that go beyond the published ones; `SLACK` for a quick look.
 
     What is published looks at outputs before they are clipped to the range of the actuators, and
     spends itself on those that are far outside; so the actions that are applied are searched too.
@@ -126,21 +133,20 @@ def mad_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
 
     The largest change of an action is not always the one that costs the most return.
     """
-    searches = {
-        "published": PUBLISHED,
-        "noise-free": NOISE_FREE,
-        "slack": SLACK,
-        "restarts": RESTARTS,
-    }
+    searches = {"published": PUBLISHED, "noise-free": NOISE_FREE, "slack": SLACK}
+    if thorough.restarts > 1:
+        searches["restarts"] = thorough
     found = {name: mad_adversary(policy, ball, settings) for name, settings in searches.items()}
     if isinstance(policy.head, CategoricalHead):
-        found["margin"] = GradientAdversary(policy.layers, ball, _Margin(), RESTARTS)
+        found["margin"] = GradientAdversary(policy.layers, ball, _Margin(), thorough)
     else:
-        found |= applied_variants(policy, ball)
+        found |= applied_variants(policy, ball, thorough)
     return found
 
 
-def applied_variants(policy: Policy, ball: Ball) -> Mapping[str, GradientAdversary]:
+def applied_variants(
+    policy: Policy, ball: Ball, settings: AscentSettings = RESTARTS
+) -> Mapping[str, GradientAdversary]:
     """Return the searches for the largest change of the actions after the squash, by how.
 
     None for a controller whose outputs are the actions.
@@ -152,7 +158,7 @@ def applied_variants(policy: Policy, ball: Ball) -> Mapping[str, GradientAdversa
     if head.squash is Squash.CLIP:
         pulls["applied, drawn inside"] = _PULL
     return {
-        name: GradientAdversary(policy.layers, ball, _Applied(policy, pull), RESTARTS)
+        name: GradientAdversary(policy.layers, ball, _Applied(policy, pull), settings)
         for name, pull in pulls.items()
     }
 

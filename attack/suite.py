@@ -27,7 +27,7 @@ from surefoot.attack.deployed import DeployedController
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import EvaluateConfig, Evaluation, check_fit, evaluate
 from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
-from surefoot.attack.mad import mad_variants
+from surefoot.attack.mad import SLACK, mad_variants
 from surefoot.attack.push import push_variants
 from surefoot.attack.report import CLEAN, AttackReport, AttackResult
 from surefoot.attack.sarsa import SarsaSettings
@@ -57,13 +57,16 @@ OnProgress = Callable[[int, str], None]
 QUICK: Mapping[str, Attack] = {
     CLEAN: lambda target, config: Variants(adversaries={CLEAN: NoAdversary()}),
     "random": lambda target, config: Variants(adversaries=random_variants(target.ball)),
-    "mad": lambda target, config: Variants(adversaries=mad_variants(target.policy, target.ball)),
+    "mad": lambda target, config: Variants(
+        adversaries=mad_variants(target.policy, target.ball, SLACK)
+    ),
     "push": lambda target, config: Variants(adversaries=push_variants(target.policy, target.ball)),
 }
 """What ends within a minute: no training, one gradient search per step."""
 
 FULL: Mapping[str, Attack] = {
     **QUICK,
+    "mad": lambda target, config: Variants(adversaries=mad_variants(target.policy, target.ball)),
     "critic": lambda target, config: critic_variants(target, config.critic_steps),
     "rs": lambda target, config: rs_variants(target, config.sarsa),
     "rs+mad": lambda target, config: rs_mad_variants(target, config.sarsa),
