@@ -122,16 +122,16 @@ def mad_variants(
 ) -> Mapping[str, Adversary]:
     """Return MAD as published, without noise, with room to move, and from several starts.
 
-    Args:
-        policy: As read back from the deployed file.
-        ball: The perturbation set.
-        thorough: Of the searches that go beyond the published ones; `SLACK` for a quick look.
-
     What is published looks at outputs before they are clipped to the range of the actuators, and
     spends itself on those that are far outside; so the actions that are applied are searched too.
     For discrete actions also the search for another choice, which the largest divergence may miss.
 
     The largest change of an action is not always the one that costs the most return.
+
+    Args:
+        policy: As read back from the deployed file.
+        ball: The perturbation set.
+        thorough: Of the searches that go beyond the published ones; `SLACK` for a quick look.
     """
     searches = {"published": PUBLISHED, "noise-free": NOISE_FREE, "slack": SLACK}
     if thorough.restarts > 1:

@@ -98,13 +98,46 @@ def test_masked_gradients_are_noticed(random_policy, unit_range, random_streams)
     masked = replace(policy, layers=layers)
     ratio = masking_ratio(masked, LINF, masked.outputs_at, state, random_streams(24))
     assert ratio > 1.05
-    assert "as far as gradients do" in masking_signs(ratio, {}, {})[0]
+    assert "as far as gradients do" in masking_signs(ratio, {}, {}, {})[0]
+
+
+def test_gradients_that_move_nothing_are_a_sign_without_a_ratio(linear_policy, random_streams):
+    # Flat to its twin and near the state; only a search of the whole ball comes by the edge.
+    policy, state = linear_policy(np.zeros((2, 6))), np.zeros((24, 6), np.float32)
+
+    def query(seen):
+        return np.where(np.abs(seen[:, :2]) > 0.5 * LINF.epsilon, 1.0, 0.0).astype(np.float32)
+
+    ratio = masking_ratio(policy, LINF, query, state, random_streams(24))
+    assert ratio is None
+    (sign,) = masking_signs(ratio, {}, {}, {})
+    assert "gradients move no action" in sign
+    assert masking_ratio(policy, LINF, policy.outputs_at, state, random_streams(24)) == 1.0
 
 
 def test_a_gradient_free_attack_that_does_better_is_a_sign():
-    errors = dict.fromkeys(("corners", "spsa", "mad", "push"), 10.0)
+    errors = dict.fromkeys(("corners", "spsa", "constant", "mad", "push"), 10.0)
     means = {"mad": 900.0, "push": 1500.0, "corners": 600.0, "spsa": 2000.0}
-    (sign,) = masking_signs(1.0, means, errors)
+    (sign,) = masking_signs(1.0, means, errors, {})
     assert "corners" in sign
-    assert not masking_signs(1.0, means | {"corners": 880.0}, errors)
-    assert not masking_signs(1.0, {"mad": 900.0}, errors)
+    (sign,) = masking_signs(1.0, means | {"constant": 500.0}, errors, {})
+    assert "constant" in sign
+    assert not masking_signs(1.0, means | {"corners": 880.0}, errors, {})
+    assert not masking_signs(1.0, {"mad": 900.0}, errors, {})
+
+
+def test_failures_under_an_attack_are_a_sign_whatever_it_returns():
+    means, errors = {"mad": 500.0, "corners": 900.0}, {"mad": 1.0, "corners": 1.0}
+    (sign,) = masking_signs(1.0, means, errors, {"mad": 0, "corners": 3})
+    assert "corners makes the controller fail in 3 episodes" in sign
+
+
+def test_where_all_is_flat_spsa_walks_on_and_finds_the_edge(linear_policy, random_streams):
+    # Its probes reach half of epsilon, where nothing has changed yet.
+    def query(state):
+        return np.where(np.abs(state) > 0.6 * LINF.epsilon, 1.0, 0.0).astype(np.float32)
+
+    state = np.zeros((20, 2), np.float32)
+    oracle = oracle_of(linear_policy(np.eye(2)), query=query)
+    moved = SpsaSearch(oracle=oracle).perturb(state, random_streams(20))
+    assert query(moved).any(axis=1).all()

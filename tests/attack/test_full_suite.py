@@ -93,7 +93,11 @@ def test_every_critic_is_tried_and_one_of_other_sizes_is_refused(
     assert fitted.facts["steps"] == 3200
     shipped = {"shipped": fitted.layers}
     both = critic_variants(replace(target, critics=shipped), 3200)
-    assert sorted(both.adversaries) == sorted(["shipped", FITTED])
+    assert {name.split(",")[0] for name in both.adversaries} == {"shipped", FITTED}
+    plain = [both.adversaries[name] for name in ("shipped", FITTED)]
+    longer = [both.adversaries[f"{name}, restarts"] for name in ("shipped", FITTED)]
+    for once, often in zip(plain, longer, strict=True):
+        assert once.effort.gradients < often.effort.gradients
     wrong = {"shipped": random_policy(np.random.default_rng(0), (3, 4, 1)).layers}
     with pytest.raises(InputError, match="must map 2 observations to one value"):
         critic_variants(replace(target, critics=wrong), 0)

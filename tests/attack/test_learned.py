@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from surefoot.attack.director import Director
+from surefoot.attack.effort import Effort
 from surefoot.attack.imitation import record_moves
 from surefoot.attack.learned import (
     LearnedAdversary,
@@ -73,6 +74,7 @@ def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
 class _Corner:
     """Always the same corner."""
 
+    effort = Effort(queries=2)
     signs = np.array([1.0, -1.0, 1.0])
 
     def __init__(self, ball):

@@ -41,7 +41,10 @@ def test_a_first_share_of_every_training_decides_which_goes_on_to_the_end(raced)
     assert len(returns) == len(raced.adversaries) == 3
     [ahead] = [name for name, seen in returns.items() if len(seen) == 3]
     assert min(returns, key=lambda name: returns[name][0]) == ahead
-    assert raced.effort.env_steps == TOTAL + 2 * ITERATION
+    snapshots = sum(len(seen) for seen in returns.values())
+    # Each is compared on eight episodes of one step.
+    assert raced.effort.env_steps == TOTAL + 2 * ITERATION + 8 * snapshots
+    assert raced.facts["teacher"] is None
 
 
 def test_progress_grows_from_nothing_to_all(raced, told):

@@ -5,20 +5,30 @@ from surefoot.attack.method import summarise_method
 from surefoot.errors import InputError
 
 
-def agent(clean, **attacks):
-    means = {name: float(np.mean(returns)) for name, returns in attacks.items()}
-    worst = min(means, key=means.get)
-    entries = {"clean": clean, **attacks}
+def agent(clean, failures=None, **attacks):
+    failures = failures or {}
+    entries = {
+        name: {
+            "returns": list(returns),
+            "mean": float(np.mean(returns)),
+            "failures": failures.get(name, 0),
+        }
+        for name, returns in {"clean": clean, **attacks}.items()
+    }
+    worst = min(attacks, key=lambda name: (-entries[name]["failures"], entries[name]["mean"]))
     return {
         "env": "E-v0",
         "epsilon": 0.1,
         "norm": "linf",
         "suite": "full",
         "episodes": len(clean),
-        "attacks": {
-            name: {"returns": list(r), "mean": float(np.mean(r))} for name, r in entries.items()
+        "settings": {"adversary_steps": 1000},
+        "attacks": entries,
+        "worst": {
+            "attack": worst,
+            "mean": entries[worst]["mean"],
+            "failures": entries[worst]["failures"],
         },
-        "worst": {"attack": worst, "mean": means[worst]},
     }
 
 
@@ -42,17 +52,45 @@ def test_the_interquartile_mean_is_over_agents_and_episodes():
     assert summarise_method(AGENTS).clean_iqm == pytest.approx(8.0)
 
 
+def test_the_worst_attack_of_an_agent_is_the_one_that_its_report_names():
+    # By returns alone it would be rs; mad made the controller fail.
+    fatal = agent([9.0] * 4, {"mad": 2}, mad=[8.0] * 4, rs=[1.0] * 4)
+    summary = summarise_method([fatal, fatal])
+    assert summary.worst == (8.0, 8.0)
+    assert summary.worst_iqm == 8.0
+    assert summary.failures == 4
+
+
+def test_agents_that_differ_leave_an_interval_even_if_their_episodes_do_not():
+    summary = summarise_method(AGENTS)
+    assert (summary.worst_interval.low, summary.worst_interval.high) == (1.0, 5.0)
+    assert (summary.clean_interval.low, summary.clean_interval.high) == (7.0, 9.0)
+
+
 def test_episodes_are_drawn_again_within_each_agent():
-    # Without noise inside an agent nothing can vary, however different the agents are.
-    interval = summarise_method(AGENTS).worst_interval
-    assert (interval.low, interval.high) == (3.0, 3.0)
-    noisy = [agent([9.0] * 4, mad=[0.0, 4, 8, 12]), agent([9.0] * 4, mad=[1.0, 5, 9, 13])]
-    interval = summarise_method(noisy).worst_interval
-    assert interval.low < summarise_method(noisy).worst_iqm < interval.high
+    # Agents of equal episodes: nothing but the episodes can vary.
+    noisy = [agent([9.0] * 4, mad=[0.0, 4, 8, 12])] * 2
+    summary = summarise_method(noisy)
+    assert summary.worst_interval.low < summary.worst_iqm < summary.worst_interval.high
+    assert (summary.clean_interval.low, summary.clean_interval.high) == (9.0, 9.0)
 
 
-def test_agents_that_were_attacked_differently_are_no_method():
-    with pytest.raises(InputError, match="one epsilon"):
-        summarise_method([AGENTS[0], AGENTS[1] | {"epsilon": 0.2}])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("env", "F-v0"),
+        ("epsilon", 0.2),
+        ("norm", "l2"),
+        ("suite", "quick"),
+        ("episodes", 5),
+        ("settings", {"adversary_steps": 2000}),
+    ],
+)
+def test_agents_that_were_attacked_differently_are_no_method(name, value):
+    with pytest.raises(InputError, match=f"one {name}"):
+        summarise_method([AGENTS[0], AGENTS[1] | {name: value}])
+
+
+def test_no_agent_is_no_method():
     with pytest.raises(InputError, match="at least one"):
         summarise_method([])
