@@ -73,12 +73,13 @@ FULL: Mapping[str, Attack] = {
     "corners": lambda target, config: corner_variants(target, config.sarsa),
     "square": lambda target, config: square_variants(target, config.sarsa),
     "spsa": lambda target, config: spsa_variants(target, config.sarsa),
-    "constant": lambda target, config: constant_variants(target),
     "transfer": lambda target, config: transfer_variants(target),
     "pa-ad": lambda target, config: pa_ad_variants(target, config.adversary_steps),
     "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
+    "constant": lambda target, config: constant_variants(target),
 }
-"""Everything. What needs no training comes first: learned adversaries may start from it."""
+"""Everything. What needs no training comes first: learned adversaries may start from it. But not
+from the best constant: from there, where all moves are at their limits, they find nothing better."""
 
 _SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "full": FULL}
 _STEPS_PER_ATTACK = 100
