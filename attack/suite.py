@@ -78,8 +78,8 @@ FULL: Mapping[str, Attack] = {
     "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
     "constant": lambda target, config: constant_variants(target),
 }
-"""Everything. What needs no training comes first: learned adversaries may start from it. But not
-from the best constant: from there, where all moves are at their limits, they find nothing better."""
+"""Everything. What needs no training comes first: learned adversaries may start from it. The best
+constant is no start: where all moves are at their limits, they find nothing better."""
 
 _SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "full": FULL}
 _STEPS_PER_ATTACK = 100
