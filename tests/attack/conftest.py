@@ -1,5 +1,6 @@
 """What tests of attacks share: hand-made controllers and an environment that is a formula."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -147,16 +148,20 @@ class OneStepEnv:
         return StepResult(obs, reward, over, np.zeros_like(over), obs)
 
     def state_dict(self):
-        return {}
+        return {"random": json.dumps(self._random.bit_generator.state), "obs": self._obs.copy()}
 
     def load_state_dict(self, state):
-        return self._draw()
+        self._random = np.random.default_rng()
+        self._random.bit_generator.state = json.loads(state["random"])
+        self._obs = state["obs"].copy()
+        return self._obs
 
     def close(self):
         pass
 
     def _draw(self):
-        return self._random.normal(size=(self.num_envs, self.spec.obs_dim))
+        self._obs = self._random.normal(size=(self.num_envs, self.spec.obs_dim))
+        return self._obs
 
 
 def make_target(policy, ball, make_env, **changes):
@@ -216,13 +221,24 @@ def one_thread():
     torch.set_num_threads(num_threads)
 
 
+def shorten(monkeypatch, lesson_steps, epochs, num_envs, rollout_steps):
+    """Make lessons and iterations of learned adversaries short."""
+    monkeypatch.setattr(imitation, "_NUM_STEPS", lesson_steps)
+    monkeypatch.setattr(imitation, "_EPOCHS", epochs)
+    brief = partial(LearnedSettings, num_envs=num_envs, rollout_steps=rollout_steps)
+    monkeypatch.setattr(learned_attacks, "LearnedSettings", brief)
+
+
 @pytest.fixture
 def brief_training(monkeypatch):
-    """Learned adversaries that learn in iterations of 128 steps, after short lessons."""
-    monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
-    monkeypatch.setattr(imitation, "_EPOCHS", 2)
-    brief = partial(LearnedSettings, num_envs=8, rollout_steps=16)
-    monkeypatch.setattr(learned_attacks, "LearnedSettings", brief)
+    """Learned adversaries that learn in iterations of 128 steps, after lessons that teach little."""
+    shorten(monkeypatch, lesson_steps=16, epochs=2, num_envs=8, rollout_steps=16)
+
+
+@pytest.fixture
+def short_training(monkeypatch):
+    """Learned adversaries that learn in iterations of 384 steps, after lessons for small tasks."""
+    shorten(monkeypatch, lesson_steps=60, epochs=10, num_envs=16, rollout_steps=24)
 
 
 @pytest.fixture(scope="session")

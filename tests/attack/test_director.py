@@ -1,11 +1,12 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from surefoot.attack.director import Director
 from surefoot.budget import Norm
-from surefoot.policy import Activation
+from surefoot.policy import Activation, Squash
 from surefoot.train.ball import Ball
 
 MATRIX = np.array([[3.0, -1.0, 0.5, 2.0], [-0.5, 2.0, 1.5, 1.0]])
@@ -32,6 +33,22 @@ def test_the_action_goes_towards_the_direction_and_as_well_as_any_corner(linear_
     corners = EPSILON * np.array(list(itertools.product([-1, 1], repeat=4))) @ MATRIX.T
     assert (change @ direction > 0).all()
     assert (objective(change, direction) >= 0.97 * objective(corners, direction).max()).all()
+
+
+def test_an_actuator_that_can_go_no_further_does_not_count_towards_a_direction(linear_policy):
+    policy = linear_policy(MATRIX, bias=[2.0, 0.0])
+    policy = replace(policy, head=replace(policy.head, squash=Squash.CLIP))
+    director = Director(policy, Ball(norm=Norm.LINF, epsilon=EPSILON))
+    state = 0.05 * states(20, 4)
+    moved = director(state, np.ones((20, 2), np.float32))
+    clean, after = (policy.outputs_at(one.astype(np.float64)) for one in (state, moved))
+    worst = EPSILON * np.abs(MATRIX[1]).sum()
+    assert not (after - clean)[:, 0].any()
+    assert ((after - clean)[:, 1] >= 0.9 * worst).all()
+    # Back into its range it can go, and does count.
+    back = director(state, np.tile(np.array([[-1.0, 0.0]], np.float32), (20, 1)))
+    change = (back.astype(np.float64) - state) @ MATRIX[0]
+    assert (change <= -0.9 * EPSILON * np.abs(MATRIX[0]).sum()).all()
 
 
 def test_opposite_directions_lead_to_opposite_changes(random_policy):

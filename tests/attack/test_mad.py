@@ -1,11 +1,20 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from surefoot.attack.ascent import AscentSettings
-from surefoot.attack.mad import NOISE_FREE, PUBLISHED, RESTARTS, SLACK, mad_adversary
+from surefoot.attack.mad import (
+    NOISE_FREE,
+    PUBLISHED,
+    RESTARTS,
+    SLACK,
+    applied_variants,
+    mad_adversary,
+    mad_variants,
+)
 from surefoot.budget import Norm
 from surefoot.errors import InputError
 from surefoot.policy import (
@@ -173,6 +182,60 @@ def test_a_categorical_head_is_driven_to_the_largest_divergence(random_streams):
     reached = divergence(deltas(mad_adversary(policy, LINF, settings), state, random_streams(20)))
     worst = np.max([divergence(corner[None]) for corner in corners(4, 0.5)], axis=0)
     np.testing.assert_allclose(reached, worst, rtol=1e-4)
+
+
+@pytest.mark.parametrize("ball", [LINF, L2], ids=["linf", "l2"])
+def test_what_an_actuator_does_not_apply_is_not_searched_for(linear_policy, random_streams, ball):
+    # The first output is far outside of its range, and moves further than the second could.
+    matrix = np.array([[0.7, -0.4, 0.3, 0.2], [-0.1, 0.4, 0.2, 0.3]])
+    policy = linear_policy(matrix, bias=[2.0, 0.0])
+    policy = replace(policy, head=replace(policy.head, squash=Squash.CLIP))
+    state = 0.05 * states(30, 4)
+    worst = 0.5 * np.linalg.norm(matrix[1], 1 if ball.norm is Norm.LINF else 2)
+
+    def applied(adversary):
+        seen = [state.astype(np.float64), adversary.perturb(state, random_streams(30))]
+        before, after = (policy.outputs_at(one.astype(np.float64)) for one in seen)
+        change = np.abs(after - before)
+        assert not change[:, 0].any()
+        return change[:, 1] / worst
+
+    variants = mad_variants(policy, ball)
+    reached = {name: applied(adversary) for name, adversary in variants.items()}
+    assert (np.max(list(reached.values()), axis=0) <= 1 + 1e-6).all()
+    assert (reached["applied"] >= 0.99).all()
+    assert reached["published"].mean() < 0.8
+
+
+def test_an_output_that_is_clipped_just_outside_is_drawn_inside(linear_policy, random_streams):
+    # Flat at the state and around it, and yet not out of reach.
+    matrix = np.array([[1.0, -0.5, 0.2]])
+    policy = linear_policy(matrix, bias=1.2)
+    policy = replace(policy, head=replace(policy.head, squash=Squash.CLIP))
+    state = np.zeros((40, 3), np.float32)
+    moved = applied_variants(policy, LINF)["applied, drawn inside"].perturb(
+        state, random_streams(40)
+    )
+    worst = 1 - (1.2 - 0.5 * np.abs(matrix).sum())
+    np.testing.assert_allclose(1 - policy.outputs_at(moved.astype(np.float64)), worst, rtol=1e-5)
+
+
+def test_a_tanh_is_searched_where_it_is_steep(linear_policy, random_streams):
+    # The first output is saturated: after the squash a change of the second is all there is.
+    matrix = np.array([[3.0, -1.0, 1.0], [0.2, 0.3, -0.4]])
+    policy = linear_policy(matrix, bias=[9.0, 0.0])
+    policy = replace(policy, head=replace(policy.head, squash=Squash.TANH))
+    state = np.zeros((20, 3), np.float32)
+    moved = applied_variants(policy, LINF)["applied"].perturb(state, random_streams(20))
+    change = np.abs(policy.outputs_at(moved.astype(np.float64)) - policy.outputs_at(state[:1]))
+    worst = np.tanh(0.5 * np.abs(matrix[1]).sum())
+    assert (change[:, 1] >= 0.99 * worst).all()
+
+
+def test_there_is_nothing_after_the_squash_where_outputs_are_actions(linear_policy, random_policy):
+    choices = random_policy(np.random.default_rng(11), (3, 4, 2), squash=None)
+    for policy in (linear_policy(np.ones((2, 3))), choices):
+        assert not applied_variants(policy, LINF)
 
 
 def test_more_restarts_that_keep_the_best_never_find_less(random_policy, random_streams):

@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 
 from surefoot.attack.adversary import NoAdversary
-from surefoot.attack.blackbox_attacks import corner_variants, spsa_variants, square_variants
-from surefoot.attack.critic_attacks import critic_variants, rs_mad_variants, rs_variants
+from surefoot.attack.critic_attacks import critic_variants
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.director import Director
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
 from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
-from surefoot.attack.mad import mad_variants
-from surefoot.attack.push import push_variants
 from surefoot.attack.sarsa import SarsaSettings
+from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.budget import Norm
 from surefoot.onnx_format import policy_from_onnx
 from surefoot.policy import Activation, CategoricalHead, Layer, Normaliser, Policy
@@ -32,7 +30,13 @@ BALLS = [Ball(norm=Norm.LINF, epsilon=0.7), Ball(norm=Norm.L2, epsilon=0.8)]
 SLOPE = np.array([0.6, -0.1])
 """Of half of the lead of going right, by the state."""
 SEEDS = tuple(range(9))
-SARSA = SarsaSettings(records=3840, epochs=1)
+CONFIG = AttackConfig(
+    critic_steps=3840, sarsa=SarsaSettings(records=3840, epochs=1), adversary_steps=3840
+)
+SHARES = {"clean": 0.0, "random": 0.0, "critic": 0.0, "transfer": 0.7}
+"""Of what can be lost, where it is not all of it. Chance finds what it finds; a critic of states has
+a test of its own; the largest divergence, which is all that is transferred, may be that of a clearer
+choice of the same action."""
 PPO = LearnedSettings(
     total_steps=16_000, learning_rate=3e-3, sigma=1.0, num_envs=16, rollout_steps=24
 )
@@ -114,7 +118,9 @@ def worst(grid_env, ball):
 
 @pytest.fixture(scope="module")
 def target(policy, ball, grid_env, target_of):
-    return target_of(policy, ball, grid_env)
+    target = target_of(policy, ball, grid_env)
+    teacher = FULL["push"](target, CONFIG).adversaries["action 0"]
+    return replace(target, strongest=("push, action 0", teacher))
 
 
 def test_the_worst_case_is_bad_but_not_everywhere(play, worst):
@@ -123,12 +129,14 @@ def test_the_worst_case_is_bad_but_not_everywhere(play, worst):
     assert (worst == clean).any() or len(set(worst)) > 1
 
 
-def test_mad_reaches_the_worst_case_by_the_margin(policy, ball, play, worst):
-    assert np.array_equal(play(mad_variants(policy, ball)["margin"]), worst)
-
-
-def test_push_reaches_the_worst_case(policy, ball, play, worst):
-    assert np.array_equal(play(push_variants(policy, ball)["action 0"]), worst)
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("name", FULL)
+def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, play, worst, name):
+    found = [play(adversary) for adversary in FULL[name](target, CONFIG).adversaries.values()]
+    assert all((returns >= worst).all() for returns in found)
+    clean = play(NoAdversary())
+    lost = (clean - min(found, key=np.sum)).sum() / (clean - worst).sum()
+    assert lost >= SHARES.get(name, 1.0)
 
 
 def test_a_critic_of_states_reaches_the_worst_case_where_states_alone_decide(
@@ -145,21 +153,10 @@ def test_a_critic_of_states_reaches_the_worst_case_where_states_alone_decide(
         assert np.array_equal(player(policy)(adversary), worst)
 
 
-@pytest.mark.parametrize("attack", [rs_variants, corner_variants, square_variants, spsa_variants])
-def test_attacks_on_the_value_of_the_action_reach_the_worst_case(target, play, worst, attack):
-    found = [play(adversary) for adversary in attack(target, SARSA).adversaries.values()]
-    assert all((returns >= worst).all() for returns in found)
-    assert np.array_equal(min(found, key=np.sum), worst)
-
-
-def test_rs_with_mad_reaches_the_worst_case(target, play, worst):
-    variants = rs_mad_variants(target, SARSA).adversaries
-    best = min((play(adversary) for adversary in variants.values()), key=np.sum)
-    assert np.array_equal(best, worst)
-
-
 @pytest.mark.parametrize("kind", ["sa-rl", "pa-ad"])
-def test_learned_adversaries_reach_the_worst_case(policy, ball, grid_env, play, worst, kind):
+def test_learned_adversaries_need_no_teacher_to_reach_the_worst_case(
+    policy, ball, grid_env, play, worst, kind
+):
     craft = Direct(ball, 2) if kind == "sa-rl" else Director(policy, ball)
     learned = learn_adversary(policy, craft, PPO, grid_env)
     actor = policy_from_onnx(learned.actor).policy

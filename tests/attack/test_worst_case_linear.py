@@ -5,6 +5,8 @@ than epsilon |j|, in the norm that is dual to the ball's: 1 to linf, 2 to l2. Va
 what attacks learn from episodes of one step leads to the same corner.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,12 @@ from surefoot.train.ball import Ball
 
 ROW = np.array([2.0, -1.0, 0.5])
 EPSILON = 0.5
-CONFIG = AttackConfig(critic_steps=2048, sarsa=SarsaSettings(records=960, epochs=1))
-SEARCHES = {
+CONFIG = AttackConfig(
+    critic_steps=2048, sarsa=SarsaSettings(records=960, epochs=1), adversary_steps=3840
+)
+SHARES = {
+    "clean": (0, 0),
+    "random": (-1, -1),
     "mad": (1, 0.999),
     "push": (1, 0.98),
     "critic": (0.99, 0.97),
@@ -25,26 +31,32 @@ SEARCHES = {
     "corners": (1, 0.97),
     "square": (1, 0.95),
     "spsa": (0.97, 0.95),
+    "constant": (1, 0.95),
+    "transfer": (0.99, 0.98),
+    "pa-ad": (1, 0.98),
+    "sa-rl": (0.95, 0.95),
 }
 """The least mean share of the worst case in the linf ball and in the l2 ball. A corner is reached
-or not, the right point of a sphere only in the limit; a fitted critic and an estimated gradient
-have a wrong sign now and then."""
-BY_CHANCE = {"clean", "random"}
+or not, the right point of a sphere only in the limit; a fitted critic, an imitation and an
+estimated gradient have a wrong sign now and then; chance may go either way."""
+EITHER_WAY = {"mad", "transfer"}
+"""Want the action changed, whichever way; the others want the return low."""
+TEACHER = "push, actuator 0 down"
 LEARNED = {"pa-ad", "sa-rl"}
-"""Shown in test_learned.py and, in several steps, in test_worst_case.py."""
+
+pytestmark = pytest.mark.usefixtures("short_training")
 
 
 @pytest.fixture(scope="module", params=list(Norm))
 def target(request, linear_policy, one_step_env, target_of):
     ball = Ball(norm=request.param, epsilon=EPSILON)
-    return target_of(linear_policy([ROW]), ball, lambda num: one_step_env(num, 3, [1.0]))
+    target = target_of(linear_policy([ROW]), ball, lambda num: one_step_env(num, 3, [1.0]))
+    attack, variant = TEACHER.split(", ")
+    teacher = FULL[attack](target, CONFIG).adversaries[variant]
+    return replace(target, strongest=(TEACHER, teacher))
 
 
-def test_no_attack_is_left_out():
-    assert set(FULL) == set(SEARCHES) | BY_CHANCE | LEARNED
-
-
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("name", FULL)
 def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, random_streams, name):
     state = np.random.default_rng(5).normal(size=(40, 3)).astype(np.float32)
     linf = target.ball.norm is Norm.LINF
@@ -54,7 +66,19 @@ def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, random_str
         moved = adversary.perturb(state, random_streams(40))
         change = (moved.astype(np.float64) - state) @ ROW
         assert (np.abs(change) <= worst * (1 + 1e-6)).all()
-        # MAD wants the action changed, whichever way; the others want the return low.
-        found.append(np.abs(change).mean() if name == "mad" else -change.mean())
-    share = SEARCHES[name][0 if linf else 1]
+        found.append(np.abs(change).mean() if name in EITHER_WAY else -change.mean())
+    share = SHARES[name][0 if linf else 1]
     assert max(found) >= worst * share * (1 - 1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(LEARNED))
+def test_a_learned_adversary_is_raced_from_the_strongest_attack_and_from_nothing(target, name):
+    variants = FULL[name](target, CONFIG)
+    assert variants.facts["teacher"] == TEACHER
+    lessons = {variant: scan["lessons"] for variant, scan in variants.facts["scan"].items()}
+    training = variants.facts["training"]
+    assert {bool(number) for number in lessons.values()} == {True, False}
+    for variant, facts in training.items():
+        assert ("start" in facts) == bool(lessons[variant])
+    # One goes on to the end: ten snapshots, and two of the others.
+    assert sorted({len(facts["returns"]) for facts in training.values()}) == [2, 10]
