@@ -93,7 +93,7 @@ def learning_page(rows: Sequence[Row]) -> str:
         "",
         "Every agent lies in [agents/](agents): the controller that was attacked, its critic, and"
         " `agent.json` with every return, bound and command. `pipeline attack"
-        " docs/results/agents/NAME --allow-uncertified` attacks it again.",
+        " docs/results/agents/NAME/policy.onnx --allow-uncertified` attacks it again.",
         "",
         "![curves](learning.png)",
     ]

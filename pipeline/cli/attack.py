@@ -71,13 +71,14 @@ def shipped_critics(path: Path, onnx_sha256: str) -> dict[str, tuple[Layer, ...]
     """Return the critic that was trained with a controller.
 
     Args:
-        path: A run, its policy folder, or a bundle inside of a run.
+        path: A run, its policy folder, a bundle inside of a run, or a file beside its critic.
         onnx_sha256: Of the controller; a critic of another one is none.
     """
     from surefoot.artifact import read_file
     from surefoot.train.folder import CRITIC_FILE, critic_from_bytes
 
-    for folder in (path / "policy", path, path.resolve().parent / "policy"):
+    beside = path.resolve().parent
+    for folder in (path / "policy", path, beside, beside / "policy"):
         controller, critic = folder / POLICY_FILE, folder / CRITIC_FILE
         if not (controller.is_file() and critic.is_file()):
             continue
