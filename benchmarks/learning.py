@@ -92,13 +92,16 @@ class Cell:
         """Of its folders."""
         return f"{self.preset}-{self.method}-{self.seed}"
 
-    def commands(self, out: Path) -> dict[str, list[str]]:
-        """Return the commands of surefoot, by the file that each of them makes."""
-        folder = out / self.name
+    def commands(self, out: Path, keep: Path) -> dict[str, list[str]]:
+        """Return the commands of surefoot, by the file that each of them makes.
+
+        The controller that is attacked is the one that is kept, byte for byte that of the run.
+        """
+        folder, controller = out / self.name, keep / self.name / "policy.onnx"
         train = ["train", "--preset", self.preset, "--seed", str(self.seed)]
         for key, value in METHODS[self.method][1].items():
             train += ["--set", f"{key}={value}"]
-        attack = ["attack", str(folder), "--allow-uncertified", "--suite", "full"]
+        attack = ["attack", str(controller), "--allow-uncertified", "--suite", "full"]
         for key, value in {
             "epsilon": epsilon_of(self.preset),
             "adversary_steps": ADVERSARY_STEPS,
@@ -128,7 +131,7 @@ def main() -> None:
     chosen = [cell for cell in cells() if not given.names or cell.name in given.names]
     if given.what == "commands":
         for cell in chosen:
-            for command in cell.commands(given.out).values():
+            for command in cell.commands(given.out, given.keep).values():
                 print("pipeline", shlex.join(command))
         return
     with ThreadPoolExecutor(given.jobs) as pool:
@@ -156,14 +159,18 @@ def epsilon_of(preset: str) -> float:
 
 def make(cell: Cell, out: Path, keep: Path) -> None:
     """Train, certify and attack one cell, whatever of it is missing, and keep what came of it."""
-    if "attack" in kept(keep, cell):
-        return
-    folder = out / cell.name
-    for file, command in cell.commands(out).items():
-        if not (folder / file).is_file():
-            pipeline(command, DECIDED if file == "certificate.json" else (0,))
-            print(f"{cell.name}: {file}", flush=True)
-            keep_agent(cell, folder, keep)
+    folder, commands = out / cell.name, cell.commands(out, keep)
+    if "certificate" not in kept(keep, cell):
+        for file, accepted in (("train.json", (0,)), ("certificate.json", DECIDED)):
+            if not (folder / file).is_file():
+                pipeline(commands[file], accepted)
+                print(f"{cell.name}: {file}", flush=True)
+        keep_trained(cell, out, keep)
+    if "attack" not in kept(keep, cell):
+        folder.mkdir(parents=True, exist_ok=True)
+        pipeline(commands["attack.json"], (0,))
+        print(f"{cell.name}: attack.json", flush=True)
+        keep_attacked(cell, folder / "attack.json", keep)
 
 
 def pipeline(command: list[str], accepted: tuple[int, ...]) -> None:
@@ -179,26 +186,38 @@ def pipeline(command: list[str], accepted: tuple[int, ...]) -> None:
         raise SystemExit(f"pipeline {shlex.join(command)}\n{done.stdout}{done.stderr}")
 
 
-def keep_agent(cell: Cell, folder: Path, keep: Path) -> None:
-    """Copy the controller and its critic, and write down what is known about them so far."""
-    place = keep / cell.name
+def keep_trained(cell: Cell, out: Path, keep: Path) -> None:
+    """Copy the controller and its critic, and write down how it was trained and what is proved."""
+    folder, place = out / cell.name, keep / cell.name
     place.mkdir(parents=True, exist_ok=True)
     for file in ("policy.onnx", "critic.safetensors"):
         shutil.copyfile(folder / "policy" / file, place / file)
+    commands = cell.commands(out, keep).values()
     record = {
         "preset": cell.preset,
         "method": cell.method,
         "seed": cell.seed,
-        "commands": [
-            f"pipeline {shlex.join(command)}" for command in cell.commands(folder.parent).values()
-        ],
+        "commands": [f"pipeline {shlex.join(command)}" for command in commands],
         "train": json.loads((folder / "train.json").read_text()),
         "curve": curve_of(folder / "policy" / "curves.json"),
+        "certificate": bounds_of(folder / "certificate.json"),
     }
-    if (folder / "certificate.json").is_file():
-        record["certificate"] = bounds_of(folder / "certificate.json")
-    if (folder / "attack.json").is_file():
-        record["attack"] = json.loads((folder / "attack.json").read_text())
+    write_record(place, record)
+
+
+def keep_attacked(cell: Cell, attack: Path, keep: Path) -> None:
+    """Write down what attacks found.
+
+    Raises:
+        SystemExit: If they were about another controller than the one that is kept.
+    """
+    record, found = kept(keep, cell), json.loads(attack.read_text())
+    if found["onnx_sha256"] != record["train"]["onnx_sha256"]:
+        raise SystemExit(f"{attack} is not about {keep / cell.name}")
+    write_record(keep / cell.name, record | {"attack": found})
+
+
+def write_record(place: Path, record: Mapping[str, Any]) -> None:
     (place / RECORD).write_text(json.dumps(record, separators=(",", ":")) + "\n")
 
 
