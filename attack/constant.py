@@ -18,6 +18,7 @@ from surefoot.train.ball import Ball, Deltas, Randoms, States
 from surefoot.train.evaluate import horizon_of
 from surefoot.train.game import Direct, Game
 
+CONSTANT = "constant"
 _CANDIDATES, _EPISODES, _GENERATIONS = 24, 2, 10
 _ELITE = 6
 _SMOOTHING = 0.7
@@ -53,12 +54,12 @@ def constant_variants(target: Target) -> Variants:
     Args:
         target: What is attacked.
     """
-    key = [target.key, "constant"]
-    piece = target.store.get("constant", key)
+    key = [target.key, CONSTANT]
+    piece = target.store.get(CONSTANT, key)
     if piece is None:
         found, effort, facts = _search(target, seed=0)
         piece = pack(effort, facts, found.tobytes())
-        target.store.put("constant", key, piece)
+        target.store.put(CONSTANT, key, piece)
     effort, facts, data = unpack(piece)
     deltas = np.frombuffer(data, np.float64).reshape(2, -1)
     names = ("best candidate", "mean of the last generation")
@@ -86,7 +87,7 @@ def _search(target: Target, seed: int) -> tuple[Deltas, Effort, dict[str, list[f
     env, craft = target.make_env(_CANDIDATES * _EPISODES), Direct(target.ball, dim)
     with closing(Game(env, target.policy, craft)) as game:
         for number in range(_GENERATIONS):
-            target.tell(number / _GENERATIONS, "constant")
+            target.tell(number / _GENERATIONS, CONSTANT)
             draws_CD = mean_D + std_D * random.standard_normal((_CANDIDATES, dim))
             moves_CD = target.ball.outermost(draws_CD) / target.ball.epsilon
             returns_C, spent = _returns(game, moves_CD, random)

@@ -54,8 +54,7 @@ class LearnedSettings:
             adversary hundreds of steps to make a steady gait fall.
         gae_lambda: Lambda of generalised advantage estimation, for the same reason.
         sigma: Standard deviation of the moves at the start, in units of epsilon.
-        lessons: Rounds in which it first learns to imitate the strongest attack so far, see
-            `imitation.imitation`.
+        lessons: Rounds in which it first learns to imitate an attack, see `imitation.imitation`.
         num_envs: Environments stepped together.
         rollout_steps: Steps of each between two updates.
         seed: Of every random draw.

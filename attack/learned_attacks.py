@@ -1,7 +1,6 @@
 """The scans of learned adversaries: which trainings an attack of a suite tries."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from surefoot.artifact import Json
+from surefoot.attack.adversary import Adversary
 from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
 from surefoot.attack.learned import (
@@ -30,27 +30,26 @@ _HEAT = 0.2
 by then, and a scan costs half."""
 
 
+Scan = dict[str, tuple[LearnedSettings, tuple[str, Adversary] | None]]
+"""By variant: how it is trained, and by whom it is taught first, if by anyone."""
+
+
 def sa_rl_variants(target: Target, total_steps: int) -> Variants:
     """Return the adversaries that learn perturbations (SA-RL).
 
-    The published scan has 216 entries; here it is the start (an imitation of the strongest attack
-    so far, or none) and the learning rate that were seen to matter.
+    The published scan has 216 entries; here it is the start that was seen to matter: an imitation
+    of the strongest attack so far, the best constant, or none. From the constant, where all moves
+    are at their limits, little is learned; but some gaits are worst off under it.
 
     Args:
         target: What is attacked.
         total_steps: Environment steps of each training.
     """
-    scan = {
-        "taught, lr 5e-4": LearnedSettings(
-            total_steps=total_steps, learning_rate=5e-4, lessons=_LESSONS
-        ),
-        "taught, lr 1e-3": LearnedSettings(
-            total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS
-        ),
-        "no start, lr 1e-3": LearnedSettings(
-            total_steps=total_steps, learning_rate=1e-3, sigma=0.6
-        ),
-    }
+    taught = LearnedSettings(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
+    scan: Scan = {"taught": (taught, target.strongest)}
+    if target.constant:
+        scan["taught by the constant"] = (replace(taught, lessons=1), target.constant)
+    scan["no start"] = (replace(taught, lessons=0, sigma=0.6), None)
     return _learn(target, "sa-rl", Direct(target.ball, target.policy.obs_dim), scan)
 
 
@@ -61,13 +60,10 @@ def pa_ad_variants(target: Target, total_steps: int) -> Variants:
         target: What is attacked.
         total_steps: Environment steps of each training.
     """
-    scan = {
-        "taught, lr 1e-3": LearnedSettings(
-            total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS
-        ),
-        "no start, lr 1e-3": LearnedSettings(
-            total_steps=total_steps, learning_rate=1e-3, sigma=0.6
-        ),
+    taught = LearnedSettings(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
+    scan: Scan = {
+        "taught": (taught, target.strongest),
+        "no start": (replace(taught, lessons=0, sigma=0.6), None),
     }
     return _learn(target, "pa-ad", Director(target.policy, target.ball), scan)
 
@@ -76,17 +72,15 @@ def pa_ad_variants(target: Target, total_steps: int) -> Variants:
 class _Entry:
     """One training of a scan, and where its checkpoints go."""
 
-    attack: str
     name: str
     craft: Craft
     settings: LearnedSettings
+    teacher: Adversary | None
     key: Json
     checkpoints: Path
 
 
-def _learn(
-    target: Target, name: str, craft: Craft, scan: Mapping[str, LearnedSettings]
-) -> Variants:
+def _learn(target: Target, name: str, craft: Craft, scan: Scan) -> Variants:
     """Race the entries of a scan: train each for a while, and the best of them to the end.
 
     What the others have learned stays among the variants: snapshots are compared on few episodes.
@@ -95,15 +89,14 @@ def _learn(
     pieces: dict[str, tuple[Effort, dict[str, Json], bytes]] = {}
     with TemporaryDirectory() as spare:
         entries: dict[str, _Entry] = {}
-        for number, (variant, settings) in enumerate(scan.items()):
-            taught = target.strongest[0] if target.strongest and settings.lessons else None
-            key: Json = [target.key, name, taught, asdict(settings)]
+        for number, (variant, (settings, teacher)) in enumerate(scan.items()):
+            key: Json = [target.key, name, teacher and teacher[0], asdict(settings)]
             kept = target.store.scratch("adversary", key) or Path(spare) / str(number)
             entries[variant] = _Entry(
-                attack=name,
                 name=f"{name}, {variant}",
                 craft=craft,
                 settings=settings,
+                teacher=teacher and teacher[1],
                 key=key,
                 checkpoints=kept,
             )
@@ -114,7 +107,6 @@ def _learn(
         spent, told, actor = unpack(_train(part, entries[ahead], _HEAT, 1.0))
         pieces[ahead] = spent, pieces[ahead][1] | told, actor
     starts = [_start(target, entry) for entry in entries.values()]
-    taught_effort = next((start.effort for start in starts if start), Effort())
     for entry in entries.values():
         target.store.discard("adversary", entry.key)
     return Variants(
@@ -122,22 +114,26 @@ def _learn(
             variant: LearnedAdversary(policy_from_onnx(actor).policy, craft)
             for variant, (_, _, actor) in pieces.items()
         },
-        effort=sum((spent for spent, _, _ in pieces.values()), taught_effort),
+        effort=sum(
+            (start.effort for start in starts if start),
+            sum((spent for spent, _, _ in pieces.values()), Effort()),
+        ),
         facts={
-            "scan": {variant: asdict(settings) for variant, settings in scan.items()},
+            "scan": {
+                variant: asdict(settings) | {"teacher": teacher and teacher[0]}
+                for variant, (settings, teacher) in scan.items()
+            },
             "training": {variant: told for variant, (_, told, _) in pieces.items()},
-            "teacher": target.strongest and target.strongest[0],
         },
     )
 
 
 def _start(target: Target, entry: _Entry) -> Start | None:
-    """Return where an entry begins; entries of as many lessons begin at the same place."""
-    settings = entry.settings
-    if target.strongest is None or not settings.lessons:
+    """Return where an entry begins, which is learned once."""
+    settings, teacher = entry.settings, entry.teacher
+    if teacher is None or not settings.lessons:
         return None
-    name, teacher = target.strongest
-    key: Json = [target.key, entry.attack, "start", name, settings.lessons, settings.seed]
+    key: Json = [entry.key, "start"]
     piece = target.store.get("adversary", key)
     if piece is None:
         learned = learn_start(target.policy, entry.craft, settings, target.make_env, teacher)

@@ -21,7 +21,7 @@ from surefoot.attack.blackbox_attacks import (
     square_variants,
 )
 from surefoot.attack.certified import certified_deviation
-from surefoot.attack.constant import constant_variants
+from surefoot.attack.constant import CONSTANT, constant_variants
 from surefoot.attack.critic_attacks import critic_variants, rs_mad_variants, rs_variants
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.effort import Effort
@@ -74,12 +74,11 @@ FULL: Mapping[str, Attack] = {
     "square": lambda target, config: square_variants(target, config.sarsa),
     "spsa": lambda target, config: spsa_variants(target, config.sarsa),
     "transfer": lambda target, config: transfer_variants(target),
+    CONSTANT: lambda target, config: constant_variants(target),
     "pa-ad": lambda target, config: pa_ad_variants(target, config.adversary_steps),
     "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
-    "constant": lambda target, config: constant_variants(target),
 }
-"""Everything. What needs no training comes first: learned adversaries may start from it. The best
-constant is no start: where all moves are at their limits, they find nothing better."""
+"""Everything. What needs no training comes first: learned adversaries may start from it."""
 
 _SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "full": FULL}
 _STEPS_PER_ATTACK = 100
@@ -270,10 +269,10 @@ class _Suite:
 
     def run(self, name: str) -> AttackResult:
         """Choose the strongest variant of an attack, and play it on the evaluation episodes."""
-        worst = min(self._harm, key=lambda name: self._harm[name][0], default=None)
         target = replace(
             self._target,
-            strongest=(worst, self._harm[worst][1]) if worst else None,
+            strongest=self._strongest(lambda found: not found.startswith(CONSTANT)),
+            constant=self._strongest(lambda found: found.startswith(CONSTANT)),
             chosen=dict(self._chosen),
         ).at(0.0, _TRAINING_SHARE)
         if self.ball.epsilon == 0:  # there is nothing to search or learn
@@ -305,6 +304,12 @@ class _Suite:
             effort=attack.effort + _effort(variants, tried) + _played(variants[chosen], evaluation),
             facts=attack.facts,
         )
+
+    def _strongest(self, counts: Callable[[str], bool]) -> tuple[str, Adversary] | None:
+        """Return the adversary that did most harm so far, among those whose names count."""
+        names = [name for name in self._harm if counts(name)]
+        worst = min(names, key=lambda name: self._harm[name][0], default=None)
+        return None if worst is None else (worst, self._harm[worst][1])
 
     def masking(self, attacks: Mapping[str, AttackResult]) -> dict[str, Json]:
         """Return what speaks for masked gradients: searches without them that do better."""

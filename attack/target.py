@@ -29,7 +29,9 @@ class Target:
         query: The deployed controller: from states, (N, D), to its outputs.
         critics: Values of states that came with the controller, by name.
         others: Other controllers of the task, whose perturbations are tried on this one, by name.
-        strongest: The adversary that did most harm so far, if there was any, and its name.
+        strongest: The adversary that did most harm so far, if there was any, and its name; one that
+            answers to the state.
+        constant: The constant perturbation that did most harm, if one was found, and its name.
         chosen: The variant of each attack so far that did most harm.
     """
 
@@ -41,6 +43,7 @@ class Target:
     tell: Tell
     query: Callable[[States], Array]
     strongest: tuple[str, Adversary] | None = None
+    constant: tuple[str, Adversary] | None = None
     chosen: Mapping[str, str] = field(default_factory=dict)
     critics: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
     others: Mapping[str, Policy] = field(default_factory=dict)
