@@ -231,7 +231,7 @@ def shorten(monkeypatch, lesson_steps, epochs, num_envs, rollout_steps):
 
 @pytest.fixture
 def brief_training(monkeypatch):
-    """Learned adversaries that learn in iterations of 128 steps, after lessons that teach little."""
+    """Learned adversaries that learn in iterations of 128 steps, after very short lessons."""
     shorten(monkeypatch, lesson_steps=16, epochs=2, num_envs=8, rollout_steps=16)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from surefoot.attack.blackbox import CornerSearch, Oracle, SpsaSearch, SquareSearch
 from surefoot.attack.blackbox_attacks import Deviation, LowValue, masking_ratio, masking_signs
+from surefoot.attack.deployed import DeployedController
 from surefoot.budget import Norm
 from surefoot.policy import Activation, Layer
 from surefoot.train.ball import Ball
@@ -73,6 +74,42 @@ def test_an_output_that_is_not_finite_is_the_greatest_harm(linear_policy, random
     state = np.zeros((8, 6), np.float32)
     moved = search(oracle=oracle_of(policy, query=query)).perturb(state, random_streams(8))
     assert (moved[:, 0] > 0.05).all()
+
+
+class Runtime:
+    """A controller in float32 that is off by one rounding wherever the first state is large."""
+
+    name = "a runtime that rounds its own way"
+
+    def __init__(self, policy):
+        self.obs_dim, self.num_outputs = policy.obs_dim, policy.num_outputs
+        self._policy = policy
+        self.num_batches = 0
+
+    def __call__(self, obs):
+        return self.from_state(self._policy.state(obs, np.float32))
+
+    def from_state(self, state):
+        self.num_batches += len(state) > 1
+        outputs = self._policy.outputs_at(state)
+        return np.where(state[:, :1] > 0.02, np.nextafter(outputs, np.float32(2)), outputs)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_the_controller_that_is_asked_is_the_runtime_and_not_its_twin(
+    linear_policy, random_streams, search
+):
+    # To the twin no perturbation does anything.
+    policy = linear_policy(np.zeros((2, 6)), bias=1.0)
+    runtime = Runtime(policy)
+    deployed = DeployedController(controller=runtime, policy=policy)
+    state = np.zeros((12, 6), np.float32)
+    moved = search(oracle=oracle_of(policy, query=deployed.query)).perturb(
+        state, random_streams(12)
+    )
+    assert runtime.num_batches > 1
+    assert (moved[:, 0] > 0.02).all()
+    assert (deployed.at_states(moved) != deployed.at_states(state)).all()
 
 
 def test_the_value_of_an_action_is_that_of_its_critic(linear_policy):

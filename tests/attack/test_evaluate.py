@@ -4,10 +4,13 @@ import pytest
 
 from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentSettings
+from surefoot.attack.constant import ConstantAdversary
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
 from surefoot.attack.mad import PUBLISHED, SLACK, mad_adversary
+from surefoot.attack.sarsa import SarsaSettings
+from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.budget import Norm
 from surefoot.envs import make_env
 from surefoot.errors import CheckError, InputError
@@ -110,6 +113,39 @@ def test_epsilon_zero_is_the_clean_loop_bit_for_bit(hopper_file):
         for adversary in (mad_adversary(hopper_file.policy, ball), RandomAdversary(ball=ball)):
             assert same(clean, play(deploy(hopper_file), env, adversary))
     assert clean.max_deviation == 0
+
+
+UNTRAINED = ("random", "mad", "push", "corners", "square", "spsa", "constant")
+
+
+def build(name, target):
+    """Return the variants of an attack that trains no adversary."""
+    if name == "constant":  # in no ball there is nothing to search
+        return {"zero": ConstantAdversary(target.ball, np.zeros(target.policy.obs_dim))}
+    config = AttackConfig(sarsa=SarsaSettings(records=480, epochs=1))
+    return FULL[name](target, config).adversaries
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_every_search_in_a_ball_of_one_point_returns_the_state_bit_for_bit(
+    random_policy, formula_env, file_of, target_of, random_streams, name, norm
+):
+    rng = np.random.default_rng(12)
+    file = file_of(random_policy(rng, (4, 8, 2), squash=Squash.IDENTITY))
+
+    def make_env(num):
+        return formula_env(4, 2, num, reward=lambda action: action @ [1.0, -2.0])
+
+    target = target_of(file.policy, Ball(norm=norm, epsilon=0.0), make_env)
+    state = rng.normal(size=(20, 4)).astype(np.float32)
+    clean = play(deploy(file), make_env(5), NoAdversary())
+    variants = build(name, target)
+    assert variants
+    for adversary in variants.values():
+        assert adversary.ball.epsilon == 0
+        assert adversary.perturb(state, random_streams(20)).tobytes() == state.tobytes()
+        assert same(clean, play(deploy(file), make_env(5), adversary))
 
 
 def test_the_clean_loop_uses_the_normaliser_of_the_deployed_file(
@@ -250,6 +286,14 @@ def test_an_adversary_that_breaks_the_rules_stops_the_run(
     file = file_of(linear_policy([[1.0, -2.0]]))
     with pytest.raises(CheckError, match="Outsider"):
         play(deploy(file), formula_env(2, 1, 5), Outsider(wrong))
+
+
+def test_in_a_ball_of_one_point_every_step_is_outside(formula_env, linear_policy, file_of):
+    file = file_of(linear_policy([[1.0, -2.0]]))
+    outsider = Outsider(lambda state: np.nextafter(state, np.float32(9)))
+    outsider.ball = Ball(norm=Norm.LINF, epsilon=0.0)
+    with pytest.raises(CheckError, match="Outsider left the linf ball of radius 0"):
+        play(deploy(file), formula_env(2, 1, 5), outsider)
 
 
 def test_a_deviation_above_the_certified_bound_stops_the_run(formula_env, linear_policy, file_of):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from surefoot.attack import suite
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
 from surefoot.attack.imitation import record_moves
@@ -46,14 +47,14 @@ TINY = AttackConfig(
 pytestmark = pytest.mark.usefixtures("brief_training")
 
 
-def overflowing(obs_dim, head, where=0.15):
-    """Return a policy that in float32 is inf - inf as soon as the first state exceeds ``where``.
+def overflowing(obs_dim, head, where=0.15, sign=1):
+    """Return a policy that in float32 is inf - inf once sign times the first state exceeds where.
 
     Its float64 twin is finite everywhere.
     """
     num_outputs = head.num_actions if isinstance(head, CategoricalHead) else head.centre.size
     first = np.zeros((2, obs_dim), np.float32)
-    first[:, 0] = 1e20
+    first[:, 0] = sign * 1e20
     second = np.tile(np.array([[1e20, -1e20]], np.float32), (num_outputs, 1))
     return Policy(
         normaliser=Normaliser(
@@ -211,6 +212,27 @@ def test_a_failure_is_no_violation_and_hides_none(formula_env, linear_policy, fi
     assert attempt(10.0).num_failures == 1
     with pytest.raises(CheckError, match="more than the certified"):
         attempt(0.1)
+
+
+def test_the_worst_attack_is_the_one_that_fails_the_controller_though_it_returns_more(
+    monkeypatch, file_of
+):
+    # A pendulum that is left alone swings through its lowest point, where -cos is 1. Its rewards
+    # are costs, of which an episode that ends early has fewer.
+    policy = overflowing(3, gaussian(1), where=1.1, sign=-1)
+    file = file_of(policy, {"env": {"id": "Pendulum-v1"}})
+    names = ("clean", "push", "random")
+    monkeypatch.setitem(suite._SUITES, "full", {name: FULL[name] for name in names})
+    report = run_suite(file, None, replace(TINY, epsilon=0.2))
+    attacks = report.to_table()["attacks"]
+    assert attacks["clean"]["failures"] == 0
+    assert attacks["random"]["failures"] == 2
+    assert all("not finite" in reason for reason in attacks["random"]["failure_reasons"])
+    assert attacks["random"]["mean"] > attacks["clean"]["mean"]
+    worst = {"attack": "random", "mean": attacks["random"]["mean"], "failures": 2}
+    assert report.to_table()["worst"] == worst
+    signs = report.to_table()["gradient_masking"]["signs"]
+    assert any("random makes the controller fail in 2 episodes" in sign for sign in signs)
 
 
 def test_a_whole_suite_on_discrete_choices(linear_policy, file_of):

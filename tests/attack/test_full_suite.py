@@ -4,13 +4,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from surefoot.attack import suite, transfer
 from surefoot.attack.critic_attacks import FITTED, critic_variants
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig, run_suite
 from surefoot.attack.value import fit_value
 from surefoot.budget import Norm
 from surefoot.errors import InputError
+from surefoot.onnx_format import policy_to_onnx
 from surefoot.policy import Activation, CategoricalHead
+from surefoot.runtime.load import controller_of
 from surefoot.train.ball import Ball
 
 TINY = AttackConfig(
@@ -72,6 +75,59 @@ def test_epsilon_zero_is_the_clean_loop_in_every_attack(file):
     for result in report.attacks.values():
         assert np.array_equal(result.evaluation.returns, clean.returns)
         assert np.array_equal(result.evaluation.lengths, clean.lengths)
+
+
+class Counted:
+    """A controller that counts the states that it is asked about."""
+
+    def __init__(self, controller):
+        self.name, self.obs_dim = controller.name, controller.obs_dim
+        self.num_outputs, self._controller = controller.num_outputs, controller
+        self.num_states = 0
+
+    def __call__(self, obs):
+        return self._controller(obs)
+
+    def from_state(self, state):
+        self.num_states += len(state)
+        return self._controller.from_state(state)
+
+
+@pytest.mark.parametrize("name", ["corners", "square", "spsa"])
+def test_a_search_asks_the_deployed_controller_as_often_as_it_says(file, monkeypatch, name):
+    deployed = []
+
+    def deploy(*given):
+        deployed.append(Counted(controller_of(*given)))
+        return deployed[0]
+
+    monkeypatch.setattr(suite, "controller_of", deploy)
+    monkeypatch.setitem(suite._SUITES, "quick", {each: FULL[each] for each in ("clean", name)})
+    effort = run_suite(file, None, replace(TINY, suite="quick")).attacks[name].effort
+    # Of every step that is played, the state and the perturbed one.
+    assert effort.queries > 100
+    assert deployed[0].num_states == effort.queries + 2 * effort.env_steps
+
+
+def test_other_controllers_are_tried_on_this_one_by_their_paths(
+    file, random_policy, unit_range, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(transfer, "_NUM_STEPS", 20)
+    monkeypatch.setitem(
+        suite._SUITES, "quick", {each: FULL[each] for each in ("clean", "transfer")}
+    )
+    dense, wide = tmp_path / "dense.onnx", tmp_path / "wide.onnx"
+    for path, obs_dim in ((dense, 11), (wide, 12)):
+        policy = random_policy(np.random.default_rng(2), (obs_dim, 8, 3))
+        path.write_bytes(policy_to_onnx(unit_range(policy)))
+
+    def transferred(path):
+        config = replace(TINY, suite="quick", transfer_from=(str(path),))
+        return run_suite(file, None, config).attacks["transfer"]
+
+    assert set(transferred(dense).selection) == {transfer.IMITATION, str(dense)}
+    with pytest.raises(InputError, match=r"wide.onnx must have .* \(11, 3\), got \(12, 3\)"):
+        transferred(wide)
 
 
 def test_an_attack_that_needs_a_critic_and_may_not_fit_one_says_so(file):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from surefoot.attack import imitation
 from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
 from surefoot.attack.imitation import record_moves
@@ -84,27 +85,40 @@ class _Corner:
         return self.ball.perturbed(state, np.tile(self.ball.epsilon * self.signs, (len(state), 1)))
 
 
-def test_equal_seeds_give_equal_adversaries_and_a_stopped_training_goes_on(
-    policy, one_step_env, tmp_path
+def same(first, second):
+    return (first.actor, first.effort, first.facts) == (second.actor, second.effort, second.facts)
+
+
+@pytest.mark.parametrize("taught", [False, True], ids=["untaught", "taught"])
+@pytest.mark.parametrize("kind", ["sa-rl", "pa-ad"])
+def test_a_stopped_training_goes_on_to_the_same_adversary(
+    policy, one_step_env, monkeypatch, tmp_path, kind, taught
 ):
-    craft = Direct(Ball(norm=Norm.LINF, epsilon=0.5), 3)
-    brief = LearnedSettings(total_steps=5120, num_envs=16, rollout_steps=32)
+    monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
+    ball = Ball(norm=Norm.LINF, epsilon=0.5)
+    craft = Direct(ball, 3) if kind == "sa-rl" else Director(policy, ball)
+    brief = LearnedSettings(total_steps=2560, lessons=2 * taught, num_envs=8, rollout_steps=32)
 
     def make_env(num):
         return one_step_env(num, 3, GAIN)
 
-    first, _ = learn(policy, craft, make_env, brief)
-    again, _ = learn(policy, craft, make_env, brief)
-    assert first.actor == again.actor
+    def train(**more):
+        teacher = mad_adversary(policy, ball)
+        start = learn_start(policy, craft, brief, make_env, teacher) if taught else None
+        return learn_adversary(policy, craft, brief, make_env, start=start, **more)
 
     def stop(share):
         if share > 0.55:
             raise KeyboardInterrupt
 
+    whole = train()
+    assert ("start" in whole.facts) == taught
+    assert same(train(), whole)
+    kept = tmp_path / "checkpoints"
     with pytest.raises(KeyboardInterrupt):
-        learn(policy, craft, make_env, brief, checkpoints=tmp_path / "c", on_share=stop)
+        train(checkpoints=kept, on_share=stop)
     shares = []
-    learn(policy, craft, make_env, brief, checkpoints=tmp_path / "c", on_share=shares.append)
+    assert same(train(checkpoints=kept, on_share=shares.append), whole)
     assert min(shares) > 0.5
     assert max(shares) == 1
 

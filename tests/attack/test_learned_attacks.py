@@ -3,7 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.attack.learned_attacks import sa_rl_variants
+from surefoot.attack import learned_attacks
+from surefoot.attack.constant import ConstantAdversary
+from surefoot.attack.learned import learn_start
+from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
+from surefoot.attack.push import push_variants
 from surefoot.attack.store import Store
 from surefoot.budget import Norm
 from surefoot.train.ball import Ball
@@ -36,15 +40,27 @@ def raced(target):
     return sa_rl_variants(target, TOTAL)
 
 
+@pytest.fixture
+def taught_by(target):
+    """Return the same target after an attack that is known by its name."""
+
+    def taught_by(name, **changes):
+        teacher = push_variants(target.policy, BALL)[name]
+        return replace(target, strongest=(name, teacher), tell=lambda *given: None, **changes)
+
+    return taught_by
+
+
 def test_a_first_share_of_every_training_decides_which_goes_on_to_the_end(raced):
     returns = {name: facts["returns"] for name, facts in raced.facts["training"].items()}
-    assert len(returns) == len(raced.adversaries) == 3
+    assert set(returns) == set(raced.adversaries)
     [ahead] = [name for name, seen in returns.items() if len(seen) == 3]
     assert min(returns, key=lambda name: returns[name][0]) == ahead
     snapshots = sum(len(seen) for seen in returns.values())
     # Each is compared on eight episodes of one step.
-    assert raced.effort.env_steps == TOTAL + 2 * ITERATION + 8 * snapshots
-    assert raced.facts["teacher"] is None
+    shares = TOTAL + (len(returns) - 1) * ITERATION
+    assert raced.effort.env_steps == shares + 8 * snapshots
+    assert {settings["teacher"] for settings in raced.facts["scan"].values()} == {None}
 
 
 def test_progress_grows_from_nothing_to_all(raced, told):
@@ -66,3 +82,50 @@ def test_what_is_trained_is_not_trained_again_and_leaves_no_checkpoints(raced, t
             adversary.perturb(state, []), again.adversaries[name].perturb(state, [])
         )
     assert again.effort == raced.effort
+
+
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("learn", [sa_rl_variants, pa_ad_variants])
+def test_another_teacher_makes_another_adversary(target, taught_by, learn):
+    by_up = learn(taught_by("actuator 0 up"), 768)
+    pieces = set(target.store.folder.iterdir())
+    by_down = learn(taught_by("actuator 0 down"), 768)
+    assert pieces < set(target.store.folder.iterdir())
+    state = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    for name, settings in by_up.facts["scan"].items():
+        there, back = (one.adversaries[name].perturb(state, []) for one in (by_up, by_down))
+        first, second = (one.facts["training"][name] for one in (by_up, by_down))
+        if settings["lessons"]:
+            assert settings["teacher"] == "actuator 0 up"
+            assert first["start"] != second["start"]
+            assert not np.array_equal(there, back)
+        else:  # it may win one race and not the other, but begins them alike
+            assert first["returns"][0] == second["returns"][0]
+    # The first teacher's are still there.
+    again = learn(taught_by("actuator 0 up", make_env=None), 768)
+    assert again.effort == by_up.effort
+    for name, adversary in by_up.adversaries.items():
+        found = again.adversaries[name].perturb(state, [])
+        np.testing.assert_array_equal(found, adversary.perturb(state, []))
+
+
+@pytest.mark.usefixtures("short_training")
+def test_lessons_are_learned_once_for_each_teacher_and_counted(taught_by, monkeypatch):
+    taught = []
+
+    def count(policy, craft, settings, *given):
+        taught.append(settings.lessons)
+        return learn_start(policy, craft, settings, *given)
+
+    monkeypatch.setattr(learned_attacks, "learn_start", count)
+    constant = ConstantAdversary(BALL, np.array([-0.5, 0.5, -0.5]))
+    variants = sa_rl_variants(taught_by("actuator 1 up", constant=("constant", constant)), 768)
+    scan, training = variants.facts["scan"], variants.facts["training"].values()
+    assert {one["teacher"] for one in scan.values()} == {"actuator 1 up", "constant", None}
+    assert taught == [one["lessons"] for one in scan.values() if one["lessons"]]
+    # Each lesson has sixteen episodes of sixty steps; every snapshot, and where a training begins,
+    # is looked at on eight of one step.
+    num_iterations = sum(len(facts["returns"]) for facts in training)
+    looks = num_iterations + 2 * len(taught)
+    steps = 16 * 60 * sum(taught) + 384 * num_iterations + 8 * looks
+    assert variants.effort.env_steps == steps

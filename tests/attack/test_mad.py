@@ -232,6 +232,18 @@ def test_a_tanh_is_searched_where_it_is_steep(linear_policy, random_streams):
     assert (change[:, 1] >= 0.99 * worst).all()
 
 
+@pytest.mark.parametrize("squash", [*Squash, None])
+def test_a_quick_look_searches_from_one_start_and_a_thorough_one_from_several(
+    random_policy, squash
+):
+    policy = random_policy(np.random.default_rng(12), (3, 4, 2), squash=squash)
+    quick, thorough = (mad_variants(policy, LINF, settings) for settings in (SLACK, RESTARTS))
+    assert {one.settings.restarts for one in quick.values()} == {1}
+    assert set(thorough) == set(quick) | {"restarts"}
+    for name in set(thorough) - {"published", "noise-free", "slack"}:
+        assert thorough[name].settings.restarts > 1
+
+
 def test_there_is_nothing_after_the_squash_where_outputs_are_actions(linear_policy, random_policy):
     choices = random_policy(np.random.default_rng(11), (3, 4, 2), squash=None)
     for policy in (linear_policy(np.ones((2, 3))), choices):

@@ -1,5 +1,8 @@
+import shutil
+import sys
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -65,7 +68,7 @@ def test_variants_are_chosen_on_other_episodes_than_are_reported(report):
             means = {name: tried["mean"] for name, tried in entry["selection"].items()}
             assert entry["variant"] == min(means, key=means.get)
     # A controller that clips its actions is searched before and after the clip.
-    assert {"published", "restarts", "applied"} < set(table["attacks"]["mad"]["selection"])
+    assert {"published", "slack", "applied"} < set(table["attacks"]["mad"]["selection"])
 
 
 def test_the_same_suite_gives_the_same_report_at_any_number_of_threads(report, file):
@@ -115,6 +118,9 @@ def test_the_certificate_names_the_perturbation_if_nobody_does(file, certificate
     assert run_suite(file, certificate, tiny).ball.epsilon == 0.01
     with pytest.raises(InputError, match=r"attack.epsilon must be given"):
         run_suite(file, None, tiny)
+    # The radius of another norm is none of this one.
+    with pytest.raises(InputError, match=r"attack.epsilon must be given for norm l2"):
+        run_suite(file, certificate, replace(tiny, norm=Norm.L2))
 
 
 def test_a_certificate_about_another_file_is_refused(file, certificate_of, file_of):
@@ -144,6 +150,46 @@ def test_a_module_that_the_file_names_is_not_imported(file_of, file, tmp_path):
     module.write_text("raise SystemExit('imported')")
     named = file_of(file.policy, {"env": {"id": "Hopper-v5", "module": str(module)}})
     run_suite(named, None, replace(SMALL, episodes=1, selection_episodes=1))
+
+
+MODULE = """
+import gymnasium
+import numpy as np
+
+
+class Steady(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (11,))
+    action_space = gymnasium.spaces.Box(-1, 1, (3,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(11, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(11, np.float32), REWARD, False, False, {}
+
+
+gymnasium.register("Steady-v0", Steady, max_episode_steps=5)
+"""
+
+
+def test_what_is_stored_of_a_task_is_of_the_module_as_it_was(file, tmp_path):
+    module, work = tmp_path / "steady_task.py", tmp_path / "work"
+    config = replace(SMALL, episodes=2, env_id="Steady-v0", env_module=str(module))
+
+    def clean(reward):
+        module.write_text(MODULE.replace("REWARD", reward))
+        sys.modules.pop("steady_task", None)
+        gymnasium.registry.pop("Steady-v0", None)
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        return run_suite(file, None, config, work=work).attacks["clean"].mean
+
+    assert clean("1.0") == 5
+    pieces = set(work.iterdir())
+    assert clean("2.0") == 10
+    assert len(set(work.iterdir()) - pieces) == len(pieces) - 1  # all but the mark of the folder
+    assert clean("1.0") == 5
+    assert len(set(work.iterdir()) - pieces) == len(pieces) - 1
 
 
 def test_a_suite_runs_in_the_l2_ball_too(file):

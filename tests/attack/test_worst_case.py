@@ -34,8 +34,8 @@ CONFIG = AttackConfig(
     critic_steps=3840, sarsa=SarsaSettings(records=3840, epochs=1), adversary_steps=3840
 )
 SHARES = {"clean": 0.0, "random": 0.0, "critic": 0.0, "transfer": 0.7}
-"""Of what can be lost, where it is not all of it. Chance finds what it finds; a critic of states has
-a test of its own; the largest divergence, which is all that is transferred, may be that of a clearer
+"""Of what can be lost, where it is not all of it. Chance finds what it finds; a critic of states
+has a test of its own; what is transferred is the largest divergence, which may be that of a clearer
 choice of the same action."""
 PPO = LearnedSettings(
     total_steps=16_000, learning_rate=3e-3, sigma=1.0, num_envs=16, rollout_steps=24

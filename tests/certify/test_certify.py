@@ -362,6 +362,37 @@ def test_a_return_with_a_confidence_counts_by_its_lower_limit(file: ControllerFi
     assert "which reward_range allows" in beyond.reason
 
 
+@pytest.mark.parametrize("confidence", [None, 0.95])
+def test_episodes_that_failed_leave_a_return_unknown(
+    file: ControllerFile, confidence: float | None
+) -> None:
+    given = {} if confidence is None else {"confidence": confidence}
+    need = requirement("attacked_return", epsilon=0.05, norm="linf", at_least=1, **given)
+    sound = measurement(file, returns=(900.0,) * 200, source="mad")
+    failed = replace(sound, source="corners", failures=3)
+    evidence = Evidence(measurements=(sound,), reward_range=(0.0, 1.0), horizon=1000)
+    assert certify(file, need, evidence).findings[0].verdict is Verdict.PROVED
+
+    certificate = certify(file, need, replace(evidence, measurements=(sound, failed)))
+    finding = certificate.findings[0]
+    assert (finding.verdict, finding.certified, finding.sampled) == (Verdict.UNKNOWN, None, None)
+    assert "3 episodes failed under corners" in finding.reason
+    # Nothing is refuted by it either: what failed early has no return to compare.
+    high = need.replace("at_least = 1", "at_least = 950")
+    evidence = replace(evidence, measurements=(failed,))
+    assert certify(file, high, evidence).findings[0].verdict is Verdict.UNKNOWN
+    # Elsewhere it says nothing about this file.
+    other = replace(failed, onnx_sha256="0" * 64)
+    evidence = replace(evidence, measurements=(sound, other))
+    assert certify(file, need, evidence).findings[0].verdict is Verdict.PROVED
+    assert check_certificate(Certificate.parse(certificate.to_json()), file).proved
+
+
+def test_a_negative_number_of_failures_is_refused(file: ControllerFile) -> None:
+    with pytest.raises(InputError, match="failures must be at least 0, got -1"):
+        measurement(file, failures=-1)
+
+
 def test_states_that_repeat_are_no_further_evidence(
     file: ControllerFile, evidence: Evidence
 ) -> None:

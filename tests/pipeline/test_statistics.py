@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InputError
-from surefoot.statistics import bootstrap_interval, interquartile_mean
+from surefoot.statistics import bootstrap_interval, interquartile_mean, interval_over_agents
 
 
 def brute_force_iqm(values):
@@ -63,6 +63,58 @@ def test_bootstrap_covers_the_true_value_about_as_often_as_it_says():
         interval = bootstrap_interval(rng.normal(size=50), replicates=1000)
         hits += interval.low <= 0 <= interval.high  # the IQM of a symmetric law is its centre
     assert 0.88 <= hits / 200 <= 0.99
+
+
+def agents_like(rng, num_agents=10, num_episodes=20):
+    """Draw returns whose agents differ far more than the episodes of one of them."""
+    return rng.normal(0, 300, (num_agents, 1)) + rng.normal(0, 30, (num_agents, num_episodes))
+
+
+def test_an_interval_over_agents_covers_the_true_mean_and_one_over_episodes_does_not():
+    rng = np.random.default_rng(6)
+    covered = np.zeros(2, int)
+    for repetition in range(200):
+        returns = agents_like(rng)
+        over_agents = interval_over_agents(returns, seed=repetition, replicates=500)
+        over_episodes = bootstrap_interval(returns.ravel(), seed=repetition, replicates=500)
+        covered += [each.low <= 0 <= each.high for each in (over_agents, over_episodes)]
+    assert 0.8 <= covered[0] / 200 <= 1
+    assert covered[1] < 0.7 * covered[0]
+
+
+def test_an_interval_over_agents_is_that_of_all_resamples():
+    returns = np.array([[0.0, 1.0], [5.0, 9.0]])
+    every = [
+        brute_force_iqm(first + second)
+        for agents in itertools.product(returns.tolist(), repeat=2)
+        for first, second in itertools.product(
+            *(itertools.product(one, repeat=2) for one in agents)
+        )
+    ]
+    interval = interval_over_agents(returns, replicates=50_000)
+    assert np.mean(np.array(every) <= interval.low) >= 0.02
+    assert np.mean(np.array(every) < interval.low) <= 0.03
+    assert np.mean(np.array(every) >= interval.high) >= 0.02
+    assert np.mean(np.array(every) > interval.high) <= 0.03
+
+
+def test_more_episodes_of_the_same_agents_do_not_make_the_interval_narrow():
+    rng = np.random.default_rng(7)
+    returns = agents_like(rng, num_episodes=5)
+    few, many = (interval_over_agents(np.tile(returns, times)) for times in (1, 20))
+    assert many.high - many.low == pytest.approx(few.high - few.low, rel=0.1)
+
+
+def test_one_agent_leaves_only_the_interval_of_its_episodes():
+    values = np.random.default_rng(8).normal(size=30)
+    over_agents, alone = interval_over_agents(values[None]), bootstrap_interval(values)
+    assert (over_agents.low, over_agents.high) == pytest.approx((alone.low, alone.high), abs=0.05)
+
+
+@pytest.mark.parametrize("returns", [np.zeros((0, 3)), np.zeros((3, 0)), np.array([[1.0, np.nan]])])
+def test_agents_without_returns_have_no_interval(returns):
+    with pytest.raises(InputError, match="values must be"):
+        interval_over_agents(returns)
 
 
 def test_bootstrap_repeats_itself_for_a_seed_and_only_for_it():

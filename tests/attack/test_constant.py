@@ -1,0 +1,107 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.attack.constant import ConstantAdversary, constant_variants
+from surefoot.budget import Norm
+from surefoot.train.ball import Ball
+
+EPSILON = 0.5
+LINF, L2 = (Ball(norm=norm, epsilon=EPSILON) for norm in (Norm.LINF, Norm.L2))
+BALLS = [LINF, L2]
+MATRIX = np.array([[2.0, -1.0, 0.5, 0.3], [-1.0, 0.5, 2.0, -0.4]])
+GAIN = np.array([1.0, -0.5])
+
+
+@pytest.fixture
+def search(linear_policy, formula_env, target_of):
+    """Return what the search finds where the action is MATRIX times the state, by its variant."""
+
+    def search(ball, reward, spread):
+        def make_env(num):
+            return formula_env(4, 2, num, reward=reward, spread=spread)
+
+        target = target_of(linear_policy(MATRIX), ball, make_env)
+        return {name: one.delta for name, one in constant_variants(target).adversaries.items()}
+
+    return search
+
+
+REWARDS = {
+    "linear": (lambda action: action @ GAIN, 1.0),
+    # No coordinate tells by itself which way is down.
+    "saddle": (lambda action: 2 * action[0] * action[1] + 0.1 * action[0], 0.02),
+}
+
+
+@pytest.mark.parametrize("kind", REWARDS)
+def test_the_search_finds_the_worst_of_all_corners(search, kind):
+    reward, spread = REWARDS[kind]
+    corners = EPSILON * np.array(list(itertools.product([-1.0, 1.0], repeat=4)))
+    worst = min(corners, key=lambda delta: reward(MATRIX @ delta))
+    for delta in search(LINF, reward, spread).values():
+        np.testing.assert_array_equal(delta, worst)
+
+
+def test_in_the_l2_ball_it_comes_near_to_the_best_direction(search):
+    slope = MATRIX.T @ GAIN
+    for delta in search(L2, lambda action: action @ GAIN, 1.0).values():
+        assert -delta @ slope >= 0.95 * EPSILON * np.linalg.norm(slope)
+
+
+def test_what_was_found_is_kept_and_its_effort_is_every_step_that_was_played(
+    linear_policy, one_step_env, target_of
+):
+    played = []
+
+    class Counted(one_step_env):
+        def step(self, actions):
+            played.append(len(actions))
+            return super().step(actions)
+
+    target = target_of(linear_policy(MATRIX), LINF, lambda num: Counted(num, 4, GAIN))
+    first = constant_variants(target)
+    assert first.effort.env_steps == sum(played)
+    assert (first.effort.gradients, first.effort.queries) == (0, 0)
+    again = constant_variants(replace(target, make_env=None))
+    assert again.effort == first.effort
+    for name, adversary in first.adversaries.items():
+        np.testing.assert_array_equal(again.adversaries[name].delta, adversary.delta)
+
+
+def test_the_same_perturbation_is_added_to_every_state(random_streams):
+    delta = np.array([0.5, -0.25, 0.0])
+    state = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    moved = ConstantAdversary(LINF, delta).perturb(state, random_streams(20))
+    np.testing.assert_allclose(moved - state, np.tile(delta, (20, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.norm)
+def test_an_outermost_perturbation_is_as_large_as_allowed_and_leads_where_it_should(ball):
+    random = np.random.default_rng(1)
+    direction = random.normal(size=(50, 6)) * 10.0 ** random.integers(-5, 6, (50, 1))
+    delta = ball.outermost(direction)
+    state = random.normal(size=(50, 6)).astype(np.float32)
+    assert ball.contains(state, ball.perturbed(state, delta)).all()
+    if ball.norm is Norm.LINF:
+        assert (np.abs(delta) == EPSILON).all()
+        assert (np.sign(delta) == np.sign(direction)).all()
+    else:
+        np.testing.assert_allclose(np.linalg.norm(delta, axis=1), EPSILON, rtol=1e-14)
+        cosine = (delta * direction).sum(1) / np.linalg.norm(direction, axis=1)
+        np.testing.assert_allclose(cosine, EPSILON, rtol=1e-14)
+    # Leading axes do not matter.
+    np.testing.assert_array_equal(ball.outermost(direction.reshape(5, 10, 6))[2, 3], delta[23])
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.norm)
+def test_one_boundary_draw_for_a_row_is_the_first_of_several(random_streams, ball):
+    one = ball.boundary(random_streams(7), 5)
+    several = ball.boundary(random_streams(7), 5, 1)
+    assert several.shape == (1, 7, 5)
+    np.testing.assert_array_equal(several[0], one)
+    many = ball.boundary(random_streams(7), 5, 4)
+    assert many.shape == (4, 7, 5)
+    np.testing.assert_array_equal(many[:, 2:3], ball.boundary(random_streams(7)[2:3], 5, 4))
