@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surefoot.attack.effort import Effort
 from surefoot.attack.target import Target, Variants, pack, unpack
@@ -82,6 +83,8 @@ def _search(target: Target, seed: int) -> tuple[Deltas, Effort, dict[str, list[f
     """
     random = np.random.default_rng(seed)
     dim = target.policy.obs_dim
+    # The same episodes in every generation: otherwise the best would be that of the easiest ones.
+    seeds = random.integers(2**31, size=_EPISODES)
     mean_D, std_D = np.zeros(dim), np.ones(dim)
     best_D, least, history, effort = mean_D, np.inf, [], Effort()
     env, craft = target.make_env(_CANDIDATES * _EPISODES), Direct(target.ball, dim)
@@ -90,7 +93,7 @@ def _search(target: Target, seed: int) -> tuple[Deltas, Effort, dict[str, list[f
             target.tell(number / _GENERATIONS, CONSTANT)
             draws_CD = mean_D + std_D * random.standard_normal((_CANDIDATES, dim))
             moves_CD = target.ball.outermost(draws_CD) / target.ball.epsilon
-            returns_C, spent = _returns(game, moves_CD, random)
+            returns_C, spent = _returns(game, moves_CD, seeds)
             effort += spent
             elite_ED = draws_CD[np.argsort(returns_C, kind="stable")[:_ELITE]]
             history.append(float(returns_C.min()))
@@ -102,10 +105,9 @@ def _search(target: Target, seed: int) -> tuple[Deltas, Effort, dict[str, list[f
     return found, effort, {"least_return": history}
 
 
-def _returns(game: Game, moves_CD: Deltas, random: np.random.Generator) -> tuple[Floats, Effort]:
-    """Return the mean return under each perturbation, on the same fresh episodes for all."""
+def _returns(game: Game, moves_CD: Deltas, seeds: NDArray[np.int64]) -> tuple[Floats, Effort]:
+    """Return the mean return under each perturbation, on the same episodes for all."""
     num = len(moves_CD)
-    seeds = random.integers(2**31, size=_EPISODES)
     game.reset(np.repeat(seeds, num).tolist())
     moves = np.tile(moves_CD, (_EPISODES, 1)).astype(np.float32)
     total, alive, num_steps = np.zeros(len(moves)), np.ones(len(moves), np.bool_), 0

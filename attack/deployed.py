@@ -81,6 +81,7 @@ class DeployedController:
 
     def _checked(self, infer: Callable[[Array], Array], inputs: Array, state_NO: States) -> Outputs:
         outputs = self._one_by_one(infer, inputs)
+        outputs[self._overflows(state_NO)] = np.nan
         self._check_drift(outputs, state_NO)
         return outputs
 
@@ -92,6 +93,19 @@ class DeployedController:
             except CheckError:  # how a controller says that its arithmetic overflowed
                 outputs[number] = np.nan
         return outputs
+
+    def _overflows(self, state_NO: States) -> NDArray[np.bool_]:
+        """Return where float32 overflows on the way to an output, (N,).
+
+        Nothing bounds the rounding there, and a backend may make an action of NaN: a Clip of ONNX
+        makes its limit of it.
+        """
+        if np.isfinite(self._error_bound(state_NO)).all():
+            return np.zeros(len(state_NO), np.bool_)
+        with np.errstate(over="ignore", invalid="ignore"):
+            network_NM = self.policy.network(state_NO)
+        sound_N: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(network_NM), axis=1)
+        return ~sound_N
 
     def _check_drift(self, outputs_NM: Outputs, state_NO: States) -> None:
         """Compare with the twin where the outputs are finite.

@@ -117,6 +117,11 @@ def mad_on(
     return GradientAdversary(layers, ball, _Distance(_law(head)), settings)
 
 
+def margin_on(layers: Sequence[Layer], ball: Ball, settings: AscentSettings) -> GradientAdversary:
+    """Return the search for another choice, on any layers whose outputs are logits."""
+    return GradientAdversary(layers, ball, _Margin(), settings)
+
+
 def mad_variants(
     policy: Policy, ball: Ball, thorough: AscentSettings = RESTARTS
 ) -> Mapping[str, Adversary]:
@@ -138,7 +143,7 @@ def mad_variants(
         searches["restarts"] = thorough
     found = {name: mad_adversary(policy, ball, settings) for name, settings in searches.items()}
     if isinstance(policy.head, CategoricalHead):
-        found["margin"] = GradientAdversary(policy.layers, ball, _Margin(), thorough)
+        found["margin"] = margin_on(policy.layers, ball, thorough)
     else:
         found |= applied_variants(policy, ball, thorough)
     return found

@@ -56,9 +56,11 @@ def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> 
     """
     if not agents:
         raise InputError("agents must hold at least one attack.json")
-    for name in ("env", "epsilon", "norm", "suite", "episodes", "settings"):
+    for name in ("env", "epsilon", "norm", "suite", "episodes"):
         if any(agent[name] != agents[0][name] for agent in agents):
             raise InputError(f"agents of a method must have one {name}, got several")
+    if any(_effort_of(agent) != _effort_of(agents[0]) for agent in agents):
+        raise InputError("agents of a method must have one settings table, got several")
     names = [name for name in agents[0]["attacks"] if name != "clean"]
     attacked = {
         name: tuple(float(agent["attacks"][name]["mean"]) for agent in agents) for name in names
@@ -81,3 +83,9 @@ def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> 
         worst_interval=interval_over_agents(worst_returns, seed=seed),
         failures=sum(entry["failures"] for agent in agents for entry in agent["attacks"].values()),
     )
+
+
+def _effort_of(agent: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the settings that results depend on; each agent may have another original."""
+    others = ("num_threads", "transfer_from")
+    return {name: value for name, value in agent["settings"].items() if name not in others}

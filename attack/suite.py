@@ -35,7 +35,7 @@ from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.steady import SteadyEnv
 from surefoot.attack.store import Store, code_digest
 from surefoot.attack.target import Target, Variants
-from surefoot.attack.transfer import transfer_variants
+from surefoot.attack.transfer import seen_through, transfer_variants
 from surefoot.budget import Norm
 from surefoot.certificate import Certificate
 from surefoot.config import to_table
@@ -238,6 +238,8 @@ class _Suite:
         self.evaluation_seeds = evaluation_seeds(config.episodes)
         self.spec = describe_env(_env_id(file, config), config.env_module)
         check_fit(file.policy, self.spec)
+        for path, other in others.items():
+            seen_through(file.policy, other.policy, path)
         self._store = store
         self._on_progress, self._num_done = on_progress, 0
         self._key: Json = {
@@ -245,6 +247,7 @@ class _Suite:
             "env": [self.spec.env_id, self.spec.packages, module_digest(config.env_module)],
             "code": code_digest(),
             "ball": [self.ball.norm.value, self.ball.epsilon],
+            "backend": config.backend.value,
             "versions": [__version__, version("torch"), version("numpy")],
             "settings": {
                 name: to_table(config)[name]

@@ -15,7 +15,7 @@ import torch
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.effort import Effort
-from surefoot.attack.mad import RESTARTS, mad_on
+from surefoot.attack.mad import RESTARTS, mad_on, margin_on
 from surefoot.attack.regression import fit
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.errors import InputError
@@ -53,6 +53,9 @@ def transfer_variants(target: Target) -> Variants:
         name: mad_on(layers, target.policy.head, target.ball, RESTARTS)
         for name, layers in others.items()
     }
+    if isinstance(target.policy.head, CategoricalHead):
+        for name, layers in others.items():
+            adversaries[f"{name}, margin"] = margin_on(layers, target.ball, RESTARTS)
     return Variants(adversaries=adversaries, effort=effort, facts={"fit": facts})
 
 

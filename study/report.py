@@ -73,7 +73,7 @@ def _numbers(summary: dict[str, Json]) -> str:
         *((f"return under {name}", _number(value)) for name, value in attacked.items()),
         *(
             (f"episodes that failed under {name}", str(count))
-            for name, count in summary["failures"].items()
+            for name, count in summary.get("failures", {}).items()
             if count
         ),
         ("sparsity", f"{summary['sparsity']:.1%}"),

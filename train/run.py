@@ -202,7 +202,7 @@ class Run:
         """Go back to a stored state."""
         tree = checkpoint.tree
         self.iteration = tree["iteration"]
-        self.evaluation_steps = tree["evaluation_steps"]
+        self.evaluation_steps = tree.get("evaluation_steps", 0)  # not in those of version 0.1
         self._learner.load_state_dict(tree)
         if self._rival:
             self._rival.load_state_dict(tree["adversary"])

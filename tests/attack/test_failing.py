@@ -94,6 +94,18 @@ def test_a_policy_that_overflows_in_float32_alone():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("squash", list(Squash))
+@pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
+def test_an_overflow_is_a_failure_whatever_a_backend_makes_of_it(file_of, squash, backend):
+    """A Clip of ONNX makes its limit of NaN; the action looks like any other."""
+    file = file_of(overflowing(2, replace(gaussian(1), squash=squash)))
+    deployed = DeployedController(controller=controller_of(file, backend), policy=file.policy)
+    state = np.array([[0.0, 0.0], [1.0, 0.0], [0.1, 0.5]], np.float32)
+    for outputs in (deployed.at_states(state), deployed.at_observations(state.astype(np.float64))):
+        assert np.isnan(outputs).all(axis=1).tolist() == [False, True, False]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("learn", ["sarsa", "value", "imitation", "adversary"])
 @pytest.mark.parametrize("kind", ["nan", "diverging"])
 def test_what_learns_from_a_failing_controller_gets_finite_numbers(
