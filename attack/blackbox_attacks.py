@@ -168,7 +168,8 @@ def masking_signs(
     free, guided = (
         min((name for name in names if name in means), key=lambda name: means[name], default=None)
         for names in (
-            ("random", "corners", "square", "spsa", "constant", "transfer"),
+            # Not the constant, which sees returns and is stronger for that.
+            ("random", "corners", "square", "spsa", "transfer"),
             ("mad", "push", "critic", "rs", "rs+mad", "pa-ad"),
         )
     )
