@@ -50,7 +50,10 @@ def train_policy(
     device = pick_device(config.device)
     with ExitStack() as stack:
         stack.enter_context(_torch_settings(config.torch_threads, device))
-        store = None if out is None else _open_store(out, config, device)
+        # A run that goes on is held against its checkpoints first; of one that is refused at its
+        # start nothing is left behind.
+        goes_on = out is not None and (out / "checkpoints").is_dir()
+        store = _open_store(out, config, device) if out is not None and goes_on else None
         checkpoint = store.load() if store else None
 
         def environments(num_envs: int) -> VectorEnv:
@@ -73,6 +76,7 @@ def train_policy(
         if checkpoint is not None:
             run.load_checkpoint(checkpoint)
         if out is not None:
+            store = store or _open_store(out, config, device)
             write_file(out / "train.toml", to_toml({"train": to_table(config)}).encode())
         board = stack.enter_context(Board(out / "tensorboard" if out else None, run.step))
         stop = stack.enter_context(StopRequest())
