@@ -114,7 +114,7 @@ def picture(rows: list[dict[str, Any]], presets: list[str]) -> bytes:
         panel.set(
             title=preset,
             xlim=(0, SIZES[-1]),
-            xlabel="steady push on one actuator\n(dotted: deviation proved at 99 % of visited states)",
+            xlabel="steady push on one actuator\n(dotted: deviation proved at 99 % of states)",
             ylabel="mean return, worst direction",
         )
         panel.spines[["top", "right"]].set_visible(False)
