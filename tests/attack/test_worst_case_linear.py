@@ -18,7 +18,7 @@ from surefoot.train.ball import Ball
 ROW = np.array([2.0, -1.0, 0.5])
 EPSILON = 0.5
 CONFIG = AttackConfig(
-    critic_steps=2048, sarsa=SarsaSettings(records=960, epochs=1), adversary_steps=3840
+    critic_steps=8192, sarsa=SarsaSettings(records=960, epochs=1), adversary_steps=3840
 )
 SHARES = {
     "clean": (0, 0),

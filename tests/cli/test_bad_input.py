@@ -48,7 +48,7 @@ TRAINING_ERRORS = [
     ("train.defence.kind=saa", "did you mean 'sa'"),
     (
         "train.pruning.sparsity=0.9999",
-        "pruning of the actor: sparsity must be at most 0.9947 in these layers, of which each keeps"
+        "pruning of the actor: sparsity must be at most 0.9937 in these layers, of which each keeps"
         " at least one entry, got 0.9999",
     ),
     ('train.pruning={kind = "two_four", sparsity = 0.5}', "unknown key 'train.pruning.sparsity'"),
