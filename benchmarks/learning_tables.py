@@ -84,9 +84,9 @@ def learning_page(rows: Sequence[Row]) -> str:
         "",
         "Presets at one million steps, seeds that no preset was chosen on. *Trained*: the return at"
         " the evaluation that chose the deployed policy, 10 episodes. *Clean* and *worst*: 50 other"
-        " episodes of each seed, interquartile mean and 95 % interval (agents resampled, then their"
-        " episodes: of three agents it says little); the worst of the full suite, which"
-        " [attacks.md](attacks.md) takes apart. The"
+        " episodes of each seed that was attacked, interquartile mean and 95 % interval (agents"
+        " resampled, then their episodes: of three agents it says little); the worst of the full"
+        " suite, which [attacks.md](attacks.md) takes apart. The"
         " deviations are proved bounds on the change of any action, in action units.",
         "",
         "    python benchmarks/learning.py train --jobs 2 && python benchmarks/learning_tables.py",
