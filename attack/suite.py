@@ -283,7 +283,8 @@ class _Suite:
         else:
             attack = _SUITES[self._config.suite][name](target, self._config)
         variants = attack.adversaries
-        trials = variants if len(variants) > 1 else {}
+        # One variant alone is tried, too: it may be the strongest attack so far.
+        trials = {} if list(variants) == [CLEAN] else variants
         tried: dict[str, Evaluation] = {}
         began = _TRAINING_SHARE if attack.effort.env_steps else 0.0
         width = (1 - began) / (len(trials) + 1)
