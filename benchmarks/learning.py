@@ -55,6 +55,14 @@ METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
         "dense, Lipschitz target",
         DENSE | {"train.defence": '{kind = "lipschitz", at_most = 8.0, ramp_end = 0.5}'},
     ),
+    "lipschitzabs": (
+        "dense, Lipschitz target by the absolute product",
+        DENSE
+        | {
+            "train.defence": '{kind = "lipschitz", at_most = 8.0, ramp_end = 0.5, '
+            'bound = "absolute_product"}'
+        },
+    ),
 }
 """By short name: the name in the tables, and what is set beside the preset."""
 
