@@ -28,7 +28,7 @@ check: install
 	$(BIN)/lint-imports
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 # On a machine with an NVIDIA GPU; docs/hardware.md tells what to install.
 test-gpu: install

@@ -22,7 +22,11 @@ from surefoot.statistics import Interval
 
 ATTACKS = tuple(name for name in FULL if name != "clean")
 COLOURS = dict(
-    zip(METHODS, ("C7", "C0", "C6", "C2", "C1", "C3", "C4", "C5", "C8", "C9"), strict=True)
+    zip(
+        METHODS,
+        ("C7", "C0", "C6", "C2", "C1", "C3", "C4", "C5", "C8", "C9", "gold"),
+        strict=True,
+    )
 )
 
 
@@ -211,9 +215,22 @@ def what_they_say(rows: Sequence[Row]) -> list[str]:
     learned = [
         min(one["attacks"][name]["mean"] for name in ("sa-rl", "pa-ad")) for _, one in attacked
     ]
-    behind = [
-        (value - one["worst"]["mean"]) / max(abs(one["attacks"]["clean"]["mean"]), 1.0)
-        for value, (_, one) in zip(learned, attacked, strict=True)
+    worst = [one["worst"]["mean"] for _, one in attacked]
+    clean = [mean_of(record) for row in rows for record in row.attacked]
+    behind = [value - least for value, least in zip(learned, worst, strict=True)]
+    near_clean = sum(gap <= 0.1 * abs(whole) for gap, whole in zip(behind, clean, strict=True))
+    near_worst = sum(gap <= 0.1 * abs(least) for gap, least in zip(behind, worst, strict=True))
+    plain = [
+        (record["seed"], row.preset, record["attack"]["worst"]["mean"], mean_of(record))
+        for row in rows
+        if row.method == "dense"
+        for record in row.attacked
+    ]
+    fallen = [least <= 0.4 * whole for _, _, least, whole in plain]
+    standing = [
+        f"{preset} seed {seed}: {least / whole:.0%}"
+        for (seed, preset, least, whole), fell in zip(plain, fallen, strict=True)
+        if not fell
     ]
     signs = [sign for _, one in attacked for sign in one["gradient_masking"]["signs"]]
     failures = sum(entry["failures"] for _, one in attacked for entry in one["attacks"].values())
@@ -223,16 +240,23 @@ def what_they_say(rows: Sequence[Row]) -> list[str]:
     }
     return [
         f"Of {len(attacked)} agents a learned adversary is the strongest on"
-        f" {sum(value <= 0 for value in behind)}, and within a tenth of the clean return of the"
-        f" strongest on {sum(value <= 0.1 for value in behind)}. Failures of a controller (a number"
-        f" that is not finite, a diverged simulation): {failures}. Signs of masked gradients:"
-        f" {len(signs)}{': ' + '; '.join(sorted(set(signs))) if signs else ''}.",
+        f" {sum(gap <= 0 for gap in behind)}; it is at most a tenth of the strongest's own return"
+        f" behind it on {near_worst}, and at most a tenth of the clean return on {near_clean}. Of"
+        f" {len(plain)} agents of plain PPO {sum(fallen)} keep at most 40 % of their clean return"
+        f"{' (not: ' + ', '.join(standing) + ')' if standing else ''}. Failures of a controller (a"
+        f" number that is not finite, a diverged simulation): {failures}. Signs of masked"
+        f" gradients: {len(signs)}{': ' + '; '.join(sorted(set(signs))) if signs else ''}.",
         "",
         "Environment steps that each attack took, training, choice of a variant and report"
         " together (median over agents): "
         + ", ".join(f"{name} {count:,}" for name, count in steps.items())
         + ".",
     ]
+
+
+def mean_of(record: Mapping[str, Any]) -> float:
+    """Return the mean clean return on the evaluation episodes of the attacks."""
+    return float(record["attack"]["attacks"]["clean"]["mean"])
 
 
 def draw_learning(rows: Sequence[Row]) -> bytes:
