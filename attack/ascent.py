@@ -22,6 +22,18 @@ Climb = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From outputs at perturbed states, (B, M), to the objective, (B,), and its gradient, (B, M)."""
 
 
+def lead(choice_B1: Tensor) -> Climb:
+    """Return by how much a discrete choice is ahead of the best other one."""
+
+    def climb(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
+        rival = moved_BM.scatter(1, choice_B1, -torch.inf).max(1, keepdim=True)
+        gradient_BM = torch.zeros_like(moved_BM).scatter_(1, choice_B1, 1.0)
+        gradient_BM.scatter_(1, rival.indices, -1.0)
+        return (moved_BM.gather(1, choice_B1) - rival.values)[:, 0], gradient_BM
+
+    return climb
+
+
 class Objective(Protocol):
     """What is maximised: a function of a network's outputs at the perturbed states."""
 
@@ -108,7 +120,7 @@ class GradientAdversary:
         start_BD, noise_KBD = self._draw(randoms, state_ND.shape[1])
         state_BD = torch.from_numpy(state_ND.astype(np.float64)).repeat(settings.restarts, 1)
         climb = self._objective.around(state_BD, self._twin(state_BD))
-        best = _Best(start_BD)
+        best = Best(start_BD)
         noises = iter(noise_KBD)
 
         def gradient(delta_BD: Tensor) -> Tensor:
@@ -163,22 +175,26 @@ class GradientAdversary:
         )
 
 
-class _Best:
-    """The best perturbation of each row that a search has come by."""
+class Best:
+    """The best perturbation of each row that a search has come by.
+
+    Attributes:
+        delta_BD: The perturbations, (B, D).
+    """
 
     def __init__(self, start_BD: Tensor) -> None:
-        self._delta_BD = start_BD
+        self.delta_BD = start_BD
         self._value_B = torch.full((len(start_BD),), -torch.inf, dtype=start_BD.dtype)
 
     def offer(self, delta_BD: Tensor, value_B: Tensor) -> None:
         """Keep the rows that are better than what was kept; copies, for a search may overwrite."""
         better_B = value_B > self._value_B
-        self._delta_BD = torch.where(better_B[:, None], delta_BD, self._delta_BD)
+        self.delta_BD = torch.where(better_B[:, None], delta_BD, self.delta_BD)
         self._value_B = torch.where(better_B, value_B, self._value_B)
 
     def of_restarts(self, restarts: int) -> Tensor:
         """Return the best of all restarts, (N, D)."""
-        dim = self._delta_BD.shape[1]
+        dim = self.delta_BD.shape[1]
         winner_N = self._value_B.reshape(restarts, -1).argmax(0)
-        delta_RND = self._delta_BD.reshape(restarts, -1, dim)
+        delta_RND = self.delta_BD.reshape(restarts, -1, dim)
         return delta_RND[winner_N, torch.arange(len(winner_N))]

@@ -115,7 +115,7 @@ def _returns(game: Game, moves_CD: Deltas, seeds: NDArray[np.int64]) -> tuple[Fl
         result = game.step(moves)
         total -= np.where(alive, result.reward, 0.0)  # the game pays the adversary
         num_steps += int(alive.sum())
-        alive &= ~result.terminated
+        alive &= ~(result.terminated | result.truncated)
         if not alive.any():
             break
     return total.reshape(_EPISODES, num).mean(axis=0), Effort(env_steps=num_steps)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ascent import AscentSettings, Climb, GradientAdversary, Objective
+from surefoot.attack.ascent import AscentSettings, Climb, GradientAdversary, Objective, lead
 from surefoot.attack.effort import Effort
 from surefoot.attack.mad import distribution_of
 from surefoot.attack.sarsa import SarsaSettings, fit_sarsa, record
@@ -103,14 +103,8 @@ class LowChoiceQ:
             mean_B1 = (p_BM * q_BM).sum(1, keepdim=True)
             return -mean_B1[:, 0], -p_BM * (q_BM - mean_B1)
 
-        def margin(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
-            rival = moved_BM.scatter(1, worst_B1, -torch.inf).max(1, keepdim=True)
-            gradient_BM = torch.zeros_like(moved_BM).scatter_(1, worst_B1, 1.0)
-            gradient_BM.scatter_(1, rival.indices, -1.0)
-            return (moved_BM.gather(1, worst_B1) - rival.values)[:, 0], gradient_BM
-
         if self.targeted:
-            return margin
+            return lead(worst_B1)
         return _with_distance(expected, clean_BM, self.ratio, self.distribution)
 
 

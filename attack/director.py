@@ -1,31 +1,32 @@
 """PA-AD: a director learns where the action should go, a search finds the perturbation for it.
 
-    maximise over delta   cos(mu(z + delta) - mu(z), p) + |mu(z + delta) - mu(z)|_2
+    maximise over delta   <mu(z + delta) - mu(z), p> / |p|
 
 p is the director's move, one number per actuator: far fewer than there are observations. For a
 categorical head the move is the action that is to be played, and its margin is what is maximised.
-"""
 
-from collections.abc import Callable
+Published is cos(change, p) + |change|. In a small ball the length is small beside the cosine, which
+then buys its last percents with up to a third of the way: what is maximised here is their product.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from surefoot.attack.ascent import Best, Climb, lead
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
 from surefoot.train.ball import Ball, States
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.search import search_ball
 
-Gradient = Callable[[Tensor], Tensor]
-
 
 class Director:
     """From a direction of the action to the perturbation that moves it there.
 
-    The search starts along the gradient of <mu, p>, so that nothing in it is random, and takes
-    every step towards p. Public code steps away from it, which a learned director makes up for.
+    The search starts at the state itself, so that nothing in it is random, takes every step towards
+    p, and keeps the best of its iterates. Public code steps away from p, which a learned director
+    makes up for.
 
     Reference:
         Sun et al., "Who Is the Strongest Enemy?", ICLR 2022 (arXiv 2106.05087), equation 5.
@@ -45,7 +46,6 @@ class Director:
         self.moves: Actions
         if isinstance(policy.head, CategoricalHead):
             self.moves = DiscreteActions(policy.num_outputs)
-            self._num_actions = policy.num_outputs
         else:
             one = np.ones(policy.num_outputs, np.float32)
             self.moves = BoxActions(-one, one)
@@ -56,32 +56,37 @@ class Director:
     def __call__(self, state_ND: States, moves: Array) -> States:
         """Return the perturbed states that bring the action towards the moves."""
         state_BD = torch.from_numpy(state_ND.astype(np.float64))
-        if isinstance(self.moves, DiscreteActions):
-            target_B1 = torch.from_numpy(np.asarray(moves, np.int64))[:, None]
-            direction_BM = torch.zeros(len(target_B1), self._num_actions, dtype=torch.float64)
-            direction_BM.scatter_(1, target_B1, 1.0)
-            output_gradient = _towards_choice(target_B1)
-        else:
-            clean_BM = self._twin(state_BD)
-            wanted_BM = torch.from_numpy(moves.astype(np.float64))
-            # An output that is clipped already moves no actuator if it goes farther out.
-            counts_BM = ~(self._clips & (clean_BM.abs() > 1) & (clean_BM * wanted_BM > 0))
-            direction_BM = wanted_BM * counts_BM
-            output_gradient = _towards_direction(clean_BM, direction_BM, counts_BM)
-        first_BD = self._twin.input_gradient(state_BD, lambda _: direction_BM)
-        delta_BD = search_ball(
-            lambda delta_BD: (
-                self._twin.input_gradient(state_BD + delta_BD, output_gradient)
-                if delta_BD.any()
-                else first_BD
-            ),
+        climb = self._climb(state_BD, moves)
+        best = Best(torch.zeros_like(state_BD))
+
+        def gradient(delta_BD: Tensor) -> Tensor:
+            def of_outputs(moved_BM: Tensor) -> Tensor:
+                value_B, gradient_BM = climb(moved_BM)
+                best.offer(delta_BD, value_B)
+                return gradient_BM
+
+            return self._twin.input_gradient(state_BD + delta_BD, of_outputs)
+
+        last_BD = search_ball(
+            gradient,
             torch.zeros_like(state_BD),
             epsilon=self.ball.epsilon,
             steps=self.gradients,
             step_size=self._step_size,
             norm=self.ball.norm,
         )
-        return self.ball.perturbed(state_ND, delta_BD.numpy())
+        best.offer(last_BD, climb(self._twin(state_BD + last_BD))[0])
+        return self.ball.perturbed(state_ND, best.delta_BD.numpy())
+
+    def _climb(self, state_BD: Tensor, moves: Array) -> Climb:
+        """Return what the moves ask for."""
+        if isinstance(self.moves, DiscreteActions):
+            return lead(torch.from_numpy(np.asarray(moves, np.int64))[:, None])
+        clean_BM = self._twin(state_BD)
+        wanted_BM = torch.from_numpy(moves.astype(np.float64))
+        # An output that is clipped already moves no actuator if it goes farther out.
+        counts_BM = ~(self._clips & (clean_BM.abs() > 1) & (clean_BM * wanted_BM > 0))
+        return _along(clean_BM, wanted_BM * counts_BM)
 
     def moves_of(self, state_ND: States, perturbed_ND: States) -> Array:
         """Return where the outputs went: directions of largest entry 1, or the choices."""
@@ -98,30 +103,7 @@ class Director:
         return directions
 
 
-def _towards_direction(clean_BM: Tensor, direction_BM: Tensor, counts_BM: Tensor) -> Gradient:
-    """Return the gradient of cos(change, p) + |change|; zero where there is no change.
-
-    Outputs that do not count are in neither of them.
-    """
+def _along(clean_BM: Tensor, direction_BM: Tensor) -> Climb:
+    """Return how far outputs went in a direction."""
     unit_BM = torch.nn.functional.normalize(direction_BM, dim=1)
-
-    def gradient(moved_BM: Tensor) -> Tensor:
-        change_BM = (moved_BM - clean_BM) * counts_BM
-        length_B1 = torch.linalg.vector_norm(change_BM, dim=1, keepdim=True).clamp_min(1e-300)
-        along_BM = change_BM / length_B1
-        cosine_B1 = (along_BM * unit_BM).sum(1, keepdim=True)
-        # d cos = (p - cos u) / |change| with u the unit change; d |change| = u.
-        return torch.addcdiv(along_BM, unit_BM - cosine_B1 * along_BM, length_B1) * counts_BM
-
-    return gradient
-
-
-def _towards_choice(target_B1: Tensor) -> Gradient:
-    """Return the gradient of the target's lead over the best other action."""
-
-    def gradient(moved_BM: Tensor) -> Tensor:
-        rival_B1 = moved_BM.scatter(1, target_B1, -torch.inf).argmax(1, keepdim=True)
-        gradient_BM = torch.zeros_like(moved_BM).scatter_(1, target_B1, 1.0)
-        return gradient_BM.scatter_(1, rival_B1, -1.0)
-
-    return gradient
+    return lambda moved_BM: (((moved_BM - clean_BM) * unit_BM).sum(1), unit_BM)

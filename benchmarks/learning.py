@@ -37,14 +37,14 @@ METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "barpo70": (
         "BARPO + magnitude 70 %",
         {
-            "train.defence": f'{{kind = "barpo", {BALL}, fraction = 0.25}}',
+            "train.defence": f'{{kind = "barpo", {BALL}}}',
             "train.pruning.sparsity": 0.7,
         },
     ),
     "atla": ("dense ATLA", DENSE | {"train.defence": f'{{kind = "atla", {BALL}}}'}),
     "arpo": (
         "dense ARPO",
-        DENSE | {"train.defence": f'{{kind = "arpo", {BALL}, fraction = 0.25}}'},
+        DENSE | {"train.defence": f'{{kind = "arpo", {BALL}}}'},
     ),
     "saconvex": (
         "dense SA by bounds",

@@ -142,7 +142,8 @@ class AdversarialReturn(GrowingBall):
     """ARPO: learn from the actions as they would be played at the worst state in the ball.
 
     The loss is L_rob(s') + guidance L_nat, L_rob being the surrogate with pi(a|s') in place of
-    pi(a|s), and s' the maximiser of L_rob itself, found by projected gradient ascent.
+    pi(a|s), and s' the maximiser of L_rob itself, found by projected gradient ascent. Samples that
+    are not perturbed (``fraction``) count in L_rob at s' = s.
 
     Attributes:
         guidance: Weight of the natural surrogate L_nat beside L_rob.

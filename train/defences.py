@@ -3,6 +3,7 @@
 M = samples of a minibatch, P = those of them that are perturbed, O = obs_dim, A = outputs.
 """
 
+from dataclasses import replace
 from typing import TypeGuard
 
 import torch
@@ -74,41 +75,42 @@ def perturbed_states(
 def defence_term(
     agent: Agent, defence: Defence, minibatch: Samples, clean_MA: Tensor, disturbed_PA: Tensor
 ) -> ActorTerm:
-    """Return what the defence adds to the actor's loss, as a function of the disturbed outputs.
+    """Return what the defence adds to the actor's loss, as a function of the outputs.
 
     SA, and ATLA with a kappa, add kappa D^2(pi(.|s), pi(.|s')), in which pi(.|s) and sigma are
-    constant; ARPO and BARPO add the surrogate with pi(a|s') over the old pi(a|s). s' is constant
-    in all of them.
+    constant; ARPO and BARPO add L_rob, the surrogate with pi(a|s') over the old pi(a|s), where
+    s' = s for samples that are not perturbed. s' is constant in all of them.
 
     Args:
         agent: Of this update.
         defence: Of the run.
         minibatch: With normalised advantages.
         clean_MA: Outputs at the states.
-        disturbed_PA: Outputs at the perturbed states.
+        disturbed_PA: Outputs at the perturbed states, which are those of the first samples.
 
     Returns:
-        Value (of SA without kappa) and gradient; zero if no state was perturbed.
+        Value (of SA without kappa), and the gradient by the clean and then the disturbed outputs,
+        (M + P, A).
     """
     num, distribution = len(disturbed_PA), agent.distribution
-    if num == 0:
-        return ActorTerm(torch.zeros((), device=clean_MA.device), disturbed_PA)
-    if isinstance(defence, (StateAdversarial, AlternatingTraining)):
-        reference = clean_MA[:num]
-        slope = distribution.squared_distance_gradient(reference, defence.kappa / num)
-        distance = distribution.squared_distance(reference, disturbed_PA).mean()
-        return ActorTerm(distance, slope(disturbed_PA))
-    return surrogate(distribution, disturbed_PA, minibatch.first(num), agent.config.clip_range)
-
-
-def natural_weight(defence: Defence, epsilon: float) -> float:
-    """Return the weight of the natural surrogate.
-
-    ARPO and BARPO count it as guidance; while the ball is a point, s' = s and it is L_rob as well.
-    """
+    no_change = torch.zeros_like(clean_MA)
     if isinstance(defence, AdversarialReturn):
-        return defence.guidance + (epsilon == 0)
-    return 1.0
+        seen_MA = torch.cat([disturbed_PA, clean_MA[num:]])
+        robust = surrogate(distribution, seen_MA, minibatch, agent.config.clip_range)
+        by_clean, by_disturbed = robust.by_output.clone(), robust.by_output[:num]
+        by_clean[:num] = 0.0
+        return replace(robust, by_output=torch.cat([by_clean, by_disturbed]))
+    if num == 0 or not isinstance(defence, (StateAdversarial, AlternatingTraining)):
+        return ActorTerm(torch.zeros((), device=clean_MA.device), no_change)
+    reference = clean_MA[:num]
+    slope = distribution.squared_distance_gradient(reference, defence.kappa / num)
+    distance = distribution.squared_distance(reference, disturbed_PA).mean()
+    return ActorTerm(distance, torch.cat([no_change, slope(disturbed_PA)]))
+
+
+def natural_weight(defence: Defence) -> float:
+    """Return the weight of the natural surrogate, which ARPO and BARPO count as guidance."""
+    return defence.guidance if isinstance(defence, AdversarialReturn) else 1.0
 
 
 def convex_term(

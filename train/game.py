@@ -102,8 +102,6 @@ class Game:
             result,
             obs=self._see(result.obs),
             reward=-result.reward,
-            # The return that is reported ends with the episode, for whatever reason it ends.
-            terminated=result.terminated | result.truncated,
             terminal_obs=terminal,
         )
 

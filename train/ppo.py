@@ -9,7 +9,7 @@ from torch import Tensor
 from surefoot.errors import InputError
 from surefoot.train.agent import Agent
 from surefoot.train.config import TrainConfig
-from surefoot.train.defence_config import GrowingBall, LipschitzTarget
+from surefoot.train.defence_config import GrowingBall, LipschitzTarget, Ramp
 from surefoot.train.defences import (
     convex_term,
     defence_term,
@@ -153,7 +153,7 @@ class Ppo:
         natural = surrogate(agent.distribution, clean, minibatch, config.clip_range)
         defended = defence_term(agent, config.defence, minibatch, clean, disturbed)
         by_output, by_log_std = natural.by_output, natural.by_log_std
-        if (weight := natural_weight(config.defence, epsilon)) != 1:
+        if (weight := natural_weight(config.defence)) != 1:
             by_output = by_output * weight
             by_log_std = None if by_log_std is None else by_log_std * weight
         if by_log_std is not None and defended.by_log_std is not None:
@@ -163,7 +163,9 @@ class Ppo:
             by_output -= config.entropy_coefficient * more
             if by_log_std is not None and more_std is not None:
                 by_log_std -= config.entropy_coefficient * more_std
-        agent.actor.backward(trace, torch.cat([by_output, defended.by_output]))
+        by_all = defended.by_output
+        by_all[: len(clean)] += by_output
+        agent.actor.backward(trace, by_all)
         if by_log_std is not None:
             self._trained["log_std"].grad = by_log_std
         convex = convex_term(agent, config.defence, self.progress(), minibatch)
@@ -201,11 +203,11 @@ class Ppo:
             self.limit.project(self.agent.actor, parameters, self.progress(), underneath)
 
     def is_at_full_strength(self) -> bool:
-        """Return whether the sparsity is the final one and a Lipschitz target is in force."""
+        """Return whether the sparsity is the final one and the ramp of the defence is over."""
         is_sparse = all(self.num_updates >= entry.schedule.end for entry in self.pruners.values())
         defence = self.config.defence
-        on_target = not isinstance(defence, LipschitzTarget) or defence.ramp(self.progress()) == 1
-        return is_sparse and on_target
+        is_defended = not isinstance(defence, Ramp) or defence.ramp(self.progress()) == 1
+        return is_sparse and is_defended
 
     def progress(self) -> float:
         """Return the share of all updates that is done."""

@@ -46,7 +46,6 @@ def uniform_start(like: Tensor, size: float, generator: torch.Generator) -> Tens
     return unit.mul_(2).sub_(1).mul_(size)
 
 
-@torch.no_grad()
 def noise_scale(step_size: float, temperature: float, number: int) -> float:
     """Return the standard deviation of the noise that SGLD adds to the gradient of a step.
 
@@ -58,6 +57,7 @@ def noise_scale(step_size: float, temperature: float, number: int) -> float:
     return math.sqrt(2 * step_size * temperature) / (number + 2)
 
 
+@torch.no_grad()
 def search_ball(
     gradient: Callable[[Tensor], Tensor],
     start: Tensor,
