@@ -1,7 +1,7 @@
 """Attacks on the observations of a deployed controller, in closed loop.
 
 An adversary perturbs the state within a ball (adversary.py: the protocol; mad.py and push.py: one
-attack each, climbing by ascent.py; ball.py). The deployed runtime acts on it, held at every step
+attack each, climbing by ascent.py). The deployed runtime acts on it, held at every step
 against a twin rebuilt from its own file (deployed.py); `evaluate` plays whole episodes. `run_suite`
 tunes each attack on selection episodes and reports it on others (seeds.py), beside what the
 certificate proves (certified.py).

@@ -8,6 +8,7 @@ For a categorical head Q is averaged over the probabilities, or the worst action
 B = batch, D = obs_dim, M = num_outputs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ from surefoot.attack.sarsa import SarsaSettings, fit_sarsa, record
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.attack.value import fit_value
 from surefoot.errors import InputError
-from surefoot.policy import CategoricalHead, Layer
+from surefoot.policy import CategoricalHead, Layer, Policy
 from surefoot.train.distributions import Distribution
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.networks import Mlp, mlp_from_layers
@@ -147,6 +148,7 @@ def critic_variants(target: Target, num_steps: int) -> Variants:
     Raises:
         InputError: If none came with the controller and none may be fitted, or one does not fit.
     """
+    check_critics(target.policy, target.critics, num_steps)
     critics = dict(target.critics)
     effort = Effort()
     facts: dict[str, Json] = {}
@@ -159,18 +161,6 @@ def critic_variants(target: Target, num_steps: int) -> Variants:
             target.store.put("critic", key, piece)
         effort, facts, data = unpack(piece)
         critics[FITTED] = critic_from_bytes(data)
-    if not critics:
-        raise InputError(
-            "critic_steps must be positive for an attack that needs a critic: none came with the "
-            "controller"
-        )
-    for name, layers in critics.items():
-        sizes = (layers[0].weight.shape[1], layers[-1].weight.shape[0])
-        if sizes != (target.policy.obs_dim, 1):
-            raise InputError(
-                f"critic {name!r} must map {target.policy.obs_dim} observations to one value, "
-                f"its layers map {sizes[0]} to {sizes[1]}"
-            )
     return Variants(
         adversaries={
             name + label: GradientAdversary(layers, target.ball, Low(), settings)
@@ -180,6 +170,31 @@ def critic_variants(target: Target, num_steps: int) -> Variants:
         effort=effort,
         facts={"critics": sorted(critics), "fit": facts},
     )
+
+
+def check_critics(policy: Policy, critics: Mapping[str, tuple[Layer, ...]], num_steps: int) -> None:
+    """Refuse to attack through a critic where there is none, or one does not fit.
+
+    Args:
+        policy: Of the controller.
+        critics: Those that came with it, by name.
+        num_steps: Environment steps to fit another one on; 0 to fit none.
+
+    Raises:
+        InputError: If none came with the controller and none may be fitted, or one does not fit.
+    """
+    if not critics and not num_steps:
+        raise InputError(
+            "critic_steps must be positive for an attack that needs a critic: none came with the "
+            "controller"
+        )
+    for name, layers in critics.items():
+        sizes = (layers[0].weight.shape[1], layers[-1].weight.shape[0])
+        if sizes != (policy.obs_dim, 1):
+            raise InputError(
+                f"critic {name!r} must map {policy.obs_dim} observations to one value, "
+                f"its layers map {sizes[0]} to {sizes[1]}"
+            )
 
 
 def rs_variants(target: Target, settings: SarsaSettings) -> Variants:

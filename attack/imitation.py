@@ -79,7 +79,7 @@ def effort_of(teacher: Adversary, craft: Craft, lessons: int) -> Effort:
 
 
 def begin_with(run: Run, actor: Singles) -> None:
-    """Give a run that has not begun the parameters of its actor."""
+    """Give a run the parameters of its actor; everything else goes on."""
     checkpoint = run.checkpoint()
     checkpoint.tree["ppo"]["parameters"]["actor"] = actor
     checkpoint.tree["average"]["parameters"] = actor

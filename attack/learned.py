@@ -1,8 +1,9 @@
 """Learned adversaries: a second agent, trained by PPO to make the frozen controller fail.
 
 SA-RL learns the perturbation of every state itself (`game.Direct`), PA-AD only in which direction
-the action should go (`director.Director`). Both play the game against the controller as it is
-deployed, deterministic; what is reported is their mean or most probable move.
+the action should go (`director.Director`). Both play the game against the twin of the deployed
+controller, without noise; what is reported is their mean or most probable move, on the deployed
+controller itself.
 
 Reference:
     Zhang et al., "Robust reinforcement learning on state observations with learned optimal
@@ -37,6 +38,10 @@ MakeEnv = Callable[[int], VectorEnv]
 """From a number of environments to that many environments of the task."""
 
 _LARGEST_CLIP = 1e6
+_WARM_UP = 0.1
+"""Share of a training that was taught in which only the critic learns: the first steps along the
+advantages of a critic that knows nothing undo more than they add."""
+
 _EVALUATION_EPISODES = 8
 
 
@@ -70,7 +75,7 @@ class LearnedSettings:
     sigma: float = 0.3
     lessons: int = 0
     num_envs: int = 32
-    rollout_steps: int = 256
+    rollout_steps: int = 64
     seed: int = 0
 
     def config(self, env: VectorEnv, clip: float) -> TrainConfig:
@@ -231,7 +236,6 @@ def learn_adversary(
             run.load_checkpoint(stored)
         elif start is not None:
             begin_with(run, start.actor)
-            # PPO's first steps, with a critic that knows nothing, may well be a loss.
             run.evaluate()
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
@@ -242,6 +246,8 @@ def learn_adversary(
             except DivergenceError as error:
                 diverged = str(error)
                 break
+            if start is not None and run.iteration <= _WARM_UP * config.num_iterations:
+                begin_with(run, start.actor)
             if run.curves["clean_return"][-1] is not None:
                 checkpoint = run.checkpoint()
                 best = checkpoint.files["best.onnx"]

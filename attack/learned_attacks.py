@@ -26,9 +26,9 @@ _LESSONS = 5
 """Of imitation: with one alone the adversary of a half-cheetah starts where no attack has been."""
 
 _HEAT = 0.2
-"""Share of a training after which only the best of a scan goes on: one that will fail is ahead
-by then, and a scan costs half."""
+"""Share of a training after which only the best of those that are taught goes on."""
 
+_Piece = tuple[Effort, dict[str, Json], bytes]
 
 Scan = dict[str, tuple[LearnedSettings, tuple[str, Adversary] | None]]
 """By variant: how it is trained, and by whom it is taught first, if by anyone."""
@@ -49,7 +49,7 @@ def sa_rl_variants(target: Target, total_steps: int) -> Variants:
     scan: Scan = {"taught": (taught, target.strongest)}
     if target.constant:
         scan["taught by the constant"] = (replace(taught, lessons=1), target.constant)
-    scan["no start"] = (replace(taught, lessons=0, sigma=0.6), None)
+    scan["no start"] = (_fresh(total_steps), None)
     return _learn(target, "sa-rl", Direct(target.ball, target.policy.obs_dim), scan)
 
 
@@ -63,9 +63,18 @@ def pa_ad_variants(target: Target, total_steps: int) -> Variants:
     taught = LearnedSettings(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
     scan: Scan = {
         "taught": (taught, target.strongest),
-        "no start": (replace(taught, lessons=0, sigma=0.6), None),
+        "no start": (_fresh(total_steps), None),
     }
     return _learn(target, "pa-ad", Director(target.policy, target.ball), scan)
+
+
+def _fresh(total_steps: int) -> LearnedSettings:
+    """Return how an adversary learns from nothing: with more noise, and a shorter sight.
+
+    Against a plain Hopper policy (clean 3140) 250,000 steps came to 1050 at a discount of 0.99 and
+    to 1297 at 0.999, of which no exploration led away.
+    """
+    return LearnedSettings(total_steps=total_steps, sigma=0.6, gamma=0.99, gae_lambda=0.95)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,12 +90,12 @@ class _Entry:
 
 
 def _learn(target: Target, name: str, craft: Craft, scan: Scan) -> Variants:
-    """Race the entries of a scan: train each for a while, and the best of them to the end.
+    """Train the entries of a scan.
 
-    What the others have learned stays among the variants: snapshots are compared on few episodes.
+    Those that are taught race: each is trained for a while, and the best of them to the end. What
+    learns from nothing would lose such a race whatever becomes of it, and is trained to the end.
+    What all have learned stays among the variants: snapshots are compared on few episodes.
     """
-    whole = _HEAT * len(scan) + 1 - _HEAT
-    pieces: dict[str, tuple[Effort, dict[str, Json], bytes]] = {}
     with TemporaryDirectory() as spare:
         entries: dict[str, _Entry] = {}
         for number, (variant, (settings, teacher)) in enumerate(scan.items()):
@@ -100,12 +109,24 @@ def _learn(target: Target, name: str, craft: Craft, scan: Scan) -> Variants:
                 key=key,
                 checkpoints=kept,
             )
-            part = target.at(number * _HEAT / whole, _HEAT / whole)
-            pieces[variant] = unpack(_train(part, entries[variant], 0.0, _HEAT))
-        ahead = min(pieces, key=lambda variant: min(pieces[variant][1]["returns"], default=inf))
-        part = target.at(len(scan) * _HEAT / whole, (1 - _HEAT) / whole)
-        spent, told, actor = unpack(_train(part, entries[ahead], _HEAT, 1.0))
-        pieces[ahead] = spent, pieces[ahead][1] | told, actor
+        taught = [variant for variant, entry in entries.items() if entry.teacher]
+        whole = _HEAT * len(taught) + (1 - _HEAT) * bool(taught) + len(entries) - len(taught)
+        done = 0.0
+
+        def train(variant: str, began: float, until: float) -> _Piece:
+            nonlocal done
+            part = target.at(done / whole, (until - began) / whole)
+            done += until - began
+            return unpack(_train(part, entries[variant], began, until))
+
+        pieces = {variant: train(variant, 0.0, _HEAT) for variant in taught}
+        if taught:
+            ahead = min(taught, key=lambda variant: min(pieces[variant][1]["returns"], default=inf))
+            spent, told, actor = train(ahead, _HEAT, 1.0)
+            pieces[ahead] = spent, pieces[ahead][1] | told, actor
+        pieces |= {
+            variant: train(variant, 0.0, 1.0) for variant in entries if variant not in taught
+        }
     starts = [_start(target, entry) for entry in entries.values()]
     for entry in entries.values():
         target.store.discard("adversary", entry.key)

@@ -23,8 +23,9 @@ class MethodSummary:
         worst: Of each agent, its return under the attack that it stood worst.
         median_agent: Number of the agent whose worst is the median (the lower of two): the one to
             publish.
-        clean_iqm: Interquartile mean over agents and episodes of the clean return.
-        worst_iqm: The same of the return under each agent's worst attack.
+        clean_iqm: Interquartile mean over agents of their mean clean return; of fewer than four
+            agents none is left out.
+        worst_iqm: The same of the mean return under each agent's worst attack.
         clean_interval: 95 % bootstrap interval of it: agents resampled, then their episodes.
         worst_interval: The same of the return under each agent's worst attack.
         failures: Episodes of all agents and attacks in which the controller or simulation failed.
@@ -52,7 +53,7 @@ def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> 
         InputError: If there is no agent, or their attacks, epsilons, tasks or settings differ.
 
     Reference:
-        Agarwal et al., NeurIPS 2021 (arXiv 2108.13264), section 4: stratified bootstrap.
+        Agarwal et al., NeurIPS 2021 (arXiv 2108.13264), section 4.
     """
     if not agents:
         raise InputError("agents must hold at least one attack.json")
@@ -77,8 +78,8 @@ def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> 
         attacked=attacked,
         worst=worst,
         median_agent=int(np.argsort(worst, kind="stable")[(len(worst) - 1) // 2]),
-        clean_iqm=interquartile_mean(clean_returns.ravel()),
-        worst_iqm=interquartile_mean(worst_returns.ravel()),
+        clean_iqm=interquartile_mean(clean_returns.mean(axis=1)),
+        worst_iqm=interquartile_mean(worst_returns.mean(axis=1)),
         clean_interval=interval_over_agents(clean_returns, seed=seed),
         worst_interval=interval_over_agents(worst_returns, seed=seed),
         failures=sum(entry["failures"] for agent in agents for entry in agent["attacks"].values()),

@@ -8,6 +8,7 @@ from surefoot import __version__
 from surefoot.artifact import Json
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import Evaluation
+from surefoot.attack.store import code_digest
 from surefoot.envs import EnvSpec
 from surefoot.runtime.machine import machine_facts
 from surefoot.statistics import bootstrap_interval, interquartile_mean
@@ -23,7 +24,7 @@ class AttackResult:
 
     Attributes:
         variant: The variant that was chosen.
-        selection: Every variant on the selection episodes; empty where there is but one.
+        selection: Every variant on the selection episodes; empty for the clean loop.
         evaluation: What happened.
         certified: Proved bound on the deviation, if there is one.
         effort: Of everything: making the variants, choosing one, and playing it.
@@ -122,6 +123,7 @@ class AttackReport:
             "settings": dict(self.settings),
             "gradient_masking": None if self.masking is None else dict(self.masking),
             "onnx_sha256": self.onnx_sha256,
+            "code_sha256": code_digest(),
             "env": self.spec.env_id,
             "action": "deterministic",
             "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},

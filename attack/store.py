@@ -61,9 +61,10 @@ class Store:
 
 
 def code_digest() -> str:
-    """Return the digest of the code that makes pieces: of the training and of the attacks.
+    """Return the digest of the code that results depend on: of the training and of the attacks.
 
-    A version does not change with every commit, and a piece must not outlive the code it is of.
+    A version does not change with every commit: a piece must not outlive the code it is of, and
+    results of two codes do not compare.
     """
     folders = [Path(__file__).parent, Path(surefoot.train.__file__).parent]
     files = [file for folder in folders for file in sorted(folder.glob("*.py"))]

@@ -22,7 +22,12 @@ from surefoot.attack.blackbox_attacks import (
 )
 from surefoot.attack.certified import certified_deviation
 from surefoot.attack.constant import CONSTANT, constant_variants
-from surefoot.attack.critic_attacks import critic_variants, rs_mad_variants, rs_variants
+from surefoot.attack.critic_attacks import (
+    check_critics,
+    critic_variants,
+    rs_mad_variants,
+    rs_variants,
+)
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import EvaluateConfig, Evaluation, check_fit, evaluate
@@ -78,7 +83,7 @@ FULL: Mapping[str, Attack] = {
     "pa-ad": lambda target, config: pa_ad_variants(target, config.adversary_steps),
     "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
 }
-"""Everything. What needs no training comes first: learned adversaries may start from it."""
+"""Everything. Learned adversaries come last: they may start from what the others found."""
 
 _SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "full": FULL}
 _STEPS_PER_ATTACK = 100
@@ -240,6 +245,8 @@ class _Suite:
         check_fit(file.policy, self.spec)
         for path, other in others.items():
             seen_through(file.policy, other.policy, path)
+        if "critic" in _SUITES[config.suite]:
+            check_critics(file.policy, critics, config.critic_steps)
         self._store = store
         self._on_progress, self._num_done = on_progress, 0
         self._key: Json = {

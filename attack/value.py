@@ -68,7 +68,6 @@ def fit_value(target: Target, num_steps: int, *, seed: int = 0) -> FittedCritic:
         generator=generator,
         device=torch.device("cpu"),
     )
-    # Row T is the state after the last step.
     states = torch.from_numpy(played.states)
     ends = torch.from_numpy(played.ends)
     clean = torch.from_numpy(~played.perturbed)

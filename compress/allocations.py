@@ -14,6 +14,9 @@ from surefoot.errors import InputError
 
 Shape = tuple[int, ...]
 
+_ROUNDING = 1e-12
+"""0.9 and 0.1 are one together, whatever their binary fractions add up to."""
+
 
 def uniform(shapes: Sequence[Shape], sparsity: float) -> list[float]:
     """Return the sparsity of each layer: the same for all.
@@ -73,8 +76,7 @@ def kept_globally(
         InputError: If a number is out of range.
     """
     check_sparsity(sparsity)
-    if not 0 <= min_density <= 1 - sparsity:
-        raise InputError(f"min_density must be in [0, {1 - sparsity:g}], got {min_density}")
+    check_room(sparsity, min_density)
     ordered = [np.sort(score, axis=None)[::-1] for score in scores]
     floors = [_floor(score.size, min_density) for score in scores]
     rest = np.concatenate([score[floor:] for score, floor in zip(ordered, floors, strict=True)])
@@ -86,6 +88,22 @@ def kept_globally(
     chosen = np.argsort(-rest, kind="stable")[: max(0, total - sum(floors))]
     extra = np.bincount(layer[chosen], minlength=len(scores))
     return [floor + int(more) for floor, more in zip(floors, extra, strict=True)]
+
+
+def check_room(sparsity: float, min_density: float) -> None:
+    """Refuse a sparsity that leaves less than every layer keeps at least.
+
+    Raises:
+        InputError: If it does, or ``min_density`` is negative; the message says the largest
+            sparsity that can be reached.
+    """
+    if not min_density >= 0:
+        raise InputError(f"min_density must be at least 0, got {min_density}")
+    if sparsity + min_density > 1 + _ROUNDING:
+        raise InputError(
+            f"sparsity must be at most {1 - min_density:g} where every layer keeps the min_density"
+            f" of {min_density:g}, got {sparsity}"
+        )
 
 
 def check_reachable(sparsity: float, sizes: Sequence[int], *, min_density: float = 0.0) -> None:

@@ -4,6 +4,7 @@ Layer by layer, first to last: each layer is pruned on the inputs that it sees b
 that are already pruned. Everything is float64; the result is float32, as a canonical file.
 """
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -114,16 +115,18 @@ def check_num_kept(policy: Policy, num_kept: int) -> None:
     """
     size = sum(layer.weight.size for layer in policy.layers)
     least, most = len(policy.layers), num_weights(policy)
-    got = 1 - num_kept / size
+    # Rounded so that what the message says can be had.
     if num_kept < least:
+        largest = math.floor(10**6 * (1 - least / size)) / 10**6
         raise InputError(
-            f"sparsity must be at most {1 - least / size:.6g}, at which each of {least} layers "
-            f"keeps one weight, got {got:.6g}"
+            f"sparsity must be at most {largest:.6f}, at which each of {least} layers keeps one "
+            f"weight, got one that keeps {num_kept} of {size}"
         )
     if num_kept > most:
+        smallest = math.ceil(10**6 * policy.sparsity) / 10**6
         raise InputError(
-            f"sparsity must be at least {policy.sparsity:.6g}, which the policy has already, got "
-            f"{got:.6g}"
+            f"sparsity must be at least {smallest:.6f}, which the policy has already, got one that "
+            f"keeps {num_kept} of {size} weights"
         )
 
 

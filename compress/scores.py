@@ -1,7 +1,7 @@
 """How much each weight matters; larger means keep.
 
 A new score is one small function here, and the name by which a configuration asks for it: a class
-of three lines in `train/pruning_config.py`.
+of three lines in `train/pruning_config.py` that its `Pruning` lists.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ class Seen:
 
     Attributes:
         weight: As it is trained: underneath the mask, where the gradient goes straight through.
-        change: Mean of |w dL/dw| over the last minibatches; zero where nothing asks for it.
+        change: Mean of |w dL/dw| over the last minibatches, for a `GradientPruning`; zero for
+            others.
         order: Uniform numbers in [0, 1), the same ones for the whole training.
     """
 

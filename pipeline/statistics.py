@@ -56,7 +56,7 @@ def bootstrap_interval(
 def interval_over_agents(
     returns: NDArray[np.float64], *, seed: int = 0, replicates: int = 10_000
 ) -> Interval:
-    """Return the 95 % interval of the interquartile mean over agents and their episodes.
+    """Return the 95 % interval of the interquartile mean over agents of their mean returns.
 
     Agents are drawn again, and then the episodes of each: those of one agent are alike, and more
     of them say nothing about another training seed.
@@ -78,7 +78,7 @@ def interval_over_agents(
     num_agents, num_episodes = returns.shape
     agents = rng.integers(num_agents, size=(replicates, num_agents, 1))
     episodes = rng.integers(num_episodes, size=(replicates, num_agents, num_episodes))
-    samples = returns[agents, episodes].reshape(replicates, -1)
+    samples = returns[agents, episodes].mean(axis=2)
     low, high = np.percentile(trim_mean(samples, 0.25, axis=1), [2.5, 97.5])
     return Interval(low=float(low), high=float(high))
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.envs.vector import VectorEnv
+from surefoot.errors import DivergenceError
 from surefoot.policy import Array, Policy
 
 
@@ -18,7 +19,13 @@ def horizon_of(env: VectorEnv) -> int:
 
 
 def play(policy: Policy, obs: NDArray[np.float64]) -> Array:
-    """Return the deterministic actions at observations, (N, O), in float32 as deployed."""
+    """Return the deterministic actions at observations, (N, O), in float32 as deployed.
+
+    Raises:
+        DivergenceError: If an observation is not finite.
+    """
+    if not np.isfinite(obs).all():
+        raise DivergenceError("an observation of an evaluation is not finite")
     return policy.head.select(policy.outputs(obs, np.float32))
 
 
@@ -38,7 +45,7 @@ def clean_episodes(
         seeds: One per environment.
 
     Raises:
-        DivergenceError: If a simulation diverges.
+        DivergenceError: If a simulation diverges, or an observation or reward is not finite.
     """
     obs = env.reset(seeds)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
@@ -51,4 +58,6 @@ def clean_episodes(
         obs = result.obs
         if not alive.any():
             break
+    if not np.isfinite(returns).all():
+        raise DivergenceError("a reward of an evaluation is not finite")
     return returns, lengths

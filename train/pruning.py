@@ -26,9 +26,9 @@ from surefoot.errors import InputError
 from surefoot.policy import Layer
 from surefoot.train.networks import Network
 from surefoot.train.pruning_config import (
+    GradientPruning,
     MagnitudeStePruning,
     NeuronPruning,
-    SaliencyPruning,
     TwoFourPruning,
     WeightPruning,
 )
@@ -87,7 +87,7 @@ class Pruner:
         Parameters that are trained underneath their masks keep the gradient of the masked network
         (the straight-through estimator).
         """
-        if isinstance(self._config, SaliencyPruning):
+        if isinstance(self._config, GradientPruning):
             saliency = (self._network.parameters * self._network.gradient).abs_()
             self._saliency.lerp_(saliency, 1 - self._config.memory)
         if not self._straight_through:
@@ -161,14 +161,14 @@ class Pruner:
     def state_dict(self) -> dict[str, Any]:
         """Return the mask and what the next one depends on beside the parameters."""
         state = {"mask": _numpy(self.mask) > 0}
-        if isinstance(self._config, SaliencyPruning):
+        if isinstance(self._config, GradientPruning):
             state["saliency"] = _numpy(self._saliency).copy()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a stored state; :attr:`trained` is already as it was."""
         self.mask.copy_(torch.from_numpy(state["mask"]))
-        if isinstance(self._config, SaliencyPruning):
+        if isinstance(self._config, GradientPruning):
             self._saliency.copy_(torch.from_numpy(state["saliency"]))
         torch.mul(self.trained, self.mask, out=self._network.parameters)
 

@@ -7,6 +7,7 @@ shares of the updates, followed by training under the final masks.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from surefoot.compress.allocations import check_room
 from surefoot.compress.masks import check_sparsity
 from surefoot.compress.scores import Score, Seen, magnitude, random, saliency
 from surefoot.errors import InputError
@@ -78,7 +79,7 @@ class WeightPruning(GradualPruning):
         check_sparsity(self.sparsity)
         require_at_least(self, 0, "min_density")
         if self.allocation == "global":
-            _require_room(self.sparsity, self.min_density)
+            check_room(self.sparsity, self.min_density)
 
     def score(self, seen: Seen) -> Score:
         """Return how much each entry of a weight matters; larger means keep."""
@@ -115,15 +116,14 @@ class MagnitudeStePruning(WeightPruning):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SaliencyPruning(WeightPruning):
-    """Prune the weights without which the loss changes least, to first order: |w dL/dw|.
+class GradientPruning(WeightPruning):
+    """What a method is asked whose score looks at `Seen.change`, the mean of |w dL/dw|.
 
     Attributes:
-        memory: Share of the mean that is kept at each minibatch, in [0, 1): the mean of |w dL/dw|
-            is exponential, over about 1 / (1 - memory) minibatches.
+        memory: Share of the mean that is kept at each minibatch, in [0, 1): the mean is
+            exponential, over about 1 / (1 - memory) minibatches.
     """
 
-    kind: ClassVar[str] = "saliency"
     memory: float = 0.98
 
     def __post_init__(self) -> None:
@@ -135,6 +135,13 @@ class SaliencyPruning(WeightPruning):
         WeightPruning.__post_init__(self)
         if not 0 <= self.memory < 1:
             raise InputError(f"memory must be in [0, 1), got {self.memory}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaliencyPruning(GradientPruning):
+    """Prune the weights without which the loss changes least, to first order: |w dL/dw|."""
+
+    kind: ClassVar[str] = "saliency"
 
     def score(self, seen: Seen) -> Score:
         """Return |w dL/dw|."""
@@ -172,7 +179,7 @@ class NeuronPruning(GradualPruning):
         check_sparsity(self.sparsity)
         require_at_least(self, 0, "min_density")
         if self.allocation == "global":
-            _require_room(self.sparsity, self.min_density)
+            check_room(self.sparsity, self.min_density)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,10 +206,3 @@ Pruning = (
     | NeuronPruning
     | TwoFourPruning
 )
-
-
-def _require_room(sparsity: float, min_density: float) -> None:
-    if min_density > 1 - sparsity:
-        raise InputError(
-            f"min_density must be at most 1 - sparsity = {1 - sparsity:g}, got {min_density}"
-        )

@@ -117,7 +117,9 @@ class Collector:
             self._count_episodes(result.reward, result.terminated | result.truncated)
             self._obs = result.obs
         states[num_steps] = see(self._obs)
-        for name, array in (("state", states), ("action", actions), ("reward", rewards)):
+        cut_states = see(np.concatenate(cut_obs))
+        seen = {"state": states, "action": actions, "reward": rewards, "last state": cut_states}
+        for name, array in seen.items():
             if not np.isfinite(array).all():
                 raise DivergenceError(f"{self.env.spec.env_id}: {name} is not finite")
         return Rollout(
@@ -127,7 +129,7 @@ class Collector:
             rewards=rewards,
             terminated=terminated,
             truncated=truncated,
-            cut_states=see(np.concatenate(cut_obs)),
+            cut_states=cut_states,
         )
 
     def _count_episodes(self, reward_N: Floats, done_N: Flags) -> None:

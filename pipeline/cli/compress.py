@@ -1,6 +1,6 @@
 """``pipeline compress``: a finished policy with fewer weights, or weights of fewer bits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,9 +118,11 @@ def compress_into(
     Raises:
         InputError: If the sparsity, the limit or the calibration cannot be.
     """
-    from surefoot.compress import calibration_states, num_kept
+    from surefoot.compress import Method, calibration_states, num_kept
 
     original = source.file.policy
+    if sparsity is None and limit.max_control_error is None and not config.refit:
+        config = replace(config, method=Method.MAGNITUDE)  # no weight goes: no state is needed
     observations = source.seen()
     if observations is None and (config.needs_states or limit.needs_states):
         observations = source.play(original, _NUM_STATES).pool
@@ -136,8 +138,10 @@ def compress_into(
         size = sum(layer.weight.size for layer in original.layers)
         compressed = maker.make(num_kept(size, sparsity))
     num_recorded = visited_states
-    if num_recorded is None:
-        num_recorded = _NUM_STATES if source.visited is None else len(source.visited.independent)
+    if num_recorded is None and source.visited is not None:
+        num_recorded = len(source.visited.independent)
+    elif num_recorded is None:
+        num_recorded = _NUM_STATES if source.env_id else 0
     table = maker.report(compressed) | {
         "original": {
             "onnx_sha256": sha256_hex(source.file.data),

@@ -75,17 +75,23 @@ class Source:
         seeds = list(range(NUM_EPISODES))
         return float(clean_returns(policy, self._environment(), seeds).mean())
 
+    @property
+    def env_id(self) -> str | None:
+        """Gymnasium id of the environment that the file names, if it does."""
+        env = self.file.metadata.get("env")
+        name = env.get("id") if isinstance(env, dict) else None
+        return name if isinstance(name, str) else None
+
     def _environment(self) -> "VectorEnv":
         from surefoot.envs import make_env
 
-        env = self.file.metadata.get("env")
-        if not isinstance(env, dict) or not isinstance(env.get("id"), str):
+        if self.env_id is None:
             raise InputError(
                 "states that the policy visits are needed: its folder holds none and its file "
                 "names no environment to play; give --calibration, or --visited-states 0 to "
                 "record none"
             )
-        return make_env(env["id"], NUM_EPISODES, env_module=self.env_module)
+        return make_env(self.env_id, NUM_EPISODES, env_module=self.env_module)
 
 
 def read_source(path: Path, calibration: Path | None, env_module: str | None) -> Source:

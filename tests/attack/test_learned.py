@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,26 @@ def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
     assert "start" not in unlearned.facts
     found, other = ((one.perturb(states, []) - states) / 0.5 for one in (taught, untaught))
     assert np.abs(found - teacher.signs).mean() < 0.1 < np.abs(other - teacher.signs).mean()
+
+
+def test_what_was_taught_stays_until_its_critic_has_learned(policy, one_step_env, monkeypatch):
+    craft = Direct(Ball(norm=Norm.LINF, epsilon=0.5), 3)
+    settings = LearnedSettings(total_steps=20 * 256, lessons=1, num_envs=8, rollout_steps=32)
+
+    def make_env(num):
+        return one_step_env(num, 3, GAIN)
+
+    start = learn_start(policy, craft, settings, make_env, _Corner(craft.ball))
+    saved = []
+    monkeypatch.setattr(
+        "surefoot.attack.learned.CheckpointStore.save",
+        lambda store, checkpoint: saved.append(checkpoint.tree["ppo"]["parameters"]),
+    )
+    learn(policy, craft, make_env, settings, start=start, checkpoints=Path("unused"))
+    warm, after = saved[0], saved[1]  # of iterations 2, the last of the first tenth, and 4
+    assert np.array_equal(warm["actor"], start.actor)
+    assert not np.array_equal(after["actor"], start.actor)
+    assert not np.array_equal(warm["critic"], after["critic"])
 
 
 class _Corner:

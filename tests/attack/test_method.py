@@ -46,10 +46,12 @@ def test_the_median_agent_is_chosen_by_its_worst_attack():
     assert summary.attacked == {"mad": (5.0, 7.0, 3.0), "rs": (8.0, 1.0, 6.0)}
 
 
-def test_the_interquartile_mean_is_over_agents_and_episodes():
-    # Sorted worst returns: four 1, four 3, four 5; the middle half is 1, 3, 3, 3, 3, 5.
-    assert summarise_method(AGENTS).worst_iqm == pytest.approx(3.0)
+def test_the_interquartile_mean_is_over_agents_so_that_a_bad_one_counts_whole():
+    assert summarise_method(AGENTS).worst_iqm == pytest.approx((5 + 1 + 3) / 3)
     assert summarise_method(AGENTS).clean_iqm == pytest.approx(8.0)
+    # Of eight agents the two worst and the two best are left out, with all of their episodes.
+    eight = [agent([9.0] * 4, mad=[value, value + 1, value, value + 1]) for value in range(8)]
+    assert summarise_method(eight).worst_iqm == pytest.approx(np.mean([2, 3, 4, 5]) + 0.5)
 
 
 def test_the_worst_attack_of_an_agent_is_the_one_that_its_report_names():

@@ -1,6 +1,7 @@
 """``pipeline compress``: exact, certified, recorded, and a policy folder like any other."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -171,6 +172,25 @@ def test_quantise_is_compress_to_8_bits(pipeline, compress, folder, tmp_path):
     assert json.loads(done.out)["onnx_sha256"] == result["onnx_sha256"]
 
 
+@pytest.mark.parametrize("command", [("quantise",), ("compress", "--weights", "int8")])
+def test_a_bare_file_that_names_no_environment_is_rounded_all_the_same(
+    pipeline, folder, tmp_path, command
+):
+    done = pipeline(*command, folder / "policy.onnx", "--out", tmp_path / "int8", "--json")
+    assert done.code == 0, done.err
+    whole = pipeline("quantise", folder, "--out", tmp_path / "whole", "--json")
+    assert json.loads(done.out)["onnx_sha256"] == json.loads(whole.out)["onnx_sha256"]
+    assert json.loads(done.out)["calibration_states"] == 0
+
+
+def test_the_largest_sparsity_that_a_message_names_can_be_had(pipeline, folder, tmp_path):
+    flags = ("--method", "magnitude", "--visited-states", 0, "--out", tmp_path / "out")
+    refused = pipeline("compress", folder, "--sparsity", 0.985, *flags)
+    assert refused.code == 2
+    named = re.search(r"at most (0\.\d+),", refused.err)[1]
+    assert pipeline("compress", folder, "--sparsity", named, *flags).code == 0
+
+
 def test_a_bare_file_with_observations_of_ones_own(compress, folder, tmp_path):
     visited = Visited.from_bytes(read_artifact(folder, "policy").files[VISITED_FILE])
     np.save(tmp_path / "seen.npy", np.concatenate([visited.pool, visited.independent]))
@@ -199,7 +219,7 @@ ERRORS = [
     (("--over", "boxx", "--max-control-error", 0.1), "did you mean 'box'"),
     (("--sparsity", 1.0), "sparsity must be in [0, 1), got 1.0"),
     (("--sparsity", -0.1), "sparsity must be in [0, 1), got -0.1"),
-    (("--sparsity", 0.999), "sparsity must be at most 0.984043, at which each of 3 layers keeps"),
+    (("--sparsity", 0.999), "sparsity must be at most 0.984042, at which each of 3 layers keeps"),
     (("--sparsity", 0.5, "--max-control-error", 0.1), "not both"),
     ((), "nothing to do"),
     (("--max-control-error", 0), "max_control_error must be positive and finite, got 0.0"),
@@ -261,7 +281,10 @@ def test_a_sparser_policy_cannot_become_denser(pipeline, compress, tmp_path):
         *("--method", "magnitude", "--visited-states", 0),
     )
     assert done.code == 2
-    assert "sparsity must be at least 0.601064, which the policy has already" in done.err
+    assert (
+        "sparsity must be at least 0.601064, which the policy has already, got one that keeps"
+        in done.err
+    )
 
 
 @pytest.mark.parametrize("source", ["a file", "a folder that recorded none"])

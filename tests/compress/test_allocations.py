@@ -97,8 +97,10 @@ def test_global_pruning_leaves_no_layer_below_the_floor():
     scores = [np.arange(100) + 1000.0, np.arange(100.0)]
     assert kept_globally(scores, 0.5, min_density=0.0) == [99, 1]
     assert kept_globally(scores, 0.5, min_density=0.2) == [80, 20]
-    with pytest.raises(InputError, match=r"min_density must be in \[0, 0.5\], got 0.6"):
+    with pytest.raises(InputError, match=r"sparsity must be at most 0\.4 where every layer"):
         kept_globally(scores, 0.5, min_density=0.6)
+    # 0.9 + 0.1 is one, though 1 - 0.9 is less than 0.1 in binary.
+    assert kept_globally(scores, 0.9, min_density=0.1) == [10, 10]
 
 
 @pytest.mark.parametrize("allocate", [uniform, erdos_renyi_kernel])

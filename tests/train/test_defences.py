@@ -145,6 +145,32 @@ def test_only_the_share_that_was_asked_for_is_attacked(arm):
 
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
+@pytest.mark.parametrize("arm", ARMS)
+def test_samples_that_are_not_attacked_count_at_their_own_states(arm, actions):
+    # The law of a share p: p of the robust loss of the first samples, and the natural loss of all
+    # others; by autograd on the definition, in which s' is constant.
+    arm = replace(arm, fraction=0.25)
+    ppo = make_ppo(arm, actions)
+    ppo.num_updates = ppo.config.num_updates // 2
+    samples = make_samples(ppo).with_normalised_advantages()
+    seen = samples.states.clone()
+    seen[:16] = perturbed_states(ppo.agent, arm, ppo.epsilon(), samples, seeded(2))
+    parameters = ppo.agent.actor.parameters.clone().requires_grad_()
+    network = ppo.agent.actor.views_of(parameters)
+
+    def loss(states):
+        law = ppo.agent.distribution
+        ratio = (law.log_prob(network(states), samples.actions).value - samples.log_probs).exp()
+        clipped = ratio.clamp(0.8, 1.2)
+        return -torch.minimum(ratio * samples.advantages, clipped * samples.advantages).mean()
+
+    whole = loss(seen) + arm.guidance * loss(samples.states)
+    (expected,) = torch.autograd.grad(whole, parameters)
+    ppo._actor_gradient(samples)
+    assert ppo.agent.actor.gradient.numpy() == pytest.approx(expected.numpy(), rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
 @pytest.mark.parametrize("progress", [0.25, 0.5, 1.0])
 def test_the_convex_bound_is_above_what_the_search_finds(actions, progress):
     convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, ramp_end=0.8)

@@ -28,9 +28,21 @@ def test_the_adversary_wins_what_the_controller_loses(policy, norm):
         assert np.array_equal(state, policy.state(obs, np.float32))
         result = game.step(moves)
         assert np.array_equal(result.reward, -expected.reward)
-        assert np.array_equal(result.terminated, expected.terminated | expected.truncated)
+        assert np.array_equal(result.terminated, expected.terminated)
         assert np.array_equal(result.terminal_obs, policy.state(expected.terminal_obs, np.float32))
         state, obs = result.obs, expected.obs
+
+
+def test_a_time_limit_cuts_the_game_and_is_no_end_of_it(random_policy, unit_range):
+    # HalfCheetah never falls: whatever ends an episode is the limit of 1000 steps.
+    cheetah = unit_range(random_policy(np.random.default_rng(2), (17, 8, 6), Activation.TANH))
+    game = Game(make_env("HalfCheetah-v5", 1), cheetah, Direct(Ball(norm=Norm.LINF, epsilon=0), 17))
+    game.reset([3])
+    for step in range(1000):
+        result = game.step(np.zeros((1, 17), np.float32))
+        assert bool(result.truncated[0]) == (step == 999)
+        assert not result.terminated[0]
+    assert not np.array_equal(result.terminal_obs, result.obs)
 
 
 def test_a_move_of_zero_is_the_clean_controller(policy):

@@ -127,7 +127,7 @@ def test_a_configuration_written_as_a_table_reads_back_the_same(tiny, pruning):
         ({"kind": "neurons", "sparsity": 0.5, "allocation": "erk"}, "one of uniform, global"),
         (
             {"kind": "neurons", "sparsity": 0.95, "allocation": "global"},
-            "min_density must be at most 1 - sparsity = 0.05, got 0.1",
+            "sparsity must be at most 0.9 where every layer keeps the min_density of 0.1, got 0.95",
         ),
         ({"kind": "two_four", "sparsity": 0.5}, "unknown key 'train.pruning.sparsity'"),
         ({"kind": "two_four", "target": "actors"}, "did you mean 'actor'"),

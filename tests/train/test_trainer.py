@@ -14,7 +14,14 @@ from surefoot.errors import DivergenceError, InputError, InterruptedRun, Missing
 from surefoot.policy import weights_sha256
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.config import LearnedNoise, TrainConfig
-from surefoot.train.defence_config import NoDefence, StateAdversarial
+from surefoot.train.defence_config import (
+    AdversarialReturn,
+    AlternatingTraining,
+    BoundedAdversarialReturn,
+    ConvexStateAdversarial,
+    NoDefence,
+    StateAdversarial,
+)
 from surefoot.train.pruning_config import MagnitudePruning, NoPruning
 from surefoot.train.trainer import pick_device, train_policy
 
@@ -272,3 +279,51 @@ def test_it_learns_discrete_actions():
         defence=StateAdversarial(epsilon=0.05, kappa=0.1, inner_steps=3, fraction=0.5),
     )
     assert train_policy(config).facts["evaluation"]["last"] > 200
+
+
+RAMP = {"epsilon": 0.2, "ramp_start": 0.4, "ramp_end": 0.7}
+DEFENCES = [
+    StateAdversarial(**RAMP, kappa=0.1),
+    ConvexStateAdversarial(**RAMP, kappa=0.1),
+    AdversarialReturn(**RAMP),
+    BoundedAdversarialReturn(**RAMP),
+    AlternatingTraining(**RAMP),
+]
+
+
+@pytest.mark.usefixtures("target_task")
+@pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.kind)
+def test_the_best_policy_is_one_that_the_whole_ball_was_around(tiny, monkeypatch, defence):
+    returns = iter(range(8, 0, -1))  # the first evaluated policy plays best, without a ball
+    monkeypatch.setattr(
+        "surefoot.train.run.clean_episodes",
+        lambda *args: (np.full(2, float(next(returns))), np.ones(2, np.int64)),
+    )
+    config = replace(tiny, defence=defence, select="best", num_evaluations=8)
+    best = train_policy(config).facts["evaluation"]["best"]
+    assert best == {"clean_return": 3.0, "step": 6 * tiny.batch_size}
+
+
+@pytest.mark.parametrize("what", ["observation", "reward"])
+@pytest.mark.parametrize("out", [False, True])
+def test_a_number_that_is_not_finite_in_an_evaluation_stops_the_run(
+    tiny, monkeypatch, target_env, tmp_path, what, out
+):
+    class Broken(target_env):
+        def step(self, actions):
+            result = super().step(actions)
+            broken = result.obs if what == "observation" else result.reward
+            broken[-1] = np.nan
+            return result
+
+    made = []
+
+    def make_env(env_id, num_envs, **more):
+        made.append(num_envs)
+        return (target_env if len(made) == 1 else Broken)(num_envs)  # the first one trains
+
+    monkeypatch.setattr("surefoot.train.trainer.make_env", make_env)
+    config = replace(tiny, num_evaluations=8, select="best")
+    with pytest.raises(DivergenceError, match=f"an? {what} of an evaluation is not finite"):
+        train_policy(config, out=tmp_path / "run" if out else None)
+    assert not (tmp_path / "run" / "policy").exists()
