@@ -4,10 +4,11 @@
 
 Each row is the ``hopper`` preset for 200,000 steps with one table replaced. Zeros and widths are
 counted on the trained actor and critic and held against what follows from the shapes, the sparsity
-and the allocation alone; a row is exact when every layer has exactly that many. Returns are those
-of so short a training: they show that a method learns, not how well. Training goes on where it was
-stopped; rows that the output file already holds are not made again. Exits with 3 if a row is not
-exact.
+and the allocation alone; a row is exact when every layer has exactly that many, and a Lipschitz
+target when the certifier's bound of that name is at most it. Returns are those of so short a
+training, at which Hopper has learned to stand and lean: they say that nothing broke. Training goes
+on where it was stopped; rows that the output file already holds are not made again. Exits with 3 if
+a row is not exact.
 """
 
 import argparse
@@ -23,10 +24,14 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.budget import Norm
+from surefoot.certify.chain import action_chain
+from surefoot.certify.global_bounds import closed_form_bounds
 from surefoot.compress import erdos_renyi_kernel, num_kept
 from surefoot.config import build, config_sha256, load_preset
 from surefoot.policy import Layer, weights_sha256
 from surefoot.train import TrainConfig, TrainResult, train_policy
+from surefoot.train.defence_config import LipschitzTarget
 
 PRUNING: Mapping[str, Mapping[str, Any]] = {
     "none": {"kind": "none"},
@@ -107,6 +112,10 @@ def row_of(result: TrainResult) -> dict[str, Any]:
         whole = sum(before * after for before, after in itertools.pairwise(sizes))
         left = sum(rows * columns - zeros for rows, columns, zeros in found)
         row[name] = {"layers": found, "removed_weights": round(1 - left / whole, 5)}
+    if isinstance(config.defence, LipschitzTarget):
+        bounds = closed_form_bounds(action_chain(result.policy)).deviations(1.0, Norm.LINF)
+        row["lipschitz"] = float(np.max(bounds[config.defence.bound]))
+        row["exact"] &= row["lipschitz"] <= config.defence.at_most
     row["clean_return"] = round(result.facts["evaluation"]["last"], 1)
     row["weights_sha256"] = weights_sha256(result.policy)
     return row
