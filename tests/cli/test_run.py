@@ -89,6 +89,30 @@ def test_a_budget_that_cannot_be_met_is_not_exported(tiny_run, tiny_config, pipe
     assert json.loads((copy / "summary.json").read_text())["verdict"] == "REFUTED"
 
 
+@pytest.mark.parametrize("bound", ["absolute_product", "combettes_pesquet"])
+def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(
+    pipeline, tiny_config, tmp_path, bound
+):
+    largest, epsilon, rounding = 0.002, 0.05, 1e-5
+    budget = tmp_path / "budget.toml"
+    budget.write_text(
+        f'[[require]]\nquantity = "action_deviation"\nepsilon = {epsilon}\nnorm = "linf"\n'
+        f'scope = "everywhere"\nat_most = {largest}\n'
+    )
+
+    def certified(defence):
+        run = tmp_path / defence[9:13]
+        flags = ("--set", f"train.defence={{{defence}}}", "--set", "train.learning_rate=3e-3")
+        done = pipeline("train", "--config", tiny_config, *flags, "--out", run)
+        assert done.code == 0, done.err
+        return pipeline("certify", run, "--budget", budget, "--out", run / "c.json").code
+
+    at_most = (largest - 2 * rounding) / epsilon
+    held = f'kind = "lipschitz", at_most = {at_most}, bound = "{bound}", ramp_end = 0.5'
+    assert certified(held) == 0  # PROVED
+    assert certified('kind = "none"') == 3  # REFUTED: it takes the target
+
+
 def test_a_measured_requirement_is_decided_by_the_measurement(
     tiny_run, tiny_config, pipeline, tmp_path
 ):
