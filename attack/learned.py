@@ -75,7 +75,7 @@ class LearnedSettings:
     sigma: float = 0.3
     lessons: int = 0
     num_envs: int = 32
-    rollout_steps: int = 64
+    rollout_steps: int = 256
     seed: int = 0
 
     def config(self, env: VectorEnv, clip: float) -> TrainConfig:

@@ -39,7 +39,8 @@ def sa_rl_variants(target: Target, total_steps: int) -> Variants:
 
     The published scan has 216 entries; here it is the start that was seen to matter: an imitation
     of the strongest attack so far, the best constant, or none. From the constant, where all moves
-    are at their limits, little is learned; but some gaits are worst off under it.
+    are at their limits, little is learned; but some gaits are worst off under it. From nothing a
+    short sight gets further in so many dimensions: a plain Hopper policy (3140) to 1050, not 1297.
 
     Args:
         target: What is attacked.
@@ -49,7 +50,7 @@ def sa_rl_variants(target: Target, total_steps: int) -> Variants:
     scan: Scan = {"taught": (taught, target.strongest)}
     if target.constant:
         scan["taught by the constant"] = (replace(taught, lessons=1), target.constant)
-    scan["no start"] = (_fresh(total_steps), None)
+    scan["no start"] = (replace(_fresh(total_steps), gamma=0.99, gae_lambda=0.95), None)
     return _learn(target, "sa-rl", Direct(target.ball, target.policy.obs_dim), scan)
 
 
@@ -69,12 +70,12 @@ def pa_ad_variants(target: Target, total_steps: int) -> Variants:
 
 
 def _fresh(total_steps: int) -> LearnedSettings:
-    """Return how an adversary learns from nothing: with more noise, and a shorter sight.
+    """Return how an adversary learns from nothing: more noise, and updates of few new steps each.
 
-    Against a plain Hopper policy (clean 3140) 250,000 steps came to 1050 at a discount of 0.99 and
-    to 1297 at 0.999, of which no exploration led away.
+    One that is taught begins near an optimum, where the advantages of so few steps lead it away.
     """
-    return LearnedSettings(total_steps=total_steps, sigma=0.6, gamma=0.99, gae_lambda=0.95)
+    settings = LearnedSettings(total_steps=total_steps, sigma=0.6)
+    return replace(settings, rollout_steps=settings.rollout_steps // 4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from surefoot.train.ball import Ball
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.5)
 GAIN = np.array([1.0, -0.5])
-ITERATION = 32 * 64
+ITERATION = 32 * 256
 TOTAL = 10 * ITERATION
 
 
@@ -73,8 +73,9 @@ def test_those_that_are_taught_race_and_what_is_not_is_trained_to_the_end(raced)
 
 def test_without_anything_to_be_taught_by_all_are_trained_to_the_end(target):
     variants = pa_ad_variants(replace(target, tell=lambda *given: None), ITERATION)
-    assert [len(facts["returns"]) for facts in variants.facts["training"].values()] == [1, 1]
-    snapshots, episodes = 2, 8  # of one step
+    seen = {name: len(told["returns"]) for name, told in variants.facts["training"].items()}
+    assert seen == {"taught": 1, "no start": 4}  # the latter learns from a quarter of the steps
+    snapshots, episodes = 5, 8  # of one step
     assert variants.effort.env_steps == 2 * ITERATION + snapshots * episodes
 
 
@@ -135,12 +136,14 @@ def test_lessons_are_learned_once_for_each_teacher_and_counted(taught_by, monkey
     monkeypatch.setattr(learned_attacks, "learn_start", count)
     constant = ConstantAdversary(BALL, np.array([-0.5, 0.5, -0.5]))
     variants = sa_rl_variants(taught_by("actuator 1 up", constant=("constant", constant)), 768)
-    scan, training = variants.facts["scan"], variants.facts["training"].values()
+    scan, training = variants.facts["scan"], variants.facts["training"]
     assert {one["teacher"] for one in scan.values()} == {"actuator 1 up", "constant", None}
     assert taught == [one["lessons"] for one in scan.values() if one["lessons"]]
     # Each lesson has sixteen episodes of sixty steps; every snapshot, and where a training begins,
     # is looked at on eight of one step.
-    num_iterations = sum(len(facts["returns"]) for facts in training)
-    looks = num_iterations + 2 * len(taught)
-    steps = 16 * 60 * sum(taught) + 384 * num_iterations + 8 * looks
+    iterations = {name: len(facts["returns"]) for name, facts in training.items()}
+    batches = {name: one["num_envs"] * one["rollout_steps"] for name, one in scan.items()}
+    learned = sum(batches[name] * number for name, number in iterations.items())
+    looks = sum(iterations.values()) + 2 * len(taught)
+    steps = 16 * 60 * sum(taught) + learned + 8 * looks
     assert variants.effort.env_steps == steps
