@@ -237,6 +237,8 @@ def reached_text(records: Sequence[Mapping[str, Any]]) -> str:
 def what_they_say(rows: Sequence[Row]) -> list[str]:
     """Return the sentences that hold of all agents together."""
     attacked = [(row, record["attack"]) for row in rows for record in row.attacked]
+    if not attacked:
+        return ["No agent was attacked yet."]
     learned = [
         min(one["attacks"][name]["mean"] for name in ("sa-rl", "pa-ad")) for _, one in attacked
     ]
