@@ -127,17 +127,17 @@ def paper_loss(ppo, leaves, log_std, samples, perturbed):
     advantages = samples.advantages
     advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
-    def clipped_loss(policy, num):
-        ratio = (policy.log_prob(samples.actions[:num]) - samples.log_probs[:num]).exp()
+    def clipped_loss(policy):
+        ratio = (policy.log_prob(samples.actions) - samples.log_probs).exp()
         clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-        return -torch.min(ratio * advantages[:num], clipped * advantages[:num]).mean()
+        return -torch.min(ratio * advantages, clipped * advantages).mean()
 
     std = None if log_std is None else log_std.exp()
     policy = law(actor(samples.states), std)
-    loss = clipped_loss(policy, len(samples.states))
+    loss = clipped_loss(policy)
     if isinstance(config.defence, AdversarialReturn):
-        robust = clipped_loss(law(actor(perturbed), std), len(perturbed))
-        loss = robust + config.defence.guidance * loss
+        seen = torch.cat([perturbed, samples.states[len(perturbed) :]])
+        loss = clipped_loss(law(actor(seen), std)) + config.defence.guidance * loss
     values = critic(samples.states)[:, 0]
     error = (values - samples.returns) ** 2
     if config.value_clip is not None:
