@@ -64,7 +64,8 @@ def main() -> None:
     for name, text in (("learning", learning_page(rows)), ("attacks", attacks_page(rows))):
         (given.results / f"{name}.md").write_text(text)
     (given.results / "learning.png").write_bytes(draw_learning(rows))
-    (given.results / "attacks.png").write_bytes(draw_attacks(rows))
+    if any(row.attacked for row in rows):
+        (given.results / "attacks.png").write_bytes(draw_attacks(rows))
 
 
 def rows_of(agents: Path) -> list[Row]:
