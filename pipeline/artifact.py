@@ -101,7 +101,7 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     Raises:
         InputError: If the target cannot be written (disk full, read-only, no such folder).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary_of(path)
     with _os_errors(f"cannot write {path}"):
         try:
             _write_and_sync(temporary, data, mode)
@@ -109,6 +109,22 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file that could not be written, before the work that is to fill it.
+
+    Raises:
+        InputError: If nothing can be written there.
+    """
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder")
+    temporary = _temporary_of(path)
+    with _os_errors(f"cannot write {path}"):
+        try:
+            _write_and_sync(temporary, b"")
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -336,6 +352,10 @@ def _os_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{what}: {error.strerror or error}") from error
+
+
+def _temporary_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _write_and_sync(path: Path, data: bytes, mode: int = 0o666) -> None:

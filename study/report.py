@@ -157,10 +157,15 @@ def _attacks(attack: dict[str, Json], picture: Path) -> str:
             _number(entry["iqm"]),
             _number(entry["max_deviation"]),
             _number(entry["certified_deviation"]),
+            _share(entry["reached_share"]),
+            str(entry["failures"]),
         )
         for name, entry in attack["attacks"].items()
     ]
-    head = ("attack", "mean return", "IQM", "largest deviation reached", "certified deviation")
+    head = (
+        *("attack", "mean return", "IQM", "largest deviation reached", "certified deviation"),
+        *("reached", "failures"),
+    )
     return _figure(_image(picture, "returns under attack"), caption) + _table(head, rows)
 
 
@@ -201,6 +206,10 @@ def _number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _read(run: Path, name: str) -> dict[str, Json]:

@@ -17,6 +17,7 @@ from surefoot.cli.options import (
     ConfigFile,
     EnvModule,
     Overrides,
+    picture_beside,
 )
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
@@ -99,6 +100,7 @@ def attack_into(
     from surefoot.attack import AttackConfig, draw_attacks, run_suite
 
     config = build(AttackConfig, table, "attack")
+    picture = picture_beside(out)
     # What is finished of a long suite, for the same command to go on after an interruption.
     work = None if config.suite == "quick" else out.with_suffix(".work")
     with console.progress_bar(f"attack {config.suite}", config.num_steps) as update:
@@ -107,7 +109,7 @@ def attack_into(
         )
     result = report.to_table()
     write_file(out, to_json(result))
-    write_file(out.with_suffix(".png"), draw_attacks(result))
+    write_file(picture, draw_attacks(result))
     return result
 
 

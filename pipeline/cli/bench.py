@@ -8,7 +8,7 @@ import typer
 from surefoot.artifact import Json, sha256_hex, to_json, write_file
 from surefoot.cli import console
 from surefoot.cli.attack import open_target
-from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides
+from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides, picture_beside
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
 from surefoot.errors import InputError
@@ -42,13 +42,14 @@ def bench_into(out: Path, file: ControllerFile, table: Table) -> dict[str, Json]
     """Benchmark a controller, write ``bench.json`` and return its content."""
     from surefoot.runtime import BenchConfig, draw_benchmark, run_benchmark
 
+    picture = picture_beside(out)
     if table.get("backends") == [ALL]:
         table = table | {"backends": _at_hand(file)}
     measured = run_benchmark(file, build(BenchConfig, table, "bench")).to_table()
     result: dict[str, Json] = {**measured, "onnx_sha256": sha256_hex(file.data)}
     write_file(out, to_json(result))
     try:
-        write_file(out.with_suffix(".png"), draw_benchmark(result))
+        write_file(picture, draw_benchmark(result))
     except ImportError:
         console.remark("no picture: it needs matplotlib, install surefoot[train]")
     return result

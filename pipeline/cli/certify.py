@@ -20,7 +20,7 @@ from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.cli import console
 from surefoot.cli.certificate_tables import tables_of
-from surefoot.cli.options import AsJson, ConfigFile, Overrides
+from surefoot.cli.options import AsJson, ConfigFile, Overrides, picture_beside
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.cli.train import tables_of_run
 from surefoot.config import Table, build, merge_tables, read_text, to_toml
@@ -121,6 +121,7 @@ def certify_into(
     )
     from surefoot.onnx_format import load_controller_file
 
+    picture = picture_beside(out)
     config = build(CertifyConfig, tables.get("certify", {}), "certify")
     file = load_controller_file(controller, output)
     evidence = gather_evidence(controller, tables, attack=attack, bench=bench)
@@ -133,7 +134,6 @@ def certify_into(
     facts = Facts(file, evidence, config)
     certificate = certify_facts(facts, budget)
     write_file(out, certificate.to_json())
-    picture = out.with_suffix(".png")
     picture.unlink(missing_ok=True)  # an older one would be about another certificate
     if draw and certificate.deviation_linf["best"] is not None:
         curves = deviation_curves(facts, np.geomspace(0.005, 0.2, 9))

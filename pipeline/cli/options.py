@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from surefoot.artifact import check_place
 from surefoot.config import Table, resolve_tables
+from surefoot.errors import InputError
 
 TABLES = ("train", "certify", "assume", "export", "attack", "bench", "require")
 """The top-level tables of a configuration file."""
@@ -31,6 +33,19 @@ BackendName = Annotated[
         "--backend", help="numpy, onnx, c; onnx-sparse, onnx-cuda, onnx-tensorrt, tensorrt."
     ),
 ]
+
+
+def picture_beside(out: Path) -> Path:
+    """Return where the picture of a result goes, if both can be written: asked before the work.
+
+    Raises:
+        InputError: If not, or if they would be the same file.
+    """
+    picture = out.with_suffix(".png")
+    if picture == out:
+        raise InputError(f"out must not end in .png, where its picture goes, got {out}")
+    check_place(out)
+    return picture
 
 
 def resolve(

@@ -31,7 +31,7 @@ from surefoot.cli.options import AsJson, ConfigFile, Device, EnvModule, Override
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.cli.report import report_into
 from surefoot.cli.train import train_into
-from surefoot.config import Table
+from surefoot.config import Table, build
 from surefoot.errors import IntegrityError
 from surefoot.onnx_format import load_policy
 
@@ -142,22 +142,24 @@ class _Stages:
     def attack(self, certificate: Certificate) -> dict[str, Json]:
         """Attack the bundle's controller; the policy's own file, the same bytes, without one."""
         path = self._out / "attack.json"
+        from surefoot.attack import AttackConfig
+        from surefoot.attack.store import code_digest
         from surefoot.envs import module_digest
+        from surefoot.train.folder import critic_to_bytes
 
         module = self._tables["train"].get("env_module")
         table = ({"env_module": module} if module else {}) | self._tables.get("attack", {})
-        inputs = [table, module_digest(module), _bounds_of(certificate)]
+        critics = shipped_critics(self._out, sha256_hex(self.file.data))
+        read = [critic_to_bytes(critic) for critic in critics.values()]
+        others = build(AttackConfig, table, "attack").transfer_from
+        read += [read_file(Path(other)) for other in others]
+        inputs = [table, code_digest(), module_digest(module), _bounds_of(certificate)]
+        inputs += [sha256_hex(data) for data in read]
         self._once(
             "attack",
             inputs,
             (path, path.with_suffix(".png")),
-            lambda: attack_into(
-                path,
-                self.file,
-                certificate,
-                table,
-                critics=shipped_critics(self._out, sha256_hex(self.file.data)),
-            ),
+            lambda: attack_into(path, self.file, certificate, table, critics=critics),
         )
         return _read_json(path)
 

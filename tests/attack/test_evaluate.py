@@ -6,8 +6,10 @@ from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentSettings
 from surefoot.attack.constant import ConstantAdversary
 from surefoot.attack.deployed import DeployedController
+from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
+from surefoot.attack.learned import LearnedAdversary
 from surefoot.attack.mad import PUBLISHED, SLACK, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
@@ -17,6 +19,7 @@ from surefoot.errors import CheckError, InputError
 from surefoot.policy import Activation, Squash, weights_sha256
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.ball import Ball
+from surefoot.train.game import Direct
 
 LINF = Ball(norm=Norm.LINF, epsilon=0.1)
 SEEDS = (3, 11, 20, 4, 9)
@@ -115,21 +118,23 @@ def test_epsilon_zero_is_the_clean_loop_bit_for_bit(hopper_file):
     assert clean.max_deviation == 0
 
 
-UNTRAINED = ("random", "mad", "push", "corners", "square", "spsa", "constant")
-
-
-def build(name, target):
-    """Return the variants of an attack that trains no adversary."""
-    if name == "constant":  # in no ball there is nothing to search
-        return {"zero": ConstantAdversary(target.ball, np.zeros(target.policy.obs_dim))}
-    config = AttackConfig(sarsa=SarsaSettings(records=480, epochs=1))
+def build(name, target, linear_policy):
+    """Return the variants of an attack; of what there is nothing to learn or to search, any one."""
+    policy, ball = target.policy, target.ball
+    if name == "constant":
+        return {"zero": ConstantAdversary(ball, np.zeros(policy.obs_dim))}
+    if name in ("pa-ad", "sa-rl"):
+        craft = Director(policy, ball) if name == "pa-ad" else Direct(ball, policy.obs_dim)
+        actor = linear_policy(np.ones((len(craft.moves.low), policy.obs_dim)))
+        return {"some": LearnedAdversary(actor, craft)}
+    config = AttackConfig(critic_steps=480, sarsa=SarsaSettings(records=480, epochs=1))
     return FULL[name](target, config).adversaries
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-@pytest.mark.parametrize("name", UNTRAINED)
-def test_every_search_in_a_ball_of_one_point_returns_the_state_bit_for_bit(
-    random_policy, formula_env, file_of, target_of, random_streams, name, norm
+@pytest.mark.parametrize("name", [name for name in FULL if name != "clean"])
+def test_every_attack_in_a_ball_of_one_point_returns_the_state_bit_for_bit(
+    random_policy, linear_policy, formula_env, file_of, target_of, random_streams, name, norm
 ):
     rng = np.random.default_rng(12)
     file = file_of(random_policy(rng, (4, 8, 2), squash=Squash.IDENTITY))
@@ -140,7 +145,7 @@ def test_every_search_in_a_ball_of_one_point_returns_the_state_bit_for_bit(
     target = target_of(file.policy, Ball(norm=norm, epsilon=0.0), make_env)
     state = rng.normal(size=(20, 4)).astype(np.float32)
     clean = play(deploy(file), make_env(5), NoAdversary())
-    variants = build(name, target)
+    variants = build(name, target, linear_policy)
     assert variants
     for adversary in variants.values():
         assert adversary.ball.epsilon == 0

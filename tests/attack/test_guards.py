@@ -37,16 +37,20 @@ def adversary(request, file, linear_policy):
 
 @pytest.fixture(params=["selection", "evaluation"])
 def attempt(request, monkeypatch, file):
-    """Return a call of a suite that plays an adversary on these episodes first."""
+    """Return a call of a suite that plays an adversary on these episodes, none on the others."""
+    play = suite._Suite._play
+
+    def play_here(self, name, variant, adversary, seeds):
+        here = self.selection_seeds if request.param == "selection" else self.evaluation_seeds
+        return play(self, name, variant, adversary if seeds == here else NoAdversary(), seeds)
 
     def attempt(adversary, certificate=None):
-        # An attack of a single variant has nothing to select.
-        idle = {"idle": NoAdversary()} if request.param == "selection" else {}
         attacks = {
             "clean": lambda target, config: Variants(adversaries={"clean": NoAdversary()}),
-            "planted": lambda target, config: Variants(adversaries=idle | {"planted": adversary}),
+            "planted": lambda target, config: Variants(adversaries={"planted": adversary}),
         }
         monkeypatch.setitem(suite._SUITES, "quick", attacks)
+        monkeypatch.setattr(suite._Suite, "_play", play_here)
         return run_suite(file, certificate, SMALL)
 
     return attempt

@@ -22,7 +22,7 @@ CONFIG = AttackConfig(
 )
 SHARES = {
     "clean": (0, 0),
-    "random": (-1, -1),
+    "random": (1, 0.9),
     "mad": (1, 0.999),
     "push": (1, 0.98),
     "critic": (0.99, 0.97),
@@ -38,11 +38,13 @@ SHARES = {
 }
 """The least mean share of the worst case in the linf ball and in the l2 ball. A corner is reached
 or not, the right point of a sphere only in the limit; a fitted critic, an imitation and an
-estimated gradient have a wrong sign now and then; chance may go either way."""
+estimated gradient have a wrong sign now and then."""
 EITHER_WAY = {"mad", "transfer"}
 """Want the action changed, whichever way; the others want the return low."""
 TEACHER = "push, actuator 0 down"
 LEARNED = {"pa-ad", "sa-rl"}
+DRAWS = {"random"}
+"""Of which the best of forty counts: a draw does not look at what it does."""
 
 pytestmark = pytest.mark.usefixtures("short_training")
 
@@ -66,7 +68,8 @@ def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, random_str
         moved = adversary.perturb(state, random_streams(40))
         change = (moved.astype(np.float64) - state) @ ROW
         assert (np.abs(change) <= worst * (1 + 1e-6)).all()
-        found.append(np.abs(change).mean() if name in EITHER_WAY else -change.mean())
+        harm = np.abs(change) if name in EITHER_WAY else -change
+        found.append(harm.max() if name in DRAWS else harm.mean())
     share = SHARES[name][0 if linf else 1]
     assert max(found) >= worst * share * (1 - 1e-5)
 

@@ -283,6 +283,30 @@ def test_disk_full_or_read_only(refused, copied, tmp_path, monkeypatch, number):
     assert os.strerror(number) in line
 
 
+@pytest.mark.parametrize("verb", ["certify", "attack", "bench"])
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("nowhere/result.json", "No such file or directory"),
+        ("folder", "it is a folder"),
+        ("result.png", "must not end in .png"),
+    ],
+)
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    refused, tiny_run, tmp_path, monkeypatch, verb, out, said
+):
+    (tmp_path / "folder").mkdir()
+    work = {
+        "certify": "surefoot.certify.certify_facts",
+        "attack": "surefoot.attack.run_suite",
+        "bench": "surefoot.runtime.run_benchmark",
+    }[verb]
+    monkeypatch.setattr(work, lambda *given, **named: pytest.fail("it was worked"))
+    controller = tiny_run if verb == "certify" else tiny_run / "bundle"
+    assert said in refused(verb, controller, "--out", tmp_path / out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
 def test_folder_that_does_not_exist(refused, tmp_path):
     for verb in ("verify", "attack", "bench"):
         assert "no such" in refused(verb, tmp_path / "nowhere")
