@@ -4,11 +4,12 @@
 
 Each row is the ``hopper`` preset for 200,000 steps with one table replaced. Zeros and widths are
 counted on the trained actor and critic and held against what follows from the shapes, the sparsity
-and the allocation alone; a row is exact when every layer has exactly that many, and a Lipschitz
-target when the certifier's bound of that name is at most it. Returns are those of so short a
-training, at which Hopper has learned to stand and lean: they say that nothing broke. Training goes
-on where it was stopped; rows that the output file already holds are not made again. Exits with 3 if
-a row is not exact.
+and the allocation alone. A row is exact when all layers together have exactly that many, each
+within what rounding to that total may move; a Lipschitz target when the certifier's bound of that
+name is at most it and within a thousandth of it: a looser one was never held. Returns are those of
+so short a training, at which Hopper has learned to stand and lean: they say that nothing broke.
+Training goes on where it was stopped; rows that the output file already holds are not made again.
+Exits with 3 if a row is not exact.
 """
 
 import argparse
@@ -58,7 +59,7 @@ DEFENCES: Mapping[str, Mapping[str, Any]] = {
     "arpo": {"kind": "arpo", **BALL},
     "barpo": {"kind": "barpo", **BALL},
     "atla": {"kind": "atla", "epsilon": 0.075, "ramp_end": 0.5},
-    "lipschitz": {"kind": "lipschitz", "at_most": 5.0},
+    "lipschitz": {"kind": "lipschitz", "at_most": 2.0},
 }
 """By name: the [train.defence] of a row, under "magnitude"; a new defence is one more line."""
 
@@ -115,7 +116,7 @@ def row_of(result: TrainResult) -> dict[str, Any]:
     if isinstance(config.defence, LipschitzTarget):
         bounds = closed_form_bounds(action_chain(result.policy)).deviations(1.0, Norm.LINF)
         row["lipschitz"] = float(np.max(bounds[config.defence.bound]))
-        row["exact"] &= row["lipschitz"] <= config.defence.at_most
+        row["exact"] &= 0.999 <= row["lipschitz"] / config.defence.at_most <= 1
     row["clean_return"] = round(result.facts["evaluation"]["last"], 1)
     row["weights_sha256"] = weights_sha256(result.policy)
     return row

@@ -121,8 +121,9 @@ def compress_into(
     from surefoot.compress import Method, calibration_states, num_kept
 
     original = source.file.policy
-    if sparsity is None and limit.max_control_error is None and not config.refit:
-        config = replace(config, method=Method.MAGNITUDE)  # no weight goes: no state is needed
+    removes = sparsity is not None or limit.max_control_error is not None
+    if not removes and not config.refit:
+        config = replace(config, method=Method.MAGNITUDE)  # which looks at no state
     observations = source.seen()
     if observations is None and (config.needs_states or limit.needs_states):
         observations = source.play(original, _NUM_STATES).pool
@@ -142,15 +143,20 @@ def compress_into(
         num_recorded = len(source.visited.independent)
     elif num_recorded is None:
         num_recorded = _NUM_STATES if source.env_id else 0
-    table = maker.report(compressed) | {
-        "original": {
-            "onnx_sha256": sha256_hex(source.file.data),
-            "weights_sha256": weights_sha256(original),
-            "sparsity": original.sparsity,
-        },
-        "calibration_states": 0 if states is None else len(states),
-        "clean_return": _clean_returns(original, compressed, source) if num_recorded else None,
-    }
+    no_choice = {} if removes else {"method": None, "allocation": None}
+    table = (
+        maker.report(compressed)
+        | no_choice
+        | {
+            "original": {
+                "onnx_sha256": sha256_hex(source.file.data),
+                "weights_sha256": weights_sha256(original),
+                "sparsity": original.sparsity,
+            },
+            "calibration_states": 0 if states is None else len(states),
+            "clean_return": _clean_returns(original, compressed, source) if num_recorded else None,
+        }
+    )
     extra = {} if source.critic is None else {CRITIC_FILE: source.critic}
     if num_recorded:
         visited = source.play(compressed, num_recorded)
@@ -235,11 +241,13 @@ class _Maker:
         from surefoot.certify import fewest_kept
 
         limit = self.limit.max_control_error
+        made: dict[int, Policy] = {}
         found: dict[int, float] = {}
         total = (self.num_weights - 1).bit_length() + 1
 
         def holds(num_kept: int) -> bool:
-            found[num_kept] = self.error(self.make(num_kept), self.limit.over).certified
+            made[num_kept] = self.make(num_kept)
+            found[num_kept] = self.error(made[num_kept], self.limit.over).certified
             update(len(found), f"{num_kept} weights: {found[num_kept]:.4g}")
             return limit is not None and found[num_kept] <= limit
 
@@ -247,11 +255,11 @@ class _Maker:
             kept = fewest_kept(holds, len(self.original.layers), self.num_weights)
         if kept is None:
             raise InputError(
-                f"max_control_error must be at least {found[self.num_weights]:.3g}, the certified "
-                f"error when no weight is removed ({self.config.weights} weights, rounding of both "
-                f"controllers), got {limit:g}"
+                f"max_control_error must be at least {console.rounded_up(found[self.num_weights])}"
+                f", the certified error when no weight is removed ({self.config.weights} weights, "
+                f"rounding of both controllers), got {limit:g}"
             )
-        return self.make(kept)
+        return made[kept]
 
     def report(self, policy: Policy) -> dict[str, Json]:
         """Return what is known about a compressed policy."""
@@ -294,9 +302,11 @@ def _clean_returns(original: Policy, compressed: Policy, source: Source) -> dict
 
 def table_of(result: dict[str, Json]) -> console.Table:
     """Return what was done, and the control error by domain."""
-    error = result["control_error"]
+    error, chosen_by = result["control_error"], "no weight removed"
+    if result["method"] is not None:
+        chosen_by = f"{result['method']}, {result['allocation']}"
     rows: list[tuple[object, ...]] = [
-        ("method", f"{result['method']}, {result['allocation']}, {result['weights']} weights"),
+        ("method", f"{chosen_by}, {result['weights']} weights"),
         ("sparsity", f"{result['sparsity']:.2%} ({result['kept_weights']} weights kept)"),
     ]
     domains = {

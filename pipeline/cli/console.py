@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import ROUND_CEILING, Context
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -47,6 +48,11 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
     return str(value)
+
+
+def rounded_up(value: float) -> str:
+    """Return three significant digits that are not less: for a limit that must suffice as said."""
+    return str(Context(prec=3, rounding=ROUND_CEILING).create_decimal(repr(value)))
 
 
 @contextmanager

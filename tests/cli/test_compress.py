@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.artifact import read_artifact, sha256_hex
+from surefoot.cli import console
 from surefoot.onnx_format import load_controller_file, save_policy
 from surefoot.policy import Squash, weights_sha256
 from surefoot.visited import VISITED_FILE, Visited
@@ -160,6 +161,7 @@ def test_the_largest_sparsity_that_holds_is_certified_and_one_more_is_not(compre
 def test_weights_of_fewer_bits_alone(compress, weights):
     result, _, file = compress("--weights", weights)
     assert result["weights"] == weights
+    assert result["method"] is result["allocation"] is None, "no weight was chosen"
     assert result["control_error"]["visited"]["certified"] < 0.05
     if weights == "float16":
         for layer in file.policy.layers:
@@ -189,6 +191,31 @@ def test_the_largest_sparsity_that_a_message_names_can_be_had(pipeline, folder, 
     assert refused.code == 2
     named = re.search(r"at most (0\.\d+),", refused.err)[1]
     assert pipeline("compress", folder, "--sparsity", named, *flags).code == 0
+
+
+@pytest.mark.parametrize("over", ["visited", "box"])
+def test_the_least_limit_that_a_message_names_can_be_had(pipeline, folder, tmp_path, over):
+    def compress(limit):
+        return pipeline(
+            *("compress", folder, "--max-control-error", limit, "--weights", "float16"),
+            *("--over", over, "--visited-states", 0, "--out", tmp_path / "small"),
+        )
+
+    done = compress(1e-6)
+    assert done.code == 2
+    least = done.err.split("must be at least ")[1].split(",")[0]
+    done = compress(least)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.082831, "0.0829"), (2.0, "2"), (1.23e-6, "0.00000123"), (1e-9, "1E-9")]
+)
+def test_a_limit_is_said_rounded_up(value, said):
+    assert float(console.rounded_up(value)) == float(said)
+    assert float(console.rounded_up(value)) >= value
+    for value in np.random.default_rng(0).lognormal(0, 10, 200):
+        assert value <= float(console.rounded_up(value)) <= 1.01 * value
 
 
 def test_a_bare_file_with_observations_of_ones_own(compress, folder, tmp_path):

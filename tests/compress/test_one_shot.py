@@ -85,6 +85,83 @@ def test_global_magnitude_is_one_threshold(dense):
         assert (after.weight[after.weight != 0] == before.weight[after.weight != 0]).all()
 
 
+def hessians(policy, states):
+    """Return H of each layer on the inputs that it sees in an unpruned policy."""
+    found = []
+    for layer in policy.layers:
+        gram = states.T @ states / len(states)
+        found.append(gram + 0.01 * np.trace(gram) / len(gram) * np.eye(len(gram)))
+        states = layer.activation(states @ layer.weight.T.astype(float) + layer.bias)
+    return found
+
+
+def test_obd_removes_what_costs_least_by_the_diagonal_of_the_hessian(dense, states):
+    config = OneShotConfig(method=Method.OBD, allocation=Allocation.UNIFORM)
+    small = compress_policy(dense, states, SIZE // 2, config)
+    before, after = dense.layers[0].weight.astype(float), small.layers[0].weight
+    cost = np.diag(hessians(dense, states)[0]) * before**2
+    assert cost[after != 0].min() > cost[after == 0].max()
+    assert np.abs(before)[after != 0].min() < np.abs(before)[after == 0].max()
+    assert (after[after != 0] == dense.layers[0].weight[after != 0]).all()
+
+
+def removed_one_by_one(weight, hessian):
+    """Return what the dearest removal up to each weight's own costs, by inverting anew each time.
+
+    A weight whose row has K left costs w_q^2 / (2 [H_KK^-1]_qq), and its neighbours move.
+    """
+    scores = np.empty_like(weight)
+    for row, score in zip(weight.copy(), scores, strict=True):
+        left, dearest = list(range(len(row))), 0.0
+        while left:
+            inverse = np.linalg.inv(hessian[np.ix_(left, left)])
+            costs = row[left] ** 2 / (2 * np.diag(inverse))
+            place = int(costs.argmin())
+            dearest = max(dearest, costs[place])
+            score[left[place]] = dearest
+            row[left] -= row[left[place]] / inverse[place, place] * inverse[:, place]
+            del left[place]
+    return scores
+
+
+def to_the_right_alone(weight, hessian):
+    """Return w^2 / (2 d_j), d_j the variance of column j of H^-1 that those left of it leave."""
+    inverse = np.linalg.inv(hessian)
+    left_over = [
+        1 / np.linalg.inv(inverse[: column + 1, : column + 1])[-1, -1]
+        for column in range(len(inverse))
+    ]
+    return weight**2 / (2 * np.array(left_over))
+
+
+@pytest.mark.parametrize(
+    ("method", "score"),
+    [
+        (Method.OBD, lambda weight, hessian: np.diag(hessian) * weight**2 / 2),
+        (Method.OBS, removed_one_by_one),
+        (Method.SPARSEGPT, to_the_right_alone),
+    ],
+)
+def test_global_is_one_threshold_on_the_costs_of_the_method(dense, states, method, score):
+    config = OneShotConfig(method=method, allocation=Allocation.GLOBAL)
+    scores = [
+        score(layer.weight.astype(float), hessian)
+        for layer, hessian in zip(dense.layers, hessians(dense, states), strict=True)
+    ]
+    threshold = np.sort(np.concatenate([one.ravel() for one in scores]))[-300]
+    # Removals of OBS that a dearer one had to wait for tie with it.
+    least = np.array([(one > threshold).sum() for one in scores])
+    most = np.array([(one >= threshold).sum() for one in scores])
+
+    def counts(config):
+        small = compress_policy(dense, states, 300, config)
+        return np.array([np.count_nonzero(layer.weight) for layer in small.layers])
+
+    assert ((counts(config) >= least) & (counts(config) <= most)).all()
+    other = counts(replace(config, method=Method.MAGNITUDE))
+    assert ((other < least) | (other > most)).any()
+
+
 def test_who_looks_at_the_inputs_changes_the_outputs_less(dense, states):
     def error(method, refit=False):
         small = compress_policy(dense, states, 250, OneShotConfig(method=method, refit=refit))
