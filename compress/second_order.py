@@ -80,10 +80,9 @@ def _remove_all(weight: Float, inverse: Float) -> tuple[NDArray[np.int64], Float
     for step in range(size):
         if step % max(1, size // 8) == 0:  # what is gone needs no downdates
             stay = np.argsort(gone, axis=1, kind="stable")[:, : size - step]
-            left, columns, gone = (
-                np.take_along_axis(part, stay, axis=1) for part in (left, columns, gone)
-            )
+            left, columns = left[every[:, None], stay], columns[every[:, None], stay]
             inverses = inverses[every[:, None, None], stay[:, :, None], stay[:, None, :]]
+            gone = np.zeros(stay.shape, np.bool_)
         diagonal = np.where(gone, 1.0, np.diagonal(inverses, axis1=1, axis2=2))
         cost = np.where(gone, np.inf, left**2 / (2 * diagonal))
         chosen = cost.argmin(axis=1)

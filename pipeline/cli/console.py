@@ -52,7 +52,7 @@ def cell(value: object) -> str:
 
 def rounded_up(value: float) -> str:
     """Return three significant digits that are not less: for a limit that must suffice as said."""
-    return str(Context(prec=3, rounding=ROUND_CEILING).create_decimal(repr(value)))
+    return str(Context(prec=3, rounding=ROUND_CEILING).create_decimal(repr(float(value))))
 
 
 @contextmanager
