@@ -9,16 +9,15 @@ applies masks to torch.
 one layer; calibration.py: the states they look at; weights.py: weights of fewer bits).
 """
 
-from surefoot.compress.allocations import erdos_renyi_kernel, kept_globally, uniform
+from surefoot.compress.allocations import (
+    Allocation,
+    erdos_renyi_kernel,
+    kept_globally,
+    uniform,
+)
 from surefoot.compress.calibration import calibration_states
 from surefoot.compress.masks import Mask, keep_largest, num_kept
-from surefoot.compress.one_shot import (
-    Allocation,
-    Method,
-    OneShotConfig,
-    compress_policy,
-    num_weights,
-)
+from surefoot.compress.one_shot import Method, OneShotConfig, compress_policy, num_weights
 from surefoot.compress.schedules import CubicSchedule
 from surefoot.compress.scores import Seen, magnitude, never_return, random, saliency
 from surefoot.compress.weights import WeightFormat, store_weights

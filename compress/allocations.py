@@ -5,6 +5,7 @@ L = layers, N_l = entries of the weight of layer l, S = sparsity.
 
 import math
 from collections.abc import Sequence
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,20 @@ from surefoot.errors import InputError
 
 Shape = tuple[int, ...]
 
+MIN_DENSITY = 0.02
+"""Share of its weights that each layer keeps under one threshold for all, if nothing else is said.
+"""
+
 _ROUNDING = 1e-12
 """0.9 and 0.1 are one together, whatever their binary fractions add up to."""
+
+
+class Allocation(StrEnum):
+    """How sparsity is spread over layers."""
+
+    ERK = "erk"
+    UNIFORM = "uniform"
+    GLOBAL = "global"
 
 
 def uniform(shapes: Sequence[Shape], sparsity: float) -> list[float]:
@@ -106,13 +119,16 @@ def check_room(sparsity: float, min_density: float) -> None:
         )
 
 
-def check_reachable(sparsity: float, sizes: Sequence[int], *, min_density: float = 0.0) -> None:
+def check_reachable(
+    sparsity: float, sizes: Sequence[int], *, min_density: float = 0.0, unit: str = "entry"
+) -> None:
     """Refuse a sparsity at which layers would keep less than they must.
 
     Args:
         sparsity: Of all entries together.
         sizes: Entries of each layer.
         min_density: Share of its entries that each layer keeps at least; it keeps one anyway.
+        unit: What an entry is called in the message.
 
     Raises:
         InputError: If it cannot be reached; the message says the largest sparsity that can.
@@ -122,7 +138,7 @@ def check_reachable(sparsity: float, sizes: Sequence[int], *, min_density: float
         largest = math.floor(10_000 * (1 - least / total)) / 10_000
         raise InputError(
             f"sparsity must be at most {largest:g} in these layers, of which each keeps at least"
-            f" one entry, got {sparsity}"
+            f" one {unit}, got {sparsity}"
         )
 
 

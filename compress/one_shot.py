@@ -10,7 +10,13 @@ from enum import StrEnum
 
 import numpy as np
 
-from surefoot.compress.allocations import erdos_renyi_kernel, kept_globally, uniform
+from surefoot.compress.allocations import (
+    MIN_DENSITY,
+    Allocation,
+    erdos_renyi_kernel,
+    kept_globally,
+    uniform,
+)
 from surefoot.compress.budgets import exact_counts
 from surefoot.compress.calibration import layer_inputs
 from surefoot.compress.masks import keep_largest
@@ -28,9 +34,6 @@ from surefoot.compress.weights import WeightFormat, store_weights
 from surefoot.errors import InputError
 from surefoot.policy import Layer, Policy
 
-MIN_DENSITY = 0.02
-"""Share of its weights that each layer keeps at least under one threshold for all layers."""
-
 
 class Method(StrEnum):
     """How the weights that go are chosen; OBS and SparseGPT also move those that stay."""
@@ -39,14 +42,6 @@ class Method(StrEnum):
     OBD = "obd"
     OBS = "obs"
     SPARSEGPT = "sparsegpt"
-
-
-class Allocation(StrEnum):
-    """How sparsity is spread over layers."""
-
-    ERK = "erk"
-    UNIFORM = "uniform"
-    GLOBAL = "global"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +136,7 @@ def _counts(
     shapes = [(layer.weight.shape[0], layer.weight.shape[1]) for layer in policy.layers]
     sizes = [layer.weight.size for layer in policy.layers]
     sparsity = 1 - num_kept / sum(sizes)
-    if config.allocation is Allocation.GLOBAL:
+    if config.allocation == Allocation.GLOBAL:
         inputs = [None] * len(sizes) if states is None else layer_inputs(policy, states)
         scores = [
             _scores(layer.weight.astype(np.float64), seen, config.method)
@@ -150,7 +145,7 @@ def _counts(
         floor = min(MIN_DENSITY, 1 - sparsity)
         wanted: list[float] = [*kept_globally(scores, sparsity, min_density=floor)]
     else:
-        spread = erdos_renyi_kernel if config.allocation is Allocation.ERK else uniform
+        spread = erdos_renyi_kernel if config.allocation == Allocation.ERK else uniform
         shares = spread(shapes, sparsity)
         wanted = [size * (1 - share) for size, share in zip(sizes, shares, strict=True)]
     return exact_counts(

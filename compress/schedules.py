@@ -42,10 +42,6 @@ class CubicSchedule:
         progress = (update - self.start) / (self.end - self.start)
         return 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
 
-    def sparsity(self, update: int) -> float:
-        """Return the sparsity at ``update``; exactly the target from ``end`` on."""
-        return self.target * self.fraction(update)
-
     def is_due(self, update: int) -> bool:
         """Return whether the masks change at ``update``; the last change is at ``end``."""
         on_grid = self.start <= update <= self.end and (update - self.start) % self.interval == 0

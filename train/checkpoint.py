@@ -86,7 +86,10 @@ class CheckpointStore:
         artifact = Artifact(kind="checkpoint", files=files, facts={"config": self._config})
         write_artifact(self._folder / name, artifact)
         write_file(self._folder / "latest", name.encode())
-        for old in self._names()[:-_NUM_KEPT]:
+        names = self._names()
+        # Later ones were passed over as damaged: this run went on from one before them.
+        before = [other for other in names if other <= name]
+        for old in {*names} - {*before[-_NUM_KEPT:]}:
             shutil.rmtree(self._folder / old, ignore_errors=True)
 
     def load(self) -> Checkpoint | None:

@@ -98,8 +98,8 @@ class TrainConfig:
             (exponentially) for the policy that is evaluated and deployed; 0 for the last weights.
         num_evaluations: Evaluations of the deterministic policy, the last at the end.
         evaluation_episodes: Episodes of each.
-        select: Which policy is the result: the last, or the best of those evaluated at full
-            sparsity and, if there is one, under the Lipschitz target.
+        select: Which policy is the result: the last, or the best of those evaluated when the
+            ramp of the defence is over and the final sparsity is reached.
         visited_states: Independent states that are recorded for certification.
         checkpoint_steps: Environment steps between two checkpoints.
     """

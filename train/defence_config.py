@@ -71,6 +71,30 @@ class GrowingBall(Ramp):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WeightedBall(GrowingBall):
+    """A ball whose worst state is penalised.
+
+    Attributes:
+        kappa: Weight of the penalty in the loss.
+    """
+
+    kappa: float
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        GrowingBall.__post_init__(self)
+        require_at_least(self, 0, "kappa")
+
+    def radius(self, progress: float) -> float:
+        """Return the radius after a share of the training; zero where it has no weight."""
+        return GrowingBall.radius(self, progress) if self.kappa else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NoDefence:
     """Plain PPO."""
 
@@ -78,19 +102,17 @@ class NoDefence:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StateAdversarial(GrowingBall):
+class StateAdversarial(WeightedBall):
     """SA-PPO: add kappa E[max D^2(s, s')] to the loss, the maximum by SGLD in an linf ball.
 
     D^2 = sum_j ((mu_j(s') - mu_j(s)) / sigma_j)^2 = 2 KL, as in the code of SA-PPO; the kappa of
     "Pruning Cannot Hurt Robustness" multiplies KL, so half of it is the same strength here.
 
     Attributes:
-        kappa: Weight of D^2 in the loss.
         inner_steps: Steps of the search for s'.
     """
 
     kind: ClassVar[str] = "sa"
-    kappa: float
     inner_steps: int = 10
 
     def __post_init__(self) -> None:
@@ -99,42 +121,20 @@ class StateAdversarial(GrowingBall):
         Raises:
             InputError: If one does not hold.
         """
-        GrowingBall.__post_init__(self)
-        require_at_least(self, 0, "kappa")
+        WeightedBall.__post_init__(self)
         require_at_least(self, 1, "inner_steps")
-
-    def radius(self, progress: float) -> float:
-        """Return the radius after a share of the training; zero where it has no weight."""
-        return GrowingBall.radius(self, progress) if self.kappa else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConvexStateAdversarial(GrowingBall):
+class ConvexStateAdversarial(WeightedBall):
     """SA-PPO with a bound in place of the search: kappa E[bound on max D^2(s, s')].
 
     The actor's outputs are enclosed by beta IBP + (1 - beta) CROWN, beta rising from 0 to 1 as the
     radius does; the bound is never below what any search can find, and trains the network to be
     one that is easy to certify.
-
-    Attributes:
-        kappa: Weight of the bound in the loss.
     """
 
     kind: ClassVar[str] = "sa_convex"
-    kappa: float
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            InputError: If one does not hold.
-        """
-        GrowingBall.__post_init__(self)
-        require_at_least(self, 0, "kappa")
-
-    def radius(self, progress: float) -> float:
-        """Return the radius after a share of the training; zero where it has no weight."""
-        return GrowingBall.radius(self, progress) if self.kappa else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from surefoot.compress.allocations import (
+    Allocation,
     check_reachable,
     erdos_renyi_kernel,
     kept_globally,
@@ -184,11 +185,11 @@ def _num_kept(
     shapes = [score.shape for score in scores]
     if isinstance(config, TwoFourPruning):
         targets = two_four_sparsity(shapes)
-    elif config.allocation == "global":
+    elif config.allocation == Allocation.GLOBAL:
         sparsity = fraction * config.sparsity
         return kept_globally(scores, sparsity, min_density=config.min_density)
     else:
-        allocate = erdos_renyi_kernel if config.allocation == "erk" else uniform
+        allocate = erdos_renyi_kernel if config.allocation == Allocation.ERK else uniform
         targets = allocate(shapes, config.sparsity)
     shares = [
         (score.size, fraction * target) for score, target in zip(scores, targets, strict=True)
@@ -213,8 +214,13 @@ def _reachable_target(config: Method, scores: Sequence[Score]) -> float:
         if kept == sum(sizes):
             raise InputError("2:4 pruning needs a layer with at least 3 inputs, got none")
         return 1 - kept / sum(sizes)
-    floor = config.min_density if config.allocation == "global" else 0.0
-    check_reachable(config.sparsity, sizes, min_density=floor)
+    unit = "neuron" if isinstance(config, NeuronPruning) else "weight"
+    if config.allocation == Allocation.GLOBAL:
+        check_reachable(config.sparsity, sizes, min_density=config.min_density, unit=unit)
+    elif isinstance(config, NeuronPruning):  # each layer by itself
+        check_reachable(config.sparsity, [min(sizes)], unit=unit)
+    else:
+        check_reachable(config.sparsity, sizes, unit=unit)
     return config.sparsity
 
 

@@ -7,13 +7,12 @@ shares of the updates, followed by training under the final masks.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from surefoot.compress.allocations import check_room
+from surefoot.compress.allocations import MIN_DENSITY, Allocation, check_room
 from surefoot.compress.masks import check_sparsity
 from surefoot.compress.scores import Score, Seen, magnitude, random, saliency
 from surefoot.errors import InputError
 from surefoot.train.ranges import require_at_least, require_order
 
-Allocation = Literal["uniform", "erk", "global"]
 PruningTarget = Literal["actor", "critic", "both"]
 
 
@@ -54,20 +53,18 @@ class GradualPruning:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WeightPruning(GradualPruning):
-    """Single weights become zero, biases stay: what every unstructured method is asked.
-
-    A method is a ``kind`` and a ``score``.
+class SpreadPruning(GradualPruning):
+    """To a sparsity that is given, and spread over layers.
 
     Attributes:
-        sparsity: Final share of weights that are zero, in [0, 1).
+        sparsity: Final share of the units that are pruned, in [0, 1).
         allocation: How it is spread over layers.
         min_density: Share of each layer that `global` keeps at least.
     """
 
     sparsity: float
-    allocation: Allocation = "erk"
-    min_density: float = 0.02
+    allocation: Allocation = Allocation.ERK
+    min_density: float = MIN_DENSITY
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -78,8 +75,16 @@ class WeightPruning(GradualPruning):
         GradualPruning.__post_init__(self)
         check_sparsity(self.sparsity)
         require_at_least(self, 0, "min_density")
-        if self.allocation == "global":
+        if self.allocation == Allocation.GLOBAL:
             check_room(self.sparsity, self.min_density)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightPruning(SpreadPruning):
+    """Single weights become zero, biases stay: what every unstructured method is asked.
+
+    A method is a ``kind`` and a ``score``.
+    """
 
     def score(self, seen: Seen) -> Score:
         """Return how much each entry of a weight matters; larger means keep."""
@@ -149,7 +154,7 @@ class SaliencyPruning(GradientPruning):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NeuronPruning(GradualPruning):
+class NeuronPruning(SpreadPruning):
     """Remove whole hidden neurons, least |(incoming, bias)|_2 |outgoing|_2 first.
 
     While training they are masked with all their ties; the policy that is evaluated and deployed
@@ -165,8 +170,7 @@ class NeuronPruning(GradualPruning):
     """
 
     kind: ClassVar[str] = "neurons"
-    sparsity: float
-    allocation: Literal["uniform", "global"] = "uniform"
+    allocation: Allocation = Allocation.UNIFORM
     min_density: float = 0.1
 
     def __post_init__(self) -> None:
@@ -175,11 +179,9 @@ class NeuronPruning(GradualPruning):
         Raises:
             InputError: If one does not hold.
         """
-        GradualPruning.__post_init__(self)
-        check_sparsity(self.sparsity)
-        require_at_least(self, 0, "min_density")
-        if self.allocation == "global":
-            check_room(self.sparsity, self.min_density)
+        SpreadPruning.__post_init__(self)
+        if self.allocation == Allocation.ERK:
+            raise InputError("allocation of neurons must be uniform or global, got erk")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ import torch
 
 from surefoot.budget import Norm
 from surefoot.envs.vector import VectorEnv
+from surefoot.errors import DivergenceError
 from surefoot.policy import Policy, Squash
 from surefoot.train.ball import Ball
 from surefoot.train.config import LearnedNoise, TrainConfig
@@ -83,7 +84,10 @@ class Rival:
         if epsilon == 0:
             return
         self._learner.collector.look(self._game.face(policy, self._craft(epsilon)))
-        self._learner.learn(self._learner.play())
+        try:
+            self._learner.learn(self._learner.play())
+        except DivergenceError as error:
+            raise DivergenceError(f"the adversary: {error}") from error
         self._iteration += 1
 
     def row(self) -> dict[str, float | None]:

@@ -263,6 +263,7 @@ class Run:
             "selected": self.config.select,
             "evaluation": {
                 "episodes": self.config.evaluation_episodes,
+                "steps": self.evaluation_steps,
                 "last": self.curves["clean_return"][-1],
                 "best": {"clean_return": self._best[0], "step": self._best[1]},
             },

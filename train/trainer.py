@@ -125,10 +125,11 @@ def _go_on(
     began, first_step = time.perf_counter(), run.step
     saved_step = run.step
     while not run.is_finished:
+        step = run.step
         try:
             run.iterate()
         except DivergenceError as error:
-            raise DivergenceError(f"{error}, in the steps after {run.step}") from error
+            raise DivergenceError(f"{error}, in the steps after {step}") from error
         board.write(run)
         rate = (run.step - first_step) / (time.perf_counter() - began)
         if on_progress is not None:

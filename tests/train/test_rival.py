@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.errors import InputError
+from surefoot.errors import DivergenceError, InputError
 from surefoot.policy import (
     Activation,
     GaussianHead,
@@ -148,6 +148,20 @@ def test_a_stored_run_goes_on_with_the_same_adversary(target_env):
     states = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     one, other = (run._rival.disturb(0.1)(states) for run in (whole, resumed))
     assert np.array_equal(one, other)
+
+
+def test_an_adversary_that_diverges_is_told_from_the_policy_with_the_step(target_task, monkeypatch):
+    initialise = Rival.__init__
+
+    def spoiled(self, *given):
+        initialise(self, *given)
+        update = self._learner.ppo.update
+        self._learner.ppo.update = lambda samples: update(samples) | {"surrogate": float("nan")}
+
+    monkeypatch.setattr(Rival, "__init__", spoiled)
+    said = "the adversary: Target-v0: surrogate became non-finite, in the steps after 0"
+    with pytest.raises(DivergenceError, match=f"^{said}$"):
+        train_policy(TINY)
 
 
 def test_a_run_without_environments_for_it_is_refused(target_env):

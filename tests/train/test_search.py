@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from surefoot.train.distributions import Gaussian
 from surefoot.train.search import (
     SA_TEMPERATURE,
     corner_start,
+    farthest_perturbation,
     radius,
     search_ball,
     uniform_start,
@@ -113,6 +116,50 @@ def test_random_perturbations_search_and_bound_are_a_sandwich(random_policy, tem
     assert (found <= bound).all()
     assert (found > sampled).double().mean() > 0.9
     assert (found > value(start)).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("spread", [1, 50])  # of the actions; where it is large, noise decides
+def test_the_farthest_perturbation_is_that_of_sa_ppo_line_by_line(random_policy, spread):
+    """By training.md 2.1, its gradient by autograd."""
+    rng = np.random.default_rng(3)
+    policy = random_policy(rng, (5, 16, 16, 2), Activation.TANH)
+    states = torch.from_numpy(rng.normal(size=(40, 5)))
+    epsilon, steps, seed = 0.1, 10, 7
+    std = spread * torch.from_numpy(policy.head.std)
+    *hidden, last = [
+        (torch.from_numpy(layer.weight).double(), torch.from_numpy(layer.bias))
+        for layer in policy.layers
+    ]
+
+    def mean(state):
+        for weight, bias in hidden:
+            state = torch.tanh(state @ weight.T + bias)
+        return state @ last[0].T + last[1]
+
+    generator, step = seeded(seed), epsilon / steps
+    signs = torch.randint(2, states.shape, generator=generator, dtype=states.dtype) * 2 - 1
+    noise = torch.empty(steps, *states.shape, dtype=states.dtype).normal_(generator=generator)
+    moved = states + signs * step
+    for i in range(steps):
+        moved = moved.detach().requires_grad_()
+        distance = (((mean(moved) - mean(states)) / std) ** 2).sum(1).mean()
+        (gradient,) = torch.autograd.grad(distance, moved)
+        scale = math.sqrt(2 * step * SA_TEMPERATURE) / (i + 2)
+        moved = moved + step * torch.sign(gradient + scale * noise[i])
+        moved = torch.clamp(moved, states - epsilon, states + epsilon)
+    found = farthest_perturbation(
+        twin(policy, dtype=torch.float64),
+        Gaussian(log_std=std.log(), learned=False),
+        states,
+        epsilon=epsilon,
+        steps=steps,
+        generator=seeded(seed),
+    )
+    assert found.numpy() == pytest.approx((moved - states).detach().numpy(), abs=1e-12)
+    if spread == 1:
+        value, _ = distance_objective(policy, states, torch.float64)
+        corners = [value(corner_start(states, epsilon, seeded(seed))) for seed in range(30)]
+        assert float(value(found).mean()) > max(float(corner.mean()) for corner in corners)
 
 
 def test_equal_generators_give_equal_perturbations():
