@@ -4,7 +4,7 @@ N = batch, D = obs_dim, M = num_outputs, K = steps, R = restarts, B = R N.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -80,6 +80,11 @@ class AscentSettings:
             raise InputError(f"temperature must be at least 0, got {self.temperature}")
         if self.restarts > 1 and not self.keep_best:
             raise InputError("keep_best must be set when restarts is above 1")
+
+
+ONE_CLIMB = AscentSettings(slack=2.5, temperature=0.0, keep_best=True)
+RESTARTS = replace(ONE_CLIMB, steps=20, restarts=5)
+"""Without noise, with room to the boundary, and never worse than the best that was seen."""
 
 
 class GradientAdversary:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.attack.adversary import Adversary
+from surefoot.attack.ascent import RESTARTS
 from surefoot.attack.blackbox import CornerSearch, Harm, Oracle, Query, SpsaSearch, SquareSearch
 from surefoot.attack.critic_attacks import best_rs_critic
-from surefoot.attack.mad import RESTARTS, applied_variants, mad_adversary
+from surefoot.attack.mad import applied_variants, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.target import Target, Variants
 from surefoot.envs.vector import Floats
@@ -114,8 +115,9 @@ def masking_ratio(
     """Return how much more a gradient-free search moves the actions than a gradient does.
 
     It is the mean over the states of the best deviation of random search, over that of the best
-    MAD with restarts, both measured on the deployed controller. Well above 1 the gradients are
-    masked; None if they move nothing at all where random search does.
+    MAD with restarts, both measured on the deployed controller, at states where neither makes it
+    fail. Well above 1 the gradients are masked; None if they move nothing at all where random
+    search does, or if it makes the controller fail where they do not.
 
     Args:
         policy: As read back from the deployed file.
@@ -131,12 +133,16 @@ def masking_ratio(
     def reached(adversary: Adversary) -> Floats:
         moved_NM = query(adversary.perturb(state_ND, randoms)).astype(np.float64)
         found_N = np.sqrt(np.maximum(harm(state_ND, clean_NM, moved_NM), 0))
-        # Where the controller fails there is no distance; evaluations count it as a failure.
-        return np.where(np.isfinite(found_N), found_N, 0.0)
+        # Where the controller fails there is no distance; nothing is further.
+        return np.where(np.isfinite(found_N), found_N, np.inf)
 
     free = np.maximum(reached(CornerSearch(oracle=oracle)), reached(SquareSearch(oracle=oracle)))
     climbs = [mad_adversary(policy, ball, RESTARTS), *applied_variants(policy, ball).values()]
     guided = np.maximum.reduce([reached(adversary) for adversary in climbs])
+    if (np.isinf(free) & ~np.isinf(guided)).any():
+        return None
+    sound = ~np.isinf(guided)
+    free, guided = free[sound], guided[sound]
     if free.sum() == 0:
         return 1.0
     return float(free.sum() / guided.sum()) if guided.sum() > 1e-9 * free.sum() else None
@@ -162,7 +168,9 @@ def masking_signs(
         if count
     ]
     if ratio is None:
-        signs.append("gradients move no action, and random search does")
+        signs.append(
+            "random search moves an action, or makes the controller fail; gradients do not"
+        )
     elif ratio > _MARGIN:
         signs.append(f"random search moves the actions {ratio:.3g} times as far as gradients do")
     free, guided = (

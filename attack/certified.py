@@ -1,5 +1,8 @@
 """What a certificate says about the perturbation set of an attack."""
 
+import math
+from fractions import Fraction
+
 from surefoot.budget import Norm, Scope
 from surefoot.certificate import Certificate
 from surefoot.train.ball import Ball
@@ -9,10 +12,13 @@ _UP = 1 + 2.0**-40
 
 
 def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
-    """Return the least proved bound on the change of one output, or None if none covers the ball.
+    """Return the least proved bound on the change of one output, or None if there is none.
 
-    A bound for a ball holds for every smaller one of its norm. All of these are about the deployed
-    arithmetic: its rounding, once for each of the two outputs, is inside.
+    A bound for a ball holds for every smaller one of its norm. The bounds of the certificate's
+    table hold between any two states, so that k times as much bounds a perturbation which is at
+    most k times as large: it is k steps, one after the other. All of these are about the deployed
+    arithmetic: its rounding, once for each of the two outputs, is inside, and grows with the state
+    no faster than the steps do.
 
     Args:
         certificate: About the controller that is attacked.
@@ -28,13 +34,15 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
         and _covers(finding.requirement.epsilon, ball)
     ]
     table = certificate.deviation_linf
-    # For |d|_2 <= epsilon, |d|_inf <= epsilon too: the table covers both balls.
-    if _covers(table.get("epsilon"), ball):
-        bounds.append(table.get("best"))
+    if epsilon := table.get("epsilon"):
+        steps = max(1, math.ceil(Fraction(ball.epsilon) / Fraction(epsilon)))
+        # For |d|_2 <= epsilon, |d|_inf <= epsilon too: the table is about both balls.
+        one_step = [table.get("best")]
         slope = certificate.lipschitz_l2.get("best")
         if ball.norm is Norm.L2 and slope is not None and certificate.runtime_error:
             rounding = 2 * max(certificate.runtime_error)
-            bounds.append((slope * ball.epsilon + rounding) * _UP)
+            one_step.append((slope * min(ball.epsilon, epsilon) + rounding) * _UP)
+        bounds += [bound if steps == 1 else bound * steps * _UP for bound in one_step if bound]
     return min((bound for bound in bounds if bound is not None), default=None)
 
 

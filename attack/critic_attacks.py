@@ -16,7 +16,15 @@ from torch import Tensor
 
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ascent import AscentSettings, Climb, GradientAdversary, Objective, lead
+from surefoot.attack.ascent import (
+    ONE_CLIMB,
+    RESTARTS,
+    AscentSettings,
+    Climb,
+    GradientAdversary,
+    Objective,
+    lead,
+)
 from surefoot.attack.effort import Effort
 from surefoot.attack.mad import distribution_of
 from surefoot.attack.sarsa import SarsaSettings, fit_sarsa, record
@@ -28,8 +36,6 @@ from surefoot.train.distributions import Distribution
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.networks import Mlp, mlp_from_layers
 
-SETTINGS = AscentSettings(slack=2.5, temperature=0.0, keep_best=True)
-RESTARTS = AscentSettings(steps=20, slack=2.5, temperature=0.0, restarts=5, keep_best=True)
 RATIOS = (1e-5, 1e-3, 3e-2)
 FITTED = "fitted to the controller"
 
@@ -165,7 +171,7 @@ def critic_variants(target: Target, num_steps: int) -> Variants:
         adversaries={
             name + label: GradientAdversary(layers, target.ball, Low(), settings)
             for name, layers in critics.items()
-            for label, settings in (("", SETTINGS), (", restarts", RESTARTS))
+            for label, settings in (("", ONE_CLIMB), (", restarts", RESTARTS))
         },
         effort=effort,
         facts={"critics": sorted(critics), "fit": facts},
@@ -210,7 +216,7 @@ def rs_variants(target: Target, settings: SarsaSettings) -> Variants:
 def rs_mad_variants(target: Target, settings: SarsaSettings) -> Variants:
     """Return RS+MAD through the critic that was the strongest of RS, one variant per ratio."""
     best, layers = best_rs_critic(target, settings)
-    tried = [(f"ratio {ratio:g}", ratio, SETTINGS) for ratio in RATIOS]
+    tried = [(f"ratio {ratio:g}", ratio, ONE_CLIMB) for ratio in RATIOS]
     tried += [(f"ratio {RATIOS[0]:g}, restarts", RATIOS[0], RESTARTS)]
     return Variants(
         adversaries={
@@ -274,6 +280,6 @@ def _objectives(
 
 
 def _attack(
-    target: Target, objective: Objective, settings: AscentSettings = SETTINGS
+    target: Target, objective: Objective, settings: AscentSettings = ONE_CLIMB
 ) -> GradientAdversary:
     return GradientAdversary(target.policy.layers, target.ball, objective, settings)

@@ -39,8 +39,9 @@ MakeEnv = Callable[[int], VectorEnv]
 
 _LARGEST_CLIP = 1e6
 _WARM_UP = 0.1
-"""Share of a training that was taught in which only the critic learns: the first steps along the
-advantages of a critic that knows nothing undo more than they add."""
+"""Share of a training that was taught after whose iterations the actor is put back to its start,
+so that the critic alone has learned: the first steps along the advantages of a critic that knows
+nothing undo more than they add."""
 
 _EVALUATION_EPISODES = 8
 
@@ -190,7 +191,9 @@ def learn_start(
             actor=actor,
             clean_return=-run.evaluate(),
             effort=effort_of(teacher, craft, settings.lessons)
-            + Effort(env_steps=run.evaluation_steps),
+            + Effort(
+                env_steps=run.evaluation_steps, gradients=run.evaluation_steps * craft.gradients
+            ),
         )
 
 

@@ -123,8 +123,7 @@ def _learn(target: Target, name: str, craft: Craft, scan: Scan) -> Variants:
         pieces = {variant: train(variant, 0.0, _HEAT) for variant in taught}
         if taught:
             ahead = min(taught, key=lambda variant: min(pieces[variant][1]["returns"], default=inf))
-            spent, told, actor = train(ahead, _HEAT, 1.0)
-            pieces[ahead] = spent, pieces[ahead][1] | told, actor
+            pieces[ahead] = train(ahead, _HEAT, 1.0)
         pieces |= {
             variant: train(variant, 0.0, 1.0) for variant in entries if variant not in taught
         }

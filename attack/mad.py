@@ -6,22 +6,28 @@ mu is the output of the last layer; for a categorical head D^2 is 2 KL between t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ascent import AscentSettings, Climb, GradientAdversary
+from surefoot.attack.ascent import (
+    ONE_CLIMB,
+    RESTARTS,
+    AscentSettings,
+    Climb,
+    GradientAdversary,
+    lead,
+)
 from surefoot.policy import CategoricalHead, GaussianHead, Head, Layer, Policy, Squash
 from surefoot.train.ball import Ball
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
 
 PUBLISHED = AscentSettings()
 NOISE_FREE = AscentSettings(temperature=0.0)
-SLACK = AscentSettings(steps=20, slack=2.5, temperature=0.0, keep_best=True)
-RESTARTS = AscentSettings(steps=20, slack=2.5, temperature=0.0, restarts=5, keep_best=True)
+SLACK = replace(ONE_CLIMB, steps=20)
 
 _PULL = 0.1
 """Weight of drawing a clipped output inside: that of an output which has moved by 0.05."""
@@ -82,14 +88,11 @@ class _Margin:
 
     def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
         del state_BD
-        chosen_B1 = clean_BM.argmax(1, keepdim=True)
+        ahead = lead(clean_BM.argmax(1, keepdim=True))
 
         def climb(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
-            others_BM = moved_BM.scatter(1, chosen_B1, -torch.inf)
-            rival = others_BM.max(1, keepdim=True)
-            gradient_BM = torch.zeros_like(moved_BM).scatter_(1, rival.indices, 1.0)
-            gradient_BM.scatter_(1, chosen_B1, -1.0)
-            return (rival.values - moved_BM.gather(1, chosen_B1))[:, 0], gradient_BM
+            value_B, gradient_BM = ahead(moved_BM)
+            return -value_B, -gradient_BM
 
         return climb
 

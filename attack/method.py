@@ -60,7 +60,7 @@ def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> 
     for name in ("env", "epsilon", "norm", "suite", "episodes"):
         if any(agent[name] != agents[0][name] for agent in agents):
             raise InputError(f"agents of a method must have one {name}, got several")
-    if any(_effort_of(agent) != _effort_of(agents[0]) for agent in agents):
+    if any(_settings_of(agent) != _settings_of(agents[0]) for agent in agents):
         raise InputError("agents of a method must have one settings table, got several")
     names = [name for name in agents[0]["attacks"] if name != "clean"]
     attacked = {
@@ -86,7 +86,7 @@ def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> 
     )
 
 
-def _effort_of(agent: Mapping[str, Json]) -> dict[str, Json]:
+def _settings_of(agent: Mapping[str, Json]) -> dict[str, Json]:
     """Return the settings that results depend on; each agent may have another original."""
     others = ("num_threads", "transfer_from")
     return {name: value for name, value in agent["settings"].items() if name not in others}

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ascent import AscentSettings, Climb, GradientAdversary
+from surefoot.attack.ascent import ONE_CLIMB, Climb, GradientAdversary
 from surefoot.policy import CategoricalHead, Policy
 from surefoot.train.ball import Ball
-
-SETTINGS = AscentSettings(slack=2.5, temperature=0.0, keep_best=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,6 @@ def push_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
             for way, sign in (("up", 1), ("down", -1))
         }
     return {
-        name: GradientAdversary(policy.layers, ball, objective, SETTINGS)
+        name: GradientAdversary(policy.layers, ball, objective, ONE_CLIMB)
         for name, objective in objectives.items()
     }

@@ -8,6 +8,8 @@ from torch import Tensor
 from surefoot.train.networks import Network
 
 MINIBATCH = 256
+HIDDEN = (64, 64)
+"""Widths of what is fitted to a controller or its task."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs, (B, M), and targets to the gradient of the loss by the outputs, (B, M)."""

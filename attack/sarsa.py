@@ -21,16 +21,17 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from surefoot.attack.regression import HIDDEN
 from surefoot.attack.target import Target
+from surefoot.attack.value import GAMMA
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, CategoricalHead, Layer, Policy
 from surefoot.train.game import finite, with_fast_layers
+from surefoot.train.rollout import Singles
 
-GAMMA = 0.99
 _PUBLISHED_GRID = tuple(itertools.product((0.02, 0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.3, 1, 3, 10)))
 _REDUCED_GRID = tuple(itertools.product((0.02, 0.1, 0.3), (0.3, 3)))
 """(radius, weight) of the robust term of each critic."""
@@ -38,7 +39,6 @@ _REDUCED_GRID = tuple(itertools.product((0.02, 0.1, 0.3), (0.3, 3)))
 DEFAULT_SIGMA = 0.3
 """Exploration where the file names no noise."""
 
-_HIDDEN = (64, 64)
 _NUM_ENVS = 32
 _ITERATIONS, _MINIBATCHES = 30, 16
 
@@ -81,9 +81,6 @@ class SarsaSettings:
         return _PUBLISHED_GRID if self.published_grid else _REDUCED_GRID
 
 
-Singles = NDArray[np.float32]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Records:
     """Steps with what followed them, one per row.
@@ -117,7 +114,7 @@ class Critics:
     """K networks (z, a) -> Q of the same shape, trained at once."""
 
     def __init__(self, num: int, num_inputs: int, generator: torch.Generator) -> None:
-        sizes = (num_inputs, *_HIDDEN, 1)
+        sizes = (num_inputs, *HIDDEN, 1)
         self.weights = []
         self.biases = []
         for fan_in, fan_out in itertools.pairwise(sizes):

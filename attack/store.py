@@ -7,6 +7,10 @@ file begins with the digest of the rest; a damaged one is made again.
 import shutil
 from pathlib import Path
 
+import surefoot
+import surefoot.attack
+import surefoot.envs
+import surefoot.runtime
 import surefoot.train
 from surefoot.artifact import Json, claim_folder, read_file, sha256_hex, to_json, write_file
 
@@ -61,13 +65,16 @@ class Store:
 
 
 def code_digest() -> str:
-    """Return the digest of the code that results depend on: of the training and of the attacks.
+    """Return the digest of the code that results depend on.
 
-    A version does not change with every commit: a piece must not outlive the code it is of, and
+    It is that of attacks, training, environments and runtimes, and of what all of them share. A
+    version does not change with every commit: a piece must not outlive the code it is of, and
     results of two codes do not compare.
     """
-    folders = [Path(__file__).parent, Path(surefoot.train.__file__).parent]
-    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    stages = (surefoot, surefoot.attack, surefoot.envs, surefoot.runtime, surefoot.train)
+    files = [
+        file for stage in stages for file in sorted(Path(str(stage.__file__)).parent.glob("*.py"))
+    ]
     return sha256_hex(b"".join(read_file(file) for file in files))
 
 

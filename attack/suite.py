@@ -254,6 +254,7 @@ class _Suite:
             "env": [self.spec.env_id, self.spec.packages, module_digest(config.env_module)],
             "code": code_digest(),
             "ball": [self.ball.norm.value, self.ball.epsilon],
+            "suite": config.suite,
             "backend": config.backend.value,
             "versions": [__version__, version("torch"), version("numpy")],
             "settings": {
@@ -372,7 +373,7 @@ class _Suite:
             raise CheckError(
                 f"{name}, {variant} has {adversary.ball}; the suite is for {self.ball}"
             )
-        key = [self._key, self._config.backend.value, self._certified, name, variant, list(seeds)]
+        key = [self._key, self._certified, name, variant, list(seeds)]
         piece = self._store.get("evaluation", key)
         if piece is not None:
             return Evaluation.from_json(piece)

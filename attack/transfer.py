@@ -14,9 +14,10 @@ import torch
 
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
+from surefoot.attack.ascent import RESTARTS
 from surefoot.attack.effort import Effort
-from surefoot.attack.mad import RESTARTS, mad_on, margin_on
-from surefoot.attack.regression import fit
+from surefoot.attack.mad import mad_on, margin_on
+from surefoot.attack.regression import HIDDEN, MINIBATCH, fit
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, CategoricalHead, Layer, Normaliser, Policy
@@ -26,7 +27,6 @@ from surefoot.train.game import finite
 from surefoot.train.networks import new_network
 
 IMITATION = "imitation"
-_HIDDEN = (64, 64)
 _NUM_ENVS, _NUM_STEPS, _EPOCHS = 32, 400, 30
 
 
@@ -100,7 +100,7 @@ def _imitate(target: Target, seed: int) -> tuple[tuple[Layer, ...], Effort, dict
     states, outputs = _observe(target, seed)
     generator = torch.Generator().manual_seed(seed)
     network = new_network(
-        (target.policy.obs_dim, *_HIDDEN, target.policy.num_outputs),
+        (target.policy.obs_dim, *HIDDEN, target.policy.num_outputs),
         Activation.TANH,
         output_gain=1.0,
         generator=generator,
@@ -109,7 +109,7 @@ def _imitate(target: Target, seed: int) -> tuple[tuple[Layer, ...], Effort, dict
     inputs, targets = torch.from_numpy(states), torch.from_numpy(outputs)
     fit(network, inputs, targets, epochs=_EPOCHS, generator=generator)
     error = (network.mlp(inputs) - targets).square().mean(0) / targets.var(0).clamp_min(1e-12)
-    updates = _EPOCHS * -(-len(states) // 256)
+    updates = _EPOCHS * -(-len(states) // MINIBATCH)
     effort = Effort(env_steps=_NUM_ENVS * _NUM_STEPS, queries=len(states), updates=updates)
     return network.mlp.to_layers(), effort, {"unexplained": [float(one) for one in error]}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from surefoot.artifact import Json
 from surefoot.attack.effort import Effort
-from surefoot.attack.regression import fit
+from surefoot.attack.regression import HIDDEN, MINIBATCH, fit
 from surefoot.attack.target import Target
 from surefoot.envs.vector import Flags, Floats
 from surefoot.policy import Activation, Layer
@@ -24,8 +24,8 @@ from surefoot.train.networks import new_network
 from surefoot.train.rollout import advantages
 
 GAMMA = 0.99
+"""Discount of the values that critics are fitted to."""
 _LAMBDA = 0.98
-_HIDDEN = (64, 64)
 _NUM_ENVS = 32
 _LONGEST_PREFIX = 200
 _ROUNDS, _EPOCHS = 6, 3
@@ -38,7 +38,7 @@ class FittedCritic:
     Attributes:
         layers: From states to values, in units of ``scale``.
         effort: Of the data and the fit.
-        facts: Steps, and the share of the variance of the returns that it explains.
+        facts: Steps, and the share that it explains of the variance of its last targets.
     """
 
     layers: tuple[Layer, ...]
@@ -60,7 +60,7 @@ def fit_value(target: Target, num_steps: int, *, seed: int = 0) -> FittedCritic:
     """
     played = _play(target, -(-num_steps // _NUM_ENVS), seed)
     generator = torch.Generator().manual_seed(seed)
-    sizes = (target.policy.obs_dim, *_HIDDEN, 1)
+    sizes = (target.policy.obs_dim, *HIDDEN, 1)
     network = new_network(
         sizes,
         Activation.TANH,
@@ -88,7 +88,7 @@ def fit_value(target: Target, num_steps: int, *, seed: int = 0) -> FittedCritic:
     num = played.rewards.size
     return FittedCritic(
         layers=network.mlp.to_layers(),
-        effort=Effort(env_steps=num, updates=_ROUNDS * _EPOCHS * -(-int(clean.sum()) // 256)),
+        effort=Effort(env_steps=num, updates=_ROUNDS * _EPOCHS * -(-int(clean.sum()) // MINIBATCH)),
         facts={"steps": num, "explained_variance": explained},
     )
 

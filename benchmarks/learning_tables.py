@@ -234,7 +234,7 @@ def reached_text(records: Sequence[Mapping[str, Any]]) -> str:
             for entry in found["attacks"].values()
             for played in (entry, *entry["selection"].values())
         )
-        # The bound holds between any two states, so from one step of a path to the next.
+        # As `surefoot.attack.certified` does with a certificate.
         steps = math.ceil(Fraction(found["epsilon"]) / Fraction(proved["epsilon"]))
         shares.append(largest / (steps * proved["best"]))
         if shares[-1] > 1:

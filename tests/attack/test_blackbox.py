@@ -148,8 +148,24 @@ def test_gradients_that_move_nothing_are_a_sign_without_a_ratio(linear_policy, r
     ratio = masking_ratio(policy, LINF, query, state, random_streams(24))
     assert ratio is None
     (sign,) = masking_signs(ratio, {}, {}, {})
-    assert "gradients move no action" in sign
+    assert "gradients do not" in sign
     assert masking_ratio(policy, LINF, policy.outputs_at, state, random_streams(24)) == 1.0
+
+
+def test_random_corners_that_make_the_controller_fail_are_no_sound_ratio(
+    linear_policy, random_streams
+):
+    # Gradients go up; it is the corners below that the controller does not survive.
+    policy, state = linear_policy([[1.0, 0.0]]), np.zeros((24, 2), np.float32)
+
+    def query(seen):
+        fails = (seen[:, 1] < -0.5 * LINF.epsilon)[:, None]
+        return np.where(fails, np.nan, policy.outputs_at(seen)).astype(np.float32)
+
+    assert masking_ratio(policy, LINF, query, state, random_streams(24)) is None
+    # Where it fails anyway no search does better.
+    state[:, 1] = -1.0
+    assert masking_ratio(policy, LINF, query, state, random_streams(24)) == 1.0
 
 
 def test_a_gradient_free_attack_that_does_better_is_a_sign():

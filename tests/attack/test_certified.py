@@ -36,9 +36,20 @@ def test_a_bound_holds_for_its_own_ball_and_every_smaller_one(certificate):
     assert certified_deviation(certificate, linf(0.02)) == 0.25
 
 
-def test_no_bound_holds_for_a_larger_ball(certificate):
-    assert certified_deviation(certificate, linf(0.0501)) is None
-    assert certified_deviation(certificate, Ball(norm=Norm.L2, epsilon=0.06)) is None
+@pytest.mark.parametrize(("epsilon", "steps"), [(0.0501, 2), (0.1, 2), (0.15, 3), (0.1501, 4)])
+def test_a_larger_ball_is_as_many_steps_of_the_table(certificate, epsilon, steps):
+    bound = certified_deviation(certificate, linf(epsilon))
+    assert steps * 0.25 <= bound <= steps * 0.25 * (1 + 1e-9)
+    one = certified_deviation(certificate, Ball(norm=Norm.L2, epsilon=0.05))
+    bound = certified_deviation(certificate, Ball(norm=Norm.L2, epsilon=epsilon))
+    assert steps * one <= bound <= steps * one * (1 + 1e-9)
+
+
+def test_a_finding_is_about_its_own_ball_alone(certificate):
+    nothing = replace(certificate, deviation_linf={"epsilon": None, "best": None})
+    assert certified_deviation(nothing, linf(0.05)) == 0.25
+    assert certified_deviation(nothing, linf(0.0501)) is None
+    assert certified_deviation(nothing, Ball(norm=Norm.L2, epsilon=0.05)) is None
 
 
 def test_the_least_of_table_and_findings_counts(certificate):
@@ -75,15 +86,16 @@ def test_what_is_unknown_bounds_no_attack(random_policy, certificate_of, file_of
 
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU])
 @pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("epsilon", [0.05, 0.12])
 def test_no_attack_moves_an_action_further_than_is_certified(
-    random_policy, unit_range, file_of, activation, norm
+    random_policy, unit_range, file_of, activation, norm, epsilon
 ):
     policy = random_policy(np.random.default_rng(7), (11, 16, 16, 3), activation)
     file = file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
     budget = Budget.parse(BUDGET.replace('"linf"', f'"{norm}"'))
     effort = CertifyConfig(epsilon=0.05, search_states=8, lipsdp_iterations=0)
     certificate = certify_policy(file, budget, Evidence(), effort)
-    config = AttackConfig(norm=norm, epsilon=0.05, episodes=3, selection_episodes=1)
+    config = AttackConfig(norm=norm, epsilon=epsilon, episodes=3, selection_episodes=1)
     attacks = run_suite(file, certificate, config).attacks
     for name in ("random", "mad"):
         assert attacks[name].certified is not None

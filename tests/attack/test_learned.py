@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from surefoot.attack import imitation
+from surefoot.attack.ascent import RESTARTS
 from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
 from surefoot.attack.imitation import record_moves
@@ -13,7 +14,7 @@ from surefoot.attack.learned import (
     learn_adversary,
     learn_start,
 )
-from surefoot.attack.mad import RESTARTS, mad_adversary
+from surefoot.attack.mad import mad_adversary
 from surefoot.budget import Norm
 from surefoot.envs.vector import StepResult
 from surefoot.onnx_format import policy_from_onnx

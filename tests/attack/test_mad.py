@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.attack.ascent import AscentSettings
+from surefoot.attack.ascent import RESTARTS, AscentSettings
 from surefoot.attack.mad import (
     NOISE_FREE,
     PUBLISHED,
-    RESTARTS,
     SLACK,
     applied_variants,
     mad_adversary,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from surefoot.attack import transfer
-from surefoot.attack.mad import RESTARTS, mad_adversary
+from surefoot.attack.ascent import RESTARTS
+from surefoot.attack.mad import mad_adversary
 from surefoot.attack.transfer import IMITATION, seen_through, transfer_variants
 from surefoot.budget import Norm
 from surefoot.errors import InputError
