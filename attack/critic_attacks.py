@@ -20,10 +20,8 @@ from surefoot.attack.ascent import (
     ONE_CLIMB,
     RESTARTS,
     AscentSettings,
-    Climb,
     GradientAdversary,
     Objective,
-    lead,
 )
 from surefoot.attack.effort import Effort
 from surefoot.attack.mad import distribution_of
@@ -32,6 +30,7 @@ from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.attack.value import fit_value
 from surefoot.errors import InputError
 from surefoot.policy import CategoricalHead, Layer, Policy
+from surefoot.train.climb import Climb, lead
 from surefoot.train.distributions import Distribution
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.networks import Mlp, mlp_from_layers

@@ -9,7 +9,6 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
 from surefoot.attack.learned import (
     LearnedAdversary,
@@ -20,6 +19,7 @@ from surefoot.attack.learned import (
 )
 from surefoot.attack.target import Target, Variants, pack, unpack
 from surefoot.onnx_format import policy_from_onnx
+from surefoot.train.director import Director
 from surefoot.train.game import Craft, Direct
 
 _LESSONS = 5

@@ -17,12 +17,11 @@ from surefoot.attack.ascent import (
     ONE_CLIMB,
     RESTARTS,
     AscentSettings,
-    Climb,
     GradientAdversary,
-    lead,
 )
 from surefoot.policy import CategoricalHead, GaussianHead, Head, Layer, Policy, Squash
 from surefoot.train.ball import Ball
+from surefoot.train.climb import Climb, lead
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
 
 PUBLISHED = AscentSettings()

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.ascent import ONE_CLIMB, Climb, GradientAdversary
+from surefoot.attack.ascent import ONE_CLIMB, GradientAdversary
 from surefoot.policy import CategoricalHead, Policy
 from surefoot.train.ball import Ball
+from surefoot.train.climb import Climb
 
 
 @dataclass(frozen=True, slots=True)

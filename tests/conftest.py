@@ -112,9 +112,38 @@ def with_unit_range(policy):
     return replace(policy, head=replace(policy.head, centre=zeros, half_range=zeros + 1))
 
 
+def make_linear_policy(matrix, *, bias=0.0, std=1.0, clip=10.0):
+    """Return the policy a = matrix @ z + bias with observations as states."""
+    matrix = np.asarray(matrix, np.float32)
+    num_outputs, obs_dim = matrix.shape
+    return Policy(
+        normaliser=Normaliser(
+            mean=np.zeros(obs_dim, np.float32), scale=np.ones(obs_dim, np.float32), clip=clip
+        ),
+        layers=(
+            Layer(
+                weight=matrix,
+                bias=np.full(num_outputs, bias, np.float32),
+                activation=Activation.IDENTITY,
+            ),
+        ),
+        head=GaussianHead(
+            std=np.broadcast_to(np.asarray(std, np.float64), (num_outputs,)).copy(),
+            squash=Squash.IDENTITY,
+            centre=np.zeros(num_outputs, np.float32),
+            half_range=np.ones(num_outputs, np.float32),
+        ),
+    )
+
+
 @pytest.fixture(scope="session")
 def random_policy():
     return make_random_policy
+
+
+@pytest.fixture(scope="session")
+def linear_policy():
+    return make_linear_policy
 
 
 @pytest.fixture(scope="session")

@@ -183,24 +183,30 @@ class BoundedAdversarialReturn(AdversarialReturn):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlternatingTraining(GrowingBall):
-    """ATLA: learn in turns with an adversary that learns to make the policy fail (SA-RL).
+    """ATLA: learn in turns with an adversary that learns to make the policy fail.
 
     While the policy plays, the adversary moves every state that it sees, by its mean move: so are
     attacks played. Then the adversary plays as many steps against the policy of that moment, which
     acts without noise: so it is deployed, and so the attacks that it has to stand are learned. The
-    steps of the adversary come on top of ``total_steps``.
+    steps of the adversary come on top of ``total_steps``. It faces the weights of the moment, not
+    their average over the training (``averaging``).
 
     Attributes:
+        adversary: What it learns: perturbations themselves (SA-RL), as published with ATLA, or the
+            direction of the action, for which a search finds the perturbation (PA-AD): a move of
+            one number per actuator instead of one per sensor, and so much sooner a strong one.
         kappa: Weight of D^2 in the loss, as in SA, at the states that the policy saw; 0 for ATLA
             alone.
         inner_steps: Steps of the search of SA.
         fraction: Share of each minibatch that SA perturbs, in (0, 1]; the adversary moves all.
 
     Reference:
-        Zhang et al., ICLR 2021 (arXiv 2101.08452), algorithm 1.
+        Zhang et al., ICLR 2021 (arXiv 2101.08452), algorithm 1; with PA-AD: Sun et al., ICLR 2022
+        (arXiv 2106.05087), section 5.
     """
 
     kind: ClassVar[str] = "atla"
+    adversary: Literal["pa_ad", "sa_rl"] = "pa_ad"
     kappa: float = 0.0
     inner_steps: int = 10
 

@@ -16,26 +16,24 @@ from surefoot.errors import DivergenceError
 from surefoot.policy import Policy, Squash
 from surefoot.train.ball import Ball
 from surefoot.train.config import LearnedNoise, TrainConfig
-from surefoot.train.defence_config import NoDefence
-from surefoot.train.game import Direct, Game, with_fast_layers
+from surefoot.train.defence_config import AlternatingTraining, NoDefence
+from surefoot.train.director import Director
+from surefoot.train.game import Craft, Direct, Game, with_fast_layers
 from surefoot.train.learner import Learner
 from surefoot.train.pruning_config import NoPruning
 from surefoot.train.rollout import Disturb, Singles
 from surefoot.train.streams import Stream, numpy_stream
 
 _SIGMA = 0.6
-"""Of its moves at the start, in units of epsilon: what an SA-RL without a start does best with."""
-
-_GAMMA, _LAMBDA = 0.999, 0.99
-"""Far above a controller's: what it fears is undiscounted, and it takes an adversary hundreds of
-steps to make a steady gait fall."""
+"""Of its moves at the start: what an adversary that begins with nothing does best with."""
 
 
 class Rival:
     """Learns which perturbation of a true state makes the policy lose most.
 
-    It has the policy's own PPO, dense and without a defence, and a longer sight; rewards are those
-    of the policy with the sign turned. It stands still while the ball is a point.
+    It has the policy's own PPO, dense and without a defence; rewards are those of the policy with
+    the sign turned. It stands still while the ball is a point. A longer sight than the policy's
+    (gamma 0.999) made Hopper's policies fall for good, and its SA-RL in no way stronger.
     """
 
     def __init__(
@@ -49,8 +47,9 @@ class Rival:
             policy: The first one that is faced.
             device: Of the updates.
         """
-        self._dim = env.spec.obs_dim
-        self._game = Game(env, policy, self._craft(0.0))
+        assert isinstance(config.defence, AlternatingTraining)
+        self._learns = config.defence.adversary
+        self._game = Game(env, policy, self._craft(policy, 0.0))
         self._learner = Learner(_adversary_config(config), self._game, device)
         self._iteration = 0
         self._batch_size = config.batch_size
@@ -60,11 +59,16 @@ class Rival:
         """Environment steps done."""
         return self._iteration * self._batch_size
 
-    def disturb(self, epsilon: float) -> Disturb | None:
-        """Return what the mean moves of this moment do to states; None if the ball is a point."""
+    def disturb(self, policy: Policy, epsilon: float) -> Disturb | None:
+        """Return what the mean moves of this moment do to the states of a policy.
+
+        Args:
+            policy: That is to see them.
+            epsilon: Radius of the ball; if it is a point, the result is None.
+        """
         if epsilon == 0:
             return None
-        actor, craft = with_fast_layers(self._learner.policy()), self._craft(epsilon)
+        actor, craft = with_fast_layers(self._learner.policy()), self._craft(policy, epsilon)
 
         def disturbed(state_ND: Singles) -> Singles:
             return craft(state_ND, actor.head.select(actor.outputs_at(state_ND)))
@@ -83,7 +87,7 @@ class Rival:
         """
         if epsilon == 0:
             return
-        self._learner.collector.look(self._game.face(policy, self._craft(epsilon)))
+        self._learner.collector.look(self._game.face(policy, self._craft(policy, epsilon)))
         try:
             self._learner.learn(self._learner.play())
         except DivergenceError as error:
@@ -107,8 +111,11 @@ class Rival:
         self._iteration = state["iteration"]
         self._learner.load_state_dict(state["learner"])
 
-    def _craft(self, epsilon: float) -> Direct:
-        return Direct(Ball(norm=Norm.LINF, epsilon=epsilon), self._dim)
+    def _craft(self, policy: Policy, epsilon: float) -> Craft:
+        ball = Ball(norm=Norm.LINF, epsilon=epsilon)
+        if self._learns == "pa_ad":
+            return Director(policy, ball)
+        return Direct(ball, policy.obs_dim)
 
 
 def _adversary_config(config: TrainConfig) -> TrainConfig:
@@ -116,8 +123,6 @@ def _adversary_config(config: TrainConfig) -> TrainConfig:
     return replace(
         config,
         seed=int(numpy_stream(config.seed, Stream.ADVERSARY).integers(2**31)),
-        gamma=_GAMMA,
-        gae_lambda=_LAMBDA,
         hidden=config.critic_hidden,
         noise=LearnedNoise(initial=_SIGMA),
         squash=Squash.CLIP,

@@ -115,7 +115,9 @@ class Run:
             DivergenceError: If the simulation, a loss or a parameter becomes non-finite.
         """
         began = time.perf_counter()
-        disturb = self._rival.disturb(self._ppo.epsilon()) if self._rival else None
+        disturb = None
+        if self._rival:
+            disturb = self._rival.disturb(self._learner.policy(), self._ppo.epsilon())
         rollout = self._learner.play(disturb)
         played = time.perf_counter()
         losses = self._learner.learn(rollout)

@@ -14,7 +14,6 @@ from surefoot.attack.target import Target
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, StepResult
 from surefoot.errors import DivergenceError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
-from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
 
 
 class FormulaEnv:
@@ -180,30 +179,6 @@ def make_target(policy, ball, make_env, **changes):
     return Target(**fields | changes)
 
 
-def make_linear_policy(matrix, *, bias=0.0, std=1.0, clip=10.0):
-    """Return the policy a = matrix @ z + bias with observations as states."""
-    matrix = np.asarray(matrix, np.float32)
-    num_outputs, obs_dim = matrix.shape
-    return Policy(
-        normaliser=Normaliser(
-            mean=np.zeros(obs_dim, np.float32), scale=np.ones(obs_dim, np.float32), clip=clip
-        ),
-        layers=(
-            Layer(
-                weight=matrix,
-                bias=np.full(num_outputs, bias, np.float32),
-                activation=Activation.IDENTITY,
-            ),
-        ),
-        head=GaussianHead(
-            std=np.broadcast_to(np.asarray(std, np.float64), (num_outputs,)).copy(),
-            squash=Squash.IDENTITY,
-            centre=np.zeros(num_outputs, np.float32),
-            half_range=np.ones(num_outputs, np.float32),
-        ),
-    )
-
-
 def as_file(policy, metadata=None):
     """Return the policy as read back from its file."""
     return policy_from_onnx(policy_to_onnx(policy, metadata))
@@ -261,11 +236,6 @@ def target_of():
 @pytest.fixture(scope="session")
 def formula_env():
     return FormulaEnv
-
-
-@pytest.fixture(scope="session")
-def linear_policy():
-    return make_linear_policy
 
 
 @pytest.fixture(scope="session")

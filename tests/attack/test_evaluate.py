@@ -6,7 +6,6 @@ from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentSettings
 from surefoot.attack.constant import ConstantAdversary
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
 from surefoot.attack.learned import LearnedAdversary
@@ -19,6 +18,7 @@ from surefoot.errors import CheckError, InputError
 from surefoot.policy import Activation, Squash, weights_sha256
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.ball import Ball
+from surefoot.train.director import Director
 from surefoot.train.game import Direct
 
 LINF = Ball(norm=Norm.LINF, epsilon=0.1)

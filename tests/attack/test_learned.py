@@ -5,7 +5,6 @@ import pytest
 
 from surefoot.attack import imitation
 from surefoot.attack.ascent import RESTARTS
-from surefoot.attack.director import Director
 from surefoot.attack.effort import Effort
 from surefoot.attack.imitation import record_moves
 from surefoot.attack.learned import (
@@ -19,6 +18,7 @@ from surefoot.budget import Norm
 from surefoot.envs.vector import StepResult
 from surefoot.onnx_format import policy_from_onnx
 from surefoot.train.ball import Ball
+from surefoot.train.director import Director
 from surefoot.train.game import Direct
 
 MATRIX = np.array([[2.0, -1.0, 0.5], [-1.0, 0.5, 2.0]])

@@ -14,7 +14,6 @@ import pytest
 from surefoot.attack.adversary import NoAdversary
 from surefoot.attack.critic_attacks import critic_variants
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.director import Director
 from surefoot.attack.evaluate import EvaluateConfig, evaluate
 from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
 from surefoot.attack.sarsa import SarsaSettings
@@ -24,6 +23,7 @@ from surefoot.onnx_format import policy_from_onnx
 from surefoot.policy import Activation, CategoricalHead, Layer, Normaliser, Policy
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.ball import Ball
+from surefoot.train.director import Director
 from surefoot.train.game import Direct
 
 BALLS = [Ball(norm=Norm.LINF, epsilon=0.7), Ball(norm=Norm.L2, epsilon=0.8)]

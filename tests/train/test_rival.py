@@ -47,6 +47,11 @@ TINY = TrainConfig(
 )
 
 
+@pytest.fixture(params=["pa_ad", "sa_rl"])
+def alternating(request):
+    return replace(TINY, defence=replace(TINY.defence, adversary=request.param))
+
+
 @pytest.fixture
 def target_task(monkeypatch, target_env):
     monkeypatch.setattr(
@@ -73,27 +78,27 @@ def overshooting():
     )
 
 
-def test_it_finds_the_worst_perturbation_where_that_is_known(target_env):
+def test_it_finds_the_worst_perturbation_where_that_is_known(target_env, alternating):
     # The loss is (z + delta + 1/2 - z)^2: the worst delta is +epsilon at every state.
-    config = replace(TINY, total_steps=16_384, rollout_steps=128, epochs=10, minibatch_size=64)
+    config = replace(alternating, total_steps=16_384, rollout_steps=128, epochs=10, minibatch_size=64)
     rival = Rival(config, target_env(4), overshooting(), CPU)
     for _ in range(config.num_iterations):
         rival.iterate(overshooting(), EPSILON)
     states = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
     states[:, 1:] = [2, 1]
-    moved = rival.disturb(EPSILON)(states)[:, 0] - states[:, 0]
+    moved = rival.disturb(overshooting(), EPSILON)(states)[:, 0] - states[:, 0]
     assert (moved > 0.9 * EPSILON).all()
     assert rival.step == config.num_iterations * config.batch_size
 
 
-def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env):
-    run = Run(TINY, target_env(4), target_env(2), CPU, target_env(4))
+def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, alternating):
+    run = Run(alternating, target_env(4), target_env(2), CPU, target_env(4))
     for _ in range(3):
         run.iterate()
     epsilon = run.curves["epsilon"][-1]
     assert 0 < epsilon <= EPSILON
     states = np.random.default_rng(0).uniform(-10, 10, (300, 3)).astype(np.float32)
-    seen = run._rival.disturb(epsilon)(states)
+    seen = run._rival.disturb(run.policy(), epsilon)(states)
     far = [
         abs(Fraction(a) - Fraction(b))
         for a, b in zip(seen.ravel().tolist(), states.ravel().tolist(), strict=True)
@@ -118,8 +123,8 @@ def test_in_a_ball_of_radius_zero_it_is_no_defence_bit_for_bit(target_task):
     assert point.facts["adversary_steps"] == 0
 
 
-def test_its_steps_are_told_and_the_sparsity_is_exact(target_task):
-    result = train_policy(TINY)
+def test_its_steps_are_told_and_the_sparsity_is_exact(target_task, alternating):
+    result = train_policy(alternating)
     # In the first iteration the ball is still a point when the policy plays, not when it does.
     assert result.facts["adversary_steps"] == result.facts["steps"] == 512
     assert result.curves["adversary_steps"] == result.curves["step"]
@@ -127,14 +132,15 @@ def test_its_steps_are_told_and_the_sparsity_is_exact(target_task):
     weights = sum(layer.weight.size for layer in result.policy.layers)
     assert zeros / weights == pytest.approx(0.5, abs=0.01)
     assert result.policy.sparsity == pytest.approx(zeros / weights)
+    assert result.config.defence.adversary == alternating.defence.adversary
     plain = train_policy(replace(TINY, defence=NoDefence()))
     assert "adversary_steps" not in plain.facts
     assert weights_sha256(plain.policy) != weights_sha256(result.policy)
 
 
-def test_a_stored_run_goes_on_with_the_same_adversary(target_env):
+def test_a_stored_run_goes_on_with_the_same_adversary(target_env, alternating):
     def new_run():
-        return Run(TINY, target_env(4), target_env(2), CPU, target_env(4))
+        return Run(alternating, target_env(4), target_env(2), CPU, target_env(4))
 
     whole, resumed = new_run(), new_run()
     whole.iterate()
@@ -146,7 +152,9 @@ def test_a_stored_run_goes_on_with_the_same_adversary(target_env):
     assert weights_sha256(resumed.policy()) == weights_sha256(whole.policy())
     assert resumed.curves == whole.curves
     states = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
-    one, other = (run._rival.disturb(0.1)(states) for run in (whole, resumed))
+    one, other = (
+        run._rival.disturb(run._learner.policy(), 0.1)(states) for run in (whole, resumed)
+    )
     assert np.array_equal(one, other)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.attack.ascent import Best, Climb, lead
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
 from surefoot.train.ball import Ball, States
+from surefoot.train.climb import Best, Climb, lead
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.search import search_ball
 

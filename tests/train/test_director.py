@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.attack.director import Director
 from surefoot.budget import Norm
 from surefoot.policy import Activation, Squash
 from surefoot.train.ball import Ball
+from surefoot.train.director import Director
 
 MATRIX = np.array([[3.0, -1.0, 0.5, 2.0], [-0.5, 2.0, 1.5, 1.0]])
 EPSILON = 0.1
