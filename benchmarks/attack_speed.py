@@ -19,6 +19,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -64,6 +65,9 @@ class Endless:
         result = self._env.step(actions)
         never = np.zeros(self.num_envs, bool)
         return replace(result, terminated=never, truncated=never)
+
+    def close(self) -> None:
+        self._env.close()
 
 
 def random_file(spec: EnvSpec, hidden: list[int]) -> ControllerFile:
@@ -118,7 +122,7 @@ def endless(given: argparse.Namespace, num_steps: int) -> Endless:
 def measure_loops(given: argparse.Namespace) -> list[dict]:
     """Return a row per attack: its closed loop against the clean one."""
     file = attacked_file(given)
-    deployed, env = deployed_of(file, given), endless(given, given.steps)
+    deployed = deployed_of(file, given)
     config = EvaluateConfig(seeds=evaluation_seeds(given.episodes))
     ball = Ball(norm=Norm.LINF, epsilon=given.epsilon)
     target = Target(
@@ -142,12 +146,13 @@ def measure_loops(given: argparse.Namespace) -> list[dict]:
     }
     seconds = {name: [] for name in adversaries}
     cpu_seconds = {name: [] for name in adversaries}
-    for _ in range(given.rounds):
-        for name, adversary in adversaries.items():
-            began, cpu_began = perf_counter(), process_time()
-            evaluate(deployed, env, adversary, config)
-            seconds[name].append(perf_counter() - began)
-            cpu_seconds[name].append(process_time() - cpu_began)
+    with closing(endless(given, given.steps)) as env:
+        for _ in range(given.rounds):
+            for name, adversary in adversaries.items():
+                began, cpu_began = perf_counter(), process_time()
+                evaluate(deployed, env, adversary, config)
+                seconds[name].append(perf_counter() - began)
+                cpu_seconds[name].append(process_time() - cpu_began)
     clean = next(iter(cpu_seconds.values()))
     num_steps = given.episodes * given.steps
     to_full = 50_000 / num_steps
@@ -170,9 +175,10 @@ def measure_mad(given: argparse.Namespace) -> dict:
     file = attacked_file(given)
     mad = mad_adversary(file.policy, Ball(norm=Norm.LINF, epsilon=given.epsilon), PUBLISHED)
     config = EvaluateConfig(seeds=evaluation_seeds(given.episodes))
-    deployed, env = deployed_of(file, given), endless(given, given.mad_steps)
-    began, cpu_began = perf_counter(), process_time()
-    evaluation = evaluate(deployed, env, mad, config)
+    deployed = deployed_of(file, given)
+    with closing(endless(given, given.mad_steps)) as env:
+        began, cpu_began = perf_counter(), process_time()
+        evaluation = evaluate(deployed, env, mad, config)
     return {
         "gradient_steps": PUBLISHED.steps,
         "episodes": len(evaluation.lengths),

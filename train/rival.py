@@ -33,7 +33,7 @@ class Rival:
 
     It has the policy's own PPO, dense and without a defence; rewards are those of the policy with
     the sign turned. It stands still while the ball is a point. A longer sight than the policy's
-    (gamma 0.999) made Hopper's policies fall for good, and its SA-RL in no way stronger.
+    (gamma 0.999) kept a Hopper policy at 1400 that came to 3300 otherwise (PA-AD, one seed).
     """
 
     def __init__(

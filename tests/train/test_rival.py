@@ -80,7 +80,9 @@ def overshooting():
 
 def test_it_finds_the_worst_perturbation_where_that_is_known(target_env, alternating):
     # The loss is (z + delta + 1/2 - z)^2: the worst delta is +epsilon at every state.
-    config = replace(alternating, total_steps=16_384, rollout_steps=128, epochs=10, minibatch_size=64)
+    config = replace(
+        alternating, total_steps=16_384, rollout_steps=128, epochs=10, minibatch_size=64
+    )
     rival = Rival(config, target_env(4), overshooting(), CPU)
     for _ in range(config.num_iterations):
         rival.iterate(overshooting(), EPSILON)
