@@ -5,6 +5,7 @@
 
 So short a training says what a way gives away of its target, not what it costs: returns at a
 million steps are those of ``lipschitz`` and ``lipschitzabs`` of ``learning.py``.
+
 Each run is the ``hopper`` preset without its own defence, dense or pruned as asked, under one way
 to hold the target (or none). Reported are the mean return of the last deterministic policy over
 the evaluation episodes, the least of the certifier's closed-form bounds on the largest deviation
