@@ -41,7 +41,14 @@ METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
             "train.pruning.sparsity": 0.7,
         },
     ),
-    "atla": ("dense ATLA", DENSE | {"train.defence": f'{{kind = "atla", {BALL}}}'}),
+    "atla": (
+        "dense ATLA with SA",
+        DENSE | {"train.defence": f'{{kind = "atla", {BALL}, kappa = 0.1, fraction = 0.25}}'},
+    ),
+    "atlaall": (
+        "dense ATLA, all attacked",
+        DENSE | {"train.defence": f'{{kind = "atla", {BALL}, attacked = 1.0}}'},
+    ),
     "arpo": (
         "dense ARPO",
         DENSE | {"train.defence": f'{{kind = "arpo", {BALL}}}'},

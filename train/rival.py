@@ -48,7 +48,7 @@ class Rival:
             device: Of the updates.
         """
         assert isinstance(config.defence, AlternatingTraining)
-        self._learns = config.defence.adversary
+        self._defence = config.defence
         self._game = Game(env, policy, self._craft(policy, 0.0))
         self._learner = Learner(_adversary_config(config), self._game, device)
         self._iteration = 0
@@ -71,7 +71,12 @@ class Rival:
         actor, craft = with_fast_layers(self._learner.policy()), self._craft(policy, epsilon)
 
         def disturbed(state_ND: Singles) -> Singles:
-            return craft(state_ND, actor.head.select(actor.outputs_at(state_ND)))
+            seen_ND = state_ND.copy()
+            attacked = state_ND[: max(1, round(self._defence.attacked * len(state_ND)))]
+            seen_ND[: len(attacked)] = craft(
+                attacked, actor.head.select(actor.outputs_at(attacked))
+            )
+            return seen_ND
 
         return disturbed
 
@@ -113,7 +118,7 @@ class Rival:
 
     def _craft(self, policy: Policy, epsilon: float) -> Craft:
         ball = Ball(norm=Norm.LINF, epsilon=epsilon)
-        if self._learns == "pa_ad":
+        if self._defence.adversary == "pa_ad":
             return Director(policy, ball)
         return Direct(ball, policy.obs_dim)
 

@@ -44,6 +44,10 @@ def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper():
         ({"defence": {"kind": "arpo", "epsilon": 0.1, "kappa": 1}}, "unknown key"),
         ({"defence": {"kind": "atla", "epsilon": -0.1}}, "epsilon must be at least 0"),
         ({"defence": {"kind": "atla", "epsilon": 0.1, "kappa": -1}}, "kappa must be at least 0"),
+        (
+            {"defence": {"kind": "atla", "epsilon": 0.1, "attacked": 0}},
+            r"attacked must be in \(0, 1\], got 0",
+        ),
         ({"defence": {"kind": "atla", "epsilon": 0.1, "inner_steps": 0}}, "inner_steps must be"),
         ({"defence": {"kind": "atla"}}, "missing key 'train.defence.epsilon'"),
         ({"pruning": {"kind": "magnitude", "sparsity": 1.0}}, r"sparsity must be in \[0, 1\)"),

@@ -49,7 +49,8 @@ TINY = TrainConfig(
 
 @pytest.fixture(params=["pa_ad", "sa_rl"])
 def alternating(request):
-    return replace(TINY, defence=replace(TINY.defence, adversary=request.param))
+    defence = replace(TINY.defence, adversary=request.param, attacked=0.25)
+    return replace(TINY, defence=defence)
 
 
 @pytest.fixture
@@ -80,9 +81,9 @@ def overshooting():
 
 def test_it_finds_the_worst_perturbation_where_that_is_known(target_env, alternating):
     # The loss is (z + delta + 1/2 - z)^2: the worst delta is +epsilon at every state.
-    config = replace(
-        alternating, total_steps=16_384, rollout_steps=128, epochs=10, minibatch_size=64
-    )
+    everywhere = replace(alternating.defence, attacked=1.0)
+    length = {"total_steps": 16_384, "rollout_steps": 128, "epochs": 10, "minibatch_size": 64}
+    config = replace(alternating, defence=everywhere, **length)
     rival = Rival(config, target_env(4), overshooting(), CPU)
     for _ in range(config.num_iterations):
         rival.iterate(overshooting(), EPSILON)
@@ -101,6 +102,7 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, a
     assert 0 < epsilon <= EPSILON
     states = np.random.default_rng(0).uniform(-10, 10, (300, 3)).astype(np.float32)
     seen = run._rival.disturb(run.policy(), epsilon)(states)
+    assert (seen != states).any(axis=1).tolist() == [True] * 75 + [False] * 225
     far = [
         abs(Fraction(a) - Fraction(b))
         for a, b in zip(seen.ravel().tolist(), states.ravel().tolist(), strict=True)
