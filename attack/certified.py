@@ -1,7 +1,7 @@
 """What a certificate says about the perturbation set of an attack."""
 
-import math
-from fractions import Fraction
+from math import inf
+from typing import overload
 
 from surefoot.budget import Norm, Scope
 from surefoot.certificate import Certificate
@@ -10,15 +10,16 @@ from surefoot.train.ball import Ball
 _UP = 1 + 2.0**-40
 """Covers the roundings of a product of bounds in float64."""
 
+_FARTHEST = 1000
+"""Times the epsilon of the table: beyond it arithmetic might overflow, which it says nothing of."""
+
 
 def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
     """Return the least proved bound on the change of one output, or None if there is none.
 
-    A bound for a ball holds for every smaller one of its norm. The bounds of the certificate's
-    table hold between any two states, so that k times as much bounds a perturbation which is at
-    most k times as large: it is k steps, one after the other. All of these are about the deployed
-    arithmetic: its rounding, once for each of the two outputs, is inside, and grows with the state
-    no faster than the steps do.
+    A bound for a ball holds for every smaller one of its norm, and those of the certificate's table
+    for larger ones as :func:`stretched` says. All of these are about the deployed arithmetic: its
+    rounding, once for each of the two outputs, is inside.
 
     Args:
         certificate: About the controller that is attacked.
@@ -34,16 +35,41 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
         and _covers(finding.requirement.epsilon, ball)
     ]
     table = certificate.deviation_linf
-    if epsilon := table.get("epsilon"):
-        steps = max(1, math.ceil(Fraction(ball.epsilon) / Fraction(epsilon)))
-        # For |d|_2 <= epsilon, |d|_inf <= epsilon too: the table is about both balls.
-        one_step = [table.get("best")]
+    epsilon = table.get("epsilon")
+    # For |d|_2 <= epsilon, |d|_inf <= epsilon too: the table is about both balls.
+    if epsilon and ball.epsilon <= _FARTHEST * epsilon:
+        bounds.append(stretched(table.get("best"), epsilon, ball.epsilon))
+        rounding = stretched(2 * max(certificate.runtime_error, default=inf), epsilon, ball.epsilon)
         slope = certificate.lipschitz_l2.get("best")
-        if ball.norm is Norm.L2 and slope is not None and certificate.runtime_error:
-            rounding = 2 * max(certificate.runtime_error)
-            one_step.append((slope * min(ball.epsilon, epsilon) + rounding) * _UP)
-        bounds += [bound if steps == 1 else bound * steps * _UP for bound in one_step if bound]
-    return min((bound for bound in bounds if bound is not None), default=None)
+        if ball.norm is Norm.L2 and slope is not None:
+            bounds.append((slope * ball.epsilon + rounding) * _UP)
+        bounds.append((_action_range(certificate) + rounding) * _UP)
+    return min((bound for bound in bounds if bound is not None and bound < inf), default=None)
+
+
+@overload
+def stretched(bound: float, epsilon: float, wanted: float) -> float: ...
+@overload
+def stretched(bound: None, epsilon: float, wanted: float) -> None: ...
+def stretched(bound: float | None, epsilon: float, wanted: float) -> float | None:
+    """Return what a bound of a certificate's table says about another epsilon.
+
+    It is a Lipschitz bound between any two states, or the range of an actuator, plus rounding.
+    The first grows with epsilon, the second not at all, and the bound on the rounding, which is
+    about states up to the clip plus epsilon, no faster than those do.
+
+    Args:
+        bound: Of the table, for ``epsilon``.
+        epsilon: For which it was proved.
+        wanted: That it is to be said about; for smaller ones it is the same.
+    """
+    return None if bound is None else bound if wanted <= epsilon else bound * wanted / epsilon * _UP
+
+
+def _action_range(certificate: Certificate) -> float:
+    """Return by how much any output may change at all; infinity if that is not said."""
+    per_actuator = certificate.claims.get("per_actuator") or {}
+    return float(max(per_actuator.get("bounds", {}).get("action_range") or [inf]))
 
 
 def _covers(epsilon: float | None, ball: Ball) -> bool:

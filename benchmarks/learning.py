@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surefoot.attack.store import code_digest
 from surefoot.config import load_preset
 
 PLAIN, DENSE = {"train.defence.kind": "none"}, {"train.pruning.kind": "none"}
@@ -214,6 +215,7 @@ def keep_trained(cell: Cell, out: Path, keep: Path) -> None:
         "seed": cell.seed,
         "commands": [f"pipeline {shlex.join(command)}" for command in commands],
         "train": json.loads((folder / "train.json").read_text()),
+        "train_code_sha256": code_digest(),
         "curve": curve_of(folder / "policy" / "curves.json"),
         "certificate": bounds_of(folder / "certificate.json"),
     }

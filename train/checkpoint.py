@@ -62,6 +62,7 @@ class CheckpointStore:
         """
         self._folder = folder
         self._config = dict(config)
+        self._damaged: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for stale in [*folder.glob(".*.tmp"), *folder.glob(".*.old")]:
@@ -86,10 +87,9 @@ class CheckpointStore:
         artifact = Artifact(kind="checkpoint", files=files, facts={"config": self._config})
         write_artifact(self._folder / name, artifact)
         write_file(self._folder / "latest", name.encode())
-        names = self._names()
-        # Later ones were passed over as damaged: this run went on from one before them.
-        before = [other for other in names if other <= name]
-        for old in {*names} - {*before[-_NUM_KEPT:]}:
+        self._damaged.discard(name)
+        sound = [other for other in self._names() if other not in self._damaged]
+        for old in [*sound[:-_NUM_KEPT], *self._damaged]:
             shutil.rmtree(self._folder / old, ignore_errors=True)
 
     def load(self) -> Checkpoint | None:
@@ -107,6 +107,7 @@ class CheckpointStore:
                 artifact = read_artifact(self._folder / name, "checkpoint")
             except (IntegrityError, InputError) as error:
                 damage = error
+                self._damaged.add(name)
                 continue
             self._refuse_other(artifact.facts["config"])
             content = from_json(artifact.files["state.json"], f"{name}/state.json")

@@ -195,7 +195,8 @@ class AlternatingTraining(GrowingBall):
         adversary: What it learns: perturbations themselves (SA-RL), as published with ATLA, or the
             direction of the action, for which a search finds the perturbation (PA-AD): a move of
             one number per actuator instead of one per sensor, and so much sooner a strong one.
-        attacked: Share of the environments in which it does so, in (0, 1]. In all of them, as
+        attacked: Share of the environments in which it does so, in (0, 1], rounded to whole ones
+            and at least one. In all of them, as
             published, a policy may come to need its adversary: one of Hopper that returned 1300
             under attack returned 900 without.
         kappa: Weight of D^2 in the loss, as in SA, at the states that the policy saw; 0 for ATLA

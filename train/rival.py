@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from surefoot.budget import Norm
 from surefoot.envs.vector import VectorEnv
@@ -49,6 +50,7 @@ class Rival:
         """
         assert isinstance(config.defence, AlternatingTraining)
         self._defence = config.defence
+        self._num_attacked = max(1, round(config.defence.attacked * config.num_envs))
         self._game = Game(env, policy, self._craft(policy, 0.0))
         self._learner = Learner(_adversary_config(config), self._game, device)
         self._iteration = 0
@@ -70,12 +72,10 @@ class Rival:
             return None
         actor, craft = with_fast_layers(self._learner.policy()), self._craft(policy, epsilon)
 
-        def disturbed(state_ND: Singles) -> Singles:
-            seen_ND = state_ND.copy()
-            attacked = state_ND[: max(1, round(self._defence.attacked * len(state_ND)))]
-            seen_ND[: len(attacked)] = craft(
-                attacked, actor.head.select(actor.outputs_at(attacked))
-            )
+        def disturbed(state_ND: Singles, env_N: NDArray[np.int64]) -> Singles:
+            seen_ND, here = state_ND.copy(), env_N < self._num_attacked
+            attacked = state_ND[here]
+            seen_ND[here] = craft(attacked, actor.head.select(actor.outputs_at(attacked)))
             return seen_ND
 
         return disturbed

@@ -19,7 +19,7 @@ from surefoot.train.distributions import Distribution
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]
-Disturb = Callable[[Singles], Singles]
+Disturb = Callable[[Singles, NDArray[np.int64]], Singles]
 """From true states, (n, O), to those that the policy sees, row by row."""
 
 
@@ -87,11 +87,12 @@ class Collector:
             DivergenceError: If a simulation or the policy becomes non-finite.
         """
 
-        def see(obs: Floats) -> Singles:
+        def see(obs: Floats, env: NDArray[np.int64]) -> Singles:
             state = policy.state(obs, np.float32)
-            return state if disturb is None else disturb(state)
+            return state if disturb is None else disturb(state, env)
 
         num_envs, obs_dim = self._obs.shape
+        every = np.arange(num_envs)
         noise = distribution.noise(self._generator, (num_steps, num_envs))
         discrete = isinstance(self.env.spec.actions, DiscreteActions)
         obs = np.empty((num_steps, num_envs, obs_dim))
@@ -104,7 +105,7 @@ class Collector:
         cut_obs = [np.empty((0, obs_dim))]
         for step in range(num_steps):
             obs[step] = self._obs
-            states[step] = see(self._obs)
+            states[step] = see(self._obs, every)
             actions[step] = distribution.sample(policy.network(states[step]), noise[step])
             played = actions[step] if discrete else policy.head.outputs(actions[step])
             result = self.env.step(played)
@@ -116,8 +117,8 @@ class Collector:
                 cut_obs.append(result.terminal_obs[cut])
             self._count_episodes(result.reward, result.terminated | result.truncated)
             self._obs = result.obs
-        states[num_steps] = see(self._obs)
-        cut_states = see(np.concatenate(cut_obs))
+        states[num_steps] = see(self._obs, every)
+        cut_states = see(np.concatenate(cut_obs), np.nonzero(truncated)[1])
         seen = {"state": states, "action": actions, "reward": rewards, "last state": cut_states}
         for name, array in seen.items():
             if not np.isfinite(array).all():

@@ -21,6 +21,7 @@ from surefoot.cli.options import (
 )
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
+from surefoot.errors import InputError
 from surefoot.onnx_format import POLICY_FILE, ControllerFile, load_controller_file
 from surefoot.policy import Layer
 
@@ -96,13 +97,19 @@ def attack_into(
     *,
     critics: Mapping[str, tuple[Layer, ...]] | None = None,
 ) -> dict[str, Json]:
-    """Run a suite against a controller, write ``attack.json`` and a picture, return the result."""
+    """Run a suite against a controller, write ``attack.json`` and a picture, return the result.
+
+    Raises:
+        InputError: If a setting is wrong, or ``out`` cannot be written.
+    """
     from surefoot.attack import AttackConfig, draw_attacks, run_suite
 
     config = build(AttackConfig, table, "attack")
     picture = picture_beside(out)
     # What is finished of a long suite, for the same command to go on after an interruption.
     work = None if config.suite == "quick" else out.with_suffix(".work")
+    if work == out:
+        raise InputError(f"out must not end in .work, where unfinished work goes, got {out}")
     with console.progress_bar(f"attack {config.suite}", config.num_steps) as update:
         report = run_suite(
             file, certificate, config, on_progress=update, critics=critics, work=work

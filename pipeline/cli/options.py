@@ -44,7 +44,8 @@ def picture_beside(out: Path) -> Path:
     picture = out.with_suffix(".png")
     if picture == out:
         raise InputError(f"out must not end in .png, where its picture goes, got {out}")
-    check_place(out)
+    for path in (out, picture):
+        check_place(path)
     return picture
 
 

@@ -33,7 +33,7 @@ from surefoot.cli.report import report_into
 from surefoot.cli.train import train_into
 from surefoot.config import Table, build
 from surefoot.errors import IntegrityError
-from surefoot.onnx_format import load_policy
+from surefoot.onnx_format import load_controller_file, load_policy
 
 
 def run(
@@ -152,7 +152,7 @@ class _Stages:
         critics = shipped_critics(self._out, sha256_hex(self.file.data))
         read = [critic_to_bytes(critic) for critic in critics.values()]
         others = build(AttackConfig, table, "attack").transfer_from
-        read += [read_file(Path(other)) for other in others]
+        read += [load_controller_file(Path(other)).data for other in others]
         inputs = [table, code_digest(), module_digest(module), _bounds_of(certificate)]
         inputs += [sha256_hex(data) for data in read]
         self._once(

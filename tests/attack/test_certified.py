@@ -36,13 +36,23 @@ def test_a_bound_holds_for_its_own_ball_and_every_smaller_one(certificate):
     assert certified_deviation(certificate, linf(0.02)) == 0.25
 
 
-@pytest.mark.parametrize(("epsilon", "steps"), [(0.0501, 2), (0.1, 2), (0.15, 3), (0.1501, 4)])
-def test_a_larger_ball_is_as_many_steps_of_the_table(certificate, epsilon, steps):
-    bound = certified_deviation(certificate, linf(epsilon))
-    assert steps * 0.25 <= bound <= steps * 0.25 * (1 + 1e-9)
-    one = certified_deviation(certificate, Ball(norm=Norm.L2, epsilon=0.05))
-    bound = certified_deviation(certificate, Ball(norm=Norm.L2, epsilon=epsilon))
-    assert steps * one <= bound <= steps * one * (1 + 1e-9)
+@pytest.mark.parametrize("times", [1.002, 2, 3, 7.5, 1000])
+@pytest.mark.parametrize("norm", list(Norm))
+def test_for_a_larger_ball_the_table_grows_with_it(certificate, times, norm):
+    one = certified_deviation(certificate, Ball(norm=norm, epsilon=0.05))
+    bound = certified_deviation(certificate, Ball(norm=norm, epsilon=0.05 * times))
+    assert times * one <= bound * (1 + 1e-12)
+    assert bound <= times * one * (1 + 1e-9)
+
+
+def test_no_output_changes_by_more_than_its_range_and_nothing_is_said_about_the_far_away(
+    certificate,
+):
+    ranged = {"per_actuator": {"bounds": {"action_range": [2.0, 1.0]}}}
+    certificate = replace(certificate, claims=ranged)
+    assert certified_deviation(certificate, linf(0.05)) == 0.25
+    assert certified_deviation(certificate, linf(0.5)) == pytest.approx(2.0 + 2 * 0.01 * 10)
+    assert certified_deviation(certificate, linf(51)) is None
 
 
 def test_a_finding_is_about_its_own_ball_alone(certificate):

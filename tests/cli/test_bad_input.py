@@ -49,7 +49,7 @@ TRAINING_ERRORS = [
     (
         "train.pruning.sparsity=0.9999",
         "pruning of the actor: sparsity must be at most 0.9937 in these layers, of which each keeps"
-        " at least one entry, got 0.9999",
+        " at least one weight, got 0.9999",
     ),
     ('train.pruning={kind = "two_four", sparsity = 0.5}', "unknown key 'train.pruning.sparsity'"),
     ("train.hidden=[0]", "hidden"),
@@ -290,12 +290,14 @@ def test_disk_full_or_read_only(refused, copied, tmp_path, monkeypatch, number):
         ("nowhere/result.json", "No such file or directory"),
         ("folder", "it is a folder"),
         ("result.png", "must not end in .png"),
+        ("folder.json", "folder.png: it is a folder"),
     ],
 )
 def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     refused, tiny_run, tmp_path, monkeypatch, verb, out, said
 ):
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
     work = {
         "certify": "surefoot.certify.certify_facts",
         "attack": "surefoot.attack.run_suite",
@@ -304,7 +306,7 @@ def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     monkeypatch.setattr(work, lambda *given, **named: pytest.fail("it was worked"))
     controller = tiny_run if verb == "certify" else tiny_run / "bundle"
     assert said in refused(verb, controller, "--out", tmp_path / out)
-    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "folder.png"]
 
 
 def test_folder_that_does_not_exist(refused, tmp_path):

@@ -77,17 +77,20 @@ def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, pipel
     assert again == (tiny_run / "certificate.json").read_bytes()
 
 
-@pytest.mark.parametrize("change", ["code", "critic"])
+@pytest.mark.parametrize("change", ["code", "critic", "other"])
 def test_a_run_is_attacked_again_by_other_code_and_with_another_critic(
     tiny_run, tiny_config, pipeline, monkeypatch, tmp_path, change
 ):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
+    more = []
     if change == "code":
         monkeypatch.setattr("surefoot.attack.store.code_digest", lambda: "0" * 64)
-    else:
+    elif change == "critic":
         monkeypatch.setattr("surefoot.cli.run.shipped_critics", lambda *given: {})
-    done = pipeline("run", "--config", tiny_config, "--out", copy)
+    else:  # a run, as `attack.transfer_from` takes it
+        more = ["--set", f'attack.transfer_from=["{tiny_run}"]']
+    done = pipeline("run", "--config", tiny_config, "--out", copy, *more)
     assert done.code == 0
     assert "attack ..." in done.err
     assert "train" not in done.err

@@ -87,13 +87,14 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name, 
         store.load()
 
 
-def test_after_a_damaged_checkpoint_the_one_before_stays_until_it_is_too_old(tmp_path):
+@pytest.mark.parametrize("later", [150, 200, 300])
+def test_after_a_damaged_checkpoint_the_one_before_stays_until_it_is_too_old(tmp_path, later):
     store = CheckpointStore(tmp_path, CONFIG)
     for step in (100, 200):
         store.save(checkpoint(step))
     (tmp_path / "000000000200" / "state.json").write_text("{")
     assert store.load().step == 100
-    for step, left in ((150, [100, 150]), (190, [150, 190])):
+    for step, left in ((later, [100, later]), (later + 200, [later, later + 200])):
         store.save(checkpoint(step))
         folders = [entry.name for entry in tmp_path.iterdir() if entry.is_dir()]
         assert sorted(int(name) for name in folders) == left

@@ -89,7 +89,8 @@ def test_it_finds_the_worst_perturbation_where_that_is_known(target_env, alterna
         rival.iterate(overshooting(), EPSILON)
     states = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
     states[:, 1:] = [2, 1]
-    moved = rival.disturb(overshooting(), EPSILON)(states)[:, 0] - states[:, 0]
+    seen = rival.disturb(overshooting(), EPSILON)(states, np.zeros(50, np.int64))
+    moved = seen[:, 0] - states[:, 0]
     assert (moved > 0.9 * EPSILON).all()
     assert rival.step == config.num_iterations * config.batch_size
 
@@ -101,8 +102,9 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, a
     epsilon = run.curves["epsilon"][-1]
     assert 0 < epsilon <= EPSILON
     states = np.random.default_rng(0).uniform(-10, 10, (300, 3)).astype(np.float32)
-    seen = run._rival.disturb(run.policy(), epsilon)(states)
-    assert (seen != states).any(axis=1).tolist() == [True] * 75 + [False] * 225
+    env = np.random.default_rng(1).integers(4, size=300)
+    seen = run._rival.disturb(run.policy(), epsilon)(states, env)
+    assert ((seen != states).any(axis=1) == (env == 0)).all(), "a quarter of four is the first"
     far = [
         abs(Fraction(a) - Fraction(b))
         for a, b in zip(seen.ravel().tolist(), states.ravel().tolist(), strict=True)
@@ -113,8 +115,17 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, a
 def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbed_ones(target_env):
     learner = Learner(TINY, target_env(4), CPU)
     before = learner.policy()
-    rollout = learner.play(lambda state: state + np.float32(100))
-    assert np.array_equal(rollout.states[:-1], before.state(rollout.obs, np.float32) + 100)
+
+    def disturb(state, env):
+        return state + np.float32(100) * (env + 1)[:, None].astype(np.float32)
+
+    rollout = learner.play(disturb)
+    moved = 100 * np.arange(1, 5, dtype=np.float32)[:, None]
+    assert np.array_equal(rollout.states[:-1], before.state(rollout.obs, np.float32) + moved)
+    # Where episodes are cut, too, an environment sees what its own adversary makes of the state.
+    env = np.nonzero(rollout.truncated)[1]
+    assert set(env.tolist()) == {0, 1, 2, 3}
+    assert (np.abs(rollout.cut_states - 100 * (env + 1)[:, None]) < 50).all()
     learner.learn(rollout)
     mean = rollout.obs.reshape(-1, 3).mean(axis=0)
     np.testing.assert_allclose(learner.policy().normaliser.mean, mean, rtol=1e-5)
@@ -157,7 +168,8 @@ def test_a_stored_run_goes_on_with_the_same_adversary(target_env, alternating):
     assert resumed.curves == whole.curves
     states = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     one, other = (
-        run._rival.disturb(run._learner.policy(), 0.1)(states) for run in (whole, resumed)
+        run._rival.disturb(run._learner.policy(), 0.1)(states, np.zeros(20, np.int64))
+        for run in (whole, resumed)
     )
     assert np.array_equal(one, other)
 
