@@ -196,9 +196,8 @@ class AlternatingTraining(GrowingBall):
             direction of the action, for which a search finds the perturbation (PA-AD): a move of
             one number per actuator instead of one per sensor, and so much sooner a strong one.
         attacked: Share of the environments in which it does so, in (0, 1], rounded to whole ones
-            and at least one. In all of them, as
-            published, a policy may come to need its adversary: one of Hopper that returned 1300
-            under attack returned 900 without.
+            and at least one. In all of them, as published, a policy may come to need its adversary:
+            one of Hopper returned 2750 at the end with it, and 354 without.
         kappa: Weight of D^2 in the loss, as in SA, at the states that the policy saw; 0 for ATLA
             alone.
         inner_steps: Steps of the search of SA.
