@@ -124,7 +124,7 @@ def test_a_configuration_written_as_a_table_reads_back_the_same(tiny, pruning):
         ({"kind": "random", "sparsity": 0.5, "interval": 0}, "interval must be at least 1"),
         ({"kind": "magnitude_ste", "sparsity": 0.5, "start": 0.8}, r"end must be in \(start, 1\]"),
         ({"kind": "neurons", "sparsity": 1.0}, r"sparsity must be in \[0, 1\)"),
-        ({"kind": "neurons", "sparsity": 0.5, "allocation": "erk"}, "one of uniform, global"),
+        ({"kind": "neurons", "sparsity": 0.5, "allocation": "erk"}, "must be uniform or global"),
         (
             {"kind": "neurons", "sparsity": 0.95, "allocation": "global"},
             "sparsity must be at most 0.9 where every layer keeps the min_density of 0.1, got 0.95",
