@@ -10,8 +10,10 @@ from surefoot.train.ball import Ball
 _UP = 1 + 2.0**-40
 """Covers the roundings of a product of bounds in float64."""
 
-_FARTHEST = 1000
-"""Times the epsilon of the table: beyond it arithmetic might overflow, which it says nothing of."""
+_FARTHEST = 10
+"""Times the epsilon of the table. A certificate rules overflow out up to half of the largest
+float32, so that states a little larger than those it is about do not overflow either; half
+precision has no such room."""
 
 
 def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
@@ -37,7 +39,8 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
     table = certificate.deviation_linf
     epsilon = table.get("epsilon")
     # For |d|_2 <= epsilon, |d|_inf <= epsilon too: the table is about both balls.
-    if epsilon and ball.epsilon <= _FARTHEST * epsilon:
+    farthest = 1 if certificate.arithmetic == "float16" else _FARTHEST
+    if epsilon and ball.epsilon <= farthest * epsilon:
         bounds.append(stretched(table.get("best"), epsilon, ball.epsilon))
         rounding = stretched(2 * max(certificate.runtime_error, default=inf), epsilon, ball.epsilon)
         slope = certificate.lipschitz_l2.get("best")

@@ -27,9 +27,7 @@ DAMPING = 0.01
 """What is added to the diagonal of H, as a share of its mean."""
 
 _BLOCK = 128
-"""Columns that share one decision of SparseGPT, as published: all of a narrow layer. On eight
-trained 64x64 policies, at states that nothing was fitted to, outputs change 0.81 to 0.87 times as
-much as with blocks of 16, at 30 to 70 % sparsity."""
+"""Columns that share one decision of SparseGPT, as published: all of a narrow layer."""
 
 _CACHED = 2**17
 """Numbers of the inverses that are updated together: what fits the second-level cache."""

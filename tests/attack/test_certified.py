@@ -36,7 +36,7 @@ def test_a_bound_holds_for_its_own_ball_and_every_smaller_one(certificate):
     assert certified_deviation(certificate, linf(0.02)) == 0.25
 
 
-@pytest.mark.parametrize("times", [1.002, 2, 3, 7.5, 1000])
+@pytest.mark.parametrize("times", [1.002, 2, 3, 7.5, 10])
 @pytest.mark.parametrize("norm", list(Norm))
 def test_for_a_larger_ball_the_table_grows_with_it(certificate, times, norm):
     one = certified_deviation(certificate, Ball(norm=norm, epsilon=0.05))
@@ -52,7 +52,10 @@ def test_no_output_changes_by_more_than_its_range_and_nothing_is_said_about_the_
     certificate = replace(certificate, claims=ranged)
     assert certified_deviation(certificate, linf(0.05)) == 0.25
     assert certified_deviation(certificate, linf(0.5)) == pytest.approx(2.0 + 2 * 0.01 * 10)
-    assert certified_deviation(certificate, linf(51)) is None
+    assert certified_deviation(certificate, linf(0.51)) is None
+    half = replace(certificate, arithmetic="float16")
+    assert certified_deviation(half, linf(0.05)) == 0.25
+    assert certified_deviation(half, linf(0.0501)) is None
 
 
 def test_a_finding_is_about_its_own_ball_alone(certificate):

@@ -323,3 +323,21 @@ def test_a_sum_that_the_generated_c_doubles_has_no_bound(
         assert not np.isfinite(twin_outputs(policy, at_clip)).all()
     bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
     assert bound == "a value may exceed the largest float32"
+
+
+@pytest.mark.parametrize("activation", list(Activation))
+@pytest.mark.parametrize("times", [1.01, 2.0, 10.0])
+def test_the_bound_grows_no_faster_than_the_perturbation(
+    random_policy: Build, activation: Activation, times: float
+) -> None:
+    """What a table's bound says about a larger epsilon rests on this."""
+    for seed, epsilon in enumerate((0.01, 0.15, 1.0)):
+        rng = np.random.default_rng(seed)
+        policy = random_policy(rng, (7, 12, 9, 3), activation, Squash.TANH)
+        near, far = (
+            rounding_bound(policy, state_bound(policy, size), FLOAT32)
+            for size in (epsilon, epsilon * times)
+        )
+        assert not isinstance(near, str)
+        assert not isinstance(far, str)
+        assert (far.action <= times * near.action).all()
