@@ -35,6 +35,10 @@ METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "sa50": ("SA + magnitude 50 %", {"train.pruning.sparsity": 0.5}),
     "sa70": ("SA + magnitude 70 %", {"train.pruning.sparsity": 0.7}),
     "sa90": ("SA + magnitude 90 %", {"train.pruning.sparsity": 0.9}),
+    "sa90wide": (
+        "SA + magnitude 90 %, actor of 256x256",
+        {"train.pruning.sparsity": 0.9, "train.hidden": [256, 256]},
+    ),
     "barpo70": (
         "BARPO + magnitude 70 %",
         {

@@ -28,7 +28,7 @@ ATTACKS = tuple(name for name in FULL if name != "clean")
 COLOURS = dict(
     zip(
         METHODS,
-        ("C7", "C0", "C6", "C2", "C1", "C3", "C4", "C5", "C8", "C9", "gold", "pink"),
+        ("C7", "C0", "C6", "C2", "C1", "black", "C3", "C4", "C5", "C8", "C9", "gold", "pink"),
         strict=True,
     )
 )

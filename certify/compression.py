@@ -213,25 +213,3 @@ def paper_compression_error(policy: Policy, dense: Policy, states: Array) -> Flo
         total += float(np.prod(behind)) * change * np.linalg.norm(hidden, axis=1)
         hidden = layer.activation(hidden @ weights[number].T + layer.bias)
     return total
-
-
-def admissible_pruning(policy: Policy, layer: int, state: Float, tolerance: float) -> float:
-    """Return how large |dW_k| may be so that no raw mean moves more than ``tolerance`` (l2).
-
-    Args:
-        policy: The dense policy; its activations are 1-Lipschitz with phi(0) = 0.
-        layer: k, counted from 0; the only layer that changes.
-        state: Normalised units, shape (obs_dim,).
-        tolerance: Raw units of the network output.
-
-    Reference:
-        arXiv 2507.02953 (its forward-pass form): |g - g'| <= prod_{j>k} |W_j| |h_{k-1}| |dW_k|.
-    """
-    hidden = state[None].astype(np.float64)
-    for earlier in policy.layers[:layer]:
-        hidden = earlier.activation(hidden @ earlier.weight.T.astype(np.float64) + earlier.bias)
-    norms = [
-        Ball.exact(later.weight.astype(np.float64)).norm() for later in policy.layers[layer + 1 :]
-    ]
-    reach = float(np.prod(norms)) * float(np.linalg.norm(hidden)) * (1 + 1e-9)
-    return tolerance / reach if reach > 0 else np.inf

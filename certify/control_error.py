@@ -24,6 +24,7 @@ from surefoot.certify.compression import (
 )
 from surefoot.certify.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.certify.upward import Float, up
+from surefoot.config import settle_choices
 from surefoot.errors import InputError
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy
 
@@ -54,11 +55,12 @@ class ControlLimit:
     epsilon: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check ranges.
+        """Check choices and ranges.
 
         Raises:
             InputError: If one is out of range, or epsilon is not about visited states.
         """
+        settle_choices(self)
         if self.max_control_error is not None and not 0 < self.max_control_error < np.inf:
             raise InputError(
                 f"max_control_error must be positive and finite, got {self.max_control_error}"
@@ -158,6 +160,24 @@ def measured_control_error(policy: Policy, original: Policy, states: Array) -> f
     return float(np.abs(ours - theirs).max())
 
 
+def changed_choices(policy: Policy, original: Policy, states: Array) -> float | None:
+    """Return the share of states at which a policy chooses another action than the original.
+
+    Args:
+        policy: The compressed policy.
+        original: What it was made from.
+        states: Normalised units, shape (n, obs_dim).
+
+    Returns:
+        None for Gaussian policies, which choose none.
+    """
+    if not isinstance(policy.head, CategoricalHead):
+        return None
+    seen = states.astype(np.float32)
+    ours, theirs = (either.head.select(either.outputs_at(seen)) for either in (policy, original))
+    return float((ours != theirs).mean())
+
+
 def box_states(policy: Policy) -> Array:
     """Return states of the clipped box, float32: half of them inside, half of them corners."""
     generator = np.random.default_rng(_SEED)
@@ -197,8 +217,10 @@ def paper_control_error(policy: Policy, original: Policy, states: Array) -> dict
 
 
 def units_of(policy: Policy) -> str:
-    """Return the unit of a control error."""
-    return "logits" if isinstance(policy.head, CategoricalHead) else "action units"
+    """Return the unit of a control error, and of which output it is the error."""
+    if isinstance(policy.head, CategoricalHead):
+        return "logits, the worst choice"
+    return "action units, the worst actuator"
 
 
 def fewest_kept(holds: Callable[[int], bool], least: int, most: int) -> int | None:

@@ -31,6 +31,7 @@ from surefoot.compress.second_order import (
     sparsegpt_saliency,
 )
 from surefoot.compress.weights import WeightFormat, store_weights
+from surefoot.config import settle_choices
 from surefoot.errors import InputError
 from surefoot.policy import Layer, Policy
 
@@ -60,6 +61,14 @@ class OneShotConfig:
     allocation: Allocation = Allocation.ERK
     refit: bool = False
     weights: WeightFormat = WeightFormat.FLOAT32
+
+    def __post_init__(self) -> None:
+        """Check choices.
+
+        Raises:
+            InputError: If one is none of those there are.
+        """
+        settle_choices(self)
 
     @property
     def needs_states(self) -> bool:

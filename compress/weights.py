@@ -64,12 +64,9 @@ def _int8(weight: Array) -> Array:
     weight = weight.astype(np.float64)
     largest = np.abs(weight).max(axis=1, keepdims=True)
     steps = _round_up(np.where(largest > 0, largest / MAX_STEP, 1.0))
-    units = np.rint(weight / steps)
-    # The largest of a row must be 127 steps, by which the generator of C finds the step again.
-    place = np.abs(weight).argmax(axis=1)[:, None]
-    ends = np.sign(np.take_along_axis(weight, place, axis=1)) * MAX_STEP
-    np.put_along_axis(units, place, ends, axis=1)
-    return (units * steps).astype(np.float32)
+    # A step rounded up by less than 2^-15 leaves the largest of a row at 127 steps, by which the
+    # generator of C finds the step again.
+    return (np.rint(weight / steps) * steps).astype(np.float32)
 
 
 def _round_up(steps: Array) -> Array:

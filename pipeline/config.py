@@ -173,6 +173,20 @@ def to_table(value: Any) -> Any:  # noqa: ANN401 - the values of a configuration
     return str(value) if isinstance(value, Path) else value
 
 
+def settle_choices(value: Any) -> None:  # noqa: ANN401
+    """Make words of a new dataclass the members that its fields choose from, as `build` does.
+
+    Raises:
+        InputError: If a field is none of its choices.
+    """
+    hints = get_type_hints(type(value))
+    for field in fields(value):
+        hint = hints[field.name]
+        if get_origin(hint) is Literal or (isinstance(hint, type) and issubclass(hint, Enum)):
+            chosen = _convert(hint, getattr(value, field.name), field.name)
+            object.__setattr__(value, field.name, chosen)
+
+
 def config_sha256(value: Any) -> str:  # noqa: ANN401
     """Return the digest of a configuration, equal for equal content."""
     return sha256_hex(to_json(to_table(value)))

@@ -8,14 +8,17 @@ A checkpoint is a tree of dicts whose leaves are arrays, numbers and strings.
 """
 
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load, save
 
+from surefoot import __version__
 from surefoot.artifact import (
     Artifact,
     Json,
@@ -54,14 +57,22 @@ class Checkpoint:
 class CheckpointStore:
     """The checkpoints of one run, newest last."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Json]) -> None:
-        """Use ``folder`` for the run of ``config``, a configuration as plain values.
+    def __init__(
+        self, folder: Path, config: Mapping[str, Json], free: Collection[str] = ()
+    ) -> None:
+        """Use a folder for a run.
+
+        Args:
+            folder: Is made if it is not there.
+            config: Of the run, as plain values.
+            free: Keys in which a checkpoint may differ.
 
         Raises:
             InputError: If the folder cannot be written.
         """
         self._folder = folder
         self._config = dict(config)
+        self._free = frozenset(free)
         self._damaged: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +95,8 @@ class CheckpointStore:
             "arrays.safetensors": save(arrays),
         }
         name = f"{checkpoint.step:012d}"
-        artifact = Artifact(kind="checkpoint", files=files, facts={"config": self._config})
+        facts: dict[str, Json] = {"config": self._config, "versions": _versions()}
+        artifact = Artifact(kind="checkpoint", files=files, facts=facts)
         write_artifact(self._folder / name, artifact)
         write_file(self._folder / "latest", name.encode())
         self._damaged.discard(name)
@@ -95,7 +107,8 @@ class CheckpointStore:
     def load(self) -> Checkpoint | None:
         """Return the newest checkpoint that holds, or None if there is none.
 
-        One that is damaged is passed over for the one before it.
+        One that is damaged is passed over for the one before it. Of one that other versions of the
+        libraries wrote a warning says so: the run goes on, but maybe to other bits.
 
         Raises:
             InputError: If the checkpoints are of another configuration.
@@ -110,6 +123,7 @@ class CheckpointStore:
                 self._damaged.add(name)
                 continue
             self._refuse_other(artifact.facts["config"])
+            self._warn_of_other(artifact.facts.get("versions", {}))
             content = from_json(artifact.files["state.json"], f"{name}/state.json")
             arrays = load(artifact.files["arrays.safetensors"])
             return Checkpoint(
@@ -132,11 +146,29 @@ class CheckpointStore:
         return sorted(names, key=lambda name: name != latest)
 
     def _refuse_other(self, stored: Json) -> None:
-        if changes := differences(stored, self._config):
+        before, now = (
+            {key: value for key, value in table.items() if key not in self._free}
+            for table in (stored, self._config)
+        )
+        if changes := differences(before, now):
             raise InputError(
                 f"{self._folder} holds checkpoints of another configuration ({changes}):"
                 " use another output folder or the same configuration"
             )
+
+    def _warn_of_other(self, stored: Mapping[str, Json]) -> None:
+        if stored and (changes := differences(stored, _versions())):
+            warnings.warn(
+                f"{self._folder} was begun with other versions ({changes}): what comes of it may"
+                " differ in its last bits",
+                stacklevel=2,
+            )
+
+
+def _versions() -> dict[str, Json]:
+    """Return the versions on which the bits of a training depend."""
+    names = ("torch", "numpy", "mujoco", "gymnasium")
+    return {"surefoot": __version__} | {name: version(name) for name in names}
 
 
 def _without_arrays(value: Any, path: str, arrays: dict[str, Array]) -> Json:  # noqa: ANN401

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from surefoot.config import settle_choices
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Squash
 from surefoot.train.defence_config import Defence, NoDefence
@@ -144,11 +145,12 @@ class TrainConfig:
     checkpoint_steps: int = 50_000
 
     def __post_init__(self) -> None:
-        """Check ranges and that the sizes fit each other.
+        """Check choices, ranges and that the sizes fit each other.
 
         Raises:
             InputError: If one does not hold.
         """
+        settle_choices(self)
         positive = "learning_rate clip_range max_grad_norm observation_clip reward_clip"
         require_positive(self, *positive.split())
         require_at_least(self, 0, "seed", "weight_decay", "entropy_coefficient")

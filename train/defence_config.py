@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from surefoot.budget import Norm
+from surefoot.config import settle_choices
 from surefoot.train.ranges import (
     require_at_least,
     require_fraction,
@@ -189,7 +190,7 @@ class AlternatingTraining(GrowingBall):
     attacks played. Then the adversary plays as many steps against the policy of that moment, which
     acts without noise: so it is deployed, and so the attacks that it has to stand are learned. The
     steps of the adversary come on top of ``total_steps``. It faces the weights of the moment, not
-    their average over the training (``averaging``).
+    their average over the training (``averaging``). Its networks have the widths of the critic.
 
     Attributes:
         adversary: What it learns: perturbations themselves (SA-RL), as published with ATLA, or the
@@ -200,8 +201,8 @@ class AlternatingTraining(GrowingBall):
             one of Hopper returned 2750 at the end with it, and 354 without.
         kappa: Weight of D^2 in the loss, as in SA, at the states that the policy saw; 0 for ATLA
             alone.
-        inner_steps: Steps of the search of SA.
-        fraction: Share of each minibatch that SA perturbs, in (0, 1].
+        inner_steps: Steps of the search of SA; of no effect if ``kappa`` is 0.
+        fraction: Share of each minibatch that SA perturbs, in (0, 1]; likewise.
 
     Reference:
         Zhang et al., ICLR 2021 (arXiv 2101.08452), algorithm 1; with PA-AD: Sun et al., ICLR 2022
@@ -221,6 +222,7 @@ class AlternatingTraining(GrowingBall):
             InputError: If one does not hold.
         """
         GrowingBall.__post_init__(self)
+        settle_choices(self)
         require_fraction(self, "attacked")
         require_at_least(self, 0, "kappa")
         require_at_least(self, 1, "inner_steps")
@@ -264,6 +266,7 @@ class LipschitzTarget(Ramp):
             InputError: If one does not hold.
         """
         Ramp.__post_init__(self)
+        settle_choices(self)
         require_positive(self, "at_most", "headroom")
         require_at_least(self, 1, "headroom")
 

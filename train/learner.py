@@ -21,6 +21,9 @@ from surefoot.train.rollout import Collector, Disturb, Rollout, advantages, valu
 from surefoot.train.samples import Samples
 from surefoot.train.streams import Stream, env_seeds, numpy_stream, torch_stream
 
+_LARGEST_REWARD = 1e18
+"""Its square, and that of a discounted sum of a thousand, fit float32: so large is a value loss."""
+
 
 class Learner:
     """PPO on one task. Law: what it does after `load_state_dict` equals what it did before.
@@ -38,6 +41,10 @@ class Learner:
             config: Of the learning.
             env: The task; is reset here.
             device: Of the updates.
+
+        Raises:
+            InputError: If the defence does not fit the actions of the task, or a network cannot be
+                pruned as asked.
         """
         self.agent = new_agent(config, env.spec, device)
         self.ppo = Ppo(
@@ -60,7 +67,11 @@ class Learner:
         return self.agent.policy(self._normaliser(), network)
 
     def play(self, disturb: Disturb | None = None) -> Rollout:
-        """Play one rollout, see `Collector.collect`."""
+        """Play one rollout, see `Collector.collect`.
+
+        Raises:
+            DivergenceError: If a simulation or the policy becomes non-finite.
+        """
         return self.collector.collect(
             self.policy(), self.agent.distribution, self._config.rollout_steps, disturb
         )
@@ -69,7 +80,8 @@ class Learner:
         """Learn from a rollout; return the means of the parts of the loss.
 
         Raises:
-            DivergenceError: If a loss or a parameter becomes non-finite.
+            DivergenceError: If a reward is too large, an observation does not fit the normaliser,
+                or a loss or a parameter becomes non-finite.
         """
         losses = self.ppo.update(self._samples(rollout))
         self._refuse_divergence(losses)
@@ -105,12 +117,21 @@ class Learner:
 
     @torch.no_grad()
     def _samples(self, rollout: Rollout) -> Samples:
-        """Turn a rollout into what the update learns from."""
+        """Turn a rollout into what the update learns from.
+
+        Raises:
+            DivergenceError: If a reward is too large.
+        """
         config, agent = self._config, self.agent
         num_steps, num_envs = rollout.rewards.shape
         done = rollout.terminated | rollout.truncated
+        if (largest := np.abs(rollout.rewards).max()) > _LARGEST_REWARD:
+            raise DivergenceError(
+                f"{config.env_id}: a reward of {largest:.3g} is too large, at most"
+                f" {_LARGEST_REWARD:g} can be learned from in float32"
+            )
         rewards = (
-            self._rewards(rollout.rewards, done) if config.normalise_rewards else (rollout.rewards)
+            self._rewards(rollout.rewards, done) if config.normalise_rewards else rollout.rewards
         )
         states = torch.from_numpy(rollout.states).to(self._device).flatten(0, 1)
         cut_states = torch.from_numpy(rollout.cut_states).to(self._device)

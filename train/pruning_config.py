@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from surefoot.compress.allocations import MIN_DENSITY, Allocation, check_room
 from surefoot.compress.masks import check_sparsity
 from surefoot.compress.scores import Score, Seen, magnitude, random, saliency
+from surefoot.config import settle_choices
 from surefoot.errors import InputError
 from surefoot.train.ranges import require_at_least, require_order
 
@@ -47,6 +48,7 @@ class GradualPruning:
         Raises:
             InputError: If one does not hold.
         """
+        settle_choices(self)
         require_at_least(self, 0, "start")
         require_at_least(self, 1, "interval")
         require_order(self, "start", "end")
@@ -59,7 +61,8 @@ class SpreadPruning(GradualPruning):
     Attributes:
         sparsity: Final share of the units that are pruned, in [0, 1).
         allocation: How it is spread over layers.
-        min_density: Share of each layer that `global` keeps at least.
+        min_density: Share of each layer that `global` keeps at least, in [0, 1); the other
+            allocations need no such floor.
     """
 
     sparsity: float
@@ -74,7 +77,8 @@ class SpreadPruning(GradualPruning):
         """
         GradualPruning.__post_init__(self)
         check_sparsity(self.sparsity)
-        require_at_least(self, 0, "min_density")
+        if not 0 <= self.min_density < 1:
+            raise InputError(f"min_density must be in [0, 1), got {self.min_density}")
         if self.allocation == Allocation.GLOBAL:
             check_room(self.sparsity, self.min_density)
 
@@ -166,7 +170,7 @@ class NeuronPruning(SpreadPruning):
             layer rounded to whole neurons, or of all together if the allocation is `global`.
         allocation: How it is spread over hidden layers. `global` compares neurons of all layers as
             they are, and takes most from the layer before the outputs, whose weights start small.
-        min_density: Share of each hidden layer that `global` keeps at least.
+        min_density: Share of each hidden layer that `global` keeps at least, in [0, 1).
     """
 
     kind: ClassVar[str] = "neurons"

@@ -40,7 +40,7 @@ class Rival:
     def __init__(
         self, config: TrainConfig, env: VectorEnv, policy: Policy, device: torch.device
     ) -> None:
-        """Start untrained.
+        """Start untrained, with networks of the widths of the critic.
 
         Args:
             config: Of the policy's training.

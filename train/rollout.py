@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Disturb = Callable[[Singles, NDArray[np.int64]], Singles]
-"""From true states, (n, O), to those that the policy sees, row by row."""
+"""From true states, (n, O), and the number of the environment of each, (n,), to those seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -118,8 +118,17 @@ class Collector:
             self._count_episodes(result.reward, result.terminated | result.truncated)
             self._obs = result.obs
         states[num_steps] = see(self._obs, every)
-        cut_states = see(np.concatenate(cut_obs), np.nonzero(truncated)[1])
-        seen = {"state": states, "action": actions, "reward": rewards, "last state": cut_states}
+        ended = np.concatenate([self._obs, *cut_obs])
+        cut_states = see(ended[num_envs:], np.nonzero(truncated)[1])
+        # Observations by themselves, for the clip makes a finite state of an infinite one.
+        seen = {
+            "observation": obs,
+            "last observation": ended,
+            "state": states,
+            "action": actions,
+            "reward": rewards,
+            "last state": cut_states,
+        }
         for name, array in seen.items():
             if not np.isfinite(array).all():
                 raise DivergenceError(f"{self.env.spec.env_id}: {name} is not finite")

@@ -58,7 +58,8 @@ class Run:
             rival_env: The same task with ``num_envs`` environments, where an adversary learns too.
 
         Raises:
-            InputError: If the environments of the adversary are missing.
+            InputError: If the environments of the adversary are missing, the defence does not fit
+                the actions of the task, or a network cannot be pruned as asked.
         """
         self.config = config
         self.iteration = 0
@@ -226,6 +227,7 @@ class Run:
             visited_env: The task, for the episodes whose states are recorded.
 
         Raises:
+            InputError: If too few episodes reach the steps at which states are recorded.
             DivergenceError: If a simulation diverges.
         """
         config = self.config

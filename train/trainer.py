@@ -21,6 +21,8 @@ from surefoot.train.run import Run
 from surefoot.train.signals import StopRequest
 
 _MAX_VISITED_ENVS = 32
+_WITHOUT_EFFECT = ("num_threads", "visited_states", "checkpoint_steps")
+"""Settings that no weight depends on: a run may go on with others."""
 
 
 def train_policy(
@@ -37,13 +39,16 @@ def train_policy(
     Args:
         config: The run.
         out: Run folder for checkpoints, TensorBoard and the resolved configuration. If it holds
-            checkpoints of the same configuration, the run goes on from the newest.
+            checkpoints of the same configuration, the run goes on from the newest; what no weight
+            depends on (``num_threads``, ``visited_states``, ``checkpoint_steps``) may differ.
         on_progress: Called after every iteration.
 
     Raises:
-        InputError: If the task is unknown, or ``out`` is not ours, cannot be written, or holds
-            checkpoints of another configuration.
-        MissingLibraryError: If a device was asked for that is not there.
+        InputError: If the task is unknown; the defence or the pruning does not fit it or its
+            networks; ``out`` is not ours, cannot be written, or holds checkpoints of another
+            configuration; or the episodes of the policy are too short for ``visited_states``.
+        IntegrityError: If every checkpoint in ``out`` is damaged.
+        MissingLibraryError: If a device was asked for that is not there, or a library of the task.
         DivergenceError: If simulation or training become non-finite; the checkpoints before stay.
         InterruptedRun: If a signal asked to stop: a checkpoint was written.
     """
@@ -106,7 +111,8 @@ def _open_store(out: Path, config: TrainConfig, device: torch.device) -> Checkpo
     """Claim the run folder."""
     claim_folder(out, "run")
     # With the device that was picked: one cannot go on where the other was.
-    return CheckpointStore(out / "checkpoints", to_table(config) | {"device": device.type})
+    table = to_table(config) | {"device": device.type}
+    return CheckpointStore(out / "checkpoints", table, free=_WITHOUT_EFFECT)
 
 
 def _go_on(

@@ -65,8 +65,9 @@ def record_visited(
             break
         if num_discarded > 100 * (1 + len(states)):
             raise InputError(
-                f"visited_states: only {len(states)} of {num_discarded} episodes reached the step"
-                f" drawn for them; the episodes are too short for the horizon of {horizon} steps"
+                f"visited_states must be 0 where episodes are so short for a horizon of {horizon}"
+                f" steps: only {len(states)} of {num_discarded} reached the step drawn for them,"
+                f" got {num_states}"
             )
     return Visited(
         independent=np.array(states).reshape(-1, env.spec.obs_dim),

@@ -1,5 +1,6 @@
 """``pipeline compress``: a finished policy with fewer weights, or weights of fewer bits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,22 +27,30 @@ _NUM_STATES = 384
 def compress(
     policy: Annotated[Path, typer.Argument(help="A run, a policy folder or an .onnx file.")],
     out: Annotated[Path, typer.Option(help="Policy folder to write.")],
-    method: Annotated[str, typer.Option(help="magnitude, obd, obs or sparsegpt.")] = "obs",
+    method: Annotated[
+        str | None, typer.Option(help="magnitude, obd, obs (if nothing is said) or sparsegpt.")
+    ] = None,
     sparsity: Annotated[
         float | None, typer.Option(help="Share of all weights that are zero in the result.")
     ] = None,
-    allocation: Annotated[str, typer.Option(help="erk, uniform or global.")] = "erk",
+    allocation: Annotated[
+        str | None, typer.Option(help="erk (if nothing is said), uniform or global.")
+    ] = None,
     refit: Annotated[
         bool, typer.Option("--refit", help="Fit the kept weights to the layer's outputs (OBS does)")
     ] = False,
     weights: Annotated[str, typer.Option(help="float32, float16 or int8.")] = "float32",
     max_control_error: Annotated[
         float | None,
-        typer.Option(help="Instead of --sparsity: the largest that changes no action by more."),
+        typer.Option(
+            help="Instead of --sparsity: the largest found that is certified to change no action "
+            "by more, at the recorded states or over the box."
+        ),
     ] = None,
     over: Annotated[
-        str, typer.Option(help="Where that is certified: visited states, or the whole box.")
-    ] = "visited",
+        str | None,
+        typer.Option(help="Where that is certified: visited states (the default), or the box."),
+    ] = None,
     epsilon: Annotated[
         float, typer.Option(help="Ball around each visited state, linf, normalised units.")
     ] = 0.0,
@@ -58,14 +67,11 @@ def compress(
     from surefoot.certify import ControlLimit
     from surefoot.compress import OneShotConfig
 
-    config = build(
-        OneShotConfig,
-        {"method": method, "allocation": allocation, "refit": refit, "weights": weights},
-        "compress",
-    )
-    allowed = {} if max_control_error is None else {"max_control_error": max_control_error}
-    limit = build(ControlLimit, {"over": over, "epsilon": epsilon, **allowed}, "compress")
-    _check_target(sparsity, max_control_error, weights, visited_states)
+    how = _given(method=method, allocation=allocation, refit=refit or None)
+    where = _given(max_control_error=max_control_error, over=over)
+    config = build(OneShotConfig, {"weights": weights, **how}, "compress")
+    limit = build(ControlLimit, {"epsilon": epsilon, **where}, "compress")
+    _check_target(sparsity, weights, visited_states, how, where)
     result = compress_into(
         out,
         read_source(policy, calibration, env_module),
@@ -77,21 +83,36 @@ def compress(
     console.show(as_json, result, table_of(result))
 
 
+def _given(**flags: object) -> dict[str, object]:
+    """Return the flags that were given."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
 def _check_target(
     sparsity: float | None,
-    max_control_error: float | None,
     weights: str,
     visited_states: int | None,
+    how: Mapping[str, object],
+    where: Mapping[str, object],
 ) -> None:
-    """Check that it is said what to do, and once.
+    """Check that it is said what to do, once, and nothing that would be of no effect.
 
     Raises:
         InputError: If it is not.
     """
-    if sparsity is not None and max_control_error is not None:
+    has_limit = "max_control_error" in where
+    if sparsity is not None and has_limit:
         raise InputError("give --sparsity or --max-control-error, not both")
-    if sparsity is None and max_control_error is None and weights == "float32":
-        raise InputError("nothing to do: give --sparsity, --max-control-error or --weights")
+    if sparsity is None and not has_limit:
+        if weights == "float32":
+            raise InputError("nothing to do: give --sparsity, --max-control-error or --weights")
+        if how:
+            raise InputError(
+                f"{', '.join(how)}: of no effect where no weight is removed, give --sparsity or"
+                " --max-control-error"
+            )
+    if "over" in where and not has_limit:
+        raise InputError("over: of no effect without a limit, give --max-control-error")
     if visited_states is not None and visited_states < 0:
         raise InputError(f"visited-states must be at least 0, got {visited_states}")
 
@@ -120,6 +141,11 @@ def compress_into(
     """
     from surefoot.compress import Method, calibration_states, num_kept
 
+    if out.resolve() == source.folder.resolve():
+        raise InputError(
+            "out must be another folder than that of the policy, which the result is compared"
+            f" with, got {out}"
+        )
     original = source.file.policy
     removes = sparsity is not None or limit.max_control_error is not None
     if not removes and not config.refit:
@@ -241,6 +267,7 @@ class _Maker:
         from surefoot.certify import fewest_kept
 
         limit = self.limit.max_control_error
+        assert limit is not None
         made: dict[int, Policy] = {}
         found: dict[int, float] = {}
         total = (self.num_weights - 1).bit_length() + 1
@@ -249,7 +276,7 @@ class _Maker:
             made[num_kept] = self.make(num_kept)
             found[num_kept] = self.error(made[num_kept], self.limit.over).certified
             update(len(found), f"{num_kept} weights: {found[num_kept]:.4g}")
-            return limit is not None and found[num_kept] <= limit
+            return found[num_kept] <= limit
 
         with console.progress_bar("compress", total) as update:
             kept = fewest_kept(holds, len(self.original.layers), self.num_weights)
@@ -263,12 +290,14 @@ class _Maker:
 
     def report(self, policy: Policy) -> dict[str, Json]:
         """Return what is known about a compressed policy."""
-        from surefoot.certify import Over, paper_control_error, units_of
+        from surefoot.certify import Over, changed_choices, paper_control_error, units_of
         from surefoot.compress import num_weights
 
         visited: Json = None
         paper: Json = None
+        changed: Json = None
         if self.states is not None:
+            changed = changed_choices(policy, self.original, self.states)
             visited = self.error(policy, Over.VISITED).to_table()
             paper = paper_control_error(policy, self.original, self.states)
         box: Json
@@ -282,13 +311,14 @@ class _Maker:
             "max_control_error": self.limit.max_control_error,
             "over": self.limit.over.value,
             "control_error": {
-                "units": f"{units_of(policy)}, the worst actuator",
+                "units": units_of(policy),
                 "arithmetic": "float32, rounding of both controllers included",
                 "visited": visited,
                 "own": None,
                 "box": box,
                 "paper": paper,
             },
+            "changed_choices": changed,
         }
 
 
@@ -321,6 +351,8 @@ def table_of(result: dict[str, Json]) -> console.Table:
         where += f" + {entry['epsilon']:g}" if entry.get("epsilon") else ""
         values = (console.cell(entry["certified"]), console.cell(entry.get("measured")))
         rows.append((f"control error, {where}", f"certified {values[0]}, measured {values[1]}"))
+    if (changed := result["changed_choices"]) is not None:
+        rows.append(("choices changed, states of the original", f"{changed:.2%}"))
     if (paper := error["paper"]) is not None:
         rows.append(("as published (not a bound)", console.cell(paper["value"])))
     if (returns := result["clean_return"]) is not None:

@@ -1,6 +1,7 @@
 """The application: its verbs, and how errors and interruptions end it."""
 
 import sys
+import warnings
 from typing import NoReturn
 
 import typer
@@ -61,6 +62,7 @@ def main() -> None:
     Raises:
         ModuleNotFoundError: If a module is missing that no extra brings, which is a bug.
     """
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         app()
     except SurefootError as error:

@@ -29,6 +29,7 @@ class Source:
     """What is compressed.
 
     Attributes:
+        folder: Where it lies.
         file: Its controller.
         visited: What it visits, as its folder has it; None if it has none.
         observations: A user's own observations for calibration, (n, obs_dim), raw units; or None.
@@ -36,6 +37,7 @@ class Source:
         env_module: Module or file that registers the environment.
     """
 
+    folder: Path
     file: ControllerFile
     visited: Visited | None
     observations: Array | None
@@ -111,6 +113,7 @@ def read_source(path: Path, calibration: Path | None, env_module: str | None) ->
     named = env.get("module") if isinstance(env, dict) else None
     data = files.get(VISITED_FILE)
     return Source(
+        folder=folder or path.parent,
         file=file,
         visited=None if data is None else Visited.from_bytes(data),
         observations=None if calibration is None else _read_observations(calibration),
@@ -130,10 +133,12 @@ def _read_observations(path: Path) -> Array:
     Raises:
         InputError: If it is none of numbers.
     """
+    data = read_file(path)
     try:
-        array = np.load(io.BytesIO(read_file(path)), allow_pickle=False)
+        array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"calibration {path} is no .npy array: {error}") from error
+        # Not in NumPy's words, which tell how to load it unsafely.
+        raise InputError(f"calibration {path} is no .npy array of numbers") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InputError(f"calibration {path} must hold one array of numbers")
     return array.astype(np.float64)

@@ -14,12 +14,14 @@ from surefoot.certify.compression import (
 from surefoot.certify.control_error import (
     ControlLimit,
     Over,
+    _shaken,
     box_control_error,
     box_states,
     fewest_kept,
     paper_control_error,
     visited_control_error,
 )
+from surefoot.certify.rounding import ARITHMETICS, rounding_bound
 from surefoot.compress import OneShotConfig, WeightFormat, compress_policy, store_weights
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Policy, Squash
@@ -111,6 +113,37 @@ def test_an_equal_policy_errs_by_rounding_alone(draw_policy: Build) -> None:
         assert 0 < error.certified < 1e-3
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.3])
+def test_the_rounding_of_both_controllers_is_charged_where_the_ball_reaches(
+    draw_policy: Build, epsilon: float
+) -> None:
+    policy, original = next(pairs(draw_policy, Activation.TANH, Squash.IDENTITY))
+    largest = np.abs(STATES).max(axis=0).astype(float) + epsilon
+    roundings = [
+        rounding_bound(either, largest, ARITHMETICS["float32"]).action
+        for either in (policy, original)
+    ]
+    exact = compression_error_around(policy, original, STATES, epsilon)
+    found = visited_control_error(policy, original, STATES, epsilon).certified
+    assert found >= (exact + sum(roundings)).max()
+    assert found == pytest.approx((exact + sum(roundings)).max(), rel=1e-9)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.02, 0.2])
+def test_what_is_measured_in_a_ball_lies_in_it(epsilon: float) -> None:
+    moved = _shaken(STATES, epsilon)
+    assert np.array_equal(moved[: len(STATES)], STATES)
+    distance = np.abs(moved[len(STATES) :].astype(float) - STATES)
+    assert (distance <= epsilon).all()
+    assert distance.max() == pytest.approx(epsilon, rel=0.2)
+
+
+def test_the_published_sum_is_told_in_action_units(draw_policy: Build) -> None:
+    policy, original = next(pairs(draw_policy, Activation.TANH, Squash.IDENTITY))
+    raw = paper_compression_error(policy, original, STATES).max()
+    assert paper_control_error(policy, original, STATES)["value"] == pytest.approx(1.5 * raw)
+
+
 def test_logits_are_compared_without_a_head(draw_policy: Build) -> None:
     original = draw_policy(np.random.default_rng(2), [4, 12, 3], categorical=True)
     policy = store_weights(original, WeightFormat.INT8)
@@ -196,5 +229,7 @@ def test_what_cannot_be_compared_or_bounded_is_refused(draw_policy: Build) -> No
         ControlLimit(max_control_error=0)
     with pytest.raises(InputError, match="epsilon must be finite and at least 0, got -1"):
         ControlLimit(epsilon=-1)
+    with pytest.raises(InputError, match="did you mean 'box'"):
+        ControlLimit(over="bxo")
     with pytest.raises(InputError, match="epsilon must be 0 over the box"):
         ControlLimit(epsilon=0.1, over=Over.BOX)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -144,8 +145,8 @@ def test_every_method_reaches_its_sparsity(compress, method, allocation):
 @pytest.mark.parametrize("target", [("visited", 0), ("visited", 0.02), ("box", 0)])
 def test_the_largest_sparsity_that_holds_is_certified_and_one_more_is_not(compress, target):
     over, epsilon = target
-    flags = ("--over", over, "--epsilon", epsilon, "--method", "magnitude")
-    result, _, file = compress("--max-control-error", 0.2, *flags)
+    flags = ("--epsilon", epsilon, "--method", "magnitude")
+    result, _, file = compress("--max-control-error", 0.2, "--over", over, *flags)
     entry = result["control_error"][over]
     assert entry["measured"] <= entry["certified"] <= 0.2
     assert file.policy.sparsity > 0
@@ -249,6 +250,12 @@ ERRORS = [
     (("--sparsity", 0.999), "sparsity must be at most 0.984042, at which each of 3 layers keeps"),
     (("--sparsity", 0.5, "--max-control-error", 0.1), "not both"),
     ((), "nothing to do"),
+    (("--weights", "int8", "--refit"), "refit: of no effect where no weight is removed"),
+    (
+        ("--weights", "int8", "--method", "obd", "--allocation", "global"),
+        "method, allocation: of no effect where no weight is removed",
+    ),
+    (("--sparsity", 0.5, "--over", "box"), "over: of no effect without a limit, give --max-contr"),
     (("--max-control-error", 0), "max_control_error must be positive and finite, got 0.0"),
     (("--max-control-error", 1e-7), "the certified error when no weight is removed (float32"),
     (("--max-control-error", 1e-3, "--weights", "int8"), "(int8 weights, rounding of both"),
@@ -284,6 +291,40 @@ def test_bad_input_is_one_line_and_leaves_nothing(pipeline, folder, tmp_path, ar
     assert len(lines) == 1, done.err
     assert message in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+@pytest.mark.parametrize("verb", [("compress", "--sparsity", 0.5), ("quantise",)])
+def test_what_is_compressed_is_never_overwritten(pipeline, folder, tmp_path, what, verb):
+    path = tmp_path / "mine"
+    shutil.copytree(folder, path)
+    before = {entry.name: entry.read_bytes() for entry in path.iterdir()}
+    given = path if what == "folder" else path / "policy.onnx"
+    done = pipeline(*verb, given, "--out", tmp_path / "other" / ".." / "mine")
+    assert done.code == 2
+    assert "out must be another folder than that of the policy" in done.err
+    assert {entry.name: entry.read_bytes() for entry in path.iterdir()} == before
+
+
+def test_of_a_policy_that_chooses_it_is_said_how_often_it_chooses_otherwise(
+    pipeline, random_policy, tmp_path
+):
+    rng = np.random.default_rng(5)
+    policy = random_policy(rng, (4, 12, 3), squash=None)
+    observations = rng.normal(policy.normaliser.mean, policy.normaliser.scale, (90, 4))
+    np.save(tmp_path / "seen.npy", observations)
+    save_policy(tmp_path / "dense", policy)
+    done = pipeline(
+        *("compress", tmp_path / "dense", "--out", tmp_path / "small", "--sparsity", 0.6),
+        *("--method", "magnitude", "--calibration", tmp_path / "seen.npy", "--json"),
+        *("--visited-states", 0),
+    )
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    small = load_controller_file(tmp_path / "small").policy
+    chosen = [either.outputs(observations).argmax(axis=1) for either in (policy, small)]
+    assert 0 < result["changed_choices"] == (chosen[0] != chosen[1]).mean() < 1
+    assert result["control_error"]["units"] == "logits, the worst choice"
 
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.51, 0.6, 0.77, 0.9])

@@ -109,6 +109,25 @@ def test_checkpoints_of_another_configuration_are_refused_by_the_keys_that_diffe
         assert part in str(refusal.value)
 
 
+def test_keys_that_are_free_may_differ_and_no_others(tmp_path):
+    CheckpointStore(tmp_path, CONFIG | {"threads": 1}).save(checkpoint(100))
+    free = CheckpointStore(tmp_path, CONFIG | {"threads": 2}, free=["threads"])
+    assert free.load().step == 100
+    with pytest.raises(InputError, match=r"configuration \(seed was 0, is 1\)"):
+        CheckpointStore(tmp_path, CONFIG | {"seed": 1}, free=["threads"]).load()
+
+
+def test_a_run_that_other_versions_began_goes_on_with_a_warning_that_names_them(
+    tmp_path, monkeypatch
+):
+    with monkeypatch.context() as older:
+        older.setattr("surefoot.train.checkpoint.version", lambda name: "0.0")
+        CheckpointStore(tmp_path, CONFIG).save(checkpoint(100))
+    with pytest.warns(UserWarning, match=r"other versions \(.*torch was 0.0, is 2") as said:
+        assert CheckpointStore(tmp_path, CONFIG).load().step == 100
+    assert "\n" not in str(said[0].message)
+
+
 def test_a_checkpoint_that_was_being_written_is_cleaned_away(tmp_path):
     store = CheckpointStore(tmp_path, CONFIG)
     store.save(checkpoint(100))

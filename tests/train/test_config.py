@@ -3,10 +3,19 @@ from typing import get_args
 
 import pytest
 
+from surefoot.budget import Norm
+from surefoot.compress.allocations import Allocation
 from surefoot.config import build, to_table
 from surefoot.errors import InputError
+from surefoot.policy import Squash
 from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
-from surefoot.train.defence_config import Defence, NoDefence, StateAdversarial
+from surefoot.train.defence_config import (
+    AlternatingTraining,
+    Defence,
+    LipschitzTarget,
+    NoDefence,
+    StateAdversarial,
+)
 from surefoot.train.pruning_config import MagnitudePruning, Pruning
 
 
@@ -80,6 +89,37 @@ def test_what_cannot_be_is_refused_in_one_line(table, message):
         hopper(**table)
     assert "\n" not in str(refusal.value)
     assert "train" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrainConfig(env_id="E-v0", device="gpu"), "device must be one of auto, cpu, cuda"),
+        (lambda: TrainConfig(env_id="E-v0", select="bset"), "select .* did you mean 'best'"),
+        (lambda: TrainConfig(env_id="E-v0", activation="tanhh"), "activation .* mean 'tanh'"),
+        (lambda: MagnitudePruning(sparsity=0.5, target="acter"), "target .* mean 'actor'"),
+        (lambda: MagnitudePruning(sparsity=0.5, allocation="erc"), "allocation .* mean 'erk'"),
+        (
+            lambda: MagnitudePruning(sparsity=0.5, min_density=7.0),
+            r"min_density must be in \[0, 1\)",
+        ),
+        (lambda: AlternatingTraining(epsilon=0.1, adversary="pa-ad"), "adversary .* mean 'pa_ad'"),
+        (lambda: LipschitzTarget(at_most=1.0, norm="l3"), "norm must be one of l2, linf"),
+        (lambda: LipschitzTarget(at_most=1.0, bound="nonsense"), "bound must be one of"),
+        (lambda: LipschitzTarget(at_most=1.0, projection="neerest"), "projection .* 'nearest'"),
+        (lambda: LipschitzTarget(at_most=1.0, quantity="lipschits"), "quantity .* 'lipschitz'"),
+    ],
+)
+def test_choices_made_in_python_are_checked_like_those_of_a_file(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_a_word_becomes_the_member_it_names():
+    """Code that asks `is Norm.LINF` must not take the other branch for the same word."""
+    assert LipschitzTarget(at_most=1.0, norm="linf").norm is Norm.LINF
+    assert MagnitudePruning(sparsity=0.5, allocation="global").allocation is Allocation.GLOBAL
+    assert TrainConfig(env_id="E-v0", squash="tanh").squash is Squash.TANH
 
 
 def test_the_steps_are_rounded_up_to_whole_iterations():

@@ -204,6 +204,52 @@ def test_the_learning_rate_falls_linearly_to_its_share():
     assert rates == pytest.approx([1e-2, 0.55e-2, 1e-3])
 
 
+def test_rate_and_ball_move_at_every_update(monkeypatch):
+    """Not once per iteration: an iteration of many updates would be at one strength throughout."""
+    ppo = make_ppo(replace(CONFIG, anneal_to=0.1, defence=replace(ROBUST, ramp_end=1.0)))
+    step, rates, radii = ppo._optimiser.step, [], []
+
+    def watched():
+        rates.append([group["lr"] for group in ppo._optimiser.param_groups])
+        radii.append(ppo.epsilon())
+        step()
+
+    monkeypatch.setattr(ppo._optimiser, "step", watched)
+    for number in range(20):
+        ppo.update(make_samples(ppo, seed=number))
+    assert len(rates) == ppo.config.num_updates == 80
+    shares = np.arange(80) / 80
+    assert np.array(rates) == pytest.approx(np.stack([1e-2 * (1 - 0.9 * shares)] * 2, axis=1))
+    assert radii == pytest.approx(0.2 * shares)
+
+
+def test_weight_decay_pulls_weights_and_biases_and_leaves_the_noise_alone():
+    plain, decayed = make_ppo(), make_ppo(replace(CONFIG, weight_decay=0.5))
+    for entry in (*plain._trained.values(), *decayed._trained.values()):
+        entry.fill_(0.5)
+    samples = make_samples(plain)
+    for ppo in (plain, decayed):
+        ppo.config = replace(ppo.config, epochs=1)
+        ppo.update(samples)
+    for name, entry in plain._trained.items():
+        pulled = decayed._trained[name] - entry
+        if name == "log_std":
+            assert float(pulled.abs().max()) < 1e-3
+        else:
+            assert float(pulled.max()) < 0
+
+
+def test_every_epoch_has_an_order_of_its_own(monkeypatch):
+    ppo, orders = make_ppo(replace(CONFIG, epochs=4)), []
+    samples = make_samples(ppo)
+    monkeypatch.setattr(
+        ppo, "_step", lambda part: orders.append(part.states[:, 0]) or part.values[:4]
+    )
+    ppo.update(samples)
+    epochs = [torch.cat(orders[first : first + 2]) for first in range(0, 8, 2)]
+    assert len({tuple(epoch.tolist()) for epoch in (*epochs, samples.states[:, 0])}) == 5
+
+
 def test_gradients_are_clipped_network_by_network():
     ppo = make_ppo(replace(CONFIG, max_grad_norm=0.01))
     ppo.update(make_samples(ppo))

@@ -22,7 +22,9 @@ from surefoot.train.defence_config import (
     NoDefence,
     StateAdversarial,
 )
+from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import MagnitudePruning, NoPruning
+from surefoot.train.run import Run
 from surefoot.train.trainer import pick_device, train_policy
 
 # Everything that has a state is on: defence, pruning of both networks, learned noise, normalisers.
@@ -134,6 +136,90 @@ def test_another_configuration_in_the_same_folder_is_refused_by_name(whole_run):
     assert build(TrainConfig, table, "train") == TINY  # as it was
 
 
+def test_settings_that_no_weight_depends_on_may_change_when_a_run_goes_on(tmp_path, whole_run):
+    def interrupt(progress):
+        if progress.step == 640:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun):
+        train_policy(TINY, out=tmp_path, on_progress=interrupt)
+    other = replace(TINY, num_threads=2, checkpoint_steps=512, visited_states=1)
+    result = train_policy(other, out=tmp_path)
+    assert weights_sha256(result.policy) == weights_sha256(whole_run[0].policy)
+    assert len(result.visited.independent) == 1
+
+
+def test_a_run_whose_episodes_are_too_short_to_be_recorded_is_not_lost(
+    tiny, target_env, monkeypatch, tmp_path
+):
+    class Short(target_env):
+        """Ends after a step or two of a horizon of a thousand."""
+
+        def __init__(self, num_envs):
+            super().__init__(num_envs, horizon=1000)
+
+        def _restart(self, indices):
+            super()._restart(indices)
+            self.length[list(indices)] = 1 + np.array([*indices]) % 2
+
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Short(num_envs)
+    )
+    says = r"visited_states must be 0 where .* horizon of 1000 steps: only \d of \d+ .*, got 4$"
+    with pytest.raises(InputError, match=says):
+        train_policy(replace(tiny, visited_states=4), out=tmp_path)
+    assert train_policy(replace(tiny, visited_states=0), out=tmp_path).facts["steps"] == 1024
+
+
+SETTINGS = {
+    "noise": LearnedNoise(initial=0.4),
+    "squash": "tanh",
+    "activation": "relu",
+    "learning_rate": 1e-3,
+    "anneal_to": 0.5,
+    "weight_decay": 0.1,
+    "gamma": 0.9,
+    "gae_lambda": 0.8,
+    "clip_range": 0.05,
+    "entropy_coefficient": 0.1,
+    "value_coefficient": 5.0,
+    "value_clip": 0.05,
+    "max_grad_norm": 0.01,
+    "normalise_observations": False,
+    "normalise_rewards": False,
+    "observation_clip": 0.5,
+    "reward_clip": 0.05,
+    "averaging": 0.5,
+    "defence": replace(TINY.defence, inner_steps=3),
+    "pruning": replace(TINY.pruning, start=0.1),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_setting_is_without_effect(whole_run, name):
+    short = replace(TINY, total_steps=1024)
+    assert digest(replace(short, **{name: SETTINGS[name]})) != digest(short)
+
+
+@pytest.mark.usefixtures("target_task")
+def test_training_and_evaluation_begin_with_other_seeds(tiny, target_env, monkeypatch):
+    begun = []
+
+    class Watched(target_env):
+        def reset(self, seeds=None):
+            begun.append(list(seeds))
+            return super().reset(seeds)
+
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Watched(num_envs)
+    )
+    train_policy(replace(tiny, num_evaluations=3, visited_states=0))
+    training, first, *others = begun
+    assert all(again == first for again in others)  # the same episodes at every evaluation
+    assert len(others) == 2
+    assert not set(training) & set(first)
+
+
 def test_a_folder_that_is_not_ours_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="not a surefoot run folder"):
@@ -166,8 +252,8 @@ def test_progress_counts_to_the_end():
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (np.nan, "state is not finite, in the steps after 384"),
-        (np.inf, "an observation of inf is too large for a normaliser in float32, in the steps"),
+        (np.nan, "observation is not finite, in the steps after 384"),
+        (np.inf, "observation is not finite, in the steps after 384"),
         (-1e200, "an observation of 1e+200 is too large for a normaliser in float32, in the steps"),
         (1e42, "an observation of 1e+42 is too large for a normaliser in float32, in the steps"),
     ],
@@ -196,6 +282,61 @@ def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
     with pytest.raises(DivergenceError, match=re.escape(f"Target-v0: {says}")):
         train_policy(config, out=tmp_path)
     assert (tmp_path / "checkpoints" / "latest").read_text() == "000000000256"
+
+
+@pytest.mark.parametrize("what", ["obs", "terminal_obs"])
+def test_an_infinite_observation_stops_a_run_that_does_not_normalise_at_once(
+    tiny, monkeypatch, target_env, what
+):
+    """The clip would make a 10 of it."""
+
+    class Broken(target_env):
+        def step(self, actions):
+            result = super().step(actions)
+            getattr(result, what)[:] = np.inf
+            return result
+
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Broken(num_envs)
+    )
+    with pytest.raises(DivergenceError, match=r"observation is not finite, in the steps after 0$"):
+        train_policy(replace(tiny, normalise_observations=False))
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("reward", [1e160, -1e20])
+def test_a_reward_too_large_to_learn_from_is_named(
+    tiny, monkeypatch, target_env, normalise, reward
+):
+    class Generous(target_env):
+        def step(self, actions):
+            result = super().step(actions)
+            result.reward[0] = reward
+            return result
+
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Generous(num_envs)
+    )
+    says = re.escape(f"a reward of {abs(reward):.3g} is too large, at most 1e+18")
+    with pytest.raises(DivergenceError, match=says):
+        train_policy(replace(tiny, normalise_rewards=normalise))
+
+
+@pytest.mark.parametrize("name", ["actor", "critic"])
+def test_a_parameter_that_diverges_in_the_very_last_update_stops_the_run(
+    tiny, target_task, monkeypatch, tmp_path, name
+):
+    after_step = Ppo.hold_limit
+
+    def broken(ppo, parameters, *more):
+        after_step(ppo, parameters, *more)
+        if ppo.num_updates == ppo.config.num_updates:
+            getattr(ppo.agent, name).parameters[0] = torch.nan
+
+    monkeypatch.setattr(Ppo, "hold_limit", broken)
+    with pytest.raises(DivergenceError, match="parameters became non-finite, in the steps after"):
+        train_policy(tiny, out=tmp_path)
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "000000000768"
 
 
 def test_a_loss_that_diverges_stops_the_run_with_the_step_and_keeps_no_checkpoint_of_it(
@@ -302,6 +443,46 @@ def test_the_best_policy_is_one_that_the_whole_ball_was_around(tiny, monkeypatch
     config = replace(tiny, defence=defence, select="best", num_evaluations=8)
     best = train_policy(config).facts["evaluation"]["best"]
     assert best == {"clean_return": 3.0, "step": 6 * tiny.batch_size}
+
+
+@pytest.mark.usefixtures("target_task")
+@pytest.mark.parametrize(("select", "number"), [("best", 2), ("last", 3)])
+def test_the_policy_that_is_deployed_is_the_very_one_that_was_evaluated(
+    tiny, monkeypatch, tmp_path, select, number
+):
+    seen, returns = [], iter([1.0, 2.0, 4.0, 3.0])
+
+    def evaluate(policy, *more):
+        seen.append(weights_sha256(policy))
+        return np.full(2, next(returns)), np.ones(2, np.int64)
+
+    monkeypatch.setattr("surefoot.train.run.clean_episodes", evaluate)
+    config = replace(tiny, select=select, num_evaluations=4)
+    assert weights_sha256(train_policy(config, out=tmp_path).policy) == seen[number]
+    assert len(set(seen)) == 4
+    again = train_policy(config, out=tmp_path)  # the best one comes out of a checkpoint
+    assert weights_sha256(again.policy) == seen[number]
+
+
+@pytest.mark.usefixtures("target_task")
+def test_what_is_deployed_is_the_average_of_the_iterations(tiny, monkeypatch):
+    iterates = []
+
+    def watch(run):
+        iterate(run)
+        iterates.append([layer.weight for layer in run._agent.actor.mlp.to_layers()])
+
+    iterate = Run.iterate
+    monkeypatch.setattr(Run, "iterate", watch)
+    layers = train_policy(replace(tiny, averaging=0.5, num_evaluations=1)).policy.layers
+    start = train_policy(replace(tiny, averaging=0.5, learning_rate=1e-30)).policy.layers
+    for number, layer in enumerate(layers):
+        expected = start[number].weight.astype(
+            np.float64
+        )  # half of eight iterations: a share of 1/4
+        for weights in iterates[:8]:
+            expected = 0.75 * expected + 0.25 * weights[number]
+        assert layer.weight == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("what", ["observation", "reward"])
