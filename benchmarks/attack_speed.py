@@ -16,7 +16,6 @@ attacks a task whose own episodes last 1,000 steps whatever the controller does 
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from contextlib import closing
@@ -46,6 +45,7 @@ from surefoot.onnx_format import (
 )
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.runtime.load import Backend, controller_of
+from surefoot.runtime.machine import machine_facts
 
 
 class Endless:
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the JSON here instead of printing it")
     given = parser.parse_args()
     result = {
-        "machine": {"processor": platform.processor(), "num_cpus": os.cpu_count()},
+        "machine": machine_facts(),
         "settings": {name: str(value) for name, value in vars(given).items() if name != "out"},
         "packages": describe_env(given.env).packages,
         "mad_10_steps": measure_mad(given),

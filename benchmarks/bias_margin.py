@@ -12,6 +12,8 @@ those that ``learning.py`` keeps.
 import argparse
 import io
 import json
+import shlex
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,13 @@ def main() -> None:
         and kept(given.agents, cell)
     ]
     rows = [row_of(cell, given.agents, given.episodes) for cell in chosen]
-    given.out.write_text(json.dumps({"sizes": SIZES, "rows": rows}, indent=1) + "\n")
+    found = {
+        "command": shlex.join(["python", "benchmarks/bias_margin.py", *sys.argv[1:]]),
+        "episodes": given.episodes,
+        "sizes": SIZES,
+        "rows": rows,
+    }
+    given.out.write_text(json.dumps(found, indent=1) + "\n")
     given.out.with_suffix(".png").write_bytes(picture(rows, given.presets))
 
 

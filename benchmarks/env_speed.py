@@ -13,8 +13,6 @@ seconds stand beside them, for a machine that others use at the same time:
 
 import argparse
 import json
-import os
-import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +25,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from mujoco.batch import Batch
 
 from surefoot.envs import VectorEnv, describe_env, make_env
+from surefoot.runtime.machine import machine_facts
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "Ant-v5")
 STEPS_PER_ROUND = 1600
@@ -153,7 +152,7 @@ def main() -> None:
         for num_threads in given.num_threads
     ]
     result = {
-        "machine": {"processor": platform.processor(), "num_cpus": os.cpu_count()},
+        "machine": machine_facts(),
         "packages": describe_env(given.envs[0]).packages,
         "num_rounds": given.rounds,
         "rows": rows,

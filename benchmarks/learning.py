@@ -51,7 +51,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, object]]] = {
         DENSE | {"train.defence": f'{{kind = "atla", {BALL}, kappa = 0.1, fraction = 0.25}}'},
     ),
     "atlaall": (
-        "dense ATLA, all attacked",
+        "dense ATLA alone, all attacked",
         DENSE | {"train.defence": f'{{kind = "atla", {BALL}, attacked = 1.0}}'},
     ),
     "arpo": (
@@ -249,10 +249,14 @@ def kept(keep: Path, cell: Cell) -> dict[str, Any]:
 
 
 def curve_of(curves: Path) -> dict[str, list[float]]:
-    """Return steps and clean return of the evaluations during one training."""
+    """Return steps and clean return of the evaluations during one training.
+
+    Where an adversary learned beside the policy, the return that it left is with them.
+    """
     table = json.loads(curves.read_text())
     seen = [i for i, value in enumerate(table["clean_return"]) if value is not None]
-    return {name: [table[name][i] for i in seen] for name in ("step", "clean_return")}
+    names = ("step", "clean_return", "attacked_return")
+    return {name: [table[name][i] for i in seen] for name in names if name in table}
 
 
 def bounds_of(path: Path) -> dict[str, Any]:

@@ -9,20 +9,20 @@ writes learning.md and learning.png (what is learned and proved), and attacks.md
 import argparse
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learning import ADVERSARY_STEPS, KEPT, METHODS, TASKS, cells, epsilon_of, kept
+from learning import ADVERSARY_STEPS, KEPT, METHODS, TASKS, Cell, cells, epsilon_of, kept
 
 from surefoot.attack.certified import stretched
 from surefoot.attack.method import MethodSummary, summarise_method
 from surefoot.attack.suite import FULL
+from surefoot.certificate import proved_text
 from surefoot.onnx_format import load_controller_file
 from surefoot.policy import GaussianHead, Squash
-from surefoot.statistics import Interval
 
 ATTACKS = tuple(name for name in FULL if name != "clean")
 COLOURS = dict(
@@ -36,10 +36,11 @@ COLOURS = dict(
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The agents of one method on one task: one record per seed."""
+    """The agents of one method on one task: one record per seed, and where their folders lie."""
 
     preset: str
     method: str
+    agents: Path
     records: Sequence[Mapping[str, Any]]
 
     @property
@@ -80,7 +81,7 @@ def rows_of(agents: Path) -> list[Row]:
             found.setdefault((cell.preset, cell.method), []).append(record)
     order = [(preset, method) for preset, methods in TASKS.items() for method in methods]
     return [
-        Row(preset=preset, method=method, records=found[preset, method])
+        Row(preset=preset, method=method, agents=agents, records=found[preset, method])
         for preset, method in order
         if (preset, method) in found
     ]
@@ -93,12 +94,13 @@ def learning_page(rows: Sequence[Row]) -> str:
         "",
         "Presets at one million steps (of the policy; ATLA's adversary takes as many again), seeds"
         " that no preset was chosen on. *Trained*: the return at"
-        " the evaluation that chose the deployed policy, 10 episodes, of 20 evaluations; behind the"
-        " stroke, at the last one. *Clean* and *worst*: 50 other episodes of each seed that was"
-        " attacked, mean over the agents (interquartile where there are four or more) and 95 %"
-        " interval (agents resampled, then their episodes: of three agents it says little); the"
-        " worst of the full suite, which [attacks.md](attacks.md) takes apart. The deviations are"
-        " proved bounds on the change of any action, in action units.",
+        " the evaluation that chose the deployed policy, 10 episodes, of those at full strength"
+        " (all 20 of plain PPO, the last half or fewer where a defence or the sparsity rises);"
+        " behind the stroke, at the last one. *Clean* and *worst*: 50 other episodes of each seed"
+        " that was attacked, mean over the agents (interquartile where there are four or more) and"
+        " 95 % interval (agents resampled, then their episodes: of three agents it says little);"
+        " the worst of the full suite, which [attacks.md](attacks.md) takes apart. The deviations"
+        " are proved bounds on the change of any action, in action units.",
         "",
         "    python benchmarks/learning.py train --jobs 2 && python benchmarks/learning_tables.py",
         "",
@@ -138,7 +140,6 @@ def learning_cells(row: Row) -> list[str]:
         f" ({record['attack']['worst']['attack']})"
         for record in row.attacked
     ]
-    summary = row.summary
     proved = [record["certificate"] for record in row.records if "certificate" in record]
     everywhere = [one["deviation_linf"] for one in proved]
     epsilons = {one["epsilon"] for one in everywhere}
@@ -150,27 +151,45 @@ def learning_cells(row: Row) -> list[str]:
             f"{record['train']['clean_return']:.0f} / {record['curve']['clean_return'][-1]:.0f}"
             for record in row.records
         ),
-        interval_text(summary.clean_iqm, summary.clean_interval) if summary else "-",
-        interval_text(summary.worst_iqm, summary.worst_interval) if summary else "-",
+        mean_text(row, "clean"),
+        mean_text(row, "worst"),
         ", ".join(worst) or "-",
-        range_text([one["best"] for one in everywhere]) + at,
+        range_text([one["best"] for one in everywhere], proved_in_three) + at,
         range_text([one["sampled"] for one in everywhere]),
-        range_text([one["visited"]["certified"] for one in proved]),
+        range_text([one["visited"]["certified"] for one in proved], proved_in_three),
         range_text([one["paper_surrogate"] for one in everywhere]),
     ]
 
 
-def interval_text(mean: float, interval: Interval) -> str:
-    """Return an interquartile mean and its 95 % interval."""
+def mean_text(row: Row, what: str) -> str:
+    """Return the mean of the clean or worst returns of a row, and its 95 % interval.
+
+    One agent has none: its episodes alone say nothing about another seed.
+    """
+    if (summary := row.summary) is None:
+        return "-"
+    mean, interval = {
+        "clean": (summary.clean_iqm, summary.clean_interval),
+        "worst": (summary.worst_iqm, summary.worst_interval),
+    }[what]
+    if len(row.attacked) == 1:
+        return f"{mean:.0f} (one seed)"
     return f"{mean:.0f} [{interval.low:.0f}, {interval.high:.0f}]"
 
 
-def range_text(values: Sequence[float]) -> str:
-    """Return the least and the largest."""
+def range_text(
+    values: Sequence[float], written: Callable[[float], str] = lambda value: f"{value:.3g}"
+) -> str:
+    """Return the least and the largest; upper bounds are written rounded up."""
     if not values:
         return "-"
-    low, high = min(values), max(values)
-    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+    low, high = written(min(values)), written(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def proved_in_three(value: float) -> str:
+    """Return an upper bound in three digits."""
+    return proved_text(value, digits=3)
 
 
 def attacks_page(rows: Sequence[Row]) -> str:
@@ -217,19 +236,19 @@ def attack_cells(row: Row, summary: MethodSummary) -> list[str]:
         f"{summary.clean[agent]:.0f}",
         *returns,
         each,
-        interval_text(summary.worst_iqm, summary.worst_interval),
-        reached_text(row.attacked),
+        mean_text(row, "worst"),
+        reached_text(row),
     ]
 
 
-def reached_text(records: Sequence[Mapping[str, Any]]) -> str:
+def reached_text(row: Row) -> str:
     """Return the largest share of a proved bound that an attack reached.
 
     Raises:
         SystemExit: If one was exceeded, which would be a bug of the certifier.
     """
     shares = []
-    for record in records:
+    for record in row.attacked:
         proved, found = record["certificate"]["deviation_linf"], record["attack"]
         largest = max(
             played["max_deviation"]
@@ -238,16 +257,17 @@ def reached_text(records: Sequence[Mapping[str, Any]]) -> str:
         )
         bound = stretched(proved["best"], proved["epsilon"], found["epsilon"])
         if found["epsilon"] > proved["epsilon"]:  # the range is in the bound, and grows for nothing
-            bound = min(bound, range_of(KEPT / Path(record["commands"][0].split()[-1]).name))
+            bound = min(bound, range_of(row, record["seed"]))
         shares.append(largest / bound)
         if shares[-1] > 1:
             raise SystemExit(f"{record['train']['onnx_sha256']}: an attack exceeds what is proved")
     return f"{max(shares):.0%}"
 
 
-def range_of(agent: Path) -> float:
+def range_of(row: Row, seed: int) -> float:
     """Return by how much an action of an agent can change at all, rounding included."""
-    head = load_controller_file(agent / "policy.onnx").policy.head
+    name = Cell(preset=row.preset, method=row.method, seed=seed).name
+    head = load_controller_file(row.agents / name / "policy.onnx").policy.head
     assert isinstance(head, GaussianHead)
     assert head.squash is not Squash.IDENTITY
     return float(2 * np.abs(head.half_range).max() * (1 + 1e-3))
@@ -281,6 +301,12 @@ def what_they_say(rows: Sequence[Row]) -> list[str]:
     signs = [sign for _, one in attacked for sign in one["gradient_masking"]["signs"]]
     failures = sum(entry["failures"] for _, one in attacked for entry in one["attacks"].values())
     codes = {one["code_sha256"] for _, one in attacked}
+    trainings = [one["attacks"]["pa-ad"]["training"] for _, one in attacked]
+    untaught = sum(
+        min(one["no start"]["returns"], default=math.inf)
+        < min(one["taught"]["start"], *one["taught"]["returns"])
+        for one in trainings
+    )
     steps = {
         name: int(np.median([one["attacks"][name]["effort"]["env_steps"] for _, one in attacked]))
         for name in ATTACKS
@@ -292,7 +318,8 @@ def what_they_say(rows: Sequence[Row]) -> list[str]:
         f" {len(plain)} agents of plain PPO {sum(fallen)} keep at most 40 % of their clean return"
         f"{' (not: ' + ', '.join(standing) + ')' if standing else ''}. Failures of a controller (a"
         f" number that is not finite, a diverged simulation): {failures}. Signs of masked"
-        f" gradients: {len(signs)}{': ' + '; '.join(sorted(set(signs))) if signs else ''}.",
+        f" gradients: {len(signs)}{': ' + '; '.join(sorted(set(signs))) if signs else ''}. PA-AD"
+        f" came further from nothing than taught on {untaught}.",
         "",
         "Environment steps that each attack took, training, choice of a variant and report"
         " together (median over agents): "

@@ -16,8 +16,6 @@ GPU it says so and stops.
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from surefoot.errors import MissingLibraryError
+from surefoot.runtime.machine import machine_facts
 
 BALL = {"epsilon": 0.075, "ramp_end": 1e-9}
 PLAIN = {"kind": "none"}
@@ -200,8 +199,7 @@ def summary(
 def machine(device: object, torch: object) -> dict[str, object]:
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        **machine_facts(),
         "gpu": gpu,
         "torch": torch.__version__,
     }

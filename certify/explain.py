@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from surefoot.artifact import Json
 from surefoot.budget import Scope
-from surefoot.certificate import Certificate, Finding, Verdict
+from surefoot.certificate import Certificate, Finding, Verdict, proved_text
 
 _QUANTITIES = {
     "lipschitz": "in real arithmetic the {outputs} change at most {value} times as much as the "
@@ -66,7 +66,7 @@ def _arithmetic(certificate: Certificate) -> str:
     output = "logit" if _units(certificate) == "logits" else "action"
     words = (
         f"Every deviation includes what {certificate.arithmetic} arithmetic may add, at most "
-        f"{largest:.2g} per {output}, in any order of summation."
+        f"{proved_text(largest, digits=2)} per {output}, in any order of summation."
     )
     claim = certificate.claims.get("runtime_error", {})
     given = [claim[key] for key in ("assumption", "state_limit") if key in claim]
@@ -76,7 +76,11 @@ def _arithmetic(certificate: Certificate) -> str:
 def _chosen(certificate: Certificate, verdict: Verdict, *, statistical: bool) -> list[str]:
     units = _units(certificate)
     return [
-        _sentence(finding, finding.certified, units)
+        _sentence(
+            finding,
+            _bound(finding.certified, at_most=finding.requirement.at_most is not None),
+            units,
+        )
         for finding in certificate.findings
         if finding.verdict is verdict
         and finding.statistical == statistical
@@ -87,7 +91,7 @@ def _chosen(certificate: Certificate, verdict: Verdict, *, statistical: bool) ->
 def _measured(certificate: Certificate) -> list[str]:
     units = _units(certificate)
     return [
-        _sentence(finding, finding.sampled, units)
+        _sentence(finding, _number(finding.sampled), units)
         for finding in certificate.findings
         if finding.measured and finding.verdict is Verdict.PROVED
     ]
@@ -121,8 +125,8 @@ def _law(claims: Mapping[str, Json]) -> list[str]:
         return []
     return [
         f"in every state, if the state is wrong by at most {law['epsilon']:g} ({law['norm']}), the "
-        f"law of the sampled action moves by at most {law['total_variation']:.4g} in total "
-        f"variation and {_number(law['kl'])} nats"
+        f"law of the sampled action moves by at most {proved_text(law['total_variation'])} in "
+        f"total variation and {_bound(law['kl'])} nats"
     ]
 
 
@@ -131,9 +135,10 @@ def _radius(claims: Mapping[str, Json]) -> list[str]:
     if "share_proved" not in radius:
         return []
     return [
-        f"with confidence {radius['confidence']:.1%}, a share {radius['share_proved']:.4g} of the "
-        f"states that the policy visits tolerates {radius['epsilon']:g} ({radius['norm']}) before "
-        f"an output moves by more than {radius['limit']:g}"
+        f"with confidence {radius['confidence']:.1%}, a share "
+        f"{proved_text(radius['share_proved'], at_most=False)} of the states that the policy visits"
+        f" tolerates {radius['epsilon']:g} ({radius['norm']}) before an output"
+        f" moves by more than {radius['limit']:g}"
     ]
 
 
@@ -144,7 +149,9 @@ def _loss(claims: Mapping[str, Json]) -> list[str]:
         if name in value:
             bound = value[name]
             words = f"if the state is wrong by at most {value['epsilon']:g} ({value['norm']}), the "
-            words += f"sampling policy loses at most {bound['bound']:.4g} of its return by the "
+            words += (
+                f"sampling policy loses at most {proved_text(bound['bound'])} of its return by the "
+            )
             words += f"{name} bound, of {bound['trivial']:.4g} that there are"
             if "confidence" in bound:
                 words += f", with confidence {bound['confidence']:.1%}"
@@ -159,12 +166,14 @@ def _attacks(claims: Mapping[str, Json]) -> list[str]:
         if row["quantity"] == "success_rate":
             lines.append(
                 f"under {row['source']} a share {row['value']:.4g} of the episodes did not fail: "
-                f"at least {row['at_least']:.4g} with confidence {row['confidence']:.1%}"
+                f"at least {proved_text(row['at_least'], at_most=False)} with confidence "
+                f"{row['confidence']:.1%}"
             )
         elif row.get("mean_at_least"):
             lines.append(
                 f"under {row['source']} the mean return was {row['value']:.4g}: at least "
-                f"{row['mean_at_least']['betting']:.4g} with confidence {row['confidence']:.1%}"
+                f"{proved_text(row['mean_at_least']['betting'], at_most=False)} with confidence "
+                f"{row['confidence']:.1%}"
             )
     return lines
 
@@ -174,11 +183,11 @@ def _units(certificate: Certificate) -> str:
     return str(certificate.claims.get("runtime_error", {}).get("units", "action units"))
 
 
-def _sentence(finding: Finding, value: float | None, units: str) -> str:
+def _sentence(finding: Finding, value: str, units: str) -> str:
     requirement = finding.requirement
     logits = units == "logits"
     words = _QUANTITIES[requirement.quantity].format(
-        value=_number(value),
+        value=value,
         least="at least " if finding.statistical else "",
         output="logit" if logits else "actuator",
         outputs="logits" if logits else "actions",
@@ -206,6 +215,10 @@ def _where(finding: Finding) -> str:
         attacked = f"attacked within {ball}"
         words.append(attacked if finding.measured else f"if the state is wrong by at most {ball}")
     return ", ".join(words) + ", " if words else ""
+
+
+def _bound(value: float | None, *, at_most: bool = True) -> str:
+    return _number(None) if value is None else proved_text(value, at_most=at_most)
 
 
 def _number(value: Json) -> str:

@@ -8,6 +8,7 @@ the rounding of the runtime; those on ``lipschitz`` are in real arithmetic, as t
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from enum import StrEnum
 
 from surefoot import __version__
@@ -30,6 +31,19 @@ BOUNDS = (
 own row as the last layer, and the factor sqrt(obs_dim) for a perturbation in linf. The numbers as
 printed stand in ``claims.paper``.
 """
+
+
+def proved_text(value: float, *, at_most: bool = True, digits: int = 4) -> str:
+    """Return a proved bound in a few digits, rounded to the side on which it still holds.
+
+    Args:
+        value: The bound.
+        at_most: Whether it is an upper bound, or a lower one.
+        digits: How many that are significant.
+    """
+    rounding = ROUND_CEILING if at_most else ROUND_FLOOR
+    rounded = float(Context(prec=digits, rounding=rounding).create_decimal(repr(float(value))))
+    return f"{rounded:.{digits}g}" if abs(rounded) < 1e4 else f"{rounded:.0f}"
 
 
 class Verdict(StrEnum):

@@ -129,7 +129,7 @@ def table_of(result: dict[str, Json]) -> console.Table:
             entry["iqm"],
             f"[{entry['interval'][0]:.0f}, {entry['interval'][1]:.0f}]",
             entry["max_deviation"],
-            entry["certified_deviation"],
+            console.proved(entry["certified_deviation"]),
             None if entry["reached_share"] is None else f"{entry['reached_share']:.0%}",
             entry["failures"],
         )
@@ -145,7 +145,7 @@ def table_of(result: dict[str, Json]) -> console.Table:
         "attack",
         "mean return",
         "IQM",
-        "95 % interval",
+        "95 % interval of the IQM",
         "max deviation",
         "certified",
         "reached",

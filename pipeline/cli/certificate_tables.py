@@ -12,7 +12,7 @@ def tables_of(certificate: Certificate) -> list[console.Table]:
     findings = [
         (
             finding.requirement.describe(),
-            finding.certified,
+            console.proved(finding.certified, at_most=finding.requirement.at_most is not None),
             finding.sampled,
             finding.method,
             finding.verdict.value,
@@ -28,7 +28,11 @@ def tables_of(certificate: Certificate) -> list[console.Table]:
     ):
         sampled = bounds.get("sampled")
         rows = [
-            (name, value, value / sampled if value is not None and sampled else None)
+            (
+                name,
+                console.proved(value),
+                value / sampled if value is not None and sampled else None,
+            )
             for name, value in bounds.items()
             if name not in ("epsilon", "sampled")
         ]
@@ -42,7 +46,7 @@ def _law_tables(claims: Mapping[str, Json]) -> list[console.Table]:
     """Return how far the law of the sampled action may move."""
     law = claims.get("distribution") or {}
     names = ("total_variation", "pinsker_total_variation", "kl", "w2")
-    rows = [(name, law[name]) for name in names if law.get(name) is not None]
+    rows = [(name, console.proved(law[name])) for name in names if law.get(name) is not None]
     title = f"law of the sampled action, {law.get('norm')} epsilon {law.get('epsilon')}"
     return [console.table(title, ("distance", "at most"), rows)] if rows else []
 
@@ -57,7 +61,7 @@ def _return_tables(claims: Mapping[str, Json]) -> list[console.Table]:
     rows = [
         (
             name,
-            entry["bound"],
+            console.proved(entry["bound"]),
             entry["trivial"],
             "NOT A BOUND" if not entry["sound"] else "vacuous" if entry["vacuous"] else "",
             _when(entry),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surefoot.artifact import Json, sha256_hex
+from surefoot.certificate import proved_text
 from surefoot.cli import console
 from surefoot.cli.options import AsJson, EnvModule
 from surefoot.cli.source import CRITIC_FILE, NUM_EPISODES, Source, read_source
@@ -282,7 +283,7 @@ class _Maker:
             kept = fewest_kept(holds, len(self.original.layers), self.num_weights)
         if kept is None:
             raise InputError(
-                f"max_control_error must be at least {console.rounded_up(found[self.num_weights])}"
+                f"max_control_error must be at least {proved_text(found[self.num_weights])}"
                 f", the certified error when no weight is removed ({self.config.weights} weights, "
                 f"rounding of both controllers), got {limit:g}"
             )
@@ -349,7 +350,7 @@ def table_of(result: dict[str, Json]) -> console.Table:
             continue
         where = f"{entry.get('states', 'no')} {words}"
         where += f" + {entry['epsilon']:g}" if entry.get("epsilon") else ""
-        values = (console.cell(entry["certified"]), console.cell(entry.get("measured")))
+        values = (console.proved(entry["certified"]), console.cell(entry.get("measured")))
         rows.append((f"control error, {where}", f"certified {values[0]}, measured {values[1]}"))
     if (changed := result["changed_choices"]) is not None:
         rows.append(("choices changed, states of the original", f"{changed:.2%}"))

@@ -4,13 +4,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from decimal import ROUND_CEILING, Context
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as Table
 
 from surefoot.artifact import Json, to_json
+from surefoot.certificate import proved_text
 
 LINE_EVERY_S = 30.0
 """How often progress is a line where standard error is no terminal."""
@@ -50,9 +50,9 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def rounded_up(value: float) -> str:
-    """Return three significant digits that are not less: for a limit that must suffice as said."""
-    return str(Context(prec=3, rounding=ROUND_CEILING).create_decimal(repr(float(value))))
+def proved(value: float | None, *, at_most: bool = True) -> str:
+    """Return a cell of what is proved, see :func:`proved_text`; a dash for nothing."""
+    return cell(None) if value is None else proved_text(value, at_most=at_most)
 
 
 @contextmanager

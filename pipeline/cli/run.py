@@ -221,6 +221,7 @@ def summarise(
         "requirements": [
             {
                 "requirement": finding.requirement.describe(),
+                "at_most": finding.requirement.at_most,
                 "certified": finding.certified,
                 "sampled": finding.sampled,
                 "verdict": finding.verdict.value,
@@ -261,7 +262,8 @@ def tables_of(summary: dict[str, Json], out: Path) -> list[console.Table]:
         for name, entry in summary["latency_us"].items()
     ]
     for entry in summary["requirements"]:
-        certified, sampled = console.cell(entry["certified"]), console.cell(entry["sampled"])
+        certified = console.proved(entry["certified"], at_most=entry["at_most"] is not None)
+        sampled = console.cell(entry["sampled"])
         value = f"{entry['verdict']}: certified {certified}, sampled {sampled}"
         rows.append((entry["requirement"], value))
     rows += [

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from surefoot.artifact import read_artifact, sha256_hex
-from surefoot.cli import console
 from surefoot.onnx_format import load_controller_file, save_policy
 from surefoot.policy import Squash, weights_sha256
 from surefoot.visited import VISITED_FILE, Visited
@@ -207,16 +206,6 @@ def test_the_least_limit_that_a_message_names_can_be_had(pipeline, folder, tmp_p
     least = done.err.split("must be at least ")[1].split(",")[0]
     done = compress(least)
     assert done.code == 0, done.err
-
-
-@pytest.mark.parametrize(
-    ("value", "said"), [(0.082831, "0.0829"), (2.0, "2"), (1.23e-6, "0.00000123"), (1e-9, "1E-9")]
-)
-def test_a_limit_is_said_rounded_up(value, said):
-    assert float(console.rounded_up(value)) == float(said)
-    assert float(console.rounded_up(value)) >= value
-    for value in np.random.default_rng(0).lognormal(0, 10, 200):
-        assert value <= float(console.rounded_up(value)) <= 1.01 * value
 
 
 def test_a_bare_file_with_observations_of_ones_own(compress, folder, tmp_path):

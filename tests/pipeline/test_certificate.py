@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from surefoot.artifact import sha256_hex
 from surefoot.budget import Budget, Requirement
-from surefoot.certificate import Certificate, Finding, Verdict
+from surefoot.certificate import Certificate, Finding, Verdict, proved_text
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
 from surefoot.policy import weights_sha256
@@ -329,3 +329,27 @@ def test_findings_answer_the_requirements_one_each_in_order(file, certificate_of
     for answers in ((), certificate.findings * 2, (finding(other),)):
         with pytest.raises(InputError, match="must answer the requirements of the budget"):
             dataclasses.replace(certificate, findings=answers)
+
+
+@pytest.mark.parametrize(
+    ("value", "above", "below"),
+    [
+        (0.627141, "0.6272", "0.6271"),
+        (0.25, "0.25", "0.25"),
+        (2.0, "2", "2"),
+        (12345.6, "12350", "12340"),
+        (1e-9, "1e-09", "1e-09"),
+        (-0.12345, "-0.1234", "-0.1235"),
+        (np.inf, "inf", "inf"),
+    ],
+)
+def test_what_is_proved_is_said_rounded_to_the_side_on_which_it_holds(value, above, below):
+    assert proved_text(value) == above
+    assert proved_text(value, at_most=False) == below
+
+
+@pytest.mark.parametrize("digits", [2, 3, 4])
+def test_the_text_of_a_bound_holds_and_gives_little_away(digits):
+    for value in np.random.default_rng(0).lognormal(0, 10, 200):
+        assert value <= float(proved_text(value, digits=digits)) <= (1 + 10 ** (1 - digits)) * value
+        assert float(proved_text(value, at_most=False, digits=digits)) <= value
