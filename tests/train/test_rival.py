@@ -17,11 +17,11 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
-from surefoot.train.config import FixedNoise, TrainConfig
+from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.defence_config import AlternatingTraining, NoDefence
 from surefoot.train.learner import Learner
-from surefoot.train.pruning_config import MagnitudePruning
-from surefoot.train.rival import Rival
+from surefoot.train.pruning_config import MagnitudePruning, NoPruning
+from surefoot.train.rival import Rival, _adversary_config
 from surefoot.train.run import Run
 from surefoot.train.trainer import train_policy
 
@@ -110,6 +110,33 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, a
         for a, b in zip(seen.ravel().tolist(), states.ravel().tolist(), strict=True)
     ]
     assert 0 < max(far) <= Fraction(epsilon)
+
+
+@pytest.mark.parametrize(
+    ("attacked", "num_attacked"), [(0.01, 1), (0.25, 1), (0.7, 3), (0.9, 4), (1.0, 4)]
+)
+def test_its_share_of_the_environments_is_rounded_to_whole_ones(target_env, attacked, num_attacked):
+    config = replace(TINY, defence=replace(TINY.defence, attacked=attacked))
+    rival = Rival(config, target_env(4), overshooting(), CPU)
+    states = np.random.default_rng(0).uniform(-1, 1, (4, 3)).astype(np.float32)
+    seen = rival.disturb(overshooting(), EPSILON)(states, np.arange(4))
+    assert (seen != states).any(axis=1).tolist() == [env < num_attacked for env in range(4)]
+
+
+def test_it_learns_by_the_settings_of_the_policy_but_dense_and_undefended():
+    config = replace(TINY, gamma=0.9, gae_lambda=0.8, hidden=(5,), critic_hidden=(7, 9))
+    own = _adversary_config(config)
+    assert own == replace(
+        config,
+        seed=own.seed,
+        hidden=(7, 9),
+        noise=LearnedNoise(initial=0.6),
+        squash=Squash.CLIP,
+        defence=NoDefence(),
+        pruning=NoPruning(),
+        normalise_observations=False,
+    )
+    assert own.seed != config.seed
 
 
 def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbed_ones(target_env):
