@@ -43,7 +43,7 @@ from surefoot.attack.target import Target, Variants
 from surefoot.attack.transfer import seen_through, transfer_variants
 from surefoot.budget import Norm
 from surefoot.certificate import Certificate
-from surefoot.config import to_table
+from surefoot.config import settle_choices, to_table
 from surefoot.envs import VectorEnv, describe_env, make_env, module_digest
 from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun
 from surefoot.onnx_format import ControllerFile, load_controller_file
@@ -137,6 +137,7 @@ class AttackConfig:
         Raises:
             InputError: If one does not hold.
         """
+        settle_choices(self)
         if self.epsilon is not None:
             Ball(norm=self.norm, epsilon=self.epsilon)
         if self.critic_steps < 0:

@@ -9,7 +9,7 @@ import numpy as np
 from surefoot.artifact import Json, sha256_hex
 from surefoot.budget import QUANTITIES, Requirement
 from surefoot.certify.measurements import Limits, Measurement, worst_mean, worst_rate
-from surefoot.config import build, to_table
+from surefoot.config import build, settle_choices, to_table
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.visited import SampledEpisodes
@@ -351,6 +351,7 @@ class CertifyConfig:
         Raises:
             InputError: If one is out of range.
         """
+        settle_choices(self)
         if not 0 < self.epsilon < np.inf:
             raise InputError(f"epsilon must be positive and finite, got {self.epsilon}")
         for name in ("search_states", "search_steps"):

@@ -149,10 +149,8 @@ def _loss(claims: Mapping[str, Json]) -> list[str]:
         if name in value:
             bound = value[name]
             words = f"if the state is wrong by at most {value['epsilon']:g} ({value['norm']}), the "
-            words += (
-                f"sampling policy loses at most {proved_text(bound['bound'])} of its return by the "
-            )
-            words += f"{name} bound, of {bound['trivial']:.4g} that there are"
+            words += f"sampling policy loses at most {_bound(bound['bound'])} of its return by the "
+            words += f"{name} bound, of {_number(bound['trivial'])} that there are"
             if "confidence" in bound:
                 words += f", with confidence {bound['confidence']:.1%}"
             lines.append(words + (": vacuous" if bound["vacuous"] else ""))

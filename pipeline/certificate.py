@@ -43,7 +43,8 @@ def proved_text(value: float, *, at_most: bool = True, digits: int = 4) -> str:
     """
     rounding = ROUND_CEILING if at_most else ROUND_FLOOR
     rounded = float(Context(prec=digits, rounding=rounding).create_decimal(repr(float(value))))
-    return f"{rounded:.{digits}g}" if abs(rounded) < 1e4 else f"{rounded:.0f}"
+    # Thousands in full, as cells of tables have them.
+    return f"{rounded:.0f}" if 1e4 <= abs(rounded) < 1e9 else f"{rounded:.{digits}g}"
 
 
 class Verdict(StrEnum):

@@ -8,7 +8,7 @@ dataclasses is written as a table whose ``kind`` names one of them: ``ClassVar``
 
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from importlib import resources
@@ -192,9 +192,20 @@ def config_sha256(value: Any) -> str:  # noqa: ANN401
     return sha256_hex(to_json(to_table(value)))
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Return what differs between two nested tables, "a.b was 1, is 2, ..."; empty if nothing."""
-    was, now = _flatten(before), _flatten(after)
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], free: Collection[str] = ()
+) -> str:
+    """Return what differs between two nested tables, "a.b was 1, is 2, ..."; empty if nothing.
+
+    Args:
+        before: One table.
+        after: The other.
+        free: Keys of the outer tables that may differ.
+    """
+    was, now = (
+        _flatten({key: value for key, value in table.items() if key not in free})
+        for table in (before, after)
+    )
     keys = sorted(key for key in was | now if was.get(key) != now.get(key))
     return ", ".join(f"{key} was {was.get(key)}, is {now.get(key)}" for key in keys)
 

@@ -107,8 +107,8 @@ class CheckpointStore:
     def load(self) -> Checkpoint | None:
         """Return the newest checkpoint that holds, or None if there is none.
 
-        One that is damaged is passed over for the one before it. Of one that other versions of the
-        libraries wrote a warning says so: the run goes on, but maybe to other bits.
+        One that is damaged is passed over for the one before it. If other versions of the libraries
+        wrote it, as far as it says, a warning names them.
 
         Raises:
             InputError: If the checkpoints are of another configuration.
@@ -146,11 +146,7 @@ class CheckpointStore:
         return sorted(names, key=lambda name: name != latest)
 
     def _refuse_other(self, stored: Json) -> None:
-        before, now = (
-            {key: value for key, value in table.items() if key not in self._free}
-            for table in (stored, self._config)
-        )
-        if changes := differences(before, now):
+        if changes := differences(stored, self._config, self._free):
             raise InputError(
                 f"{self._folder} holds checkpoints of another configuration ({changes}):"
                 " use another output folder or the same configuration"
@@ -159,8 +155,8 @@ class CheckpointStore:
     def _warn_of_other(self, stored: Mapping[str, Json]) -> None:
         if stored and (changes := differences(stored, _versions())):
             warnings.warn(
-                f"{self._folder} was begun with other versions ({changes}): what comes of it may"
-                " differ in its last bits",
+                f"the newest checkpoint of {self._folder} is of other versions ({changes}): the run"
+                " goes on, but not to the result that it would have had",
                 stacklevel=2,
             )
 

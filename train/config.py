@@ -14,6 +14,9 @@ from surefoot.train.ranges import (
     require_positive,
 )
 
+WITHOUT_EFFECT = ("num_threads", "checkpoint_steps")
+"""Settings that nothing of a result depends on."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FixedNoise:

@@ -21,8 +21,8 @@ from surefoot.train.rollout import Collector, Disturb, Rollout, advantages, valu
 from surefoot.train.samples import Samples
 from surefoot.train.streams import Stream, env_seeds, numpy_stream, torch_stream
 
-_LARGEST_REWARD = 1e18
-"""Its square, and that of a discounted sum of a thousand, fit float32: so large is a value loss."""
+_LARGEST_REWARD = 1e12
+"""A minibatch of ten thousand squared sums of a thousand such rewards still fits float32."""
 
 
 class Learner:
@@ -127,8 +127,8 @@ class Learner:
         done = rollout.terminated | rollout.truncated
         if (largest := np.abs(rollout.rewards).max()) > _LARGEST_REWARD:
             raise DivergenceError(
-                f"{config.env_id}: a reward of {largest:.3g} is too large, at most"
-                f" {_LARGEST_REWARD:g} can be learned from in float32"
+                f"{config.env_id}: a reward of {largest:.3g} is too large to be learned from, at"
+                f" most {_LARGEST_REWARD:g}"
             )
         rewards = (
             self._rewards(rollout.rewards, done) if config.normalise_rewards else rollout.rewards

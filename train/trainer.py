@@ -14,15 +14,15 @@ from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError
 from surefoot.train.board import Board
 from surefoot.train.checkpoint import CheckpointStore
-from surefoot.train.config import TrainConfig
+from surefoot.train.config import WITHOUT_EFFECT, TrainConfig
 from surefoot.train.defence_config import AlternatingTraining
 from surefoot.train.result import Progress, TrainResult
 from surefoot.train.run import Run
 from surefoot.train.signals import StopRequest
 
 _MAX_VISITED_ENVS = 32
-_WITHOUT_EFFECT = ("num_threads", "visited_states", "checkpoint_steps")
-"""Settings that no weight depends on: a run may go on with others."""
+_WHEN_UNFINISHED = (*WITHOUT_EFFECT, "visited_states")
+"""What may differ when a run goes on: its states are recorded at its end."""
 
 
 def train_policy(
@@ -112,7 +112,7 @@ def _open_store(out: Path, config: TrainConfig, device: torch.device) -> Checkpo
     claim_folder(out, "run")
     # With the device that was picked: one cannot go on where the other was.
     table = to_table(config) | {"device": device.type}
-    return CheckpointStore(out / "checkpoints", table, free=_WITHOUT_EFFECT)
+    return CheckpointStore(out / "checkpoints", table, free=_WHEN_UNFINISHED)
 
 
 def _go_on(

@@ -138,7 +138,8 @@ def compress_into(
         visited_states: States of the result to record; None for as many as the source has.
 
     Raises:
-        InputError: If the sparsity, the limit or the calibration cannot be.
+        InputError: If the sparsity, the limit or the calibration cannot be, or ``out`` is the
+            folder of the source.
     """
     from surefoot.compress import Method, calibration_states, num_kept
 
@@ -149,7 +150,7 @@ def compress_into(
         )
     original = source.file.policy
     removes = sparsity is not None or limit.max_control_error is not None
-    if not removes and not config.refit:
+    if not removes:
         config = replace(config, method=Method.MAGNITUDE)  # which looks at no state
     observations = source.seen()
     if observations is None and (config.needs_states or limit.needs_states):

@@ -111,10 +111,12 @@ def _is_trained(folder: Path, table: Table) -> bool:
         InputError: If it is the result of another one.
         IntegrityError: If it was changed after it was written.
     """
+    from surefoot.train.config import WITHOUT_EFFECT
+
     if not is_folder_of(folder, "policy"):
         return False
     before: Table = read_artifact(folder, "policy").facts.get("config", {})
-    if changes := differences(before, table):
+    if changes := differences(before, table, WITHOUT_EFFECT):
         raise InputError(
             f"{folder.parent} holds the training of another configuration ({changes}):"
             " use another output folder or the same configuration"

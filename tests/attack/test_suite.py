@@ -111,6 +111,20 @@ def test_every_deviation_is_held_against_the_certificate(report, file, certifica
         run_suite(file, wrong, SMALL)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"suite": "ful"}, "suite must be one of quick, full, got 'ful'; did you mean 'full'"),
+        ({"norm": "l7"}, "norm must be one of l2, linf, got 'l7'"),
+        ({"backend": "onyx"}, "backend must be one of .* did you mean 'onnx'"),
+    ],
+)
+def test_choices_made_in_python_are_checked(settings, message):
+    with pytest.raises(InputError, match=message):
+        AttackConfig(**settings)
+    assert AttackConfig(norm="l2").norm is Norm.L2
+
+
 def test_the_certificate_names_the_perturbation_if_nobody_does(file, certificate_of):
     table = {"epsilon": 0.01, "best": 0.25}
     certificate = certificate_of(file, deviation_linf=table)

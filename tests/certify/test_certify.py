@@ -511,6 +511,8 @@ def test_effort_is_read_from_a_table() -> None:
         build(CertifyConfig, {"arithmetic": "float8"}, "certify")
     with pytest.raises(InputError, match="search_steps must be at least 1"):
         CertifyConfig(search_steps=0)
+    with pytest.raises(InputError, match="arithmetic must be one of"):
+        CertifyConfig(arithmetic="float8")
 
 
 def test_coarser_arithmetic_costs_a_larger_bound(file: ControllerFile) -> None:

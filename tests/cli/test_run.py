@@ -61,6 +61,22 @@ def test_a_second_run_does_nothing_again(tiny_run, tiny_config, pipeline, tmp_pa
     assert json.loads(done.out) == json.loads((tiny_run / "summary.json").read_text())
 
 
+def test_a_finished_training_is_that_of_any_number_of_threads_but_of_its_own_states(
+    tiny_run, tiny_config, pipeline, tmp_path
+):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run, copy)
+    train = ("train", "--config", tiny_config, "--out", copy)
+    done = pipeline(*train, "--set", "train.num_threads=2", "--set", "train.checkpoint_steps=7")
+    assert done.code == 0, done.err
+    assert (copy / "policy" / "manifest.json").read_bytes() == (
+        tiny_run / "policy" / "manifest.json"
+    ).read_bytes()
+    done = pipeline(*train, "--set", "train.visited_states=3")
+    assert done.code == 2
+    assert "another configuration (visited_states was" in done.err
+
+
 def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, pipeline, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)

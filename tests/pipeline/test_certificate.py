@@ -338,6 +338,7 @@ def test_findings_answer_the_requirements_one_each_in_order(file, certificate_of
         (0.25, "0.25", "0.25"),
         (2.0, "2", "2"),
         (12345.6, "12350", "12340"),
+        (1.23456e22, "1.235e+22", "1.234e+22"),
         (1e-9, "1e-09", "1e-09"),
         (-0.12345, "-0.1234", "-0.1235"),
         (np.inf, "inf", "inf"),

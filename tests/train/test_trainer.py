@@ -3,7 +3,7 @@ import os
 import re
 import signal
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
 from surefoot.policy import weights_sha256
 from surefoot.train.checkpoint import CheckpointStore
-from surefoot.train.config import LearnedNoise, TrainConfig
+from surefoot.train.config import WITHOUT_EFFECT, LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AdversarialReturn,
     AlternatingTraining,
@@ -181,6 +181,8 @@ SETTINGS = {
     "gamma": 0.9,
     "gae_lambda": 0.8,
     "clip_range": 0.05,
+    "epochs": 3,
+    "minibatch_size": 64,
     "entropy_coefficient": 0.1,
     "value_coefficient": 5.0,
     "value_clip": 0.05,
@@ -193,6 +195,19 @@ SETTINGS = {
     "defence": replace(TINY.defence, inner_steps=3),
     "pruning": replace(TINY.pruning, start=0.1),
 }
+
+
+OF_OTHER_TESTS = {
+    *("env_id", "env_module", "seed", "device", "torch_threads", "select"),
+    *("hidden", "critic_hidden", "num_envs", "rollout_steps", "total_steps"),
+    *("num_evaluations", "evaluation_episodes", "visited_states"),
+}
+"""Settings whose effect is seen in other tests, or in shapes and counts."""
+
+
+def test_every_setting_is_looked_at():
+    names = {field.name for field in fields(TrainConfig)}
+    assert names == SETTINGS.keys() | OF_OTHER_TESTS | set(WITHOUT_EFFECT)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -317,7 +332,9 @@ def test_a_reward_too_large_to_learn_from_is_named(
     monkeypatch.setattr(
         "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Generous(num_envs)
     )
-    says = re.escape(f"a reward of {abs(reward):.3g} is too large, at most 1e+18")
+    says = re.escape(
+        f"a reward of {abs(reward):.3g} is too large to be learned from, at most 1e+12"
+    )
     with pytest.raises(DivergenceError, match=says):
         train_policy(replace(tiny, normalise_rewards=normalise))
 
@@ -477,9 +494,8 @@ def test_what_is_deployed_is_the_average_of_the_iterations(tiny, monkeypatch):
     layers = train_policy(replace(tiny, averaging=0.5, num_evaluations=1)).policy.layers
     start = train_policy(replace(tiny, averaging=0.5, learning_rate=1e-30)).policy.layers
     for number, layer in enumerate(layers):
-        expected = start[number].weight.astype(
-            np.float64
-        )  # half of eight iterations: a share of 1/4
+        # Half of eight iterations: a share of one quarter.
+        expected = start[number].weight.astype(np.float64)
         for weights in iterates[:8]:
             expected = 0.75 * expected + 0.25 * weights[number]
         assert layer.weight == pytest.approx(expected, abs=1e-6)
