@@ -19,6 +19,7 @@ from time import process_time
 import numpy as np
 from matplotlib.figure import Figure
 
+from surefoot.certificate import proved_text
 from surefoot.certify import (
     Over,
     box_control_error,
@@ -196,10 +197,13 @@ def markdown(results: list[dict]) -> str:
         for row in result["rows"]:
             if row["allocation"] != "erk" or round(row["sparsity"], 2) not in (0.3, 0.5, 0.7, 0.9):
                 continue
+            certified = {
+                name: proved_text(row[name]["certified"]) for name in ("visited", "ball", "box")
+            }
             lines.append(
-                f"| {row['method']} | {row['sparsity']:.2f} | {row['visited']['certified']:.4f} / "
-                f"{row['visited']['measured']:.4f} | {row['ball']['certified']:.3f} | "
-                f"{row['fresh_measured']:.4f} | {row['box']['certified']:.3f} / "
+                f"| {row['method']} | {row['sparsity']:.2f} | {certified['visited']} / "
+                f"{row['visited']['measured']:.4f} | {certified['ball']} | "
+                f"{row['fresh_measured']:.4f} | {certified['box']} / "
                 f"{row['box']['measured']:.3f} | {row['paper']:.1f} | {row['clean_return']:.0f} |"
             )
         lines += [
