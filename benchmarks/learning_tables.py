@@ -393,7 +393,9 @@ def draw_learning(rows: Sequence[Row]) -> bytes:
             panel.plot(curves[0]["step"], mean, color=colour, linewidth=2, label=row.name)
         panel.set(title=preset, xlabel="environment steps", ylabel="clean return, deterministic")
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(loc="upper left", frameon=False, fontsize=8)
+    named = {line.get_label(): line for panel in figure.axes for line in panel.get_lines()}
+    lines = {name: line for name, line in named.items() if not str(name).startswith("_")}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=5, frameon=False)
     return png_of(figure)
 
 
