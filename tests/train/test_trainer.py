@@ -210,10 +210,17 @@ def test_every_setting_is_looked_at():
     assert names == SETTINGS.keys() | OF_OTHER_TESTS | set(WITHOUT_EFFECT)
 
 
+SHORT = replace(TINY, total_steps=1024)
+
+
+@pytest.fixture(scope="module")
+def short_digest():
+    return digest(SHORT)
+
+
 @pytest.mark.parametrize("name", SETTINGS)
-def test_no_setting_is_without_effect(whole_run, name):
-    short = replace(TINY, total_steps=1024)
-    assert digest(replace(short, **{name: SETTINGS[name]})) != digest(short)
+def test_no_setting_is_without_effect(short_digest, name):
+    assert digest(replace(SHORT, **{name: SETTINGS[name]})) != short_digest
 
 
 @pytest.mark.usefixtures("target_task")
