@@ -346,6 +346,26 @@ def test_a_reward_too_large_to_learn_from_is_named(
         train_policy(replace(tiny, normalise_rewards=normalise))
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+def test_the_largest_reward_that_is_let_through_can_be_learned_from(
+    tiny, monkeypatch, target_env, normalise
+):
+    class Generous(target_env):
+        def step(self, actions):
+            result = super().step(actions)
+            result.reward[:] = 1e12
+            return result
+
+    monkeypatch.setattr(
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Generous(num_envs)
+    )
+    result = train_policy(replace(tiny, normalise_rewards=normalise))
+    assert np.isfinite(result.curves["value_loss"]).all()
+    critic = [layer.weight for layer in result.critic]
+    before = train_policy(replace(tiny, learning_rate=1e-30)).critic
+    assert all((after != start.weight).any() for after, start in zip(critic, before, strict=True))
+
+
 @pytest.mark.parametrize("name", ["actor", "critic"])
 def test_a_parameter_that_diverges_in_the_very_last_update_stops_the_run(
     tiny, target_task, monkeypatch, tmp_path, name
