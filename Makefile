@@ -3,14 +3,11 @@ PYTHON ?= python3
 # On a machine with an NVIDIA GPU: make install EXTRAS=train,gpu,dev
 EXTRAS ?= train,cpu,dev
 BIN := .venv/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --config-settings editable_mode=strict
+PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: install demo check test test-gpu build clean   # build is a folder too
+.PHONY: install demo check test test-gpu build clean   # build is a folder, too
 
-# A strict editable install is a tree of links under build/, which mypy and import-linter can see.
-# New files appear in it only when it is made again, so every target makes it again.
 install: .venv/installed
-	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("surefoot needs Python 3.11 or newer, this is %s: make PYTHON=/path/to/a/newer/python" % sys.version.split()[0])'
