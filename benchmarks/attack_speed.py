@@ -34,10 +34,10 @@ from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds
 from surefoot.attack.store import Store
 from surefoot.attack.suite import FULL, AttackConfig
-from surefoot.attack.target import Target
+from surefoot.attack.target import AttackTarget
 from surefoot.budget import Norm
 from surefoot.envs import EnvSpec, StepResult, VectorEnv, describe_env, make_env
-from surefoot.onnx_format import (
+from surefoot.onnx_file import (
     ControllerFile,
     load_controller_file,
     policy_from_onnx,
@@ -125,7 +125,7 @@ def measure_loops(given: argparse.Namespace) -> list[dict]:
     deployed = deployed_of(file, given)
     config = EvaluateConfig(seeds=evaluation_seeds(given.episodes))
     ball = Ball(norm=Norm.LINF, epsilon=given.epsilon)
-    target = Target(
+    target = AttackTarget(
         policy=file.policy,
         ball=ball,
         make_env=lambda num: make_env(given.env, num, num_threads=given.threads),

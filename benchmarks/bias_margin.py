@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from learning import KEPT, METHODS, Cell, cells, kept
 
+from surefoot.attack.restarting_env import SteadyEnv
 from surefoot.attack.seeds import evaluation_seeds
-from surefoot.attack.steady import SteadyEnv
 from surefoot.envs import make_env
-from surefoot.onnx_format import load_controller_file
+from surefoot.onnx_file import load_controller_file
 from surefoot.policy import Policy
 
 SIZES = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)

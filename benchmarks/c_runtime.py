@@ -27,9 +27,9 @@ from runtime_latency import tanh_policy
 
 from surefoot.errors import InputError
 from surefoot.export.footprint import footprint
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx, sparse_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx, sparse_onnx
 from surefoot.policy import Activation
-from surefoot.runtime.bench import BenchConfig, Latencies, back_to_back, run_benchmark
+from surefoot.runtime.benchmark import BenchConfig, Latencies, back_to_back, run_benchmark
 from surefoot.runtime.c_compiler import FLAGS, find_compiler
 from surefoot.runtime.c_layers import Layout, Machine
 from surefoot.runtime.c_source import CConfig, c_source

@@ -36,18 +36,23 @@ import numpy as np
 from surefoot.activation import Activation
 from surefoot.budget import Norm
 from surefoot.certify import CertifyConfig, Evidence, Facts, deviation_curves, draw_deviation
-from surefoot.certify.alpha import optimised_bounds
-from surefoot.certify.chain import action_chain, network_chain
-from surefoot.certify.crown import crown_bounds, interval_bounds, layer_bounds
-from surefoot.certify.global_bounds import closed_form_bounds
-from surefoot.certify.lipsdp import semidefinite_bounds
-from surefoot.certify.local_bounds import change, local_region, mean_value_deviation, values_at
-from surefoot.certify.local_lipsdp import lipsdp_on
-from surefoot.certify.region import network_of
-from surefoot.certify.search import Ball, Replay, jacobian_norms, worst_at
-from surefoot.certify.semidefinite import proves_lipschitz
-from surefoot.certify.splitting import split_deviation
-from surefoot.onnx_format import load_controller_file
+from surefoot.certify.bounds.alpha_crown import optimised_bounds
+from surefoot.certify.bounds.branch_and_bound import split_deviation
+from surefoot.certify.bounds.chain import action_chain, network_chain
+from surefoot.certify.bounds.crown import crown_bounds, interval_bounds, layer_bounds
+from surefoot.certify.bounds.global_bounds import closed_form_bounds
+from surefoot.certify.bounds.lipsdp import semidefinite_bounds
+from surefoot.certify.bounds.lipsdp_proof import proves_lipschitz
+from surefoot.certify.bounds.local_bounds import (
+    change,
+    local_region,
+    mean_value_deviation,
+    values_at,
+)
+from surefoot.certify.bounds.local_lipsdp import lipsdp_on
+from surefoot.certify.bounds.region import network_of
+from surefoot.certify.counterexamples import Ball, Replay, jacobian_norms, worst_at
+from surefoot.onnx_file import load_controller_file
 from surefoot.policy import GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.visited import Visited
 

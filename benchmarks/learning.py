@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surefoot.attack.store import code_digest
 from surefoot.config import load_preset
+from surefoot.provenance import code_digest
 
 PLAIN, DENSE = {"train.defence.kind": "none"}, {"train.pruning.kind": "none"}
 BALL = "epsilon = 0.075, ramp_end = 0.5"

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from learning import ADVERSARY_STEPS, KEPT, METHODS, TASKS, Cell, cells, epsilon_of, kept
 
-from surefoot.attack.certified import stretched
 from surefoot.attack.method import MethodSummary, summarise_method
+from surefoot.attack.proved_deviation import stretched
 from surefoot.attack.suite import FULL
 from surefoot.certificate import proved_text
-from surefoot.onnx_format import load_controller_file
+from surefoot.onnx_file import load_controller_file
 from surefoot.policy import GaussianHead, Squash
 
 ATTACKS = tuple(name for name in FULL if name != "clean")

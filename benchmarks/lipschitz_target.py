@@ -63,8 +63,8 @@ def main() -> None:
 def measure(run: dict[str, object]) -> dict[str, object]:
     """Train one policy and bound it as `pipeline certify` would."""
     from surefoot.budget import Norm
-    from surefoot.certify.chain import action_chain
-    from surefoot.certify.global_bounds import closed_form_bounds
+    from surefoot.certify.bounds.chain import action_chain
+    from surefoot.certify.bounds.global_bounds import closed_form_bounds
     from surefoot.config import build, load_preset
     from surefoot.train import TrainConfig, train_policy
 

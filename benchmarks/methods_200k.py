@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from surefoot.budget import Norm
-from surefoot.certify.chain import action_chain
-from surefoot.certify.global_bounds import closed_form_bounds
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.compress import erdos_renyi_kernel, num_kept
 from surefoot.config import build, config_sha256, load_preset
 from surefoot.policy import Layer, weights_sha256

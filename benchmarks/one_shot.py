@@ -41,8 +41,8 @@ from surefoot.compress import (
 )
 from surefoot.envs import make_env
 from surefoot.policy import Policy
-from surefoot.train.evaluate import clean_returns
-from surefoot.train.visited import record_visited
+from surefoot.train.evaluation import clean_returns
+from surefoot.train.visited_recorder import record_visited
 
 SPARSITIES = (0.05, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 LIMITS = (0.02, 0.05, 0.2)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from surefoot.onnx_format import INPUT, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import INPUT, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
-from surefoot.runtime.bench import Latencies, back_to_back
+from surefoot.runtime.benchmark import Latencies, back_to_back
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.machine import machine_facts
 

@@ -144,7 +144,7 @@ def training(
     from surefoot.config import build
     from surefoot.envs.make import make_env
     from surefoot.train import TrainConfig
-    from surefoot.train.run import Run
+    from surefoot.train.training_run import Run
 
     table = {
         "env_id": args.env,

@@ -33,7 +33,7 @@ from surefoot.artifact import (
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
-from surefoot.onnx_format import POLICY_FILE, ControllerFile, policy_from_onnx
+from surefoot.onnx_file import POLICY_FILE, ControllerFile, policy_from_onnx
 from surefoot.policy import weights_sha256
 from surefoot.signing import (
     MAX_SIGNATURE_BYTES,

@@ -8,7 +8,7 @@ import pytest
 
 from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError
-from surefoot.onnx_format import INPUT, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import INPUT, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Squash, weights_sha256
 
 

@@ -16,7 +16,7 @@ from surefoot.bundle import (
 )
 from surefoot.certificate import Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
-from surefoot.onnx_format import POLICY_FILE, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import POLICY_FILE, policy_from_onnx, policy_to_onnx
 
 
 @pytest.fixture

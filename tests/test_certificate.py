@@ -14,7 +14,7 @@ from surefoot.artifact import sha256_hex
 from surefoot.budget import Budget, Requirement
 from surefoot.certificate import Certificate, Finding, Verdict, proved_text
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import weights_sha256
 
 DEVIATION = {"quantity": "action_deviation", "epsilon": 0.05, "norm": "linf", "at_most": 0.5}

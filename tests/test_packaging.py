@@ -20,7 +20,8 @@ from surefoot import __version__
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-STAGES = PYPROJECT["tool"]["setuptools"]["package-dir"]
+PACKAGE = "surefoot"
+LINKS = ("train", "compress", "certify", "export", "runtime")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache")
 TRAINING_LIBRARIES = ("torch", "gymnasium", "mujoco")
 
@@ -48,7 +49,7 @@ def source(tmp_path_factory):
     """Return a copy of what belongs to the project, without what tools leave in a checkout."""
     folder = tmp_path_factory.mktemp("copy") / "source"
     folder.mkdir()
-    for name in (*STAGES.values(), "tests", "docs", "benchmarks", "examples", ".ci"):
+    for name in (PACKAGE, "tests", "docs", "benchmarks", "examples", ".ci"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=IGNORED)
     for path in ROOT.iterdir():
@@ -88,25 +89,34 @@ def site_packages(environment):
 
 
 def package_files(source):
-    """Return where the files of the stage folders stand in the wheel."""
-    return {
-        PurePosixPath(*package.split("."), path.relative_to(source / folder)).as_posix()
-        for package, folder in STAGES.items()
-        for path in (source / folder).rglob("*")
-        if path.is_file()
-    }
+    """Return where the files of the package stand in the wheel."""
+    files = (path for path in (source / PACKAGE).rglob("*") if path.is_file())
+    return {path.relative_to(source).as_posix() for path in files}
 
 
 # --- what is packed --------------------------------------------------------------------------
 
 
-def test_every_source_package_is_declared():
-    found = {
-        ".".join((name, *init.parent.relative_to(ROOT / folder).parts))
-        for name, folder in STAGES.items()
-        for init in (ROOT / folder).rglob("__init__.py")
-    }
-    assert found == set(PYPROJECT["tool"]["setuptools"]["packages"])
+def test_every_folder_of_modules_is_a_package():
+    folders = {path.parent for path in (ROOT / PACKAGE).rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_the_package_is_imported_from_a_checkout(source):
+    code = "import surefoot; print(surefoot.__file__)"
+    python = (sys.executable, "-S", "-c", "import sys; sys.path.insert(0, ''); " + code)
+    assert Path(run(*python, cwd=source).strip()) == source / PACKAGE / "__init__.py"
+
+
+def test_the_links_at_the_root_are_for_people_alone(source):
+    """They show the stages; nothing is packed, found or imported through them."""
+    for name in LINKS:
+        target = ROOT / name
+        if target.is_symlink():  # a clone with core.symlinks=false has small files instead
+            assert target.resolve() == ROOT / PACKAGE / name
+        assert not (source / name).is_dir()
+    banned = PYPROJECT["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-api"]
+    assert set(banned) == set(LINKS)
 
 
 def test_the_wheel_holds_every_module_and_preset_and_nothing_else(source, distributions):
@@ -252,7 +262,7 @@ def lint_imports(installed, source, planted=None):
 
 
 def test_the_import_contracts_hold(installed, source):
-    assert "3 kept, 0 broken" in lint_imports(installed, source)
+    assert "4 kept, 0 broken" in lint_imports(installed, source)
 
 
 @pytest.mark.parametrize(
@@ -282,5 +292,5 @@ def test_every_spine_module_is_kept_from_the_training_libraries():
     contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
     (forbidden,) = (contract for contract in contracts if contract["type"] == "forbidden")
     assert set(forbidden["forbidden_modules"]) == set(TRAINING_LIBRARIES)
-    spine = {f"surefoot.{path.stem}" for path in (ROOT / "pipeline").glob("*.py")}
+    spine = {f"surefoot.{path.stem}" for path in (ROOT / PACKAGE).glob("*.py")}
     assert spine - {"surefoot.__init__"} <= set(forbidden["source_modules"])

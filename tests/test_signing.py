@@ -24,7 +24,7 @@ from surefoot.bundle import (
 from surefoot.certificate import Verdict
 from surefoot.errors import InputError, VerificationError
 from surefoot.keys import generate_key, read_private_key, read_public_key
-from surefoot.onnx_format import POLICY_FILE, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import POLICY_FILE, policy_from_onnx, policy_to_onnx
 from surefoot.signing import (
     PAYLOAD_TYPE,
     SIGNATURES_FILE,

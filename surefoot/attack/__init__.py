@@ -8,12 +8,12 @@ certificate proves (certified.py).
 """
 
 from surefoot.attack.adversary import Adversary, NoAdversary, RandomAdversary
+from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.evaluate import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.mad import mad_adversary
-from surefoot.attack.picture import draw_attacks
-from surefoot.attack.report import AttackReport
+from surefoot.attack.returns_picture import draw_attacks
 from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.suite_report import AttackReport
 from surefoot.train.ball import Ball
 
 __all__ = [

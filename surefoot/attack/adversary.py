@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.budget import Norm
 from surefoot.train.ball import Ball, Randoms, States
 
@@ -25,7 +25,7 @@ class Adversary(Protocol):
         """The perturbation set."""
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """What one call costs for each state, beside the actions that are played."""
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
@@ -47,9 +47,9 @@ class NoAdversary:
         return Ball(norm=Norm.LINF, epsilon=0.0)
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """Nothing."""
-        return Effort()
+        return Cost()
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states as they are."""
@@ -78,9 +78,9 @@ class RandomAdversary:
     draw: Draw = Draw.UNIFORM
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """Nothing but random numbers."""
-        return Effort()
+        return Cost()
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states plus random perturbations."""

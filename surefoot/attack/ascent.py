@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.errors import InputError
 from surefoot.policy import Layer
 from surefoot.train.ball import Ball, Randoms, States
-from surefoot.train.climb import Best, Climb
 from surefoot.train.networks import mlp_from_layers
-from surefoot.train.search import noise_scale, search_ball
+from surefoot.train.objectives import Best, ValueAndGradient
+from surefoot.train.perturbation_search import noise_scale, search_ball
 
 
 class Objective(Protocol):
     """What is maximised: a function of a network's outputs at the perturbed states."""
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         """Return the objective of perturbations of the given states.
 
         Args:
@@ -33,7 +33,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AscentSettings:
+class AscentConfig:
     """How a search climbs; the defaults are those of the published MAD attack.
 
     Attributes:
@@ -68,7 +68,7 @@ class AscentSettings:
             raise InputError("keep_best must be set when restarts is above 1")
 
 
-ONE_CLIMB = AscentSettings(slack=2.5, temperature=0.0, keep_best=True)
+ONE_CLIMB = AscentConfig(slack=2.5, temperature=0.0, keep_best=True)
 RESTARTS = replace(ONE_CLIMB, steps=20, restarts=5)
 """Without noise, with room to the boundary, and never worse than the best that was seen."""
 
@@ -84,7 +84,7 @@ class GradientAdversary:
         layers: Sequence[Layer],
         ball: Ball,
         objective: Objective,
-        settings: AscentSettings,
+        settings: AscentConfig,
     ) -> None:
         """Build the twin.
 
@@ -101,22 +101,22 @@ class GradientAdversary:
         self._twin = mlp_from_layers(layers, dtype=torch.float64)
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """What one state costs."""
-        return Effort(gradients=self.settings.steps * self.settings.restarts)
+        return Cost(gradients=self.settings.steps * self.settings.restarts)
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states at which the search found the largest objective."""
         settings = self.settings
         start_BD, noise_KBD = self._draw(randoms, state_ND.shape[1])
         state_BD = torch.from_numpy(state_ND.astype(np.float64)).repeat(settings.restarts, 1)
-        climb = self._objective.around(state_BD, self._twin(state_BD))
+        evaluate = self._objective.around(state_BD, self._twin(state_BD))
         best = Best(start_BD)
         noises = iter(noise_KBD)
 
         def gradient(delta_BD: Tensor) -> Tensor:
             def of_outputs(moved_BM: Tensor) -> Tensor:
-                value_B, gradient_BM = climb(moved_BM)
+                value_B, gradient_BM = evaluate(moved_BM)
                 if settings.keep_best:
                     best.offer(delta_BD, value_B)
                 return gradient_BM
@@ -133,7 +133,7 @@ class GradientAdversary:
             norm=self.ball.norm,
         )
         if settings.keep_best:
-            best.offer(delta_BD, climb(self._twin(state_BD + delta_BD))[0])
+            best.offer(delta_BD, evaluate(self._twin(state_BD + delta_BD))[0])
             delta_BD = best.of_restarts(settings.restarts)
         return self.ball.perturbed(state_ND, delta_BD.numpy())
 

@@ -22,7 +22,7 @@ from typing import Protocol
 
 import numpy as np
 
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.budget import Norm
 from surefoot.envs.vector import Floats
 from surefoot.policy import Array
@@ -95,9 +95,9 @@ class CornerSearch:
         return self.oracle.ball
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """What one state costs."""
-        return Effort(queries=self.num + 1)
+        return Cost(queries=self.num + 1)
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states at the worst corners."""
@@ -128,9 +128,9 @@ class SquareSearch:
         return self.oracle.ball
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """What one state costs."""
-        return Effort(queries=self.starts + self.iterations + 1)
+        return Cost(queries=self.starts + self.iterations + 1)
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states that the search ended at."""
@@ -179,9 +179,9 @@ class SpsaSearch:
         return self.oracle.ball
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """What one state costs."""
-        return Effort(queries=self.steps * (2 * self.pairs + 1) + 2)
+        return Cost(queries=self.steps * (2 * self.pairs + 1) + 2)
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states at the best iterates."""

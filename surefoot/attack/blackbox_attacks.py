@@ -14,7 +14,7 @@ from surefoot.attack.blackbox import CornerSearch, Harm, Oracle, Query, SpsaSear
 from surefoot.attack.critic_attacks import best_rs_critic
 from surefoot.attack.mad import applied_variants, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
-from surefoot.attack.target import Target, Variants
+from surefoot.attack.target import AttackTarget, Variants
 from surefoot.envs.vector import Floats
 from surefoot.policy import Array, CategoricalHead, Layer, Policy, Squash
 from surefoot.train.ball import Ball, Randoms, States
@@ -76,23 +76,23 @@ class LowValue:
         return np.asarray(unit)
 
 
-def corner_variants(target: Target, settings: SarsaSettings) -> Variants:
+def corner_variants(target: AttackTarget, settings: SarsaSettings) -> Variants:
     """Return the search over random corners, by what it looks for."""
     return _variants(target, settings, lambda oracle: CornerSearch(oracle=oracle))
 
 
-def square_variants(target: Target, settings: SarsaSettings) -> Variants:
+def square_variants(target: AttackTarget, settings: SarsaSettings) -> Variants:
     """Return the random search over blocks of coordinates, by what it looks for."""
     return _variants(target, settings, lambda oracle: SquareSearch(oracle=oracle))
 
 
-def spsa_variants(target: Target, settings: SarsaSettings) -> Variants:
+def spsa_variants(target: AttackTarget, settings: SarsaSettings) -> Variants:
     """Return the ascent along estimated gradients, by what it looks for."""
     return _variants(target, settings, lambda oracle: SpsaSearch(oracle=oracle))
 
 
 def _variants(
-    target: Target, settings: SarsaSettings, search: Callable[[Oracle], Adversary]
+    target: AttackTarget, settings: SarsaSettings, search: Callable[[Oracle], Adversary]
 ) -> Variants:
     name, critic = best_rs_critic(target, settings)
     harms: dict[str, Harm] = {

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.attack.effort import Effort
-from surefoot.attack.target import Target, Variants, pack, unpack
+from surefoot.attack.cost import Cost
+from surefoot.attack.target import AttackTarget, Variants, pack, unpack
 from surefoot.envs.vector import Floats
 from surefoot.train.ball import Ball, Deltas, Randoms, States
-from surefoot.train.evaluate import horizon_of
+from surefoot.train.evaluation import horizon_of
 from surefoot.train.game import Direct, Game
 
 CONSTANT = "constant"
@@ -39,9 +39,9 @@ class ConstantAdversary:
     delta: Deltas
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """Nothing."""
-        return Effort()
+        return Cost()
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states plus the perturbation."""
@@ -49,7 +49,7 @@ class ConstantAdversary:
         return self.ball.perturbed(state_ND, np.broadcast_to(self.delta, state_ND.shape))
 
 
-def constant_variants(target: Target) -> Variants:
+def constant_variants(target: AttackTarget) -> Variants:
     """Return the perturbation under which the controller returned least, and the mean of the last.
 
     Args:
@@ -74,7 +74,7 @@ def constant_variants(target: Target) -> Variants:
     )
 
 
-def _search(target: Target, seed: int) -> tuple[Deltas, Effort, dict[str, list[float]]]:
+def _search(target: AttackTarget, seed: int) -> tuple[Deltas, Cost, dict[str, list[float]]]:
     """Minimise the mean return over normal directions, each as large as the ball allows.
 
     Reference:
@@ -86,7 +86,7 @@ def _search(target: Target, seed: int) -> tuple[Deltas, Effort, dict[str, list[f
     # The same episodes in every generation: otherwise the best would be that of the easiest ones.
     seeds = random.integers(2**31, size=_EPISODES)
     mean_D, std_D = np.zeros(dim), np.ones(dim)
-    best_D, least, history, effort = mean_D, np.inf, [], Effort()
+    best_D, least, history, effort = mean_D, np.inf, [], Cost()
     env, craft = target.make_env(_CANDIDATES * _EPISODES), Direct(target.ball, dim)
     with closing(Game(env, target.policy, craft)) as game:
         for number in range(_GENERATIONS):
@@ -105,7 +105,7 @@ def _search(target: Target, seed: int) -> tuple[Deltas, Effort, dict[str, list[f
     return found, effort, {"least_return": history}
 
 
-def _returns(game: Game, moves_CD: Deltas, seeds: NDArray[np.int64]) -> tuple[Floats, Effort]:
+def _returns(game: Game, moves_CD: Deltas, seeds: NDArray[np.int64]) -> tuple[Floats, Cost]:
     """Return the mean return under each perturbation, on the same episodes for all."""
     num = len(moves_CD)
     game.reset(np.repeat(seeds, num).tolist())
@@ -118,4 +118,4 @@ def _returns(game: Game, moves_CD: Deltas, seeds: NDArray[np.int64]) -> tuple[Fl
         alive &= ~(result.terminated | result.truncated)
         if not alive.any():
             break
-    return total.reshape(_EPISODES, num).mean(axis=0), Effort(env_steps=num_steps)
+    return total.reshape(_EPISODES, num).mean(axis=0), Cost(env_steps=num_steps)

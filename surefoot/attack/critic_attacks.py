@@ -19,21 +19,21 @@ from surefoot.attack.adversary import Adversary
 from surefoot.attack.ascent import (
     ONE_CLIMB,
     RESTARTS,
-    AscentSettings,
+    AscentConfig,
     GradientAdversary,
     Objective,
 )
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
+from surefoot.attack.fitted_critic import fit_value
 from surefoot.attack.mad import distribution_of
 from surefoot.attack.sarsa import SarsaSettings, fit_sarsa, record
-from surefoot.attack.target import Target, Variants, pack, unpack
-from surefoot.attack.value import fit_value
+from surefoot.attack.target import AttackTarget, Variants, pack, unpack
 from surefoot.errors import InputError
 from surefoot.policy import CategoricalHead, Layer, Policy
-from surefoot.train.climb import Climb, lead
 from surefoot.train.distributions import Distribution
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.networks import Mlp, mlp_from_layers
+from surefoot.train.objectives import ValueAndGradient, lead
 
 RATIOS = (1e-5, 1e-3, 3e-2)
 FITTED = "fitted to the controller"
@@ -42,7 +42,7 @@ FITTED = "fitted to the controller"
 class Low:
     """The negated output of a critic of states."""
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         """Return -V, see `Objective`."""
         del state_BD, clean_BM
         return lambda value_B1: (-value_B1[:, 0], torch.full_like(value_B1, -1.0))
@@ -62,15 +62,15 @@ class LowQ:
     ratio: float
     distribution: Distribution
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         """Return -(1 - r) Q + r D^2 / M, see `Objective`."""
         low_q = self._low_q(state_BD)
         return _with_distance(low_q, clean_BM, self.ratio, self.distribution)
 
-    def _low_q(self, state_BD: Tensor) -> Climb:
+    def _low_q(self, state_BD: Tensor) -> ValueAndGradient:
         num_dims = state_BD.shape[1]
 
-        def climb(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
+        def evaluate(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
             values: list[Tensor] = []
 
             def downhill(value_B1: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class LowQ:
             gradient = self.critic.input_gradient(torch.cat([state_BD, moved_BM], 1), downhill)
             return values[0], gradient[:, num_dims:]
 
-        return climb
+        return evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class LowChoiceQ:
     ratio: float
     distribution: Distribution
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         """Return -E Q or the margin of the worst action, see `Objective`."""
         q_BM = choice_values(self.critic, state_BD, clean_BM.shape[1])
         worst_B1 = q_BM.argmin(1, keepdim=True)
@@ -115,16 +115,16 @@ class LowChoiceQ:
 
 
 def _with_distance(
-    climb: Climb, clean_BM: Tensor, ratio: float, distribution: Distribution
-) -> Climb:
+    evaluate: ValueAndGradient, clean_BM: Tensor, ratio: float, distribution: Distribution
+) -> ValueAndGradient:
     """Return (1 - r) of an objective plus r D^2 / M."""
     if ratio == 0:
-        return climb
+        return evaluate
     share = ratio / clean_BM.shape[1]
     distance_gradient = distribution.squared_distance_gradient(clean_BM, share)
 
     def both(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
-        value_B, gradient_BM = climb(moved_BM)
+        value_B, gradient_BM = evaluate(moved_BM)
         distance_B = distribution.squared_distance(clean_BM, moved_BM)
         return (
             (1 - ratio) * value_B + share * distance_B,
@@ -143,7 +143,7 @@ def choice_values(critic: Mlp, state_BD: Tensor, num_actions: int) -> Tensor:
     return torch.stack(columns, 1)
 
 
-def critic_variants(target: Target, num_steps: int) -> Variants:
+def critic_variants(target: AttackTarget, num_steps: int) -> Variants:
     """Return the value-guided attack through every critic there is: the minimum counts.
 
     Args:
@@ -155,7 +155,7 @@ def critic_variants(target: Target, num_steps: int) -> Variants:
     """
     check_critics(target.policy, target.critics, num_steps)
     critics = dict(target.critics)
-    effort = Effort()
+    effort = Cost()
     facts: dict[str, Json] = {}
     if num_steps:
         key: Json = [target.key, num_steps]
@@ -202,7 +202,7 @@ def check_critics(policy: Policy, critics: Mapping[str, tuple[Layer, ...]], num_
             )
 
 
-def rs_variants(target: Target, settings: SarsaSettings) -> Variants:
+def rs_variants(target: AttackTarget, settings: SarsaSettings) -> Variants:
     """Return the attack through Robust Sarsa, one variant per critic of the grid."""
     critics, effort, facts = rs_critics(target, settings)
     adversaries: dict[str, Adversary] = {}
@@ -212,7 +212,7 @@ def rs_variants(target: Target, settings: SarsaSettings) -> Variants:
     return Variants(adversaries=adversaries, effort=effort, facts={"fit": facts})
 
 
-def rs_mad_variants(target: Target, settings: SarsaSettings) -> Variants:
+def rs_mad_variants(target: AttackTarget, settings: SarsaSettings) -> Variants:
     """Return RS+MAD through the critic that was the strongest of RS, one variant per ratio."""
     best, layers = best_rs_critic(target, settings)
     tried = [(f"ratio {ratio:g}", ratio, ONE_CLIMB) for ratio in RATIOS]
@@ -226,7 +226,7 @@ def rs_mad_variants(target: Target, settings: SarsaSettings) -> Variants:
     )
 
 
-def best_rs_critic(target: Target, settings: SarsaSettings) -> tuple[str, tuple[Layer, ...]]:
+def best_rs_critic(target: AttackTarget, settings: SarsaSettings) -> tuple[str, tuple[Layer, ...]]:
     """Return name and layers of the critic that did most harm as RS; the first before that."""
     critics, _, _ = rs_critics(target, settings)
     best = target.chosen.get("rs", next(iter(critics))).removesuffix(_TARGETED)
@@ -237,8 +237,8 @@ _TARGETED = ", targeted"
 
 
 def rs_critics(
-    target: Target, settings: SarsaSettings
-) -> tuple[dict[str, tuple[Layer, ...]], Effort, dict[str, Json]]:
+    target: AttackTarget, settings: SarsaSettings
+) -> tuple[dict[str, tuple[Layer, ...]], Cost, dict[str, Json]]:
     """Return the critics of a grid by name, from the store if they are there."""
     names = [f"eps {radius:g}, reg {weight:g}" for radius, weight in settings.grid]
     keys: list[Json] = [[target.key, settings.records, settings.epochs, name] for name in names]
@@ -249,9 +249,9 @@ def rs_critics(
         for number, key in enumerate(keys):
             # What the grid cost is counted once.
             effort = (
-                Effort(env_steps=len(records), updates=settings.num_updates)
+                Cost(env_steps=len(records), updates=settings.num_updates)
                 if number == 0
-                else Effort()
+                else Cost()
             )
             facts = {"td_loss": [losses[when][number] for when in ("first", "last")]}
             piece = pack(effort, facts, critic_to_bytes(critics.layers(number)))
@@ -262,11 +262,11 @@ def rs_critics(
         name: critic_from_bytes(data) for name, (_, _, data) in zip(names, unpacked, strict=True)
     }
     fits: dict[str, Json] = {name: told for name, (_, told, _) in zip(names, unpacked, strict=True)}
-    return layers, sum((spent for spent, _, _ in unpacked), start=Effort()), fits
+    return layers, sum((spent for spent, _, _ in unpacked), start=Cost()), fits
 
 
 def _objectives(
-    target: Target, layers: tuple[Layer, ...], ratio: float
+    target: AttackTarget, layers: tuple[Layer, ...], ratio: float
 ) -> list[tuple[str, Objective]]:
     critic = mlp_from_layers(layers, dtype=torch.float64)
     law = distribution_of(target.policy)
@@ -279,6 +279,6 @@ def _objectives(
 
 
 def _attack(
-    target: Target, objective: Objective, settings: AscentSettings = ONE_CLIMB
+    target: AttackTarget, objective: Objective, settings: AscentConfig = ONE_CLIMB
 ) -> GradientAdversary:
     return GradientAdversary(target.policy.layers, target.ball, objective, settings)

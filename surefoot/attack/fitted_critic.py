@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from surefoot.artifact import Json
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.attack.regression import HIDDEN, MINIBATCH, fit
-from surefoot.attack.target import Target
+from surefoot.attack.target import AttackTarget
 from surefoot.envs.vector import Flags, Floats
 from surefoot.policy import Activation, Layer
 from surefoot.train.ball import States
@@ -42,11 +42,11 @@ class FittedCritic:
     """
 
     layers: tuple[Layer, ...]
-    effort: Effort
+    effort: Cost
     facts: dict[str, Json]
 
 
-def fit_value(target: Target, num_steps: int, *, seed: int = 0) -> FittedCritic:
+def fit_value(target: AttackTarget, num_steps: int, *, seed: int = 0) -> FittedCritic:
     """Fit the discounted value of the deterministic controller by repeated TD(lambda) returns.
 
     Every second episode begins with up to 200 randomly perturbed steps, from which nothing is
@@ -88,7 +88,7 @@ def fit_value(target: Target, num_steps: int, *, seed: int = 0) -> FittedCritic:
     num = played.rewards.size
     return FittedCritic(
         layers=network.mlp.to_layers(),
-        effort=Effort(env_steps=num, updates=_ROUNDS * _EPOCHS * -(-int(clean.sum()) // MINIBATCH)),
+        effort=Cost(env_steps=num, updates=_ROUNDS * _EPOCHS * -(-int(clean.sum()) // MINIBATCH)),
         facts={"steps": num, "explained_variance": explained},
     )
 
@@ -105,7 +105,7 @@ class _Played:
     perturbed: Flags
 
 
-def _play(target: Target, num_steps: int, seed: int) -> _Played:
+def _play(target: AttackTarget, num_steps: int, seed: int) -> _Played:
     policy, random = with_fast_layers(target.policy), np.random.default_rng(seed)
     shape = (num_steps, _NUM_ENVS)
     states = np.empty((*shape, policy.obs_dim), np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.attack.regression import MINIBATCH, choice_loss, fit, squared_loss
 from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.policy import Array, Policy
@@ -18,7 +18,7 @@ from surefoot.train.ball import States
 from surefoot.train.game import Craft, finite
 from surefoot.train.networks import new_network
 from surefoot.train.rollout import Singles
-from surefoot.train.run import Run
+from surefoot.train.training_run import Run
 
 Play = Callable[[States], States]
 """From states to perturbed ones."""
@@ -67,11 +67,11 @@ def imitation(
     return _actor(run)
 
 
-def effort_of(teacher: Adversary, craft: Craft, lessons: int) -> Effort:
+def effort_of(teacher: Adversary, craft: Craft, lessons: int) -> Cost:
     """Return what an imitation takes: the teacher speaks at every step, the pupil plays most."""
     num_steps = _NUM_ENVS * _NUM_STEPS
     updates = _EPOCHS * sum(-(-num_steps * number // MINIBATCH) for number in range(1, lessons + 1))
-    return Effort(
+    return Cost(
         env_steps=num_steps * lessons,
         gradients=num_steps * (lessons - 1) * craft.gradients,
         updates=updates,

@@ -20,19 +20,19 @@ import torch
 
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.attack.imitation import begin_with, effort_of, imitation
 from surefoot.config import to_table
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
-from surefoot.onnx_format import policy_to_onnx
+from surefoot.onnx_file import policy_to_onnx
 from surefoot.policy import Policy
 from surefoot.train.ball import Ball, Randoms, States
 from surefoot.train.checkpoint import CheckpointStore
-from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.game import Craft, Game
 from surefoot.train.rollout import Singles
-from surefoot.train.run import Run
+from surefoot.train.train_config import LearnedNoise, TrainConfig
+from surefoot.train.training_run import Run
 
 MakeEnv = Callable[[int], VectorEnv]
 """From a number of environments to that many environments of the task."""
@@ -47,7 +47,7 @@ _EVALUATION_EPISODES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LearnedSettings:
+class LearnedConfig:
     """How an adversary is trained; what is not here is as in `TrainConfig`.
 
     Attributes:
@@ -118,9 +118,9 @@ class LearnedAdversary:
         self._craft = craft
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Cost:
         """What one state costs."""
-        return Effort(gradients=self._craft.gradients)
+        return Cost(gradients=self._craft.gradients)
 
     def perturb(self, state_ND: States, randoms: Randoms) -> States:
         """Return the states as the actor's mean (or most probable) moves perturb them."""
@@ -142,7 +142,7 @@ class Learned:
     """
 
     actor: bytes
-    effort: Effort
+    effort: Cost
     facts: dict[str, Json]
 
 
@@ -158,13 +158,13 @@ class Start:
 
     actor: Singles
     clean_return: float
-    effort: Effort
+    effort: Cost
 
 
 def learn_start(
     policy: Policy,
     craft: Craft,
-    settings: LearnedSettings,
+    settings: LearnedConfig,
     make_env: MakeEnv,
     teacher: Adversary,
 ) -> Start:
@@ -191,7 +191,7 @@ def learn_start(
             actor=actor,
             clean_return=-run.evaluate(),
             effort=effort_of(teacher, craft, settings.lessons)
-            + Effort(
+            + Cost(
                 env_steps=run.evaluation_steps, gradients=run.evaluation_steps * craft.gradients
             ),
         )
@@ -200,7 +200,7 @@ def learn_start(
 def learn_adversary(
     policy: Policy,
     craft: Craft,
-    settings: LearnedSettings,
+    settings: LearnedConfig,
     make_env: MakeEnv,
     *,
     start: Start | None = None,
@@ -261,7 +261,7 @@ def learn_adversary(
         began: dict[str, Json] = {} if start is None else {"start": start.clean_return}
         return Learned(
             actor=best,
-            effort=Effort(
+            effort=Cost(
                 env_steps=run.step + run.evaluation_steps,
                 gradients=(run.step + run.evaluation_steps) * craft.gradients,
                 updates=run.iteration * config.updates_per_iteration,

@@ -9,18 +9,18 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.attack.learned import (
     LearnedAdversary,
-    LearnedSettings,
+    LearnedConfig,
     Start,
     learn_adversary,
     learn_start,
 )
-from surefoot.attack.target import Target, Variants, pack, unpack
-from surefoot.onnx_format import policy_from_onnx
-from surefoot.train.director import Director
+from surefoot.attack.target import AttackTarget, Variants, pack, unpack
+from surefoot.onnx_file import policy_from_onnx
 from surefoot.train.game import Craft, Direct
+from surefoot.train.pa_ad import Director
 
 _LESSONS = 5
 """Of imitation: with one alone the adversary of a half-cheetah starts where no attack has been."""
@@ -28,13 +28,13 @@ _LESSONS = 5
 _HEAT = 0.2
 """Share of a training after which only the best of those that are taught goes on."""
 
-_Piece = tuple[Effort, dict[str, Json], bytes]
+_Piece = tuple[Cost, dict[str, Json], bytes]
 
-Scan = dict[str, tuple[LearnedSettings, tuple[str, Adversary] | None]]
+Scan = dict[str, tuple[LearnedConfig, tuple[str, Adversary] | None]]
 """By variant: how it is trained, and by whom it is taught first, if by anyone."""
 
 
-def sa_rl_variants(target: Target, total_steps: int) -> Variants:
+def sa_rl_variants(target: AttackTarget, total_steps: int) -> Variants:
     """Return the adversaries that learn perturbations (SA-RL).
 
     The published scan has 216 entries; here it is the start that was seen to matter: an imitation
@@ -46,7 +46,7 @@ def sa_rl_variants(target: Target, total_steps: int) -> Variants:
         target: What is attacked.
         total_steps: Environment steps of each training.
     """
-    taught = LearnedSettings(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
+    taught = LearnedConfig(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
     scan: Scan = {"taught": (taught, target.strongest)}
     if target.constant:
         scan["taught by the constant"] = (replace(taught, lessons=1), target.constant)
@@ -54,14 +54,14 @@ def sa_rl_variants(target: Target, total_steps: int) -> Variants:
     return _learn(target, "sa-rl", Direct(target.ball, target.policy.obs_dim), scan)
 
 
-def pa_ad_variants(target: Target, total_steps: int) -> Variants:
+def pa_ad_variants(target: AttackTarget, total_steps: int) -> Variants:
     """Return the adversaries that learn directions of the action (PA-AD).
 
     Args:
         target: What is attacked.
         total_steps: Environment steps of each training.
     """
-    taught = LearnedSettings(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
+    taught = LearnedConfig(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
     scan: Scan = {
         "taught": (taught, target.strongest),
         "no start": (_fresh(total_steps), None),
@@ -69,12 +69,12 @@ def pa_ad_variants(target: Target, total_steps: int) -> Variants:
     return _learn(target, "pa-ad", Director(target.policy, target.ball), scan)
 
 
-def _fresh(total_steps: int) -> LearnedSettings:
+def _fresh(total_steps: int) -> LearnedConfig:
     """Return how an adversary learns from nothing: more noise, and updates of few new steps each.
 
     One that is taught begins near an optimum, where the advantages of so few steps lead it away.
     """
-    settings = LearnedSettings(total_steps=total_steps, sigma=0.6)
+    settings = LearnedConfig(total_steps=total_steps, sigma=0.6)
     return replace(settings, rollout_steps=settings.rollout_steps // 4)
 
 
@@ -84,13 +84,13 @@ class _Entry:
 
     name: str
     craft: Craft
-    settings: LearnedSettings
+    settings: LearnedConfig
     teacher: Adversary | None
     key: Json
     checkpoints: Path
 
 
-def _learn(target: Target, name: str, craft: Craft, scan: Scan) -> Variants:
+def _learn(target: AttackTarget, name: str, craft: Craft, scan: Scan) -> Variants:
     """Train the entries of a scan.
 
     Those that are taught race: each is trained for a while, and the best of them to the end. What
@@ -137,7 +137,7 @@ def _learn(target: Target, name: str, craft: Craft, scan: Scan) -> Variants:
         },
         effort=sum(
             (start.effort for start in starts if start),
-            sum((spent for spent, _, _ in pieces.values()), Effort()),
+            sum((spent for spent, _, _ in pieces.values()), Cost()),
         ),
         facts={
             "scan": {
@@ -149,7 +149,7 @@ def _learn(target: Target, name: str, craft: Craft, scan: Scan) -> Variants:
     )
 
 
-def _start(target: Target, entry: _Entry) -> Start | None:
+def _start(target: AttackTarget, entry: _Entry) -> Start | None:
     """Return where an entry begins, which is learned once."""
     settings, teacher = entry.settings, entry.teacher
     if teacher is None or not settings.lessons:
@@ -167,7 +167,7 @@ def _start(target: Target, entry: _Entry) -> Start | None:
     )
 
 
-def _train(target: Target, entry: _Entry, began: float, until: float) -> bytes:
+def _train(target: AttackTarget, entry: _Entry, began: float, until: float) -> bytes:
     """Train an entry up to a share of its steps, unless that is done already."""
     key: Json = [entry.key, until]
     piece = target.store.get("adversary", key)

@@ -16,16 +16,16 @@ from surefoot.attack.adversary import Adversary
 from surefoot.attack.ascent import (
     ONE_CLIMB,
     RESTARTS,
-    AscentSettings,
+    AscentConfig,
     GradientAdversary,
 )
 from surefoot.policy import CategoricalHead, GaussianHead, Head, Layer, Policy, Squash
 from surefoot.train.ball import Ball
-from surefoot.train.climb import Climb, lead
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
+from surefoot.train.objectives import ValueAndGradient, lead
 
-PUBLISHED = AscentSettings()
-NOISE_FREE = AscentSettings(temperature=0.0)
+PUBLISHED = AscentConfig()
+NOISE_FREE = AscentConfig(temperature=0.0)
 SLACK = replace(ONE_CLIMB, steps=20)
 
 _PULL = 0.1
@@ -38,7 +38,7 @@ class _Distance:
 
     distribution: Distribution
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         del state_BD
         gradient = self.distribution.squared_distance_gradient(clean_BM)
         return lambda moved_BM: (
@@ -60,11 +60,11 @@ class _Applied:
         self._squash, self._pull = head.squash, pull
         self._weight_M = torch.exp(-2 * _relative_log_std(head))
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         del state_BD
         applied_BM = self._apply(clean_BM)
 
-        def climb(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
+        def evaluate(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
             now_BM = self._apply(moved_BM)
             change_BM = now_BM - applied_BM
             if self._squash is Squash.TANH:
@@ -76,7 +76,7 @@ class _Applied:
                 gradient_BM[~inside_BM & (change_BM != 0)] = 0.0
             return (self._weight_M * change_BM.square()).sum(1), self._weight_M * gradient_BM
 
-        return climb
+        return evaluate
 
     def _apply(self, outputs_BM: Tensor) -> Tensor:
         return outputs_BM.tanh() if self._squash is Squash.TANH else outputs_BM.clamp(-1, 1)
@@ -85,19 +85,19 @@ class _Applied:
 class _Margin:
     """How far the best other discrete action is ahead of the one of the true state."""
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         del state_BD
         ahead = lead(clean_BM.argmax(1, keepdim=True))
 
-        def climb(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
+        def evaluate(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
             value_B, gradient_BM = ahead(moved_BM)
             return -value_B, -gradient_BM
 
-        return climb
+        return evaluate
 
 
 def mad_adversary(
-    policy: Policy, ball: Ball, settings: AscentSettings = PUBLISHED
+    policy: Policy, ball: Ball, settings: AscentConfig = PUBLISHED
 ) -> GradientAdversary:
     """Return the MAD attack.
 
@@ -113,19 +113,19 @@ def mad_adversary(
 
 
 def mad_on(
-    layers: Sequence[Layer], head: Head, ball: Ball, settings: AscentSettings
+    layers: Sequence[Layer], head: Head, ball: Ball, settings: AscentConfig
 ) -> GradientAdversary:
     """Return MAD on other layers with the outputs of a controller: another one, an imitation."""
     return GradientAdversary(layers, ball, _Distance(_law(head)), settings)
 
 
-def margin_on(layers: Sequence[Layer], ball: Ball, settings: AscentSettings) -> GradientAdversary:
+def margin_on(layers: Sequence[Layer], ball: Ball, settings: AscentConfig) -> GradientAdversary:
     """Return the search for another choice, on any layers whose outputs are logits."""
     return GradientAdversary(layers, ball, _Margin(), settings)
 
 
 def mad_variants(
-    policy: Policy, ball: Ball, thorough: AscentSettings = RESTARTS
+    policy: Policy, ball: Ball, thorough: AscentConfig = RESTARTS
 ) -> Mapping[str, Adversary]:
     """Return MAD as published, without noise, with room to move, and from several starts.
 
@@ -152,7 +152,7 @@ def mad_variants(
 
 
 def applied_variants(
-    policy: Policy, ball: Ball, settings: AscentSettings = RESTARTS
+    policy: Policy, ball: Ball, settings: AscentConfig = RESTARTS
 ) -> Mapping[str, GradientAdversary]:
     """Return the searches for the largest change of the actions after the squash, by how.
 

@@ -16,7 +16,7 @@ from surefoot.attack.adversary import Adversary
 from surefoot.attack.ascent import ONE_CLIMB, GradientAdversary
 from surefoot.policy import CategoricalHead, Policy
 from surefoot.train.ball import Ball
-from surefoot.train.climb import Climb
+from surefoot.train.objectives import ValueAndGradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class _Output:
     number: int
     sign: int
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         del state_BD
         constant_BM = torch.zeros_like(clean_BM)
         constant_BM[:, self.number] = self.sign
@@ -37,12 +37,12 @@ class _Output:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class _ChoiceProbability:
     """The log-probability of one discrete action."""
 
     number: int
 
-    def around(self, state_BD: Tensor, clean_BM: Tensor) -> Climb:
+    def around(self, state_BD: Tensor, clean_BM: Tensor) -> ValueAndGradient:
         del state_BD
         wanted_BM = torch.zeros_like(clean_BM)
         wanted_BM[:, self.number] = 1
@@ -55,9 +55,9 @@ class _Choice:
 def push_variants(policy: Policy, ball: Ball) -> Mapping[str, Adversary]:
     """Return one adversary per actuator and direction, or per discrete action."""
     numbers = range(policy.num_outputs)
-    objectives: dict[str, _Output | _Choice]
+    objectives: dict[str, _Output | _ChoiceProbability]
     if isinstance(policy.head, CategoricalHead):
-        objectives = {f"action {number}": _Choice(number) for number in numbers}
+        objectives = {f"action {number}": _ChoiceProbability(number) for number in numbers}
     else:
         objectives = {
             f"actuator {number} {way}": _Output(number, sign)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from surefoot.train.networks import Network
+from surefoot.train.networks import TorchNetwork
 
 MINIBATCH = 256
 HIDDEN = (64, 64)
@@ -28,7 +28,7 @@ def choice_loss(logits_BM: Tensor, choice_B: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def fit(
-    network: Network,
+    network: TorchNetwork,
     inputs: Tensor,
     targets: Tensor,
     *,

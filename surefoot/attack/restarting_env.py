@@ -16,7 +16,7 @@ from surefoot.errors import DivergenceError
 _RESTARTS = "restarts"
 
 
-class SteadyEnv:
+class RestartingEnv:
     """Environments that begin anew, all of them, when one simulation diverges.
 
     The step that diverged pays nothing and cuts every episode where it was: `truncated`.

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from surefoot.attack.fitted_critic import GAMMA
 from surefoot.attack.regression import HIDDEN
-from surefoot.attack.target import Target
-from surefoot.attack.value import GAMMA
+from surefoot.attack.target import AttackTarget
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, CategoricalHead, Layer, Policy
 from surefoot.train.game import finite, with_fast_layers
@@ -175,7 +175,7 @@ def td_targets(critics: Critics, records: Records, gamma: float) -> Tensor:
 def fit_sarsa(
     records: Records,
     grid: tuple[tuple[float, float], ...],
-    target: Target | None = None,
+    target: AttackTarget | None = None,
     *,
     epochs: int = 10,
     gamma: float = GAMMA,
@@ -246,7 +246,7 @@ def _update(
     return td_K.detach()
 
 
-def record(target: Target, num_steps: int, *, seed: int = 0) -> Records:
+def record(target: AttackTarget, num_steps: int, *, seed: int = 0) -> Records:
     """Play the controller with sampled actions: what was explored is what Q can tell apart.
 
     Args:

@@ -7,12 +7,7 @@ file begins with the digest of the rest; a damaged one is made again.
 import shutil
 from pathlib import Path
 
-import surefoot
-import surefoot.attack
-import surefoot.envs
-import surefoot.runtime
-import surefoot.train
-from surefoot.artifact import Json, claim_folder, read_file, sha256_hex, to_json, write_file
+from surefoot.artifact import Json, claim_folder, sha256_hex, to_json, write_file
 
 _KIND = "attack-work"
 _DIGEST_LENGTH = 64
@@ -62,20 +57,6 @@ class Store:
         """Remove the checkpoints of something that is finished."""
         if (folder := self.scratch(kind, key)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def code_digest() -> str:
-    """Return the digest of the code that results depend on.
-
-    It is that of attacks, training, environments and runtimes, and of what all of them share. A
-    version does not change with every commit: a piece must not outlive the code it is of, and
-    results of two codes do not compare.
-    """
-    stages = (surefoot, surefoot.attack, surefoot.envs, surefoot.runtime, surefoot.train)
-    files = [
-        file for stage in stages for file in sorted(Path(str(stage.__file__)).parent.glob("*.py"))
-    ]
-    return sha256_hex(b"".join(read_file(file) for file in files))
 
 
 def _name(kind: str, key: Json) -> str:

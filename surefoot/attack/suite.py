@@ -20,8 +20,9 @@ from surefoot.attack.blackbox_attacks import (
     spsa_variants,
     square_variants,
 )
-from surefoot.attack.certified import certified_deviation
+from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, check_fit, evaluate
 from surefoot.attack.constant import CONSTANT, constant_variants
+from surefoot.attack.cost import Cost
 from surefoot.attack.critic_attacks import (
     check_critics,
     critic_variants,
@@ -29,32 +30,32 @@ from surefoot.attack.critic_attacks import (
     rs_variants,
 )
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.effort import Effort
-from surefoot.attack.evaluate import EvaluateConfig, Evaluation, check_fit, evaluate
 from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.mad import SLACK, mad_variants
+from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.attack.push import push_variants
-from surefoot.attack.report import CLEAN, AttackReport, AttackResult
+from surefoot.attack.restarting_env import RestartingEnv
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
-from surefoot.attack.steady import SteadyEnv
-from surefoot.attack.store import Store, code_digest
-from surefoot.attack.target import Target, Variants
+from surefoot.attack.store import Store
+from surefoot.attack.suite_report import CLEAN, AttackReport, AttackResult
+from surefoot.attack.target import AttackTarget, Variants
 from surefoot.attack.transfer import seen_through, transfer_variants
 from surefoot.budget import Norm
 from surefoot.certificate import Certificate
 from surefoot.config import settle_choices, to_table
 from surefoot.envs import VectorEnv, describe_env, make_env, module_digest
 from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun
-from surefoot.onnx_format import ControllerFile, load_controller_file
+from surefoot.onnx_file import ControllerFile, load_controller_file
 from surefoot.policy import Layer
+from surefoot.provenance import code_digest
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.ball import Ball, States
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.game import finite
 from surefoot.train.signals import StopRequest
 
-Attack = Callable[[Target, "AttackConfig"], Variants]
+Attack = Callable[[AttackTarget, "AttackConfig"], Variants]
 """From what is attacked to the variants of an attack; the strongest is reported."""
 
 OnProgress = Callable[[int, str], None]
@@ -267,10 +268,10 @@ class _Suite:
         }
         self._chosen: dict[str, str] = {}
         self._harm: dict[str, tuple[tuple[int, float], Adversary]] = {}
-        self._target = Target(
+        self._target = AttackTarget(
             policy=file.policy,
             ball=self.ball,
-            make_env=lambda num_envs: SteadyEnv(self._make_env(num_envs)),
+            make_env=lambda num_envs: RestartingEnv(self._make_env(num_envs)),
             store=store,
             key=self._key,
             tell=self._tell,
@@ -342,7 +343,7 @@ class _Suite:
     def _some_states(self) -> States:
         """Return states of the clean controller, from selection episodes."""
         policy, states = self._deployed.policy, []
-        with closing(SteadyEnv(self._make_env(8))) as env:
+        with closing(RestartingEnv(self._make_env(8))) as env:
             obs = env.reset(selection_seeds(8))
             for step in range(_STATES_AFTER * 8):
                 if step % _STATES_AFTER == 0:
@@ -385,15 +386,15 @@ class _Suite:
         return evaluation
 
 
-def _effort(variants: Mapping[str, Adversary], tried: Mapping[str, Evaluation]) -> Effort:
+def _effort(variants: Mapping[str, Adversary], tried: Mapping[str, Evaluation]) -> Cost:
     """Return what it took to choose among the variants."""
     parts = (_played(variants[name], evaluation) for name, evaluation in tried.items())
-    return sum(parts, start=Effort())
+    return sum(parts, start=Cost())
 
 
-def _played(adversary: Adversary, evaluation: Evaluation) -> Effort:
+def _played(adversary: Adversary, evaluation: Evaluation) -> Cost:
     num_steps = int(evaluation.lengths.sum())
-    return adversary.effort.times(num_steps) + Effort(env_steps=num_steps)
+    return adversary.effort.times(num_steps) + Cost(env_steps=num_steps)
 
 
 def strongest(tried: Mapping[str, Evaluation]) -> str:

@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 from surefoot import __version__
 from surefoot.artifact import Json
-from surefoot.attack.effort import Effort
-from surefoot.attack.evaluate import Evaluation
-from surefoot.attack.store import code_digest
+from surefoot.attack.closed_loop import Evaluation
+from surefoot.attack.cost import Cost
 from surefoot.envs import EnvSpec
+from surefoot.provenance import code_digest
 from surefoot.runtime.machine import machine_facts
 from surefoot.statistics import bootstrap_interval, interquartile_mean
 from surefoot.train.ball import Ball
@@ -35,7 +35,7 @@ class AttackResult:
     selection: Mapping[str, Evaluation]
     evaluation: Evaluation
     certified: float | None
-    effort: Effort = field(default_factory=Effort)
+    effort: Cost = field(default_factory=Cost)
     facts: Mapping[str, Json] = field(default_factory=dict)
 
     @property

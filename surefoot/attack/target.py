@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from surefoot.artifact import Json, from_json, to_json
 from surefoot.attack.adversary import Adversary
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.attack.store import Store
 from surefoot.envs.vector import VectorEnv
 from surefoot.policy import Array, Layer, Policy
@@ -16,7 +16,7 @@ Tell = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
+class AttackTarget:
     """What is attacked.
 
     Attributes:
@@ -48,7 +48,7 @@ class Target:
     critics: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
     others: Mapping[str, Policy] = field(default_factory=dict)
 
-    def at(self, share: float, width: float) -> "Target":
+    def at(self, share: float, width: float) -> "AttackTarget":
         """Return the target for a part of an attack: its progress fills a slice of the whole."""
         tell = self.tell
         return replace(self, tell=lambda part, remark: tell(share + width * part, remark))
@@ -65,18 +65,18 @@ class Variants:
     """
 
     adversaries: Mapping[str, Adversary]
-    effort: Effort = field(default_factory=Effort)
+    effort: Cost = field(default_factory=Cost)
     facts: Mapping[str, Json] = field(default_factory=dict)
 
 
-def pack(effort: Effort, facts: Mapping[str, Json], data: bytes) -> bytes:
+def pack(effort: Cost, facts: Mapping[str, Json], data: bytes) -> bytes:
     """Return a piece of a store: a line of JSON, then data."""
     head = to_json({"effort": effort.to_table(), "facts": dict(facts)}).replace(b"\n", b" ")
     return head + b"\n" + data
 
 
-def unpack(piece: bytes) -> tuple[Effort, dict[str, Json], bytes]:
+def unpack(piece: bytes) -> tuple[Cost, dict[str, Json], bytes]:
     """Return what :func:`pack` was given."""
     head, _, data = piece.partition(b"\n")
     table = from_json(head, "a stored piece")
-    return Effort(**table["effort"]), table["facts"], data
+    return Cost(**table["effort"]), table["facts"], data

@@ -15,10 +15,10 @@ import torch
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.ascent import RESTARTS
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.attack.mad import mad_on, margin_on
 from surefoot.attack.regression import HIDDEN, MINIBATCH, fit
-from surefoot.attack.target import Target, Variants, pack, unpack
+from surefoot.attack.target import AttackTarget, Variants, pack, unpack
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, CategoricalHead, Layer, Normaliser, Policy
 from surefoot.train.ball import States
@@ -30,7 +30,7 @@ IMITATION = "imitation"
 _NUM_ENVS, _NUM_STEPS, _EPOCHS = 32, 400, 30
 
 
-def transfer_variants(target: Target) -> Variants:
+def transfer_variants(target: AttackTarget) -> Variants:
     """Return MAD on an imitation and on every other controller that was given.
 
     Args:
@@ -95,7 +95,7 @@ def _in_float64(normaliser: Normaliser) -> Normaliser:
     )
 
 
-def _imitate(target: Target, seed: int) -> tuple[tuple[Layer, ...], Effort, dict[str, Json]]:
+def _imitate(target: AttackTarget, seed: int) -> tuple[tuple[Layer, ...], Cost, dict[str, Json]]:
     """Fit a network to what the deployed controller did, at states it came to and around them."""
     states, outputs = _observe(target, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -110,11 +110,11 @@ def _imitate(target: Target, seed: int) -> tuple[tuple[Layer, ...], Effort, dict
     fit(network, inputs, targets, epochs=_EPOCHS, generator=generator)
     error = (network.mlp(inputs) - targets).square().mean(0) / targets.var(0).clamp_min(1e-12)
     updates = _EPOCHS * -(-len(states) // MINIBATCH)
-    effort = Effort(env_steps=_NUM_ENVS * _NUM_STEPS, queries=len(states), updates=updates)
+    effort = Cost(env_steps=_NUM_ENVS * _NUM_STEPS, queries=len(states), updates=updates)
     return network.mlp.to_layers(), effort, {"unexplained": [float(one) for one in error]}
 
 
-def _observe(target: Target, seed: int) -> tuple[States, Array]:
+def _observe(target: AttackTarget, seed: int) -> tuple[States, Array]:
     """Return states along randomly perturbed episodes, (2 T N, D), and the outputs there, (.., M).
 
     The outputs are those of the deployed controller, per half of an actuator's range, or logits.

@@ -11,7 +11,7 @@
 * ``explain``: the certificate in plain words; ``picture``: deviation against epsilon.
 """
 
-from surefoot.certify.certify import certify_facts, certify_policy
+from surefoot.certify.certifier import certify_facts, certify_policy
 from surefoot.certify.checker import CheckReport, check_certificate
 from surefoot.certify.control_error import (
     ControlError,
@@ -24,11 +24,11 @@ from surefoot.certify.control_error import (
     units_of,
     visited_control_error,
 )
+from surefoot.certify.deviation_picture import deviation_curves, draw_deviation
 from surefoot.certify.evidence import Assumptions, CertifyConfig, Evidence
 from surefoot.certify.explain import explain
 from surefoot.certify.facts import Facts
 from surefoot.certify.measurements import Measurement
-from surefoot.certify.picture import deviation_curves, draw_deviation
 
 __all__ = [
     "Assumptions",

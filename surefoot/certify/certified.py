@@ -11,12 +11,12 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.budget import Norm, Requirement, Scope
+from surefoot.certify.bounds.global_bounds import least
+from surefoot.certify.bounds.upward import Float
+from surefoot.certify.confidence_limits import successes_needed, trials_needed
 from surefoot.certify.evidence import Evidence
-from surefoot.certify.global_bounds import least
 from surefoot.certify.proofs import Proofs
-from surefoot.certify.statistics import successes_needed, trials_needed
-from surefoot.certify.upward import Float
-from surefoot.certify.value import (
+from surefoot.certify.return_loss import (
     ValueBound,
     coupling_bound,
     finite_horizon_bound,

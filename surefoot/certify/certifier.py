@@ -8,7 +8,7 @@ from surefoot.certify.claims import proved_tables
 from surefoot.certify.evidence import CertifyConfig, Evidence
 from surefoot.certify.facts import Facts
 from surefoot.certify.findings import find
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import weights_sha256
 
 

@@ -11,16 +11,16 @@ import numpy as np
 from surefoot.artifact import sha256_hex
 from surefoot.budget import QUANTITIES, Requirement, Scope
 from surefoot.certificate import Certificate, Finding, Verdict
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.lipsdp_proof import Multipliers, proves_lipschitz
+from surefoot.certify.bounds.rounding import ARITHMETICS
 from surefoot.certify.certified import allows, certified, epsilon_of, error_shares, pair_of
-from surefoot.certify.chain import action_chain
 from surefoot.certify.claims import proved_tables
 from surefoot.certify.differences import differences
 from surefoot.certify.evidence import Evidence
 from surefoot.certify.proofs import Effort, Proofs, finite
-from surefoot.certify.rounding import ARITHMETICS
-from surefoot.certify.semidefinite import Multipliers, proves_lipschitz
 from surefoot.errors import IntegrityError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.visited import SampledEpisodes
 

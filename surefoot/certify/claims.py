@@ -8,14 +8,14 @@ import math
 from surefoot.artifact import Json
 from surefoot.budget import Budget, Norm
 from surefoot.certificate import BOUNDS
+from surefoot.certify.bounds.rounding import smooth_activations
+from surefoot.certify.bounds.upward import Float
+from surefoot.certify.confidence_limits import success_rate_lower
 from surefoot.certify.distances import gaussian_w2, pinsker_tv
 from surefoot.certify.evidence import Evidence
 from surefoot.certify.proofs import Proofs, finite
 from surefoot.certify.radii import radius_claim
 from surefoot.certify.return_claims import DELTA, measured_claim, paper_claim, value_claim
-from surefoot.certify.rounding import smooth_activations
-from surefoot.certify.statistics import success_rate_lower
-from surefoot.certify.upward import Float
 from surefoot.policy import CategoricalHead, GaussianHead
 
 _SMOOTH = (

@@ -14,13 +14,13 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from surefoot.budget import Norm
-from surefoot.certify.crown import crown_bounds
-from surefoot.certify.local_bounds import action_change, local_region, values_at
-from surefoot.certify.region import Network, network_of
-from surefoot.certify.relaxation import image
-from surefoot.certify.rounding import activation_range, carried_to_output
-from surefoot.certify.slopes import slope_range
-from surefoot.certify.upward import Ball, Float, matmul_up, up
+from surefoot.certify.bounds.crown import crown_bounds
+from surefoot.certify.bounds.local_bounds import action_change, local_region, values_at
+from surefoot.certify.bounds.region import Network, network_of
+from surefoot.certify.bounds.relaxation import image
+from surefoot.certify.bounds.rounding import activation_range, carried_to_output
+from surefoot.certify.bounds.slopes import slope_range
+from surefoot.certify.bounds.upward import Float, IntervalMatrix, matmul_up, up
 from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash
 
 
@@ -169,21 +169,21 @@ def _cut(carrier: Policy, other: Policy, state_bound: Float) -> Float:
     """
     reach = state_bound
     total = np.zeros(carrier.num_outputs)
-    products: list[tuple[Ball, Float]] = []
+    products: list[tuple[IntervalMatrix, Float]] = []
     for ours, theirs in zip(carrier.layers, other.layers, strict=True):
         weight, bias = theirs.weight.astype(np.float64), theirs.bias.astype(np.float64)
         own = ours.weight.astype(np.float64)
         change = np.column_stack([own - weight, ours.bias.astype(np.float64) - bias])
-        products = [(Ball.exact(own) @ product, size) for product, size in products]
-        products.append((Ball(change, np.abs(change) * 2.0**-52), np.append(reach, 1.0)))
+        products = [(IntervalMatrix.exact(own) @ product, size) for product, size in products]
+        products.append((IntervalMatrix(change, np.abs(change) * 2.0**-52), np.append(reach, 1.0)))
         terms = [matmul_up(product.magnitude, size) for product, size in products]
         total = up(np.sum(terms, axis=0), len(terms))
         slope = slope_range(ours.activation)
         # The middle and half the width may be rounded themselves.
         rest = slope.radius + slope.largest * 2.0**-50
-        kept = Ball.exact(slope.middle * np.eye(len(own)))
+        kept = IntervalMatrix.exact(slope.middle * np.eye(len(own)))
         products = [(kept @ product, size) for product, size in products]
-        products.append((Ball.exact(np.eye(len(own))), up(total * rest)))
+        products.append((IntervalMatrix.exact(np.eye(len(own))), up(total * rest)))
         before = up(matmul_up(np.abs(weight), reach) + np.abs(bias))
         reach = activation_range(theirs.activation, before)
     return total

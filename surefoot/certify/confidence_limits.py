@@ -9,7 +9,7 @@ import math
 import numpy as np
 from scipy.stats import beta, binom
 
-from surefoot.certify.upward import Float
+from surefoot.certify.bounds.upward import Float
 from surefoot.errors import InputError
 
 

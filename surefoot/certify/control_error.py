@@ -16,14 +16,14 @@ from enum import StrEnum
 import numpy as np
 
 from surefoot.artifact import Json
+from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.compression import (
     comparable,
     compression_error,
     compression_error_around,
     paper_compression_error,
 )
-from surefoot.certify.rounding import ARITHMETICS, rounding_bound, state_bound
-from surefoot.certify.upward import Float, up
 from surefoot.config import settle_choices
 from surefoot.errors import InputError
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy

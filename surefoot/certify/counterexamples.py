@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
 from surefoot.budget import Norm
-from surefoot.certify.slopes import derivative
-from surefoot.certify.upward import Float
+from surefoot.certify.bounds.slopes import derivative
+from surefoot.certify.bounds.upward import Float
 from surefoot.errors import InputError, MissingLibraryError
-from surefoot.onnx_format import ControllerFile, cut_at_state
+from surefoot.onnx_file import ControllerFile, cut_at_state
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
 from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.budget import Norm
+from surefoot.certify.bounds.global_bounds import least_rows
+from surefoot.certify.bounds.upward import Float
 from surefoot.certify.facts import Facts
-from surefoot.certify.global_bounds import least_rows
-from surefoot.certify.upward import Float
 from surefoot.errors import InputError, MissingLibraryError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import erf
 
-from surefoot.certify.upward import Float
+from surefoot.certify.bounds.upward import Float
 
 _SAFETY = 1.0 + 1e-14
 """More than the relative error of erf, tanh, sqrt and a few products in float64."""

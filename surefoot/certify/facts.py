@@ -11,17 +11,17 @@ import numpy as np
 
 from surefoot.artifact import sha256_hex
 from surefoot.budget import Norm
-from surefoot.certify import search
-from surefoot.certify.chain import action_chain
+from surefoot.certify import counterexamples as search
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.lipsdp import semidefinite_bounds
+from surefoot.certify.bounds.lipsdp_proof import Multipliers
+from surefoot.certify.bounds.rounding import ARITHMETICS
+from surefoot.certify.bounds.upward import Float
 from surefoot.certify.evidence import CertifyConfig, Evidence
-from surefoot.certify.lipsdp import semidefinite_bounds
 from surefoot.certify.proofs import Effort, Proofs
-from surefoot.certify.rounding import ARITHMETICS
-from surefoot.certify.semidefinite import Multipliers
-from surefoot.certify.upward import Float
 from surefoot.config import to_table
 from surefoot.errors import InputError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 
 
 class Facts:

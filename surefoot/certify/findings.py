@@ -9,12 +9,12 @@ import numpy as np
 from surefoot.artifact import Json
 from surefoot.budget import QUANTITIES, Requirement, Scope
 from surefoot.certificate import Finding
+from surefoot.certify.bounds.upward import Float, vector_norm_up
 from surefoot.certify.certified import Certified, certified, perturbation_of
 from surefoot.certify.compression import comparable
+from surefoot.certify.confidence_limits import success_rate_upper, successes_needed
+from surefoot.certify.counterexamples import attainable_states
 from surefoot.certify.facts import Facts
-from surefoot.certify.search import attainable_states
-from surefoot.certify.statistics import success_rate_upper, successes_needed
-from surefoot.certify.upward import Float, vector_norm_up
 from surefoot.certify.verdicts import (
     conclude,
     measured,

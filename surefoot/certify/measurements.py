@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from surefoot.budget import Norm
-from surefoot.certify.statistics import (
+from surefoot.certify.confidence_limits import (
     betting_mean_limit,
     success_rate_lower,
     success_rate_upper,

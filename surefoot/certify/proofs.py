@@ -14,11 +14,27 @@ from numpy.typing import NDArray
 
 from surefoot.artifact import Json
 from surefoot.budget import Norm
-from surefoot.certify.chain import (
+from surefoot.certify.bounds.branch_and_bound import split_deviation
+from surefoot.certify.bounds.chain import (
     action_chain,
     distribution_chain,
     logit_difference_chain,
 )
+from surefoot.certify.bounds.global_bounds import (
+    LipschitzBounds,
+    closed_form_bounds,
+    least,
+    least_rows,
+)
+from surefoot.certify.bounds.lipsdp_proof import Multipliers
+from surefoot.certify.bounds.local_bounds import (
+    LocalBounds,
+    certified_radius,
+    local_bounds,
+    local_region,
+)
+from surefoot.certify.bounds.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
+from surefoot.certify.bounds.upward import Float, up, vector_norm_up
 from surefoot.certify.compression import comparable, compression_error, compression_error_at
 from surefoot.certify.distances import (
     categorical_kl,
@@ -27,23 +43,7 @@ from surefoot.certify.distances import (
     gaussian_tv,
     span_from_l2,
 )
-from surefoot.certify.global_bounds import (
-    LipschitzBounds,
-    closed_form_bounds,
-    least,
-    least_rows,
-)
-from surefoot.certify.local_bounds import (
-    LocalBounds,
-    certified_radius,
-    local_bounds,
-    local_region,
-)
-from surefoot.certify.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
-from surefoot.certify.semidefinite import Multipliers
-from surefoot.certify.splitting import split_deviation
-from surefoot.certify.upward import Float, up, vector_norm_up
-from surefoot.certify.value import CleanTv
+from surefoot.certify.return_loss import CleanTv
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import NO_NOISE, Array, CategoricalHead, GaussianHead, Policy, Squash
 from surefoot.visited import SampledEpisodes

@@ -7,20 +7,20 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.budget import Norm
-from surefoot.certify.chain import network_chain
-from surefoot.certify.distances import paper_categorical_tv, paper_gaussian_tv
-from surefoot.certify.evidence import Evidence
-from surefoot.certify.global_bounds import paper_surrogate
-from surefoot.certify.measurements import Measurement, worst_rate
-from surefoot.certify.proofs import Proofs, finite
-from surefoot.certify.statistics import (
+from surefoot.certify.bounds.chain import network_chain
+from surefoot.certify.bounds.global_bounds import paper_surrogate
+from surefoot.certify.confidence_limits import (
     betting_mean_limit,
     distribution_band,
     mean_lower_dkw,
     mean_lower_hoeffding,
     quantile_rank,
 )
-from surefoot.certify.value import (
+from surefoot.certify.distances import paper_categorical_tv, paper_gaussian_tv
+from surefoot.certify.evidence import Evidence
+from surefoot.certify.measurements import Measurement, worst_rate
+from surefoot.certify.proofs import Proofs, finite
+from surefoot.certify.return_loss import (
     CleanTv,
     ValueBound,
     average_bound,

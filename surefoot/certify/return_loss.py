@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.certify.statistics import betting_mean_limit
-from surefoot.certify.upward import Float
+from surefoot.certify.bounds.upward import Float
+from surefoot.certify.confidence_limits import betting_mean_limit
 from surefoot.errors import InputError
 
 _SAFETY = 1.0 + 1e-12

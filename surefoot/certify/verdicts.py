@@ -9,10 +9,10 @@ from surefoot.artifact import Json
 from surefoot.budget import Requirement
 from surefoot.certificate import Finding, Verdict
 from surefoot.certify.certified import Certified
+from surefoot.certify.counterexamples import Found, Single
 from surefoot.certify.facts import Facts
 from surefoot.certify.measurements import Limits
 from surefoot.certify.proofs import finite
-from surefoot.certify.search import Found, Single
 from surefoot.errors import CheckError
 
 

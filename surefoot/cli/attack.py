@@ -22,7 +22,7 @@ from surefoot.cli.options import (
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
 from surefoot.errors import InputError
-from surefoot.onnx_format import POLICY_FILE, ControllerFile, load_controller_file
+from surefoot.onnx_file import POLICY_FILE, ControllerFile, load_controller_file
 from surefoot.policy import Layer
 
 

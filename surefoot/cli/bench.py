@@ -12,7 +12,7 @@ from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
 from surefoot.errors import InputError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 
 ALL = "all"
 """In place of backends: every one that is at hand."""

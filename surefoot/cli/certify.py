@@ -119,7 +119,7 @@ def certify_into(
         deviation_curves,
         draw_deviation,
     )
-    from surefoot.onnx_format import load_controller_file
+    from surefoot.onnx_file import load_controller_file
 
     picture = picture_beside(out)
     config = build(CertifyConfig, tables.get("certify", {}), "certify")
@@ -182,7 +182,7 @@ def _dense_policy(path: Path, controller: Path) -> "Policy":
     Raises:
         InputError: If the folder of the controller names another file.
     """
-    from surefoot.onnx_format import POLICY_FILE, load_controller_file
+    from surefoot.onnx_file import POLICY_FILE, load_controller_file
 
     file = load_controller_file(path)
     for folder in (controller / "policy", controller):

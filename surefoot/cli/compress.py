@@ -14,7 +14,7 @@ from surefoot.cli.options import AsJson, EnvModule
 from surefoot.cli.source import CRITIC_FILE, NUM_EPISODES, Source, read_source
 from surefoot.config import build, to_table
 from surefoot.errors import InputError
-from surefoot.onnx_format import POLICY_FILE, save_policy
+from surefoot.onnx_file import POLICY_FILE, save_policy
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.visited import VISITED_FILE
 

@@ -16,7 +16,7 @@ from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
 from surefoot.errors import CheckError, InputError
 from surefoot.keys import read_private_key
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.signing import Role
 
 ALL = "all"
@@ -98,7 +98,7 @@ def export_into(
         CheckError: If the certificate does not prove the budget, or an exported form differs.
     """
     from surefoot.export import ExportConfig, export_bundle
-    from surefoot.onnx_format import load_policy
+    from surefoot.onnx_file import load_policy
 
     folder = policy / "policy" if (policy / "policy").is_dir() else policy
     if not folder.is_dir():

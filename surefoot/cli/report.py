@@ -24,7 +24,7 @@ def report(
 
 def report_into(run: Path, out: Path | None = None) -> Path:
     """Write the page of a run and return its path."""
-    from surefoot.study.report import render_report
+    from surefoot.study.run_report import render_report
 
     path = out or run / "report.html"
     write_file(path, render_report(run).encode())

@@ -33,7 +33,7 @@ from surefoot.cli.report import report_into
 from surefoot.cli.train import train_into
 from surefoot.config import Table, build
 from surefoot.errors import IntegrityError
-from surefoot.onnx_format import load_controller_file, load_policy
+from surefoot.onnx_file import load_controller_file, load_policy
 
 
 def run(
@@ -143,8 +143,8 @@ class _Stages:
         """Attack the bundle's controller; the policy's own file, the same bytes, without one."""
         path = self._out / "attack.json"
         from surefoot.attack import AttackConfig
-        from surefoot.attack.store import code_digest
         from surefoot.envs import module_digest
+        from surefoot.provenance import code_digest
         from surefoot.train.folder import critic_to_bytes
 
         module = self._tables["train"].get("env_module")

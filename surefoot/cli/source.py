@@ -10,7 +10,7 @@ import numpy as np
 
 from surefoot.artifact import is_folder_of, read_file
 from surefoot.errors import InputError
-from surefoot.onnx_format import ControllerFile, load_controller_file, load_policy
+from surefoot.onnx_file import ControllerFile, load_controller_file, load_policy
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.visited import VISITED_FILE, Visited
 
@@ -59,7 +59,7 @@ class Source:
         Raises:
             InputError: If the file names no environment.
         """
-        from surefoot.train.visited import record_visited
+        from surefoot.train.visited_recorder import record_visited
 
         env = self._environment()
         # A seed that no other policy has: what is found here was not used to make the policy.
@@ -72,7 +72,7 @@ class Source:
         Raises:
             InputError: If the file names no environment.
         """
-        from surefoot.train.evaluate import clean_returns
+        from surefoot.train.evaluation import clean_returns
 
         seeds = list(range(NUM_EPISODES))
         return float(clean_returns(policy, self._environment(), seeds).mean())

@@ -20,7 +20,7 @@ from surefoot.cli.options import AsJson, ConfigFile, Device, EnvModule, Override
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build, differences, read_toml, to_table, to_toml
 from surefoot.errors import InputError
-from surefoot.onnx_format import load_policy
+from surefoot.onnx_file import load_policy
 from surefoot.policy import weights_sha256
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _is_trained(folder: Path, table: Table) -> bool:
         InputError: If it is the result of another one.
         IntegrityError: If it was changed after it was written.
     """
-    from surefoot.train.config import WITHOUT_EFFECT
+    from surefoot.train.train_config import WITHOUT_EFFECT
 
     if not is_folder_of(folder, "policy"):
         return False

@@ -17,8 +17,8 @@ from surefoot.compress.allocations import (
     kept_globally,
     uniform,
 )
-from surefoot.compress.budgets import exact_counts
 from surefoot.compress.calibration import layer_inputs
+from surefoot.compress.layer_counts import exact_counts
 from surefoot.compress.masks import keep_largest
 from surefoot.compress.second_order import (
     Float,

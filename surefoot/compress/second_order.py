@@ -18,7 +18,7 @@ Reference:
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.compress.budgets import exact_counts
+from surefoot.compress.layer_counts import exact_counts
 from surefoot.compress.masks import Mask, keep_largest
 
 Float = NDArray[np.float64]

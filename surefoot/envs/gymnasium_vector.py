@@ -40,10 +40,10 @@ class GymnasiumVectorEnv:
         self.spec = spec
         self.num_envs = num_envs
         self._vector = SyncVectorEnv(
-            [partial(_Episode, make_one, spec.env_id, index) for index in range(num_envs)],
+            [partial(_PlayedEpisode, make_one, spec.env_id, index) for index in range(num_envs)],
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
-        self._episodes: list[_Episode] = self._vector.envs  # type: ignore[assignment]
+        self._episodes: list[_PlayedEpisode] = self._vector.envs  # type: ignore[assignment]
         space = self._vector.single_action_space
         self._action_type = space.dtype
         self._first_choice = getattr(space, "start", 0)  # of Discrete
@@ -102,7 +102,7 @@ class GymnasiumVectorEnv:
         self._vector.close()
 
 
-class _Episode(gymnasium.Wrapper[Any, Any, Any, Any]):
+class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
     """One environment that remembers its episode and refuses numbers that are not finite."""
 
     def __init__(self, make_one: Callable[[], AnyEnv], env_id: str, index: int) -> None:

@@ -4,7 +4,7 @@
 C), after every form has been seen to compute it within the rounding that the certificate counts on.
 """
 
-from surefoot.export.export import ExportConfig, check_exported, export_bundle
+from surefoot.export.exporter import ExportConfig, check_exported, export_bundle
 from surefoot.export.forms import Target, build_form, check_forms
 from surefoot.export.parity import Parity, check_parity
 

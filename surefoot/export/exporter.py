@@ -18,7 +18,7 @@ from surefoot.export.parity import (
     parity_states,
     state_limit,
 )
-from surefoot.onnx_format import POLICY_FILE, ControllerFile
+from surefoot.onnx_file import POLICY_FILE, ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.runtime.arithmetic import TAU, runtime_error
 from surefoot.runtime.c_source import CConfig

@@ -14,7 +14,7 @@ from surefoot.bundle import Bundle
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.export.footprint import footprint
-from surefoot.onnx_format import SPARSE_FILE, ControllerFile, sparse_onnx
+from surefoot.onnx_file import SPARSE_FILE, ControllerFile, sparse_onnx
 from surefoot.runtime.arithmetic import TAU
 from surefoot.runtime.c_activations import C_TAU
 from surefoot.runtime.c_controller import CEngine

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import onnx
 
 from surefoot.errors import InputError
-from surefoot.onnx_graph import constant, dense_tensor, first_line
-from surefoot.onnx_operators import FLOATS, MOST_WEIGHTS, Data, HalfClip, Node, Operator, Value
-from surefoot.onnx_rebuild import Step, rebuild
+from surefoot.onnx_file.graph import constant, dense_tensor, first_line
+from surefoot.onnx_file.operators import FLOATS, MOST_WEIGHTS, Data, HalfClip, Node, Operator, Value
+from surefoot.onnx_file.rebuild import Step, rebuild
 from surefoot.policy import Policy
 
 OPSETS = range(9, 27)

@@ -14,7 +14,7 @@ from onnx import helper
 
 from surefoot.activation import Array
 from surefoot.errors import InputError
-from surefoot.onnx_graph import constant, dense_tensor
+from surefoot.onnx_file.graph import constant, dense_tensor
 
 _MOST_ENTRIES = 2**26
 """Largest tensor that a constant expression may make."""

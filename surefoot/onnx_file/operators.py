@@ -14,8 +14,8 @@ import onnx
 
 from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError
-from surefoot.onnx_move import MOVES, Attributes, folded, shape_of
-from surefoot.onnx_rebuild import Affine, Apply, Scale, Select, Shift, Step
+from surefoot.onnx_file.moves import MOVES, Attributes, folded, shape_of
+from surefoot.onnx_file.rebuild import Affine, Apply, Scale, Select, Shift, Step
 
 FLOATS = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
 """Types of the data."""

@@ -10,7 +10,7 @@ import onnx
 from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
 from surefoot.artifact import Json, from_json
 from surefoot.errors import InputError
-from surefoot.onnx_graph import PREFIX, float_constant
+from surefoot.onnx_file.graph import PREFIX, float_constant
 from surefoot.policy import CategoricalHead, GaussianHead, Layer, Normaliser, Policy, Squash
 
 ACTIVATION_OPS = {
@@ -41,7 +41,7 @@ def read_canonical(model: onnx.ModelProto, name: str) -> tuple[Policy, dict[str,
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _Node:
     """One node of the chain, with its constants resolved."""
 
     op: str
@@ -53,7 +53,7 @@ class _Step:
 class _Chain:
     """The one path of nodes from the input to the output, walked once."""
 
-    def __init__(self, steps: list[_Step], obs_dim: int, num_outputs: int) -> None:
+    def __init__(self, steps: list[_Node], obs_dim: int, num_outputs: int) -> None:
         self._steps = steps
         self._position = 0
         self.obs_dim = obs_dim
@@ -94,7 +94,7 @@ class _Chain:
     @staticmethod
     def _walk(
         graph: onnx.GraphProto, constants: dict[str, Array], value: str, name: str
-    ) -> Iterator[_Step]:
+    ) -> Iterator[_Node]:
         nodes = list(graph.node)
         position = 0
         while position < len(nodes):
@@ -107,30 +107,30 @@ class _Chain:
             attributes = _read_attributes(node, label)
             pair = nodes[position + 1] if position + 1 < len(nodes) else None
             if pair is not None and _is_silu(node, pair):
-                yield _Step("Silu", (), {}, label)
+                yield _Node("Silu", (), {}, label)
                 value, position = pair.output[0], position + 2
                 continue
             if any(entry not in constants for entry in node.input[1:]):
                 raise InputError(f"{label}: every input but the first must be a constant")
             entries = tuple(constants[entry] for entry in node.input[1:])
-            yield _Step(node.op_type, entries, attributes, label)
+            yield _Node(node.op_type, entries, attributes, label)
             value, position = node.output[0], position + 1
         if value != graph.output[0].name:
             raise InputError(f"{name}: the chain must end in the output {graph.output[0].name!r}")
 
-    def take(self, *ops: str) -> _Step | None:
+    def take(self, *ops: str) -> _Node | None:
         """Return the next step and move on if it is one of ``ops``, else None."""
         if self._position < len(self._steps) and self._steps[self._position].op in ops:
             self._position += 1
             return self._steps[self._position - 1]
         return None
 
-    def take_before(self, op: str, following: str) -> _Step | None:
+    def take_before(self, op: str, following: str) -> _Node | None:
         """Return the next step and move on if it is ``op`` and ``following`` comes after it."""
         ahead = self._steps[self._position : self._position + 2]
         return self.take(op) if [step.op for step in ahead] == [op, following] else None
 
-    def remaining(self) -> _Step | None:
+    def remaining(self) -> _Node | None:
         """Return the first step that was not taken."""
         return self._steps[self._position] if self._position < len(self._steps) else None
 
@@ -243,7 +243,7 @@ def _take_normaliser(chain: _Chain) -> Normaliser:
     )
 
 
-def _vector(step: _Step | None, size: int, default: float) -> Array:
+def _vector(step: _Node | None, size: int, default: float) -> Array:
     if step is None:
         return np.full(size, default, dtype=np.float32)
     # Other shapes broadcast over the batch, or to more dimensions.
@@ -264,13 +264,13 @@ def _check_value(value: onnx.ValueInfoProto, size: int, label: str) -> None:
         raise InputError(f"{label} must be float32 of shape [N, {size}], got {dims}")
 
 
-def _limits(step: _Step) -> tuple[float, float]:
+def _limits(step: _Node) -> tuple[float, float]:
     if len(step.constants) != 2 or any(constant.ndim for constant in step.constants):
         raise InputError(f"{step.label}: must have a lower and an upper limit, both scalars")
     return float(step.constants[0]), float(step.constants[1])
 
 
-def _clip_limit(step: _Step) -> float:
+def _clip_limit(step: _Node) -> float:
     low, high = _limits(step)
     if low != -high:
         raise InputError(f"{step.label}: limits must be symmetric, got [{low}, {high}]")

@@ -5,7 +5,7 @@ import onnx
 from onnx import numpy_helper
 
 from surefoot.errors import InputError
-from surefoot.onnx_graph import INPUT, SPARSE_FILE, dense_tensor, parse_onnx
+from surefoot.onnx_file.graph import INPUT, SPARSE_FILE, dense_tensor, parse_onnx
 
 _SPARSE_BYTES = 12  # of a weight in a sparse file: 4 for its value, 8 for its index
 

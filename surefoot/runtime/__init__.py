@@ -5,17 +5,17 @@ the float32 arithmetic of every backend may change is bounded by `runtime_error`
 """
 
 from surefoot.runtime.arithmetic import ARITHMETIC, runtime_error
-from surefoot.runtime.bench import (
+from surefoot.runtime.benchmark import (
     QUICK_BENCH,
     BenchConfig,
     Benchmark,
     bench_controller,
     run_benchmark,
 )
+from surefoot.runtime.benchmark_picture import draw_benchmark
 from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.load import Backend, controller_of, load_controller
-from surefoot.runtime.picture import draw_benchmark
 
 __all__ = [
     "ARITHMETIC",

@@ -13,7 +13,7 @@ import numpy as np
 from surefoot.activation import Clamp
 from surefoot.artifact import Json
 from surefoot.errors import CheckError, InputError
-from surefoot.onnx_format import ControllerFile, Interface
+from surefoot.onnx_file import ControllerFile, Interface
 from surefoot.policy import Array, Policy
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session

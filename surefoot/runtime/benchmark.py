@@ -16,7 +16,7 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.errors import InputError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of

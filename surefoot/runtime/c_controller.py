@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 
 from surefoot.errors import CheckError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array
 from surefoot.runtime.c_compiler import compile_library
 from surefoot.runtime.c_layers import Machine

@@ -7,7 +7,7 @@ import numpy as np
 from surefoot.bundle import Bundle
 from surefoot.certificate import Certificate
 from surefoot.errors import VerificationError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.runtime.arithmetic import ARITHMETIC
 from surefoot.runtime.c_controller import CEngine
 from surefoot.runtime.controller import CheckedController, Engine, OnBadObservation

@@ -5,12 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 
 _CHILD = """
 import os, sys
 from pathlib import Path
-from surefoot.onnx_format import load_controller_file
+from surefoot.onnx_file import load_controller_file
 from surefoot.runtime.load import Backend, controller_of
 
 def resident():

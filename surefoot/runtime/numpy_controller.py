@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot.errors import InputError, MissingLibraryError
-from surefoot.onnx_format import ControllerFile, cut_at_state, sparse_onnx
+from surefoot.onnx_file import ControllerFile, cut_at_state, sparse_onnx
 from surefoot.policy import Array
 from surefoot.runtime.cuda import require_device
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from surefoot.artifact import sha256_hex
 from surefoot.errors import CheckError, MissingLibraryError
-from surefoot.onnx_format import INPUT, OUTPUT, STATE, ControllerFile, cut_at_state
+from surefoot.onnx_file import INPUT, OUTPUT, STATE, ControllerFile, cut_at_state
 from surefoot.policy import Array
 from surefoot.runtime.c_compiler import cache_folder
 from surefoot.runtime.cuda import CudaDevice, Device, require_device

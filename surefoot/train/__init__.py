@@ -4,14 +4,14 @@
 folder. One iteration plays a rollout (rollout.py: NumPy inference, exact truncation) and updates
 the networks (ppo.py: the update; defences.py: what a defence adds to the loss; search.py: the inner
 maximisation; relaxation.py: bounds to learn from; lipschitz.py: the limit on the actor; pruning.py:
-the masks); learner.py joins them. With ATLA the adversary is a second learner (rival.py), in a game
+the masks); learner.py joins them. With ATLA the adversary is a second learner (atla.py), in a game
 against the policy (game.py) inside a ball (ball.py), both shared with attack. run.py holds all that
 changes and can be stored; checkpoint.py stores it; trainer.py is the loop.
 """
 
-from surefoot.train.config import TrainConfig
 from surefoot.train.folder import save_trained
 from surefoot.train.result import Progress, TrainResult
+from surefoot.train.train_config import TrainConfig
 from surefoot.train.trainer import train_policy
 
 __all__ = ["Progress", "TrainConfig", "TrainResult", "save_trained", "train_policy"]

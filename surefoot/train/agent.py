@@ -7,10 +7,10 @@ import torch
 
 from surefoot.envs.vector import DiscreteActions, EnvSpec
 from surefoot.policy import CategoricalHead, GaussianHead, Head, Normaliser, Policy
-from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
-from surefoot.train.networks import Mlp, Network, mlp_from_layers, new_network
+from surefoot.train.networks import Mlp, TorchNetwork, mlp_from_layers, new_network
 from surefoot.train.streams import Stream, torch_stream
+from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -25,8 +25,8 @@ class Agent:
         config: The run.
     """
 
-    actor: Network
-    critic: Network
+    actor: TorchNetwork
+    critic: TorchNetwork
     distribution: Distribution
     spec: EnvSpec
     config: TrainConfig

@@ -16,20 +16,20 @@ from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.policy import Policy, Squash
 from surefoot.train.ball import Ball
-from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.defence_config import AlternatingTraining, NoDefence
-from surefoot.train.director import Director
 from surefoot.train.game import Craft, Direct, Game, with_fast_layers
 from surefoot.train.learner import Learner
+from surefoot.train.pa_ad import Director
 from surefoot.train.pruning_config import NoPruning
 from surefoot.train.rollout import Disturb, Singles
 from surefoot.train.streams import Stream, numpy_stream
+from surefoot.train.train_config import LearnedNoise, TrainConfig
 
 _SIGMA = 0.6
 """Of its moves at the start: what an adversary that begins with nothing does best with."""
 
 
-class Rival:
+class LearningAdversary:
     """Learns which perturbation of a true state makes the policy lose most.
 
     It has the policy's own PPO, dense and without a defence; rewards are those of the policy with

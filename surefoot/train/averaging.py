@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from surefoot.train.networks import Mlp, Network
+from surefoot.train.networks import Mlp, TorchNetwork
 
 
 class WeightAverage:
@@ -22,7 +22,7 @@ class WeightAverage:
         Polyak and Juditsky 1992; for networks Izmailov et al. 2018 (arXiv 1803.05407).
     """
 
-    def __init__(self, network: Network, num_iterations: float) -> None:
+    def __init__(self, network: TorchNetwork, num_iterations: float) -> None:
         """Start at the network as it is.
 
         Args:

@@ -19,9 +19,9 @@ from surefoot.train.defence_config import (
     GrowingBall,
     StateAdversarial,
 )
-from surefoot.train.relaxation import mixed_bounds
+from surefoot.train.differentiable_bounds import mixed_bounds
+from surefoot.train.perturbation_search import farthest_perturbation, search_ball, uniform_start
 from surefoot.train.samples import ActorTerm, Samples, surrogate
-from surefoot.train.search import farthest_perturbation, search_ball, uniform_start
 
 
 def _searches(

@@ -1,4 +1,4 @@
-"""Bounds of a network on a ball around each of many states, in PyTorch, to be trained on.
+"""BatchBounds of a network on a ball around each of many states, in PyTorch, to be trained on.
 
 IBP and CROWN as in `surefoot.certify`, differentiable, on the training's device, and without a
 charge for rounding: float32 bounds that are good to learn from and prove nothing.
@@ -27,21 +27,21 @@ _SILU_LEAST = -1.2784645427610738
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bounds:
+class BatchBounds:
     """lower <= value <= upper, (B, n)."""
 
     lower: Tensor
     upper: Tensor
 
-    def meet(self, other: "Bounds") -> "Bounds":
+    def meet(self, other: "BatchBounds") -> "BatchBounds":
         """Return what both say."""
-        return Bounds(
+        return BatchBounds(
             torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper)
         )
 
-    def mix(self, other: "Bounds", share: float) -> "Bounds":
+    def mix(self, other: "BatchBounds", share: float) -> "BatchBounds":
         """Return bounds that lie between: ``share`` of the other's, and the rest of these."""
-        return Bounds(
+        return BatchBounds(
             torch.lerp(self.lower, other.lower, share), torch.lerp(self.upper, other.upper, share)
         )
 
@@ -70,7 +70,7 @@ def _between(slope_low: Tensor, cut_low: Tensor, slope_high: Tensor, cut_high: T
     )
 
 
-def mixed_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float, beta: float) -> Bounds:
+def mixed_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float, beta: float) -> BatchBounds:
     """Return beta IBP + (1 - beta) CROWN of the outputs; CROWN is skipped at beta = 1.
 
     Args:
@@ -88,7 +88,7 @@ def mixed_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float, beta: float) -> Bo
     return interval if beta == 1 else crown_bounds(mlp, states_BO, epsilon).mix(interval, beta)
 
 
-def interval_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float) -> Bounds:
+def interval_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float) -> BatchBounds:
     """Return bounds of the outputs by interval arithmetic (IBP), (B, r)."""
     bounds = _first_layer(mlp, states_BO, epsilon)
     for number in range(1, len(mlp.weights)):
@@ -96,7 +96,7 @@ def interval_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float) -> Bounds:
     return bounds
 
 
-def crown_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float) -> Bounds:
+def crown_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float) -> BatchBounds:
     """Return bounds of the outputs by CROWN, never looser than IBP, (B, r).
 
     Reference:
@@ -111,24 +111,24 @@ def crown_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float) -> Bounds:
     return bounds
 
 
-def _first_layer(mlp: Mlp, states_BO: Tensor, epsilon: float) -> Bounds:
+def _first_layer(mlp: Mlp, states_BO: Tensor, epsilon: float) -> BatchBounds:
     middle = functional.linear(states_BO, mlp.weights[0], mlp.biases[0])
     radius = epsilon * mlp.weights[0].abs().sum(1)
-    return Bounds(middle - radius, middle + radius)
+    return BatchBounds(middle - radius, middle + radius)
 
 
-def _interval_layer(mlp: Mlp, number: int, before: Bounds) -> Bounds:
+def _interval_layer(mlp: Mlp, number: int, before: BatchBounds) -> BatchBounds:
     """Return interval bounds of a layer from bounds before the activation below it."""
     low, high = _image(mlp.activations[number - 1], before.lower, before.upper)
     weight = mlp.weights[number]
     middle = functional.linear((low + high) / 2, weight, mlp.biases[number])
     radius = functional.linear((high - low) / 2, weight.abs())
-    return Bounds(middle - radius, middle + radius)
+    return BatchBounds(middle - radius, middle + radius)
 
 
 def _substituted(
     mlp: Mlp, number: int, lines: list[_Lines], states_BO: Tensor, epsilon: float
-) -> Bounds:
+) -> BatchBounds:
     """Substitute lines from a layer back to the states.
 
     Upper bounds of the layer and of its negative are found together: 2 r rows.
@@ -153,7 +153,7 @@ def _substituted(
         rows = rows @ mlp.weights[layer - 1]
     largest = torch.einsum("bro,bo->br", rows, states_BO) + constant + epsilon * rows.abs().sum(2)
     upper, negated = largest.chunk(2, dim=1)
-    return Bounds(-negated, upper)
+    return BatchBounds(-negated, upper)
 
 
 def _scaled_product(weight_rn: Tensor, scale_Bn: Tensor, under_nk: Tensor) -> Tensor:

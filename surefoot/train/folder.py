@@ -17,7 +17,7 @@ from surefoot.artifact import Json, from_json, to_json
 from surefoot.config import config_sha256, to_table
 from surefoot.envs.vector import BoxActions
 from surefoot.errors import IntegrityError
-from surefoot.onnx_format import save_policy
+from surefoot.onnx_file import save_policy
 from surefoot.policy import Activation, Layer
 from surefoot.train.result import TrainResult
 from surefoot.visited import VISITED_FILE

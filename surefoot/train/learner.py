@@ -13,13 +13,13 @@ from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.policy import Normaliser, Policy
 from surefoot.train.agent import new_agent
-from surefoot.train.config import TrainConfig
 from surefoot.train.moments import Moments, RewardNormaliser, normaliser_of
 from surefoot.train.networks import Mlp
 from surefoot.train.ppo import Ppo
 from surefoot.train.rollout import Collector, Disturb, Rollout, advantages, values_after
 from surefoot.train.samples import Samples
 from surefoot.train.streams import Stream, env_seeds, numpy_stream, torch_stream
+from surefoot.train.train_config import TrainConfig
 
 _LARGEST_REWARD = 1e12
 """A minibatch of ten thousand squared sums of a thousand such rewards still fits float32."""

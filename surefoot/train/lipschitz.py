@@ -15,7 +15,7 @@ from surefoot.budget import Norm
 from surefoot.envs.vector import BoxActions, EnvSpec
 from surefoot.errors import InputError
 from surefoot.train.defence_config import LipschitzTarget
-from surefoot.train.networks import SILU_SLOPES, Mlp, Network
+from surefoot.train.networks import SILU_SLOPES, Mlp, TorchNetwork
 
 _MARGIN = 1e-5
 """Share of the limit that is left free: scaled float32 weights are off by 2^-23 per layer, and the
@@ -71,7 +71,11 @@ class LipschitzLimit:
         return _lengths(rows)
 
     def project(
-        self, network: Network, vector: Tensor, progress: float, underneath: Tensor | None = None
+        self,
+        network: TorchNetwork,
+        vector: Tensor,
+        progress: float,
+        underneath: Tensor | None = None,
     ) -> None:
         """Bring parameters under the limit, in place; zeros stay zero.
 
@@ -93,7 +97,7 @@ class LipschitzLimit:
             for weight in weights:
                 weight.mul_(factor ** (1 / len(weights)))
 
-    def _step_to_limit(self, network: Network, vector: Tensor, limit: float) -> Tensor:
+    def _step_to_limit(self, network: TorchNetwork, vector: Tensor, limit: float) -> Tensor:
         """Return the shortest step to the limit that the gradient of log(bound) knows of."""
         with torch.inference_mode(False), torch.enable_grad():
             leaf = vector.clone().requires_grad_()

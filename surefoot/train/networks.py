@@ -165,7 +165,7 @@ class Mlp:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Network:
+class TorchNetwork:
     """A network that is trained: one vector of parameters, and one of their gradient.
 
     In one vector, a step of the optimiser, a mask and a norm are one operation each.
@@ -199,7 +199,7 @@ def new_network(
     output_gain: float,
     generator: torch.Generator,
     device: torch.device,
-) -> Network:
+) -> TorchNetwork:
     """Return an untrained float32 network: orthogonal weights (gain sqrt 2, last one as given).
 
     Args:
@@ -220,7 +220,9 @@ def new_network(
         torch.nn.init.orthogonal_(start, gain, generator=generator)
         weight.copy_(start)
     gradient_mlp = _views(gradient, shapes, activations)
-    return Network(parameters=parameters, gradient=gradient, mlp=mlp, gradient_mlp=gradient_mlp)
+    return TorchNetwork(
+        parameters=parameters, gradient=gradient, mlp=mlp, gradient_mlp=gradient_mlp
+    )
 
 
 def mlp_from_layers(

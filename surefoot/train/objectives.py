@@ -5,20 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Climb = Callable[[Tensor], tuple[Tensor, Tensor]]
+ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From outputs at perturbed states, (B, M), to the objective, (B,), and its gradient, (B, M)."""
 
 
-def lead(choice_B1: Tensor) -> Climb:
+def lead(choice_B1: Tensor) -> ValueAndGradient:
     """Return by how much a discrete choice is ahead of the best other one."""
 
-    def climb(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
         rival = moved_BM.scatter(1, choice_B1, -torch.inf).max(1, keepdim=True)
         gradient_BM = torch.zeros_like(moved_BM).scatter_(1, choice_B1, 1.0)
         gradient_BM.scatter_(1, rival.indices, -1.0)
         return (moved_BM.gather(1, choice_B1) - rival.values)[:, 0], gradient_BM
 
-    return climb
+    return evaluate
 
 
 class Best:

@@ -16,9 +16,9 @@ from torch import Tensor
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
 from surefoot.train.ball import Ball, States
-from surefoot.train.climb import Best, Climb, lead
 from surefoot.train.networks import mlp_from_layers
-from surefoot.train.search import search_ball
+from surefoot.train.objectives import Best, ValueAndGradient, lead
+from surefoot.train.perturbation_search import search_ball
 
 
 class Director:
@@ -57,12 +57,12 @@ class Director:
     def __call__(self, state_ND: States, moves: Array) -> States:
         """Return the perturbed states that bring the action towards the moves."""
         state_BD = torch.from_numpy(state_ND.astype(np.float64))
-        climb = self._climb(state_BD, moves)
+        evaluate = self._progress(state_BD, moves)
         best = Best(torch.zeros_like(state_BD))
 
         def gradient(delta_BD: Tensor) -> Tensor:
             def of_outputs(moved_BM: Tensor) -> Tensor:
-                value_B, gradient_BM = climb(moved_BM)
+                value_B, gradient_BM = evaluate(moved_BM)
                 best.offer(delta_BD, value_B)
                 return gradient_BM
 
@@ -76,10 +76,10 @@ class Director:
             step_size=self._step_size,
             norm=self.ball.norm,
         )
-        best.offer(last_BD, climb(self._twin(state_BD + last_BD))[0])
+        best.offer(last_BD, evaluate(self._twin(state_BD + last_BD))[0])
         return self.ball.perturbed(state_ND, best.delta_BD.numpy())
 
-    def _climb(self, state_BD: Tensor, moves: Array) -> Climb:
+    def _progress(self, state_BD: Tensor, moves: Array) -> ValueAndGradient:
         """Return what the moves ask for."""
         if isinstance(self.moves, DiscreteActions):
             return lead(torch.from_numpy(np.asarray(moves, np.int64))[:, None])
@@ -104,7 +104,7 @@ class Director:
         return directions
 
 
-def _along(clean_BM: Tensor, direction_BM: Tensor) -> Climb:
+def _along(clean_BM: Tensor, direction_BM: Tensor) -> ValueAndGradient:
     """Return how far outputs went in a direction."""
     unit_BM = torch.nn.functional.normalize(direction_BM, dim=1)
     return lambda moved_BM: (((moved_BM - clean_BM) * unit_BM).sum(1), unit_BM)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from surefoot.errors import InputError
 from surefoot.train.agent import Agent
-from surefoot.train.config import TrainConfig
 from surefoot.train.defence_config import GrowingBall, LipschitzTarget, Ramp
 from surefoot.train.defences import (
     convex_term,
@@ -18,11 +17,12 @@ from surefoot.train.defences import (
 )
 from surefoot.train.distributions import Gaussian
 from surefoot.train.lipschitz import LipschitzLimit
-from surefoot.train.networks import Network
+from surefoot.train.networks import TorchNetwork
 from surefoot.train.pruning import Pruner
 from surefoot.train.pruning_config import NoPruning
 from surefoot.train.samples import Samples, surrogate
 from surefoot.train.streams import Stream, numpy_stream
+from surefoot.train.train_config import TrainConfig
 
 
 class Ppo:
@@ -68,7 +68,7 @@ class Ppo:
         )
         self._minibatch_generator = minibatch_generator
         self._search_generator = search_generator
-        self._networks: dict[str, Network] = {"actor": agent.actor, "critic": agent.critic}
+        self._networks: dict[str, TorchNetwork] = {"actor": agent.actor, "critic": agent.critic}
         self.pruners = self._make_pruners()
         self._trained = {
             name: self.pruners[name].trained if name in self.pruners else network.parameters

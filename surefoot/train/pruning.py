@@ -17,7 +17,7 @@ from surefoot.compress.allocations import (
     kept_globally,
     uniform,
 )
-from surefoot.compress.budgets import exact_counts
+from surefoot.compress.layer_counts import exact_counts
 from surefoot.compress.masks import Mask, keep_largest, num_kept
 from surefoot.compress.neurons import neuron_importance, neuron_masks, remove_neurons
 from surefoot.compress.schedules import CubicSchedule
@@ -25,7 +25,7 @@ from surefoot.compress.scores import Score, Seen, never_return
 from surefoot.compress.two_four import spare_two_of_four, two_four_sparsity
 from surefoot.errors import InputError
 from surefoot.policy import Layer
-from surefoot.train.networks import Network
+from surefoot.train.networks import TorchNetwork
 from surefoot.train.pruning_config import (
     GradientPruning,
     MagnitudeStePruning,
@@ -51,7 +51,11 @@ class Pruner:
     """
 
     def __init__(
-        self, network: Network, config: Method, num_updates: int, generator: np.random.Generator
+        self,
+        network: TorchNetwork,
+        config: Method,
+        num_updates: int,
+        generator: np.random.Generator,
     ) -> None:
         """Start dense.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from surefoot.artifact import Json
 from surefoot.envs.vector import EnvSpec
 from surefoot.policy import Layer, Policy
-from surefoot.train.config import TrainConfig
+from surefoot.train.train_config import TrainConfig
 from surefoot.visited import Visited
 
 

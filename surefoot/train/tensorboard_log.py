@@ -4,10 +4,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from surefoot.train.run import Run
+from surefoot.train.training_run import Run
 
 
-class Board:
+class TensorboardLog:
     """Writes the last row of the curves; does nothing without a folder."""
 
     def __init__(self, folder: Path | None, step: int) -> None:
@@ -24,7 +24,7 @@ class Board:
 
             self._writer = SummaryWriter(str(folder), purge_step=step + 1, max_queue=100)
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> "TensorboardLog":
         """Return itself."""
         return self
 

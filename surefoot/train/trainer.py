@@ -12,13 +12,13 @@ from surefoot.config import to_table, to_toml
 from surefoot.envs.make import make_env
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError
-from surefoot.train.board import Board
 from surefoot.train.checkpoint import CheckpointStore
-from surefoot.train.config import WITHOUT_EFFECT, TrainConfig
 from surefoot.train.defence_config import AlternatingTraining
 from surefoot.train.result import Progress, TrainResult
-from surefoot.train.run import Run
 from surefoot.train.signals import StopRequest
+from surefoot.train.tensorboard_log import TensorboardLog
+from surefoot.train.train_config import WITHOUT_EFFECT, TrainConfig
+from surefoot.train.training_run import Run
 
 _MAX_VISITED_ENVS = 32
 _WHEN_UNFINISHED = (*WITHOUT_EFFECT, "visited_states")
@@ -83,9 +83,9 @@ def train_policy(
         if out is not None:
             store = store or _open_store(out, config, device)
             write_file(out / "train.toml", to_toml({"train": to_table(config)}).encode())
-        board = stack.enter_context(Board(out / "tensorboard" if out else None, run.step))
+        log = stack.enter_context(TensorboardLog(out / "tensorboard" if out else None, run.step))
         stop = stack.enter_context(StopRequest())
-        _go_on(run, store, board, stop, on_progress)
+        _go_on(run, store, log, stop, on_progress)
         num_envs = min(_MAX_VISITED_ENVS, max(1, config.visited_states))
         result = run.result(environments(num_envs))
         if stop.requested:
@@ -118,7 +118,7 @@ def _open_store(out: Path, config: TrainConfig, device: torch.device) -> Checkpo
 def _go_on(
     run: Run,
     store: CheckpointStore | None,
-    board: Board,
+    log: TensorboardLog,
     stop: StopRequest,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
@@ -136,7 +136,7 @@ def _go_on(
             run.iterate()
         except DivergenceError as error:
             raise DivergenceError(f"{error}, in the steps after {step}") from error
-        board.write(run)
+        log.write(run)
         rate = (run.step - first_step) / (time.perf_counter() - began)
         if on_progress is not None:
             on_progress(_progress(run, rate))

@@ -12,19 +12,19 @@ from surefoot.artifact import Json
 from surefoot.config import config_sha256
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import InputError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy
+from surefoot.train.atla import LearningAdversary
 from surefoot.train.averaging import WeightAverage
 from surefoot.train.checkpoint import Checkpoint
-from surefoot.train.config import TrainConfig
 from surefoot.train.defence_config import AlternatingTraining
 from surefoot.train.distributions import Gaussian
-from surefoot.train.evaluate import clean_episodes
+from surefoot.train.evaluation import clean_episodes
 from surefoot.train.learner import Learner
 from surefoot.train.result import TrainResult
-from surefoot.train.rival import Rival
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
-from surefoot.train.visited import record_visited
+from surefoot.train.train_config import TrainConfig
+from surefoot.train.visited_recorder import record_visited
 
 _BEST_FILE = "best.onnx"
 
@@ -71,11 +71,11 @@ class Run:
         self._learner = Learner(config, env, device)
         self._agent, self._ppo = self._learner.agent, self._learner.ppo
         self._collector = self._learner.collector
-        self._rival: Rival | None = None
+        self._adversary: LearningAdversary | None = None
         if isinstance(config.defence, AlternatingTraining):
             if rival_env is None:
                 raise InputError("defence atla needs rival_env: environments for the adversary")
-            self._rival = Rival(config, rival_env, self._learner.policy(), device)
+            self._adversary = LearningAdversary(config, rival_env, self._learner.policy(), device)
             self.timing["adversary"] = 0.0
         self._average = WeightAverage(self._agent.actor, config.averaging * config.num_iterations)
         self._best: tuple[float, int, Policy] | None = None
@@ -117,8 +117,8 @@ class Run:
         """
         began = time.perf_counter()
         disturb = None
-        if self._rival:
-            disturb = self._rival.disturb(self._learner.policy(), self._ppo.epsilon())
+        if self._adversary:
+            disturb = self._adversary.disturb(self._learner.policy(), self._ppo.epsilon())
         rollout = self._learner.play(disturb)
         played = time.perf_counter()
         losses = self._learner.learn(rollout)
@@ -127,8 +127,8 @@ class Run:
         self._ppo.hold_limit(self._average.parameters)
         self.iteration += 1
         learned = time.perf_counter()
-        if self._rival:
-            self._rival.iterate(self._learner.policy(), self._ppo.epsilon())
+        if self._adversary:
+            self._adversary.iterate(self._learner.policy(), self._ppo.epsilon())
             self.timing["adversary"] += time.perf_counter() - learned
         evaluated = time.perf_counter()
         clean_return = self.evaluate() if self._is_evaluation_due() else None
@@ -174,8 +174,8 @@ class Run:
             row["sigma"] = float(self._agent.distribution.log_std.exp().mean())
         if self._ppo.limit is not None:
             row["lipschitz"] = float(self._ppo.limit.bound(self._average.mlp))
-        if self._rival:
-            row |= self._rival.row()
+        if self._adversary:
+            row |= self._adversary.row()
         for name, value in row.items():
             self.curves.setdefault(name, []).append(value)
 
@@ -192,7 +192,7 @@ class Run:
                 "iteration": self.iteration,
                 "evaluation_steps": self.evaluation_steps,
                 **self._learner.state_dict(),
-                "adversary": self._rival and self._rival.state_dict(),
+                "adversary": self._adversary and self._adversary.state_dict(),
                 "average": self._average.state_dict(),
                 "curves": curves,
                 "timing": self.timing,
@@ -207,8 +207,8 @@ class Run:
         self.iteration = tree["iteration"]
         self.evaluation_steps = tree.get("evaluation_steps", 0)  # not in those of version 0.1
         self._learner.load_state_dict(tree)
-        if self._rival:
-            self._rival.load_state_dict(tree["adversary"])
+        if self._adversary:
+            self._adversary.load_state_dict(tree["adversary"])
         self._average.load_state_dict(tree["average"])
         self.curves = {
             name: [None if np.isnan(value) else value for value in column.tolist()]
@@ -249,7 +249,7 @@ class Run:
     def _facts(self, policy: Policy) -> dict[str, Json]:
         assert self._best is not None
         pruner = self._ppo.pruners.get("actor")
-        adversary = {"adversary_steps": self._rival.step} if self._rival else {}
+        adversary = {"adversary_steps": self._adversary.step} if self._adversary else {}
         return {
             "env": {
                 "id": self._collector.env.spec.env_id,

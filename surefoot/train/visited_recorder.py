@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import InputError
 from surefoot.policy import Array, GaussianHead, Policy
-from surefoot.train.evaluate import horizon_of, play
+from surefoot.train.evaluation import horizon_of, play
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
 from surefoot.visited import SampledEpisodes, Visited
 

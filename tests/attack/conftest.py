@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from surefoot.attack import imitation, learned_attacks
-from surefoot.attack.learned import LearnedSettings
+from surefoot.attack.learned import LearnedConfig
 from surefoot.attack.store import Store
-from surefoot.attack.target import Target
+from surefoot.attack.target import AttackTarget
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, StepResult
 from surefoot.errors import DivergenceError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 
 
 class FormulaEnv:
@@ -176,7 +176,7 @@ def make_target(policy, ball, make_env, **changes):
         "tell": lambda share, remark: None,
         "query": lambda state: policy.outputs_at(state),
     }
-    return Target(**fields | changes)
+    return AttackTarget(**fields | changes)
 
 
 def as_file(policy, metadata=None):
@@ -202,8 +202,8 @@ def shorten(monkeypatch, lesson_steps, epochs, num_envs, rollout_steps):
     """Make lessons and iterations of learned adversaries short."""
     monkeypatch.setattr(imitation, "_NUM_STEPS", lesson_steps)
     monkeypatch.setattr(imitation, "_EPOCHS", epochs)
-    brief = partial(LearnedSettings, num_envs=num_envs, rollout_steps=rollout_steps)
-    monkeypatch.setattr(learned_attacks, "LearnedSettings", brief)
+    brief = partial(LearnedConfig, num_envs=num_envs, rollout_steps=rollout_steps)
+    monkeypatch.setattr(learned_attacks, "LearnedConfig", brief)
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
-from surefoot.attack.ascent import AscentSettings
+from surefoot.attack.ascent import AscentConfig
+from surefoot.attack.closed_loop import EvaluateConfig, evaluate
 from surefoot.attack.constant import ConstantAdversary
+from surefoot.attack.cost import Cost
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.effort import Effort
-from surefoot.attack.evaluate import EvaluateConfig, evaluate
 from surefoot.attack.learned import LearnedAdversary
 from surefoot.attack.mad import PUBLISHED, SLACK, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
@@ -18,8 +18,8 @@ from surefoot.errors import CheckError, InputError
 from surefoot.policy import Activation, Squash, weights_sha256
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.ball import Ball
-from surefoot.train.director import Director
 from surefoot.train.game import Direct
+from surefoot.train.pa_ad import Director
 
 LINF = Ball(norm=Norm.LINF, epsilon=0.1)
 SEEDS = (3, 11, 20, 4, 9)
@@ -71,7 +71,7 @@ class Outsider:
     """An adversary that goes too far."""
 
     ball = LINF
-    effort = Effort()
+    effort = Cost()
 
     def __init__(self, wrong):
         self._wrong = wrong
@@ -208,7 +208,7 @@ def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(
     # At z = 0 the action is j'delta, so that its square is at most (epsilon |j|_dual)^2.
     worst = 0.1 * (np.abs(row).sum() if norm is Norm.LINF else np.linalg.norm(row))
     seeds = tuple(range(20, 50))
-    sharp = AscentSettings(slack=20, temperature=0.0, keep_best=True)
+    sharp = AscentConfig(slack=20, temperature=0.0, keep_best=True)
 
     def attacked(adversary):
         env = formula_env(4, 1, 30, reward=lambda action: -(action[0] ** 2), spread=0.0)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from surefoot.attack import suite
+from surefoot.attack.closed_loop import EvaluateConfig, evaluate
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.evaluate import EvaluateConfig, evaluate
+from surefoot.attack.fitted_critic import fit_value
 from surefoot.attack.imitation import record_moves
-from surefoot.attack.learned import LearnedSettings, learn_adversary
+from surefoot.attack.learned import LearnedConfig, learn_adversary
 from surefoot.attack.mad import mad_adversary
+from surefoot.attack.restarting_env import RestartingEnv
 from surefoot.attack.sarsa import SarsaSettings, record
-from surefoot.attack.steady import SteadyEnv
 from surefoot.attack.suite import FULL, AttackConfig, run_suite
-from surefoot.attack.value import fit_value
 from surefoot.budget import Norm
 from surefoot.envs import make_env
 from surefoot.errors import CheckError, DivergenceError
@@ -116,7 +116,7 @@ def test_what_learns_from_a_failing_controller_gets_finite_numbers(
 
     def make(num):
         env = _Diverging(formula_env(2, 1, num), every=5 if diverges else 10**9)
-        return SteadyEnv(env)
+        return RestartingEnv(env)
 
     target = target_of(policy, BALL, make)
     if learn == "sarsa":
@@ -133,7 +133,7 @@ def test_what_learns_from_a_failing_controller_gets_finite_numbers(
         assert np.isfinite(states).all()
         assert np.isfinite(moves).all()
     else:
-        settings = LearnedSettings(total_steps=1024, num_envs=16, rollout_steps=32)
+        settings = LearnedConfig(total_steps=1024, num_envs=16, rollout_steps=32)
         learned = learn_adversary(policy, Direct(BALL, 2), settings, make)
         assert learned.facts["diverged"] is None
         assert np.isfinite(learned.facts["returns"]).all()
@@ -171,7 +171,7 @@ class _Diverging:
 
 
 def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew(formula_env):
-    env = SteadyEnv(_Diverging(formula_env(2, 1, 3), every=2))
+    env = RestartingEnv(_Diverging(formula_env(2, 1, 3), every=2))
     before = env.reset([6, 13, 20])
     actions = np.zeros((3, 1), np.float32)
     before = env.step(actions).obs
@@ -182,14 +182,14 @@ def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew(formula_e
     assert np.array_equal(cut.terminal_obs, before)
     assert not np.array_equal(cut.obs, before)
     assert env.state_dict()["restarts"] == 1
-    other = SteadyEnv(_Diverging(formula_env(2, 1, 3), every=2))
+    other = RestartingEnv(_Diverging(formula_env(2, 1, 3), every=2))
     other.reset([1, 2, 3])
     other.load_state_dict({"count": 0})  # as stored before there were restarts
     assert other.num_restarts == 0
 
 
 def test_a_simulation_that_is_sound_is_untouched():
-    plain, steady = make_env("CartPole-v1", 2), SteadyEnv(make_env("CartPole-v1", 2))
+    plain, steady = make_env("CartPole-v1", 2), RestartingEnv(make_env("CartPole-v1", 2))
     assert np.array_equal(plain.reset([1, 2]), steady.reset([1, 2]))
     for number in range(40):
         actions = np.array([number % 2, number % 3 > 0], np.int64)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.attack.value import GAMMA, fit_value
+from surefoot.attack.fitted_critic import GAMMA, fit_value
 from surefoot.budget import Norm
 from surefoot.policy import CategoricalHead
 from surefoot.train.ball import Ball

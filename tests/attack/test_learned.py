@@ -5,27 +5,27 @@ import pytest
 
 from surefoot.attack import imitation
 from surefoot.attack.ascent import RESTARTS
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.attack.imitation import record_moves
 from surefoot.attack.learned import (
     LearnedAdversary,
-    LearnedSettings,
+    LearnedConfig,
     learn_adversary,
     learn_start,
 )
 from surefoot.attack.mad import mad_adversary
 from surefoot.budget import Norm
 from surefoot.envs.vector import StepResult
-from surefoot.onnx_format import policy_from_onnx
+from surefoot.onnx_file import policy_from_onnx
 from surefoot.train.ball import Ball
-from surefoot.train.director import Director
 from surefoot.train.game import Direct
+from surefoot.train.pa_ad import Director
 
 MATRIX = np.array([[2.0, -1.0, 0.5], [-1.0, 0.5, 2.0]])
 GAIN = np.array([1.0, -0.5])
 # The reward is GAIN' MATRIX (z + delta): its gradient by the perturbation.
 SLOPE = MATRIX.T @ GAIN
-SHORT = LearnedSettings(
+SHORT = LearnedConfig(
     total_steps=16_000, learning_rate=5e-3, sigma=0.5, num_envs=16, rollout_steps=32
 )
 
@@ -63,7 +63,7 @@ def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
     states, moves = record_moves(teacher, policy, craft, make_env, 0)
     np.testing.assert_allclose(moves, np.broadcast_to(teacher.signs, moves.shape), atol=1e-5)
     assert len(states) == len(moves)
-    brief = LearnedSettings(
+    brief = LearnedConfig(
         total_steps=512, learning_rate=1e-9, lessons=1, num_envs=16, rollout_steps=32
     )
     start = learn_start(policy, craft, brief, make_env, teacher)
@@ -77,7 +77,7 @@ def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
 
 def test_what_was_taught_stays_until_its_critic_has_learned(policy, one_step_env, monkeypatch):
     craft = Direct(Ball(norm=Norm.LINF, epsilon=0.5), 3)
-    settings = LearnedSettings(total_steps=20 * 256, lessons=1, num_envs=8, rollout_steps=32)
+    settings = LearnedConfig(total_steps=20 * 256, lessons=1, num_envs=8, rollout_steps=32)
 
     def make_env(num):
         return one_step_env(num, 3, GAIN)
@@ -98,7 +98,7 @@ def test_what_was_taught_stays_until_its_critic_has_learned(policy, one_step_env
 class _Corner:
     """Always the same corner."""
 
-    effort = Effort(queries=2)
+    effort = Cost(queries=2)
     signs = np.array([1.0, -1.0, 1.0])
 
     def __init__(self, ball):
@@ -120,7 +120,7 @@ def test_a_stopped_training_goes_on_to_the_same_adversary(
     monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
     ball = Ball(norm=Norm.LINF, epsilon=0.5)
     craft = Direct(ball, 3) if kind == "sa-rl" else Director(policy, ball)
-    brief = LearnedSettings(total_steps=2560, lessons=2 * taught, num_envs=8, rollout_steps=32)
+    brief = LearnedConfig(total_steps=2560, lessons=2 * taught, num_envs=8, rollout_steps=32)
 
     def make_env(num):
         return one_step_env(num, 3, GAIN)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.attack.ascent import RESTARTS, AscentSettings
+from surefoot.attack.ascent import RESTARTS, AscentConfig
 from surefoot.attack.mad import (
     NOISE_FREE,
     PUBLISHED,
@@ -75,7 +75,7 @@ def test_with_slack_the_l2_attack_finds_the_only_direction_that_counts(
 ):
     row = np.array([[3.0, -0.2, 1.0, 0.7, -5.0]])
     state = states(20, 5)
-    settings = AscentSettings(steps=20, slack=20, temperature=0.0, keep_best=True)
+    settings = AscentConfig(steps=20, slack=20, temperature=0.0, keep_best=True)
     delta = deltas(mad_adversary(linear_policy(row), L2, settings), state, random_streams(20))
     np.testing.assert_allclose(np.abs(delta @ row[0]), 0.5 * np.linalg.norm(row), rtol=1e-5)
 
@@ -85,7 +85,7 @@ def test_many_actuators_in_the_l2_ball_meet_the_largest_singular_value(
 ):
     matrix = np.random.default_rng(1).normal(size=(3, 6))
     state = states(20, 6)
-    settings = AscentSettings(steps=60, slack=30, temperature=0.0, restarts=3, keep_best=True)
+    settings = AscentConfig(steps=60, slack=30, temperature=0.0, restarts=3, keep_best=True)
     delta = deltas(mad_adversary(linear_policy(matrix), L2, settings), state, random_streams(20))
     worst = 0.5 * np.linalg.svd(matrix)[1][0]
     reached = np.linalg.norm(delta @ matrix.T, axis=1)
@@ -104,7 +104,7 @@ def test_many_actuators_meet_the_best_corner_in_units_of_their_sigma(
         return np.square(delta @ matrix.T / (std / std.mean())).sum(axis=1)
 
     state = states(20, 6)
-    settings = AscentSettings(steps=20, slack=2.5, temperature=0.0, restarts=12, keep_best=True)
+    settings = AscentConfig(steps=20, slack=2.5, temperature=0.0, restarts=12, keep_best=True)
     policy = linear_policy(matrix, std=std)
     reached = distance(deltas(mad_adversary(policy, LINF, settings), state, random_streams(20)))
     worst = distance(corners(6, 0.5)).max()  # a convex function is largest at a corner
@@ -177,7 +177,7 @@ def test_a_categorical_head_is_driven_to_the_largest_divergence(random_streams):
         after = softmax(policy.network(state + delta_N4))
         return (before * np.log(before / after)).sum(axis=1)
 
-    settings = AscentSettings(slack=2.5, temperature=0.0, restarts=8, keep_best=True)
+    settings = AscentConfig(slack=2.5, temperature=0.0, restarts=8, keep_best=True)
     reached = divergence(deltas(mad_adversary(policy, LINF, settings), state, random_streams(20)))
     worst = np.max([divergence(corner[None]) for corner in corners(4, 0.5)], axis=0)
     np.testing.assert_allclose(reached, worst, rtol=1e-4)
@@ -254,7 +254,7 @@ def test_more_restarts_that_keep_the_best_never_find_less(random_policy, random_
     state = states(30, 8)
 
     def reached(restarts):
-        settings = AscentSettings(temperature=0.0, restarts=restarts, keep_best=True)
+        settings = AscentConfig(temperature=0.0, restarts=restarts, keep_best=True)
         moved = mad_adversary(policy, LINF, settings).perturb(state, random_streams(30))
         return np.square(policy.network(moved) - policy.network(state)).sum(axis=1)
 
@@ -299,4 +299,4 @@ def test_an_attack_changes_neither_normaliser_nor_weights(random_policy, random_
 )
 def test_settings_that_mean_nothing_are_refused(settings, said):
     with pytest.raises(InputError, match=said):
-        AscentSettings(**settings)
+        AscentConfig(**settings)

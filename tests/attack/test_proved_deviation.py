@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.attack.certified import certified_deviation
+from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.attack.suite import AttackConfig, run_suite
 from surefoot.budget import Budget, Norm
 from surefoot.certificate import Verdict

@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from surefoot.attack.picture import draw_attacks
+from surefoot.attack.returns_picture import draw_attacks
 
 
 def table(**attacks):

@@ -1,7 +1,6 @@
 import pytest
 
-from surefoot.attack import store as store_module
-from surefoot.attack.effort import Effort
+from surefoot.attack.cost import Cost
 from surefoot.attack.store import Store
 from surefoot.attack.target import pack, unpack
 from surefoot.errors import InputError
@@ -55,25 +54,12 @@ def test_checkpoints_are_dropped_with_their_training(tmp_path):
 
 
 def test_a_piece_carries_its_effort_and_its_facts():
-    effort = Effort(env_steps=3, gradients=4, queries=5, updates=6)
+    effort = Cost(env_steps=3, gradients=4, queries=5, updates=6)
     facts = {"returns": [0.1, -2.0], "diverged": None}
     assert unpack(pack(effort, facts, b"\n{}\n\0")) == (effort, facts, b"\n{}\n\0")
 
 
 def test_efforts_add_up():
-    one, two = Effort(env_steps=1, gradients=2), Effort(gradients=5, queries=7, updates=1)
-    assert one + two == Effort(env_steps=1, gradients=7, queries=7, updates=1)
+    one, two = Cost(env_steps=1, gradients=2), Cost(gradients=5, queries=7, updates=1)
+    assert one + two == Cost(env_steps=1, gradients=7, queries=7, updates=1)
     assert one.times(3) == one + one + one
-
-
-def test_the_digest_of_the_code_is_of_all_that_results_depend_on(monkeypatch):
-    read = []
-
-    def spy(path):
-        read.append(f"{path.parent.name}/{path.name}")
-        return b""
-
-    monkeypatch.setattr(store_module, "read_file", spy)
-    assert len(store_module.code_digest()) == 64
-    expected = ("attack/mad.py", "envs/mujoco_batch.py", "runtime/arithmetic.py", "train/game.py")
-    assert {*expected, "surefoot/policy.py", "surefoot/onnx_read.py"} <= {*read}

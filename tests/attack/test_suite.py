@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from surefoot.artifact import sha256_hex, to_json
-from surefoot.attack.evaluate import Evaluation
-from surefoot.attack.report import AttackResult
+from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.suite import AttackConfig, run_suite, strongest
+from surefoot.attack.suite_report import AttackResult
 from surefoot.budget import Norm
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation
 from surefoot.runtime.load import Backend
 

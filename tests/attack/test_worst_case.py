@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from surefoot.attack.adversary import NoAdversary
+from surefoot.attack.closed_loop import EvaluateConfig, evaluate
 from surefoot.attack.critic_attacks import critic_variants
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.evaluate import EvaluateConfig, evaluate
-from surefoot.attack.learned import LearnedAdversary, LearnedSettings, learn_adversary
+from surefoot.attack.learned import LearnedAdversary, LearnedConfig, learn_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.budget import Norm
-from surefoot.onnx_format import policy_from_onnx
+from surefoot.onnx_file import policy_from_onnx
 from surefoot.policy import Activation, CategoricalHead, Layer, Normaliser, Policy
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.ball import Ball
-from surefoot.train.director import Director
 from surefoot.train.game import Direct
+from surefoot.train.pa_ad import Director
 
 BALLS = [Ball(norm=Norm.LINF, epsilon=0.7), Ball(norm=Norm.L2, epsilon=0.8)]
 SLOPE = np.array([0.6, -0.1])
@@ -37,7 +37,7 @@ SHARES = {"clean": 0.0, "random": 0.05, "critic": 0.4, "transfer": 0.9}
 """Of what can be lost, where it is not all of it. Chance alone seldom turns the controller around
 as often as it takes; a critic of states looks at the second coordinate, too, which says nothing
 about values (and has a test of its own); an imitation is off by a little at the edge."""
-PPO = LearnedSettings(
+PPO = LearnedConfig(
     total_steps=16_000, learning_rate=3e-3, sigma=1.0, num_envs=16, rollout_steps=24
 )
 

@@ -14,7 +14,7 @@ from surefoot.certify import (
     certify_policy,
     check_certificate,
 )
-from surefoot.onnx_format import ControllerFile, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import (
     Activation,
     CategoricalHead,

@@ -23,7 +23,7 @@ from surefoot.certify.certified import Certified
 from surefoot.certify.verdicts import conclude
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Policy, Squash
 from surefoot.visited import SampledEpisodes
 

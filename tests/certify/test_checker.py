@@ -18,7 +18,7 @@ from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_polic
 from surefoot.certify.checker import check_certificate
 from surefoot.config import to_toml
 from surefoot.errors import IntegrityError
-from surefoot.onnx_format import ControllerFile, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Policy, Squash, weights_sha256
 from surefoot.visited import SampledEpisodes
 

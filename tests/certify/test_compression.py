@@ -21,7 +21,7 @@ from surefoot.certify.compression import (
     compression_error_at,
 )
 from surefoot.errors import IntegrityError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, CategoricalHead, Policy, Squash
 
 Build = Callable[..., Policy]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from surefoot.certify import statistics
+from surefoot.certify import confidence_limits as statistics
 from surefoot.errors import InputError
 
 

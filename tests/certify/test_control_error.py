@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound
 from surefoot.certify.compression import (
     compression_error,
     compression_error_around,
@@ -21,7 +22,6 @@ from surefoot.certify.control_error import (
     paper_control_error,
     visited_control_error,
 )
-from surefoot.certify.rounding import ARITHMETICS, rounding_bound
 from surefoot.compress import OneShotConfig, WeightFormat, compress_policy, store_weights
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Policy, Squash

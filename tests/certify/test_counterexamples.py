@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from surefoot.budget import Norm
-from surefoot.certify import search
-from surefoot.onnx_format import ControllerFile
+from surefoot.certify import counterexamples as search
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Policy, Squash
 
 Build = Callable[..., Policy]

@@ -13,14 +13,14 @@ import pytest
 from flint import fmpq, fmpq_mat
 
 from surefoot.budget import Norm
-from surefoot.certify.chain import Chain, action_chain, network_chain
-from surefoot.certify.global_bounds import closed_form_bounds, least_rows
-from surefoot.certify.lipsdp import semidefinite_bounds
-from surefoot.certify.local_bounds import local_bounds, local_region
+from surefoot.certify.bounds.branch_and_bound import split_deviation
+from surefoot.certify.bounds.chain import Chain, action_chain, network_chain
+from surefoot.certify.bounds.global_bounds import closed_form_bounds, least_rows
+from surefoot.certify.bounds.lipsdp import semidefinite_bounds
+from surefoot.certify.bounds.local_bounds import local_bounds, local_region
+from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.certify.bounds.upward import IntervalMatrix
 from surefoot.certify.proofs import Effort, Proofs
-from surefoot.certify.rounding import ARITHMETICS, rounding_bound, state_bound
-from surefoot.certify.splitting import split_deviation
-from surefoot.certify.upward import Ball
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Policy, Squash
 
@@ -342,7 +342,7 @@ def test_a_proved_norm_is_one_in_exact_arithmetic(seed: int) -> None:
     matrix = rng.standard_normal(shape) * 10.0 ** rng.uniform(-6, 6, shape)
     if seed % 3 == 0:  # singular, with a double largest singular value
         matrix = np.kron(np.eye(2), matrix)
-    bound = exact(Ball.exact(matrix).norm())
+    bound = exact(IntervalMatrix.exact(matrix).norm())
     gram = [
         [
             bound * bound * int(i == j)

@@ -8,11 +8,11 @@ import pytest
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.certify.deviation_picture import deviation_curves, draw_deviation
 from surefoot.certify.explain import explain
 from surefoot.certify.facts import Facts
-from surefoot.certify.picture import deviation_curves, draw_deviation
 from surefoot.errors import InputError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Policy
 
 Build = Callable[..., Policy]

@@ -9,7 +9,7 @@ from scipy.special import erf, softmax
 
 from surefoot.budget import Budget
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Policy, Squash
 
 Build = Callable[..., Policy]

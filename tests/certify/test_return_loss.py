@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from surefoot.certify.value import (
+from surefoot.certify.return_loss import (
     CleanTv,
     average_bound,
     coupling_bound,

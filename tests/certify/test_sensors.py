@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.attack.certified import certified_deviation
+from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.budget import Budget, Norm, Requirement, Scope
 from surefoot.certificate import Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
-from surefoot.certify.chain import action_chain
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.checker import check_certificate
-from surefoot.certify.global_bounds import closed_form_bounds
-from surefoot.certify.search import Ball
+from surefoot.certify.counterexamples import Ball
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Policy
 
 Build = Callable[..., Policy]

@@ -19,15 +19,15 @@ from scipy.special import erf, log_softmax
 
 from surefoot.activation import Clamp, LeakyRelu, ScaledElu
 from surefoot.budget import Norm
-from surefoot.certify.chain import action_chain
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.global_bounds import closed_form_bounds
+from surefoot.certify.bounds.lipsdp import semidefinite_bounds
+from surefoot.certify.bounds.local_bounds import local_bounds, local_region
+from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.certify.compression import compression_error, compression_error_at
-from surefoot.certify.global_bounds import closed_form_bounds
-from surefoot.certify.lipsdp import semidefinite_bounds
-from surefoot.certify.local_bounds import local_bounds, local_region
+from surefoot.certify.counterexamples import Ball, climb, objectives
 from surefoot.certify.proofs import Effort, Proofs
-from surefoot.certify.rounding import ARITHMETICS, rounding_bound, state_bound
-from surefoot.certify.search import Ball, climb, objectives
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Array, CategoricalHead, Policy, Squash
 from surefoot.runtime.load import Backend, controller_of
 

@@ -11,7 +11,7 @@ from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy, check_certificate, explain
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Policy, Squash, weights_sha256
 
 Build = Callable[..., Policy]

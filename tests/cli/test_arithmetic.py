@@ -5,7 +5,7 @@ import pytest
 
 from surefoot.artifact import Artifact
 from surefoot.bundle import write_bundle
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 
 
 @pytest.fixture(params=["tf32", "float16"])

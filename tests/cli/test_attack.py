@@ -29,8 +29,8 @@ def attack(pipeline, tiny_run, monkeypatch):
     monkeypatch.setattr(transfer, "_NUM_STEPS", 20)
     monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
     monkeypatch.setattr(imitation, "_EPOCHS", 1)
-    brief = partial(learned.LearnedSettings, num_envs=8, rollout_steps=16)
-    monkeypatch.setattr(learned_attacks, "LearnedSettings", brief)
+    brief = partial(learned.LearnedConfig, num_envs=8, rollout_steps=16)
+    monkeypatch.setattr(learned_attacks, "LearnedConfig", brief)
     given = [
         word for name, value in SETTINGS.items() for word in ("--set", f"attack.{name}={value}")
     ]

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from surefoot.onnx_format import load_controller_file
+from surefoot.onnx_file import load_controller_file
 from surefoot.policy import CategoricalHead
 
 BUDGET = """

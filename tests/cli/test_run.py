@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from surefoot.artifact import sha256_hex
-from surefoot.onnx_format import policy_from_onnx
+from surefoot.onnx_file import policy_from_onnx
 
 STABLE_FILES = {
     "policy",
@@ -101,7 +101,7 @@ def test_a_run_is_attacked_again_by_other_code_and_with_another_critic(
     shutil.copytree(tiny_run, copy)
     more = []
     if change == "code":
-        monkeypatch.setattr("surefoot.attack.store.code_digest", lambda: "0" * 64)
+        monkeypatch.setattr("surefoot.provenance.code_digest", lambda: "0" * 64)
     elif change == "critic":
         monkeypatch.setattr("surefoot.cli.run.shipped_critics", lambda *given: {})
     else:  # a run, as `attack.transfer_from` takes it

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from surefoot.compress.budgets import exact_counts
+from surefoot.compress.layer_counts import exact_counts
 from surefoot.errors import InputError
 
 layers = st.lists(st.tuples(st.integers(0, 40), st.floats(0, 50)), min_size=1, max_size=5)

@@ -16,7 +16,7 @@ from surefoot.compress import (
     store_weights,
 )
 from surefoot.errors import InputError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, weights_sha256
 
 SIZES = (5, 24, 20, 3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from surefoot.compress.weights import MAX_STEP, WeightFormat, store_weights
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, weights_sha256
 from surefoot.runtime.c_layers import MAX_STEP as RUNTIME_MAX_STEP
 from surefoot.runtime.c_layers import Layout

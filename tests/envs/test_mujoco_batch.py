@@ -12,7 +12,7 @@ import pytest
 from surefoot.envs import VectorEnv, make_env
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.errors import DivergenceError, InputError
-from surefoot.onnx_format import policy_from_onnx
+from surefoot.onnx_file import policy_from_onnx
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "Ant-v5")
 NUM_ENVS = 4

@@ -11,8 +11,8 @@ from surefoot.artifact import MANIFEST, sha256_hex
 from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, ORIGIN_FILE, open_bundle
 from surefoot.certificate import Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
-from surefoot.export.export import PARITY_FILE, ExportConfig, export_bundle
-from surefoot.onnx_format import POLICY_FILE, load_policy, save_policy
+from surefoot.export.exporter import PARITY_FILE, ExportConfig, export_bundle
+from surefoot.onnx_file import POLICY_FILE, load_policy, save_policy
 from surefoot.runtime.load import Backend, load_controller
 from surefoot.visited import VISITED_FILE, Visited
 

@@ -11,7 +11,7 @@ from surefoot.bundle import open_bundle
 from surefoot.errors import CheckError, InputError, VerificationError
 from surefoot.export import ExportConfig, Target, check_forms, export_bundle
 from surefoot.export.forms import C_REPORT_FILE
-from surefoot.onnx_format import SPARSE_FILE, load_policy, save_policy
+from surefoot.onnx_file import SPARSE_FILE, load_policy, save_policy
 from surefoot.policy import Activation
 from surefoot.runtime import Backend, CConfig, load_controller
 from surefoot.runtime.c_layers import Layout

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from surefoot.errors import CheckError, InputError
-from surefoot.export.export import ExportConfig, check_exported
+from surefoot.export.exporter import ExportConfig, check_exported
 from surefoot.export.forms import Target, build_form
 from surefoot.export.parity import check_parity, parity_observations, parity_states
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.load import Backend, controller_of

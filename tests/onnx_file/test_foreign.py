@@ -1,4 +1,4 @@
-"""Laws of `surefoot.onnx_import`: what is read of a stranger's file is what ONNX Runtime computes.
+"""Laws of `surefoot.onnx_file.foreign`: what is read is what ONNX Runtime computes.
 
 A random controller is written in a random one of very many encodings. The oracle is ONNX Runtime on
 the very bytes, within the bound on its rounding.
@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_format import controller_from_onnx, load_controller_file, policy_to_onnx
+from surefoot.onnx_file import controller_from_onnx, load_controller_file, policy_to_onnx
 from surefoot.policy import Squash, weights_sha256
 from surefoot.runtime.arithmetic import runtime_error
 

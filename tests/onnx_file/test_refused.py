@@ -1,4 +1,4 @@
-"""What `surefoot.onnx_import` does not understand is named in one line, and is not read."""
+"""What `surefoot.onnx_file.foreign` does not understand is named in one line, and is not read."""
 
 import numpy as np
 import onnx
@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from surefoot.errors import InputError
-from surefoot.onnx_format import controller_from_onnx
+from surefoot.onnx_file import controller_from_onnx
 from surefoot.policy import Squash
 
 

@@ -7,7 +7,7 @@ import pytest
 from onnx import numpy_helper
 
 from surefoot.errors import InputError
-from surefoot.onnx_format import dense_onnx, policy_from_onnx, policy_to_onnx, sparse_onnx
+from surefoot.onnx_file import dense_onnx, policy_from_onnx, policy_to_onnx, sparse_onnx
 from surefoot.policy import Activation
 
 

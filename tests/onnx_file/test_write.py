@@ -1,4 +1,4 @@
-"""Laws of `surefoot.onnx_format`: the file computes the policy, and nothing else can be read."""
+"""Laws of `surefoot.onnx_file`: the file computes the policy, and nothing else can be read."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_format import (
+from surefoot.onnx_file import (
     INPUT,
     OUTPUT,
     POLICY_FILE,

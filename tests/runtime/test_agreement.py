@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from surefoot.activation import Activation, Clamp, LeakyRelu
 from surefoot.errors import CheckError, InputError
-from surefoot.onnx_format import controller_from_onnx, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import controller_from_onnx, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy, Squash
 from surefoot.runtime.agreement import agreement_observations, check_agreement
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit
 
 from surefoot.errors import InputError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF, runtime_error
 from surefoot.runtime.load import Backend, controller_of

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from surefoot.artifact import from_json, to_json
 from surefoot.config import build
 from surefoot.errors import InputError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
-from surefoot.runtime.bench import BenchConfig, Latencies, bench_controller, run_benchmark
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
+from surefoot.runtime.benchmark import BenchConfig, Latencies, bench_controller, run_benchmark
+from surefoot.runtime.benchmark_picture import draw_benchmark
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend
 from surefoot.runtime.load_maker import busy_machine
-from surefoot.runtime.picture import draw_benchmark
 
 TINY = BenchConfig(
     num_calls=30, warm_up=2, rates_hz=(200, 1000), paced_s=0.02, batches=(5,), under_load=False

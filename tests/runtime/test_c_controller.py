@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from surefoot.errors import CheckError, InputError, MissingLibraryError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.c_compiler import compile_library, find_compiler
 from surefoot.runtime.c_source import twin_outputs, twin_outputs_at
@@ -56,7 +56,7 @@ def test_processes_that_compile_at_once_all_get_the_library(file, tmp_path, cach
     path.write_bytes(file.data)
     code = (
         "import sys, numpy as np\nfrom pathlib import Path\n"
-        "from surefoot.onnx_format import load_controller_file\n"
+        "from surefoot.onnx_file import load_controller_file\n"
         "from surefoot.runtime import Backend, controller_of\n"
         "c = controller_of(load_controller_file(Path(sys.argv[1])), Backend.C)\n"
         "print(c(np.zeros((1, 5), np.float32)).tobytes().hex())"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surefoot.errors import CheckError, InputError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation

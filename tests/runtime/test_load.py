@@ -6,7 +6,7 @@ import pytest
 from surefoot.artifact import Artifact
 from surefoot.bundle import open_bundle, write_bundle
 from surefoot.errors import VerificationError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.runtime.arithmetic import ARITHMETIC
 from surefoot.runtime.load import Backend, controller_of, load_controller
 

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from surefoot.errors import InputError, MissingLibraryError
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation
 from surefoot.runtime import cuda
 from surefoot.runtime.load import Backend, controller_of
@@ -118,7 +118,7 @@ sys.modules["onnxruntime"] = None
 import numpy as np
 from pathlib import Path
 from surefoot.errors import MissingLibraryError
-from surefoot.onnx_format import load_controller_file
+from surefoot.onnx_file import load_controller_file
 from surefoot.runtime import Backend, controller_of
 file = load_controller_file(Path(sys.argv[1]))
 controller_of(file, Backend.NUMPY)(np.zeros((1, 4)))

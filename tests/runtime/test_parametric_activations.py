@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
-from surefoot.certify.rounding import ARITHMETICS, rounding_bound, smooth_activations, state_bound
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.certify.bounds.rounding import (
+    ARITHMETICS,
+    rounding_bound,
+    smooth_activations,
+    state_bound,
+)
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF, runtime_error
 from surefoot.runtime.c_activations import C_TAU, twin

@@ -14,7 +14,7 @@ import pytest
 
 from surefoot.errors import CheckError, InputError, MissingLibraryError, VerificationError
 from surefoot.export.parity import parity_observations
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.runtime import cuda, tensorrt_controller
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.load import Backend, controller_of

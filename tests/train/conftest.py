@@ -8,7 +8,7 @@ from surefoot.envs.vector import (
     generator_from_state,
     generator_state,
 )
-from surefoot.train.config import TrainConfig
+from surefoot.train.train_config import TrainConfig
 
 
 class TargetEnv:

@@ -5,8 +5,8 @@ import torch
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
 from surefoot.policy import CategoricalHead
 from surefoot.train.agent import new_agent
-from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.moments import Moments, normaliser_of
+from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
 
 
 def make_agent(actions=None, **config):

@@ -17,13 +17,13 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
-from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
+from surefoot.train.atla import LearningAdversary, _adversary_config
 from surefoot.train.defence_config import AlternatingTraining, NoDefence
 from surefoot.train.learner import Learner
 from surefoot.train.pruning_config import MagnitudePruning, NoPruning
-from surefoot.train.rival import Rival, _adversary_config
-from surefoot.train.run import Run
+from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.trainer import train_policy
+from surefoot.train.training_run import Run
 
 CPU = torch.device("cpu")
 EPSILON = 0.3
@@ -84,7 +84,7 @@ def test_it_finds_the_worst_perturbation_where_that_is_known(target_env, alterna
     everywhere = replace(alternating.defence, attacked=1.0)
     length = {"total_steps": 16_384, "rollout_steps": 128, "epochs": 10, "minibatch_size": 64}
     config = replace(alternating, defence=everywhere, **length)
-    rival = Rival(config, target_env(4), overshooting(), CPU)
+    rival = LearningAdversary(config, target_env(4), overshooting(), CPU)
     for _ in range(config.num_iterations):
         rival.iterate(overshooting(), EPSILON)
     states = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
@@ -117,7 +117,7 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, a
 )
 def test_its_share_of_the_environments_is_rounded_to_whole_ones(target_env, attacked, num_attacked):
     config = replace(TINY, defence=replace(TINY.defence, attacked=attacked))
-    rival = Rival(config, target_env(4), overshooting(), CPU)
+    rival = LearningAdversary(config, target_env(4), overshooting(), CPU)
     states = np.random.default_rng(0).uniform(-1, 1, (4, 3)).astype(np.float32)
     seen = rival.disturb(overshooting(), EPSILON)(states, np.arange(4))
     assert (seen != states).any(axis=1).tolist() == [env < num_attacked for env in range(4)]
@@ -202,14 +202,14 @@ def test_a_stored_run_goes_on_with_the_same_adversary(target_env, alternating):
 
 
 def test_an_adversary_that_diverges_is_told_from_the_policy_with_the_step(target_task, monkeypatch):
-    initialise = Rival.__init__
+    initialise = LearningAdversary.__init__
 
     def spoiled(self, *given):
         initialise(self, *given)
         update = self._learner.ppo.update
         self._learner.ppo.update = lambda samples: update(samples) | {"surrogate": float("nan")}
 
-    monkeypatch.setattr(Rival, "__init__", spoiled)
+    monkeypatch.setattr(LearningAdversary, "__init__", spoiled)
     said = "the adversary: Target-v0: surrogate became non-finite, in the steps after 0"
     with pytest.raises(DivergenceError, match=f"^{said}$"):
         train_policy(TINY)

@@ -7,7 +7,6 @@ import torch
 
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
 from surefoot.train.agent import new_agent
-from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AdversarialReturn,
     BoundedAdversarialReturn,
@@ -15,11 +14,12 @@ from surefoot.train.defence_config import (
     StateAdversarial,
 )
 from surefoot.train.defences import convex_term, perturbed_states
+from surefoot.train.differentiable_bounds import mixed_bounds
 from surefoot.train.distributions import Categorical, Gaussian
+from surefoot.train.perturbation_search import uniform_start
 from surefoot.train.ppo import Ppo
-from surefoot.train.relaxation import mixed_bounds
 from surefoot.train.samples import Samples, surrogate
-from surefoot.train.search import uniform_start
+from surefoot.train.train_config import LearnedNoise, TrainConfig
 
 CPU = torch.device("cpu")
 BOX = BoxActions(-np.ones(2, np.float32), np.ones(2, np.float32))

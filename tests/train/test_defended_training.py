@@ -9,7 +9,6 @@ import pytest
 from surefoot.config import build, to_table
 from surefoot.errors import InterruptedRun
 from surefoot.policy import CategoricalHead, weights_sha256
-from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AdversarialReturn,
     AlternatingTraining,
@@ -19,6 +18,7 @@ from surefoot.train.defence_config import (
     StateAdversarial,
 )
 from surefoot.train.pruning_config import MagnitudePruning, MagnitudeStePruning
+from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.trainer import train_policy
 
 DEFENCES = [

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from surefoot.budget import Norm
-from surefoot.certify import crown
-from surefoot.certify.local_bounds import local_region
-from surefoot.certify.region import network_of
+from surefoot.certify.bounds import crown
+from surefoot.certify.bounds.local_bounds import local_region
+from surefoot.certify.bounds.region import network_of
 from surefoot.policy import Activation
 from surefoot.train.agent import twin
+from surefoot.train.differentiable_bounds import _relax, crown_bounds, interval_bounds, mixed_bounds
 from surefoot.train.networks import Mlp, forward, new_network
-from surefoot.train.relaxation import _relax, crown_bounds, interval_bounds, mixed_bounds
 
 CPU = torch.device("cpu")
 ACTIVATIONS = [entry for entry in Activation if entry is not Activation.IDENTITY]

@@ -7,11 +7,11 @@ from surefoot.artifact import sha256_hex
 from surefoot.config import build
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
 from surefoot.errors import IntegrityError
-from surefoot.onnx_format import load_policy
+from surefoot.onnx_file import load_policy
 from surefoot.policy import Activation, Squash, weights_sha256
-from surefoot.train.config import TrainConfig
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes, save_trained
 from surefoot.train.result import TrainResult
+from surefoot.train.train_config import TrainConfig
 from surefoot.visited import Visited
 
 

@@ -11,7 +11,6 @@ import torch
 
 from surefoot.errors import InterruptedRun
 from surefoot.policy import weights_sha256
-from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AdversarialReturn,
     AlternatingTraining,
@@ -30,6 +29,7 @@ from surefoot.train.pruning_config import (
     SaliencyPruning,
     TwoFourPruning,
 )
+from surefoot.train.train_config import LearnedNoise, TrainConfig
 from surefoot.train.trainer import train_policy
 
 pytestmark = pytest.mark.skipif(

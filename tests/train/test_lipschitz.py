@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from surefoot.budget import Norm
-from surefoot.certify.chain import action_chain
-from surefoot.certify.global_bounds import closed_form_bounds
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.envs.vector import BoxActions
 from surefoot.errors import DivergenceError, InputError, InterruptedRun
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, weights_sha256
 from surefoot.train.agent import new_agent
-from surefoot.train.config import TrainConfig
 from surefoot.train.defence_config import LipschitzTarget
 from surefoot.train.lipschitz import LipschitzLimit
 from surefoot.train.networks import new_network
@@ -25,6 +24,7 @@ from surefoot.train.pruning_config import (
     NeuronPruning,
     NoPruning,
 )
+from surefoot.train.train_config import TrainConfig
 from surefoot.train.trainer import train_policy
 
 CPU = torch.device("cpu")
@@ -165,7 +165,7 @@ def test_the_policy_of_a_training_is_certified_under_its_target(tiny, target, pr
 def test_the_best_policy_of_a_training_is_one_under_the_target(tiny, monkeypatch):
     returns = iter(range(8, 0, -1))  # the first evaluated policy plays best, far above the target
     monkeypatch.setattr(
-        "surefoot.train.run.clean_episodes",
+        "surefoot.train.training_run.clean_episodes",
         lambda *args: (np.full(2, float(next(returns))), np.ones(2, np.int64)),
     )
     target = replace(WAYS[0], ramp_start=0.4, ramp_end=0.7)

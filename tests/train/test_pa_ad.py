@@ -7,7 +7,7 @@ import pytest
 from surefoot.budget import Norm
 from surefoot.policy import Activation, Squash
 from surefoot.train.ball import Ball
-from surefoot.train.director import Director
+from surefoot.train.pa_ad import Director
 
 MATRIX = np.array([[3.0, -1.0, 0.5, 2.0], [-0.5, 2.0, 1.5, 1.0]])
 EPSILON = 0.1

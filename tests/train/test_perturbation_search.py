@@ -10,7 +10,7 @@ from surefoot.budget import Norm
 from surefoot.policy import Activation, GaussianHead
 from surefoot.train.agent import twin
 from surefoot.train.distributions import Gaussian
-from surefoot.train.search import (
+from surefoot.train.perturbation_search import (
     SA_TEMPERATURE,
     corner_start,
     farthest_perturbation,

@@ -7,7 +7,6 @@ import torch
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
 from surefoot.train import ppo as ppo_module
 from surefoot.train.agent import new_agent
-from surefoot.train.config import LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AdversarialReturn,
     BoundedAdversarialReturn,
@@ -18,6 +17,7 @@ from surefoot.train.defences import perturbed_states
 from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import MagnitudePruning
 from surefoot.train.samples import Samples
+from surefoot.train.train_config import LearnedNoise, TrainConfig
 
 CPU = torch.device("cpu")
 BOX = BoxActions(-np.ones(2, np.float32), np.ones(2, np.float32))

@@ -10,9 +10,8 @@ import torch
 
 from surefoot.config import build, to_table
 from surefoot.errors import DivergenceError, InputError, InterruptedRun
-from surefoot.onnx_format import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import weights_sha256
-from surefoot.train.config import TrainConfig
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import (
@@ -24,6 +23,7 @@ from surefoot.train.pruning_config import (
     SaliencyPruning,
     TwoFourPruning,
 )
+from surefoot.train.train_config import TrainConfig
 from surefoot.train.trainer import train_policy
 
 METHODS = [

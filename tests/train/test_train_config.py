@@ -8,7 +8,6 @@ from surefoot.compress.allocations import Allocation
 from surefoot.config import build, to_table
 from surefoot.errors import InputError
 from surefoot.policy import Squash
-from surefoot.train.config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AlternatingTraining,
     Defence,
@@ -17,6 +16,7 @@ from surefoot.train.defence_config import (
     StateAdversarial,
 )
 from surefoot.train.pruning_config import MagnitudePruning, Pruning
+from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
 
 
 def hopper(**table):

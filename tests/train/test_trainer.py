@@ -13,7 +13,6 @@ from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
 from surefoot.policy import weights_sha256
 from surefoot.train.checkpoint import CheckpointStore
-from surefoot.train.config import WITHOUT_EFFECT, LearnedNoise, TrainConfig
 from surefoot.train.defence_config import (
     AdversarialReturn,
     AlternatingTraining,
@@ -24,8 +23,9 @@ from surefoot.train.defence_config import (
 )
 from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import MagnitudePruning, NoPruning
-from surefoot.train.run import Run
+from surefoot.train.train_config import WITHOUT_EFFECT, LearnedNoise, TrainConfig
 from surefoot.train.trainer import pick_device, train_policy
+from surefoot.train.training_run import Run
 
 # Everything that has a state is on: defence, pruning of both networks, learned noise, normalisers.
 TINY = TrainConfig(
@@ -481,7 +481,7 @@ DEFENCES = [
 def test_the_best_policy_is_one_that_the_whole_ball_was_around(tiny, monkeypatch, defence):
     returns = iter(range(8, 0, -1))  # the first evaluated policy plays best, without a ball
     monkeypatch.setattr(
-        "surefoot.train.run.clean_episodes",
+        "surefoot.train.training_run.clean_episodes",
         lambda *args: (np.full(2, float(next(returns))), np.ones(2, np.int64)),
     )
     config = replace(tiny, defence=defence, select="best", num_evaluations=8)
@@ -500,7 +500,7 @@ def test_the_policy_that_is_deployed_is_the_very_one_that_was_evaluated(
         seen.append(weights_sha256(policy))
         return np.full(2, next(returns)), np.ones(2, np.int64)
 
-    monkeypatch.setattr("surefoot.train.run.clean_episodes", evaluate)
+    monkeypatch.setattr("surefoot.train.training_run.clean_episodes", evaluate)
     config = replace(tiny, select=select, num_evaluations=4)
     assert weights_sha256(train_policy(config, out=tmp_path).policy) == seen[number]
     assert len(set(seen)) == 4

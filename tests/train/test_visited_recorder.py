@@ -5,8 +5,8 @@ import pytest
 
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Activation, Squash
-from surefoot.train.evaluate import clean_returns
-from surefoot.train.visited import record_sampled, record_visited
+from surefoot.train.evaluation import clean_returns
+from surefoot.train.visited_recorder import record_sampled, record_visited
 from surefoot.visited import Visited
 
 

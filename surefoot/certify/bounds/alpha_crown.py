@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from surefoot.activation import Activation, AnyActivation
 from surefoot.budget import Norm
-from surefoot.certify.crown import (
+from surefoot.certify.bounds.crown import (
     bounds_of_chunk,
     charge_of,
     concrete,
@@ -32,10 +32,10 @@ from surefoot.certify.crown import (
     in_chunks,
     last_layer_error,
 )
-from surefoot.certify.region import Bounds, Network, Region
-from surefoot.certify.relaxation import Lines, image, relax
-from surefoot.certify.touches import Touches, free_touches, lines_touching
-from surefoot.certify.upward import Float, gamma
+from surefoot.certify.bounds.region import Bounds, Network, Region
+from surefoot.certify.bounds.relaxation import Lines, image, relax
+from surefoot.certify.bounds.tangent_points import Touches, free_touches, lines_touching
+from surefoot.certify.bounds.upward import Float, gamma
 
 _HALVED_NEURONS = 1
 """For each state and row; every one doubles the rows."""
@@ -63,7 +63,7 @@ class _Problem:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Choice:
+class _Tangents:
     """What the steps choose for one hidden layer, each of shape (B, r, n).
 
     Attributes:
@@ -137,7 +137,7 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
     choices = []
     for layer in layers:
         touch = np.repeat(layer.touches.start[:, None, :], len(rows), axis=1)
-        choices.append(_Choice(touch, np.zeros_like(touch), np.zeros_like(touch)))
+        choices.append(_Tangents(touch, np.zeros_like(touch), np.zeros_like(touch)))
     choices = _descend(problem, choices, steps)
     upper = _sound(problem, choices)
     if any(layer.activation is Activation.RELU for layer in layers):
@@ -153,7 +153,7 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
     return Bounds(-upper[:, half:], upper[:, :half])
 
 
-def _descend(problem: _Problem, choices: list[_Choice], steps: int) -> list[_Choice]:
+def _descend(problem: _Problem, choices: list[_Tangents], steps: int) -> list[_Tangents]:
     """Return the best choices on the way of a few steps, for each state and row by itself."""
     best, least = choices, np.full((len(problem.region.centres), len(problem.rows)), np.inf)
     for number in range(steps + 1):
@@ -163,7 +163,7 @@ def _descend(problem: _Problem, choices: list[_Choice], steps: int) -> list[_Cho
         better = (value < least)[..., None]
         least = np.minimum(value, least)
         best = [
-            _Choice(
+            _Tangents(
                 np.where(better, new.touch, old.touch),
                 new.half,
                 np.where(better, new.price, old.price),
@@ -175,7 +175,7 @@ def _descend(problem: _Problem, choices: list[_Choice], steps: int) -> list[_Cho
     return best
 
 
-def _substitute(problem: _Problem, choices: list[_Choice]) -> tuple[list[_Line], Float, Float]:
+def _substitute(problem: _Problem, choices: list[_Tangents]) -> tuple[list[_Line], Float, Float]:
     """Return the lines met by each layer (first layer first), and the linear function's parts."""
     network, shape = problem.network, (len(problem.region.centres), *problem.rows.shape)
     coefficients = np.broadcast_to(problem.rows, shape)
@@ -192,7 +192,7 @@ def _substitute(problem: _Problem, choices: list[_Choice]) -> tuple[list[_Line],
     return met[::-1], coefficients, constant
 
 
-def _meet(layer: _Hidden, coefficients: Float, choice: _Choice) -> _Line:
+def _meet(layer: _Hidden, coefficients: Float, choice: _Tangents) -> _Line:
     """Return upper lines for positive coefficients and lower ones for negative, (B, r, n)."""
     lines, (below, above) = layer.lines, (layer.touches.below, layer.touches.above)
     up = coefficients > 0
@@ -223,8 +223,8 @@ def _worst_points(first: Float, region: Region) -> Float:
 
 
 def _step(
-    problem: _Problem, met: list[_Line], worst: Float, choices: list[_Choice], size: float
-) -> list[_Choice]:
+    problem: _Problem, met: list[_Line], worst: Float, choices: list[_Tangents], size: float
+) -> list[_Tangents]:
     """Return choices after one step; the worst points are carried forward along the lines."""
     moved, hidden = [], worst
     for number, (layer, line, choice) in enumerate(zip(problem.layers, met, choices, strict=True)):
@@ -239,12 +239,12 @@ def _step(
         else:
             new = touch + (value - touch) * size
         touch = np.where(line.free & np.isfinite(new), new, touch)
-        moved.append(_Choice(touch, choice.half, np.where(np.isfinite(price), price, 0.0)))
+        moved.append(_Tangents(touch, choice.half, np.where(np.isfinite(price), price, 0.0)))
         hidden = line.slope * value + line.cut
     return moved
 
 
-def _halved(problem: _Problem, choices: list[_Choice]) -> list[_Choice]:
+def _halved(problem: _Problem, choices: list[_Tangents]) -> list[_Tangents]:
     """Return the choices for both halves of the ReLU neurons whose lines cost most, (B, 2^k r, n).
 
     The cost is the coefficient times the distance of line and ReLU at the worst point.
@@ -269,7 +269,7 @@ def _halved(problem: _Problem, choices: list[_Choice]) -> list[_Choice]:
         np.put_along_axis(half, order, chosen, axis=-1)
         pieces.append(np.split(half, ends[:-1], axis=-1))
     return [
-        _Choice(
+        _Tangents(
             np.concatenate([choice.touch] * len(pieces), axis=1),
             np.concatenate([piece[number] for piece in pieces], axis=1),
             np.concatenate([choice.price] * len(pieces), axis=1),
@@ -278,7 +278,7 @@ def _halved(problem: _Problem, choices: list[_Choice]) -> list[_Choice]:
     ]
 
 
-def _sound(problem: _Problem, choices: list[_Choice]) -> Float:
+def _sound(problem: _Problem, choices: list[_Tangents]) -> Float:
     """Return upper bounds that the choices give, with all rounding charged, shape (B, r)."""
     network, layers = problem.network, problem.layers
     met, first, constant = _substitute(problem, choices)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.budget import Norm
-from surefoot.certify.crown import crown_bounds
-from surefoot.certify.local_bounds import action_change, values_at
-from surefoot.certify.region import Bounds, Network, Region, network_of
-from surefoot.certify.slopes import derivative
-from surefoot.certify.upward import Float, up
+from surefoot.certify.bounds.crown import crown_bounds
+from surefoot.certify.bounds.local_bounds import action_change, values_at
+from surefoot.certify.bounds.region import Bounds, Network, Region, network_of
+from surefoot.certify.bounds.slopes import derivative
+from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import Policy
 
 _BATCH = 64

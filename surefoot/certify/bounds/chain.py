@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.certify.slopes import SlopeRange, slope_range
-from surefoot.certify.upward import Ball, Float, up
+from surefoot.certify.bounds.slopes import SlopeRange, slope_range
+from surefoot.certify.bounds.upward import Float, IntervalMatrix, up
 from surefoot.policy import CategoricalHead, GaussianHead, Policy
 
 
@@ -22,7 +22,7 @@ class Chain:
         slopes: Slope range after each of the L - 1 hidden layers.
     """
 
-    matrices: tuple[Ball, ...]
+    matrices: tuple[IntervalMatrix, ...]
     slopes: tuple[SlopeRange, ...]
 
     @property
@@ -35,7 +35,7 @@ class Chain:
         """Number of rows of the last matrix."""
         return int(self.matrices[-1].centre.shape[0])
 
-    def with_last(self, last: Ball) -> "Chain":
+    def with_last(self, last: IntervalMatrix) -> "Chain":
         """Return the chain with another last matrix (other units, other outputs)."""
         return Chain(matrices=(*self.matrices[:-1], last), slopes=self.slopes)
 
@@ -46,14 +46,16 @@ class Chain:
             scale: Size of the perturbation of each sensor, normalised units, shape (obs_dim,).
         """
         first = self.matrices[0]
-        scaled = Ball(first.centre * scale, up(first.magnitude * scale, 2) * 2.0**-52)
+        scaled = IntervalMatrix(first.centre * scale, up(first.magnitude * scale, 2) * 2.0**-52)
         return Chain(matrices=(scaled, *self.matrices[1:]), slopes=self.slopes)
 
 
 def network_chain(policy: Policy) -> Chain:
     """Return the chain of the network output: the raw mean, or the logits."""
     return Chain(
-        matrices=tuple(Ball.exact(layer.weight.astype(np.float64)) for layer in policy.layers),
+        matrices=tuple(
+            IntervalMatrix.exact(layer.weight.astype(np.float64)) for layer in policy.layers
+        ),
         slopes=tuple(slope_range(layer.activation) for layer in policy.layers[:-1]),
     )
 
@@ -67,7 +69,7 @@ def action_chain(policy: Policy) -> Chain:
     if isinstance(policy.head, CategoricalHead):
         return chain
     half_range = policy.head.half_range.astype(np.float64)
-    return chain.with_last(Ball.exact(half_range[:, None] * chain.matrices[-1].centre))
+    return chain.with_last(IntervalMatrix.exact(half_range[:, None] * chain.matrices[-1].centre))
 
 
 def distribution_chain(policy: Policy) -> Chain:
@@ -80,7 +82,7 @@ def distribution_chain(policy: Policy) -> Chain:
     if isinstance(policy.head, CategoricalHead):
         return chain
     last = chain.matrices[-1].centre / policy.head.noise.astype(np.float64)[:, None]
-    return chain.with_last(Ball(last, up(np.abs(last), 1) * 2.0**-52))
+    return chain.with_last(IntervalMatrix(last, up(np.abs(last), 1) * 2.0**-52))
 
 
 def logit_difference_chain(policy: Policy) -> Chain:
@@ -89,7 +91,7 @@ def logit_difference_chain(policy: Policy) -> Chain:
     last = chain.matrices[-1].centre
     first, second = np.triu_indices(last.shape[0], k=1)
     difference = last[first] - last[second]
-    return chain.with_last(Ball(difference, up(np.abs(difference), 1) * 2.0**-52))
+    return chain.with_last(IntervalMatrix(difference, up(np.abs(difference), 1) * 2.0**-52))
 
 
 def is_gaussian(policy: Policy) -> bool:

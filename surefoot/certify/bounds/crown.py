@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from surefoot.certify.curvature import second_order_bounds
-from surefoot.certify.region import UNDERFLOW, Bounds, Network, Region
-from surefoot.certify.relaxation import Lines, image, relax
-from surefoot.certify.upward import Float, gamma, matmul_up, up
+from surefoot.certify.bounds.region import UNDERFLOW, Bounds, Network, Region
+from surefoot.certify.bounds.relaxation import Lines, image, relax
+from surefoot.certify.bounds.second_order_bounds import second_order_bounds
+from surefoot.certify.bounds.upward import Float, gamma, matmul_up, up
 
 _CHUNK = 64
 """States handled together: what they need fits the second-level cache for 256 neurons."""

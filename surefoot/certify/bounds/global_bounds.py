@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.budget import Norm
-from surefoot.certify.chain import Chain
-from surefoot.certify.upward import (
+from surefoot.certify.bounds.chain import Chain
+from surefoot.certify.bounds.upward import (
     UNDERFLOW,
-    Ball,
     Float,
+    IntervalMatrix,
     crude_norm,
     matmul_up,
     up,
@@ -106,7 +106,7 @@ def closed_form_bounds(chain: Chain) -> LipschitzBounds:
     below = _segment_norms(chain)
     whole = {
         "paper_surrogate": paper_surrogate(chain),
-        "absolute_product": Ball.exact(absolute).norm(),
+        "absolute_product": IntervalMatrix.exact(absolute).norm(),
         "spectral": _spectral(chain, below, np.array([tops[-1].norm()]))[0],
         "combettes_pesquet": _combettes_pesquet(
             chain, below, [np.array([top.norm()]) for top in tops]
@@ -115,7 +115,7 @@ def closed_form_bounds(chain: Chain) -> LipschitzBounds:
     row_norms = [top.row_norms() for top in tops]
     rows = {
         "paper_surrogate": _surrogate_rows(chain),
-        "absolute_product": Ball.exact(absolute).row_norms(),
+        "absolute_product": IntervalMatrix.exact(absolute).row_norms(),
         "spectral": _spectral(chain, below, row_norms[-1]),
         "combettes_pesquet": _combettes_pesquet(chain, below, row_norms),
     }
@@ -203,7 +203,7 @@ def _segment_norms(chain: Chain) -> dict[tuple[int, int], float]:
     return norms
 
 
-def _top_products(chain: Chain) -> list[Ball]:
+def _top_products(chain: Chain) -> list[IntervalMatrix]:
     """Return W_L ... W_i for each i, the shortest last."""
     products = [chain.matrices[-1]]
     for matrix in chain.matrices[-2::-1]:

@@ -19,13 +19,13 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 from scipy.optimize import minimize
 
-from surefoot.certify.chain import Chain
-from surefoot.certify.semidefinite import Multipliers, from_zero, prove
-from surefoot.certify.upward import Float
+from surefoot.certify.bounds.chain import Chain
+from surefoot.certify.bounds.lipsdp_proof import Multipliers, from_zero, prove
+from surefoot.certify.bounds.upward import Float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Step:
+class _LayerStep:
     """What the backward pass needs of one hidden layer."""
 
     weight: Float
@@ -147,7 +147,7 @@ def _split(chain: Chain, parameters: Float) -> list[tuple[Float, float]]:
     return parts
 
 
-def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[_Step]]:
+def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[_LayerStep]]:
     """Return the last G and what each hidden layer computed."""
     first = chain.matrices[0].centre
     gram = first @ first.T
@@ -167,11 +167,11 @@ def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[_Step]]:
         gram = (middle * weight * diagonal) @ solved
         gram += (radius**2 - middle**2) * (weight * diagonal) @ weight.T
         gram = (gram + gram.T) / 2
-        steps.append(_Step(weight, shape, lam, vectors[:, 0], diagonal, solved))
+        steps.append(_LayerStep(weight, shape, lam, vectors[:, 0], diagonal, solved))
     return gram, steps
 
 
-def _backward(chain: Chain, steps: list[_Step], gram_bar: Float) -> Float:
+def _backward(chain: Chain, steps: list[_LayerStep], gram_bar: Float) -> Float:
     """Return the gradient with respect to (p, q) of every layer, from that of the last G."""
     gradients: list[Float] = []
     for step, slope in zip(steps[::-1], chain.slopes[::-1], strict=True):

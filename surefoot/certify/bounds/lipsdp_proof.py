@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.artifact import Json
-from surefoot.certify.chain import Chain
-from surefoot.certify.slopes import SlopeRange
-from surefoot.certify.upward import UNIT, Float, proves_semidefinite, up
+from surefoot.certify.bounds.chain import Chain
+from surefoot.certify.bounds.slopes import SlopeRange
+from surefoot.certify.bounds.upward import UNIT, Float, proves_semidefinite, up
 from surefoot.errors import IntegrityError
 
 

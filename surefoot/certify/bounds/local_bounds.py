@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.budget import Norm
-from surefoot.certify.alpha import optimised_bounds
-from surefoot.certify.centred import centred_lipschitz
-from surefoot.certify.crown import interval_bounds, layer_bounds
-from surefoot.certify.region import Bounds, Network, Region, logit_differences_of, network_of
-from surefoot.certify.slopes import slope_range_on
-from surefoot.certify.upward import UNIT, Float, gamma, up
+from surefoot.certify.bounds.alpha_crown import optimised_bounds
+from surefoot.certify.bounds.crown import interval_bounds, layer_bounds
+from surefoot.certify.bounds.local_lipschitz import centred_lipschitz
+from surefoot.certify.bounds.region import Bounds, Network, Region, logit_differences_of, network_of
+from surefoot.certify.bounds.slopes import slope_range_on
+from surefoot.certify.bounds.upward import UNIT, Float, gamma, up
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Head, Policy, Squash
 
 _HALVINGS = 12

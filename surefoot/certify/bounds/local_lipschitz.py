@@ -11,9 +11,9 @@ Reference:
 
 import numpy as np
 
-from surefoot.certify.region import Bounds, Network
-from surefoot.certify.slopes import slope_range_on
-from surefoot.certify.upward import Ball, Float, up
+from surefoot.certify.bounds.region import Bounds, Network
+from surefoot.certify.bounds.slopes import slope_range_on
+from surefoot.certify.bounds.upward import Float, IntervalMatrix, up
 
 
 def centred_lipschitz(network: Network, before: list[Bounds]) -> tuple[Float, Float]:
@@ -30,7 +30,7 @@ def centred_lipschitz(network: Network, before: list[Bounds]) -> tuple[Float, Fl
         slope_range_on(activation, bounds.lower, bounds.upper)
         for activation, bounds in zip(network.activations, before, strict=True)
     ]
-    weights = [Ball.exact(weight) for weight in network.weights]
+    weights = [IntervalMatrix.exact(weight) for weight in network.weights]
     whole, rows = [], []
     num_states = len(before[0].lower) if before else 1
     with np.errstate(over="ignore", invalid="ignore"):
@@ -50,7 +50,9 @@ def centred_lipschitz(network: Network, before: list[Bounds]) -> tuple[Float, Fl
     )
 
 
-def _expanded(weights: list[Ball], middles: list[Float], roots: list[Float]) -> tuple[float, Float]:
+def _expanded(
+    weights: list[IntervalMatrix], middles: list[Float], roots: list[Float]
+) -> tuple[float, Float]:
     """Return the sum over all ways to cut the chain of the products of the pieces' norms.
 
     ``reach[k]`` is the sum over all chains of pieces that end with a cut behind layer k.
@@ -70,15 +72,15 @@ def _expanded(weights: list[Ball], middles: list[Float], roots: list[Float]) -> 
     return float(up(whole, 4 * (last + 2))), up(rows, 4 * (last + 2))
 
 
-def _rows(matrix: Ball, scale: Float) -> Ball:
+def _rows(matrix: IntervalMatrix, scale: Float) -> IntervalMatrix:
     """Return the matrix with scaled rows."""
     return _rounded(matrix.centre * scale[:, None], matrix.radius * np.abs(scale)[:, None])
 
 
-def _columns(matrix: Ball, scale: Float) -> Ball:
+def _columns(matrix: IntervalMatrix, scale: Float) -> IntervalMatrix:
     """Return the matrix with scaled columns."""
     return _rounded(matrix.centre * scale, matrix.radius * np.abs(scale))
 
 
-def _rounded(centre: Float, radius: Float) -> Ball:
-    return Ball(centre, up(radius + np.abs(centre) * 2.0**-52 + 1e-300, 3))
+def _rounded(centre: Float, radius: Float) -> IntervalMatrix:
+    return IntervalMatrix(centre, up(radius + np.abs(centre) * 2.0**-52 + 1e-300, 3))

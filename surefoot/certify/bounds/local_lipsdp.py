@@ -7,12 +7,12 @@ matrix has its columns scaled by b, and prove a constant between any two points 
 
 import numpy as np
 
-from surefoot.certify.chain import Chain
-from surefoot.certify.lipsdp import semidefinite_bounds
-from surefoot.certify.region import Bounds, Network
-from surefoot.certify.semidefinite import Multipliers
-from surefoot.certify.slopes import SlopeRange, slope_range_on
-from surefoot.certify.upward import Ball, Float
+from surefoot.certify.bounds.chain import Chain
+from surefoot.certify.bounds.lipsdp import semidefinite_bounds
+from surefoot.certify.bounds.lipsdp_proof import Multipliers
+from surefoot.certify.bounds.region import Bounds, Network
+from surefoot.certify.bounds.slopes import SlopeRange, slope_range_on
+from surefoot.certify.bounds.upward import Float, IntervalMatrix
 
 _STEPS = 32
 """Scales are multiples of 1 / 32: with them a multiplier (24 bits) times a float32 weight times a
@@ -45,6 +45,6 @@ def local_chain(chain: Chain, network: Network, before: list[Bounds]) -> Chain |
             return None
         scale: Float = np.ceil(high[0] * _STEPS) / _STEPS
         centre = chain.matrices[number + 1].centre * scale
-        matrices.append(Ball.exact(centre))
+        matrices.append(IntervalMatrix.exact(centre))
         slopes.append(SlopeRange(0.0, 1.0))
     return Chain(matrices=tuple(matrices), slopes=tuple(slopes))

@@ -11,8 +11,8 @@ from itertools import combinations
 import numpy as np
 
 from surefoot.activation import AnyActivation, Clamp, LeakyRelu, ScaledElu
-from surefoot.certify.slopes import derivative
-from surefoot.certify.upward import UNIT, Float
+from surefoot.certify.bounds.slopes import derivative
+from surefoot.certify.bounds.upward import UNIT, Float
 
 _BISECTIONS = 12
 

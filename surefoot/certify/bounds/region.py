@@ -9,7 +9,7 @@ import numpy as np
 
 from surefoot.activation import AnyActivation
 from surefoot.budget import Norm
-from surefoot.certify.upward import Float, up
+from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import Policy
 
 UNDERFLOW = 1e-200

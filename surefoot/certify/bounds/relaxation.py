@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
-from surefoot.certify.kinked import kinked_image, kinked_lines
-from surefoot.certify.slopes import SILU_EXTREME, derivative, slope_range_on
-from surefoot.certify.upward import UNIT, Float
+from surefoot.certify.bounds.piecewise_linear import kinked_image, kinked_lines
+from surefoot.certify.bounds.slopes import SILU_EXTREME, derivative, slope_range_on
+from surefoot.certify.bounds.upward import UNIT, Float
 
 _BISECTIONS = 12
 

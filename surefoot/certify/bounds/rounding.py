@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
-from surefoot.certify.chain import network_chain
-from surefoot.certify.slopes import slope_range
-from surefoot.certify.upward import Float, matmul_up, up, vector_norm_up
+from surefoot.certify.bounds.chain import network_chain
+from surefoot.certify.bounds.slopes import slope_range
+from surefoot.certify.bounds.upward import Float, matmul_up, up, vector_norm_up
 from surefoot.policy import CategoricalHead, GaussianHead, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
 

@@ -13,9 +13,9 @@ from scipy.special import expit
 
 from surefoot.activation import Activation, AnyActivation
 from surefoot.budget import Norm
-from surefoot.certify.region import UNDERFLOW, Bounds, Network, Region
-from surefoot.certify.slopes import derivative, slope_range_on
-from surefoot.certify.upward import UNIT, Float, gamma, up
+from surefoot.certify.bounds.region import UNDERFLOW, Bounds, Network, Region
+from surefoot.certify.bounds.slopes import derivative, slope_range_on
+from surefoot.certify.bounds.upward import UNIT, Float, gamma, up
 
 _MOST_SENSORS = 32
 """With more sensors the matrices, d (d + 1) / 2 numbers for each neuron, cost too much."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
-from surefoot.certify.upward import Float
+from surefoot.certify.bounds.upward import Float
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.activation import Activation, AnyActivation
-from surefoot.certify.region import Bounds
-from surefoot.certify.slopes import SILU_EXTREME, derivative
-from surefoot.certify.upward import UNIT, Float
+from surefoot.certify.bounds.region import Bounds
+from surefoot.certify.bounds.slopes import SILU_EXTREME, derivative
+from surefoot.certify.bounds.upward import UNIT, Float
 
 _BISECTIONS = 12
 _MARGIN = 1e-9

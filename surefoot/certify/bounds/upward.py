@@ -56,29 +56,29 @@ def vector_norm_up(vector: Float) -> float:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ball:
+class IntervalMatrix:
     """A matrix that is known up to an entrywise error: |M - centre| <= radius."""
 
     centre: Float
     radius: Float
 
     @classmethod
-    def exact(cls, matrix: Float) -> "Ball":
+    def exact(cls, matrix: Float) -> "IntervalMatrix":
         """Return a matrix without error."""
         return cls(matrix, np.zeros_like(matrix))
 
-    def __matmul__(self, other: "Ball") -> "Ball":
+    def __matmul__(self, other: "IntervalMatrix") -> "IntervalMatrix":
         """Return the product; its radius covers the rounding of the product itself."""
         size = self.centre.shape[1]
         left, right = np.abs(self.centre), np.abs(other.centre)
         rounding = matmul_up(left, right) * gamma(size + 2)
         spread = matmul_up(left + self.radius, other.radius) + matmul_up(self.radius, right)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            return Ball(self.centre @ other.centre, up(rounding + spread, 4) + UNDERFLOW)
+            return IntervalMatrix(self.centre @ other.centre, up(rounding + spread, 4) + UNDERFLOW)
 
-    def rows(self, index: slice) -> "Ball":
+    def rows(self, index: slice) -> "IntervalMatrix":
         """Return some rows."""
-        return Ball(self.centre[index], self.radius[index])
+        return IntervalMatrix(self.centre[index], self.radius[index])
 
     @property
     def magnitude(self) -> Float:

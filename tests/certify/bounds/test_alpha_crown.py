@@ -9,11 +9,11 @@ import pytest
 from scipy.optimize import linprog
 
 from surefoot.budget import Norm
-from surefoot.certify.alpha import optimised_bounds, output_bounds
-from surefoot.certify.crown import layer_bounds
-from surefoot.certify.local_bounds import local_bounds, local_region
-from surefoot.certify.region import Bounds, Region, network_of
-from surefoot.certify.touches import free_touches, lines_touching
+from surefoot.certify.bounds.alpha_crown import optimised_bounds, output_bounds
+from surefoot.certify.bounds.crown import layer_bounds
+from surefoot.certify.bounds.local_bounds import local_bounds, local_region
+from surefoot.certify.bounds.region import Bounds, Region, network_of
+from surefoot.certify.bounds.tangent_points import free_touches, lines_touching
 from surefoot.policy import Activation, Policy
 
 Build = Callable[..., Policy]

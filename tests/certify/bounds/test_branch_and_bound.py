@@ -9,9 +9,9 @@ import pytest
 from surefoot.budget import Budget
 from surefoot.certificate import Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.certify.bounds.branch_and_bound import split_deviation
 from surefoot.certify.checker import check_certificate
-from surefoot.certify.splitting import split_deviation
-from surefoot.onnx_format import ControllerFile
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Policy, Squash
 
 Build = Callable[..., Policy]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from surefoot.budget import Norm
-from surefoot.certify.crown import crown_bounds, interval_bounds, layer_bounds
-from surefoot.certify.local_bounds import (
+from surefoot.certify.bounds.crown import crown_bounds, interval_bounds, layer_bounds
+from surefoot.certify.bounds.local_bounds import (
     certified_radius,
     change,
     local_bounds,
@@ -20,7 +20,7 @@ from surefoot.certify.local_bounds import (
     mean_value_deviation,
     values_at,
 )
-from surefoot.certify.region import Region, logit_differences_of, network_of
+from surefoot.certify.bounds.region import Region, logit_differences_of, network_of
 from surefoot.policy import Activation, Policy, Squash
 
 Build = Callable[..., Policy]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from surefoot.budget import Norm
-from surefoot.certify.chain import action_chain, distribution_chain, network_chain
+from surefoot.certify.bounds.chain import action_chain, distribution_chain, network_chain
+from surefoot.certify.bounds.global_bounds import LipschitzBounds, closed_form_bounds
+from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.distances import gaussian_tv
-from surefoot.certify.global_bounds import LipschitzBounds, closed_form_bounds
-from surefoot.certify.lipsdp import semidefinite_bounds
 from surefoot.policy import Activation, Policy, Squash
 
 Build = Callable[..., Policy]

@@ -9,11 +9,11 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from surefoot.activation import AnyActivation, LeakyRelu, ScaledElu
-from surefoot.certify import lipsdp
-from surefoot.certify.chain import network_chain
-from surefoot.certify.global_bounds import closed_form_bounds
-from surefoot.certify.semidefinite import block_matrix, from_zero, proves_lipschitz
-from surefoot.certify.upward import proves_semidefinite
+from surefoot.certify.bounds import lipsdp
+from surefoot.certify.bounds.chain import network_chain
+from surefoot.certify.bounds.global_bounds import closed_form_bounds
+from surefoot.certify.bounds.lipsdp_proof import block_matrix, from_zero, proves_lipschitz
+from surefoot.certify.bounds.upward import proves_semidefinite
 from surefoot.policy import Activation, Policy
 
 Build = Callable[..., Policy]

@@ -7,13 +7,13 @@ import pytest
 
 from surefoot.activation import Activation
 from surefoot.budget import Norm
-from surefoot.certify.centred import centred_lipschitz
-from surefoot.certify.chain import network_chain
-from surefoot.certify.crown import layer_bounds
-from surefoot.certify.global_bounds import closed_form_bounds
-from surefoot.certify.local_bounds import local_bounds, local_region
-from surefoot.certify.region import network_of
-from surefoot.certify.search import jacobian_norms
+from surefoot.certify.bounds.chain import network_chain
+from surefoot.certify.bounds.crown import layer_bounds
+from surefoot.certify.bounds.global_bounds import closed_form_bounds
+from surefoot.certify.bounds.local_bounds import local_bounds, local_region
+from surefoot.certify.bounds.local_lipschitz import centred_lipschitz
+from surefoot.certify.bounds.region import network_of
+from surefoot.certify.counterexamples import jacobian_norms
 from surefoot.policy import Policy
 
 Build = Callable[..., Policy]

@@ -7,12 +7,12 @@ import pytest
 
 from surefoot.activation import Activation
 from surefoot.budget import Norm
-from surefoot.certify.chain import Chain, network_chain
-from surefoot.certify.crown import layer_bounds
-from surefoot.certify.lipsdp import semidefinite_bounds
-from surefoot.certify.local_bounds import local_region
-from surefoot.certify.local_lipsdp import lipsdp_on, local_chain
-from surefoot.certify.region import Bounds, network_of
+from surefoot.certify.bounds.chain import Chain, network_chain
+from surefoot.certify.bounds.crown import layer_bounds
+from surefoot.certify.bounds.lipsdp import semidefinite_bounds
+from surefoot.certify.bounds.local_bounds import local_region
+from surefoot.certify.bounds.local_lipsdp import lipsdp_on, local_chain
+from surefoot.certify.bounds.region import Bounds, network_of
 from surefoot.policy import Policy
 
 Build = Callable[..., Policy]

@@ -9,13 +9,13 @@ from surefoot.activation import AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.budget import Budget, Norm
 from surefoot.certificate import Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy, check_certificate
-from surefoot.certify.chain import action_chain
-from surefoot.certify.crown import crown_bounds, interval_bounds
-from surefoot.certify.global_bounds import closed_form_bounds, least
-from surefoot.certify.region import Region, network_of
-from surefoot.certify.relaxation import image, relax
-from surefoot.certify.slopes import derivative, slope_range, slope_range_on
-from surefoot.onnx_format import ControllerFile
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.crown import crown_bounds, interval_bounds
+from surefoot.certify.bounds.global_bounds import closed_form_bounds, least
+from surefoot.certify.bounds.region import Region, network_of
+from surefoot.certify.bounds.relaxation import image, relax
+from surefoot.certify.bounds.slopes import derivative, slope_range, slope_range_on
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Policy
 
 

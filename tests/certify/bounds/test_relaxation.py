@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.certify.relaxation import image, relax
+from surefoot.certify.bounds.relaxation import image, relax
 from surefoot.policy import Activation
 
 ENDS = st.floats(-30, 30) | st.sampled_from([0.0, -0.0, 1e-300, -1e-20, 2.3993572805154, 700.0])

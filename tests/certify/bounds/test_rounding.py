@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from surefoot.certify.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.compress.weights import WeightFormat, store_weights
-from surefoot.onnx_format import ControllerFile, cut_at_state
+from surefoot.onnx_file import ControllerFile, cut_at_state
 from surefoot.policy import Activation, Policy, Squash
 from surefoot.runtime.c_source import twin_outputs
 from surefoot.runtime.load import Backend, controller_of

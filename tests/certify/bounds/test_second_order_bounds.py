@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from surefoot.budget import Norm
-from surefoot.certify.crown import layer_bounds
-from surefoot.certify.curvature import second_order_bounds, third_derivative_on
-from surefoot.certify.local_bounds import local_region
-from surefoot.certify.region import Bounds, Region, network_of
-from surefoot.certify.slopes import derivative
+from surefoot.certify.bounds.crown import layer_bounds
+from surefoot.certify.bounds.local_bounds import local_region
+from surefoot.certify.bounds.region import Bounds, Region, network_of
+from surefoot.certify.bounds.second_order_bounds import second_order_bounds, third_derivative_on
+from surefoot.certify.bounds.slopes import derivative
 from surefoot.policy import Activation, Policy
 
 Build = Callable[..., Policy]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.certify.slopes import SILU_EXTREME, derivative, slope_range, slope_range_on
+from surefoot.certify.bounds.slopes import SILU_EXTREME, derivative, slope_range, slope_range_on
 from surefoot.policy import Activation
 
 SMOOTH = [a for a in Activation if a not in (Activation.IDENTITY, Activation.RELU)]

@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from surefoot.certify.upward import (
-    Ball,
+from surefoot.certify.bounds.upward import (
+    IntervalMatrix,
     crude_norm,
     matmul_up,
     proves_norm,
@@ -56,7 +56,7 @@ def test_a_ball_product_holds_the_exact_product() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         a, b, c = (rng.standard_normal((6, 6)) * 10.0 ** rng.integers(-8, 8, (6, 6)) for _ in "abc")
-        ball = Ball.exact(a) @ Ball.exact(b) @ Ball.exact(c)
+        ball = IntervalMatrix.exact(a) @ IntervalMatrix.exact(b) @ IntervalMatrix.exact(c)
         error = np.abs(rational(a) @ rational(b) @ rational(c) - rational(ball.centre))
         assert (error <= rational(ball.radius)).all()
 
@@ -65,7 +65,7 @@ def test_norms_are_never_too_small_and_tight() -> None:
     rng = np.random.default_rng(1)
     for shape in [(1, 5), (5, 1), (4, 4), (30, 7), (64, 64)]:
         matrix = rng.standard_normal(shape)
-        bound = Ball.exact(matrix).norm()
+        bound = IntervalMatrix.exact(matrix).norm()
         _, _, right = np.linalg.svd(matrix)
         image = rational(matrix) @ rational(right[0])
         assert Fraction(bound) ** 2 * sum(rational(right[0]) ** 2) >= sum(image**2)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Effort:
+class Cost:
     """Counts of work.
 
     Attributes:
@@ -19,17 +19,17 @@ class Effort:
     queries: int = 0
     updates: int = 0
 
-    def __add__(self, other: "Effort") -> "Effort":
+    def __add__(self, other: "Cost") -> "Cost":
         """Return the sum of both."""
-        return Effort(**{name: getattr(self, name) + getattr(other, name) for name in _NAMES})
+        return Cost(**{name: getattr(self, name) + getattr(other, name) for name in _NAMES})
 
-    def times(self, number: int) -> "Effort":
+    def times(self, number: int) -> "Cost":
         """Return this effort ``number`` times."""
-        return Effort(**{name: getattr(self, name) * number for name in _NAMES})
+        return Cost(**{name: getattr(self, name) * number for name in _NAMES})
 
     def to_table(self) -> dict[str, int]:
         """Return the counts by name."""
         return {name: getattr(self, name) for name in _NAMES}
 
 
-_NAMES = tuple(field.name for field in fields(Effort))
+_NAMES = tuple(field.name for field in fields(Cost))

@@ -1,0 +1,9 @@
+"""What bounds a network, and nothing else: from weights to numbers that hold.
+
+* The network as matrices: ``chain``; its slopes: ``slopes``.
+* Global bounds: ``global_bounds`` in closed form, ``lipsdp`` (search), ``lipsdp_proof`` (proof).
+* Local bounds: ``region``, ``relaxation`` with ``piecewise_linear``, ``crown``, ``alpha_crown``
+  with ``tangent_points``, ``second_order_bounds``, ``local_lipschitz``, ``local_lipsdp``, and
+  ``local_bounds``, which takes the least of them; ``branch_and_bound`` on inputs.
+* ``rounding``: the deployed arithmetic; ``upward``: the arithmetic of the proofs.
+"""

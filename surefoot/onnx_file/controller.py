@@ -1,0 +1,107 @@
+"""A controller read back from the bytes of an ONNX file, canonical or a stranger's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from surefoot.artifact import Json
+from surefoot.errors import InputError, IntegrityError
+from surefoot.onnx_file.foreign import OPSETS, Interface, import_policy
+from surefoot.onnx_file.graph import OUTPUT, POLICY_FILE, PREFIX, PRODUCER, STATE, parse_onnx
+from surefoot.onnx_file.read import NORMALISER_OPS, read_canonical
+from surefoot.policy import Policy, weights_sha256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControllerFile:
+    """A controller read back from the bytes of an ONNX file.
+
+    Attributes:
+        policy: What the file computes.
+        metadata: What it says about itself (environment, origin, training), parsed JSON by key.
+        data: The bytes themselves.
+        interface: How a file that surefoot did not write is fed; None for a canonical one.
+    """
+
+    policy: Policy
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    data: bytes
+    interface: Interface | None = None
+
+
+def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
+    """Read a controller back from ONNX bytes, strictly: what is not understood is refused by name.
+
+    Args:
+        data: The bytes of the file.
+        name: How error messages call it.
+
+    Raises:
+        InputError: If the file is no ONNX, holds an operator outside the controller set, a
+            non-finite constant, or a chain that is not normaliser, layers, squash and scale.
+        IntegrityError: If the file says a `weights_sha256` that its weights do not have, or is of
+            surefoot and says none, or its metadata are damaged.
+    """
+    model = parse_onnx(data, name)
+    policy, metadata = read_canonical(model, name)
+    claimed = metadata.get("weights_sha256")
+    # Metadata stand last in the file, so a truncated one can still be a valid graph.
+    if claimed is None and model.producer_name == PRODUCER:
+        raise IntegrityError(f"{name} names no weights_sha256, as every file of surefoot does")
+    if claimed is not None and claimed != weights_sha256(policy):
+        raise IntegrityError(f"{name} names weights_sha256 {claimed!r}, its weights have another")
+    return ControllerFile(policy=policy, metadata=metadata, data=data)
+
+
+def controller_from_onnx(data: bytes, name: str, output: str | None = None) -> ControllerFile:
+    """Read any controller: a canonical file strictly, a stranger's as far as it is understood.
+
+    Args:
+        data: The bytes of the file.
+        name: How error messages call it.
+        output: Which output of a stranger's file are the actions, if it has several.
+
+    Raises:
+        InputError: If it is no controller, or no known one; the message names the node.
+        IntegrityError: If it is a canonical file that was changed.
+    """
+    model = parse_onnx(data, name, OPSETS)
+    ours = any(str(entry.key).startswith(PREFIX) for entry in model.metadata_props)
+    if ours or model.producer_name == PRODUCER:
+        if output not in (None, OUTPUT):
+            raise InputError(f"{name} has no output {output!r}, only {OUTPUT!r}")
+        return policy_from_onnx(data, name)
+    policy, interface = import_policy(model, name, output)
+    return ControllerFile(policy=policy, data=data, interface=interface)
+
+
+def cut_at_state(data: bytes) -> bytes:
+    """Return the same graph from `state` to `actions`, for perturbations of the state itself.
+
+    The threat model perturbs after the normaliser and its clip and does not clip again. The nodes
+    and weights that remain are those of the deployed file.
+
+    Args:
+        data: A canonical file, as :func:`policy_to_onnx` wrote it.
+
+    Raises:
+        InputError: If the file has no tensor called `state` right after the normaliser.
+    """
+    model = parse_onnx(data, "the ONNX file")
+    nodes = list(model.graph.node)
+    ends = [position for position, node in enumerate(nodes) if STATE in node.output]
+    # A foreign file may call any of its tensors `state`, inside of its normaliser as well.
+    kinds = [node.op_type for node in nodes]
+    cut = ends[0] + 1 if ends else 0
+    if not cut or not NORMALISER_OPS.issuperset(kinds[:cut]) or kinds[cut : cut + 1] != ["Gemm"]:
+        raise InputError(
+            f"the ONNX file has no tensor {STATE!r} after a normaliser: it is not a canonical file"
+        )
+    kept = nodes[cut:]
+    used = {name for node in kept for name in node.input}
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(constants)
+    model.graph.input[0].name = STATE
+    return bytes(model.SerializeToString(deterministic=True))
