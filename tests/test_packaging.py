@@ -104,7 +104,8 @@ def test_every_folder_of_modules_is_a_package():
 
 def test_the_package_is_imported_from_a_checkout(source):
     code = "import surefoot; print(surefoot.__file__)"
-    python = (sys.executable, "-S", "-c", "import sys; sys.path.insert(0, ''); " + code)
+    # No site-packages, and nothing written beside the modules.
+    python = (sys.executable, "-S", "-B", "-c", code)
     assert Path(run(*python, cwd=source).strip()) == source / PACKAGE / "__init__.py"
 
 
@@ -246,14 +247,18 @@ print(*(name for name in {TRAINING_LIBRARIES} if name in sys.modules))
 
 def lint_imports(installed, source, planted=None):
     """Check the contracts on the installed package, with a line planted into one of its modules."""
-    command = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    command = (
+        "import sys; from importlinter.cli import lint_imports;"
+        f" sys.exit(lint_imports(config_filename={str(source / 'pyproject.toml')!r}))"
+    )
     path = site_packages(installed) / "surefoot" / planted[0] if planted else None
     before = path.read_text() if path and path.exists() else None
     try:
         if path:
             path.write_text((before or '"""Planted."""\n') + planted[1])
         python = installed / "bin" / "python"
-        return run(python, "-c", command, cwd=source, fails=planted is not None, NO_COLOR="1")
+        elsewhere = installed  # the folder of the sources would be found before what is installed
+        return run(python, "-c", command, cwd=elsewhere, fails=planted is not None, NO_COLOR="1")
     finally:
         if before is not None:
             path.write_text(before)

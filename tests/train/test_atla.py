@@ -103,7 +103,7 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, a
     assert 0 < epsilon <= EPSILON
     states = np.random.default_rng(0).uniform(-10, 10, (300, 3)).astype(np.float32)
     env = np.random.default_rng(1).integers(4, size=300)
-    seen = run._rival.disturb(run.policy(), epsilon)(states, env)
+    seen = run._adversary.disturb(run.policy(), epsilon)(states, env)
     assert ((seen != states).any(axis=1) == (env == 0)).all(), "a quarter of four is the first"
     far = [
         abs(Fraction(a) - Fraction(b))
@@ -195,7 +195,7 @@ def test_a_stored_run_goes_on_with_the_same_adversary(target_env, alternating):
     assert resumed.curves == whole.curves
     states = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     one, other = (
-        run._rival.disturb(run._learner.policy(), 0.1)(states, np.zeros(20, np.int64))
+        run._adversary.disturb(run._learner.policy(), 0.1)(states, np.zeros(20, np.int64))
         for run in (whole, resumed)
     )
     assert np.array_equal(one, other)
