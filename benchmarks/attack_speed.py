@@ -35,7 +35,7 @@ from surefoot.attack.seeds import evaluation_seeds
 from surefoot.attack.store import Store
 from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.attack.target import AttackTarget
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.envs import EnvSpec, StepResult, VectorEnv, describe_env, make_env
 from surefoot.onnx_file import (
     ControllerFile,

@@ -34,7 +34,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 from surefoot.activation import Activation
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify import CertifyConfig, Evidence, Facts, deviation_curves, draw_deviation
 from surefoot.certify.bounds.alpha_crown import optimised_bounds
 from surefoot.certify.bounds.branch_and_bound import split_deviation
@@ -51,7 +51,7 @@ from surefoot.certify.bounds.local_bounds import (
 )
 from surefoot.certify.bounds.local_lipsdp import lipsdp_on
 from surefoot.certify.bounds.region import network_of
-from surefoot.certify.counterexamples import Ball, Replay, jacobian_norms, worst_at
+from surefoot.certify.counterexamples import Replay, jacobian_norms, worst_at
 from surefoot.onnx_file import load_controller_file
 from surefoot.policy import GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.visited import Visited

@@ -62,7 +62,7 @@ def main() -> None:
 
 def measure(run: dict[str, object]) -> dict[str, object]:
     """Train one policy and bound it as `pipeline certify` would."""
-    from surefoot.budget import Norm
+    from surefoot.ball import Norm
     from surefoot.certify.bounds.chain import action_chain
     from surefoot.certify.bounds.global_bounds import closed_form_bounds
     from surefoot.config import build, load_preset

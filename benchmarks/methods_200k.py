@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.compress import erdos_renyi_kernel, num_kept

@@ -1,16 +1,19 @@
-"""The perturbation set of an attack, and perturbed states that lie in it exactly.
+"""The threat model: which perturbations of a state an adversary may make, and no others.
 
-N = batch, D = obs_dim. Perturbations are float64, states float32.
+N = batch, D = obs_dim. Perturbations are float64, states float32, both in normalised units.
+Containment knows no tolerance: it is decided about real numbers, not about their roundings.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.budget import Norm
 from surefoot.errors import InputError
 
 States = NDArray[np.float32]
@@ -18,39 +21,69 @@ Deltas = NDArray[np.float64]
 Randoms = Sequence[np.random.Generator]
 """One random stream per row: the stream of the episode that the row belongs to."""
 
+_UNIT_ROUNDOFF = 2.0**-53
+_UNDERFLOW = 1e-150
+"""More than a length loses where squares of its entries underflow."""
+
+
+class Norm(StrEnum):
+    """The norm that measures a perturbation, in normalised units."""
+
+    L2 = "l2"
+    LINF = "linf"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ball:
     """All states z' with |z' - z| <= epsilon; z' is not clipped again.
 
     Attributes:
-        norm: How a perturbation is measured.
+        norm: Norm of a perturbation.
         epsilon: Radius, normalised units.
+        sensors: Share of epsilon by which each sensor may move, in [0, 1], (D,); for linf only.
+            None where every sensor may move by all of it.
     """
 
     norm: Norm
     epsilon: float
+    sensors: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Check the radius.
+        """Check the radius and its shares.
 
         Raises:
-            InputError: If it is negative or not finite.
+            InputError: If the radius is negative or not finite, a share is outside [0, 1], or the
+                norm is not one that takes shares.
         """
         if not 0 <= self.epsilon < math.inf:
             raise InputError(f"epsilon must be at least 0 and finite, got {self.epsilon}")
+        if self.sensors is None:
+            return
+        if self.norm is not Norm.LINF:
+            raise InputError(f"sensors are for linf perturbations, not for {self.norm}")
+        if not self.sensors or not all(0 <= share <= 1 for share in self.sensors):
+            raise InputError(f"sensors must be in [0, 1], got {self.sensors}")
 
-    def project(self, delta_ND: Deltas) -> Deltas:
+    @property
+    def sides(self) -> Deltas:
+        """Largest movement of each sensor in linf, (D,), or () where it is the same for all.
+
+        No entry is above the real product of epsilon and the share.
+        """
+        return _sides(self.epsilon, self.sensors)
+
+    def project(self, delta_ND: NDArray[np.floating]) -> Deltas:
         """Return the nearest perturbations of the ball."""
+        delta = delta_ND.astype(np.float64, copy=False)
         if self.norm is Norm.LINF:
-            return np.clip(delta_ND, -self.epsilon, self.epsilon)
-        length = _length(delta_ND)
+            return np.clip(delta, -self.sides, self.sides)
+        length = _length(delta)
         # Scaling and measuring again may each err by this much: the result must not be longer.
-        radius = self.epsilon * (1 - (delta_ND.shape[1] + 8) * 2.0**-53)
+        radius = self.epsilon * (1 - _relative_error(delta.shape[1]))
         scale = np.where(length > radius, radius / np.maximum(length, radius or 1.0), 1.0)
-        return delta_ND * scale[:, None]
+        return delta * scale[:, None]
 
-    def perturbed(self, state_ND: States, delta_ND: Deltas) -> States:
+    def perturbed(self, state_ND: States, delta_ND: NDArray[np.floating]) -> States:
         """Return z + delta in float32, projected into the ball and rounded towards z.
 
         Rounding to nearest may leave the ball by half a unit in the last place of z'. The next
@@ -62,24 +95,38 @@ class Ball:
         """
         delta_ND = self.project(delta_ND)
         moved = (state_ND.astype(np.float64) + delta_ND).astype(np.float32)
-        too_far = _is_farther(state_ND, moved, np.abs(delta_ND))
+        too_far = _is_longer(*_difference(moved, state_ND), np.abs(delta_ND))
         return np.where(too_far, np.nextafter(moved, state_ND), moved)
 
     def contains(self, state_ND: States, perturbed_ND: States) -> NDArray[np.bool_]:
         """Return for each row whether the perturbed state lies in the ball, without tolerance."""
+        return self._holds(*_difference(perturbed_ND, state_ND))
+
+    def holds(self, delta_ND: Deltas) -> NDArray[np.bool_]:
+        """Return for each row whether the perturbation lies in the ball, without tolerance."""
+        return self._holds(delta_ND, np.zeros_like(delta_ND))
+
+    def _holds(self, delta_ND: Deltas, lost_ND: Deltas) -> NDArray[np.bool_]:
+        """Return for each row whether the exact sum of delta and what it lost is in the ball."""
         if self.norm is Norm.LINF:
-            farther_ND = _is_farther(state_ND, perturbed_ND, self.epsilon)
-            inside_ND = ~farther_ND & np.isfinite(perturbed_ND)
+            farther_ND = _is_longer(delta_ND, lost_ND, self.sides)
+            inside_ND = ~farther_ND & np.isfinite(delta_ND)
             inside_N: NDArray[np.bool_] = np.logical_and.reduce(inside_ND, axis=1)
             return inside_N
-        length_N = _length(perturbed_ND.astype(np.float64) - state_ND)
-        return np.less_equal(length_N, self.epsilon)
+        length_N = _length(delta_ND)
+        inside_N = np.less_equal(length_N, self.epsilon)
+        doubt = self.epsilon * _relative_error(delta_ND.shape[1]) + _UNDERFLOW
+        for row in np.flatnonzero(np.abs(length_N - self.epsilon) <= doubt):
+            inside_N[row] = _squared_length(delta_ND[row], lost_ND[row]) <= (
+                Fraction(self.epsilon) ** 2
+            )
+        return inside_N
 
     def uniform(self, randoms: Randoms, dim: int) -> Deltas:
         """Draw one perturbation per stream, uniform in the ball, (N, D)."""
         if self.norm is Norm.LINF:
             unit = np.array([random.uniform(-1, 1, dim) for random in randoms])
-            return self.epsilon * unit
+            return np.asarray(self.sides * unit)
         radius = [random.uniform() ** (1 / dim) for random in randoms]
         return np.array(radius)[:, None] * self.boundary(randoms, dim)
 
@@ -99,32 +146,70 @@ class Ball:
         delta_CND = self.outermost(np.stack(draws, axis=1))
         return delta_CND if num is not None else delta_CND[0]
 
-    def outermost(self, direction: Deltas) -> Deltas:
-        """Return the perturbations as large as they may be in directions, (..., D).
+    def outermost(self, direction: NDArray[np.floating]) -> Deltas:
+        """Return the perturbations that go farthest along directions, (..., D).
 
-        In linf these are corners, by the signs of the entries; in l2 points of the sphere.
+        They maximise the inner product: in linf at the corner of the signs, in l2 at a point of
+        the sphere. Where the direction is zero, so is the perturbation.
         """
+        direction = direction.astype(np.float64, copy=False)
         if self.norm is Norm.LINF:
-            return self.epsilon * np.where(direction < 0, -1.0, 1.0)
+            return np.asarray(self.sides * np.sign(direction))
         length = np.sqrt(np.square(direction).sum(axis=-1, keepdims=True))
         return np.asarray(self.epsilon * direction / np.maximum(length, 1e-300))
 
 
-def _is_farther(from_ND: States, to_ND: States, limit: Deltas | float) -> NDArray[np.bool_]:
-    """Return where |to - from| > limit, decided without a rounding error.
+@lru_cache
+def _sides(epsilon: float, sensors: tuple[float, ...] | None) -> Deltas:
+    if sensors is None:
+        sides = np.array(epsilon)
+    else:
+        sides = np.array([_product_below(epsilon, share) for share in sensors])
+    sides.flags.writeable = False  # the cache hands out the same array to all
+    return sides
+
+
+def _product_below(epsilon: float, share: float) -> float:
+    """Return the largest float64 that is not above the real product."""
+    product = epsilon * share
+    if Fraction(product) > Fraction(epsilon) * Fraction(share):
+        return math.nextafter(product, 0.0)
+    return product
+
+
+def _difference(to_ND: States, from_ND: States) -> tuple[Deltas, Deltas]:
+    """Return to - from and what its rounding lost: their sum is the difference in real numbers.
 
     Reference:
         Knuth, The Art of Computer Programming, volume 2, section 4.2.2, theorem B (TwoSum).
     """
     a, b = to_ND.astype(np.float64), -from_ND.astype(np.float64)
-    total = a + b
-    rest_of_b = total - a
-    lost = (a - (total - rest_of_b)) + (b - rest_of_b)
-    size = np.abs(total)
-    farther: NDArray[np.bool_] = (size > limit) | ((size == limit) & (lost * total > 0))
-    return farther
+    with np.errstate(invalid="ignore"):  # of infinities; they are in no ball
+        total = a + b
+        rest_of_b = total - a
+        lost: Deltas = (a - (total - rest_of_b)) + (b - rest_of_b)
+    return total, lost
+
+
+def _is_longer(delta_ND: Deltas, lost_ND: Deltas, limit: Deltas) -> NDArray[np.bool_]:
+    """Return where |delta + lost| > limit in real numbers, delta being their rounded sum."""
+    size = np.abs(delta_ND)
+    was_cut = lost_ND * np.sign(delta_ND) > 0
+    longer: NDArray[np.bool_] = (size > limit) | ((size == limit) & was_cut)
+    return longer
 
 
 def _length(delta_ND: Deltas) -> Deltas:
-    length: Deltas = np.sqrt(np.square(delta_ND).sum(axis=1))
+    with np.errstate(over="ignore"):  # an infinite length is outside of every ball
+        length: Deltas = np.sqrt(np.square(delta_ND).sum(axis=1))
     return length
+
+
+def _relative_error(dim: int) -> float:
+    """Return more than a length in float64 errs, the rounding of its entries included."""
+    return (dim + 8) * _UNIT_ROUNDOFF
+
+
+def _squared_length(delta_D: Deltas, lost_D: Deltas) -> Fraction:
+    pairs = zip(delta_D.tolist(), lost_D.tolist(), strict=True)
+    return sum(((Fraction(entry) + Fraction(rest)) ** 2 for entry, rest in pairs), Fraction())

@@ -11,15 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from surefoot.artifact import sha256_hex
+from surefoot.ball import Ball, Norm
 from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import InputError, did_you_mean
-
-
-class Norm(StrEnum):
-    """The norm that measures a perturbation, in normalised units."""
-
-    L2 = "l2"
-    LINF = "linf"
 
 
 class Scope(StrEnum):
@@ -158,13 +152,9 @@ class Requirement:
             self._need("confidence", visited or self.quantity == "success_rate")
         self._need("at_most", facts.at_most)
         self._need("at_least", not facts.at_most)
-        if self.epsilon is not None and not 0 <= self.epsilon < math.inf:
-            raise InputError(f"epsilon must be at least 0 and finite, got {self.epsilon}")
-        if self.sensors is not None:
-            if not facts.scoped or self.norm is not Norm.LINF:
-                raise InputError(f"sensors are for linf perturbations, not for {self.quantity}")
-            if not self.sensors or not all(0 <= share <= 1 for share in self.sensors):
-                raise InputError(f"sensors must be in [0, 1], got {self.sensors}")
+        if self.sensors is not None and not (facts.scoped and self.norm is Norm.LINF):
+            raise InputError(f"sensors are for linf perturbations, not for {self.quantity}")
+        _ = self.ball  # refuses an epsilon or shares that are none
         for name in ("fraction", "confidence"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
@@ -180,6 +170,13 @@ class Requirement:
             raise InputError(f"quantity {self.quantity!r} needs the field {name!r}")
         if given and not needed:
             raise InputError(f"quantity {self.quantity!r} takes no field {name!r} here")
+
+    @property
+    def ball(self) -> Ball | None:
+        """The perturbation set, or None for a quantity that has none."""
+        if self.epsilon is None or self.norm is None:
+            return None
+        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors)
 
     @property
     def limit(self) -> float:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.budget import QUANTITIES, Budget, Norm, Requirement, Scope
+from surefoot.ball import Norm
+from surefoot.budget import QUANTITIES, Budget, Requirement, Scope
 from surefoot.config import to_toml
 from surefoot.errors import InputError
 

@@ -53,7 +53,8 @@ def source(tmp_path_factory):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=IGNORED)
     for path in ROOT.iterdir():
-        if path.is_file() and path.name != "MUJOCO_LOG.TXT" and path.suffix != ".log":
+        # In a worktree .git is a file.
+        if path.is_file() and path.name not in {"MUJOCO_LOG.TXT", ".git"} and path.suffix != ".log":
             shutil.copy(path, folder)
     return folder
 

@@ -14,7 +14,7 @@ from surefoot.attack.mad import mad_adversary
 from surefoot.attack.returns_picture import draw_attacks
 from surefoot.attack.suite import AttackConfig, run_suite
 from surefoot.attack.suite_report import AttackReport
-from surefoot.train.ball import Ball
+from surefoot.ball import Ball
 
 __all__ = [
     "Adversary",

@@ -9,8 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from surefoot.attack.cost import Cost
-from surefoot.budget import Norm
-from surefoot.train.ball import Ball, Randoms, States
+from surefoot.ball import Ball, Norm, Randoms, States
 
 
 class Adversary(Protocol):

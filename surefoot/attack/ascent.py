@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from surefoot.attack.cost import Cost
+from surefoot.ball import Ball, Randoms, States
 from surefoot.errors import InputError
 from surefoot.policy import Layer
-from surefoot.train.ball import Ball, Randoms, States
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.objectives import Best, ValueAndGradient
 from surefoot.train.perturbation_search import noise_scale, search_ball

@@ -23,10 +23,9 @@ from typing import Protocol
 import numpy as np
 
 from surefoot.attack.cost import Cost
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Deltas, Norm, Randoms, States
 from surefoot.envs.vector import Floats
 from surefoot.policy import Array
-from surefoot.train.ball import Ball, Deltas, Randoms, States
 
 Query = Callable[[States], Array]
 """The deployed controller: from states to its outputs, NaN where its arithmetic failed."""

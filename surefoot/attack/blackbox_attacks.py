@@ -15,9 +15,9 @@ from surefoot.attack.critic_attacks import best_rs_critic
 from surefoot.attack.mad import applied_variants, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.target import AttackTarget, Variants
+from surefoot.ball import Ball, Randoms, States
 from surefoot.envs.vector import Floats
 from surefoot.policy import Array, CategoricalHead, Layer, Policy, Squash
-from surefoot.train.ball import Ball, Randoms, States
 
 _LIMIT = 1 - 1e-6
 _MARGIN = 1.05

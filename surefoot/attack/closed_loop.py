@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from surefoot.artifact import from_json, to_json
 from surefoot.attack.adversary import Adversary, NoAdversary
 from surefoot.attack.deployed import DeployedController, Outputs
+from surefoot.ball import Randoms, States
 from surefoot.envs.vector import Actions, BoxActions, EnvSpec, Floats, VectorEnv
 from surefoot.errors import CheckError, DivergenceError, InputError
 from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash
-from surefoot.train.ball import Randoms, States
 
 DEFAULT_HORIZON = 1000
 """Steps of an episode of a task that sets no limit itself."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from surefoot.attack.cost import Cost
 from surefoot.attack.target import AttackTarget, Variants, pack, unpack
+from surefoot.ball import Ball, Deltas, Randoms, States
 from surefoot.envs.vector import Floats
-from surefoot.train.ball import Ball, Deltas, Randoms, States
 from surefoot.train.evaluation import horizon_of
 from surefoot.train.game import Direct, Game
 

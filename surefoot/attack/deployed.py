@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.ball import States
 from surefoot.errors import CheckError, InputError
 from surefoot.policy import Array, Policy
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.controller import Controller
-from surefoot.train.ball import States
 
 Outputs = NDArray[np.float32]
 

@@ -16,9 +16,9 @@ from surefoot.artifact import Json
 from surefoot.attack.cost import Cost
 from surefoot.attack.regression import HIDDEN, MINIBATCH, fit
 from surefoot.attack.target import AttackTarget
+from surefoot.ball import States
 from surefoot.envs.vector import Flags, Floats
 from surefoot.policy import Activation, Layer
-from surefoot.train.ball import States
 from surefoot.train.game import finite, with_fast_layers
 from surefoot.train.networks import new_network
 from surefoot.train.rollout import advantages

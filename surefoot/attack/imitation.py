@@ -12,9 +12,9 @@ import torch
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.cost import Cost
 from surefoot.attack.regression import MINIBATCH, choice_loss, fit, squared_loss
+from surefoot.ball import States
 from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.policy import Array, Policy
-from surefoot.train.ball import States
 from surefoot.train.game import Craft, finite
 from surefoot.train.networks import new_network
 from surefoot.train.rollout import Singles

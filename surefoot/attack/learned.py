@@ -22,12 +22,12 @@ from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.cost import Cost
 from surefoot.attack.imitation import begin_with, effort_of, imitation
+from surefoot.ball import Ball, Randoms, States
 from surefoot.config import to_table
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.onnx_file import policy_to_onnx
 from surefoot.policy import Policy
-from surefoot.train.ball import Ball, Randoms, States
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.game import Craft, Game
 from surefoot.train.rollout import Singles

@@ -19,8 +19,8 @@ from surefoot.attack.ascent import (
     AscentConfig,
     GradientAdversary,
 )
+from surefoot.ball import Ball
 from surefoot.policy import CategoricalHead, GaussianHead, Head, Layer, Policy, Squash
-from surefoot.train.ball import Ball
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
 from surefoot.train.objectives import ValueAndGradient, lead
 

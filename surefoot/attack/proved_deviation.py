@@ -3,9 +3,9 @@
 from math import inf
 from typing import overload
 
-from surefoot.budget import Norm, Scope
+from surefoot.ball import Ball, Norm
+from surefoot.budget import Scope
 from surefoot.certificate import Certificate
-from surefoot.train.ball import Ball
 
 _UP = 1 + 2.0**-40
 """Covers the roundings of a product of bounds in float64."""

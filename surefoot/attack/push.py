@@ -14,8 +14,8 @@ from torch import Tensor
 
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.ascent import ONE_CLIMB, GradientAdversary
+from surefoot.ball import Ball
 from surefoot.policy import CategoricalHead, Policy
-from surefoot.train.ball import Ball
 from surefoot.train.objectives import ValueAndGradient
 
 

@@ -41,7 +41,7 @@ from surefoot.attack.store import Store
 from surefoot.attack.suite_report import CLEAN, AttackReport, AttackResult
 from surefoot.attack.target import AttackTarget, Variants
 from surefoot.attack.transfer import seen_through, transfer_variants
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm, States
 from surefoot.certificate import Certificate
 from surefoot.config import settle_choices, to_table
 from surefoot.envs import VectorEnv, describe_env, make_env, module_digest
@@ -50,7 +50,6 @@ from surefoot.onnx_file import ControllerFile, load_controller_file
 from surefoot.policy import Layer
 from surefoot.provenance import code_digest
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
-from surefoot.train.ball import Ball, States
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.game import finite
 from surefoot.train.signals import StopRequest

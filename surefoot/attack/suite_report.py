@@ -8,11 +8,11 @@ from surefoot import __version__
 from surefoot.artifact import Json
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.cost import Cost
+from surefoot.ball import Ball
 from surefoot.envs import EnvSpec
 from surefoot.provenance import code_digest
 from surefoot.runtime.machine import machine_facts
 from surefoot.statistics import bootstrap_interval, interquartile_mean
-from surefoot.train.ball import Ball
 
 CLEAN = "clean"
 """Name of the loop without an adversary in a report."""

@@ -7,9 +7,9 @@ from surefoot.artifact import Json, from_json, to_json
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.cost import Cost
 from surefoot.attack.store import Store
+from surefoot.ball import Ball, States
 from surefoot.envs.vector import VectorEnv
 from surefoot.policy import Array, Layer, Policy
-from surefoot.train.ball import Ball, States
 
 Tell = Callable[[float, str], None]
 """Is told which share of the attack in progress is done, and what is going on; raises to stop."""

@@ -19,9 +19,9 @@ from surefoot.attack.cost import Cost
 from surefoot.attack.mad import mad_on, margin_on
 from surefoot.attack.regression import HIDDEN, MINIBATCH, fit
 from surefoot.attack.target import AttackTarget, Variants, pack, unpack
+from surefoot.ball import States
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, CategoricalHead, Layer, Normaliser, Policy
-from surefoot.train.ball import States
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.game import finite
 from surefoot.train.networks import new_network

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from surefoot.artifact import Json
-from surefoot.budget import Norm, Requirement, Scope
+from surefoot.ball import Norm
+from surefoot.budget import Requirement, Scope
 from surefoot.certify.bounds.global_bounds import least
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.confidence_limits import successes_needed, trials_needed
@@ -89,15 +90,6 @@ def perturbation_of(requirement: Requirement) -> tuple[float, Norm]:
     """Return size and norm of the perturbation of a requirement that has one."""
     # Requirement holds that both are set; the defaults only tell the type checker.
     return requirement.epsilon or 0.0, requirement.norm or Norm.LINF
-
-
-def allows(requirement: Requirement, perturbation: Float) -> bool:
-    """Return whether a requirement is about a perturbation, shape (obs_dim,)."""
-    epsilon, norm = perturbation_of(requirement)
-    if norm is Norm.L2:
-        return bool(np.linalg.norm(perturbation) <= epsilon)
-    sides = epsilon * np.array(requirement.sensors or 1.0)
-    return bool((np.abs(perturbation) <= sides).all())
 
 
 def pair_of(witness: Mapping[str, Json] | None, obs_dim: int) -> tuple[Float, Float]:

@@ -1,7 +1,8 @@
 """The stage function: a controller file and a budget in, a certificate out."""
 
 from surefoot.artifact import Json
-from surefoot.budget import QUANTITIES, Budget, Norm, Scope
+from surefoot.ball import Norm
+from surefoot.budget import QUANTITIES, Budget, Scope
 from surefoot.certificate import Certificate
 from surefoot.certify.certified import error_shares
 from surefoot.certify.claims import proved_tables

@@ -14,7 +14,7 @@ from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.lipsdp_proof import Multipliers, proves_lipschitz
 from surefoot.certify.bounds.rounding import ARITHMETICS
-from surefoot.certify.certified import allows, certified, epsilon_of, error_shares, pair_of
+from surefoot.certify.certified import certified, epsilon_of, error_shares, pair_of
 from surefoot.certify.claims import proved_tables
 from surefoot.certify.differences import differences
 from surefoot.certify.evidence import Evidence
@@ -143,5 +143,6 @@ def _verdict_faults(finding: Finding, proofs: Proofs) -> Iterator[str]:
         rounding = proofs.rounding(need.epsilon or 0.0)  # deployed: twice this on top
         slack = np.inf if isinstance(rounding, str) else 2 * rounding.action
         moved = (np.abs(pair[1] - pair[0]) + slack).max()
-        if not allows(need, step) or moved <= need.limit:
+        allowed = need.ball is not None and need.ball.holds(step[None]).all()
+        if not allowed or moved <= need.limit:
             yield f"{need.describe()}: the witness violates nothing"

@@ -6,7 +6,8 @@ Each claim names its norm, units, domain and arithmetic, so that it can be read 
 import math
 
 from surefoot.artifact import Json
-from surefoot.budget import Budget, Norm
+from surefoot.ball import Norm
+from surefoot.budget import Budget
 from surefoot.certificate import BOUNDS
 from surefoot.certify.bounds.rounding import smooth_activations
 from surefoot.certify.bounds.upward import Float

@@ -13,7 +13,7 @@ together as one, so that what they share cancels.
 import numpy as np
 from scipy.linalg import block_diag
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import crown_bounds
 from surefoot.certify.bounds.local_bounds import action_change, local_region, values_at
 from surefoot.certify.bounds.region import Network, network_of

@@ -16,6 +16,7 @@ from enum import StrEnum
 import numpy as np
 
 from surefoot.artifact import Json
+from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.compression import (
@@ -192,8 +193,8 @@ def _shaken(states: Array, epsilon: float) -> Array:
     if epsilon == 0:
         return states
     signs = np.random.default_rng(_SEED).choice([-1.0, 1.0], states.shape)
-    # Towards the state again, so that rounding leaves none outside of its ball.
-    corners = np.nextafter((states + epsilon * signs).astype(np.float32), states, dtype=np.float32)
+    ball = Ball(norm=Norm.LINF, epsilon=epsilon)
+    corners = ball.perturbed(states.astype(np.float32), epsilon * signs)
     return np.concatenate([states, corners])
 
 

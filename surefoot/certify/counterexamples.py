@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
-from surefoot.budget import Norm
+from surefoot.ball import Ball
 from surefoot.certify.bounds.slopes import derivative
 from surefoot.certify.bounds.upward import Float
 from surefoot.errors import InputError, MissingLibraryError
@@ -31,61 +31,6 @@ _KNOWN = 1e150
 
 _OVERFLOW_IS_NO_FIND = np.errstate(over="ignore", invalid="ignore")
 """What is not finite is dropped where finds are compared, so that it needs no warning."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ball:
-    """The set of perturbations: |d| <= epsilon, normalised units.
-
-    Attributes:
-        epsilon: Size.
-        norm: Its norm.
-        sensors: For linf the share of epsilon by which each sensor may move.
-    """
-
-    epsilon: float
-    norm: Norm
-    sensors: tuple[float, ...] | None = None
-
-    @property
-    def sides(self) -> Array:
-        """By how much each sensor may move in linf, of a shape that broadcasts with states."""
-        return np.asarray(self.epsilon * np.asarray(self.sensors or 1.0))
-
-    def project(self, delta: Array) -> Array:
-        """Return the nearest (linf) or the shrunk (l2) perturbation inside, shape (n, obs_dim)."""
-        if self.norm is Norm.LINF:
-            return np.clip(delta, -self.sides, self.sides).astype(delta.dtype)
-        length = np.linalg.norm(delta, axis=1, keepdims=True)
-        return np.asarray(delta * np.minimum(1.0, self.epsilon / np.maximum(length, 1e-30)))
-
-    def step(self, gradient: Array) -> Array:
-        """Return the perturbation of full size that climbs a linear function."""
-        if self.norm is Norm.LINF:
-            return np.asarray(self.sides * np.sign(gradient)).astype(gradient.dtype)
-        length = np.linalg.norm(gradient, axis=1, keepdims=True)
-        return np.asarray(gradient * (self.epsilon / np.maximum(length, 1e-30)))
-
-    def holds(self, delta: Array) -> NDArray[np.bool_]:
-        """Return which perturbations are inside, exactly for linf, shape (n,)."""
-        if self.norm is Norm.LINF:
-            return np.asarray((np.abs(delta) <= self.sides).all(axis=1))
-        return np.asarray(np.linalg.norm(delta, axis=1) <= self.epsilon * (1 - 1e-12))
-
-    def perturb(self, states: Single, delta: Array) -> Single:
-        """Return float32 states z + d with |z' - z| <= epsilon exactly, shape (n, obs_dim)."""
-        exact = states.astype(np.float64)
-        shrink = np.ones((len(states), 1))
-        for _ in range(8):
-            moved = (exact + delta * shrink).astype(np.float32)
-            if self.norm is Norm.LINF:  # one ulp back where rounding went over the edge
-                over = np.abs(moved - exact) > self.sides
-                moved = np.where(over, np.nextafter(moved, states), moved)
-            outside = ~self.holds(moved - exact)
-            if not outside.any():
-                return moved
-            shrink[outside] *= 1 - 1e-5
-        return np.where(outside[:, None], states, moved)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,7 +119,7 @@ def climb(
     delta = np.zeros_like(states)
     if rng is not None:
         noise = rng.standard_normal(states.shape).astype(states.dtype)
-        delta = ball.project(ball.step(noise) * rng.random())
+        delta = ball.project(ball.outermost(noise) * rng.random()).astype(states.dtype)
     base = policy.network(states)
     for number in range(steps):
         _, gradient = network_and_gradient(
@@ -186,7 +131,7 @@ def climb(
             move = np.sign(gradient - back) * (0.05 * free_states * size)
             states = np.clip(states + move, -free_states, free_states)
             base = policy.network(states)
-        delta = ball.project(delta + ball.step(gradient) * size)
+        delta = ball.project(delta + ball.outermost(gradient) * size).astype(states.dtype)
     return states, delta
 
 
@@ -279,7 +224,7 @@ def worst_at(
     for objective in objectives(policy, distribution=distribution):
         for start in starts:
             _, delta = climb(policy, states, ball, objective, steps=steps, rng=start)
-            _keep_worse(policy, replay, found, ball.perturb(states, delta), distribution)
+            _keep_worse(policy, replay, found, ball.perturbed(states, delta), distribution)
     return found
 
 
@@ -328,7 +273,7 @@ def worst_anywhere(
         observations, states = attainable_states(policy, moved)
         found = _start(observations, states)
         for shift in (delta, -delta):
-            _keep_worse(policy, replay, found, ball.perturb(states, shift), distribution)
+            _keep_worse(policy, replay, found, ball.perturbed(states, shift), distribution)
         parts.append(found)
     return _join(parts)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.global_bounds import least_rows
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.facts import Facts

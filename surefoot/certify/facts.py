@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from surefoot.artifact import sha256_hex
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify import counterexamples as search
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
@@ -85,7 +85,7 @@ class Facts:
             self._anywhere[key] = search.worst_anywhere(
                 self.policy,
                 self.replay,
-                search.Ball(epsilon=epsilon, norm=norm, sensors=self.sensors),
+                Ball(epsilon=epsilon, norm=norm, sensors=self.sensors),
                 starts=self.start_states,
                 steps=2 * self.config.search_steps,
                 seed=self.config.seed,
@@ -108,7 +108,7 @@ class Facts:
                 self.policy,
                 self.replay,
                 states,
-                search.Ball(epsilon=epsilon, norm=norm, sensors=self.sensors),
+                Ball(epsilon=epsilon, norm=norm, sensors=self.sensors),
                 steps=self.config.search_steps,
                 restarts=self.config.search_restarts,
                 seed=self.config.seed,

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.confidence_limits import (
     betting_mean_limit,
     success_rate_lower,

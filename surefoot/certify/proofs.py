@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.artifact import Json
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.branch_and_bound import split_deviation
 from surefoot.certify.bounds.chain import (
     action_chain,

@@ -6,7 +6,7 @@ The published bounds of Theorems 1 to 3 stand here as printed, beside what repla
 import numpy as np
 
 from surefoot.artifact import Json
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import network_chain
 from surefoot.certify.bounds.global_bounds import paper_surrogate
 from surefoot.certify.confidence_limits import (

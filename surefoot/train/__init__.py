@@ -5,7 +5,7 @@ folder. One iteration plays a rollout (rollout.py: NumPy inference, exact trunca
 the networks (ppo.py: the update; defences.py: what a defence adds to the loss; search.py: the inner
 maximisation; relaxation.py: bounds to learn from; lipschitz.py: the limit on the actor; pruning.py:
 the masks); learner.py joins them. With ATLA the adversary is a second learner (atla.py), in a game
-against the policy (game.py) inside a ball (ball.py), both shared with attack. run.py holds all that
+against the policy (game.py), shared with attack. run.py holds all that
 changes and can be stored; checkpoint.py stores it; trainer.py is the loop.
 """
 

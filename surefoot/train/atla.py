@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.policy import Policy, Squash
-from surefoot.train.ball import Ball
 from surefoot.train.defence_config import AlternatingTraining, NoDefence
 from surefoot.train.game import Craft, Direct, Game, with_fast_layers
 from surefoot.train.learner import Learner

@@ -7,7 +7,7 @@ is attacked at full strength from the first step often learns to do nothing.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.config import settle_choices
 from surefoot.train.ranges import (
     require_at_least,

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.ball import Ball, States
 from surefoot.envs.vector import Actions, BoxActions, EnvSpec, Floats, State, StepResult, VectorEnv
 from surefoot.policy import Array, Policy
-from surefoot.train.ball import Ball, States
 
 
 class Craft(Protocol):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from surefoot.activation import Activation, AnyActivation
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.envs.vector import BoxActions, EnvSpec
 from surefoot.errors import InputError
 from surefoot.train.defence_config import LipschitzTarget

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surefoot.ball import Ball, States
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
-from surefoot.train.ball import Ball, States
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.objectives import Best, ValueAndGradient, lead
 from surefoot.train.perturbation_search import search_ball

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.train.distributions import Distribution
 from surefoot.train.networks import Mlp
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
-from surefoot.budget import Norm
-from surefoot.train.ball import Ball
+from surefoot.ball import Ball, Norm
 
 
 @pytest.mark.parametrize("norm", list(Norm))

@@ -7,9 +7,8 @@ import pytest
 from surefoot.attack.blackbox import CornerSearch, Oracle, SpsaSearch, SquareSearch
 from surefoot.attack.blackbox_attacks import Deviation, LowValue, masking_ratio, masking_signs
 from surefoot.attack.deployed import DeployedController
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.policy import Activation, Layer
-from surefoot.train.ball import Ball
 
 MATRIX = np.array([[3.0, -1.0, 0.5, 2.0, 1.0, -2.0], [-0.5, 2.0, 1.5, 1.0, -1.0, 0.0]])
 SEARCHES = [CornerSearch, SquareSearch, SpsaSearch]

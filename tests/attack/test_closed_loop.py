@@ -12,12 +12,11 @@ from surefoot.attack.learned import LearnedAdversary
 from surefoot.attack.mad import PUBLISHED, SLACK, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.envs import make_env
 from surefoot.errors import CheckError, InputError
 from surefoot.policy import Activation, Squash, weights_sha256
 from surefoot.runtime.load import Backend, controller_of
-from surefoot.train.ball import Ball
 from surefoot.train.game import Direct
 from surefoot.train.pa_ad import Director
 

@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 
 from surefoot.attack.constant import ConstantAdversary, constant_variants
-from surefoot.budget import Norm
-from surefoot.train.ball import Ball
+from surefoot.ball import Ball, Norm
 
 EPSILON = 0.5
 LINF, L2 = (Ball(norm=norm, epsilon=EPSILON) for norm in (Norm.LINF, Norm.L2))
-BALLS = [LINF, L2]
 MATRIX = np.array([[2.0, -1.0, 0.5, 0.3], [-1.0, 0.5, 2.0, -0.4]])
 GAIN = np.array([1.0, -0.5])
 
@@ -76,32 +74,3 @@ def test_the_same_perturbation_is_added_to_every_state(random_streams):
     state = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     moved = ConstantAdversary(LINF, delta).perturb(state, random_streams(20))
     np.testing.assert_allclose(moved - state, np.tile(delta, (20, 1)), atol=1e-6)
-
-
-@pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.norm)
-def test_an_outermost_perturbation_is_as_large_as_allowed_and_leads_where_it_should(ball):
-    random = np.random.default_rng(1)
-    direction = random.normal(size=(50, 6)) * 10.0 ** random.integers(-5, 6, (50, 1))
-    delta = ball.outermost(direction)
-    state = random.normal(size=(50, 6)).astype(np.float32)
-    assert ball.contains(state, ball.perturbed(state, delta)).all()
-    if ball.norm is Norm.LINF:
-        assert (np.abs(delta) == EPSILON).all()
-        assert (np.sign(delta) == np.sign(direction)).all()
-    else:
-        np.testing.assert_allclose(np.linalg.norm(delta, axis=1), EPSILON, rtol=1e-14)
-        cosine = (delta * direction).sum(1) / np.linalg.norm(direction, axis=1)
-        np.testing.assert_allclose(cosine, EPSILON, rtol=1e-14)
-    # Leading axes do not matter.
-    np.testing.assert_array_equal(ball.outermost(direction.reshape(5, 10, 6))[2, 3], delta[23])
-
-
-@pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.norm)
-def test_one_boundary_draw_for_a_row_is_the_first_of_several(random_streams, ball):
-    one = ball.boundary(random_streams(7), 5)
-    several = ball.boundary(random_streams(7), 5, 1)
-    assert several.shape == (1, 7, 5)
-    np.testing.assert_array_equal(several[0], one)
-    many = ball.boundary(random_streams(7), 5, 4)
-    assert many.shape == (4, 7, 5)
-    np.testing.assert_array_equal(many[:, 2:3], ball.boundary(random_streams(7)[2:3], 5, 4))

@@ -15,7 +15,7 @@ from surefoot.attack.mad import mad_adversary
 from surefoot.attack.restarting_env import RestartingEnv
 from surefoot.attack.sarsa import SarsaSettings, record
 from surefoot.attack.suite import FULL, AttackConfig, run_suite
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.envs import make_env
 from surefoot.errors import CheckError, DivergenceError
 from surefoot.policy import (
@@ -28,7 +28,6 @@ from surefoot.policy import (
     Squash,
 )
 from surefoot.runtime.load import Backend, controller_of
-from surefoot.train.ball import Ball
 from surefoot.train.game import Direct
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.5)

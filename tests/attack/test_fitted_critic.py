@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from surefoot.attack.fitted_critic import GAMMA, fit_value
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.policy import CategoricalHead
-from surefoot.train.ball import Ball
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.1)
 

@@ -9,12 +9,11 @@ from surefoot.attack.critic_attacks import FITTED, critic_variants
 from surefoot.attack.fitted_critic import fit_value
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig, run_suite
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
 from surefoot.onnx_file import policy_to_onnx
 from surefoot.policy import Activation, CategoricalHead
 from surefoot.runtime.load import controller_of
-from surefoot.train.ball import Ball
 
 TINY = AttackConfig(
     suite="full",

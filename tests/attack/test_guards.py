@@ -12,10 +12,9 @@ from surefoot.attack.learned import LearnedAdversary
 from surefoot.attack.mad import PUBLISHED, mad_adversary
 from surefoot.attack.suite import AttackConfig, run_suite
 from surefoot.attack.target import Variants
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.errors import CheckError
 from surefoot.policy import Activation
-from surefoot.train.ball import Ball
 from surefoot.train.game import Direct
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.05)

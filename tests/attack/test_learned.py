@@ -14,10 +14,9 @@ from surefoot.attack.learned import (
     learn_start,
 )
 from surefoot.attack.mad import mad_adversary
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.envs.vector import StepResult
 from surefoot.onnx_file import policy_from_onnx
-from surefoot.train.ball import Ball
 from surefoot.train.game import Direct
 from surefoot.train.pa_ad import Director
 

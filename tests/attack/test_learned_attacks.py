@@ -9,8 +9,7 @@ from surefoot.attack.learned import learn_start
 from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.push import push_variants
 from surefoot.attack.store import Store
-from surefoot.budget import Norm
-from surefoot.train.ball import Ball
+from surefoot.ball import Ball, Norm
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.5)
 GAIN = np.array([1.0, -0.5])

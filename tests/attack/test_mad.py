@@ -14,7 +14,7 @@ from surefoot.attack.mad import (
     mad_adversary,
     mad_variants,
 )
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
 from surefoot.policy import (
     Activation,
@@ -25,7 +25,6 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
-from surefoot.train.ball import Ball
 from surefoot.train.distributions import Gaussian
 from surefoot.train.networks import mlp_from_layers
 

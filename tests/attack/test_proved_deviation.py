@@ -5,11 +5,11 @@ import pytest
 
 from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.attack.suite import AttackConfig, run_suite
-from surefoot.budget import Budget, Norm
+from surefoot.ball import Ball, Norm
+from surefoot.budget import Budget
 from surefoot.certificate import Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
 from surefoot.policy import Activation
-from surefoot.train.ball import Ball
 
 BUDGET = """[[require]]
 quantity = "action_deviation"

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from surefoot.attack.push import push_variants
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.policy import Activation
-from surefoot.train.ball import Ball
 
 MATRIX = np.array([[3.0, -0.2, 1.0, 0.7], [-1.0, 2.0, 0.5, -0.1]], np.float32)
 

@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from surefoot.attack.sarsa import Critics, Records, fit_sarsa, record, td_targets
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.policy import Normaliser
-from surefoot.train.ball import Ball
 
 GAMMA = 0.7
 

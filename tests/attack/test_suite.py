@@ -11,7 +11,7 @@ from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.suite import AttackConfig, run_suite, strongest
 from surefoot.attack.suite_report import AttackResult
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
 from surefoot.onnx_file import ControllerFile

@@ -7,10 +7,9 @@ from surefoot.attack import transfer
 from surefoot.attack.ascent import RESTARTS
 from surefoot.attack.mad import mad_adversary
 from surefoot.attack.transfer import IMITATION, seen_through, transfer_variants
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Squash
-from surefoot.train.ball import Ball
 
 LINF = Ball(norm=Norm.LINF, epsilon=0.5)
 MATRIX = np.array([[2.0, -1.0, 0.5], [-1.0, 0.5, 2.0]])

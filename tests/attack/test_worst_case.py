@@ -18,11 +18,10 @@ from surefoot.attack.deployed import DeployedController
 from surefoot.attack.learned import LearnedAdversary, LearnedConfig, learn_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.onnx_file import policy_from_onnx
 from surefoot.policy import Activation, CategoricalHead, Layer, Normaliser, Policy
 from surefoot.runtime.load import Backend, controller_of
-from surefoot.train.ball import Ball
 from surefoot.train.game import Direct
 from surefoot.train.pa_ad import Director
 

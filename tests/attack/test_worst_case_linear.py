@@ -12,8 +12,7 @@ import pytest
 
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
-from surefoot.budget import Norm
-from surefoot.train.ball import Ball
+from surefoot.ball import Ball, Norm
 
 ROW = np.array([2.0, -1.0, 0.5])
 EPSILON = 0.5

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from surefoot.artifact import sha256_hex
-from surefoot.budget import Budget, Norm
+from surefoot.ball import Norm
+from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import (
     CertifyConfig,

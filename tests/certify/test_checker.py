@@ -12,7 +12,8 @@ import pytest
 
 import surefoot.certify.checker
 from surefoot.artifact import sha256_hex, to_json
-from surefoot.budget import Budget, Norm
+from surefoot.ball import Norm
+from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_policy
 from surefoot.certify.checker import check_certificate

@@ -1,4 +1,4 @@
-"""A search stays inside the ball, finds what is there, and is replayed in deployed arithmetic."""
+"""A search finds what is there, and is replayed in deployed arithmetic."""
 
 from collections.abc import Callable
 
@@ -6,29 +6,13 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify import counterexamples as search
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Policy, Squash
 
 Build = Callable[..., Policy]
 SMOOTH = [activation for activation in Activation if activation is not Activation.RELU]
-
-
-@pytest.mark.parametrize("norm", Norm)
-@pytest.mark.parametrize("epsilon", [1e-6, 0.05, 0.075, 3.0])
-def test_perturbed_float32_states_are_inside_the_ball_without_tolerance(
-    norm: Norm, epsilon: float
-) -> None:
-    rng = np.random.default_rng(0)
-    ball = search.Ball(epsilon=epsilon, norm=norm)
-    states = rng.uniform(-10, 10, (500, 7)).astype(np.float32)
-    moved = ball.perturb(states, ball.step(rng.standard_normal(states.shape)))
-    step = moved.astype(np.float64) - states.astype(np.float64)
-    assert ball.holds(step).all()
-    if epsilon > 1e-3:
-        size = np.abs(step).max(axis=1) if norm is Norm.LINF else np.linalg.norm(step, axis=1)
-        assert size.min() > 0.99 * epsilon
 
 
 @pytest.mark.parametrize("activation", SMOOTH)
@@ -55,7 +39,7 @@ def test_the_search_finds_the_corner_of_a_linear_policy(
             file.policy,
             replay,
             states,
-            search.Ball(epsilon=0.1, norm=norm),
+            Ball(epsilon=0.1, norm=norm),
             steps=5,
             restarts=1,
             seed=0,
@@ -92,7 +76,7 @@ def test_more_effort_never_finds_less(
     file = controller(draw_policy(np.random.default_rng(6), [4, 16, 16, 2], gain=3.0))
     replay = search.deployed_arithmetic(file)
     states = np.random.default_rng(7).normal(0, 1, (30, 4)).astype(np.float32)
-    ball = search.Ball(epsilon=0.5, norm=Norm.LINF)
+    ball = Ball(epsilon=0.5, norm=Norm.LINF)
     few, many = (
         search.worst_at(
             file.policy, replay, states, ball, steps=8, restarts=restarts, seed=0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.branch_and_bound import split_deviation
 from surefoot.certify.bounds.chain import Chain, action_chain, network_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds, least_rows

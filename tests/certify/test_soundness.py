@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from scipy.special import erf, log_softmax
 
 from surefoot.activation import Clamp, LeakyRelu, ScaledElu
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.bounds.local_bounds import local_bounds, local_region
 from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.certify.compression import compression_error, compression_error_at
-from surefoot.certify.counterexamples import Ball, climb, objectives
+from surefoot.certify.counterexamples import climb, objectives
 from surefoot.certify.proofs import Effort, Proofs
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Array, CategoricalHead, Policy, Squash
@@ -208,7 +208,7 @@ def check_deployed(trial: Trial, file: ControllerFile, count: Count) -> None:
     halves = proofs.split_visited_deviation(visited, epsilon, norm, float(visited.min() / 2))
     for goal in objectives(policy, distribution=True):
         _, delta = climb(policy, states, ball, goal, steps=5)
-        moved = ball.perturb(states, delta)
+        moved = ball.perturbed(states, delta)
         change = np.abs(runtime.from_state(moved).astype(np.float64) - runtime.from_state(states))
         count.hold("everywhere, deployed", change, anywhere[0])
         count.hold("visited, deployed", change.max(axis=1), visited)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds import crown
 from surefoot.certify.bounds.local_bounds import local_region
 from surefoot.certify.bounds.region import network_of

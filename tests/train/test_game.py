@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.envs import make_env
 from surefoot.policy import Activation
-from surefoot.train.ball import Ball
 from surefoot.train.game import Direct, Game
 
 SEEDS = [3, 8]

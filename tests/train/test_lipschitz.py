@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.envs.vector import BoxActions

@@ -4,9 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.budget import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.policy import Activation, Squash
-from surefoot.train.ball import Ball
 from surefoot.train.pa_ad import Director
 
 MATRIX = np.array([[3.0, -1.0, 0.5, 2.0], [-0.5, 2.0, 1.5, 1.0]])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.policy import Activation, GaussianHead
 from surefoot.train.agent import twin
 from surefoot.train.distributions import Gaussian

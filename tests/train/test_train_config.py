@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.compress.allocations import Allocation
 from surefoot.config import build, to_table
 from surefoot.errors import InputError

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.activation import Activation, AnyActivation
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import (
     bounds_of_chunk,
     charge_of,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import crown_bounds
 from surefoot.certify.bounds.local_bounds import action_change, values_at
 from surefoot.certify.bounds.region import Bounds, Network, Region, network_of

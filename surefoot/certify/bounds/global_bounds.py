@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import Chain
 from surefoot.certify.bounds.upward import (
     UNDERFLOW,

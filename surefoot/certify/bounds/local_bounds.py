@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.alpha_crown import optimised_bounds
 from surefoot.certify.bounds.crown import interval_bounds, layer_bounds
 from surefoot.certify.bounds.local_lipschitz import centred_lipschitz

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.activation import AnyActivation
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import Policy
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from surefoot.activation import Activation, AnyActivation
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.region import UNDERFLOW, Bounds, Network, Region
 from surefoot.certify.bounds.slopes import derivative, slope_range_on
 from surefoot.certify.bounds.upward import UNIT, Float, gamma, up

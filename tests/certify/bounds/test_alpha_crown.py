@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.alpha_crown import optimised_bounds, output_bounds
 from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.local_bounds import local_bounds, local_region

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import crown_bounds, interval_bounds, layer_bounds
 from surefoot.certify.bounds.local_bounds import (
     certified_radius,

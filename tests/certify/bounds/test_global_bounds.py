@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import action_chain, distribution_chain, network_chain
 from surefoot.certify.bounds.global_bounds import LipschitzBounds, closed_form_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surefoot.activation import Activation
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import Chain, network_chain
 from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds

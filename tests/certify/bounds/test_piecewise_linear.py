@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from surefoot.activation import AnyActivation, Clamp, LeakyRelu, ScaledElu
-from surefoot.budget import Budget, Norm
+from surefoot.ball import Norm
+from surefoot.budget import Budget
 from surefoot.certificate import Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy, check_certificate
 from surefoot.certify.bounds.chain import action_chain

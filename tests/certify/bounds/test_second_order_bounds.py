@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from surefoot.budget import Norm
+from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.local_bounds import local_region
 from surefoot.certify.bounds.region import Bounds, Region, network_of
