@@ -74,6 +74,15 @@ def test_every_link_inside_the_page_leads_to_a_heading() -> None:
     assert set(re.findall(r"\]\(#([^)]*)\)", PAGE)) <= anchors
 
 
+def test_every_entry_that_code_and_tests_refer_to_exists() -> None:
+    numbers = {heading.split()[0] for heading in entries()}
+    for folder in ("surefoot", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            text = " ".join(path.read_text(encoding="utf-8").split())
+            for place in re.findall(r"mathematics\.md, ((?:\d+\.\d+(?:, | and | to )?)+)", text):
+                assert set(re.findall(r"\d+\.\d+", place)) <= numbers, path
+
+
 @pytest.mark.parametrize("bound", [*BOUNDS, "action_range"])
 def test_every_global_bound_has_an_entry(bound: str) -> None:
     assert any(f"`{bound}`" in text for text in (*entries(), *entries().values()))

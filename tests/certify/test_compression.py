@@ -1,4 +1,4 @@
-"""Compression error against exact differences; the invalid forms of mathematics 12 as pins."""
+"""Compression error against exact differences; published forms that are none."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -67,7 +67,7 @@ def test_no_state_differs_by_more_than_the_bound(
 
 
 def test_the_mixed_form_is_violated_and_the_bound_is_not(build_policy: Build) -> None:
-    # mathematics 12 (a): dense norms with dense activations say 1.413631, the truth is 1.617367.
+    # mathematics.md, 11.6: dense norms with dense activations say 1.413631, the truth is 1.617367.
     first = [[1, -0.85, 0], [0.526, -0.526, 0]]
     dense = build_policy([first, [[1, 1], [1, -1]]], Activation.RELU)
     sparse = build_policy([[[1, 0, 0], [0.526, 0, 0]], [[1, 1], [1, 0]]], Activation.RELU)

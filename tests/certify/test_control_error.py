@@ -154,7 +154,7 @@ def test_logits_are_compared_without_a_head(draw_policy: Build) -> None:
 
 
 def test_the_published_sum_is_exceeded_and_ours_is_not(build_policy: Build) -> None:
-    # mathematics 12 (b): a state of 1; the sum says 2.0, the truth is 2.236068.
+    # mathematics.md, 11.6, another example: a state of 1; the sum says 2.0, the truth is 2.236068.
     biases = [[1, 1], [0, 0]]
     weights = [[[-1], [-1]], [[1, 1], [1, -1]]], [[[0], [0]], [[1, 1], [1, 0]]]
     original, policy = (build_policy(w, Activation.RELU, biases=biases) for w in weights)

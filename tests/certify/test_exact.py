@@ -355,7 +355,7 @@ def test_a_proved_norm_is_one_in_exact_arithmetic(seed: int) -> None:
 
 
 def test_a_jacobian_that_is_zero_where_it_is_taken_bounds_nothing(build_policy: Build) -> None:
-    # mathematics 4.5: relu(x - .1) at 0: the Jacobian says 0, the truth at epsilon .2 is .1.
+    # mathematics.md, 11.5: relu(x - .1) at 0: the Jacobian says 0, the truth at epsilon .2 is .1.
     policy = build_policy([[[1.0]], [[1.0]]], Activation.RELU, biases=[[-0.1], [0.0]])
     truth = deviation(policy, [fmpq(0)], [[exact(0.2)], [exact(-0.2)]])
     assert float(truth[0]) == pytest.approx(0.1)

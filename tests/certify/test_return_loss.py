@@ -167,7 +167,7 @@ def test_clean_episodes_that_never_disagree_prove_a_loss_that_shrinks_with_their
 
 
 def test_the_path_bound_is_a_sum_because_the_product_form_is_violated() -> None:
-    # mathematics 6.4: gap 1.5; E[tv] is 1/2 at both steps.
+    # mathematics.md, 8.5: gap 1.5; E[tv] is 1/2 at both steps.
     assert path_bound(np.array([0.5, 0.5]), 1.0).bound == pytest.approx(1.5)
     product = 0.5 + (1 - 0.5 * (0.5 * 1 + 0.5 * 0.0) - 0.0)
     assert product == pytest.approx(1.25)

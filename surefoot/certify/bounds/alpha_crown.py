@@ -13,6 +13,8 @@ Then the ReLU neurons whose lines cost most are cut in half: on y >= 0 and on y 
 linear, and the largest value over both halves counts. A multiple b >= 0 of +-y, which is at least 0
 on its half, may be added to the function there (beta-CROWN), and b descends like the touches.
 
+Proofs: docs/explanation/mathematics.md, 5.5 and 5.6.
+
 Shape legend: B states, r rows (each output upwards, then downwards), n widths.
 """
 
@@ -43,7 +45,14 @@ _HALVED_NEURONS = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hidden:
-    """One hidden layer: its activation, the intervals before it, fixed lines, free touches."""
+    """One hidden layer of a problem.
+
+    Attributes:
+        activation: The function between the lines.
+        before: Intervals of its input, shape (B, n).
+        lines: Lines of CROWN, which stay where there is no choice, shape (B, n).
+        touches: Ranges within which lines are free, shape (B, n).
+    """
 
     activation: AnyActivation
     before: Bounds
@@ -53,7 +62,15 @@ class _Hidden:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Problem:
-    """What is bounded: rows of the last layer, shape (r, n), and as many signs of its bias."""
+    """What is bounded from above, over each of B balls.
+
+    Attributes:
+        network: The network.
+        region: States and sizes of the perturbation.
+        layers: Hidden layers, first to last.
+        rows: Rows of the last layer, and their negatives for the lower bounds, shape (r, n).
+        shift: Biases with the signs of the rows, shape (r,).
+    """
 
     network: Network
     region: Region
@@ -67,9 +84,9 @@ class _Tangents:
     """What the steps choose for one hidden layer, each of shape (B, r, n).
 
     Attributes:
-        touch: Where free lines touch.
-        half: 1 and -1 where only y >= 0 or only y <= 0 is meant, else 0.
-        price: The multiple b >= 0 of half * y.
+        touch: Points (or slopes, for ReLU) at which free lines touch.
+        half: Half of the interval that is meant: 1 for y >= 0, -1 for y <= 0, 0 for all of it.
+        price: Multiplier b >= 0 of half * y, the beta of beta-CROWN.
     """
 
     touch: Float
@@ -79,7 +96,14 @@ class _Tangents:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Line:
-    """The lines that the coefficients behind one hidden layer met, each of shape (B, r, n)."""
+    """The lines that the coefficients behind one hidden layer met, each of shape (B, r, n).
+
+    Attributes:
+        coefficients: Coefficients of the activation's values.
+        slope: Slopes of the lines taken.
+        cut: Intercepts of the lines taken.
+        free: Entries whose line may still move.
+    """
 
     coefficients: Float
     slope: Float
@@ -105,6 +129,7 @@ def optimised_bounds(network: Network, region: Region, steps: int) -> list[Bound
             return found
         # Tighter intervals do not always make tighter lines behind them.
         sharper = bounds_of_chunk(network, part, second_order=True)
+        # Both hold, and the intersection is never looser than plain CROWN.
         found = [bounds.meet(other) for bounds, other in zip(found, sharper, strict=True)]
         with np.errstate(over="ignore", invalid="ignore"):
             best = output_bounds(network, part, found[:-1], steps)
@@ -131,11 +156,13 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
         )
         for activation, bounds in zip(network.activations, before, strict=True)
     ]
+    # min f = -max(-f): lower bounds are upper bounds of the negated rows.
     rows = np.concatenate([network.weights[-1], -network.weights[-1]])
     shift = np.concatenate([network.biases[-1], -network.biases[-1]])
     problem = _Problem(network, region, layers, rows, shift)
     choices = []
     for layer in layers:
+        # Every row starts at the lines of CROWN, and then chooses for itself.
         touch = np.repeat(layer.touches.start[:, None, :], len(rows), axis=1)
         choices.append(_Tangents(touch, np.zeros_like(touch), np.zeros_like(touch)))
     choices = _descend(problem, choices, steps)
@@ -148,6 +175,7 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
         found = _sound(parts, _descend(parts, _halved(problem, choices), steps))
         # A bound that is no number is no bound.
         found = np.where(np.isnan(found), np.inf, found)
+        # The halves cover the ball: the larger of both bounds is one for all of it.
         upper = np.fmin(upper, found.reshape(len(found), pieces, len(rows)).max(axis=1))
     half = len(rows) // 2
     return Bounds(-upper[:, half:], upper[:, :half])
@@ -158,6 +186,8 @@ def _descend(problem: _Problem, choices: list[_Tangents], steps: int) -> list[_T
     best, least = choices, np.full((len(problem.region.centres), len(problem.rows)), np.inf)
     for number in range(steps + 1):
         met, first, constant = _substitute(problem, choices)
+        # The maximum of a linear function over a ball is attained at one point (Danskin), so that
+        # its derivative with respect to the lines is taken there.
         worst = _worst_points(first, problem.region)
         value = (first * worst).sum(axis=-1) + constant
         better = (value < least)[..., None]
@@ -171,6 +201,7 @@ def _descend(problem: _Problem, choices: list[_Tangents], steps: int) -> list[_T
             for new, old in zip(choices, best, strict=True)
         ]
         if number < steps:
+            # Steps that shrink like 1 / k, as subgradient methods need.
             choices = _step(problem, met, worst, choices, 1 / (1 + number))
     return best
 
@@ -182,6 +213,7 @@ def _substitute(problem: _Problem, choices: list[_Tangents]) -> tuple[list[_Line
     constant = np.broadcast_to(problem.shift, shape[:2])
     met: list[_Line] = []
     for number in range(len(problem.layers) - 1, -1, -1):
+        # A phi(y) <= A (slope y + cut), plus b half y, which is nowhere negative on its half.
         choice = choices[number]
         line = _meet(problem.layers[number], coefficients, choice)
         sloped = coefficients * line.slope + choice.half * choice.price
@@ -197,16 +229,19 @@ def _meet(layer: _Hidden, coefficients: Float, choice: _Tangents) -> _Line:
     lines, (below, above) = layer.lines, (layer.touches.below, layer.touches.above)
     up = coefficients > 0
 
+    # CROWN's choice by sign, for the fixed lines and for the ranges of the free ones.
     def pick(high: Float, low: Float) -> Float:
         return np.where(up, high[:, None, :], low[:, None, :])
 
     free = np.where(up, above.free[:, None, :], below.free[:, None, :])
     slope, cut = pick(lines.slope_high, lines.slope_low), pick(lines.cut_high, lines.cut_low)
     if free.any():
+        # Clipped into the range in which every touch is sound: soundness asks nothing of the steps.
         inside = np.clip(choice.touch, pick(above.least, below.least), pick(above.most, below.most))
         own_slope, own_cut = lines_touching(layer.activation, layer.before, inside, up)
         slope, cut = np.where(free, own_slope, slope), np.where(free, own_cut, cut)
-    halved = choice.half != 0  # ReLU is linear there
+    # On a half ReLU is y or 0: both lines are the function itself.
+    halved = choice.half != 0
     slope = np.where(halved, (choice.half > 0) * 1.0, slope)
     return _Line(coefficients, slope, np.where(halved, 0.0, cut), free & ~halved)
 
@@ -218,6 +253,7 @@ def _worst_points(first: Float, region: Region) -> Float:
         radius = region.sides[:, None, :]
     if region.norm is Norm.LINF:
         return np.asarray(region.centres[:, None, :] + np.sign(first) * radius)
+    # l2: equality in Cauchy-Schwarz, along the coefficients.
     lengths = np.linalg.norm(first, axis=-1, keepdims=True)
     return np.asarray(region.centres[:, None, :] + first / np.maximum(lengths, 1e-300) * radius)
 
@@ -232,14 +268,18 @@ def _step(
         value = _times(hidden, network.weights[number].T) + network.biases[number]
         touch, price = choice.touch, choice.price
         if layer.activation is Activation.RELU:
+            # d/dk of A (k y) is A y; only its sign is used, so that no scale has to be known.
             stride = np.sqrt(size) / 2
             new = np.clip(touch - np.sign(line.coefficients * value) * stride, 0.0, 1.0)
+            # d/db of b half y is half y; b stays at least 0, as a multiplier of an inequality.
             dearer = np.sign(choice.half * value) * np.abs(line.coefficients) * stride
             price = np.where(choice.half != 0, np.maximum(price - dearer, 0.0), 0.0)
         else:
+            # d/dt of the tangent at y is phi''(t) (y - t): towards y, which is best where t = y.
             new = touch + (value - touch) * size
         touch = np.where(line.free & np.isfinite(new), new, touch)
         moved.append(_Tangents(touch, choice.half, np.where(np.isfinite(price), price, 0.0)))
+        # The relaxed network at the worst point: lines in the place of activations.
         hidden = line.slope * value + line.cut
     return moved
 
@@ -256,6 +296,7 @@ def _halved(problem: _Problem, choices: list[_Tangents]) -> list[_Tangents]:
         value = _times(hidden, weight.T) + bias
         hidden = line.slope * value + line.cut
         relu = layer.activation is Activation.RELU
+        # Only neurons that may be on either side of the kink have halves.
         crossing = layer.touches.below.free[:, None, :] & relu
         gap = np.abs(line.coefficients * (hidden - np.maximum(value, 0.0)))
         costs.append(np.where(crossing & np.isfinite(gap), gap, -1.0))
@@ -263,6 +304,7 @@ def _halved(problem: _Problem, choices: list[_Tangents]) -> list[_Tangents]:
     order = np.argsort(-np.concatenate(costs, axis=-1), axis=-1)[..., :_HALVED_NEURONS]
     worth = np.take_along_axis(np.concatenate(costs, axis=-1), order, axis=-1) >= 0
     pieces = []
+    # All combinations of signs: 2^k pieces that together cover the ball.
     for signs in product([1.0, -1.0], repeat=_HALVED_NEURONS):
         half = np.zeros((*order.shape[:2], ends[-1]))
         chosen = np.array(signs)[: order.shape[-1]] * worth
@@ -282,6 +324,7 @@ def _sound(problem: _Problem, choices: list[_Tangents]) -> Float:
     """Return upper bounds that the choices give, with all rounding charged, shape (B, r)."""
     network, layers = problem.network, problem.layers
     met, first, constant = _substitute(problem, choices)
+    # The charge of CROWN, layer by layer, with the lines that were really met.
     sizes = [problem.region.magnitude]
     for layer in layers:
         ends = image(layer.activation, layer.before.lower, layer.before.upper)
@@ -293,6 +336,7 @@ def _sound(problem: _Problem, choices: list[_Tangents]) -> Float:
     for number in range(len(layers) - 1, -1, -1):
         rows, lines = np.abs(met[number].coefficients), _largest(met[number])
         charge = charge + charge_of(rows, network, number, lines, sizes[number])
+        # b half y was substituted as well: a line of slope 1 with the coefficient b.
         unit = Lines(*[np.ones_like(lines.slope_low), np.zeros_like(lines.cut_low)] * 2)
         charge = charge + charge_of(choices[number].price, network, number, unit, sizes[number])
     return concrete(first, constant, problem.region, 1.0) + charge

@@ -1,4 +1,12 @@
-"""Input splitting: prove or refute a deviation around one state by cutting its box into pieces."""
+"""Input splitting: prove or refute a deviation around one state by cutting its box into pieces.
+
+Lines are loose by the square of a width, so that halves are bounded tighter than the whole. The
+pieces cover the box, and the largest of their bounds is one for all of it
+(docs/explanation/mathematics.md, 5.12).
+
+Reference:
+    Wang et al., USENIX Security 2018 (arXiv 1804.10829), for bisection of inputs.
+"""
 
 import time
 from dataclasses import dataclass
@@ -23,8 +31,8 @@ class Split:
     Attributes:
         bound: Proved upper bound of the largest deviation of any actuator on the whole box.
         worst: Largest deviation that was seen at a point.
-        point: Where, normalised units, shape (obs_dim,).
-        num_boxes: How many pieces were bounded.
+        point: Point of that deviation, normalised units, shape (obs_dim,).
+        num_boxes: Number of pieces that were bounded.
     """
 
     bound: float
@@ -66,6 +74,7 @@ def split_deviation(
     done, count = 0.0, 1
     stop = time.monotonic() + seconds
     while len(bounds) and worst <= limit and count + 2 <= num_boxes and time.monotonic() < stop:
+        # Best first: the bound of the whole box is that of its worst piece.
         order = np.argsort(-bounds)
         low, high, bounds = low[order], high[order], bounds[order]
         if bounds[0] <= limit:
@@ -79,6 +88,7 @@ def split_deviation(
             worst, point = seen, place
         low, high = np.concatenate([low[take:], low_cut]), np.concatenate([high[take:], high_cut])
         bounds = np.concatenate([bounds[take:], new])
+        # A piece that holds the limit is done; its bound still counts for the box.
         finished = bounds <= limit
         done = max(done, float(bounds[finished].max(initial=0.0)))
         low, high, bounds = low[~finished], high[~finished], bounds[~finished]
@@ -88,11 +98,13 @@ def split_deviation(
 
 def _region(low: Float, high: Float) -> Region:
     centres = low + (high - low) / 2
+    # Rounded up from both corners, so that the ball around the rounded centre holds the box.
     sides = up(np.maximum(high - centres, centres - low))
     return Region(centres=centres, radius=sides.max(axis=1), norm=Norm.LINF, sides=sides)
 
 
 def _bounds(policy: Policy, network: Network, low: Float, high: Float, here: Bounds) -> Float:
+    # Against the value at the centre of the whole box, not at that of the piece.
     around = crown_bounds(network, _region(low, high))
     return np.asarray(action_change(policy.head, around, here).max(axis=1))
 
@@ -103,6 +115,7 @@ def _look(
     """Return the worst deviation at the middles and at the corners of steepest ascent."""
     middles = low + (high - low) / 2
     jacobian = _jacobian(network, middles)
+    # Where the network is linear on a piece, its extremes are at these corners.
     corners = [
         np.where(sign * jacobian[:, j] > 0, high, low)
         for j in range(jacobian.shape[1])
@@ -121,6 +134,7 @@ def _halve(network: Network, low: Float, high: Float) -> tuple[Float, Float]:
     # A flat middle says nothing about the sides; the longest one breaks such ties.
     sensor = (influence + 1e-3 * influence.max() * (high - low) / (high - low).max()).argmax(axis=1)
     rows = np.arange(len(low))
+    # Both halves own the cut, so that no point between two float64 numbers is lost.
     left_high, right_low = high.copy(), low.copy()
     left_high[rows, sensor] = right_low[rows, sensor] = middles[rows, sensor]
     return np.concatenate([low, right_low]), np.concatenate([left_high, high])

@@ -46,6 +46,7 @@ class Chain:
             scale: Size of the perturbation of each sensor, normalised units, shape (obs_dim,).
         """
         first = self.matrices[0]
+        # A product with a float64 scale rounds once, which the radius of the matrix holds.
         scaled = IntervalMatrix(first.centre * scale, up(first.magnitude * scale, 2) * 2.0**-52)
         return Chain(matrices=(scaled, *self.matrices[1:]), slopes=self.slopes)
 
@@ -89,6 +90,7 @@ def logit_difference_chain(policy: Policy) -> Chain:
     """Return the chain of all differences of two logits, each pair once."""
     chain = network_chain(policy)
     last = chain.matrices[-1].centre
+    # One rounding for each difference; the sign of a pair does not matter to a bound.
     first, second = np.triu_indices(last.shape[0], k=1)
     difference = last[first] - last[second]
     return chain.with_last(IntervalMatrix(difference, up(np.abs(difference), 1) * 2.0**-52))

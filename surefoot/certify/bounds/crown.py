@@ -3,6 +3,10 @@
 Everything is float64 and widened by its own rounding: a coefficient matrix that was computed counts
 as exact, and what it may be wrong by, times the largest input, is charged to the constant.
 
+In the words of the paper (arXiv 1811.00866, Theorem 3.2): ``slopes_up`` and ``slopes_low`` are its
+matrices Lambda and Omega; its lines alpha (y + beta) have here the slope alpha and the intercept
+alpha beta; ``concrete`` is its Corollary 3.3. Proofs: docs/explanation/mathematics.md, 5.1 to 5.4.
+
 Shape legend: B states, d sensors, n and m widths, r rows of a target.
 """
 
@@ -86,9 +90,11 @@ def bounds_of_chunk(
         for number in range(1, len(network.weights)):
             before = found[-1]
             activation = network.activations[number - 1]
+            # Lines need the bounds before their activation: layer by layer, from the state on.
             lines.append(relax(activation, before.lower, before.upper))
             sizes.append(Bounds(*image(activation, before.lower, before.upper)).magnitude)
             crown = _backward(network, number, lines, sizes, region)
+            # Neither is the tighter one everywhere; both hold, so that their intersection does.
             best = honest(crown).meet(honest(_interval_layer(network, number, before)))
             if number == 1 and second_order:
                 expanded = second_order_bounds(network, region, before)
@@ -100,6 +106,7 @@ def bounds_of_chunk(
 def _first_layer(network: Network, region: Region) -> Bounds:
     weight, bias = network.weights[0], network.biases[0]
     middle = region.centres @ weight.T + bias
+    # Exact but for rounding: a linear function over a ball is its middle and a dual norm.
     terms = np.abs(region.centres) @ np.abs(weight).T + np.abs(bias)
     slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4), 4) + UNDERFLOW
     return Bounds(middle - slack, middle + slack)
@@ -113,6 +120,7 @@ def _interval_layer(network: Network, number: int, before: Bounds) -> Bounds:
     radius = up(np.maximum(high - centre, centre - low))
     middle = centre @ weight.T + bias
     rows = np.abs(weight).T
+    # W h lies in W c +- |W| r; the middle itself is computed with the error of an inner product.
     rounding = (np.abs(centre) @ rows + np.abs(bias)) * gamma(weight.shape[1] + 4)
     size = np.maximum(np.abs(low), np.abs(high))
     slack = up(radius @ rows + rounding + last_layer_error(network, number, size), 4 + len(rows))
@@ -131,11 +139,13 @@ def _backward(
 ) -> Bounds:
     """Substitute lines from layer ``number`` back to the state; ``sizes`` bound layer inputs."""
     weight, bias = network.weights[number], network.biases[number]
+    # Charge and freeze: what is computed from here on counts as exact coefficients.
     charge = charge_of(
         np.abs(weight)[None], network, number - 1, lines[number - 1], sizes[number - 1]
     )
     charge = charge + np.abs(bias) * gamma(64) + last_layer_error(network, number, sizes[-1])
     below = lines[number - 1]
+    # An upper bound takes the upper line where the coefficient is positive, else the lower one.
     positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
     constant_up = below.cut_high @ positive.T + below.cut_low @ negative.T + bias
     constant_low = below.cut_low @ positive.T + below.cut_high @ negative.T + bias
@@ -146,6 +156,7 @@ def _backward(
         rows_up, rows_low = _through(weight[None], weight[None], below)
         slopes_up, slopes_low = rows_up, rows_low
         for layer in range(number - 1, -1, -1):
+            # y = W h + b: the bias goes to the constant, the weights into the coefficients of h.
             shift = network.biases[layer]
             constant_up = constant_up + slopes_up @ shift
             constant_low = constant_low + slopes_low @ shift
@@ -154,6 +165,7 @@ def _backward(
             if layer == 0:
                 break
             below = lines[layer - 1]
+            # One charge serves both directions, so that it takes the larger coefficients.
             sizes_up = np.maximum(np.abs(slopes_up), np.abs(slopes_low))
             charge = charge + charge_of(
                 sizes_up, network, layer - 1, lines[layer - 1], sizes[layer - 1]
@@ -171,11 +183,14 @@ def charge_of(rows: Float, network: Network, layer: int, below: Lines, size: Flo
 
     |A| ( |slopes| (|W| |input| + |b|) + |cuts| ) times the roundings of a whole substitution.
     """
+    # Absolute values throughout: where coefficients cancel, their rounding errors do not.
     slope = np.maximum(np.abs(below.slope_high), np.abs(below.slope_low))
     cut = np.maximum(np.abs(below.cut_high), np.abs(below.cut_low))
     weight = np.abs(network.weights[layer])
     reach = slope * (size @ weight.T + np.abs(network.biases[layer])) + cut
     total = (rows @ reach[..., None])[..., 0]
+    # No term meets more roundings: n of the sum over neurons, m of that over inputs, each with its
+    # products; the factor covers what is computed in parts, such as positive and negative ones.
     num_roundings = 4 * (weight.shape[0] + weight.shape[1] + 16)
     return up(total * gamma(num_roundings), num_roundings) + UNDERFLOW
 
@@ -193,6 +208,7 @@ def _constants(rows: Float, positive_cut: Float, negative_cut: Float) -> Float:
 
 def _through(rows_up: Float, rows_low: Float, below: Lines) -> tuple[Float, Float]:
     """Return coefficients before an activation from those behind it, shape (B, r, n)."""
+    # The choice between lambda and omega, entry by entry; at 0 either is right.
     high, low = below.slope_high[:, None, :], below.slope_low[:, None, :]
     return (
         np.where(rows_up > 0, rows_up * high, rows_up * low),
@@ -206,6 +222,7 @@ def _fused(network: Network, weight: Float, below: Lines) -> tuple[Float, Float,
     positive(W) diag(high) + negative(W) diag(low) = W diag(mean) + |W| diag(half difference), so
     that one product with the scaled first layer serves all states at once.
     """
+    # The bias is one more column, so that its products are those of the weights.
     first = np.column_stack([network.weights[0], network.biases[0]])
     mean = (below.slope_high + below.slope_low) / 2
     half = (below.slope_high - below.slope_low) / 2
@@ -221,6 +238,7 @@ def _fused(network: Network, weight: Float, below: Lines) -> tuple[Float, Float,
 
 def concrete(rows: Float, constant: Float, region: Region, sign: float) -> Float:
     """Return the largest (sign 1) or smallest (sign -1) value of linear functions, shape (B, r)."""
+    # max over the ball of A z + c = A z_0 + epsilon |A|_dual + c.
     middle = (rows @ region.centres[..., None])[..., 0] + constant
     largest = np.abs(region.centres).max(axis=1, keepdims=True)
     terms = np.abs(rows).sum(axis=-1) * largest + np.abs(constant)

@@ -3,6 +3,8 @@
 Every function takes a :class:`Chain` and gives proved upper bounds in float64. For a perturbation
 ball in linf, an l2 constant counts with the factor sqrt(d); the product of absolute matrices needs
 no such factor. A row of the last matrix is one actuator.
+
+Proofs: docs/explanation/mathematics.md, 4.1 to 4.5.
 """
 
 import math
@@ -29,8 +31,8 @@ class LipschitzBounds:
     """Bounds of one chain by name.
 
     Attributes:
-        whole: Name to bound on |f(z') - f(z)|_2 / |z' - z|_2.
-        rows: Name to bounds on |f_j(z') - f_j(z)| / |z' - z|_2 for each output j, shape (m,).
+        whole: Bounds on |f(z') - f(z)|_2 / |z' - z|_2 by name.
+        rows: Bounds on |f_j(z') - f_j(z)| / |z' - z|_2 for each output j, shape (m,), by name.
         absolute: |W_L| S |W_{L-1}| ... S |W_1|, entry (j, k): output j per unit of sensor k.
     """
 
@@ -42,6 +44,7 @@ class LipschitzBounds:
         """Return by name bounds on |f(z') - f(z)|_2 / |z' - z| in ``norm``."""
         if norm is Norm.L2:
             return dict(self.whole)
+        # |d|_2 <= sqrt(d) |d|_inf; |f|_2 of the entrywise bounds M 1 needs no such factor.
         factor = _root(self.absolute.shape[1])
         bounds = {name: float(up(value * factor)) for name, value in self.whole.items()}
         reach = matmul_up(self.absolute, np.ones(self.absolute.shape[1]))
@@ -61,6 +64,7 @@ class LipschitzBounds:
         factor = self._length(epsilon, norm, sensors)
         bounds = {}
         none = np.full(self.absolute.shape[0], np.inf)
+        # The change of one output is at most that of all of them together.
         for name in {**self.whole, **self.rows}:
             rows = np.minimum(self.rows.get(name, none), self.whole.get(name, math.inf))
             bounds[name] = up(rows * factor, 2)
@@ -74,6 +78,7 @@ class LipschitzBounds:
         """Return the largest l2 norm of a perturbation."""
         if norm is Norm.L2:
             return epsilon
+        # The corner of the box of sides epsilon w_k.
         root = _root(self.absolute.shape[1]) if sensors is None else vector_norm_up(sensors)
         return float(up(epsilon * root))
 
@@ -83,6 +88,7 @@ class LipschitzBounds:
         """Return the least bound on |f(z') - f(z)|_2 for |z' - z| <= epsilon, and its name."""
         length = self._length(epsilon, norm, sensors)
         bounds = {name: float(up(value * length)) for name, value in self.whole.items()}
+        # Bounds on each output bound the vector as well, without any constant of the whole.
         for name, rows in self.deviations(epsilon, norm, sensors).items():
             bounds[name] = min(bounds.get(name, math.inf), vector_norm_up(rows))
         return least(bounds)
@@ -143,12 +149,14 @@ def absolute_matrix(chain: Chain) -> Float:
     |f_j(z') - f_j(z)| <= sum_k M_jk |z'_k - z_k|. It never rises when weights are zeroed.
     """
     product = chain.matrices[-1].magnitude
+    # |W D| <= |W| S for every diagonal D of slopes, from the outputs back to the sensors.
     for matrix, slope in zip(chain.matrices[-2::-1], chain.slopes[::-1], strict=True):
         product = matmul_up(product, up(matrix.magnitude * slope.largest))
     return product
 
 
 def _surrogate_rows(chain: Chain) -> Float:
+    # One output: the row's own norm in the place of the surrogate of W_L.
     below = [crude_norm(matrix.magnitude) for matrix in chain.matrices[:-1]]
     factor = _product([*below, *(slope.largest for slope in chain.slopes)])
     return up(chain.matrices[-1].row_norms() * factor)
@@ -176,11 +184,13 @@ def _combettes_pesquet(
     total = np.zeros_like(tops[0])
     with np.errstate(over="ignore", invalid="ignore"):
         for end in range(1, last + 1):
+            # The last cut is behind layer end - 1, the one before it anywhere below.
             terms = [
                 reach[start] * below[start, end - 1] * _uncut(chain, start, end - 1)
                 for start in range(end)
             ]
             reach.append(float(up(sum(terms), 4 * len(terms)) * chain.slopes[end - 1].radius))
+        # The last piece ends at the outputs, where nothing is cut.
         for start in range(last + 1):
             total = total + tops[start] * (reach[start] * _uncut(chain, start, last))
     return up(total, 4 * (last + 2))
@@ -198,6 +208,7 @@ def _segment_norms(chain: Chain) -> dict[tuple[int, int], float]:
         product = chain.matrices[start]
         norms[start, start] = product.norm()
         for end in range(start + 1, len(chain.matrices) - 1):
+            # Signs and all: what cancels between the layers of a piece makes its norm small.
             product = chain.matrices[end] @ product
             norms[start, end] = product.norm()
     return norms

@@ -6,10 +6,13 @@ Layer by layer, G_1 = W_1 W_1' and for any diagonal T_i > G_i
 
 L^2 is the largest eigenvalue of the last G. Every T is written as (1 + exp q) lam e, where e =
 exp(p - mean p) and lam is the largest eigenvalue of E^{-1/2} G E^{-1/2}, so that no constraint
-remains. Nothing here is trusted: what comes out is proved by ``semidefinite``.
+remains. Nothing here is trusted: what comes out is proved by ``lipsdp_proof``.
+
+T is up to a factor the inverse of LipSDP's multipliers: Lam = L^2 / (r^2 T). Derivation:
+docs/explanation/mathematics.md, 4.6 and 4.7.
 
 Reference:
-    arXiv 2404.04375 (the start, scalar T), arXiv 1906.04893 (all diagonal T).
+    arXiv 2404.04375 (the start, scalar T), arXiv 1906.04893, Theorem 2 (all diagonal T).
 """
 
 import math
@@ -26,7 +29,16 @@ from surefoot.certify.bounds.upward import Float
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _LayerStep:
-    """What the backward pass needs of one hidden layer."""
+    """What the backward pass needs of one hidden layer.
+
+    Attributes:
+        weight: Matrix behind it, W_{i+1}.
+        shape: e, positive with geometric mean 1, shape (n,).
+        lam: Largest eigenvalue of E^{-1/2} G E^{-1/2}.
+        top: Unit eigenvector of that, shape (n,).
+        diagonal: T, shape (n,).
+        solved: (T - G)^{-1} m T W', shape (n, outputs).
+    """
 
     weight: Float
     shape: Float
@@ -41,9 +53,9 @@ class SemidefiniteBounds:
     """Proved multipliers; None where the proof did not pass.
 
     Attributes:
-        fast: Of ECLipsE-Fast, for all outputs.
-        whole: Of LipSDP, for all outputs.
-        rows: Of LipSDP, for each output alone.
+        fast: Multipliers of ECLipsE-Fast for all outputs together.
+        whole: Multipliers of LipSDP for all outputs together.
+        rows: Multipliers of LipSDP for each output alone.
     """
 
     fast: Multipliers | None
@@ -63,6 +75,7 @@ def semidefinite_bounds(
         row_iterations: Of L-BFGS for each output, from the solution for all; 0 for none.
     """
     rows: list[Multipliers | None] = [None] * chain.num_outputs
+    # r = 0 leaves no cone of slopes; G = 0 has no logarithm.
     exact_slopes = any(slope.radius == 0 for slope in chain.slopes)
     empty = not all(matrix.centre.any() for matrix in chain.matrices)
     if len(chain.matrices) < 2 or exact_slopes or empty:
@@ -73,6 +86,7 @@ def semidefinite_bounds(
     best = _minimise(chain, start, iterations)
     whole = _proved(chain, best) if iterations else None
     for output in range(chain.num_outputs if row_iterations else 0):
+        # The optimum for all outputs is feasible for one of them, and mostly near its own.
         row = chain.with_last(chain.matrices[-1].rows(slice(output, output + 1)))
         if row.matrices[-1].centre.any():
             rows[output] = _proved(row, _minimise(row, best, row_iterations), output)
@@ -83,6 +97,7 @@ def start_parameters(chain: Chain) -> Float:
     """Return (p, q) of every hidden layer: p = 0, q = ln(|m| / r), never worse than spectral."""
     parts = []
     for matrix, slope in zip(chain.matrices, chain.slopes, strict=False):
+        # q = ln(|m| / r) makes the bracket lam (r + |m|)^2: max slope times spectral norm, squared.
         ratio = max(abs(slope.middle) / slope.radius, 1e-3)
         parts.append(np.append(np.zeros(len(matrix.centre)), math.log(ratio)))
     return np.concatenate(parts)
@@ -100,6 +115,7 @@ def log_squared_bound(chain: Chain, parameters: Float) -> tuple[float, Float]:
             values, vectors = eigh(last, subset_by_index=[len(last) - 1, len(last) - 1])
         except (LinAlgError, ValueError, OverflowError):
             return failed
+        # d ln lambda_max(G) = t' dG t / lambda_max for its unit eigenvector t.
         squared, top = float(values[0]), vectors[:, 0]
         if not 0 < squared < math.inf:
             return failed
@@ -117,6 +133,7 @@ def _minimise(chain: Chain, start: Float, iterations: int) -> Float:
         method="L-BFGS-B",
         options={"maxiter": iterations},
     )
+    # A line search may stop above its start when a factorisation failed on the way.
     best = np.asarray(result.x)
     better = log_squared_bound(chain, best)[0] <= log_squared_bound(chain, start)[0]
     return best if better else start
@@ -149,23 +166,28 @@ def _split(chain: Chain, parameters: Float) -> list[tuple[Float, float]]:
 
 def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[_LayerStep]]:
     """Return the last G and what each hidden layer computed."""
+    # G_1 = W_1 X_0^{-1} W_1' with X_0 = I.
     first = chain.matrices[0].centre
     gram = first @ first.T
     steps = []
     hidden = zip(_split(chain, parameters), chain.slopes, chain.matrices[1:], strict=True)
     for (p, q), slope, matrix in hidden:
         weight = matrix.centre
+        # The mean of p would only repeat what q says: the scale of T.
         shape = np.exp(p - p.mean())
         root = 1.0 / np.sqrt(shape)
         size = len(shape)
         values, vectors = eigh(root[:, None] * gram * root, subset_by_index=[size - 1, size - 1])
+        # T > lam E >= G for every p and q: feasible without a constraint.
         lam = max(float(values[0]), 1e-300)
         diagonal = (1.0 + math.exp(q)) * lam * shape
         factor = cho_factor(np.diag(diagonal) - gram, lower=True)
+        # G+ = (W m T)(T - G)^{-1}(m T W') + W (r^2 - m^2) T W'.
         middle, radius = slope.middle, slope.radius
         solved = cho_solve(factor, (middle * diagonal)[:, None] * weight.T)
         gram = (middle * weight * diagonal) @ solved
         gram += (radius**2 - middle**2) * (weight * diagonal) @ weight.T
+        # Symmetric again: eigh and Cholesky read one half only.
         gram = (gram + gram.T) / 2
         steps.append(_LayerStep(weight, shape, lam, vectors[:, 0], diagonal, solved))
     return gram, steps
@@ -176,14 +198,17 @@ def _backward(chain: Chain, steps: list[_LayerStep], gram_bar: Float) -> Float:
     gradients: list[Float] = []
     for step, slope in zip(steps[::-1], chain.slopes[::-1], strict=True):
         middle, radius = slope.middle, slope.radius
+        # With B = solved Gbar: dG+/dT_j, one term for each place where T stands.
         carried = step.solved @ gram_bar
         back = step.weight.T @ gram_bar
         diagonal_bar = 2 * middle * (carried * step.weight.T).sum(axis=1)
         diagonal_bar -= (carried * step.solved).sum(axis=1)
         diagonal_bar += (radius**2 - middle**2) * (back * step.weight.T).sum(axis=1)
+        # T = (1 + exp q) lam e: its gradient by q, by p, and through lam by G.
         total = float(diagonal_bar @ step.diagonal)
         growth = float(step.diagonal[0] / (step.lam * step.shape[0]))  # 1 + exp q
         q_bar = total * (growth - 1.0) / growth
+        # d ln lam / d p_j = -top_j^2, since E^{-1/2} scales both sides.
         p_bar = diagonal_bar * step.diagonal - total * step.top**2
         gradients.append(np.append(p_bar - p_bar.mean(), q_bar))
         direction = step.top / np.sqrt(step.shape)

@@ -4,6 +4,8 @@ A chain is L-Lipschitz in l2 if, for some positive multipliers of its hidden neu
 :func:`block_matrix` is positive semidefinite. Multipliers are float32, so that with float32 weights
 and slopes of few digits every entry of that matrix is exact in float64, and one Cholesky proves it.
 Those of a scaled ELU have more digits: products then round, and the proof allows for that.
+
+Statement and proof: docs/explanation/mathematics.md, 4.6 and 4.8.
 """
 
 from collections.abc import Mapping
@@ -25,8 +27,8 @@ class Multipliers:
 
     Attributes:
         squared: Square of the Lipschitz constant.
-        values: Positive multipliers of each hidden layer, float32.
-        output: The only output that it is about, or None for all of them.
+        values: Positive multipliers of each hidden layer, float32, each of shape (n,).
+        output: Number of the only output that it is about, or None for all of them.
     """
 
     squared: float
@@ -114,13 +116,16 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
         matrix[rows, columns] = block
         matrix[columns, rows] = block.T
 
+    # L^2 |v_0|^2 - |W_L v|^2 - sum of s_i, with s_i >= 0 by the sector condition of each neuron.
     put(0, 0, squared * np.eye(sizes[0]))
     for i, (slope, values) in enumerate(zip(slopes, multipliers, strict=True)):
         put(i + 1, i + 1, np.diag(values))
         put(i + 1, i, -(values * slope.middle)[:, None] * weights[i])
+    # Its Schur complement is -W_L' W_L, a product that is never formed, nor rounded.
     put(len(weights), len(weights), np.eye(sizes[-1]))
     put(len(weights), len(weights) - 1, weights[-1])
     for extra, i in enumerate(signed, start=len(sizes)):
+        # Too small a block makes the matrix harder to prove, never easier.
         product = np.nextafter(abs(slopes[i].low * slopes[i].high), np.inf)
         scaled = np.nextafter(product * multipliers[i], np.inf)
         put(extra, extra, np.diag(np.nextafter(1.0 / scaled, -np.inf)))
@@ -135,6 +140,7 @@ def proves_lipschitz(chain: Chain, squared: float, values: tuple[NDArray[np.floa
         return False  # the proof is about exact weights
     if [layer.size for layer in values] != sizes or not 0 < squared < np.inf:
         return False
+    # A multiplier of zero or less would turn the sector condition around.
     if not all(np.isfinite(layer).all() and (layer > 0).all() for layer in values):
         return False
     matrix = block_matrix(chain, squared, tuple(layer.astype(np.float64) for layer in values))

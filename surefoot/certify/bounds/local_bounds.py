@@ -1,4 +1,7 @@
-"""Bounds that hold around given states: the deviation of each actuator, and certified radii."""
+"""Bounds that hold around given states: the deviation of each actuator, and certified radii.
+
+Statements and proofs: docs/explanation/mathematics.md, 5.8, 5.11 and 5.13.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,12 +54,14 @@ def _local_bounds(policy: Policy, region: Region, alpha_steps: int) -> LocalBoun
     network = network_of(policy)
     before = _bounds(network, region, alpha_steps)
     around, here = before[-1], values_at(network, region)
+    # Neither CROWN nor the mean-value form is the tighter one everywhere.
     raw = np.minimum(change(around, here), mean_value_deviation(network, region, before[:-1]))
     if alpha_steps and region.norm is Norm.L2:
         _, rows = centred_lipschitz(network, before[:-1])
         raw = np.minimum(raw, up(rows * region.radius[:, None]))
     if isinstance(policy.head, GaussianHead):
         half_range = policy.head.half_range.astype(np.float64)
+        # The change before the squash bounds the one behind it, where saturation shows as well.
         action = np.minimum(action_change(policy.head, around, here), up(raw * half_range))
         if policy.head.std is None:
             return LocalBounds(action=action, distance=np.full(len(action), np.inf))
@@ -66,6 +71,7 @@ def _local_bounds(policy: Policy, region: Region, alpha_steps: int) -> LocalBoun
         return LocalBounds(action=action, distance=distance)
     differences = logit_differences_of(policy)
     pairs = change(_bounds(differences, region, alpha_steps)[-1], values_at(differences, region))
+    # max dz - min dz is at most the sum of the two largest |dz_k|.
     span = np.minimum(pairs.max(axis=1), up(np.sort(raw, axis=1)[:, -2:].sum(axis=1), 2))
     return LocalBounds(action=raw, distance=span)
 
@@ -89,6 +95,7 @@ def _coarse(values: Float) -> Float:
 def values_at(network: Network, region: Region) -> Bounds:
     """Return a tight enclosure of the outputs at the states themselves, shape (B, m)."""
     nothing = np.zeros_like(region.radius)
+    # A ball of radius 0: what remains of the intervals is rounding.
     point = Region(centres=region.centres, radius=nothing, norm=region.norm)
     return interval_bounds(network, point)
 
@@ -132,6 +139,7 @@ def mean_value_deviation(network: Network, region: Region, before: list[Bounds])
         before: Bounds before each activation.
     """
     num_states = len(region.centres)
+    # J_1 = W_1 exactly.
     weight = network.weights[0]
     centre = np.broadcast_to(weight, (num_states, *weight.shape))
     spread = np.zeros_like(centre)
@@ -143,6 +151,7 @@ def mean_value_deviation(network: Network, region: Region, before: list[Bounds])
             radius = up(np.maximum(slopes[1] - middle[..., 0], middle[..., 0] - slopes[0]))
             size = np.abs(middle) * np.abs(centre)
             rounding = size * gamma(weight.shape[1] + 4)
+            # |D J - M C| <= |M| |J - C| + R |J|, with |J| <= |C| + D.
             grown = np.abs(middle) * spread + radius[..., None] * (np.abs(centre) + spread)
             spread = up(np.abs(weight) @ up(grown + rounding, 6), weight.shape[1]) + 1e-200
             centre = weight @ (middle * centre)
@@ -166,6 +175,7 @@ def certified_radius(
     low, high = proved.copy(), np.full(count, largest)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
+        # Failure only moves the search: another, larger radius may have been proved before.
         success = holds(middle)
         proved = np.where(success, np.maximum(proved, middle), proved)
         low, high = np.where(success, middle, low), np.where(success, high, middle)

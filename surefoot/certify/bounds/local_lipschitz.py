@@ -3,7 +3,7 @@
 On a small ball the secant slopes of each neuron fill a short range m +- r, so with t = sqrt(r)
 every activation is the diagonal matrix M + t E t with |E| <= 1. Expanding the product of all layers
 and cutting it at every E leaves norms of the pieces; as the ball shrinks only the uncut product
-remains, the Jacobian itself.
+remains, the Jacobian itself. Statement and proof: docs/explanation/mathematics.md, 5.9.
 
 Reference:
     Combettes and Pesquet, arXiv 1903.01014, for the global form.
@@ -37,6 +37,7 @@ def centred_lipschitz(network: Network, before: list[Bounds]) -> tuple[Float, Fl
         for state in range(num_states):
             middles, roots = [], []
             for low, high in ranges:
+                # The rounded middle is as good as any, as long as the radius reaches both ends.
                 middle = (low[state] + high[state]) / 2
                 radius = up(np.maximum(high[state] - middle, middle - low[state]))
                 middles.append(middle)
@@ -61,10 +62,12 @@ def _expanded(
     reach, whole, rows = [1.0], 0.0, np.zeros(len(weights[-1].centre))
     growing = [0.0] * (last + 1)
     for start in range(last + 1):
+        # A piece begins behind a cut, with t of the activation that was cut, or at the state.
         piece = weights[start] if start == 0 else _columns(weights[start], roots[start - 1])
         if start > 0:
             reach.append(float(up(growing[start - 1], 4 * start)))
         for end in range(start, last):
+            # Cut behind layer `end` (another t), or go on through M to the next layer.
             growing[end] += reach[start] * _rows(piece, roots[end]).norm()
             piece = weights[end + 1] @ _rows(piece, middles[end])
         whole += reach[start] * piece.norm()

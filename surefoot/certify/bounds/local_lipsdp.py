@@ -3,6 +3,7 @@
 Where every secant slope of neuron j on the region lies in [0, b_j], phi_j = b_j psi_j with the
 slopes of psi_j in [0, 1]. So the global search and the global proof serve on the chain whose next
 matrix has its columns scaled by b, and prove a constant between any two points of a convex region.
+Statement and proof: docs/explanation/mathematics.md, 5.10.
 """
 
 import numpy as np
@@ -40,10 +41,12 @@ def local_chain(chain: Chain, network: Network, before: list[Bounds]) -> Chain |
     """Return the chain with scaled columns, or None where a slope may leave [0, 1]."""
     matrices, slopes = [chain.matrices[0]], []
     for number, bounds in enumerate(before):
+        # Both ends of a segment of the region lie within the bounds, and so does its secant slope.
         low, high = slope_range_on(network.activations[number], bounds.lower, bounds.upper)
         if (low < 0).any() or not (high <= 1).all():
             return None
         scale: Float = np.ceil(high[0] * _STEPS) / _STEPS
+        # W phi(y) = (W diag(b)) psi(y): the scale moves into the matrix behind the activation.
         centre = chain.matrices[number + 1].centre * scale
         matrices.append(IntervalMatrix.exact(centre))
         slopes.append(SlopeRange(0.0, 1.0))

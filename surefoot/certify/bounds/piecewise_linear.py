@@ -21,6 +21,7 @@ Kinked = LeakyRelu | ScaledElu | Clamp
 
 def kinked_lines(activation: Kinked, low: Float, high: Float) -> tuple[Float, Float, Float, Float]:
     """Return slope and intercept below, slope and intercept above, on [low, high]."""
+    # Convex or linear between these points: there the extremes of phi(x) - k x are.
     points = _points(activation, low, high)
     values = [activation(point) for point in points]
     chords = [
@@ -40,6 +41,8 @@ def kinked_lines(activation: Kinked, low: Float, high: Float) -> tuple[Float, Fl
             heights.append(_exponential_below(activation, slope, low, high))
         return np.asarray(np.min(heights, axis=0))
 
+    # The area between a line and the function is the width times the line's height in the middle,
+    # up to what all lines share.
     slope_high, cut_high = _best(chords, above, middle, 1.0)
     if isinstance(activation, ScaledElu):
         touch = _tangent_to_end(activation, low, high)
@@ -95,11 +98,13 @@ def _exponential_below(activation: ScaledElu, slope: Float, low: Float, high: Fl
     The part is convex: a tangent at any t lies below it, best where its slope is ``slope``.
     """
     end = np.minimum(high, 0.0)
+    # phi'(t) = gamma alpha exp(t) = slope at t = ln(slope / (gamma alpha)).
     steepest = activation.gamma * activation.alpha
     safe = np.maximum(slope / steepest, 1e-300)
     touch = np.clip(np.log(safe), np.minimum(low, end), end)
     tangent = steepest * np.exp(touch)
     start = activation(touch) - tangent * touch
+    # The tangent minus slope x is linear: least at one end of the part.
     least = start + np.minimum((tangent - slope) * low, (tangent - slope) * end)
     return np.where(low < 0, least, np.inf)
 

@@ -80,6 +80,7 @@ class Region:
             coefficients: Shape (r, d), or (B, r, d) if they differ from state to state.
         """
         size = coefficients.shape[-1]
+        # The dual norm of each row: linf against l1, weighted by the sides, and l2 against itself.
         if self.sides is not None:
             return up((np.abs(coefficients) @ self.sides[:, :, None])[..., 0], size)
         if self.norm is Norm.LINF:
@@ -120,6 +121,7 @@ def logit_differences_of(policy: Policy) -> Network:
     network = network_of(policy)
     weight, bias = network.weights[-1], network.biases[-1]
     first, second = np.triu_indices(len(bias), k=1)
+    # A difference of two float32 numbers may need more than 53 bits: its rounding is kept.
     rows, shifts = weight[first] - weight[second], bias[first] - bias[second]
     error = np.abs(np.column_stack([rows, shifts])) * 2.0**-52
     return Network(

@@ -6,6 +6,9 @@ the rounding of what it is computed from. Three facts carry all cases, for any s
 * if phi is convex, phi - k x is largest at an end; if concave, it is smallest at an end;
 * if phi is concave, the tangent at any t lies above; if convex, below;
 * if phi is convex up to 0, then concave, and k <= phi'(high), phi - k x is largest at an end.
+
+Their proofs: docs/explanation/mathematics.md, 5.2. In the words of CROWN the fields of
+:class:`Lines` are alpha_L, alpha_L beta_L, alpha_U and alpha_U beta_U.
 """
 
 from dataclasses import dataclass
@@ -22,7 +25,14 @@ _BISECTIONS = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """slope_low x + cut_low <= phi(x) <= slope_high x + cut_high on the interval, elementwise."""
+    """slope_low x + cut_low <= phi(x) <= slope_high x + cut_high on the interval, elementwise.
+
+    Attributes:
+        slope_low: Slope of the line below.
+        cut_low: Its intercept.
+        slope_high: Slope of the line above.
+        cut_high: Its intercept.
+    """
 
     slope_low: Float
     cut_low: Float
@@ -50,7 +60,7 @@ def relax(activation: AnyActivation, low: Float, high: Float) -> Lines:
         case Activation.TANH | Activation.SIGMOID:
             slope_high, cut_high = _s_shape_above(activation, low, high)
             slope_low, mirrored = _s_shape_above(activation, -high, -low)
-            # phi(x) = 2 phi(0) - phi(-x)
+            # Symmetry about (0, phi(0)): phi(x) = 2 phi(0) - phi(-x).
             twice = 0.0 if activation is Activation.TANH else 1.0
             return Lines(slope_low, twice - mirrored - 4 * UNIT, slope_high, cut_high)
         case Activation.ELU | Activation.SOFTPLUS:
@@ -88,14 +98,17 @@ def _chord(activation: Activation, low: Float, high: Float) -> tuple[Float, Floa
     at_low, at_high = activation(low), activation(high)
     width = high - low
     safe = np.where(width > 0, width, 1.0)
+    # The quotient of a tiny width is noise: sound, but far from the function.
     slope = np.where(width > 1e-12, (at_high - at_low) / safe, derivative(activation, low))
     return slope, at_low, at_high
 
 
 def _relu(low: Float, high: Float) -> Lines:
+    # The triangle of Ehlers: above the chord, below one of the two pieces (CROWN-Ada by area).
     crossing = (low < 0) & (high > 0)
     width = np.where(crossing, high - low, 1.0)
     slope = np.where(crossing, np.minimum(high / width, 1.0), (low >= 0) * 1.0)
+    # The rounded chord misses an end by a little; the intercept is the larger that both ends need.
     cut = np.maximum(-slope * low, (1.0 - slope) * high)
     cut_high = np.where(crossing, cut * (1 + 8 * UNIT) + 1e-300, 0.0)
     slope_low = np.where(crossing, (high > -low) * 1.0, slope)
@@ -106,6 +119,7 @@ def _convex(activation: Activation, low: Float, high: Float) -> Lines:
     """Return the chord above and the tangent of the middle below."""
     slope_high, at_low, at_high = _chord(activation, low, high)
     slack = _slack(low, high)
+    # Above a convex function: both ends. Below: the tangent in the middle has the least area.
     cut_high = np.maximum(at_low - slope_high * low, at_high - slope_high * high) + slack
     middle = low + (high - low) / 2
     slope_low = derivative(activation, middle)
@@ -121,6 +135,7 @@ def _silu(low: Float, high: Float) -> Lines:
     tangent = derivative(Activation.SILU, middle)
     at_middle = Activation.SILU(middle) - tangent * middle
     ends = at_low - slope * low, at_high - slope * high
+    # Strictly inside one piece; on the border of two the band, which needs no convexity, serves.
     convex = (low > -SILU_EXTREME + 1e-9) & (high < SILU_EXTREME - 1e-9)
     concave = (low > SILU_EXTREME + 1e-9) | (high < -SILU_EXTREME - 1e-9)
     return Lines(
@@ -143,7 +158,9 @@ def _s_shape_above(activation: Activation, low: Float, high: Float) -> tuple[Flo
     if bent.any():
         touch[bent] = _tangent_through(activation, low[bent], high[bent], at_low[bent])
     tangent = concave | bent
+    # The third fact for the flatter slope of chord and end, the second for tangents.
     slope = np.where(tangent, derivative(activation, touch), np.minimum(slope, at_end))
+    # Convex only: the chord, whatever the slope at the end.
     slope = np.where(~concave & (high <= 0), _chord(activation, low, high)[0], slope)
     cut = np.maximum(at_low - slope * low, at_high - slope * high)
     cut = np.where(tangent, np.maximum(cut, activation(touch) - slope * touch), cut)
@@ -167,9 +184,11 @@ def _tangent_through(activation: Activation, low: Float, high: Float, at_low: Fl
 def _chord_band(activation: Activation, low: Float, high: Float) -> Lines:
     """Enclose by the chord and how far slopes in [a, b] can leave it: (s-a)(b-s)/(b-a) width."""
     slope, at_low, at_high = _chord(activation, low, high)
+    # Off the ends by t the function is within min((b - s) t, (s - a)(width - t)) of the chord.
     least, largest = slope_range_on(activation, low, high)
     spread = np.maximum(largest - least, 1e-300)
     band = np.maximum((slope - least) * (largest - slope) / spread, 0.0)
+    # At most (b - a) / 4, reached by a chord in the middle; a rounded chord may lie outside [a, b].
     band = np.where((slope < least) | (slope > largest), spread / 4, np.minimum(band, spread / 4))
     slack = _slack(low, high) + band * (high - low) * (1 + 1e-12)
     cuts = at_low - slope * low, at_high - slope * high

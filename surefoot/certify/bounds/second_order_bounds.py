@@ -3,7 +3,7 @@
 A line encloses each neuron alone, so that the errors of n neurons add up. Expanded around the
 middle of its interval, phi(y) = v + p t + q t^2 / 2 + R with |R| <= M |t|^3 / 6, the quadratic
 terms of all neurons make one small matrix, in which most of them cancel; only the cubic rest adds
-up.
+up. Statement and proof: docs/explanation/mathematics.md, 5.7.
 
 Shape legend: B states, d sensors, n and m widths.
 """
@@ -39,6 +39,7 @@ def second_order_bounds(network: Network, region: Region, before: Bounds) -> Bou
     if not smooth or inexact or region.centres.shape[1] > _MOST_SENSORS:
         return None
     first, weight, bias = network.weights[0], network.weights[1], network.biases[1]
+    # Taylor around the middle of each interval, y = middle + t with |t| <= reach.
     middle = before.lower + (before.upper - before.lower) / 2
     reach = up(np.maximum(before.upper - middle, middle - before.lower))
     value, slope, bend = (
@@ -49,6 +50,7 @@ def second_order_bounds(network: Network, region: Region, before: Bounds) -> Bou
     terms = np.abs(region.centres) @ np.abs(first).T + np.abs(network.biases[0])
     # The middle is W_1 z + b_1 up to this; t = w d + that.
     off = up(terms * gamma(first.shape[1] + 8) + 8 * UNIT * (np.abs(middle) + reach), 6) + UNDERFLOW
+    # Lagrange's remainder M |t|^3 / 6, the library functions' own errors, and t for w d.
     rest = third_derivative_on(activation, before) * reach**3 / 6
     rest = rest + 64 * UNIT * (1 + np.abs(middle)) * (1 + reach + reach**2)
     rest = rest + np.abs(slope) * off + np.abs(bend) * off * (reach + 2 * off)
@@ -59,6 +61,7 @@ def second_order_bounds(network: Network, region: Region, before: Bounds) -> Bou
         rest @ np.abs(weight).T + np.abs(bias) * gamma(weight.shape[1] + 16), weight.shape[1]
     )
     base = value @ weight.T + bias
+    # W_2 diag(phi') W_1 d, and d' B_j d with B_j = W_1' diag(W_2j phi'' / 2) W_1.
     linear = _stacked(weight, slope, first)
     rows, columns = np.triu_indices(first.shape[1])
     bends = _stacked(weight, bend / 2, first[:, rows] * first[:, columns])
@@ -74,6 +77,7 @@ def third_derivative_on(activation: AnyActivation, before: Bounds) -> Float:
     if activation in _THIRD:
         return np.full_like(before.lower, _THIRD[activation])
     scale = 1.0 if activation is Activation.TANH else 4.0
+    # A quadratic in s: extreme at the ends of the range of s, or at s = 1/3 with the value 2/3.
     ends = [scale * slope for slope in slope_range_on(activation, before.lower, before.upper)]
     sizes = [np.abs(4 * s - 6 * s**2) + 1e-12 for s in ends]
     turns = (ends[0] <= 1 / 3 + 1e-12) & (ends[1] >= 1 / 3 - 1e-12)
@@ -98,6 +102,7 @@ def _bend(activation: AnyActivation, x: Float) -> Float:
 def _stacked(weight: Float, scale: Float, columns: Float) -> Float:
     """Return W diag(scale) columns for each state, shape (B, m, columns), as one product."""
     num_states, width = len(scale), columns.shape[1]
+    # All states side by side, because one large product is many times faster than many small ones.
     scaled = scale.T[:, :, None] * columns[:, None, :]
     product = weight @ scaled.reshape(len(columns), num_states * width)
     return product.reshape(len(weight), num_states, width).transpose(1, 0, 2)
@@ -111,6 +116,7 @@ def _extremes(
     diagonal = rows == columns
     count = 2 * len(rows) + 8
     if region.norm is Norm.L2:
+        # |d' B d| <= |B|_F |d|_2^2, entries off the diagonal counted twice.
         squares = np.square(bends) * np.where(diagonal, 1.0, 2.0)
         size = up(np.sqrt(squares.sum(axis=-1)) + 1e-150, count) * region.radius[:, None] ** 2
         return up(spread + size, 8), up(spread + size, 8)
@@ -119,6 +125,7 @@ def _extremes(
         sides = region.sides
     # d_k d_l with k < l stands for both of the symmetric entries.
     areas = sides[:, rows] * sides[:, columns] * np.where(diagonal, 1.0, 2.0)
+    # d_k d_l takes either sign, d_k^2 only one: squares rise where B_kk > 0 and fall elsewhere.
     mixed = np.where(diagonal, 0.0, areas)
     cross = (np.abs(bends) @ mixed[:, :, None])[..., 0]
     squares = np.where(diagonal, areas, 0.0)

@@ -1,6 +1,7 @@
 """Slope facts of the activations: everything that a proof needs to know about them.
 
-For every pair of points, phi(a) - phi(b) = s (a - b) with s in the slope range.
+For every pair of points, phi(a) - phi(b) = s (a - b) with s in the slope range. Statements and
+proofs: docs/explanation/mathematics.md, 3.1 to 3.3.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,12 @@ from surefoot.certify.bounds.upward import Float
 class SlopeRange:
     """The secant slopes of an activation lie in [low, high].
 
-    ``low`` and ``high`` are short binary numbers where the activation allows it, so that products
-    with them stay exact.
+    Both ends are short binary numbers where the activation allows it, so that products with them
+    stay exact.
+
+    Attributes:
+        low: Least secant slope, or less.
+        high: Largest secant slope, or more.
     """
 
     low: float

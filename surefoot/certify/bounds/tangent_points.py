@@ -1,7 +1,8 @@
 """Where a line may touch an activation: the freedom that CROWN leaves to an optimiser.
 
 A touch t stands for the tangent at t, or, for ReLU, for the line of slope t through 0. Any t of the
-range gives a sound line, for the reasons that ``relaxation`` states.
+range gives a sound line, for the reasons that ``relaxation`` states: see
+docs/explanation/mathematics.md, 5.5. For ReLU t is the alpha of alpha-CROWN (arXiv 2011.13824).
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,13 @@ _MARGIN = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
-    """The lines on one side of an activation: where they are free, and within what range."""
+    """The lines on one side of an activation, each of shape (B, n).
+
+    Attributes:
+        free: Neurons whose line is free.
+        least: Least touch.
+        most: Largest touch.
+    """
 
     free: NDArray[np.bool_]
     least: Float
@@ -29,7 +36,13 @@ class Side:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Touches:
-    """The freedom below and above an activation, and where to start; shape (B, n)."""
+    """The freedom of the lines of an activation.
+
+    Attributes:
+        below: Freedom of the lower lines.
+        above: Freedom of the upper lines.
+        start: Touches from which to start, those of CROWN, shape (B, n).
+    """
 
     below: Side
     above: Side
@@ -43,16 +56,20 @@ def free_touches(activation: AnyActivation, before: Bounds) -> Touches:
     nowhere = Side(np.zeros(low.shape, dtype=bool), middle, middle)
     match activation:
         case Activation.RELU:
+            # max(y, 0) >= k y for every k in [0, 1]; above the kink only the chord is tight.
             crossing = (low < 0) & (high > 0)
             slopes = Side(crossing, np.zeros_like(low), np.ones_like(low))
             return Touches(slopes, nowhere, (high > -low).astype(np.float64))
         case Activation.TANH | Activation.SIGMOID:
             above = _above_s_shape(activation, low, high)
+            # The lower side is the upper one turned around 0, touches with it.
             below = _above_s_shape(activation, -high, -low)
             return Touches(Side(below.free, -below.most, -below.least), above, middle)
         case Activation.ELU | Activation.SOFTPLUS:
+            # Convex everywhere: any tangent is below, the chord stays above.
             return Touches(Side(np.ones(low.shape, dtype=bool), low, high), nowhere, middle)
         case Activation.SILU:
+            # Inflections at the extreme slopes; an interval that holds one keeps its fixed lines.
             convex = (low > -SILU_EXTREME + _MARGIN) & (high < SILU_EXTREME - _MARGIN)
             concave = (low > SILU_EXTREME + _MARGIN) | (high < -SILU_EXTREME - _MARGIN)
             return Touches(Side(convex, low, high), Side(concave, low, high), middle)
@@ -75,9 +92,11 @@ def lines_touching(
         return touch, np.zeros_like(touch)
     low, high = before.lower[:, None, :], before.upper[:, None, :]
     slope = derivative(activation, touch)
+    # phi - k x is extreme at the touch, where its derivative is zero, or at an end.
     cuts = [activation(x) - slope * x for x in (touch, low, high)]
     largest = np.maximum(np.maximum(cuts[0], cuts[1]), cuts[2])
     smallest = np.minimum(np.minimum(cuts[0], cuts[1]), cuts[2])
+    # More than phi, the derivative times the width, and the products may err.
     slack = 64 * UNIT * (1.0 + np.maximum(np.abs(low), np.abs(high)))
     return slope, np.where(above, largest + slack, smallest - slack)
 
@@ -94,6 +113,7 @@ def _above_s_shape(activation: AnyActivation, low: Float, high: Float) -> Side:
     mixed = (low < 0) & (high > 0) & steep & (high - low > 1e-12)
     left, right = np.where(mixed, np.maximum(low + (high - low) / 2, 0.0), low), high
     for _ in range(_BISECTIONS if mixed.any() else 0):
+        # Too steep to pass above (low, phi(low)): the touch has to move right.
         point = (left + right) / 2
         missing = derivative(activation, point) * (point - low) > activation(point) - at_low
         left = np.where(mixed & missing, point, left)

@@ -1,7 +1,8 @@
 """Float64 arithmetic whose results are upper bounds: products, norms, and a proof of definiteness.
 
 Every routine returns a number at least as large as the exact one, whatever the order in which a
-BLAS sums. Where a result is too large for float64 it is infinite, which proves nothing.
+BLAS sums. Where a result is too large for float64 it is infinite, which proves nothing. Statements
+and proofs: docs/explanation/mathematics.md, 2.1 to 2.5.
 """
 
 from dataclasses import dataclass
@@ -57,7 +58,12 @@ def vector_norm_up(vector: Float) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IntervalMatrix:
-    """A matrix that is known up to an entrywise error: |M - centre| <= radius."""
+    """A matrix that is known up to an entrywise error: |M - centre| <= radius.
+
+    Attributes:
+        centre: Float64 entries near those of the matrix, shape (rows, columns).
+        radius: Bound on the distance of each entry, of the same shape.
+    """
 
     centre: Float
     radius: Float
@@ -69,6 +75,7 @@ class IntervalMatrix:
 
     def __matmul__(self, other: "IntervalMatrix") -> "IntervalMatrix":
         """Return the product; its radius covers the rounding of the product itself."""
+        # A B - A_c B_c = A (B - B_c) + (A - A_c) B_c, and the product A_c B_c rounds by itself.
         size = self.centre.shape[1]
         left, right = np.abs(self.centre), np.abs(other.centre)
         rounding = matmul_up(left, right) * gamma(size + 2)
@@ -94,8 +101,10 @@ class IntervalMatrix:
         crude = crude_norm(self.magnitude)
         if min(self.centre.shape) == 1 or not 0 < crude < np.inf:
             return crude
+        # |M| <= |centre| + |radius|_F.
         spread = vector_norm_up(self.radius)
         size = sum(self.centre.shape)
+        # The SVD suggests, Cholesky proves: a computed singular value is no upper bound.
         estimate = float(np.linalg.norm(self.centre, 2))
         for inflation in (1.0, 4.0, 100.0, 1e4):
             bound = estimate * (1.0 + 8.0 * inflation * size * gamma(size + 2))
@@ -108,6 +117,7 @@ def crude_norm(magnitude: Float) -> float:
     """Return min(Frobenius, sqrt(norm_1 norm_inf)) of a non-negative matrix, rounded up."""
     columns = float(up(magnitude.sum(axis=0), magnitude.shape[0]).max())
     rows = float(up(magnitude.sum(axis=1), magnitude.shape[1]).max())
+    # |W|^2 = lambda_max(W'W) <= |W'W|_inf <= |W|_1 |W|_inf.
     mixed = float(up(np.sqrt(columns) * np.sqrt(rows), 3))
     return min(vector_norm_up(magnitude), mixed)
 

@@ -145,7 +145,7 @@ def test_no_actuator_moves_more_than_its_bound(
 
 
 def test_an_l2_constant_times_an_linf_epsilon_is_violated(build_policy: Build) -> None:
-    # mathematics 4.3: g = sum of 11 sensors, eps .075: deviation .825 against .24875 as printed.
+    # mathematics.md, 11.3: g sums 11 sensors, eps .075: deviation .825 against .24875 as printed.
     policy = build_policy([np.ones((1, 11))])
     bounds = closed_form_bounds(network_chain(policy))
     deviation = float(policy.network(np.full((1, 11), 0.075))[0, 0])
@@ -164,7 +164,7 @@ def test_pruning_need_not_lower_the_surrogate(build_policy: Build) -> None:
 
 
 def test_pruning_can_hurt_robustness_while_the_surrogate_falls(build_policy: Build) -> None:
-    # mathematics 4.8: tanh(z) - tanh(z) is constant; without one of the two it is not.
+    # mathematics.md, 11.4: tanh(z) - tanh(z) is constant; without one of the two it is not.
     dense = build_policy([[[1], [1]], [[1, -1]]])
     pruned = build_policy([[[1], [1]], [[1, 0]]])
     states = np.linspace(-1, 1, 201)[:, None]
