@@ -25,6 +25,7 @@ from surefoot.certify.return_loss import (
     measured_path_bound,
 )
 from surefoot.errors import IntegrityError
+from surefoot.unknown import Unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -127,15 +128,15 @@ def _lipschitz(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> 
 
 def _action_deviation(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
     bound = proofs.deployed_deviation(*perturbation_of(requirement))
-    if isinstance(bound, str):
-        return _nothing(bound)
+    if isinstance(bound, Unknown):
+        return _nothing(bound.reason)
     return Certified(value=float(bound[0].max()), method=bound[1])
 
 
 def _distance(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Certified:
     bound = proofs.distance(*perturbation_of(requirement))
-    if isinstance(bound, str):
-        return _nothing(bound)
+    if isinstance(bound, Unknown):
+        return _nothing(bound.reason)
     value: float = getattr(bound, requirement.quantity)
     reason = "of the policy that samples its actions"
     return Certified(value=value, method=bound.method, reason=reason)
@@ -145,8 +146,8 @@ def _return_loss(
     proofs: Proofs, requirement: Requirement, evidence: Evidence, delta: float
 ) -> Certified:
     bound = proofs.distance(*perturbation_of(requirement))
-    if isinstance(bound, str):
-        return _nothing(bound)
+    if isinstance(bound, Unknown):
+        return _nothing(bound.reason)
     if evidence.reward_range is None:
         return _nothing("no reward_range is assumed")
     if evidence.contradicts_rewards:
@@ -163,8 +164,8 @@ def _return_loss(
     reason = "of the policy that samples its actions, rewards inside reward_range"
     if requirement.confidence is not None:
         measured = _measured_loss(proofs, requirement, evidence, delta)
-        if isinstance(measured, str):
-            reason += f"; {measured}"
+        if isinstance(measured, Unknown):
+            reason += f"; {measured.reason}"
         elif measured[0].bound < value.bound:
             value, method = measured
             reason += f", error {delta:g}"
@@ -175,13 +176,13 @@ def _return_loss(
 
 def _measured_loss(
     proofs: Proofs, requirement: Requirement, evidence: Evidence, delta: float
-) -> tuple[ValueBound, str] | str:
+) -> tuple[ValueBound, str] | Unknown:
     """Return the bound from clean episodes of the sampling policy, or why there is none."""
     episodes, states = evidence.sampled, evidence.sampled_states(proofs.policy)
     if episodes is None or states is None:
-        return "no clean episodes of the sampling policy are given"
+        return Unknown("no clean episodes of the sampling policy are given")
     clean = proofs.clean_tv(episodes, states, *perturbation_of(requirement))
-    if isinstance(clean, str):
+    if isinstance(clean, Unknown):
         return clean
     words = f"of {len(clean.steps)} clean episodes"
     if evidence.discount is not None:
@@ -189,7 +190,7 @@ def _measured_loss(
         bound = measured_average_bound(clean, span, evidence.discount, delta)
         return bound, f"average {words}, discount {evidence.discount:g}"
     if evidence.horizon != clean.horizon:
-        return f"the clean episodes have a horizon of {clean.horizon}"
+        return Unknown(f"the clean episodes have a horizon of {clean.horizon}")
     return (
         measured_path_bound(clean, evidence.reward_span, delta),
         f"path {words}, horizon {clean.horizon}",
@@ -200,8 +201,8 @@ def _compression_error(proofs: Proofs, requirement: Requirement, evidence: Evide
     if evidence.dense_policy is None:
         return _nothing("the dense policy is not given")
     bound = proofs.compression(evidence.dense_policy)
-    if isinstance(bound, str):
-        return _nothing(bound)
+    if isinstance(bound, Unknown):
+        return _nothing(bound.reason)
     return Certified(value=float(bound.max()), method="telescoped layers")
 
 
@@ -215,8 +216,8 @@ def _visited(
         # Independent draws of real-valued states do not repeat; copies are no further evidence.
         return _nothing(f"{evidence.num_repeated} of {len(proofs.states)} visited states repeat")
     bounds = _at_states(proofs, requirement, evidence)
-    if isinstance(bounds, str):
-        return _nothing(bounds)
+    if isinstance(bounds, Unknown):
+        return _nothing(bounds.reason)
     method = proofs.effort.method
     if requirement.quantity == "compression_error":
         method = "evaluation"
@@ -235,20 +236,20 @@ def _visited(
     )
 
 
-def _at_states(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Float | str:
+def _at_states(proofs: Proofs, requirement: Requirement, evidence: Evidence) -> Float | Unknown:
     """Return a proved bound of the quantity at each visited state, or why there is none."""
     if requirement.quantity == "compression_error":
         if evidence.dense_policy is None:
-            return "the dense policy is not given"
+            return Unknown("the dense policy is not given")
         return proofs.visited_compression(evidence.dense_policy)
     epsilon, norm = perturbation_of(requirement)
     if requirement.quantity == "action_deviation":
         bounds = proofs.visited_deviation(epsilon, norm)
-        if isinstance(bounds, str):
+        if isinstance(bounds, Unknown):
             return bounds
         return proofs.split_visited_deviation(bounds, epsilon, norm, requirement.limit)
     laws = proofs.visited_distance(epsilon, norm)
-    if isinstance(laws, str):
+    if isinstance(laws, Unknown):
         return laws
     return laws[0 if requirement.quantity == "total_variation" else 1]
 

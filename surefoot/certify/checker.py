@@ -22,6 +22,7 @@ from surefoot.certify.proofs import Effort, Proofs, finite
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.unknown import Unknown
 from surefoot.visited import SampledEpisodes
 
 # Claims that a checker without this evidence passes over.
@@ -141,7 +142,7 @@ def _verdict_faults(finding: Finding, proofs: Proofs) -> Iterator[str]:
         state, step = pair_of(finding.witness, proofs.policy.obs_dim)
         pair = proofs.policy.outputs_at(np.stack([state, state + step]))
         rounding = proofs.rounding(need.epsilon or 0.0)  # deployed: twice this on top
-        slack = np.inf if isinstance(rounding, str) else 2 * rounding.action
+        slack = np.inf if isinstance(rounding, Unknown) else 2 * rounding.action
         moved = (np.abs(pair[1] - pair[0]) + slack).max()
         allowed = need.ball is not None and need.ball.holds(step[None]).all()
         if not allowed or moved <= need.limit:

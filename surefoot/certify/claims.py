@@ -18,6 +18,7 @@ from surefoot.certify.proofs import Proofs, finite
 from surefoot.certify.radii import radius_claim
 from surefoot.certify.return_claims import DELTA, measured_claim, paper_claim, value_claim
 from surefoot.policy import CategoricalHead, GaussianHead
+from surefoot.unknown import Unknown
 
 _SMOOTH = (
     "smooth activations of the runtime err by at most 10 * 2^-24 (SiLU, softplus and a scaled ELU "
@@ -42,7 +43,7 @@ def proved_tables(
     visited = _visited_deviation(proofs, visited_epsilon)
     radius = radius_claim(proofs, budget)
     return {
-        "runtime_error": [] if isinstance(rounding, str) else rounding.action.tolist(),
+        "runtime_error": [] if isinstance(rounding, Unknown) else rounding.action.tolist(),
         "lipschitz_l2": _lipschitz(proofs),
         "deviation_linf": _deviation(proofs, epsilon),
         "claims": {
@@ -81,7 +82,7 @@ def _deviation(proofs: Proofs, epsilon: float) -> dict[str, float | None]:
         name: finite(float(bounds[name].max())) if name in bounds else None for name in BOUNDS
     }
     deployed = proofs.deployed_deviation(epsilon, Norm.LINF)
-    best = None if isinstance(deployed, str) else finite(float(deployed[0].max()))
+    best = None if isinstance(deployed, Unknown) else finite(float(deployed[0].max()))
     return table | {"best": best, "epsilon": epsilon}
 
 
@@ -96,8 +97,8 @@ def _runtime_error(proofs: Proofs, epsilon: float, state_limit: float | None) ->
         head["assumption"] = _SMOOTH
     if state_limit is not None:
         head["state_limit"] = f"no state exceeds {state_limit:g} before it is perturbed: assumed"
-    if isinstance(rounding, str):
-        return head | {"values": None, "reason": rounding}
+    if isinstance(rounding, Unknown):
+        return head | {"values": None, "reason": rounding.reason}
     return head | {"values": rounding.action.tolist()}
 
 
@@ -128,7 +129,7 @@ def _visited_deviation(proofs: Proofs, epsilon: float) -> Json:
     if proofs.states is None:
         return None
     bounds = proofs.visited_deviation(epsilon, Norm.LINF)
-    if isinstance(bounds, str):
+    if isinstance(bounds, Unknown):
         return None
     return {
         "norm": "linf",
@@ -149,8 +150,8 @@ def _distribution(proofs: Proofs, epsilon: float) -> Json:
         "domain": "everywhere",
         "law": "the policy that samples its actions, before the squash",
     }
-    if isinstance(bound, str):
-        return head | {"total_variation": None, "kl": None, "reason": bound}
+    if isinstance(bound, Unknown):
+        return head | {"total_variation": None, "kl": None, "reason": bound.reason}
     table = head | {
         "total_variation": finite(bound.total_variation),
         "kl": finite(bound.kl),

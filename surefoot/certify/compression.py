@@ -22,28 +22,29 @@ from surefoot.certify.bounds.rounding import activation_range, carried_to_output
 from surefoot.certify.bounds.slopes import slope_range
 from surefoot.certify.bounds.upward import Float, IntervalMatrix, matmul_up, up
 from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash
+from surefoot.unknown import Unknown
 
 
-def comparable(policy: Policy, dense: Policy) -> str | None:
+def incomparable(policy: Policy, dense: Policy) -> Unknown | None:
     """Return why two policies cannot be compared layer by layer, or None if they can."""
     shapes = [
         [(layer.weight.shape, layer.activation) for layer in either.layers]
         for either in (policy, dense)
     ]
     if shapes[0] != shapes[1]:
-        return "the dense policy has other layers"
+        return Unknown("the dense policy has other layers")
     ours, theirs = policy.normaliser, dense.normaliser
     same = ours.clip == theirs.clip and np.array_equal(ours.mean, theirs.mean)
     if not same or not np.array_equal(ours.scale, theirs.scale):
-        return "the dense policy has another normaliser"
+        return Unknown("the dense policy has another normaliser")
     if type(policy.head) is not type(dense.head):
-        return "the dense policy has another head"
+        return Unknown("the dense policy has another head")
     if isinstance(policy.head, GaussianHead) and isinstance(dense.head, GaussianHead):
         ends = [
             (h.squash, h.centre.tolist(), h.half_range.tolist()) for h in (policy.head, dense.head)
         ]
         if ends[0] != ends[1]:
-            return "the dense policy has another action range"
+            return Unknown("the dense policy has another action range")
     return None
 
 

@@ -20,14 +20,15 @@ from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.compression import (
-    comparable,
     compression_error,
     compression_error_around,
+    incomparable,
     paper_compression_error,
 )
 from surefoot.config import settle_choices
 from surefoot.errors import InputError
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy
+from surefoot.unknown import Unknown
 
 _SEED = 0
 _NUM_BOX_STATES = 8192
@@ -247,15 +248,15 @@ def fewest_kept(holds: Callable[[int], bool], least: int, most: int) -> int | No
 
 
 def _check_comparable(policy: Policy, original: Policy) -> None:
-    if (reason := comparable(policy, original)) is not None:
-        raise InputError(f"the control error needs the original policy: {reason}")
+    if (difference := incomparable(policy, original)) is not None:
+        raise InputError(f"the control error needs the original policy: {difference.reason}")
 
 
 def _both_roundings(policy: Policy, original: Policy, states: Float) -> Float:
     total = np.zeros(policy.num_outputs)
     for either in (policy, original):
         rounding = rounding_bound(either, states, ARITHMETICS["float32"])
-        if isinstance(rounding, str):
-            raise InputError(f"no control error can be certified: {rounding}")
+        if isinstance(rounding, Unknown):
+            raise InputError(f"no control error can be certified: {rounding.reason}")
         total = up(total + rounding.action)
     return total

@@ -10,6 +10,7 @@ from surefoot.certify.bounds.global_bounds import least_rows
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.facts import Facts
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.unknown import Unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,11 +50,11 @@ def deviation_curves(facts: Facts, epsilons: Float) -> DeviationCurves:
     for epsilon in map(float, epsilons):
         deviations = facts.proofs.deviations(epsilon, Norm.LINF)
         rounding = facts.proofs.rounding(epsilon)
-        extra = np.nan if isinstance(rounding, str) else 2 * rounding.action
+        extra = np.nan if isinstance(rounding, Unknown) else 2 * rounding.action
         local = sampled = np.nan
         if facts.proofs.states is not None:
             bound = facts.proofs.visited_deviation(epsilon, Norm.LINF)
-            local = np.nan if isinstance(bound, str) else float(bound.max())
+            local = np.nan if isinstance(bound, Unknown) else float(bound.max())
             sampled = float(facts.at_visited(epsilon, Norm.LINF).values["deviation"].max())
         rows.append(
             (

@@ -12,6 +12,7 @@ from surefoot.certify.measurements import Limits, Measurement, worst_mean, worst
 from surefoot.config import build, settle_choices, to_table
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.unknown import Unknown
 from surefoot.visited import SampledEpisodes
 
 _LONGEST = 10**7
@@ -178,7 +179,7 @@ class Evidence:
         pick = max if QUANTITIES[requirement.quantity].at_most else min
         return pick(own, key=lambda entry: entry.value) if own else None
 
-    def failed(self, requirement: Requirement, onnx_sha256: str) -> str | None:
+    def failed(self, requirement: Requirement, onnx_sha256: str) -> Unknown | None:
         """Return why the returns of one file say nothing: episodes that failed; or None."""
         if requirement.quantity != "attacked_return":
             return None
@@ -186,9 +187,11 @@ class Evidence:
         worst = max(own, key=lambda entry: entry.failures, default=None)
         if worst is None or not worst.failures:
             return None
-        return f"{worst.failures} episodes failed under {worst.source}: they have no return"
+        return Unknown(
+            f"{worst.failures} episodes failed under {worst.source}: they have no return"
+        )
 
-    def limits(self, requirement: Requirement, onnx_sha256: str, delta: float) -> Limits | str:
+    def limits(self, requirement: Requirement, onnx_sha256: str, delta: float) -> Limits | Unknown:
         """Return what the worst measurement on one file proves with confidence, or why nothing.
 
         Args:
@@ -199,13 +202,15 @@ class Evidence:
         own = self._own(requirement, onnx_sha256)
         if not own:
             elsewhere = self.fitting_measurements(requirement)
-            return "it was measured on another file" if elsewhere else "it was not measured"
+            return Unknown(
+                "it was measured on another file" if elsewhere else "it was not measured"
+            )
         if requirement.quantity == "success_rate":
-            return worst_rate(own, delta) or "it was not measured"
-        if reason := self.failed(requirement, onnx_sha256):
-            return reason
+            return worst_rate(own, delta) or Unknown("it was not measured")
+        if failed := self.failed(requirement, onnx_sha256):
+            return failed
         if self.return_range is None:
-            return "neither reward_range nor horizon may be missing: they bound a return"
+            return Unknown("neither reward_range nor horizon may be missing: they bound a return")
         return worst_mean(own, *self.return_range, delta)
 
     def measured(self, requirement: Requirement, onnx_sha256: str, delta: float) -> float | None:
@@ -218,7 +223,7 @@ class Evidence:
         """
         if requirement.confidence is not None:
             limits = self.limits(requirement, onnx_sha256, delta)
-            return None if isinstance(limits, str) else limits.lower
+            return None if isinstance(limits, Unknown) else limits.lower
         worst = self.worst_measurement(requirement, onnx_sha256)
         failed = self.failed(requirement, onnx_sha256)
         return None if worst is None or failed else worst.value

@@ -11,7 +11,7 @@ from surefoot.budget import QUANTITIES, Requirement, Scope
 from surefoot.certificate import Finding
 from surefoot.certify.bounds.upward import Float, vector_norm_up
 from surefoot.certify.certified import Certified, certified, perturbation_of
-from surefoot.certify.compression import comparable
+from surefoot.certify.compression import incomparable
 from surefoot.certify.confidence_limits import success_rate_upper, successes_needed
 from surefoot.certify.counterexamples import attainable_states
 from surefoot.certify.facts import Facts
@@ -24,6 +24,7 @@ from surefoot.certify.verdicts import (
     witness_at,
 )
 from surefoot.errors import CheckError
+from surefoot.unknown import Unknown
 
 
 def find(facts: Facts, requirement: Requirement, delta: float) -> Finding:
@@ -78,7 +79,7 @@ def _slope_witness(
     observations, states = attainable_states(facts.policy, state[None])
     for length in (1.0, 0.3, 0.1, 0.03, 0.01):
         rounding = facts.proofs.rounding(length)
-        if isinstance(rounding, str):
+        if isinstance(rounding, Unknown):
             return None
         moved = (states + direction * length).astype(np.float32)
         pair = facts.replay.outputs_at(np.concatenate([states, moved])).astype(np.float64)
@@ -122,7 +123,7 @@ def _compression(
     statistical = requirement.scope is Scope.VISITED
     dense, states = facts.evidence.dense_policy, facts.proofs.states
     repeated = statistical and facts.evidence.num_repeated > 0
-    if dense is None or comparable(facts.policy, dense) is not None or repeated:
+    if dense is None or incomparable(facts.policy, dense) is not None or repeated:
         return conclude(requirement, proved, None, statistical=statistical)
     observations = facts.evidence.observations
     if states is None or observations is None or not statistical:
@@ -168,11 +169,11 @@ def _measured(facts: Facts, requirement: Requirement, delta: float) -> Finding:
         return measured(requirement, float(len(facts.controller.data)), "size", "the file")
     if requirement.confidence is not None:
         limits = facts.evidence.limits(requirement, facts.onnx_sha256, delta)
-        if isinstance(limits, str):
-            return unknown_measurement(requirement, limits)
+        if isinstance(limits, Unknown):
+            return unknown_measurement(requirement, limits.reason)
         return measured_with_confidence(requirement, limits, delta)
-    if reason := facts.evidence.failed(requirement, facts.onnx_sha256):
-        return unknown_measurement(requirement, reason)
+    if failed := facts.evidence.failed(requirement, facts.onnx_sha256):
+        return unknown_measurement(requirement, failed.reason)
     worst = facts.evidence.worst_measurement(requirement, facts.onnx_sha256)
     if worst is not None:
         return measured(requirement, worst.value, "measurement", worst.source)

@@ -16,6 +16,7 @@ from surefoot.certify.confidence_limits import (
     success_rate_upper,
 )
 from surefoot.errors import InputError
+from surefoot.unknown import Unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +117,7 @@ def worst_rate(entries: Sequence[Measurement], delta: float) -> Limits | None:
 
 def worst_mean(
     entries: Sequence[Measurement], low: float, high: float, delta: float
-) -> Limits | str:
+) -> Limits | Unknown:
     """Return the limits of the lowest mean return, or why there are none.
 
     Args:
@@ -129,9 +130,11 @@ def worst_mean(
     for entry in entries:
         values = np.array(entry.returns)
         if not values.size:
-            return "the returns of its episodes are not known"
+            return Unknown("the returns of its episodes are not known")
         if not ((values >= low) & (values <= high)).all():
-            return f"a return lies outside of [{low:g}, {high:g}], which reward_range allows"
+            return Unknown(
+                f"a return lies outside of [{low:g}, {high:g}], which reward_range allows"
+            )
         limits.append(
             Limits(
                 source=_source(entry),
@@ -141,7 +144,7 @@ def worst_mean(
                 method="betting",
             )
         )
-    return min(limits, key=lambda limit: limit.lower) if limits else "it was not measured"
+    return min(limits, key=lambda limit: limit.lower) if limits else Unknown("it was not measured")
 
 
 def _source(entry: Measurement) -> str:

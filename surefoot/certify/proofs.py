@@ -35,7 +35,11 @@ from surefoot.certify.bounds.local_bounds import (
 )
 from surefoot.certify.bounds.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
 from surefoot.certify.bounds.upward import Float, up, vector_norm_up
-from surefoot.certify.compression import comparable, compression_error, compression_error_at
+from surefoot.certify.compression import (
+    compression_error,
+    compression_error_at,
+    incomparable,
+)
 from surefoot.certify.distances import (
     categorical_kl,
     categorical_tv,
@@ -46,6 +50,7 @@ from surefoot.certify.distances import (
 from surefoot.certify.return_loss import CleanTv
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import NO_NOISE, Array, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.unknown import Unknown
 from surefoot.visited import SampledEpisodes
 
 
@@ -125,7 +130,7 @@ class Proofs:
         self.effort = effort
         self.sensors = None if sensors is None else np.array(sensors)
         self._within: dict[tuple[float, ...], Proofs] = {}
-        self._rounding: dict[float, RoundingBound | str] = {}
+        self._rounding: dict[float, RoundingBound | Unknown] = {}
         self._local: dict[tuple[float, Norm], LocalBounds] = {}
 
     @cached_property
@@ -192,7 +197,7 @@ class Proofs:
             return None
         return np.asarray(2.0 * head.half_range.astype(np.float64))
 
-    def rounding(self, epsilon: float) -> RoundingBound | str:
+    def rounding(self, epsilon: float) -> RoundingBound | Unknown:
         """Return e_rt over every state that a perturbation can reach, or why there is none."""
         if epsilon not in self._rounding:
             bound = state_bound(self.policy, epsilon)
@@ -206,10 +211,10 @@ class Proofs:
             bounds["action_range"] = self.action_range
         return bounds
 
-    def deployed_deviation(self, epsilon: float, norm: Norm) -> tuple[Float, str] | str:
+    def deployed_deviation(self, epsilon: float, norm: Norm) -> tuple[Float, str] | Unknown:
         """Return the least bound per actuator with 2 e_rt, and the name of the worst's bound."""
         rounding = self.rounding(epsilon)
-        if isinstance(rounding, str):
+        if isinstance(rounding, Unknown):
             return rounding
         bounds = self.deviations(epsilon, norm)
         total = up(least_rows(bounds) + 2 * rounding.action, 2)
@@ -217,12 +222,12 @@ class Proofs:
         _, name = least({name: float(rows[worst]) for name, rows in bounds.items()})
         return total, name
 
-    def distance(self, epsilon: float, norm: Norm) -> DistanceBound | str:
+    def distance(self, epsilon: float, norm: Norm) -> DistanceBound | Unknown:
         """Return bounds on TV and KL between the action laws anywhere, rounding included."""
         if not self.has_law:
-            return NO_NOISE
+            return Unknown(NO_NOISE)
         rounding = self.rounding(epsilon)
-        if isinstance(rounding, str):
+        if isinstance(rounding, Unknown):
             return rounding
         size, method = self._distance_size(epsilon, norm)
         sizes, tv, kl = self._laws(np.asarray(size), rounding)
@@ -253,7 +258,7 @@ class Proofs:
         sizes = up(sizes + 4 * rounding.network.max(), 3)
         return sizes, categorical_tv(sizes), categorical_kl(sizes)
 
-    def visited_rounding(self, epsilon: float) -> RoundingBound | str:
+    def visited_rounding(self, epsilon: float) -> RoundingBound | Unknown:
         """Return e_rt over the perturbed visited states alone, or why there is none."""
         states = np.abs(self._given_states()).max(axis=0).astype(np.float64)
         return rounding_bound(self.policy, np.asarray(up(states + epsilon)), self.arithmetic)
@@ -266,16 +271,16 @@ class Proofs:
             self._local[epsilon, norm] = local_bounds(self.policy, region, steps)
         return self._local[epsilon, norm]
 
-    def visited_deviation(self, epsilon: float, norm: Norm) -> Float | str:
+    def visited_deviation(self, epsilon: float, norm: Norm) -> Float | Unknown:
         """Return the largest deployed deviation at each visited state, shape (n,)."""
         rounding = self.visited_rounding(epsilon)
-        if isinstance(rounding, str):
+        if isinstance(rounding, Unknown):
             return rounding
         everywhere = least_rows(self.deviations(epsilon, norm))
         rows = np.minimum(self.local(epsilon, norm).action, everywhere)
         return np.asarray(up(rows + 2 * rounding.action, 2).max(axis=1))
 
-    def visited_radius(self, limit: float, largest: float, norm: Norm) -> Float | str:
+    def visited_radius(self, limit: float, largest: float, norm: Norm) -> Float | Unknown:
         """Return the largest proved radius in which no action moves by more than ``limit``.
 
         Args:
@@ -284,7 +289,7 @@ class Proofs:
             norm: Of the perturbation.
         """
         rounding = self.visited_rounding(largest)
-        if isinstance(rounding, str):
+        if isinstance(rounding, Unknown):
             return rounding
         states, extra = self._given_states(), 2 * rounding.action
 
@@ -300,7 +305,7 @@ class Proofs:
     ) -> Float:
         """Return ``bounds`` at the visited states, lowered by input splitting above ``limit``."""
         rounding = self.visited_rounding(epsilon)
-        if not self.effort.split_boxes or norm is not Norm.LINF or isinstance(rounding, str):
+        if not self.effort.split_boxes or norm is not Norm.LINF or isinstance(rounding, Unknown):
             return bounds
         extra = float(up(2 * rounding.action.max()))
         lowered = bounds.copy()
@@ -317,28 +322,28 @@ class Proofs:
             lowered[number] = min(bounds[number], float(up(split.bound + extra)))
         return lowered
 
-    def visited_compression(self, dense: Policy) -> Float | str:
+    def visited_compression(self, dense: Policy) -> Float | Unknown:
         """Return the largest change against the dense policy at each visited state, shape (n,)."""
-        if (reason := comparable(self.policy, dense)) is not None:
-            return reason
+        if (difference := incomparable(self.policy, dense)) is not None:
+            return difference
         states = np.abs(self._given_states()).max(axis=0).astype(np.float64)
         extra = self._both_roundings(dense, states)
-        if isinstance(extra, str):
+        if isinstance(extra, Unknown):
             return extra
         change = compression_error_at(self.policy, dense, self._given_states())
         return np.asarray(up(change + extra).max(axis=1))
 
-    def compression(self, dense: Policy) -> Float | str:
+    def compression(self, dense: Policy) -> Float | Unknown:
         """Return the largest change of each actuator against the dense policy, shape (m,)."""
-        if (reason := comparable(self.policy, dense)) is not None:
-            return reason
+        if (difference := incomparable(self.policy, dense)) is not None:
+            return difference
         states = state_bound(self.policy, 0.0)
         extra = self._both_roundings(dense, states)
-        if isinstance(extra, str):
+        if isinstance(extra, Unknown):
             return extra
         return up(compression_error(self.policy, dense, states) + extra)
 
-    def compression_tv(self, dense: Policy, epsilon: float) -> float | str:
+    def compression_tv(self, dense: Policy, epsilon: float) -> float | Unknown:
         """Return the largest TV between the laws of this and the dense policy, perturbed or not.
 
         Both see the same state, which an adversary may have moved by ``epsilon`` in linf.
@@ -347,39 +352,39 @@ class Proofs:
             dense: What this was compressed from.
             epsilon: Size of the perturbation, normalised units.
         """
-        if (reason := comparable(self.policy, dense)) is not None:
-            return reason
+        if (difference := incomparable(self.policy, dense)) is not None:
+            return difference
         states = state_bound(self.policy, epsilon)
         extra = self._both_roundings(dense, states)
-        if isinstance(extra, str):
+        if isinstance(extra, Unknown):
             return extra
         change = up(compression_error(self.policy, dense, states) + extra)
         head, other = self.policy.head, dense.head
         if isinstance(head, CategoricalHead) or isinstance(other, CategoricalHead):
             return float(categorical_tv(up(2 * change.max())))
         if head.std is None or other.std is None or not np.array_equal(head.std, other.std):
-            return "the two policies do not name the same noise"
+            return Unknown("the two policies do not name the same noise")
         means = up(change / head.half_range.astype(np.float64))
         if head.squash is not Squash.IDENTITY and not (means < 2).all():
             return 1.0  # the squash bounds the change of the actions, not that of the means
         return float(gaussian_tv(vector_norm_up(up(means / head.noise.astype(np.float64)))))
 
-    def _both_roundings(self, dense: Policy, states: Float) -> Float | str:
+    def _both_roundings(self, dense: Policy, states: Float) -> Float | Unknown:
         """Return the rounding of both controllers together, action units."""
         total = np.zeros(self.policy.num_outputs)
         for policy in (self.policy, dense):
             rounding = rounding_bound(policy, states, self.arithmetic)
-            if isinstance(rounding, str):
+            if isinstance(rounding, Unknown):
                 return rounding
             total = up(total + rounding.action)
         return total
 
-    def visited_distance(self, epsilon: float, norm: Norm) -> tuple[Float, Float] | str:
+    def visited_distance(self, epsilon: float, norm: Norm) -> tuple[Float, Float] | Unknown:
         """Return TV and KL of the action laws at each visited state, each of shape (n,)."""
         if not self.has_law:
-            return NO_NOISE
+            return Unknown(NO_NOISE)
         rounding = self.visited_rounding(epsilon)
-        if isinstance(rounding, str):
+        if isinstance(rounding, Unknown):
             return rounding
         everywhere, _ = self._distance_size(epsilon, norm)
         sizes = np.minimum(self.local(epsilon, norm).distance, everywhere)
@@ -387,7 +392,7 @@ class Proofs:
 
     def clean_tv(
         self, episodes: SampledEpisodes, states: Array, epsilon: float, norm: Norm
-    ) -> CleanTv | str:
+    ) -> CleanTv | Unknown:
         """Return TV at the states that clean episodes of the sampling policy met at random steps.
 
         Args:
@@ -397,11 +402,11 @@ class Proofs:
             norm: Its norm.
         """
         everywhere = self.distance(epsilon, norm)
-        if isinstance(everywhere, str):
+        if isinstance(everywhere, Unknown):
             return everywhere
         there = Proofs(self.policy, self.arithmetic, states, self.multipliers, self.effort)
         laws = there.visited_distance(epsilon, norm)
-        if isinstance(laws, str):
+        if isinstance(laws, Unknown):
             return laws
         values = np.minimum(laws[0], everywhere.total_variation)
         return CleanTv(

@@ -4,6 +4,7 @@ from surefoot.artifact import Json
 from surefoot.budget import Budget, Scope
 from surefoot.certify.certified import perturbation_of
 from surefoot.certify.proofs import Proofs
+from surefoot.unknown import Unknown
 
 _LARGEST_RADIUS = 4.0
 """Radii are sought up to this multiple of the epsilon that is asked for."""
@@ -26,7 +27,7 @@ def radius_claim(proofs: Proofs, budget: Budget) -> Json:
     epsilon, norm = perturbation_of(asked[0])
     largest = _LARGEST_RADIUS * epsilon
     radii = proofs.within(asked[0].sensors).visited_radius(asked[0].limit, largest, norm)
-    if isinstance(radii, str):
+    if isinstance(radii, Unknown):
         return None
     return {
         "norm": str(norm),

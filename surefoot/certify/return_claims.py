@@ -31,6 +31,7 @@ from surefoot.certify.return_loss import (
     paper_alpha_bound,
 )
 from surefoot.policy import NO_NOISE, CategoricalHead
+from surefoot.unknown import Unknown
 from surefoot.visited import SampledEpisodes
 
 DELTA, _QUANTILE = 0.05, 0.05
@@ -47,7 +48,7 @@ def value_claim(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
         epsilon: Perturbation, linf, normalised units.
     """
     bound = proofs.distance(epsilon, Norm.LINF)
-    if isinstance(bound, str) or evidence.reward_range is None:
+    if isinstance(bound, Unknown) or evidence.reward_range is None:
         return None
     low, high = evidence.reward_range
     span = evidence.reward_span
@@ -77,7 +78,7 @@ def _from_clean_episodes(proofs: Proofs, evidence: Evidence, epsilon: float) -> 
     if episodes is None or states is None:
         return {}
     clean = proofs.clean_tv(episodes, states, epsilon, Norm.LINF)
-    if isinstance(clean, str):
+    if isinstance(clean, Unknown):
         return {}
     head: dict[str, Json] = {
         "confidence": 1 - DELTA,
@@ -204,7 +205,7 @@ def _theorems(
     """
     table: dict[str, Json] = {"theorem_3": _theorem_3(proofs, evidence, epsilon)}
     bound = proofs.distance(epsilon, Norm.LINF)
-    if evidence.reward_range is None or evidence.discount is None or isinstance(bound, str):
+    if evidence.reward_range is None or evidence.discount is None or isinstance(bound, Unknown):
         return table
     largest = max(map(abs, evidence.reward_range))
     # Printed numbers may exceed 1, where alpha times them is meant literally.
@@ -243,7 +244,7 @@ def _theorem_3(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, 
     if evidence.dense_policy is None or evidence.reward_range is None or evidence.discount is None:
         return table
     tv = proofs.compression_tv(evidence.dense_policy, epsilon)
-    if isinstance(tv, str):
-        return table | {"replaced_by": None, "why": tv}
+    if isinstance(tv, Unknown):
+        return table | {"replaced_by": None, "why": tv.reason}
     bound = average_bound(tv, evidence.reward_span, evidence.discount)
     return table | {"replaced_by": _value_bound(bound), "total_variation": tv}

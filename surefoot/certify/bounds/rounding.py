@@ -21,6 +21,7 @@ from surefoot.certify.bounds.slopes import slope_range
 from surefoot.certify.bounds.upward import Float, matmul_up, up, vector_norm_up
 from surefoot.policy import CategoricalHead, GaussianHead, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
+from surefoot.unknown import Unknown
 
 _SMALLEST = 2.0**-126
 """Smallest normal float32: what flush to zero loses."""
@@ -86,8 +87,8 @@ class RoundingBound:
 
 def rounding_bound(
     policy: Policy, state_bound: Float, arithmetic: Arithmetic
-) -> RoundingBound | str:
-    """Return e_rt over all states within ``state_bound``, or the reason why there is none.
+) -> RoundingBound | Unknown:
+    """Return e_rt over all states within ``state_bound``, or why there is none.
 
     Args:
         policy: Its arrays are float32 by value.
@@ -99,10 +100,10 @@ def rounding_bound(
         layer's own error is carried to the output by the better of two Lipschitz bounds.
     """
     if not np.isfinite(state_bound).all():
-        return "the state is unbounded: the controller has no clip after its normaliser"
+        return Unknown("the state is unbounded: the controller has no clip after its normaliser")
     # A difference o - mean that overflows must still end beyond the clip once it is divided.
     if not (state_bound.max() * policy.normaliser.scale.astype(np.float64) < _LARGEST).all():
-        return "the normaliser may exceed the largest float32"
+        return Unknown("the normaliser may exceed the largest float32")
     inputs = up(state_bound * (1 + 4 * UNIT_ROUNDOFF), 2)
     error = _normaliser_error(policy.normaliser, inputs)
     sources = [error]
@@ -111,13 +112,13 @@ def rounding_bound(
         bias = np.abs(layer.bias.astype(np.float64))
         num_roundings = layer.weight.shape[1] + 2
         if num_roundings * UNIT_ROUNDOFF > 0.01:
-            return f"a layer sums {num_roundings - 2} products, too many for float32"
+            return Unknown(f"a layer sums {num_roundings - 2} products, too many for float32")
         relative = 1.02 * num_roundings * UNIT_ROUNDOFF
         seen = up(inputs + error)
         reach = up(matmul_up(weight, seen) + bias)
         slope = slope_range(layer.activation).largest
         if not (reach * max(1.0, slope) < _LARGEST).all():
-            return "a value may exceed the largest float32"
+            return Unknown("a value may exceed the largest float32")
         stored = 2 * arithmetic.storage + arithmetic.storage**2
         flushed = num_roundings * _SMALLEST * (2 + max(float(seen.max()), float(weight.max())))
         if arithmetic.half:  # subnormal weights and inputs are rounded by half their distance
@@ -126,7 +127,7 @@ def rounding_bound(
         local = up(reach * (relative * (1 + stored) + stored) + flushed, 6)
         if arithmetic.half:
             if max(seen.max(), weight.max(initial=0.0), up(reach + local).max()) > _HALF_LARGEST:
-                return "a value may exceed 65504, the largest half-precision number"
+                return Unknown("a value may exceed 65504, the largest half-precision number")
             # The sum itself is rounded before the activation; what comes behind that is `stored`.
             local = up(local + arithmetic.storage * up(reach + local) + _HALF_SPACING, 3)
         own_range = up(matmul_up(weight, inputs) + bias)
@@ -139,9 +140,9 @@ def rounding_bound(
     action = _head_error(policy, network, inputs, arithmetic)
     size = _action_size(policy, up(inputs + network))
     if arithmetic.half and not (size <= _HALF_LARGEST).all():
-        return "an action may exceed 65504, the largest half-precision number"
+        return Unknown("an action may exceed 65504, the largest half-precision number")
     if not (size < _LARGEST).all():
-        return "an action may exceed the largest float32"
+        return Unknown("an action may exceed the largest float32")
     return RoundingBound(network=network, action=action)
 
 
