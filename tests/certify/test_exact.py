@@ -23,6 +23,7 @@ from surefoot.certify.bounds.upward import IntervalMatrix
 from surefoot.certify.proofs import Effort, Proofs
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Policy, Squash
+from surefoot.unknown import Unknown
 
 Build = Callable[..., Policy]
 Vector = list[fmpq]
@@ -229,7 +230,7 @@ def test_constants_that_fool_floating_point_fool_no_bound(
     states = np.float32([[float(place[0])] for place in places] + [[centre]])
     rounding = rounding_bound(policy, state_bound(policy, epsilon), ARITHMETICS["float32"])
     deployed = policy.outputs_at(states).astype(np.float64)[:, 0]
-    if isinstance(rounding, str):
+    if isinstance(rounding, Unknown):
         return
     for state, value in zip(states[:, 0], deployed, strict=True):
         error = abs(exact(value) - outputs(policy, [exact(state)])[0])

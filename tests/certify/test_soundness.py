@@ -30,6 +30,7 @@ from surefoot.certify.proofs import Effort, Proofs
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Array, CategoricalHead, Policy, Squash
 from surefoot.runtime.load import Backend, controller_of
+from surefoot.unknown import Unknown
 
 TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "10000"))
 EVERY = 100
@@ -161,7 +162,7 @@ def check_everywhere(trial: Trial, count: Count) -> None:
     for name, rows in closed_form_bounds(action_chain(policy)).deviations(epsilon, norm).items():
         count.hold(f"{name}, {norm}", change, rows, slack)
     rounding = rounding_bound(policy, state_bound(policy, epsilon), FLOAT32)
-    if not isinstance(rounding, str):
+    if not isinstance(rounding, Unknown):
         single = trial.moved.reshape(-1, policy.obs_dim).astype(np.float32)
         real = policy.outputs_at(single.astype(np.float64))
         error = np.abs(policy.outputs_at(single).astype(np.float64) - real)
@@ -203,7 +204,7 @@ def check_deployed(trial: Trial, file: ControllerFile, count: Count) -> None:
     visited = proofs.visited_deviation(epsilon, norm)
     laws = proofs.visited_distance(epsilon, norm)
     distance = proofs.distance(epsilon, norm)
-    if isinstance(anywhere, str) or isinstance(visited, str):
+    if isinstance(anywhere, Unknown) or isinstance(visited, Unknown):
         return
     halves = proofs.split_visited_deviation(visited, epsilon, norm, float(visited.min() / 2))
     for goal in objectives(policy, distribution=True):
