@@ -18,6 +18,7 @@ from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF, runtime_error
 from surefoot.runtime.c_activations import C_TAU, twin
 from surefoot.runtime.c_source import twin_outputs
 from surefoot.runtime.load import Backend, controller_of
+from surefoot.unknown import Unknown
 
 
 def f32(value):
@@ -79,7 +80,7 @@ def test_what_may_overflow_has_no_bound(random_policy):
     policy = Policy(normaliser=policy.normaliser, layers=tuple(layers), head=policy.head)
     assert not np.isfinite(runtime_error(policy, state_limit=10.0)).all()
     proved = rounding_bound(policy, state_bound(policy, 0.5), ARITHMETICS["float32"])
-    assert proved == "a value may exceed the largest float32"
+    assert proved == Unknown("a value may exceed the largest float32")
 
 
 def test_only_smooth_activations_rest_on_a_measurement(random_policy):
