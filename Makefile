@@ -5,7 +5,7 @@ EXTRAS ?= train,cpu,dev
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: install demo check test test-gpu build clean   # build is a folder, too
+.PHONY: install demo check test test-gpu docs example build clean   # build and docs are folders, too
 
 install: .venv/installed
 
@@ -18,11 +18,16 @@ install: .venv/installed
 demo: install
 	$(BIN)/pipeline run --preset demo --out runs/demo
 
-check: install
+check: install docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/hooks
 	$(BIN)/lint-imports
+
+# Every link, every page and every docstring is held; the site needs no network and no server.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 test: install
 	$(BIN)/pytest --numprocesses auto --dist loadfile

@@ -199,7 +199,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--paced-s", type=float, default=2.0)
     parser.add_argument("--pin-cpu", type=int, default=None)
-    parser.add_argument("--fill", action="store_true", help="write the tables into docs/")
+    parser.add_argument("--fill", action="store_true", help="write the tables into docs/results")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     result = {"network": "-".join(map(str, SIZES)), "density": 0.1, "sparse_onnx": sparse_sizes()}

@@ -1,4 +1,4 @@
-"""The tables of docs/deployment.md and docs/results/c-runtime.md, from what c_runtime.py measured.
+"""The tables of docs/results/c-runtime.md, from what c_runtime.py measured.
 
 Each stands between two lines, ``<!-- NAME -->`` and ``<!-- end of NAME -->``, and nothing else of
 the page is touched.
@@ -27,7 +27,7 @@ def fill(result):
     _replace(page, "ratios", _machine(result) + "\n\n" + _ratios(result))
     _replace(page, "layouts", _layouts(result))
     _replace(page, "sparse", _sparse(result))
-    _replace(DOCS / "deployment.md", "bench", _machine(result) + "\n\n" + _bench(result["bench"]))
+    _replace(page, "bench", _machine(result) + "\n\n" + _bench(result["bench"]))
 
 
 def _replace(page, name, text):

@@ -92,10 +92,10 @@ def learning_page(rows: Sequence[Row]) -> str:
     lines = [
         "# What each method learns, stands and has proved",
         "",
-        "Presets at one million steps (of the policy; ATLA's adversary takes as many again), seeds"
-        " that no preset was chosen on. *Trained*: the return at"
-        " the evaluation that chose the deployed policy, 10 episodes, of those at full strength"
-        " (all 20 of plain PPO, the last half or fewer where a defence or the sparsity rises);"
+        "Presets at one million steps (of the policy; ATLA's adversary takes as many again),"
+        " held-out seeds. *Trained*: the return at the evaluation that chose the deployed policy,"
+        " 10 episodes, of those at full strength (all 20 of plain PPO, the last half or fewer"
+        " where a defence or the sparsity rises);"
         " behind the stroke, at the last one. *Clean* and *worst*: 50 other episodes of each seed"
         " that was attacked, mean over the agents (interquartile where there are four or more) and"
         " 95 % interval (agents resampled, then their episodes: of three agents it says little);"
@@ -104,8 +104,9 @@ def learning_page(rows: Sequence[Row]) -> str:
         "",
         "    python benchmarks/learning.py train --jobs 2 && python benchmarks/learning_tables.py",
         "",
-        "Every agent lies in [agents/](agents): the controller that was attacked, its critic, and"
-        " `agent.json` with every return, bound and command. Its last command attacks it again.",
+        "Every agent lies in `docs/results/agents`: the controller that was attacked, its critic,"
+        " and `agent.json` with every return, bound and command. Its last command attacks it"
+        " again.",
         "",
         "![curves](learning.png)",
     ]
@@ -197,9 +198,9 @@ def attacks_page(rows: Sequence[Row]) -> str:
     lines = [
         "# Every defence against every attack",
         "",
-        "Mean returns on 50 evaluation episodes that neither training nor the attacks' own tuning"
-        " saw, of the median agent (the seed whose worst is the median); then the worst attack on"
-        " every seed, and the mean over the seeds with its 95 % interval. A percentage is the worst"
+        "Mean returns on 50 held-out evaluation episodes, of the median agent"
+        " (the seed whose worst is the median); then the worst attack on every seed, and the mean"
+        " over the seeds with its 95 % interval. A percentage is the worst"
         " return of a seed divided by its clean return. Every change of an action that an attack"
         " reached, on evaluation and on selection episodes, is held here against what is proved"
         " everywhere (*reached*: the largest share of it). What is proved for a smaller radius"
