@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import typer
 from griffe import Docstring, DocstringSectionAttributes
 from typer.cli import get_docs_for_click
+from typer.core import TyperGroup
 
 from surefoot import errors
 from surefoot.attack import AttackConfig
@@ -23,7 +24,7 @@ from surefoot.cli.main import app
 from surefoot.cli.options import TABLES
 from surefoot.config import preset_names
 from surefoot.export import ExportConfig
-from surefoot.runtime import BenchConfig, CConfig
+from surefoot.runtime import BenchConfig
 from surefoot.train import TrainConfig
 
 MARKER = re.compile(r"^<!-- from the code: (\w+) -->$", re.MULTILINE)
@@ -33,7 +34,6 @@ STAGE_CONFIGS: Mapping[str, type] = {
     "certify": CertifyConfig,
     "assume": Assumptions,
     "export": ExportConfig,
-    "export.c": CConfig,
     "attack": AttackConfig,
     "bench": BenchConfig,
     "require": Requirement,
@@ -49,10 +49,18 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def command_line() -> str:
-    """Return usage, arguments and options of every verb."""
+    """Return every verb in one line, then usage, arguments and options of each."""
     group = typer.main.get_command(app)
-    text = get_docs_for_click(obj=group, ctx=typer.Context(group), name="pipeline")
-    return text.partition("\n")[2]  # the page has a title of its own
+    assert isinstance(group, TyperGroup)
+    verbs = group.commands.items()
+    rows = [
+        (f"[`{name}`](#pipeline-{name})", (verb.help or "").splitlines()[0]) for name, verb in verbs
+    ]
+    pages = [
+        get_docs_for_click(obj=verb, ctx=typer.Context(group), name=f"pipeline {name}", indent=1)
+        for name, verb in verbs
+    ]
+    return "\n\n".join([_table(("verb", "what it does"), rows), *pages])
 
 
 def quantities() -> str:
@@ -188,7 +196,9 @@ def _type(hint: object) -> str:
     if origin is Literal:
         return _code([str(choice) for choice in inner])
     if origin is tuple:
-        return f"list of {_type(inner[0])}" if inner[-1] is Ellipsis else f"{len(inner)} numbers"
+        words = _type(inner[0])
+        many = words if words == "text" or "`" in words else f"{words}s"
+        return f"list of {many}" if inner[-1] is Ellipsis else f"list of {len(inner)} {many}"
     if is_dataclass(hint):
         return "table"
     if isinstance(hint, type) and issubclass(hint, Enum):
