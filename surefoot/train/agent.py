@@ -18,9 +18,9 @@ class Agent:
     """Two separate networks and the law of the actions.
 
     Attributes:
-        actor: From states to means or logits.
-        critic: From states to values, in units of the normalised reward.
-        distribution: Of the actions around the actor's output.
+        actor: Network from states to means or logits.
+        critic: Network from states to values, in units of the normalised reward.
+        distribution: Distribution of the actions around the actor's output.
         spec: The task.
         config: The run.
     """

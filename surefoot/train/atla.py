@@ -25,7 +25,7 @@ from surefoot.train.streams import Stream, numpy_stream
 from surefoot.train.train_config import LearnedNoise, TrainConfig
 
 _SIGMA = 0.6
-"""Of its moves at the start: what an adversary that begins with nothing does best with."""
+"""Standard deviation of its moves at the start, with which an untrained adversary does best."""
 
 
 class LearningAdversary:
@@ -42,10 +42,10 @@ class LearningAdversary:
         """Start untrained, with networks of the widths of the critic.
 
         Args:
-            config: Of the policy's training.
+            config: Configuration of the policy's training.
             env: Its task, with as many environments; is taken over.
             policy: The first one that is faced.
-            device: Of the updates.
+            device: Device of the updates.
         """
         assert isinstance(config.defence, AlternatingTraining)
         self._defence = config.defence
@@ -61,10 +61,10 @@ class LearningAdversary:
         return self._iteration * self._batch_size
 
     def disturb(self, policy: Policy, epsilon: float) -> Disturb | None:
-        """Return what the mean moves of this moment do to the states of a policy.
+        """Return the function that perturbs a policy's states by the mean moves of this moment.
 
         Args:
-            policy: That is to see them.
+            policy: Policy that sees them.
             epsilon: Radius of the ball; if it is a point, the result is None.
         """
         if epsilon == 0:

@@ -64,7 +64,7 @@ class CheckpointStore:
 
         Args:
             folder: Is made if it is not there.
-            config: Of the run, as plain values.
+            config: Configuration of the run, as plain values.
             free: Keys in which a checkpoint may differ.
 
         Raises:

@@ -241,10 +241,10 @@ class LipschitzTarget(Ramp):
     scale of its logits.
 
     Attributes:
-        at_most: Of the bound at the end of the training.
-        quantity: Of each actuator alone (action_deviation), or of the length of the whole change
-            of the action (lipschitz), as in a budget.
-        norm: Of the perturbation d.
+        at_most: Limit of the bound at the end of the training.
+        quantity: What the bound is about, as in a budget: each actuator alone (action_deviation),
+            or the length of the whole change of the action (lipschitz).
+        norm: Norm of the perturbation d.
         bound: The product of the absolute weights, or the sum of products of spectral norms of
             Combettes and Pesquet: at 64x64 several times the closer one, in linf too.
         projection: Scale all layers alike, or move the weights to about the nearest place.
@@ -271,7 +271,7 @@ class LipschitzTarget(Ramp):
         require_at_least(self, 1, "headroom")
 
     def limit(self, progress: float) -> float:
-        """Return what the bound must not exceed after a share of the training."""
+        """Return the limit of the bound after a share of the training."""
         return self.at_most * float(self.headroom ** (1 - self.ramp(progress)))
 
 

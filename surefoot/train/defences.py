@@ -27,7 +27,7 @@ from surefoot.train.samples import ActorTerm, Samples, surrogate
 def _searches(
     defence: Defence,
 ) -> TypeGuard[StateAdversarial | AdversarialReturn | AlternatingTraining]:
-    """Return whether a defence looks for a state in its ball."""
+    """Whether a defence searches for a state in its ball."""
     if isinstance(defence, AlternatingTraining):
         return defence.kappa > 0
     return isinstance(defence, StateAdversarial | AdversarialReturn)
@@ -39,11 +39,11 @@ def perturbed_states(
     """Return the first states of a minibatch, moved to where the defence fears them, (P, O).
 
     Args:
-        agent: Of this update; only read.
+        agent: The agent that is updated; only read.
         defence: What is searched for, and how long.
         epsilon: Radius of the ball at this update; zero for no state at all.
-        minibatch: With normalised advantages.
-        generator: Of starts and noise.
+        minibatch: Samples with normalised advantages.
+        generator: Source of the random starts and noise.
     """
     if epsilon == 0 or not _searches(defence):
         return minibatch.states[:0]
@@ -75,16 +75,16 @@ def perturbed_states(
 def defence_term(
     agent: Agent, defence: Defence, minibatch: Samples, clean_MA: Tensor, disturbed_PA: Tensor
 ) -> ActorTerm:
-    """Return what the defence adds to the actor's loss, as a function of the outputs.
+    """Build the term that the defence adds to the actor's loss, a function of the outputs.
 
     SA, and ATLA with a kappa, add kappa D^2(pi(.|s), pi(.|s')), in which pi(.|s) and sigma are
     constant; ARPO and BARPO add L_rob, the surrogate with pi(a|s') over the old pi(a|s), where
     s' = s for samples that are not perturbed. s' is constant in all of them.
 
     Args:
-        agent: Of this update.
-        defence: Of the run.
-        minibatch: With normalised advantages.
+        agent: The agent that is updated.
+        defence: The defence of the run.
+        minibatch: Samples with normalised advantages.
         clean_MA: Outputs at the states.
         disturbed_PA: Outputs at the perturbed states, which are those of the first samples.
 
@@ -122,8 +122,8 @@ def convex_term(
     actions; sigma is constant. By autograd, for CROWN has no short gradient by hand.
 
     Args:
-        agent: Of this update; only read.
-        defence: Of the run.
+        agent: The agent that is updated; only read.
+        defence: The defence of the run.
         progress: Share of the training that is done.
         minibatch: Its first states are regularised.
 

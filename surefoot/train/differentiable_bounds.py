@@ -34,7 +34,7 @@ class BatchBounds:
     upper: Tensor
 
     def meet(self, other: "BatchBounds") -> "BatchBounds":
-        """Return what both say."""
+        """Return the intersection of both."""
         return BatchBounds(
             torch.maximum(self.lower, other.lower), torch.minimum(self.upper, other.upper)
         )
@@ -77,7 +77,7 @@ def mixed_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float, beta: float) -> Ba
         mlp: Differentiable by autograd in its weights.
         states_BO: Centres of the balls.
         epsilon: Radius in linf, normalised units.
-        beta: In [0, 1].
+        beta: Share of IBP, in [0, 1].
 
     Reference:
         Zhang et al. 2020 (arXiv 2003.08938), the convex relaxation of SA-PPO.

@@ -22,8 +22,8 @@ class LogProb:
 
     Attributes:
         value: Shape (B,).
-        by_output: With respect to the actor's outputs, shape of these.
-        by_log_std: With respect to the logarithm of the standard deviation, (B, A), if any.
+        by_output: Derivative by the actor's outputs, of their shape.
+        by_log_std: Derivative by the logarithm of the standard deviation, (B, A), if any.
     """
 
     value: Tensor
@@ -76,7 +76,7 @@ class Gaussian:
         return lambda other_BA: (other_BA - mean_BA).mul_(slope_A)
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return what :meth:`sample` adds, (*shape, A)."""
+        """Return the noise that :meth:`sample` adds, (*shape, A)."""
         shape = (*shape, self.log_std.numel())
         unit = generator.standard_normal(shape, dtype=np.float32)
         scaled: NDArray[np.float32] = unit * np.exp(self.log_std.cpu().numpy())
@@ -140,7 +140,7 @@ class Categorical:
         return lambda other_BK: (torch.softmax(other_BK, 1) - p_BK).mul_(2 * factor)
 
     def noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return what :meth:`sample` adds, (*shape, K)."""
+        """Return the noise that :meth:`sample` adds, (*shape, K)."""
         return generator.gumbel(size=(*shape, self.num_actions)).astype(np.float32)
 
     def sample(

@@ -46,7 +46,7 @@ def save_trained(folder: Path, result: TrainResult) -> bytes:
 
 
 def controller_metadata(result: TrainResult) -> dict[str, Json]:
-    """Return what `policy.onnx` says about itself: units, task and origin."""
+    """Return the metadata of `policy.onnx`: units, task and origin."""
     spec = result.spec
     action: dict[str, Json]
     if isinstance(spec.actions, BoxActions):

@@ -73,8 +73,8 @@ class Game:
 
         Args:
             env: Is reset and stepped by the game from now on.
-            policy: As read back from the deployed file.
-            craft: From moves to perturbed states.
+            policy: The controller's policy, as read back from the deployed file.
+            craft: Function from moves to perturbed states.
         """
         self.spec: EnvSpec = replace(env.spec, obs_dim=policy.obs_dim, actions=craft.moves)
         self.num_envs = env.num_envs

@@ -38,9 +38,9 @@ class Learner:
         """Start untrained.
 
         Args:
-            config: Of the learning.
+            config: Configuration of the learning.
             env: The task; is reset here.
-            device: Of the updates.
+            device: Device of the updates.
 
         Raises:
             InputError: If the defence does not fit the actions of the task, or a network cannot be

@@ -41,8 +41,8 @@ class LipschitzLimit:
 
         Args:
             target: What is bounded, and by what.
-            spec: Of the task.
-            device: Of the actor.
+            spec: What is known about the task.
+            device: Device of the actor.
 
         Raises:
             InputError: If the actions are discrete.
@@ -80,7 +80,7 @@ class LipschitzLimit:
         """Bring parameters under the limit, in place; zeros stay zero.
 
         Args:
-            network: Whose layout the parameters have.
+            network: Network whose layout the parameters have.
             vector: The parameters: of the network itself, or an average of them.
             progress: Share of the training that is done.
             underneath: Dense parameters of which ``vector`` is the masked part; they follow.
@@ -116,7 +116,7 @@ def absolute_rows(
     Args:
         weights: W_1 to W_L.
         slopes: Least and largest slope of each of the L - 1 activations; S is the largest.
-        norm: Of the inputs.
+        norm: Norm of the inputs.
     """
     largest = [max(-least, most) for least, most in slopes]
     product = weights[0].abs()

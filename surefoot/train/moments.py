@@ -80,7 +80,7 @@ class Moments:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Moments":
-        """Return what :meth:`state_dict` described."""
+        """Return the moments that :meth:`state_dict` described."""
         return cls(count=state["count"], mean=state["mean"], squares=state["squares"])
 
 

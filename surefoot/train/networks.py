@@ -73,9 +73,9 @@ class Trace:
     """A forward pass, kept for the backward pass.
 
     Attributes:
-        inputs: Of every layer.
+        inputs: Input of every layer.
         sums: weight @ input + bias of every layer.
-        output: Of the last layer, (B, M).
+        output: Output of the last layer, (B, M).
     """
 
     inputs: list[Tensor]
@@ -204,9 +204,9 @@ def new_network(
 
     Args:
         sizes: Number of inputs, hidden widths, number of outputs.
-        activation: Between the layers.
+        activation: Function between the layers.
         output_gain: Gain of the last layer: .01 for an actor, 1 for a critic.
-        generator: Of the weights, on the CPU; biases are zero.
+        generator: Source of the weights, on the CPU; biases are zero.
         device: Where the network lives.
     """
     shapes = list(zip(sizes[1:], sizes[:-1], strict=True))

@@ -36,7 +36,7 @@ class Director:
         """Build the twin.
 
         Args:
-            policy: As read back from the deployed file.
+            policy: The controller's policy, as read back from the deployed file.
             ball: The perturbation set.
             steps: Gradient steps of the search. On trained policies four reach what twenty do, up
                 to 0.3 %: the way along p is nearly a linear function of the perturbation.
@@ -80,7 +80,7 @@ class Director:
         return self.ball.perturbed(state_ND, best.delta_BD.numpy())
 
     def _progress(self, state_BD: Tensor, moves: Array) -> ValueAndGradient:
-        """Return what the moves ask for."""
+        """Return the objective of the search for what the moves ask."""
         if isinstance(self.moves, DiscreteActions):
             return lead(torch.from_numpy(np.asarray(moves, np.int64))[:, None])
         clean_BM = self._twin(state_BD)
@@ -105,6 +105,6 @@ class Director:
 
 
 def _along(clean_BM: Tensor, direction_BM: Tensor) -> ValueAndGradient:
-    """Return how far outputs went in a direction."""
+    """Return the objective: the distance of the outputs along a direction."""
     unit_BM = torch.nn.functional.normalize(direction_BM, dim=1)
     return lambda moved_BM: (((moved_BM - clean_BM) * unit_BM).sum(1), unit_BM)

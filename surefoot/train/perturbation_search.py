@@ -50,9 +50,9 @@ def noise_scale(step_size: float, temperature: float, number: int) -> float:
     """Return the standard deviation of the noise that SGLD adds to the gradient of a step.
 
     Args:
-        step_size: Of the steps.
+        step_size: Length of each step.
         temperature: How strong the noise is; 0 for none.
-        number: Of the step, from 0.
+        number: Number of the step, from 0.
     """
     return math.sqrt(2 * step_size * temperature) / (number + 2)
 
@@ -79,10 +79,10 @@ def search_ball(
         start: First perturbations, (B, O).
         epsilon: Radius of the ball, normalised units.
         steps: Number of gradient steps.
-        step_size: Of each; epsilon / steps if it is not given.
-        temperature: Of the noise that is added to the gradients, see :func:`noise_scale`.
-        generator: Of the noise, on the device of ``start``.
-        norm: Of the ball.
+        step_size: Length of each step; epsilon / steps if it is not given.
+        temperature: Temperature of the noise on the gradients, see :func:`noise_scale`.
+        generator: Source of the noise, on the device of ``start``.
+        norm: Norm of the ball.
 
     Returns:
         Perturbations, (B, O), with |delta| <= epsilon: exactly for linf, up to rounding for l2.
@@ -123,12 +123,12 @@ def farthest_perturbation(
     """Return where in the linf ball the actions differ most, D^2 = 2 KL, by SGLD; shape (B, O).
 
     Args:
-        actor: From states to outputs.
-        distribution: Of the actions around the outputs.
+        actor: Network from states to outputs.
+        distribution: Distribution of the actions around the outputs.
         states: Centres of the balls, (B, O).
         epsilon: Radius, normalised units.
         steps: Number of gradient steps of epsilon / steps.
-        generator: Of start and noise, on the device of ``states``.
+        generator: Source of start and noise, on the device of ``states``.
 
     Reference:
         Zhang et al. 2020 (arXiv 2003.08938), and the code of SA_PPO.

@@ -203,7 +203,7 @@ class Ppo:
             self.limit.project(self.agent.actor, parameters, self.progress(), underneath)
 
     def is_at_full_strength(self) -> bool:
-        """Return whether the sparsity is the final one and the ramp of the defence is over."""
+        """Whether the sparsity is the final one and the ramp of the defence is over."""
         is_sparse = all(self.num_updates >= entry.schedule.end for entry in self.pruners.values())
         defence = self.config.defence
         is_defended = not isinstance(defence, Ramp) or defence.ramp(self.progress()) == 1
@@ -224,7 +224,7 @@ class Ppo:
         return self.config.learning_rate * remaining
 
     def is_finite(self) -> bool:
-        """Return whether every parameter is finite."""
+        """Whether every parameter is finite."""
         return all(bool(torch.isfinite(entry).all()) for entry in self._trained.values())
 
     def state_dict(self) -> dict[str, Any]:

@@ -44,8 +44,8 @@ class Pruner:
     parameter of the network is exactly zero.
 
     Attributes:
-        schedule: Of the share of units that are pruned.
-        mask: Of all parameters of the network: 1 where they stay, 0 where they are pruned.
+        schedule: Share of units that are pruned, over the updates.
+        mask: Mask over all parameters of the network: 1 where they stay, 0 where they are pruned.
         trained: What the optimiser moves: the parameters of the network, or the dense ones
             underneath its masks.
     """
@@ -63,7 +63,7 @@ class Pruner:
             network: Changed in place.
             config: What to prune to, and when.
             num_updates: Optimiser steps of the whole training.
-            generator: Of the order of random pruning; drawn from here only.
+            generator: Source of the order of random pruning; drawn from here only.
 
         Raises:
             InputError: If the network has nothing to prune in this way, or not as much as asked.
@@ -127,13 +127,13 @@ class Pruner:
         return [_numpy(mask) > 0 for mask in self._masks.weights]
 
     def _available(self) -> list[int]:
-        """Return how many units of each layer may stay: what is pruned returns only under STE."""
+        """Count the units of each layer that may stay: what is pruned returns only under STE."""
         if self._straight_through:
             return [mask.size for mask in self._alive()]
         return [int(mask.sum()) for mask in self._alive()]
 
     def _scores(self) -> list[Score]:
-        """Return how much each unit matters; weights that are trained underneath count too."""
+        """Score each unit; weights that are trained underneath count too."""
         dense = self._network.views_of(self.trained)
         weights = [_numpy(weight) for weight in dense.weights]
         if isinstance(self._config, NeuronPruning):
@@ -181,7 +181,7 @@ class Pruner:
 def _num_kept(
     config: Method, scores: Sequence[Score], fraction: float, available: Sequence[int]
 ) -> list[int]:
-    """Return how many units each layer keeps at a share of the final sparsity.
+    """Count the units that each layer keeps at a share of the final sparsity.
 
     Under ERK and uniformly all layers together keep exactly as many weights as the sparsity says;
     of neurons, each layer does.

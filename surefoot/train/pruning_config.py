@@ -33,7 +33,7 @@ class GradualPruning:
         end: Share of the updates at which the final sparsity is reached.
         interval: Updates between two changes of the masks, 10 or 20 being smoother than 1; longer
             than the time between ``start`` and ``end``, it makes one large step at ``end``.
-        target: Which networks are pruned. Only the actor is deployed; a pruned critic values
+        target: Networks that are pruned. Only the actor is deployed; a pruned critic values
             states worse, and weakens the attacks that use it.
     """
 
@@ -91,7 +91,7 @@ class WeightPruning(SpreadPruning):
     """
 
     def score(self, seen: Seen) -> Score:
-        """Return how much each entry of a weight matters; larger means keep."""
+        """Score each entry of a weight; larger means keep."""
         return magnitude(seen)
 
 

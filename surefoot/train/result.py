@@ -17,9 +17,9 @@ class Progress:
     Attributes:
         step: Environment steps done.
         total: Environment steps of the whole run.
-        mean_return: Of the last 100 training episodes (with exploration); None before the first.
-        steps_per_s: Since this process started or resumed the run.
-        sparsity: Of the actor's weights.
+        mean_return: Mean over the last 100 training episodes, exploring; None before the first.
+        steps_per_s: Steps per second since this process started or resumed the run.
+        sparsity: Share of the actor's weights that are zero.
         seconds_left: Estimate.
     """
 

@@ -78,8 +78,8 @@ class Collector:
         Inference is NumPy in float32, several times faster than PyTorch on a handful of rows.
 
         Args:
-            policy: That plays.
-            distribution: Of its actions.
+            policy: Policy that plays.
+            distribution: Distribution of its actions.
             num_steps: T.
             disturb: What an adversary makes of every state before the policy sees it.
 
@@ -175,8 +175,8 @@ def values_after(values: Floats, cut_values: Floats, truncated: Flags) -> Floats
     the next episode. Where it terminated the number is of no effect.
 
     Args:
-        values: Of every state and of the one after the last step, (T + 1, N).
-        cut_values: Of the states in which episodes were truncated.
+        values: Values of every state and of the one after the last step, (T + 1, N).
+        cut_values: Values of the states in which episodes were truncated.
         truncated: Shape (T, N).
     """
     after = values[1:].copy()
@@ -198,8 +198,8 @@ def advantages(
 
     Args:
         rewards: Shape (T, N).
-        values: Of the states before each step, (T, N).
-        after: Of the states after each step, (T, N): see :func:`values_after`.
+        values: Values of the states before each step, (T, N).
+        after: Values of the states after each step, (T, N): see :func:`values_after`.
         terminated: No value follows, (T, N).
         truncated: The episode was cut; its value goes on, its advantages do not, (T, N).
         gamma: Discount.

@@ -19,7 +19,7 @@ class Samples:
     Attributes:
         states: Shape (B, O).
         actions: Before squash and scale, (B, A), or choices, (B,).
-        log_probs: Of the actions under the policy that played them, (B,).
+        log_probs: Log-probabilities of the actions under the policy that played them, (B,).
         values: Predicted before the update, (B,).
         advantages: Shape (B,).
         returns: What the critic is to predict, (B,).
@@ -74,8 +74,8 @@ def surrogate(
     """Return -mean min(r A, clip(r, 1 - c, 1 + c) A), r = pi(a) / pi_old(a).
 
     Args:
-        distribution: Of the actions around the outputs: pi.
-        outputs_BA: Of the actor, at the states of the samples or at perturbed ones.
+        distribution: Distribution of the actions around the outputs: pi.
+        outputs_BA: The actor's outputs, at the states of the samples or at perturbed ones.
         samples: Actions a, their old probabilities, advantages A.
         clip_range: c.
 

@@ -14,7 +14,7 @@ class TensorboardLog:
         """Open the event file.
 
         Args:
-            folder: Of the event files, or None for none.
+            folder: Folder of the event files; None to write none.
             step: Where the run goes on; what an earlier process wrote beyond it is hidden.
         """
         self._writer: Any = None

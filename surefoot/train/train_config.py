@@ -68,7 +68,7 @@ class TrainConfig:
     Attributes:
         env_id: Gymnasium id of the task.
         env_module: Module that registers it, if it is not Gymnasium's own.
-        seed: Of every random draw of the run.
+        seed: Seed of every random draw of the run.
         total_steps: Environment steps, rounded up to whole iterations.
         num_envs: Environments stepped together.
         rollout_steps: Steps per environment and iteration.
@@ -77,32 +77,33 @@ class TrainConfig:
         device: Where the updates run; the physics always runs on the CPU.
         hidden: Widths of the actor's hidden layers.
         critic_hidden: Widths of the critic's hidden layers.
-        activation: Between the layers of both networks.
-        noise: Exploration of a Gaussian policy; of no effect on discrete actions.
-        squash: Brings the Gaussian mean into [-1, 1] before it is scaled to the action range.
-        learning_rate: Of Adam, at the start.
+        activation: Function between the layers of both networks.
+        noise: Exploration of a Gaussian policy; discrete actions ignore it.
+        squash: Function that brings the Gaussian mean into [-1, 1], which is then scaled to the
+            action range.
+        learning_rate: Learning rate of Adam at the start.
         anneal_to: Share of the learning rate that is left at the end, reached linearly.
-        weight_decay: Decoupled (AdamW), on weights and biases of both networks.
-        gamma: Discount.
+        weight_decay: Decoupled weight decay (AdamW) of the weights and biases of both networks.
+        gamma: Discount of the return.
         gae_lambda: Lambda of generalised advantage estimation.
-        clip_range: Of the probability ratio.
+        clip_range: Largest distance of the probability ratio from 1 that is rewarded.
         epochs: Passes over each rollout.
         minibatch_size: Samples per update; divides the rollout.
-        entropy_coefficient: Of the entropy bonus; acts on learned noise and discrete actions only.
-        value_coefficient: Of the mean squared value error.
+        entropy_coefficient: Weight of the entropy bonus, for learned noise and discrete actions.
+        value_coefficient: Weight of the mean squared value error in the loss.
         value_clip: Largest change of a predicted value per iteration, if any.
         max_grad_norm: l2 norm to which the gradient of each network is clipped.
         normalise_observations: Whether observations are normalised by running statistics.
         normalise_rewards: Whether rewards are divided by the running std of the discounted return.
         observation_clip: Largest magnitude of a state, normalised units.
         reward_clip: Largest magnitude of a normalised reward.
-        defence: Against perturbed observations.
-        pruning: Of weights, while training.
+        defence: Defence against perturbed observations.
+        pruning: Pruning of weights while training.
         averaging: Share of the training over which the actor's weights are averaged
             (exponentially) for the policy that is evaluated and deployed; 0 for the last weights.
-        num_evaluations: Evaluations of the deterministic policy, the last at the end.
-        evaluation_episodes: Episodes of each.
-        select: Which policy is the result: the last, or the best of those evaluated when the
+        num_evaluations: Number of evaluations of the deterministic policy, the last at the end.
+        evaluation_episodes: Episodes of each evaluation.
+        select: Policy that is the result: the last, or the best of those evaluated when the
             ramp of the defence is over and the final sparsity is reached.
         visited_states: Independent states that are recorded for certification.
         checkpoint_steps: Environment steps between two checkpoints.

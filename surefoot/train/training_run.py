@@ -54,7 +54,7 @@ class Run:
             config: The run.
             env: The task to train on.
             eval_env: The same task with ``evaluation_episodes`` environments.
-            device: Of the updates.
+            device: Device of the updates.
             rival_env: The same task with ``num_envs`` environments, where an adversary learns too.
 
         Raises:
@@ -156,7 +156,7 @@ class Run:
         return clean_return
 
     def _is_evaluation_due(self) -> bool:
-        """Return whether the grid of evaluations has a point in the iteration just done."""
+        """Whether the grid of evaluations has a point in the iteration just done."""
         grid, total = self.config.num_evaluations, self.config.num_iterations
         return self.iteration * grid // total > (self.iteration - 1) * grid // total
 

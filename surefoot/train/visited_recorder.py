@@ -30,7 +30,7 @@ def record_visited(
     Args:
         policy: Frozen.
         env: Is reset; its number of environments is part of what a seed means.
-        seed: Of the run; the stream of these episodes is used by nothing else.
+        seed: Seed of the run; the stream of these episodes is used by nothing else.
         num_states: Number of independent observations; 0 for no episodes at all.
         num_pool: Largest number of dependent observations.
 
@@ -86,8 +86,8 @@ def record_sampled(
     Args:
         policy: Frozen; its head names the noise.
         env: Is reset; its number of environments is part of what a seed means.
-        seed: Of the run; the stream of these episodes is used by nothing else.
-        num_episodes: At least this many are played; 0 for none.
+        seed: Seed of the run; the stream of these episodes is used by nothing else.
+        num_episodes: Least number of episodes to play; 0 for none.
 
     Returns:
         Exactly ``num_episodes``, or None where there are none or the policy has no noise.
