@@ -4,7 +4,7 @@ An adversary perturbs the state within a ball (adversary.py: the protocol; mad.p
 attack each, climbing by ascent.py). The deployed runtime acts on it, held at every step
 against a twin rebuilt from its own file (deployed.py); `evaluate` plays whole episodes. `run_suite`
 tunes each attack on selection episodes and reports it on others (seeds.py), beside what the
-certificate proves (certified.py).
+certificate proves (proved_deviation.py).
 """
 
 from surefoot.attack.adversary import Adversary, NoAdversary, RandomAdversary

@@ -40,7 +40,7 @@ class AscentConfig:
         steps: Gradient steps K.
         slack: Step size in units of epsilon / K. At 1 a coordinate that starts with the wrong sign
             cannot reach the boundary; 2.5 gives it room.
-        temperature: Of the noise that is added to the gradient; 0 for none.
+        temperature: Temperature of the noise that is added to the gradient; 0 for none.
         restarts: Searches per state: one from the published start, the others uniform in the ball.
         keep_best: Keep the best iterate of all restarts instead of the last of the only one.
     """
@@ -89,11 +89,11 @@ class GradientAdversary:
         """Build the twin.
 
         Args:
-            layers: Of the network: the controller's, as read back from the deployed file, or those
-                of a critic.
+            layers: Layers of the network: the controller's, as read back from the deployed file,
+                or those of a critic.
             ball: The perturbation set.
             objective: What is maximised.
-            settings: Of the search.
+            settings: Settings of the search.
         """
         self.ball = ball
         self.settings = settings

@@ -49,8 +49,8 @@ class LowValue:
     """The negated value of the action, by a critic of states and actions.
 
     Attributes:
-        policy: Whose actions they are.
-        critic: From states and actions before squash and scale (or one-hot) to values.
+        policy: Policy whose actions they are.
+        critic: Network from states and actions, before squash and scale or one-hot, to values.
     """
 
     policy: Policy
@@ -112,7 +112,7 @@ def _variants(
 def masking_ratio(
     policy: Policy, ball: Ball, query: Query, state_ND: States, randoms: Randoms
 ) -> float | None:
-    """Return how much more a gradient-free search moves the actions than a gradient does.
+    """Return the ratio of what a gradient-free search and a gradient move the actions.
 
     It is the mean over the states of the best deviation of random search, over that of the best
     MAD with restarts, both measured on the deployed controller, at states where neither makes it
@@ -120,7 +120,7 @@ def masking_ratio(
     search does, or if it makes the controller fail where they do not.
 
     Args:
-        policy: As read back from the deployed file.
+        policy: The controller's policy, as read back from the deployed file.
         ball: The perturbation set.
         query: The deployed controller.
         state_ND: Visited states.
@@ -157,7 +157,7 @@ def masking_signs(
     """Return in words what speaks for masked gradients; empty if nothing does.
 
     Args:
-        ratio: As :func:`masking_ratio` gives.
+        ratio: Ratio as :func:`masking_ratio` gives it.
         means: Mean return under each attack.
         errors: Standard error of each.
         failures: Failed episodes under each attack: there the gradient of the twin says nothing.

@@ -52,7 +52,7 @@ class Evaluation:
     """What happened, episode by episode in the order of the seeds.
 
     Attributes:
-        seeds: Of the episodes.
+        seeds: Seeds of the episodes.
         returns: Undiscounted sums of rewards, (E,); of a failed episode up to its failure.
         lengths: Steps, (E,).
         terminated: Whether the task ended the episode before its time (a fall, in most), (E,).

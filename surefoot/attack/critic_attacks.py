@@ -53,9 +53,9 @@ class LowQ:
     """The negated value of the action at the true state, with a share of D^2.
 
     Attributes:
-        critic: From states and actions to values, float64.
+        critic: Network from states and actions to values, float64.
         ratio: r.
-        distribution: Whose distance D is.
+        distribution: Distribution whose distance D is.
     """
 
     critic: Mlp
@@ -88,10 +88,10 @@ class LowChoiceQ:
     """The negated expected value of a categorical policy's choice, or the lead of the worst one.
 
     Attributes:
-        critic: From states and one-hot actions to values, float64.
+        critic: Network from states and one-hot actions to values, float64.
         targeted: Whether the action of the lowest value is aimed at.
         ratio: Share of D^2 / M, if not.
-        distribution: Whose distance D is.
+        distribution: Distribution whose distance D is.
     """
 
     critic: Mlp
@@ -181,7 +181,7 @@ def check_critics(policy: Policy, critics: Mapping[str, tuple[Layer, ...]], num_
     """Refuse to attack through a critic where there is none, or one does not fit.
 
     Args:
-        policy: Of the controller.
+        policy: The controller's policy.
         critics: Those that came with it, by name.
         num_steps: Environment steps to fit another one on; 0 to fit none.
 

@@ -36,8 +36,8 @@ class FittedCritic:
     """A critic with how good it is.
 
     Attributes:
-        layers: From states to values, in units of ``scale``.
-        effort: Of the data and the fit.
+        layers: Layers from states to values, in units of ``scale``.
+        effort: Cost of the data and the fit.
         facts: Steps, and the share that it explains of the variance of its last targets.
     """
 
@@ -56,7 +56,7 @@ def fit_value(target: AttackTarget, num_steps: int, *, seed: int = 0) -> FittedC
     Args:
         target: The controller and its task.
         num_steps: Environment steps, rounded up to whole ones of 32 environments.
-        seed: Of the episodes and of the fit.
+        seed: Seed of the episodes and of the fit.
     """
     played = _play(target, -(-num_steps // _NUM_ENVS), seed)
     generator = torch.Generator().manual_seed(seed)

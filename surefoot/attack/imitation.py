@@ -43,11 +43,11 @@ def imitation(
     what it would have done.
 
     Args:
-        run: Of the adversary; has not begun, and is left with the imitation as its actor.
+        run: Training of the adversary, not begun; is left with the imitation as its actor.
         teacher: The attack.
         policy: The controller.
-        craft: Whose moves are learned.
-        make_env: Of the controller's task.
+        craft: Function whose moves are learned.
+        make_env: Makes environments of the controller's task.
         lessons: How many.
 
     Reference:
@@ -68,7 +68,7 @@ def imitation(
 
 
 def effort_of(teacher: Adversary, craft: Craft, lessons: int) -> Cost:
-    """Return what an imitation takes: the teacher speaks at every step, the pupil plays most."""
+    """Return the cost of an imitation: the teacher speaks at every step, the pupil plays most."""
     num_steps = _NUM_ENVS * _NUM_STEPS
     updates = _EPOCHS * sum(-(-num_steps * number // MINIBATCH) for number in range(1, lessons + 1))
     return Cost(
@@ -92,7 +92,7 @@ def _actor(run: Run) -> Singles:
 
 
 def _player(actor: Policy, craft: Craft) -> Play:
-    """Return what perturbs states as an actor has learned it so far."""
+    """Return the function that perturbs states as an actor has learned to so far."""
     return lambda state_ND: craft(state_ND, actor.head.select(actor.outputs_at(state_ND)))
 
 
@@ -110,9 +110,9 @@ def record_moves(
     Args:
         teacher: The attack.
         policy: The controller.
-        craft: Whose moves they are.
-        make_env: Of the controller's task.
-        seed: Of the episodes.
+        craft: Function whose moves they are.
+        make_env: Makes environments of the controller's task.
+        seed: Seed of the episodes.
         play: What perturbs in the teacher's place, while it tells what it would do.
     """
     seeds = (np.random.SeedSequence(seed).generate_state(_NUM_ENVS) // 2).tolist()

@@ -52,10 +52,10 @@ class LearnedConfig:
 
     Attributes:
         total_steps: Environment steps.
-        learning_rate: Of Adam, at the start.
+        learning_rate: Learning rate of Adam at the start.
         anneal: Whether it falls to zero.
         entropy: Coefficient of the entropy bonus.
-        clip_range: Of the probability ratio.
+        clip_range: Largest distance of the probability ratio from 1 that is rewarded.
         gamma: Discount. Far above a controller's: what is reported is undiscounted, and it takes an
             adversary hundreds of steps to make a steady gait fall.
         gae_lambda: Lambda of generalised advantage estimation, for the same reason.
@@ -63,7 +63,7 @@ class LearnedConfig:
         lessons: Rounds in which it first learns to imitate an attack, see `imitation.imitation`.
         num_envs: Environments stepped together.
         rollout_steps: Steps of each between two updates.
-        seed: Of every random draw.
+        seed: Seed of every random draw.
     """
 
     total_steps: int
@@ -84,7 +84,7 @@ class LearnedConfig:
 
         Args:
             env: The game.
-            clip: Of the states that it sees.
+            clip: Largest magnitude of the states that it sees.
         """
         return TrainConfig(
             env_id=env.spec.env_id,
@@ -135,8 +135,8 @@ class Learned:
     """A trained adversary.
 
     Attributes:
-        actor: From states to moves, as an ONNX file.
-        effort: Of the training.
+        actor: Network from states to moves, as an ONNX file.
+        effort: Cost of the training.
         facts: How the training went: returns of the controller under the snapshots, and under the
             imitation at the start.
     """
@@ -152,8 +152,8 @@ class Start:
 
     Attributes:
         actor: Parameters of the actor, float32.
-        clean_return: Of the controller under it, on the episodes on which snapshots are compared.
-        effort: Of learning it.
+        clean_return: Return of the controller under it, on the episodes that compare snapshots.
+        effort: Cost of learning it.
     """
 
     actor: Singles
@@ -174,9 +174,9 @@ def learn_start(
 
     Args:
         policy: The controller, as read back from the deployed file.
-        craft: From moves to perturbations.
-        settings: Of the training that is to begin with them.
-        make_env: Of the controller's task.
+        craft: Function from moves to perturbations.
+        settings: Settings of the training that is to begin with them.
+        make_env: Makes environments of the controller's task.
         teacher: The attack.
     """
     with closing(Game(make_env(_EVALUATION_EPISODES), policy, craft)) as game:
@@ -215,9 +215,9 @@ def learn_adversary(
 
     Args:
         policy: The controller, as read back from the deployed file.
-        craft: From moves to perturbations.
-        settings: Of the training.
-        make_env: Of the controller's task.
+        craft: Function from moves to perturbations.
+        settings: Settings of the training.
+        make_env: Makes environments of the controller's task.
         start: Actor to begin with.
         checkpoints: Where checkpoints go; a training that was stopped goes on from the newest.
         until: Share of the training after which to stop, in (0, 1]; the schedules are those of the

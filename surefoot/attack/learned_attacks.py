@@ -23,7 +23,7 @@ from surefoot.train.game import Craft, Direct
 from surefoot.train.pa_ad import Director
 
 _LESSONS = 5
-"""Of imitation: with one alone the adversary of a half-cheetah starts where no attack has been."""
+"""Rounds of imitation: with one alone HalfCheetah's adversary starts where no attack has been."""
 
 _HEAT = 0.2
 """Share of a training after which only the best of those that are taught goes on."""
@@ -70,7 +70,7 @@ def pa_ad_variants(target: AttackTarget, total_steps: int) -> Variants:
 
 
 def _fresh(total_steps: int) -> LearnedConfig:
-    """Return how an adversary learns from nothing: more noise, and updates of few new steps each.
+    """Return the settings of learning from nothing: more noise, and updates of few new steps each.
 
     One that is taught begins near an optimum, where the advantages of so few steps lead it away.
     """

@@ -102,9 +102,9 @@ def mad_adversary(
     """Return the MAD attack.
 
     Args:
-        policy: As read back from the deployed file.
+        policy: The controller's policy, as read back from the deployed file.
         ball: The perturbation set.
-        settings: Of the search.
+        settings: Settings of the search.
 
     Reference:
         Zhang et al. 2020 (arXiv 2003.08938), section 3.5 and the code of SA_PPO.
@@ -136,9 +136,9 @@ def mad_variants(
     The largest change of an action is not always the one that costs the most return.
 
     Args:
-        policy: As read back from the deployed file.
+        policy: The controller's policy, as read back from the deployed file.
         ball: The perturbation set.
-        thorough: Of the searches that go beyond the published ones; `SLACK` for a quick look.
+        thorough: Settings of the searches beyond the published ones; `SLACK` for a quick look.
     """
     searches = {"published": PUBLISHED, "noise-free": NOISE_FREE, "slack": SLACK}
     if thorough.restarts > 1:

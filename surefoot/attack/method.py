@@ -20,7 +20,7 @@ class MethodSummary:
     Attributes:
         clean: Mean clean return of each agent.
         attacked: Mean return of each agent under each attack.
-        worst: Of each agent, its return under the attack that it stood worst.
+        worst: Return of each agent under the attack that it stood worst.
         median_agent: Number of the agent whose worst is the median (the lower of two): the one to
             publish.
         clean_iqm: Interquartile mean over agents of their mean clean return; of fewer than four
@@ -47,7 +47,7 @@ def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> 
 
     Args:
         agents: The content of ``attack.json`` of each, from the same suite.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Raises:
         InputError: If there is no agent, or their attacks, epsilons, tasks or settings differ.

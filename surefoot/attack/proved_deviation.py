@@ -55,16 +55,16 @@ def stretched(bound: float, epsilon: float, wanted: float) -> float: ...
 @overload
 def stretched(bound: None, epsilon: float, wanted: float) -> None: ...
 def stretched(bound: float | None, epsilon: float, wanted: float) -> float | None:
-    """Return what a bound of a certificate's table says about another epsilon.
+    """Stretch a bound of a certificate's table to another epsilon.
 
     It is a Lipschitz bound between any two states, or the range of an actuator, plus rounding.
     The first grows with epsilon, the second not at all, and the bound on the rounding, which is
     about states up to the clip plus epsilon, no faster than those do.
 
     Args:
-        bound: Of the table, for ``epsilon``.
-        epsilon: For which it was proved.
-        wanted: That it is to be said about; for smaller ones it is the same.
+        bound: Bound of the table, for ``epsilon``.
+        epsilon: Epsilon for which it was proved.
+        wanted: Epsilon to stretch it to; for smaller ones it is the same.
     """
     return None if bound is None else bound if wanted <= epsilon else bound * wanted / epsilon * _UP
 

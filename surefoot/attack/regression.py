@@ -40,13 +40,13 @@ def fit(
     """Bring a network to the least loss by Adam, in place.
 
     Args:
-        network: From inputs to targets.
+        network: Network from inputs to targets.
         inputs: Shape (B, O).
         targets: Shape (B, M), or (B,) of choices.
         epochs: Passes over the data.
-        generator: Of the order of the data.
-        learning_rate: At the start; it falls to zero.
-        loss: Whose gradient is followed.
+        generator: Source of the order of the data.
+        learning_rate: Learning rate at the start; it falls to zero.
+        loss: Loss whose gradient is followed.
     """
     network.parameters.grad = network.gradient
     optimiser = torch.optim.Adam([network.parameters], lr=learning_rate)

@@ -88,9 +88,9 @@ class Records:
     Attributes:
         states: Shape (B, D).
         actions: Before squash and scale, or one-hot, (B, M).
-        rewards: In units of the standard deviation of the discounted return, (B,).
-        next_states: That the steps led to, (B, D).
-        next_actions: That were played there; where the episode was cut, the controller's, (B, M).
+        rewards: Rewards in units of the standard deviation of the discounted return, (B,).
+        next_states: States that the steps led to, (B, D).
+        next_actions: Actions played there; where the episode was cut, the controller's, (B, M).
         terminated: One where nothing follows, else zero, (B,).
     """
 
@@ -188,13 +188,13 @@ def fit_sarsa(
     learning rate falls to zero in the last.
 
     Args:
-        records: In the order in which they were played.
+        records: Records in the order in which they were played.
         grid: (radius, weight) of the robust term of each critic.
         target: Is told the progress.
         epochs: Passes over each share.
         gamma: Discount.
-        learning_rate: Of Adam.
-        seed: Of the weights and the order of the records within a share.
+        learning_rate: Learning rate of Adam.
+        seed: Seed of the weights and of the order of the records within a share.
 
     Returns:
         The critics, and their mean TD loss in the first and in the last iteration.
@@ -252,7 +252,7 @@ def record(target: AttackTarget, num_steps: int, *, seed: int = 0) -> Records:
     Args:
         target: The controller and its task.
         num_steps: Records, rounded up to whole steps of 32 environments.
-        seed: Of episodes and actions.
+        seed: Seed of episodes and actions.
     """
     policy, random = with_fast_layers(target.policy), np.random.default_rng(seed)
     rows: dict[str, list[Array]] = {field.name: [] for field in fields(Records)}

@@ -90,7 +90,7 @@ _STEPS_PER_ATTACK = 100
 _MAX_ENVS = 64
 _STATES_AFTER = 25
 _TRAINING_SHARE = 0.8
-"""Of an attack's progress that goes to training, where there is any."""
+"""Share of an attack's progress that goes to training, where there is any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,16 +98,16 @@ class AttackConfig:
     """What is attacked, how, and on how many episodes.
 
     Attributes:
-        suite: Which attacks.
-        backend: What computes the controller.
+        suite: Attacks that are played.
+        backend: Backend that computes the controller.
         epsilon: Radius of the perturbation set, normalised units; that of the certificate's table
             if it is not given.
-        norm: Of the perturbation.
+        norm: Norm of the perturbation.
         episodes: Evaluation episodes of each attack: the ones that are reported.
         selection_episodes: Other episodes, on which the variant of each attack is chosen.
         critic_steps: Environment steps from which a critic is fitted to the controller; 0 to fit
             none.
-        sarsa: How the critics of Robust Sarsa are fitted.
+        sarsa: Settings of the critics of Robust Sarsa.
         adversary_steps: Environment steps of each training of a learned adversary.
         transfer_from: Other controllers of the task (files, runs or bundles), such as the dense one
             that this was pruned from: what moves their actions most is played on this one.
@@ -325,7 +325,7 @@ class _Suite:
         return None if worst is None else (worst, self._harm[worst][1])
 
     def masking(self, attacks: Mapping[str, AttackResult]) -> dict[str, Json]:
-        """Return what speaks for masked gradients: searches without them that do better."""
+        """Return the signs of masked gradients: searches without them that do better."""
         if self.ball.epsilon == 0:
             return {"ratio": 1.0, "signs": []}
         states = self._some_states()
@@ -386,7 +386,7 @@ class _Suite:
 
 
 def _effort(variants: Mapping[str, Adversary], tried: Mapping[str, Evaluation]) -> Cost:
-    """Return what it took to choose among the variants."""
+    """Return the cost of choosing among the variants."""
     parts = (_played(variants[name], evaluation) for name, evaluation in tried.items())
     return sum(parts, start=Cost())
 

@@ -27,7 +27,7 @@ class AttackResult:
         selection: Every variant on the selection episodes; empty for the clean loop.
         evaluation: What happened.
         certified: Proved bound on the deviation, if there is one.
-        effort: Of everything: making the variants, choosing one, and playing it.
+        effort: Cost of everything: making the variants, choosing one, and playing it.
         facts: What else a reader should know: which critic, how a training went.
     """
 
@@ -80,11 +80,11 @@ class AttackReport:
 
     Attributes:
         ball: The perturbation set.
-        suite: Which attacks.
+        suite: Attacks that were played.
         backend: What computed the controller.
         spec: The task.
         onnx_sha256: Digest of the file that was attacked.
-        seeds: Of the episodes, by what they served for.
+        seeds: Seeds of the episodes, by what they served for.
         attacks: Results by name, the clean loop among them.
         settings: The configuration of the suite: attacks compare at equal effort only.
         masking: What speaks for masked gradients, where that was looked at.

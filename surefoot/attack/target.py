@@ -20,9 +20,9 @@ class AttackTarget:
     """What is attacked.
 
     Attributes:
-        policy: As read back from the deployed file.
+        policy: The controller's policy, as read back from the deployed file.
         ball: The perturbation set.
-        make_env: From a number of environments to that many of the task.
+        make_env: Function from a number to that many environments of the task.
         store: Finished pieces of an earlier, interrupted attack.
         key: What everything that is learned here depends on: controller, task, ball, versions.
         tell: Progress.
@@ -59,7 +59,7 @@ class Variants:
     """The ways to run one attack; the strongest is reported.
 
     Attributes:
-        adversaries: By name.
+        adversaries: Adversaries by name.
         effort: What it took to make all of them.
         facts: What a reader should know about how they were made.
     """
@@ -76,7 +76,7 @@ def pack(effort: Cost, facts: Mapping[str, Json], data: bytes) -> bytes:
 
 
 def unpack(piece: bytes) -> tuple[Cost, dict[str, Json], bytes]:
-    """Return what :func:`pack` was given."""
+    """Return the value that :func:`pack` was given."""
     head, _, data = piece.partition(b"\n")
     table = from_json(head, "a stored piece")
     return Cost(**table["effort"]), table["facts"], data

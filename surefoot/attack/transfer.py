@@ -63,9 +63,9 @@ def seen_through(policy: Policy, other: Policy, name: str) -> tuple[Layer, ...]:
     """Return the layers of another controller as functions of the states of this one.
 
     Args:
-        policy: Whose states they are.
+        policy: Policy whose states they are.
         other: Has a normaliser of its own, which goes into its first layer.
-        name: Of the other, for messages.
+        name: Name of the other, for messages.
 
     Raises:
         InputError: If it has other sizes.
