@@ -76,7 +76,7 @@ class GymnasiumVectorEnv:
         return StepResult(obs, reward, terminated, truncated, terminal_obs)
 
     def state_dict(self) -> State:
-        """Return how the episodes in progress began and what was done since.
+        """Return the beginnings of the episodes in progress and the actions since.
 
         Raises:
             InputError: If nothing was reset before.

@@ -61,7 +61,7 @@ def make_env(
 
 
 def describe_env(env_id: str, env_module: str | None = None) -> EnvSpec:
-    """Return what is known about a task; makes one environment and steps nothing.
+    """Describe a task; makes one environment and steps nothing.
 
     Raises:
         InputError: As `make_env`.
