@@ -56,7 +56,7 @@ def check_agreement(file: ControllerFile, *, num_inputs: int = 10_000, seed: int
     Args:
         file: A file that surefoot did not write.
         num_inputs: Number of observations, beside 96 huge ones.
-        seed: Of the random ones.
+        seed: Seed of the random ones.
 
     Raises:
         CheckError: If an output differs by more than float32 can explain; the message names one.
@@ -156,7 +156,7 @@ def _at_kinks(policy: Policy, limit: float, count: int, rng: np.random.Generator
 
 
 def _is_above(policy: Policy, number: int, neuron: Array, kink: Array, states: Array) -> Array:
-    """Return whether a neuron of a layer is above its kink at each state, shape (n,)."""
+    """Whether a neuron of a layer is above its kink at each state, shape (n,)."""
     return np.asarray(_sums(policy, states, number)[np.arange(len(states)), neuron] > kink)
 
 

@@ -41,7 +41,7 @@ class BenchConfig:
         batches: Batch sizes that are timed beside batch 1, back to back.
         under_load: Run the paced loops again with a busy process for each core.
         pin_cpu: The core on which to stay while measuring; None for wherever the system puts it.
-        seed: Of the observations, which are standard normal in raw units.
+        seed: Seed of the observations, which are standard normal in raw units.
     """
 
     backends: tuple[Backend, ...] = (Backend.NUMPY, Backend.ONNX)
@@ -101,7 +101,7 @@ class Latencies:
         return float(self.samples_us[rank - 1]) if self.n - rank >= _MIN_BEYOND else None
 
     def misses(self, deadline_us: float) -> int:
-        """Return how many samples exceed a deadline."""
+        """Count the samples that exceed a deadline."""
         return int((self.samples_us > deadline_us).sum())
 
     def to_table(self) -> dict[str, Json]:
@@ -115,13 +115,13 @@ class BackendLatency:
     """What was measured of one backend.
 
     Attributes:
-        whole: From observation to action back to back, checks and copies included.
+        whole: Times from observation to action back to back, checks and copies included.
         inference: The engine's call alone, back to back.
-        paced: From the scheduled release to the action, by rate in Hz.
+        paced: Times from the scheduled release to the action, by rate in Hz.
         paced_under_load: The same while every core is busy; empty if not measured.
         batches: Whole calls of more rows, back to back, by number of rows.
         size_bytes: Size of the file that runs.
-        memory_bytes: By how much a process grows that loads it; None where unknown.
+        memory_bytes: Growth of a process that loads it; None where unknown.
         warm_up: Number of calls that came first and were not measured.
     """
 
@@ -156,7 +156,7 @@ class Benchmark:
     """What was measured on one machine.
 
     Attributes:
-        backends: By name.
+        backends: Results by backend.
         timer_floor_us: What the same loop says about a call that does nothing; not subtracted.
         machine: What it ran on.
     """
@@ -201,7 +201,7 @@ def bench_controller(
     Args:
         controller: What is timed.
         config: How much.
-        memory_bytes: By how much a process grows that loads it, if the caller knows.
+        memory_bytes: Growth of a process that loads it, if the caller knows.
     """
     draws = np.random.default_rng(config.seed).standard_normal((256, 1, controller.obs_dim))
     batches = list(draws.astype(np.float32))

@@ -166,7 +166,7 @@ def _plain_functions(used: set[Activation], *, with_core: bool) -> str:
 
 
 def twin(activation: AnyActivation, x: Array) -> Array:
-    """Return what the C function computes, bit for bit, elementwise."""
+    """Compute what the C function computes, bit for bit, elementwise."""
     with np.errstate(under="ignore", invalid="ignore"):
         match activation:
             case ScaledElu(alpha, gamma):

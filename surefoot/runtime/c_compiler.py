@@ -100,7 +100,7 @@ def _version(compiler: str) -> str:
 
 
 def _processor() -> str:
-    """Return what -march=native depends on; a cache may be shared between machines."""
+    """Describe what -march=native depends on; a cache may be shared between machines."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.is_file():
         return platform.machine() + platform.processor()

@@ -26,7 +26,7 @@ def constants(layer: CLayer) -> str:
 
 
 def stores_once(layer: CLayer) -> bool:
-    """Return whether each output is complete when it is stored, so that a ReLU may go with it."""
+    """Whether each output is complete when it is stored, so that a ReLU may go with it."""
     return layer.layout in (Layout.DENSE_ROWS, Layout.CSR) and len(layer.values) > 0
 
 

@@ -65,7 +65,7 @@ _COST: dict[Machine, dict[Layout, tuple[float, float, float]]] = {
     },
 }
 _NEAR = 1.1
-"""Of layouts that cost about the same, the smallest is taken."""
+"""Layouts within this ratio cost about the same; the smallest of them is taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,11 +77,11 @@ class CLayer:
         layout: How it is stored.
         values: The weights that are stored, in the order of use: float32 or int8.
         steps: What one unit of an int8 weight is, by output; None for float32.
-        bias: By output, float32; for CSR in the order of use, filled up to a multiple of LANES.
-        indices: For CSR the input, for CSC the output of each value; None if dense.
-        counts: For CSR how many values each output of a group has, for CSC how many each
+        bias: Bias by output, float32; for CSR in the order of use, filled to a multiple of LANES.
+        indices: Input (CSR) or output (CSC) of each value; None if dense.
+        counts: Number of values that each output of a group has (CSR), or that each
             input has; None if dense.
-        order: For CSR the outputs in the order of use; None for the others.
+        order: Outputs in the order of use, for CSR; None for the others.
         skip: Whether inputs that are zero are skipped.
         fan_in: Number of inputs.
         fan_out: Number of outputs.
@@ -108,7 +108,7 @@ class CLayer:
         return sum(array.nbytes for array in arrays if array is not None)
 
     def report(self) -> dict[str, Json]:
-        """Return what it stores and computes."""
+        """Describe what it stores and computes."""
         return {
             "layout": self.layout.value,
             "fan_in": self.fan_in,

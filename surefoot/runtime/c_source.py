@@ -93,7 +93,7 @@ def c_source(policy: Policy, config: CConfig = _DEFAULT) -> CSource:
 
 
 def twin_outputs(policy: Policy, obs: Array) -> Array:
-    """Return what the C computes, bit for bit, shape (batch, num_outputs), float32.
+    """Compute what the C computes, bit for bit, shape (batch, num_outputs), float32.
 
     Args:
         policy: Its arrays are float32 by value.
@@ -104,7 +104,7 @@ def twin_outputs(policy: Policy, obs: Array) -> Array:
 
 
 def twin_outputs_at(policy: Policy, state: Array) -> Array:
-    """Return what the C computes at states, bit for bit; see :func:`twin_outputs`."""
+    """Compute what the C computes at states, bit for bit; see :func:`twin_outputs`."""
     hidden = state.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for layer in policy.layers:

@@ -26,7 +26,7 @@ _CAPTURE_THREAD_LOCAL = 1
 
 @cache
 def num_cuda_devices() -> int:
-    """Return how many CUDA devices there are, as a child process counts them."""
+    """Count the CUDA devices, in a child process."""
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-c", _PROBE],

@@ -57,7 +57,7 @@ def require_arithmetic(certificate: Certificate) -> None:
     one arithmetic says nothing about another.
 
     Args:
-        certificate: Of the controller that is to run.
+        certificate: Certificate of the controller that is to run.
 
     Raises:
         VerificationError: If it is about another arithmetic than the backends have.

@@ -12,7 +12,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def machine_facts() -> dict[str, Json]:
-    """Return what a latency depends on; None where the system does not say."""
+    """Describe what a latency depends on; None where the system does not say."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return {
         "cpu": _cpu_model(),

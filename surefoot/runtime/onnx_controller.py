@@ -29,7 +29,7 @@ class OnnxEngine:
 
         Args:
             file: A controller file; its own bytes are what runs.
-            name: Of the backend; ``onnx-sparse`` runs the sparse form of the file.
+            name: Name of the backend; ``onnx-sparse`` runs the sparse form of the file.
             provider: ``CPU_PROVIDER``, ``CUDA_PROVIDER`` or ``TENSORRT_PROVIDER``.
 
         Raises:
