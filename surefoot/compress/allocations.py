@@ -49,7 +49,7 @@ def erdos_renyi_kernel(shapes: Sequence[Shape], sparsity: float) -> list[float]:
 
     Args:
         shapes: (n_out, n_in) of each weight.
-        sparsity: Of all entries together.
+        sparsity: Sparsity of all entries together.
 
     Raises:
         InputError: If ``sparsity`` is not in [0, 1).
@@ -75,14 +75,14 @@ def erdos_renyi_kernel(shapes: Sequence[Shape], sparsity: float) -> list[float]:
 def kept_globally(
     scores: Sequence[NDArray[np.floating]], sparsity: float, *, min_density: float
 ) -> list[int]:
-    """Return how many entries each layer keeps under one threshold on all scores together.
+    """Count the entries that each layer keeps under one threshold on all scores together.
 
     Every layer first keeps its own largest scores up to ``min_density``, so that none collapses;
     the rest of the total goes to the largest scores that remain, ties by layer.
 
     Args:
         scores: One array per layer; larger means keep.
-        sparsity: Of all entries together.
+        sparsity: Sparsity of all entries together.
         min_density: Share of its entries that each layer keeps at least, in [0, 1 - sparsity].
 
     Raises:
@@ -125,7 +125,7 @@ def check_reachable(
     """Refuse a sparsity at which layers would keep less than they must.
 
     Args:
-        sparsity: Of all entries together.
+        sparsity: Sparsity of all entries together.
         sizes: Entries of each layer.
         min_density: Share of its entries that each layer keeps at least; it keeps one anyway.
         unit: What an entry is called in the message.
@@ -143,5 +143,5 @@ def check_reachable(
 
 
 def _floor(size: int, min_density: float) -> int:
-    """Return how many of its entries a layer keeps whatever their scores."""
+    """Count the entries that a layer keeps whatever their scores."""
     return max(1, int(min_density * size))

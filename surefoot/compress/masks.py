@@ -8,7 +8,7 @@ from surefoot.errors import InputError
 Mask = NDArray[np.bool_]
 
 _DECIMALS = 1e-6
-"""Of an entry: far above the rounding of a decimal sparsity, far below one entry."""
+"""Share of an entry: far above the rounding of a decimal sparsity, far below one entry."""
 
 
 def check_sparsity(sparsity: float) -> None:
@@ -22,7 +22,7 @@ def check_sparsity(sparsity: float) -> None:
 
 
 def num_kept(size: int, sparsity: float) -> int:
-    """Return how many of ``size`` entries a mask keeps: floor(size (1 - sparsity)), at least one.
+    """Count the entries of ``size`` that a mask keeps: floor(size (1 - sparsity)), at least one.
 
     Rounded down, so that what is as sparse as was asked also passes a budget that asks for it.
 

@@ -41,9 +41,9 @@ def neuron_masks(
     """Return the masks of weights and biases that cut all ties of the neurons that go.
 
     Args:
-        kept: Which neurons stay, (width,) of each hidden layer.
-        num_inputs: Of the network.
-        num_outputs: Of the network.
+        kept: Neurons that stay, (width,) of each hidden layer.
+        num_inputs: Number of inputs of the network.
+        num_outputs: Number of outputs of the network.
     """
     ends = [np.ones(num_inputs, np.bool_), *kept, np.ones(num_outputs, np.bool_)]
     weights = [np.outer(rows, columns) for columns, rows in itertools.pairwise(ends)]
@@ -57,8 +57,8 @@ def remove_neurons(layers: Sequence[Layer], kept: Sequence[Mask]) -> tuple[Layer
     up to the order in which floats are added.
 
     Args:
-        layers: Of the whole network.
-        kept: Which neurons stay, (width,) of each hidden layer.
+        layers: Layers of the whole network.
+        kept: Neurons that stay, (width,) of each hidden layer.
     """
     num_inputs, num_outputs = layers[0].weight.shape[1], len(layers[-1].bias)
     ends = [np.ones(num_inputs, np.bool_), *kept, np.ones(num_outputs, np.bool_)]

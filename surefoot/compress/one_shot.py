@@ -135,7 +135,7 @@ def check_num_kept(policy: Policy, num_kept: int) -> None:
 
 
 def num_weights(policy: Policy) -> int:
-    """Return how many weights of a policy are not zero."""
+    """Count the weights of a policy that are not zero."""
     return sum(int(np.count_nonzero(layer.weight)) for layer in policy.layers)
 
 

@@ -43,6 +43,6 @@ class CubicSchedule:
         return 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
 
     def is_due(self, update: int) -> bool:
-        """Return whether the masks change at ``update``; the last change is at ``end``."""
+        """Whether the masks change at ``update``; the last change is at ``end``."""
         on_grid = self.start <= update <= self.end and (update - self.start) % self.interval == 0
         return on_grid or update == self.end

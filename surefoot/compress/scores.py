@@ -17,7 +17,8 @@ class Seen:
     """What is known about a weight while it is trained; all arrays have its shape.
 
     Attributes:
-        weight: As it is trained: underneath the mask, where the gradient goes straight through.
+        weight: Weight as it is trained: underneath the mask, where the gradient goes straight
+            through.
         change: Mean of |w dL/dw| over the last minibatches, for a `GradientPruning`; zero for
             others.
         order: Uniform numbers in [0, 1), the same ones for the whole training.

@@ -98,7 +98,7 @@ def _remove_all(weight: Float, inverse: Float) -> tuple[NDArray[np.int64], Float
 
 
 def obs_scores(weight: Float, hessian: Float) -> Float:
-    """Return what it has cost at most when a weight goes, removed in its turn by exact OBS."""
+    """Score each weight by the largest cost up to its removal, in its turn, by exact OBS."""
     order, losses = obs_removals(weight, hessian)
     scores = np.empty_like(losses)
     np.put_along_axis(scores, order, np.maximum.accumulate(losses, axis=1), axis=1)
