@@ -36,7 +36,7 @@ class ExportConfig:
         targets: The forms that the bundle holds; the canonical file is always among them.
         c: How the C is laid out.
         num_random: Random observations, and as many states, beside the extreme and visited ones.
-        seed: Of these.
+        seed: Seed of these random inputs.
     """
 
     targets: tuple[Target, ...] = (Target.ONNX,)
@@ -129,7 +129,7 @@ def check_exported(
         file: The canonical file.
         forms: What was built of it.
         visited: Observations, shape (n, obs_dim), raw units; may be empty.
-        certificate: Whose rounding term must cover every form; None for the bounds alone.
+        certificate: Certificate whose rounding term covers every form; None for the bounds alone.
         config: How many inputs.
 
     Raises:
@@ -156,7 +156,7 @@ def check_exported(
 
 
 def _error_bound(policy: Policy, certificate: Certificate | None, tau: float) -> Array:
-    """Return what a form may err by: its own bound, and no more than the certificate counts on.
+    """Bound the error of a form: by its own bound, and no more than the certificate counts on.
 
     Raises:
         IntegrityError: If the certificate counts on another number of outputs.

@@ -60,7 +60,7 @@ def build_form(file: ControllerFile, target: Target, config: CConfig) -> Form:
 
     Args:
         file: The canonical file.
-        target: Which form.
+        target: Form to build.
         config: How C is laid out.
 
     Raises:
@@ -109,7 +109,7 @@ def _c_files(file: ControllerFile, config: CConfig) -> dict[str, bytes]:
 
 
 def _c_config(bundle: Bundle) -> CConfig:
-    """Return how the C of a bundle was laid out.
+    """Return the layout of the C of a bundle.
 
     Raises:
         IntegrityError: If the report does not say it, or another generator wrote it.
