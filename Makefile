@@ -36,6 +36,18 @@ test: install
 test-gpu: install
 	SUREFOOT_TEST_GPU=1 NVIDIA_TF32_OVERRIDE=0 $(BIN)/pytest -ra tests/runtime/test_tensorrt.py tests/train/test_gpu.py
 
+# The signed bundle of the README's first minute. It trains nothing: it takes a run, such as the demo's.
+# Nobody keeps the private key: the public one shows that a signature is checked, not who we are.
+RUN ?= runs/demo
+example: install
+	rm -rf build/example && mkdir -p build/example
+	$(BIN)/pipeline certify $(RUN) --out build/example/certificate.json
+	$(BIN)/pipeline keygen --out build/example/hopper
+	$(BIN)/pipeline export $(RUN) --certificate build/example/certificate.json --target onnx,c --sign build/example/hopper --out examples/hopper
+	cp build/example/hopper.pub examples/hopper.pub && rm build/example/hopper
+	$(BIN)/pipeline verify examples/hopper --key examples/hopper.pub
+	test $$(cat examples/hopper/* | wc -c) -le 1000000
+
 build: install
 	$(BIN)/python -m build --no-isolation
 
