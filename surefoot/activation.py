@@ -54,7 +54,7 @@ class LeakyRelu:
     """x above zero, alpha x below it.
 
     Attributes:
-        alpha: In [0, 1], a float32 by value.
+        alpha: Slope below zero, in [0, 1], a float32 by value.
     """
 
     alpha: float

@@ -77,7 +77,7 @@ def write_bundle(folder: Path, files: Mapping[str, bytes], *, allow_uncertified:
 
     Args:
         folder: Where it goes; replaced only if it is a bundle.
-        files: At least ``REQUIRED_FILES``.
+        files: Files by name, ``REQUIRED_FILES`` among them.
         allow_uncertified: Write it even when the verdict is not PROVED, marked as such.
 
     Raises:
@@ -100,7 +100,7 @@ def open_bundle(
     Args:
         folder: The bundle.
         allow_uncertified: Accept a bundle that says itself that it is not proved.
-        trust: Whose signatures it must carry; None for no signature. Digests alone show damage,
+        trust: Signatures that it must carry; None for no signature. Digests alone show damage,
             not who made them.
 
     Raises:
@@ -139,7 +139,7 @@ def sign_bundle(
     Args:
         folder: Where it is; an older signature file is replaced.
         bundle: What was read from there.
-        keys: Whose word each role's statement is; a role without a key makes none. They stay
+        keys: Key of each role that makes a statement; a role without a key makes none. They stay
             outside of the bundle.
         passed_tests: Names of the comparisons that were made here, for example ``parity/c``.
         now: The time that the statements name; None for the clock's.
@@ -190,7 +190,7 @@ def _check_signatures(path: Path, bundle: Bundle, trust: TrustPolicy) -> None:
 
 
 def _subjects(bundle: Bundle) -> dict[str, str]:
-    """Return what a signature is about: the manifest, every file, and the policy itself."""
+    """Return the subjects of a signature: the manifest, every file, and the policy itself."""
     return {
         MANIFEST: bundle.manifest_sha256,
         "weights": bundle.certificate.weights_sha256,
@@ -203,7 +203,7 @@ def _certificate_table(bundle: Bundle) -> Json:
 
 
 def _facts(bundle: Bundle) -> dict[str, Json]:
-    """Return what the manifest repeats for readers without an ONNX parser."""
+    """Return the facts that the manifest repeats for readers without an ONNX parser."""
     return {
         "uncertified": bundle.uncertified,
         "verdict": bundle.certificate.verdict.value,

@@ -61,7 +61,7 @@ class Statement:
     """What one role says about the files of a bundle.
 
     Attributes:
-        role: On whose word.
+        role: Role on whose word it counts.
         subjects: Name to SHA-256.
         predicate: What is said.
     """
@@ -178,7 +178,7 @@ def sign(statements: Sequence[Statement], keys: Mapping[Role, Ed25519PrivateKey]
 
 
 def pre_authentication(payload: bytes) -> bytes:
-    """Return what is signed: the DSSE pre-authentication encoding of a payload."""
+    """Return the bytes that are signed: the DSSE pre-authentication encoding of a payload."""
     kind = PAYLOAD_TYPE.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
@@ -212,11 +212,11 @@ def require_evidence(
     """Check that what is signed allows to deploy exactly these files.
 
     Args:
-        statements: As :func:`verified_statements` accepted them.
+        statements: Statements as :func:`verified_statements` accepted them.
         policy: What must be signed, and by whom.
         subjects: Name to SHA-256 of the manifest and every file here.
         certificate: The content of ``certificate.json`` here.
-        now: Of the check; None for the clock's.
+        now: Time of the check; None for the clock's.
 
     Raises:
         VerificationError: If something is missing; the message says what.
@@ -303,7 +303,7 @@ def _is_fresh(statement: Statement, policy: TrustPolicy, now: datetime) -> bool:
 
 
 def _holds(statement: Statement, policy: TrustPolicy, certificate: Json) -> bool:
-    """Return whether a statement says what its role must say."""
+    """Whether a statement says what its role must say."""
     said = statement.predicate
     match statement.role:
         case Role.CERTIFIER:
@@ -317,6 +317,6 @@ def _holds(statement: Statement, policy: TrustPolicy, certificate: Json) -> bool
 
 
 def _names(statement: Statement, key: str, name: str) -> bool:
-    """Return whether a list of the predicate holds a name."""
+    """Whether a list of the predicate holds a name."""
     entries = statement.predicate.get(key)
     return isinstance(entries, list) and name in entries

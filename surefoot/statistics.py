@@ -40,7 +40,7 @@ def bootstrap_interval(
 
     Args:
         values: Shape (n,).
-        seed: Of the resampling, so that the same values give the same interval.
+        seed: Seed of the resampling, so that the same values give the same interval.
         replicates: Number of resamples.
 
     Raises:
@@ -63,7 +63,7 @@ def interval_over_agents(
 
     Args:
         returns: One row per agent, (num_agents, num_episodes).
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         replicates: Number of resamples.
 
     Reference:
