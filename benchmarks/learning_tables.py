@@ -90,7 +90,7 @@ def rows_of(agents: Path) -> list[Row]:
 def learning_page(rows: Sequence[Row]) -> str:
     """Return what is learned and proved, as Markdown."""
     lines = [
-        "# What each method learns, stands and has proved",
+        "# What each method learns, withstands and has proved",
         "",
         "Presets at one million steps (of the policy; ATLA's adversary takes as many again),"
         " held-out seeds. *Trained*: the return at the evaluation that chose the deployed policy,"

@@ -75,7 +75,9 @@ def quantities() -> str:
 
 def exit_codes() -> str:
     """Return one row for each verdict and each error that ends a command."""
-    rows = [(str(one.exit_code), f"verdict {one}", "") for one in Verdict]
+    rows = [
+        (str(one.exit_code), f"verdict {one}", "The verdict of the certificate.") for one in Verdict
+    ]
     raised = [
         entry
         for entry in vars(errors).values()
