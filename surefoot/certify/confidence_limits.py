@@ -92,47 +92,21 @@ def quantile_rank(trials: int, quantile: float, delta: float) -> int | None:
     return int(valid.max()) if valid.size else None
 
 
-def betting_mean_lower(
-    values: Float, low: float, high: float, delta: float, *, grid: int = 1000
-) -> Float:
-    """Return the running lower confidence bounds of a mean, valid at all times at once.
+def betting_mean_limit(values: Float, low: float, high: float, delta: float) -> float:
+    """Return a lower confidence bound of a mean, valid after every further value at once.
 
     The wealth prod(1 + b_t (x_t - m)) of a gambler who bets that the mean exceeds m is a
-    supermartingale if it does not, so it reaches 1 / delta with chance at most delta.
+    supermartingale if it does not, so it reaches 1 / delta with chance at most delta. For an upper
+    limit of the mean give the negated values, and negate the result.
 
     Args:
         values: Independent values in the order of sampling, shape (n,).
         low: Least possible value.
         high: Largest possible value.
-        delta: Chance that any of the bounds is wrong.
-        grid: Number of candidate means.
+        delta: Chance that the bound is wrong.
 
     Reference:
         Waudby-Smith and Ramdas, JRSS-B 86 (2024), section 4 (predictable plug-in bets).
-
-    Raises:
-        InputError: If a value is outside of [low, high].
-    """
-    _check_range(values, low, high)
-    scaled, bets = _bets((values - low) / (high - low), delta)
-    candidates = np.linspace(0, 1, grid + 1)
-    log_wealth = np.zeros(grid + 1)
-    best = np.full(grid + 1, -np.inf)
-    bounds = np.empty(len(scaled))
-    for number, value in enumerate(scaled):
-        # The stake is the same for every m, so wealth falls with m and the grid hides nothing.
-        log_wealth += np.log1p(bets[number] * (value - candidates))
-        best = np.maximum(best, log_wealth)
-        rejected = best >= math.log(1 / delta)
-        count = int(np.argmin(rejected)) if not rejected.all() else grid + 1
-        bounds[number] = candidates[max(count - 1, 0)] if count else 0.0
-    return low + bounds * (high - low)
-
-
-def betting_mean_limit(values: Float, low: float, high: float, delta: float) -> float:
-    """Return the last bound of :func:`betting_mean_lower`, to full precision instead of a grid.
-
-    For an upper limit of the mean give the negated values, and negate the result.
 
     Raises:
         InputError: If a value is outside of [low, high].

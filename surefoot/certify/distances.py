@@ -34,19 +34,6 @@ def gaussian_w2(mean_distance: ArrayLike) -> Float:
     return np.asarray(mean_distance, dtype=np.float64)
 
 
-def gaussian_kl_any(mean_distance: ArrayLike, std: ArrayLike, other_std: ArrayLike) -> float:
-    """Return KL(N(mu, s) || N(mu', s')), nats, for diagonal covariances that differ.
-
-    Args:
-        mean_distance: |mu_j - mu'_j|, shape (n,).
-        std: s, shape (n,), positive.
-        other_std: s', shape (n,), positive.
-    """
-    gap, first, second = (np.asarray(x, dtype=np.float64) for x in (mean_distance, std, other_std))
-    terms = np.log(second / first) + (first**2 + gap**2) / (2 * second**2) - 0.5
-    return float(max(0.0, terms.sum())) + 1e-14 * float(1 + np.abs(terms).sum())
-
-
 def pinsker_tv(kl: ArrayLike) -> Float:
     """Return Pinsker's bound sqrt(KL / 2): looser than the exact form, shown beside it."""
     return np.minimum(1.0, np.sqrt(np.asarray(kl, dtype=np.float64) / 2) * _SAFETY)

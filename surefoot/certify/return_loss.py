@@ -86,26 +86,6 @@ def average_bound(mean_tv: float, reward_span: float, discount: float) -> ValueB
     )
 
 
-def path_bound(tv_of_step: Float, reward_span: float) -> ValueBound:
-    """Return the bound on the undiscounted loss from clean rollouts.
-
-    span * sum_{t<H} min(1, sum_{k<=t} E[tv(s_k)]): the chance that the first disagreement comes at
-    step k is at most E_clean[tv(s_k)].
-
-    Args:
-        tv_of_step: E_clean[tv(s_k)] for each step k, 0 after an episode has ended, shape (H,).
-        reward_span: Largest minus smallest reward.
-
-    Raises:
-        InputError: If an argument is out of range.
-    """
-    for value in tv_of_step:
-        _check(float(value), reward_span)
-    trivial = reward_span * len(tv_of_step)
-    total = float(np.minimum(1.0, np.cumsum(tv_of_step)).sum())
-    return ValueBound(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CleanTv:
     """Bounds on total variation at one random step of each of several clean episodes.

@@ -70,7 +70,8 @@ def test_lower_bounds_of_a_mean_cover_it_and_betting_does_so_at_every_moment() -
         misses += [
             statistics.mean_lower_hoeffding(values, 0, 1, 0.1) > 2 / 3,
             statistics.mean_lower_dkw(values, 0, 1, 0.1) > 2 / 3,
-            (statistics.betting_mean_lower(values, 0, 1, 0.1, grid=200) > 2 / 3).any(),
+            # Each bound knows the ones before it, so that the last is the largest.
+            statistics.betting_mean_limit(values, 0, 1, 0.1) > 2 / 3,
         ]
     # Three standard deviations above the allowed share.
     assert (misses / rounds <= 0.1 + 3 * np.sqrt(0.09 / rounds)).all()
@@ -78,17 +79,33 @@ def test_lower_bounds_of_a_mean_cover_it_and_betting_does_so_at_every_moment() -
 
 def test_betting_bounds_rise_and_beat_hoeffding_for_small_variance() -> None:
     values = np.clip(np.random.default_rng(1).normal(0.8, 0.02, 500), 0, 1)
-    bounds = statistics.betting_mean_lower(values, 0, 1, 0.05)
+    counts = [1, 2, 5, 20, 100, 500]
+    bounds = [statistics.betting_mean_limit(values[:count], 0, 1, 0.05) for count in counts]
     assert (np.diff(bounds) >= 0).all()
     assert statistics.mean_lower_hoeffding(values, 0, 1, 0.05) < bounds[-1] < values.mean()
 
 
-def test_the_exact_limit_is_the_last_bound_of_the_grid() -> None:
+def never_rejected(values: np.ndarray, delta: float) -> float:
+    """The least mean on a grid against which no gambler ever won 1 / delta; values in [0, 1]."""
+    candidates = np.linspace(0, 1, 401)
+    wealth, richest = np.ones(401), np.ones(401)
+    mean, variance = 0.5, 0.25
+    for t, value in enumerate(values, start=1):
+        # Plug-in bets of Waudby-Smith and Ramdas, from what was seen before this value.
+        bet = min(0.75, np.sqrt(2 * np.log(1 / delta) / (variance * t * np.log(1 + t))))
+        wealth = wealth * (1 + bet * (value - candidates))
+        richest = np.maximum(richest, wealth)
+        mean += (value - mean) / (t + 1)
+        variance += ((value - mean) ** 2 - variance) / (t + 1)
+    return float(candidates[richest < 1 / delta].min())
+
+
+def test_the_betting_limit_is_the_least_mean_that_no_gambler_beats() -> None:
     rng = np.random.default_rng(2)
     for values in (rng.beta(0.4, 0.2, 300), np.ones(50), np.zeros(50), rng.random(3)):
-        grid = statistics.betting_mean_lower(4 * values - 1, -1, 3, 0.1, grid=400)[-1]
         limit = statistics.betting_mean_limit(4 * values - 1, -1, 3, 0.1)
-        assert grid - 1e-9 <= limit <= grid + 4 / 400 + 1e-9
+        least = 4 * never_rejected(values, 0.1) - 1
+        assert least - 4 / 400 - 1e-9 <= limit <= least + 1e-9
 
 
 def test_both_limits_of_a_mean_cover_it() -> None:

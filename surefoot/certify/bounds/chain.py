@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.certify.bounds.slopes import SlopeRange, slope_range
-from surefoot.certify.bounds.upward import Float, IntervalMatrix, up
-from surefoot.policy import CategoricalHead, GaussianHead, Policy
+from surefoot.certify.bounds.upward import IntervalMatrix, up
+from surefoot.policy import CategoricalHead, Policy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +18,7 @@ class Chain:
     """Affine layers W_L ... W_1 with activations of known slopes between them.
 
     Attributes:
-        matrices: W_1 to W_L; all but the last, and W_1 when sensors are scaled, are exact.
+        matrices: W_1 to W_L; all but the last are exact.
         slopes: Slope range after each of the L - 1 hidden layers.
     """
 
@@ -38,17 +38,6 @@ class Chain:
     def with_last(self, last: IntervalMatrix) -> "Chain":
         """Return the chain with another last matrix (other units, other outputs)."""
         return Chain(matrices=(*self.matrices[:-1], last), slopes=self.slopes)
-
-    def with_sensor_scale(self, scale: Float) -> "Chain":
-        """Return the chain as a function of z_k / scale_k: the unit ball is then |z_k| <= scale_k.
-
-        Args:
-            scale: Size of the perturbation of each sensor, normalised units, shape (obs_dim,).
-        """
-        first = self.matrices[0]
-        # A product with a float64 scale rounds once, which the radius of the matrix holds.
-        scaled = IntervalMatrix(first.centre * scale, up(first.magnitude * scale, 2) * 2.0**-52)
-        return Chain(matrices=(scaled, *self.matrices[1:]), slopes=self.slopes)
 
 
 def network_chain(policy: Policy) -> Chain:
@@ -94,8 +83,3 @@ def logit_difference_chain(policy: Policy) -> Chain:
     first, second = np.triu_indices(last.shape[0], k=1)
     difference = last[first] - last[second]
     return chain.with_last(IntervalMatrix(difference, up(np.abs(difference), 1) * 2.0**-52))
-
-
-def is_gaussian(policy: Policy) -> bool:
-    """Return whether the head is Gaussian."""
-    return isinstance(policy.head, GaussianHead)

@@ -227,9 +227,9 @@ def draw_like(policy: Policy, weights: list[np.ndarray]) -> Policy:
 def test_per_sensor_epsilons_bound_what_each_sensor_may_do(draw_policy: Build) -> None:
     rng = np.random.default_rng(5)
     policy = draw_policy(rng, [4, 8, 8, 2])
-    epsilon = np.array([0.2, 0.0, 0.01, 0.1])
-    chain = action_chain(policy).with_sensor_scale(epsilon)
-    bounds = closed_form_bounds(chain).deviations(1.0, Norm.LINF)
+    shares = np.array([1.0, 0.0, 0.05, 0.5])
+    epsilon = 0.2 * shares
+    bounds = closed_form_bounds(action_chain(policy)).deviations(0.2, Norm.LINF, shares)
     states = rng.normal(0, 1, (5000, 4))
     moved = policy.outputs_at(states + epsilon * rng.choice([-1, 1], states.shape))
     deviation = np.abs(moved - policy.outputs_at(states)).max(axis=0)
