@@ -35,7 +35,7 @@ import numpy as np
 
 from surefoot.activation import Activation
 from surefoot.ball import Ball, Norm
-from surefoot.certify import CertifyConfig, Evidence, Facts, deviation_curves, draw_deviation
+from surefoot.certify import Analysis, CertifyConfig, Evidence, deviation_curves, draw_deviation
 from surefoot.certify.bounds.alpha_crown import optimised_bounds
 from surefoot.certify.bounds.branch_and_bound import split_deviation
 from surefoot.certify.bounds.chain import action_chain, network_chain
@@ -185,8 +185,8 @@ def draw_picture(path: Path, visited: Path | None, out: Path) -> None:
     if visited is not None:
         observations = Visited.from_bytes(visited.read_bytes()).independent[:64]
     config = CertifyConfig(search_states=64, search_steps=10)
-    facts = Facts(load_controller_file(path), Evidence(observations=observations), config)
-    out.write_bytes(draw_deviation(deviation_curves(facts, np.geomspace(0.001, 0.2, 9))))
+    analysis = Analysis(load_controller_file(path), Evidence(observations=observations), config)
+    out.write_bytes(draw_deviation(deviation_curves(analysis, np.geomspace(0.001, 0.2, 9))))
 
 
 def local_row(name: str, policy: Policy, epsilon: float, num_states: int) -> dict:

@@ -1,107 +1,21 @@
 """What a deployment requires: the budget, a TOML file of ``[[require]]`` tables.
 
-A requirement names a quantity, the perturbation it is about (size, norm, scope) and a limit. The
-quantities, their units and which of them can be proved stand in one table, ``QUANTITIES``.
+A requirement names a quantity, the perturbation it is about (size, norm, scope) and a limit. What
+each quantity is and which fields it needs stands in ``surefoot.quantities``.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, fields
 from typing import Any
 
 from surefoot.artifact import sha256_hex
 from surefoot.ball import Ball, Norm
 from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import InputError, did_you_mean
-
-
-class Scope(StrEnum):
-    """Where a requirement must hold."""
-
-    EVERYWHERE = "everywhere"
-    VISITED = "visited"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quantity:
-    """What a requirement may be about.
-
-    Attributes:
-        meaning: One line for tables and help, with units.
-        perturbed: Whether it needs an epsilon and a norm.
-        proved: Whether it can be proved; the others are measured, and certificates say so.
-        at_most: Whether its limit is an upper one (``at_most``) or a lower one (``at_least``).
-        scoped: Whether it needs a scope.
-        confident: Whether it may name a confidence: it is then known by independent episodes too,
-            and counts by the limit that these prove with that confidence.
-    """
-
-    meaning: str
-    perturbed: bool
-    proved: bool
-    at_most: bool = True
-    scoped: bool = False
-    confident: bool = False
-
-
-QUANTITIES: Mapping[str, Quantity] = {
-    "lipschitz": Quantity(
-        meaning="largest |a(z + d) - a(z)|_2 / |d|, action units per normalised unit",
-        perturbed=False,
-        proved=True,
-    ),
-    "action_deviation": Quantity(
-        meaning="largest change of one actuator's action, action units",
-        perturbed=True,
-        proved=True,
-        scoped=True,
-    ),
-    "total_variation": Quantity(
-        meaning="largest total variation between action distributions",
-        perturbed=True,
-        proved=True,
-        scoped=True,
-    ),
-    "kl": Quantity(
-        meaning="largest KL divergence between action distributions, nats",
-        perturbed=True,
-        proved=True,
-        scoped=True,
-    ),
-    "return_loss": Quantity(
-        meaning="largest loss of return of the sampling policy, reward units",
-        perturbed=True,
-        proved=True,
-        confident=True,
-    ),
-    "compression_error": Quantity(
-        meaning="largest change of one actuator's action against the dense policy, action units",
-        perturbed=False,
-        proved=True,
-        scoped=True,
-    ),
-    "success_rate": Quantity(
-        meaning="share of episodes under attack that end without a failure",
-        perturbed=True,
-        proved=False,
-        at_most=False,
-    ),
-    "attacked_return": Quantity(
-        meaning="lowest mean return over the attacks that were run",
-        perturbed=True,
-        proved=False,
-        at_most=False,
-        confident=True,
-    ),
-    "sparsity": Quantity(
-        meaning="fraction of weights that are zero", perturbed=False, proved=False, at_most=False
-    ),
-    "latency_us": Quantity(
-        meaning="99th percentile of one inference, microseconds", perturbed=False, proved=False
-    ),
-    "size_bytes": Quantity(meaning="size of policy.onnx, bytes", perturbed=False, proved=False),
-}
+from surefoot.quantities import QUANTITIES as QUANTITIES
+from surefoot.quantities.base.quantity import AnyQuantity
+from surefoot.quantities.base.quantity import Scope as Scope
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,8 +30,8 @@ class Requirement:
             [0, 1]; without it every sensor may move by all of it.
         scope: Everywhere, or at the states that the policy visits.
         fraction: For ``visited``: share of the visited states at which it must hold.
-        confidence: Of every statistical claim, proved or measured; ``return_loss`` and
-            ``attacked_return`` may do without, and are then no statistical claims.
+        confidence: Of every statistical claim, proved or measured; some quantities may do without,
+            and are then no statistical claims.
         at_most: Upper limit, in the unit of the quantity.
         at_least: Lower limit, in the unit of the quantity.
     """
@@ -142,34 +56,39 @@ class Requirement:
             raise InputError(
                 f"unknown quantity {self.quantity!r}{did_you_mean(self.quantity, QUANTITIES)}"
             )
-        facts = QUANTITIES[self.quantity]
-        visited = self.scope is Scope.VISITED
-        self._need("epsilon", facts.perturbed)
-        self._need("norm", facts.perturbed or self.quantity == "lipschitz")
-        self._need("scope", facts.scoped)
-        self._need("fraction", visited)
-        if not (facts.confident and self.confidence is not None):
-            self._need("confidence", visited or self.quantity == "success_rate")
-        self._need("at_most", facts.at_most)
-        self._need("at_least", not facts.at_most)
-        if self.sensors is not None and not (facts.scoped and self.norm is Norm.LINF):
-            raise InputError(f"sensors are for linf perturbations, not for {self.quantity}")
+        self._check_fields()
         _ = self.ball  # refuses an epsilon or shares that are none
         for name in ("fraction", "confidence"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise InputError(f"{name} must be in (0, 1), got {value}")
-        if not math.isfinite(self.limit):
-            raise InputError(f"the limit of {self.quantity} must be finite, got {self.limit}")
-        if self.quantity == "sparsity" and not 0 <= self.limit < 1:
-            raise InputError(f"the limit of sparsity must be in [0, 1), got {self.limit}")
+        self.about.check_limit(self.limit)
 
-    def _need(self, name: str, needed: bool) -> None:
-        given = getattr(self, name) is not None
-        if needed and not given:
-            raise InputError(f"quantity {self.quantity!r} needs the field {name!r}")
-        if given and not needed:
-            raise InputError(f"quantity {self.quantity!r} takes no field {name!r} here")
+    def _check_fields(self) -> None:
+        """Check that the fields are those that the quantity needs.
+
+        Raises:
+            InputError: If one is missing or out of place.
+        """
+        shares_fit = "sensors" in self.about.takes and self.norm is Norm.LINF
+        if self.sensors is not None and not shares_fit:
+            raise InputError(f"sensors are for linf perturbations, not for {self.quantity}")
+        needs = self.about.needs | {"at_most" if self.about.at_most else "at_least"}
+        if self.scope is Scope.VISITED:
+            needs |= {"fraction", "confidence"}
+        given = {field.name for field in fields(self) if getattr(self, field.name) is not None}
+        if given & {"epsilon", "norm"} and self.about.takes >= {"epsilon", "norm"}:
+            needs |= {"epsilon", "norm"}  # a perturbation that is optional is optional as a whole
+        for field in fields(self):
+            if field.name in needs - given:
+                raise InputError(f"quantity {self.quantity!r} needs the field {field.name!r}")
+            if field.name in given - needs - self.about.takes - {"quantity"}:
+                raise InputError(f"quantity {self.quantity!r} takes no field {field.name!r} here")
+
+    @property
+    def about(self) -> AnyQuantity:
+        """The quantity itself."""
+        return QUANTITIES[self.quantity]
 
     @property
     def ball(self) -> Ball | None:
@@ -177,6 +96,17 @@ class Requirement:
         if self.epsilon is None or self.norm is None:
             return None
         return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors)
+
+    @property
+    def perturbation(self) -> Ball:
+        """The perturbation set of a requirement that has one.
+
+        Raises:
+            InputError: If it has none.
+        """
+        if self.ball is None:
+            raise InputError(f"quantity {self.quantity!r} is about no perturbation here")
+        return self.ball
 
     @property
     def limit(self) -> float:
@@ -237,6 +167,19 @@ class Budget:
     def sha256(self) -> str:
         """Digest of the file."""
         return sha256_hex(self.text.encode())
+
+    @property
+    def error_shares(self) -> tuple[float, ...]:
+        """Chance of error of each requirement, 0 for those that hold always.
+
+        The chance that a confidence leaves is split evenly over all statistical requirements, so
+        that all of them hold at once.
+        """
+        confidences = [requirement.confidence for requirement in self.requirements]
+        count = sum(confidence is not None for confidence in confidences)
+        return tuple(
+            0.0 if confidence is None else (1 - confidence) / count for confidence in confidences
+        )
 
     @classmethod
     def parse(cls, text: str, what: str = "budget") -> "Budget":

@@ -13,8 +13,9 @@ from enum import StrEnum
 
 from surefoot import __version__
 from surefoot.artifact import Json, from_json, to_json
-from surefoot.budget import QUANTITIES, Budget, Requirement
+from surefoot.budget import Budget, Requirement
 from surefoot.errors import InputError, IntegrityError
+from surefoot.quantities.base.witness import Witness
 
 SCHEMA = "surefoot/certificate/1"
 BOUNDS = (
@@ -93,7 +94,7 @@ class Finding:
     method: str
     verdict: Verdict
     reason: str
-    witness: Mapping[str, Json] | None = None
+    witness: Witness | None = None
     statistical: bool = False
     measured: bool = False
 
@@ -106,7 +107,7 @@ class Finding:
                 ``statistical`` for what names no confidence.
         """
         quantity, proved = self.requirement.quantity, self.verdict is Verdict.PROVED
-        if self.measured is QUANTITIES[quantity].proved:
+        if self.measured is self.requirement.about.proved:
             raise InputError(
                 f"measured must be {not self.measured} for {quantity}, got {self.measured}"
             )
@@ -131,7 +132,7 @@ class Finding:
             "method": self.method,
             "verdict": self.verdict.value,
             "reason": self.reason,
-            "witness": None if self.witness is None else dict(self.witness),
+            "witness": None if self.witness is None else self.witness.to_table(),
             "statistical": self.statistical,
             "measured": self.measured,
         }
@@ -148,15 +149,13 @@ class Finding:
             if not isinstance(table[name], kind):
                 raise InputError(f"{name} must be of type {kind.__name__}, got {table[name]!r}")
         _require_numbers("certified and sampled", (table["certified"], table["sampled"]))
-        return cls(
-            **(
-                dict(table)
-                | {
-                    "requirement": Requirement.from_table(table["requirement"]),
-                    "verdict": Verdict(table["verdict"]),
-                }
-            )
-        )
+        witness = table["witness"]
+        read = {
+            "requirement": Requirement.from_table(table["requirement"]),
+            "verdict": Verdict(table["verdict"]),
+            "witness": None if witness is None else Witness.from_table(witness),
+        }
+        return cls(**(dict(table) | read))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,7 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
+from surefoot.quantities.base.witness import Witness
 
 
 def _float32(array):
@@ -91,7 +92,7 @@ def make_certificate(file, verdict=Verdict.PROVED, **changes):
         method="test",
         verdict=verdict,
         reason="made up by a test",
-        witness={"state": [0.0]} if verdict is Verdict.REFUTED else None,
+        witness=Witness(state=(0.0,)) if verdict is Verdict.REFUTED else None,
     )
     fields = {
         "weights_sha256": weights_sha256(file.policy),

@@ -16,6 +16,7 @@ from surefoot.certificate import Certificate, Finding, Verdict, proved_text
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import weights_sha256
+from surefoot.quantities.base.witness import Witness
 
 DEVIATION = {"quantity": "action_deviation", "epsilon": 0.05, "norm": "linf", "at_most": 0.5}
 EVERYWHERE = Requirement.from_table(DEVIATION | {"scope": "everywhere"})
@@ -99,6 +100,15 @@ json_values = st.recursive(
     max_leaves=6,
 )
 objects = st.dictionaries(text, json_values, max_size=3)
+numbers = st.lists(finite, max_size=3).map(tuple)
+witnesses = st.builds(
+    Witness,
+    state=st.none() | numbers,
+    perturbation=st.none() | numbers,
+    value=st.none() | finite,
+    violated=st.none() | st.integers(),
+    source=st.none() | text,
+)
 
 
 @st.composite
@@ -120,7 +130,7 @@ def findings(draw, requirement):
         method=draw(text),
         verdict=draw(st.sampled_from(verdicts)),
         reason=draw(text),
-        witness=draw(objects),
+        witness=draw(witnesses),
         statistical=statistical,
         measured=measured,
     )
@@ -243,7 +253,9 @@ def test_a_forged_verdict_is_refused(file, certificate_of, verdict):
         (put(None, *FIRST, "reason"), "reason must be of type str, got None"),
         (put("SURE", *FIRST, "verdict"), "'SURE' is not a valid Verdict"),
         (put(1, *FIRST, "trust"), "is malformed"),
-        (put([["a", 1]], *FIRST, "witness"), "was changed after it was written"),
+        (put([["a", 1]], *FIRST, "witness"), "witness must be a table"),
+        (put({"a": 1}, *FIRST, "witness"), "unknown key 'witness.a'"),
+        (put({"state": ["x"]}, *FIRST, "witness"), r"witness\.state\[0\] must be of type float"),
         (put("0.1", "runtime_error"), "runtime_error must be numbers or null, got '0'"),
         (put({"best": "1"}, "lipschitz_l2"), "lipschitz_l2 must be numbers or null, got '1'"),
         (put([], "deviation_linf"), "is malformed"),

@@ -1,17 +1,21 @@
 """Certificates: what is proved about a controller file, what is refuted, and what stays unknown.
 
-* ``certify``: the stage function; ``certified`` proves, ``findings`` compares with searches.
-* Global bounds: ``chain``, ``global_bounds``, ``lipsdp`` (search) and ``semidefinite`` (proof).
-* Local bounds: ``relaxation``, ``crown``, ``curvature``, ``alpha``, ``splitting``, ``radii``.
-* ``rounding``: the deployed arithmetic; ``upward``: the arithmetic of the proofs.
-* ``distances``, ``value``, ``statistics``, ``compression``: from deviations to what they mean.
+From the top: ``certifier`` asks each requirement's quantity for a bound (``proofs``) and a search
+(``searches``), and ``verdict`` compares the two; ``checker`` does the same without the search.
+
+* ``everywhere``, ``at_states``: proofs in every state, and around given ones; ``proofs``: both,
+  with the evidence beside the weights (``evidence``, ``measurements``).
+* ``distances``, ``return_loss``, ``compression``, ``confidence_limits``: from deviations to what
+  they mean.
+* ``proved_claims``, ``return_claims``, ``radii``: what a certificate says beyond its budget.
+* ``counterexamples``: sampled lower bounds and witnesses.
+* ``explain``: a certificate in plain words; ``deviation_picture``: deviation against epsilon.
 * ``control_error``: what a one-shot compression changes, bounded and measured.
-* ``measurements``: what independent episodes under attack prove with a confidence.
-* ``search``: sampled lower bounds and witnesses; ``checker``: proves a saved certificate again.
-* ``explain``: the certificate in plain words; ``picture``: deviation against epsilon.
+* ``bounds``: bounds on networks, and the arithmetic of the proofs.
 """
 
-from surefoot.certify.certifier import certify_facts, certify_policy
+from surefoot.certify.analysis import Analysis
+from surefoot.certify.certifier import certify_analysis, certify_policy
 from surefoot.certify.checker import CheckReport, check_certificate
 from surefoot.certify.control_error import (
     ControlError,
@@ -27,21 +31,20 @@ from surefoot.certify.control_error import (
 from surefoot.certify.deviation_picture import deviation_curves, draw_deviation
 from surefoot.certify.evidence import Assumptions, CertifyConfig, Evidence
 from surefoot.certify.explain import explain
-from surefoot.certify.facts import Facts
-from surefoot.certify.measurements import Measurement
+from surefoot.quantities.base.measurement import Measurement
 
 __all__ = [
+    "Analysis",
     "Assumptions",
     "CertifyConfig",
     "CheckReport",
     "ControlError",
     "ControlLimit",
     "Evidence",
-    "Facts",
     "Measurement",
     "Over",
     "box_control_error",
-    "certify_facts",
+    "certify_analysis",
     "certify_policy",
     "changed_choices",
     "check_certificate",

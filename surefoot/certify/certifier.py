@@ -1,16 +1,16 @@
 """The stage function: a controller file and a budget in, a certificate out."""
 
 from surefoot.artifact import Json
-from surefoot.ball import Norm
-from surefoot.budget import QUANTITIES, Budget, Scope
-from surefoot.certificate import Certificate
-from surefoot.certify.certified import error_shares
-from surefoot.certify.claims import proved_tables
+from surefoot.ball import Ball, Norm
+from surefoot.budget import Budget, Requirement, Scope
+from surefoot.certificate import Certificate, Finding
+from surefoot.certify.analysis import Analysis
 from surefoot.certify.evidence import CertifyConfig, Evidence
-from surefoot.certify.facts import Facts
-from surefoot.certify.findings import find
+from surefoot.certify.proved_claims import proved_tables
+from surefoot.certify.verdict import conclude, conclude_measured
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import weights_sha256
+from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
 
 
 def certify_policy(
@@ -28,45 +28,66 @@ def certify_policy(
         InputError: If the evidence does not fit the policy.
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
-    return certify_facts(Facts(controller, evidence, config), budget)
+    return certify_analysis(Analysis(controller, evidence, config), budget)
 
 
-def certify_facts(facts: Facts, budget: Budget) -> Certificate:
-    """Return the certificate of a controller whose facts are used for something else as well.
+def certify_analysis(analysis: Analysis, budget: Budget) -> Certificate:
+    """Return the certificate of a controller whose analysis is used for something else as well.
 
     Args:
-        facts: About the controller.
+        analysis: Proofs and searches about the controller.
         budget: What is required.
 
     Raises:
+        InputError: If the evidence does not fit the policy.
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
-    evidence, config = facts.evidence, facts.config
     findings = tuple(
-        find(facts, requirement, delta)
-        for requirement, delta in zip(
-            budget.requirements, error_shares(budget.requirements), strict=True
-        )
+        find(analysis, requirement, delta)
+        for requirement, delta in zip(budget.requirements, budget.error_shares, strict=True)
     )
+    config, searches = analysis.config, analysis.searches
     epsilon = _table_epsilon(budget, config, Scope.EVERYWHERE)
     visited_epsilon = _table_epsilon(budget, config, Scope.VISITED)
-    tables = proved_tables(facts.proofs, evidence, epsilon, visited_epsilon, budget)
+    tables = proved_tables(analysis.proofs, epsilon, visited_epsilon, budget)
     if (visited := tables["claims"].get("visited_deviation")) is not None:
-        found = facts.at_visited(visited_epsilon, Norm.LINF).values["deviation"]
-        visited["sampled"] = found.tolist()
-    worst = float(facts.anywhere(epsilon, Norm.LINF).values["deviation"].max())
+        ball = Ball(norm=Norm.LINF, epsilon=visited_epsilon)
+        visited["sampled"] = searches.worst_at_visited(ball).values["deviation"].tolist()
+    worst = searches.worst_anywhere(Ball(norm=Norm.LINF, epsilon=epsilon)).values["deviation"]
+    slope, _, _ = searches.steepest_slope
     return Certificate(
-        weights_sha256=weights_sha256(facts.controller.policy),
-        onnx_sha256=facts.onnx_sha256,
+        weights_sha256=weights_sha256(analysis.controller.policy),
+        onnx_sha256=analysis.onnx_sha256,
         budget=budget,
         arithmetic=config.arithmetic,
         runtime_error=tuple(tables["runtime_error"]),
-        lipschitz_l2=tables["lipschitz_l2"] | {"sampled": facts.steepest[0]},
-        deviation_linf=tables["deviation_linf"] | {"sampled": worst},
+        lipschitz_l2=tables["lipschitz_l2"] | {"sampled": slope},
+        deviation_linf=tables["deviation_linf"] | {"sampled": float(worst.max())},
         findings=findings,
         claims=tables["claims"],
-        proof=_proof(facts),
+        proof=_proof(analysis),
     )
+
+
+def find(analysis: Analysis, requirement: Requirement, delta: float) -> Finding:
+    """Return what is known about one requirement.
+
+    Args:
+        analysis: Proofs, searches and measurements about the controller.
+        requirement: A line of the budget.
+        delta: Chance of error allowed to this requirement, if it is statistical.
+
+    Raises:
+        CheckError: If a search exceeds a proved bound: one of the two is wrong.
+    """
+    match requirement.about:
+        case ProvedQuantity() as quantity:
+            bound = quantity.prove(requirement, analysis.proofs, delta)
+            found = quantity.search(requirement, bound, analysis.searches)
+            return conclude(requirement, bound, found, delta)
+        case MeasuredQuantity() as quantity:
+            known = quantity.of_file(requirement, analysis.measurements, delta)
+            return conclude_measured(requirement, known, delta)
 
 
 def _table_epsilon(budget: Budget, config: CertifyConfig, scope: Scope) -> float:
@@ -77,7 +98,7 @@ def _table_epsilon(budget: Budget, config: CertifyConfig, scope: Scope) -> float
     named = [
         requirement
         for requirement in budget.requirements
-        if QUANTITIES[requirement.quantity].proved and requirement.norm is Norm.LINF
+        if requirement.about.proved and requirement.norm is Norm.LINF
     ]
     for requirement in sorted(named, key=lambda requirement: requirement.scope is not scope):
         if requirement.epsilon:
@@ -85,15 +106,15 @@ def _table_epsilon(budget: Budget, config: CertifyConfig, scope: Scope) -> float
     return config.epsilon
 
 
-def _proof(facts: Facts) -> dict[str, Json]:
+def _proof(analysis: Analysis) -> dict[str, Json]:
     """Return what the checker needs beside the file: multipliers, assumptions, measurements."""
-    agreement = facts.evidence.agreement
+    agreement = analysis.evidence.agreement
     return {
         **({} if agreement is None else {"rebuilt_policy": dict(agreement)}),
-        "multipliers": [{"name": name} | proof.to_table() for name, proof in facts.multipliers],
-        "evidence": facts.evidence.to_table(),
-        "runtime": facts.replay.name,
-        "seed": facts.config.seed,
-        "split_boxes": facts.config.split_boxes,
-        "alpha_steps": facts.config.alpha_steps,
+        "multipliers": [{"name": name} | proof.to_table() for name, proof in analysis.multipliers],
+        "evidence": analysis.evidence.to_table(),
+        "runtime": analysis.replay.name,
+        "seed": analysis.config.seed,
+        "split_boxes": analysis.config.split_boxes,
+        "alpha_steps": analysis.config.alpha_steps,
     }

@@ -6,39 +6,46 @@ No optimiser and no search takes part. Whatever the certificate says beyond the 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from surefoot.artifact import sha256_hex
-from surefoot.budget import QUANTITIES, Requirement, Scope
 from surefoot.certificate import Certificate, Finding, Verdict
+from surefoot.certify.at_states import Effort
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.lipsdp_proof import Multipliers, proves_lipschitz
 from surefoot.certify.bounds.rounding import ARITHMETICS
-from surefoot.certify.certified import certified, epsilon_of, error_shares, pair_of
-from surefoot.certify.claims import proved_tables
 from surefoot.certify.differences import differences
 from surefoot.certify.evidence import Evidence
-from surefoot.certify.proofs import Effort, Proofs, finite
+from surefoot.certify.measurements import FileMeasurements
+from surefoot.certify.proofs import Proofs
+from surefoot.certify.proved_claims import epsilon_of, proved_tables
+from surefoot.certify.verdict import finite
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.quantities.base.measurement import Limits
+from surefoot.quantities.base.proof import Ground, Withheld
+from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
 from surefoot.unknown import Unknown
 from surefoot.visited import SampledEpisodes
 
-# Claims that a checker without this evidence passes over.
 _RESTS_ON = {
-    **dict.fromkeys(("visited_deviation", "visited_radius"), "observations"),
-    **dict.fromkeys(("average", "path", "attacked_return"), "sampled"),
-    "theorem_3": "dense_policy",
+    **dict.fromkeys(("visited_deviation", "visited_radius"), Ground.OBSERVATIONS),
+    **dict.fromkeys(("average", "path", "attacked_return"), Ground.SAMPLED),
+    "theorem_3": Ground.DENSE_POLICY,
 }
+"""Claims that a checker passes over where this evidence is withheld."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
-    """Requirements that hold as the certificate says, and those whose observations were missing."""
+    """Which requirements were checked, by their number in the budget, from 0.
 
-    proved: tuple[str, ...]
-    unchecked: tuple[str, ...]
+    Attributes:
+        proved: Requirements that hold, or do not, as the certificate says.
+        unchecked: Requirements whose evidence was missing.
+    """
+
+    proved: tuple[int, ...]
+    unchecked: tuple[int, ...]
 
 
 def check_certificate(
@@ -69,36 +76,25 @@ def check_certificate(
         raise IntegrityError("the certificate names no known arithmetic, or no evidence")
     table = certificate.proof["evidence"]
     evidence = Evidence.from_table(table, observations, dense_policy, sampled)
-    policy = evidence.restricted(controller.policy)
-    multipliers = list(_proved_multipliers(certificate, policy))
-    arithmetic, effort = ARITHMETICS[certificate.arithmetic], Effort.of(certificate.proof)
-    proofs = Proofs(policy, arithmetic, evidence.states(policy), multipliers, effort)
-    anywhere = epsilon_of(certificate.deviation_linf)
-    visited = epsilon_of(certificate.claims.get("visited_deviation", {}))
-    again = proved_tables(proofs, evidence, anywhere, visited, certificate.budget)
-    said = {name: getattr(certificate, name) for name in again}
-    said |= {"runtime_error": list(certificate.runtime_error)}
-    skip = {key for key, given in _RESTS_ON.items() if getattr(evidence, given) is None}
-    faults = list(differences(said, again, "certificate", skip | {"sampled"}))
+    proofs = Proofs(
+        controller.policy,
+        evidence,
+        ARITHMETICS[certificate.arithmetic],
+        list(_proved_multipliers(certificate, controller.policy)),
+        Effort.of(certificate.proof),
+    )
+    file = FileMeasurements.of(controller, evidence)
+    faults = list(_table_faults(certificate, proofs))
     proved, unchecked = [], []
-    shares = error_shares(certificate.budget.requirements)
-    for finding, delta in zip(certificate.findings, shares, strict=True):
-        requirement, words = finding.requirement, finding.requirement.describe()
-        missing = requirement.scope is Scope.VISITED and proofs.states is None
-        missing |= requirement.quantity == "compression_error" and dense_policy is None
-        if requirement.quantity == "return_loss" and requirement.confidence is not None:
-            missing |= finding.method.startswith(("average", "path")) and sampled is None
-        if missing:
-            unchecked.append(words)
-            continue
-        if QUANTITIES[requirement.quantity].proved:
-            bound = certified(proofs, requirement, evidence, delta).value
-            faults += differences(finding.certified, finite(bound), words)
-        else:
-            value = _measured(requirement, controller, evidence, delta)
-            faults += differences(finding.sampled, value, words)
-        faults += _verdict_faults(finding, proofs)
-        proved.append(words)
+    for number, (finding, delta) in enumerate(
+        zip(certificate.findings, certificate.budget.error_shares, strict=True)
+    ):
+        match _again(finding, proofs, file, delta):
+            case Withheld():
+                unchecked.append(number)
+            case again:
+                faults += _finding_faults(finding, again, proofs)
+                proved.append(number)
     if faults:
         raise IntegrityError(faults[0])
     return CheckReport(proved=tuple(proved), unchecked=tuple(unchecked))
@@ -123,27 +119,46 @@ def _proved_multipliers(
         yield table["name"], proof
 
 
-def _measured(
-    need: Requirement, controller: ControllerFile, evidence: Evidence, delta: float
-) -> float | None:
-    own = {"sparsity": controller.policy.sparsity, "size_bytes": float(len(controller.data))}
-    if need.quantity in own:
-        return own[need.quantity]
-    return evidence.measured(need, sha256_hex(controller.data), delta)
+def _table_faults(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
+    """Yield what the tables and claims say beyond what is proved."""
+    anywhere = epsilon_of(certificate.deviation_linf)
+    visited = epsilon_of(certificate.claims.get("visited_deviation", {}))
+    again = proved_tables(proofs, anywhere, visited, certificate.budget)
+    said = {name: getattr(certificate, name) for name in again}
+    said |= {"runtime_error": list(certificate.runtime_error)}
+    skip = {name for name, ground in _RESTS_ON.items() if ground in proofs.withheld}
+    yield from differences(said, again, "certificate", skip | {"sampled"})
 
 
-def _verdict_faults(finding: Finding, proofs: Proofs) -> Iterator[str]:
-    """Yield a fault unless the verdict is what the numbers and the witness imply."""
-    need = finding.requirement
-    value = finding.sampled if finding.measured else finding.certified
+def _again(
+    finding: Finding, proofs: Proofs, file: FileMeasurements, delta: float
+) -> float | Withheld | None:
+    """Return the number of a finding once more, None where it has none."""
+    match finding.requirement.about:
+        case ProvedQuantity() as quantity:
+            bound = quantity.prove_again(finding.requirement, finding.certified, proofs, delta)
+            if isinstance(bound, Withheld):
+                return bound
+            return None if isinstance(bound, Unknown) else finite(bound.value)
+        case MeasuredQuantity() as quantity:
+            known = quantity.of_file(finding.requirement, file, delta)
+            if isinstance(known, Unknown):
+                return None
+            return known.lower if isinstance(known, Limits) else known.value
+
+
+def _finding_faults(finding: Finding, again: float | None, proofs: Proofs) -> Iterator[str]:
+    """Yield where a finding's number, verdict or witness is not what follows."""
+    need, value = finding.requirement, finding.sampled if finding.measured else finding.certified
+    yield from differences(value, again, need.describe())
     if (finding.verdict is Verdict.PROVED) != (value is not None and need.holds(value)):
         yield f"{need.describe()}: the verdict does not follow from {value}"
-    if finding.verdict is Verdict.REFUTED and need.quantity == "action_deviation":
-        state, step = pair_of(finding.witness, proofs.policy.obs_dim)
-        pair = proofs.policy.outputs_at(np.stack([state, state + step]))
-        rounding = proofs.rounding(need.epsilon or 0.0)  # deployed: twice this on top
-        slack = np.inf if isinstance(rounding, Unknown) else 2 * rounding.action
-        moved = (np.abs(pair[1] - pair[0]) + slack).max()
-        allowed = need.ball is not None and need.ball.holds(step[None]).all()
-        if not allowed or moved <= need.limit:
-            yield f"{need.describe()}: the witness violates nothing"
+    if finding.verdict is Verdict.REFUTED and not _is_violated(finding, proofs):
+        yield f"{need.describe()}: the witness violates nothing"
+
+
+def _is_violated(finding: Finding, proofs: Proofs) -> bool:
+    about, witness = finding.requirement.about, finding.witness
+    if isinstance(about, MeasuredQuantity) or witness is None:
+        return witness is not None
+    return about.is_violated(finding.requirement, witness, proofs)

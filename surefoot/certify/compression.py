@@ -18,15 +18,22 @@ from surefoot.certify.bounds.crown import crown_bounds
 from surefoot.certify.bounds.local_bounds import action_change, local_region, values_at
 from surefoot.certify.bounds.region import Network, network_of
 from surefoot.certify.bounds.relaxation import image
-from surefoot.certify.bounds.rounding import activation_range, carried_to_output
+from surefoot.certify.bounds.rounding import (
+    Arithmetic,
+    activation_range,
+    carried_to_output,
+    rounding_bound,
+)
 from surefoot.certify.bounds.slopes import slope_range
 from surefoot.certify.bounds.upward import Float, IntervalMatrix, matmul_up, up
 from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash
 from surefoot.unknown import Unknown
 
 
-def incomparable(policy: Policy, dense: Policy) -> Unknown | None:
-    """Return why two policies cannot be compared layer by layer, or None if they can."""
+def comparable(policy: Policy, dense: Policy | None) -> Policy | Unknown:
+    """Return the dense policy if the two can be compared layer by layer."""
+    if dense is None:
+        return Unknown("the dense policy is not given")
     shapes = [
         [(layer.weight.shape, layer.activation) for layer in either.layers]
         for either in (policy, dense)
@@ -45,7 +52,27 @@ def incomparable(policy: Policy, dense: Policy) -> Unknown | None:
         ]
         if ends[0] != ends[1]:
             return Unknown("the dense policy has another action range")
-    return None
+    return dense
+
+
+def both_roundings(
+    policy: Policy, dense: Policy, state_bound: Float, arithmetic: Arithmetic
+) -> Float | Unknown:
+    """Bound the rounding of both controllers together, action units, shape (m,).
+
+    Args:
+        policy: One controller.
+        dense: The other.
+        state_bound: Largest |z_k|, normalised units, shape (obs_dim,).
+        arithmetic: Arithmetic in which both run.
+    """
+    total = np.zeros(policy.num_outputs)
+    for either in (policy, dense):
+        rounding = rounding_bound(either, state_bound, arithmetic)
+        if isinstance(rounding, Unknown):
+            return rounding
+        total = up(total + rounding.action)
+    return total
 
 
 def compression_error(policy: Policy, dense: Policy, state_bound: Float) -> Float:

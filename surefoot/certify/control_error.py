@@ -17,12 +17,13 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.ball import Ball, Norm
-from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.certify.bounds.rounding import ARITHMETICS, state_bound
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.compression import (
+    both_roundings,
+    comparable,
     compression_error,
     compression_error_around,
-    incomparable,
     paper_compression_error,
 )
 from surefoot.config import settle_choices
@@ -248,15 +249,17 @@ def fewest_kept(holds: Callable[[int], bool], least: int, most: int) -> int | No
 
 
 def _check_comparable(policy: Policy, original: Policy) -> None:
-    if (difference := incomparable(policy, original)) is not None:
-        raise InputError(f"the control error needs the original policy: {difference.reason}")
+    """Check that two policies can be compared layer by layer.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    if isinstance(found := comparable(policy, original), Unknown):
+        raise InputError(f"the control error needs the original policy: {found.reason}")
 
 
 def _both_roundings(policy: Policy, original: Policy, states: Float) -> Float:
-    total = np.zeros(policy.num_outputs)
-    for either in (policy, original):
-        rounding = rounding_bound(either, states, ARITHMETICS["float32"])
-        if isinstance(rounding, Unknown):
-            raise InputError(f"no control error can be certified: {rounding.reason}")
-        total = up(total + rounding.action)
+    total = both_roundings(policy, original, states, ARITHMETICS["float32"])
+    if isinstance(total, Unknown):
+        raise InputError(f"no control error can be certified: {total.reason}")
     return total

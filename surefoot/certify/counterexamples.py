@@ -19,6 +19,7 @@ from surefoot.certify.bounds.upward import Float
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_file import ControllerFile, cut_at_state
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.quantities.base.witness import Witness
 from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
 
 Single = NDArray[np.float32]
@@ -172,7 +173,7 @@ def objectives(policy: Policy, *, distribution: bool) -> list[Objective]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Found:
+class Worst:
     """The worst that was found at each state.
 
     Attributes:
@@ -202,7 +203,7 @@ def worst_at(
     seed: int,
     distribution: bool = False,
     observations: Array | None = None,
-) -> Found:
+) -> Worst:
     """Return the worst deviation (and TV, KL) that a search finds at each state, replayed.
 
     Args:
@@ -245,7 +246,7 @@ def worst_anywhere(
     steps: int,
     seed: int,
     distribution: bool = False,
-) -> Found:
+) -> Worst:
     """Return the worst that a search over states and perturbations finds, replayed.
 
     Args:
@@ -322,9 +323,62 @@ def _head_slope(policy: Policy, outputs: Float) -> Float:
     return slope * head.half_range
 
 
-def _start(observations: Single, states: Single) -> Found:
+def gaps(replay: Replay, dense: Policy, states: Single) -> Float:
+    """Return the largest difference of an output from the dense policy at each state, shape (n,).
+
+    Args:
+        replay: Deployed arithmetic of the compressed policy.
+        dense: What it was compressed from, in NumPy float32.
+        states: Shape (n, obs_dim), float32, normalised units.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        theirs = dense.outputs_at(states).astype(np.float64)
+        gap = np.abs(replay.outputs_at(states).astype(np.float64) - theirs).max(axis=1)
+    return np.where(np.isfinite(gap), gap, 0.0)
+
+
+def replayed(
+    replay: Replay,
+    observation: Single,
+    state: Single,
+    moved: Single,
+    *,
+    measure: str | None = None,
+    value: float | None = None,
+    slope: float | None = None,
+) -> Witness:
+    """Return a pair of states with what the deployed arithmetic makes of both.
+
+    Args:
+        replay: The deployed arithmetic.
+        observation: Raw observation of the state, shape (obs_dim,).
+        state: Normalised units, float32, shape (obs_dim,).
+        moved: The perturbed state, normalised units, float32, shape (obs_dim,).
+        measure: Name of what was searched for.
+        value: What it is at this pair.
+        slope: Change of the actions over that of the state.
+    """
+    outputs = replay.outputs_at(np.stack([state, moved])).astype(np.float64)
+    change = np.abs(outputs[1] - outputs[0])
+    exact = state.astype(np.float64)
+    return Witness(
+        observation=tuple(observation.astype(np.float64).tolist()),
+        state=tuple(exact.tolist()),
+        perturbation=tuple((moved.astype(np.float64) - exact).tolist()),
+        action=tuple(outputs[0].tolist()),
+        perturbed_action=tuple(outputs[1].tolist()),
+        actuator=int(change.argmax()),
+        deviation=float(change.max()),
+        runtime=replay.name,
+        measure=measure,
+        value=value,
+        slope=slope,
+    )
+
+
+def _start(observations: Single, states: Single) -> Worst:
     names = ("deviation", "total_variation", "kl")
-    return Found(
+    return Worst(
         observations=observations,
         states=states,
         perturbed={name: states.copy() for name in names},
@@ -334,7 +388,7 @@ def _start(observations: Single, states: Single) -> Found:
 
 
 def _keep_worse(
-    policy: Policy, replay: Replay, found: Found, moved: Single, distribution: bool
+    policy: Policy, replay: Replay, found: Worst, moved: Single, distribution: bool
 ) -> None:
     """Replay perturbed states and keep, per state and measure, what is worse than before."""
     change = np.abs(
@@ -365,9 +419,9 @@ def distances(policy: Policy, states: Float, moved: Float) -> dict[str, Float]:
     return {"total_variation": erf(distance / np.sqrt(8.0)), "kl": distance**2 / 2}
 
 
-def _join(parts: list[Found]) -> Found:
+def _join(parts: list[Worst]) -> Worst:
     """Return what several searches found, one after the other."""
-    return Found(
+    return Worst(
         observations=np.concatenate([part.observations for part in parts]),
         states=np.concatenate([part.states for part in parts]),
         perturbed={

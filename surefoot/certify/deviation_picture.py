@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.ball import Norm
-from surefoot.certify.bounds.global_bounds import least_rows
+from surefoot.ball import Ball, Norm
+from surefoot.certify.analysis import Analysis
 from surefoot.certify.bounds.upward import Float
-from surefoot.certify.facts import Facts
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.unknown import Unknown
 
@@ -34,11 +33,12 @@ class DeviationCurves:
     sampled_visited: Float
 
 
-def deviation_curves(facts: Facts, epsilons: Float) -> DeviationCurves:
+def deviation_curves(analysis: Analysis, epsilons: Float) -> DeviationCurves:
     """Compute what the picture shows.
 
     Args:
-        facts: About the controller; those behind a certificate save most of the time.
+        analysis: Proofs and searches about the controller; that of a certificate saves most of the
+            time.
         epsilons: Normalised units, positive, shape (n,).
 
     Raises:
@@ -46,25 +46,7 @@ def deviation_curves(facts: Facts, epsilons: Float) -> DeviationCurves:
     """
     if not (np.isfinite(epsilons) & (epsilons > 0)).all() or not epsilons.size:
         raise InputError(f"epsilons must be positive and finite, got {epsilons}")
-    rows: list[tuple[float, ...]] = []
-    for epsilon in map(float, epsilons):
-        deviations = facts.proofs.deviations(epsilon, Norm.LINF)
-        rounding = facts.proofs.rounding(epsilon)
-        extra = np.nan if isinstance(rounding, Unknown) else 2 * rounding.action
-        local = sampled = np.nan
-        if facts.proofs.states is not None:
-            bound = facts.proofs.visited_deviation(epsilon, Norm.LINF)
-            local = np.nan if isinstance(bound, Unknown) else float(bound.max())
-            sampled = float(facts.at_visited(epsilon, Norm.LINF).values["deviation"].max())
-        rows.append(
-            (
-                float(deviations["paper_surrogate"].max()),
-                float((least_rows(deviations) + extra).max()),
-                local,
-                float(facts.anywhere(epsilon, Norm.LINF).values["deviation"].max()),
-                sampled,
-            )
-        )
+    rows = [_at(analysis, Ball(norm=Norm.LINF, epsilon=float(epsilon))) for epsilon in epsilons]
     columns = np.array(rows).T
     return DeviationCurves(
         epsilons=epsilons,
@@ -73,6 +55,24 @@ def deviation_curves(facts: Facts, epsilons: Float) -> DeviationCurves:
         local=columns[2],
         sampled=columns[3],
         sampled_visited=columns[4],
+    )
+
+
+def _at(analysis: Analysis, ball: Ball) -> tuple[float, ...]:
+    """Return the values of the curves at one size of the perturbation, in their order."""
+    proofs, searches = analysis.proofs, analysis.searches
+    surrogate = proofs.everywhere.deviations(ball)["paper_surrogate"]
+    best, local, sampled = proofs.deviation(ball), np.nan, np.nan
+    if not isinstance(proofs.visited, Unknown):
+        bounds = proofs.visited.whole_deviation(ball)
+        local = np.nan if isinstance(bounds, Unknown) else float(bounds.values.max())
+        sampled = float(searches.worst_at_visited(ball).values["deviation"].max())
+    return (
+        float(surrogate.max()),
+        np.nan if isinstance(best, Unknown) else best.value,
+        local,
+        float(searches.worst_anywhere(ball).values["deviation"].max()),
+        sampled,
     )
 
 

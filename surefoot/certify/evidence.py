@@ -1,18 +1,19 @@
 """What a certificate may rest on beside the weights, and how much effort goes into it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from surefoot.artifact import Json, sha256_hex
-from surefoot.budget import QUANTITIES, Requirement
-from surefoot.certify.measurements import Limits, Measurement, worst_mean, worst_rate
 from surefoot.config import build, settle_choices, to_table
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Array, Policy, weights_sha256
-from surefoot.unknown import Unknown
+from surefoot.quantities import QUANTITIES
+from surefoot.quantities.base.measurement import Measurement
+from surefoot.quantities.base.proof import Ground
+from surefoot.quantities.base.quantity import MeasuredQuantity
 from surefoot.visited import SampledEpisodes
 
 _LONGEST = 10**7
@@ -45,13 +46,14 @@ class Evidence:
         observations: Visited raw observations, each from an independent episode at a step that was
             drawn beforehand, shape (n, obs_dim).
         dense_policy: What the policy was compressed from.
-        measurements: Attacked returns, latencies and success rates.
+        measurements: What was measured, on this file or on others.
         reward_range: Smallest and largest reward of a step: an assumption of return claims.
         discount: Discount of the return, below 1.
         horizon: Length of an episode in steps, for the undiscounted return.
         sampled: Independent clean episodes of the policy that samples its actions.
         state_limit: Largest magnitude of a state before it is perturbed: an assumption.
         agreement: How a policy that was rebuilt from a stranger's file agreed with its runtime.
+        withheld: What a certificate names that this was read from, and that is not here.
     """
 
     observations: Array | None = None
@@ -63,12 +65,13 @@ class Evidence:
     sampled: SampledEpisodes | None = None
     state_limit: float | None = None
     agreement: Mapping[str, Json] | None = None
+    withheld: Set[Ground] = frozenset()
 
     def __post_init__(self) -> None:
         """Check ranges and shapes.
 
         Raises:
-            InputError: If one is out of range.
+            InputError: If one is out of range, or a measurement is none of its quantity.
         """
         if self.observations is not None and (
             self.observations.ndim != 2 or not np.isfinite(self.observations).all()
@@ -88,6 +91,11 @@ class Evidence:
             raise InputError(f"state_limit must be positive and finite, got {self.state_limit}")
         if self.sampled is not None and not np.isfinite(self.sampled.observations).all():
             raise InputError("observations of the sampling policy must be finite")
+        for entry in self.measurements:
+            quantity = QUANTITIES.get(entry.quantity)
+            if not isinstance(quantity, MeasuredQuantity):
+                raise InputError(f"measured must be a quantity that can be, got {entry.quantity!r}")
+            quantity.check(entry)
 
     @property
     def num_repeated(self) -> int:
@@ -163,75 +171,6 @@ class Evidence:
             raise InputError(f"state_limit is {limit:g}, a visited state has {largest:g}")
         return states
 
-    def fitting_measurements(self, requirement: Requirement) -> list[Measurement]:
-        """Return the measurements of a quantity under its perturbation, on whatever file."""
-        return [
-            entry
-            for entry in self.measurements
-            if entry.quantity == requirement.quantity
-            and entry.epsilon == requirement.epsilon
-            and entry.norm == requirement.norm
-        ]
-
-    def worst_measurement(self, requirement: Requirement, onnx_sha256: str) -> Measurement | None:
-        """Return the worst measurement of a quantity on one file, or None."""
-        own = self._own(requirement, onnx_sha256)
-        pick = max if QUANTITIES[requirement.quantity].at_most else min
-        return pick(own, key=lambda entry: entry.value) if own else None
-
-    def failed(self, requirement: Requirement, onnx_sha256: str) -> Unknown | None:
-        """Return why the returns of one file say nothing: episodes that failed; or None."""
-        if requirement.quantity != "attacked_return":
-            return None
-        own = self._own(requirement, onnx_sha256)
-        worst = max(own, key=lambda entry: entry.failures, default=None)
-        if worst is None or not worst.failures:
-            return None
-        return Unknown(
-            f"{worst.failures} episodes failed under {worst.source}: they have no return"
-        )
-
-    def limits(self, requirement: Requirement, onnx_sha256: str, delta: float) -> Limits | Unknown:
-        """Return what the worst measurement on one file proves with confidence, or why nothing.
-
-        Args:
-            requirement: About a success rate or an attacked return.
-            onnx_sha256: Digest of the file.
-            delta: Chance that a limit of it is wrong.
-        """
-        own = self._own(requirement, onnx_sha256)
-        if not own:
-            elsewhere = self.fitting_measurements(requirement)
-            return Unknown(
-                "it was measured on another file" if elsewhere else "it was not measured"
-            )
-        if requirement.quantity == "success_rate":
-            return worst_rate(own, delta) or Unknown("it was not measured")
-        if failed := self.failed(requirement, onnx_sha256):
-            return failed
-        if self.return_range is None:
-            return Unknown("neither reward_range nor horizon may be missing: they bound a return")
-        return worst_mean(own, *self.return_range, delta)
-
-    def measured(self, requirement: Requirement, onnx_sha256: str, delta: float) -> float | None:
-        """Return the number by which a measured quantity of one file counts, or None.
-
-        Args:
-            requirement: About the quantity.
-            onnx_sha256: Digest of the file.
-            delta: Chance of error, where the requirement names a confidence.
-        """
-        if requirement.confidence is not None:
-            limits = self.limits(requirement, onnx_sha256, delta)
-            return None if isinstance(limits, Unknown) else limits.lower
-        worst = self.worst_measurement(requirement, onnx_sha256)
-        failed = self.failed(requirement, onnx_sha256)
-        return None if worst is None or failed else worst.value
-
-    def _own(self, requirement: Requirement, onnx_sha256: str) -> list[Measurement]:
-        fitting = self.fitting_measurements(requirement)
-        return [entry for entry in fitting if entry.onnx_sha256 == onnx_sha256]
-
     def to_table(self) -> dict[str, Json]:
         """Return assumptions, measurements and the digest of the observations as JSON values."""
         return {
@@ -261,6 +200,11 @@ class Evidence:
         Raises:
             IntegrityError: If the table is malformed, or about other observations.
         """
+        named = {
+            Ground.OBSERVATIONS: ("observations_sha256", observations),
+            Ground.SAMPLED: ("sampled_sha256", sampled),
+            Ground.DENSE_POLICY: ("dense_sha256", dense_policy),
+        }
         try:
             rewards = table["reward_range"]
             evidence = cls(
@@ -274,6 +218,11 @@ class Evidence:
                 measurements=tuple(
                     build(Measurement, entry, "measurement") for entry in table["measurements"]
                 ),
+                withheld={
+                    ground
+                    for ground, (key, given) in named.items()
+                    if given is None and table.get(key) is not None
+                },
             )
             digest = table["observations_sha256"]
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:

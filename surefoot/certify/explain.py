@@ -6,21 +6,6 @@ from surefoot.artifact import Json
 from surefoot.budget import Scope
 from surefoot.certificate import Certificate, Finding, Verdict, proved_text
 
-_QUANTITIES = {
-    "lipschitz": "in real arithmetic the {outputs} change at most {value} times as much as the "
-    "state",
-    "action_deviation": "no {output} moves by more than {value}{units}",
-    "total_variation": "the law of the sampled action moves by at most {value} in total variation",
-    "kl": "the law of the sampled action moves by at most {value} nats of KL divergence",
-    "return_loss": "the sampling policy loses at most {value} of its return",
-    "compression_error": "no {output} differs from the dense policy by more than {value}{units}",
-    "success_rate": "at least a share {value} of the episodes ended without a failure",
-    "attacked_return": "the mean return under the strongest attack that was run is {least}{value}",
-    "sparsity": "a share {value} of the weights is zero",
-    "latency_us": "99 of 100 inferences take at most {value} microseconds",
-    "size_bytes": "the file has {value} bytes",
-}
-
 _NOT_GUARANTEED = (
     "Nothing is said about perturbations larger than the epsilon of a requirement, or in another "
     "norm. Epsilon counts in normalised units: sensor k may be wrong by epsilon times its scale.",
@@ -184,9 +169,10 @@ def _units(certificate: Certificate) -> str:
 def _sentence(finding: Finding, value: str, units: str) -> str:
     requirement = finding.requirement
     logits = units == "logits"
-    words = _QUANTITIES[requirement.quantity].format(
+    words = requirement.about.claim.format(
         value=value,
-        least="at least " if finding.statistical else "",
+        norm=requirement.norm,
+        at_least="at least " if finding.statistical else "",
         output="logit" if logits else "actuator",
         outputs="logits" if logits else "actions",
         units="" if logits else f" {units}",

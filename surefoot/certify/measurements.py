@@ -1,109 +1,90 @@
-"""Numbers that were measured about a controller file, and what independent episodes prove of them.
+"""What was measured on one controller file, and what independent episodes prove of it.
 
 Nothing here is a proof about the policy: an attack that was not run may do worse.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from surefoot.ball import Norm
+from surefoot.artifact import sha256_hex
+from surefoot.ball import Ball
 from surefoot.certify.confidence_limits import (
     betting_mean_limit,
     success_rate_lower,
     success_rate_upper,
 )
-from surefoot.errors import InputError
+from surefoot.certify.evidence import Evidence
+from surefoot.onnx_file import ControllerFile
+from surefoot.quantities.base.measurement import Limits, Measurement
 from surefoot.unknown import Unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """A measured number about one controller file.
+class FileMeasurements:
+    """What is known by measurement about one controller file.
 
     Attributes:
-        quantity: ``attacked_return``, ``latency_us`` or ``success_rate``.
-        value: In the unit of the quantity; for ``success_rate`` the share that was seen.
-        onnx_sha256: Digest of the file that was measured.
-        epsilon: Size of the perturbation, normalised units.
-        norm: Its norm.
-        episodes: Number of independent episodes (for ``success_rate``).
-        returns: For ``attacked_return`` the return of each independent episode; may be empty.
-        failures: Of these episodes, those in which the controller or the simulation failed: they
-            ended there, and have no return.
-        source: What was run, in words.
+        onnx_sha256: Digest of the file.
+        sparsity: Fraction of its weights that are zero.
+        size_bytes: Number of its bytes.
+        evidence: Measurements, of whatever file, and assumptions about rewards.
     """
 
-    quantity: Literal["attacked_return", "latency_us", "success_rate"]
-    value: float
     onnx_sha256: str
-    epsilon: float | None = None
-    norm: Norm | None = None
-    episodes: int | None = None
-    returns: tuple[float, ...] = ()
-    failures: int = 0
-    source: str = ""
+    sparsity: float
+    size_bytes: int
+    evidence: Evidence
 
-    def __post_init__(self) -> None:
-        """Check the number.
+    @classmethod
+    def of(cls, controller: ControllerFile, evidence: Evidence) -> "FileMeasurements":
+        """Return what is known about a file."""
+        return cls(
+            onnx_sha256=sha256_hex(controller.data),
+            sparsity=controller.policy.sparsity,
+            size_bytes=len(controller.data),
+            evidence=evidence,
+        )
 
-        Raises:
-            InputError: If a value is not finite, a rate is not a share of its episodes, a return is
-                not the mean of its episodes, or failures are negative.
-        """
-        if not np.isfinite(self.value) or not np.isfinite(self.returns).all():
-            raise InputError(f"measured {self.quantity} must be finite, got {self.value}")
-        if self.failures < 0:
-            raise InputError(f"failures must be at least 0, got {self.failures}")
-        if self.quantity == "success_rate":
-            if self.episodes is None or self.episodes < 1:
-                raise InputError(f"success_rate needs its episodes, got {self.episodes}")
-            successes = self.value * self.episodes
-            if not 0 <= self.value <= 1 or abs(successes - round(successes)) > 1e-6:
-                raise InputError(
-                    f"success_rate must be a share of {self.episodes} episodes, got {self.value}"
-                )
-        if self.returns:
-            mean, size = float(np.mean(self.returns)), float(np.abs(self.returns).max())
-            if self.quantity != "attacked_return" or abs(mean - self.value) > 1e-9 * (1 + size):
-                raise InputError(f"returns have the mean {mean:g}, got a value of {self.value:g}")
+    def measurements(self, quantity: str, ball: Ball | None) -> tuple[Measurement, ...] | Unknown:
+        """Return what was measured of a quantity under a perturbation; at least one number."""
+        wanted = (None, None) if ball is None else (ball.epsilon, ball.norm)
+        fitting = [
+            entry
+            for entry in self.evidence.measurements
+            if entry.quantity == quantity and (entry.epsilon, entry.norm) == wanted
+        ]
+        own = tuple(entry for entry in fitting if entry.onnx_sha256 == self.onnx_sha256)
+        if own:
+            return own
+        return Unknown("it was measured on another file" if fitting else "it was not measured")
 
+    def rate_limits(self, entries: tuple[Measurement, ...], delta: float) -> Limits:
+        """Limit the lowest of several rates, each limit wrong with a chance of ``delta``."""
+        return lowest_rate(entries, delta)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What a measurement proves with a confidence.
-
-    Attributes:
-        source: What was run, in words.
-        seen: What was counted or averaged, in words.
-        lower: Lower limit of the quantity.
-        upper: Upper limit of the quantity.
-        method: What gives the limits.
-    """
-
-    source: str
-    seen: str
-    lower: float
-    upper: float
-    method: str
+    def mean_limits(self, entries: tuple[Measurement, ...], delta: float) -> Limits | Unknown:
+        """Limit the lowest of several mean returns, each wrong with a chance of ``delta``."""
+        allowed = self.evidence.return_range
+        if allowed is None:
+            return Unknown("neither reward_range nor horizon may be missing: they bound a return")
+        return lowest_mean(entries, *allowed, delta)
 
 
-def worst_rate(entries: Sequence[Measurement], delta: float) -> Limits | None:
-    """Return the Clopper-Pearson limits of the lowest success rate, or None without any.
+def lowest_rate(entries: tuple[Measurement, ...], delta: float) -> Limits:
+    """Return the Clopper-Pearson limits of the lowest of several rates.
 
     Args:
-        entries: Success rates of several attacks on one file.
+        entries: Rates of several attacks on one file, at least one.
         delta: Chance that a limit is wrong.
     """
     limits = []
     for entry in entries:
-        episodes = entry.episodes or 0  # a Measurement of a rate has its episodes
+        episodes = entry.episodes or 0  # the measurement of a rate has its episodes
         successes = round(entry.value * episodes)
         limits.append(
             Limits(
-                source=_source(entry),
+                source=entry.title,
                 seen=f"{successes} of {episodes} episodes",
                 # The least of the lower limits errs no more often than that of the worst attack;
                 # of the upper limits each may err, so that they share the chance.
@@ -112,16 +93,16 @@ def worst_rate(entries: Sequence[Measurement], delta: float) -> Limits | None:
                 method="Clopper-Pearson",
             )
         )
-    return min(limits, key=lambda limit: limit.lower, default=None)
+    return min(limits, key=lambda limit: limit.lower)
 
 
-def worst_mean(
-    entries: Sequence[Measurement], low: float, high: float, delta: float
+def lowest_mean(
+    entries: tuple[Measurement, ...], low: float, high: float, delta: float
 ) -> Limits | Unknown:
-    """Return the limits of the lowest mean return, or why there are none.
+    """Return the limits of the lowest of several mean returns.
 
     Args:
-        entries: Attacked returns of several attacks on one file.
+        entries: Returns under several attacks on one file, at least one.
         low: Least possible return of an episode.
         high: Largest possible return of an episode.
         delta: Chance that a limit is wrong.
@@ -137,15 +118,11 @@ def worst_mean(
             )
         limits.append(
             Limits(
-                source=_source(entry),
+                source=entry.title,
                 seen=f"mean {values.mean():.6g} of {len(values)} episodes",
                 lower=betting_mean_limit(values, low, high, delta),
                 upper=-betting_mean_limit(-values, -high, -low, delta / len(entries)),
                 method="betting",
             )
         )
-    return min(limits, key=lambda limit: limit.lower) if limits else Unknown("it was not measured")
-
-
-def _source(entry: Measurement) -> str:
-    return entry.source or "an attack without a name"
+    return min(limits, key=lambda limit: limit.lower)

@@ -1,365 +1,159 @@
-"""Everything that is proved about a policy, from its weights and saved multipliers.
+"""Everything that is proved about a controller, with the evidence that was given.
 
-Nothing here searches or optimises, so that the checker can build it again. Each bound is computed
-once, when first asked for.
+Nothing here searches for violations or optimises multipliers: the checker builds it again.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from collections.abc import Sequence, Set
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from surefoot.artifact import Json
-from surefoot.ball import Norm
-from surefoot.certify.bounds.branch_and_bound import split_deviation
-from surefoot.certify.bounds.chain import (
-    action_chain,
-    distribution_chain,
-    logit_difference_chain,
-)
-from surefoot.certify.bounds.global_bounds import (
-    LipschitzBounds,
-    closed_form_bounds,
-    least,
-    least_rows,
-)
+from surefoot.ball import Ball, Norm
+from surefoot.certify.at_states import AtStates, Effort
 from surefoot.certify.bounds.lipsdp_proof import Multipliers
-from surefoot.certify.bounds.local_bounds import (
-    LocalBounds,
-    certified_radius,
-    local_bounds,
-    local_region,
-)
-from surefoot.certify.bounds.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
+from surefoot.certify.bounds.rounding import Arithmetic, state_bound
 from surefoot.certify.bounds.upward import Float, up, vector_norm_up
-from surefoot.certify.compression import (
-    compression_error,
-    compression_error_at,
-    incomparable,
+from surefoot.certify.compression import both_roundings, comparable, compression_error
+from surefoot.certify.distances import categorical_tv, gaussian_tv
+from surefoot.certify.everywhere import Everywhere
+from surefoot.certify.evidence import Evidence
+from surefoot.certify.return_loss import (
+    CleanTv,
+    coupling_bound,
+    finite_horizon_bound,
+    measured_average_bound,
+    measured_path_bound,
 )
-from surefoot.certify.distances import (
-    categorical_kl,
-    categorical_tv,
-    gaussian_kl,
-    gaussian_tv,
-    span_from_l2,
-)
-from surefoot.certify.return_loss import CleanTv
-from surefoot.errors import InputError, IntegrityError
-from surefoot.policy import NO_NOISE, Array, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.errors import IntegrityError
+from surefoot.policy import Array, CategoricalHead, Policy, Squash
+from surefoot.quantities.base.proof import Bound, Distance, Ground, Loss
+from surefoot.quantities.base.witness import Witness
 from surefoot.unknown import Unknown
-from surefoot.visited import SampledEpisodes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DistanceBound:
-    """Bounds on the distance of action laws, rounding included.
-
-    Attributes:
-        size: D for a Gaussian, the span of the logit change for a categorical head.
-        total_variation: In [0, 1].
-        kl: Nats.
-        method: Name of the bound behind ``size``.
-    """
-
-    size: float
-    total_variation: float
-    kl: float
-    method: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Effort:
-    """What local bounds may cost, as certificates record it.
-
-    Attributes:
-        split_boxes: Pieces into which the perturbations of one state may be cut.
-        alpha_steps: Gradient steps that choose the lines of CROWN.
-    """
-
-    split_boxes: int = 0
-    alpha_steps: int = 0
-
-    @property
-    def method(self) -> str:
-        """Name of the local bound."""
-        return f"alpha-crown, {self.alpha_steps} steps" if self.alpha_steps else "crown"
-
-    @classmethod
-    def of(cls, table: Mapping[str, Json]) -> "Effort":
-        """Return the effort that a configuration or a saved proof names.
-
-        Raises:
-            IntegrityError: If it names no numbers.
-        """
-        named = {field.name: table.get(field.name, 0) for field in fields(cls)}
-        for name, value in named.items():
-            if type(value) is not int or value < 0:
-                raise IntegrityError(f"{name} must be a number of at least 0, got {value!r}")
-        return cls(**named)
 
 
 class Proofs:
-    """Proved bounds of one policy.
+    """Proved bounds of one controller.
 
     Attributes:
-        policy: Its arrays are float32 by value.
-        arithmetic: In which it is deployed.
-        states: Visited states in that arithmetic, shape (n, obs_dim), or None.
-        multipliers: Proofs of Lipschitz constants by name, in action units (logits).
-        effort: What local bounds may cost.
-        sensors: For linf the share of epsilon by which each sensor may move, or None for all of it.
+        policy: What the controller computes wherever the assumption on its states holds.
+        evidence: What is known beside the weights.
+        effort: What bounds around states may cost.
+        everywhere: Bounds that hold in every state.
+        dense: What the policy was compressed from, or why the two cannot be compared.
+        visited: Bounds around the visited states, or why there are none.
     """
 
     def __init__(
         self,
         policy: Policy,
+        evidence: Evidence,
         arithmetic: Arithmetic,
-        states: Array | None,
-        multipliers: Sequence[tuple[str, Multipliers]],
-        effort: Effort,
-        sensors: tuple[float, ...] | None = None,
+        multipliers: Sequence[tuple[str, Multipliers]] = (),
+        effort: Effort | None = None,
     ) -> None:
-        self.policy = policy
-        self.arithmetic = arithmetic
-        self.states = states
-        self.multipliers = multipliers
-        self.effort = effort
-        self.sensors = None if sensors is None else np.array(sensors)
-        self._within: dict[tuple[float, ...], Proofs] = {}
-        self._rounding: dict[float, RoundingBound | Unknown] = {}
-        self._local: dict[tuple[float, Norm], LocalBounds] = {}
+        """Take what the proofs rest on.
 
-    @cached_property
-    def action(self) -> LipschitzBounds:
-        """Lipschitz bounds in action units (logits for a categorical head)."""
-        bounds = closed_form_bounds(action_chain(self.policy))
-        return self._with_multipliers(bounds, np.ones(self.policy.num_outputs))
-
-    def within(self, sensors: tuple[float, ...] | None) -> "Proofs":
-        """Return the proofs for linf perturbations of which each sensor sees its share.
+        Args:
+            policy: Of the controller file; its arrays are float32 by value.
+            evidence: What is known beside the weights.
+            arithmetic: Arithmetic in which the controller is deployed.
+            multipliers: Proofs of Lipschitz constants by name, in action units (logits).
+            effort: What bounds around states may cost.
 
         Raises:
-            InputError: If there is not one share for each sensor.
+            InputError: If the evidence is not about such a policy.
         """
-        if sensors is None:
-            return self
-        if len(sensors) != self.policy.obs_dim:
-            raise InputError(f"sensors must be {self.policy.obs_dim} shares, got {len(sensors)}")
-        if sensors not in self._within:
-            own = Proofs(
-                self.policy, self.arithmetic, self.states, self.multipliers, self.effort, sensors
-            )
-            own.action = self.action
-            self._within[sensors] = own
-        return self._within[sensors]
+        self.policy = evidence.restricted(policy)
+        self.evidence = evidence
+        self.effort = effort or Effort()
+        self.everywhere = Everywhere(self.policy, arithmetic, multipliers)
+        self.dense = comparable(self.policy, evidence.dense_policy)
+        states = evidence.states(self.policy)
+        self.visited: AtStates | Unknown = Unknown("no visited observations are given")
+        if states is not None:
+            self.visited = self._at(states)
+
+    def _at(self, states: Array) -> AtStates:
+        return AtStates(self.everywhere, states, self.effort, self.dense)
 
     @property
-    def has_law(self) -> bool:
-        """Whether the law of the sampled action is known; a file may name no noise."""
-        head = self.policy.head
-        return isinstance(head, CategoricalHead) or head.std is not None
+    def independent_states(self) -> AtStates | Unknown:
+        """Bounds around the visited states, where these count as independent draws."""
+        if isinstance(self.visited, Unknown) or not self.evidence.num_repeated:
+            return self.visited
+        # Independent draws of real-valued states do not repeat; copies are no further evidence.
+        count, repeated = len(self.visited.states), self.evidence.num_repeated
+        return Unknown(f"{repeated} of {count} visited states repeat")
 
-    @cached_property
-    def distribution(self) -> LipschitzBounds:
-        """Lipschitz bounds of Sigma^(-1/2) mu, or of the logits."""
-        head = self.policy.head
-        if isinstance(head, CategoricalHead):
-            return self.action
-        # An action is half_range * mean, so D counts its change by 1 / (half_range * std).
-        unit = up(1.0 / (head.half_range.astype(np.float64) * head.noise.astype(np.float64)), 3)
-        return self._with_multipliers(closed_form_bounds(distribution_chain(self.policy)), unit)
+    @property
+    def withheld(self) -> Set[Ground]:
+        """What the certificate that is checked rests on and is not there; nothing elsewhere."""
+        return self.evidence.withheld
 
-    @cached_property
-    def logit_differences(self) -> LipschitzBounds:
-        """Lipschitz bounds of the differences of logits."""
-        return closed_form_bounds(logit_difference_chain(self.policy))
+    @property
+    def assumption(self) -> str:
+        """What bounds at all states take for granted about these; empty for nothing."""
+        limit = self.evidence.state_limit
+        if limit != self.policy.normaliser.clip:
+            return ""
+        return f"for states of magnitude up to {limit:g} before they are perturbed, as assumed"
 
-    def _with_multipliers(self, bounds: LipschitzBounds, unit: Float) -> LipschitzBounds:
-        """Return the bounds with those of the multipliers, times ``unit`` for each output."""
-        whole, rows = dict(bounds.whole), dict(bounds.rows)
-        for name, proof in self.multipliers:
-            if proof.output is None:
-                whole[name] = float(up(proof.bound * unit.max()))
-            else:
-                rows.setdefault(name, np.full(len(unit), np.inf))
-                rows[name][proof.output] = up(proof.bound * unit[proof.output])
-        return LipschitzBounds(whole=whole, rows=rows, absolute=bounds.absolute)
+    def lipschitz(self, norm: Norm) -> Bound:
+        """Bound |a(z + d) - a(z)|_2 / |d| in real arithmetic."""
+        return self.everywhere.lipschitz(norm)
 
-    @cached_property
-    def action_range(self) -> Float | None:
-        """Largest possible change of each actuator whatever the perturbation, action units."""
-        head = self.policy.head
-        if isinstance(head, CategoricalHead) or head.squash is Squash.IDENTITY:
-            return None
-        return np.asarray(2.0 * head.half_range.astype(np.float64))
-
-    def rounding(self, epsilon: float) -> RoundingBound | Unknown:
-        """Return e_rt over every state that a perturbation can reach, or why there is none."""
-        if epsilon not in self._rounding:
-            bound = state_bound(self.policy, epsilon)
-            self._rounding[epsilon] = rounding_bound(self.policy, bound, self.arithmetic)
-        return self._rounding[epsilon]
-
-    def deviations(self, epsilon: float, norm: Norm) -> dict[str, Float]:
-        """Return by name bounds on each actuator's change in real arithmetic, shape (m,)."""
-        bounds = self.action.deviations(epsilon, norm, self.sensors)
-        if self.action_range is not None:
-            bounds["action_range"] = self.action_range
-        return bounds
-
-    def deployed_deviation(self, epsilon: float, norm: Norm) -> tuple[Float, str] | Unknown:
-        """Return the least bound per actuator with 2 e_rt, and the name of the worst's bound."""
-        rounding = self.rounding(epsilon)
-        if isinstance(rounding, Unknown):
-            return rounding
-        bounds = self.deviations(epsilon, norm)
-        total = up(least_rows(bounds) + 2 * rounding.action, 2)
-        worst = int(total.argmax())
-        _, name = least({name: float(rows[worst]) for name, rows in bounds.items()})
-        return total, name
-
-    def distance(self, epsilon: float, norm: Norm) -> DistanceBound | Unknown:
-        """Return bounds on TV and KL between the action laws anywhere, rounding included."""
-        if not self.has_law:
-            return Unknown(NO_NOISE)
-        rounding = self.rounding(epsilon)
-        if isinstance(rounding, Unknown):
-            return rounding
-        size, method = self._distance_size(epsilon, norm)
-        sizes, tv, kl = self._laws(np.asarray(size), rounding)
-        return DistanceBound(
-            size=float(sizes), total_variation=float(tv), kl=float(kl), method=method
-        )
-
-    def _distance_size(self, epsilon: float, norm: Norm) -> tuple[float, str]:
-        size, method = self.distribution.vector_deviation(epsilon, norm, self.sensors)
-        if isinstance(self.policy.head, GaussianHead):
-            return size, method
-        rows = least_rows(self.distribution.deviations(epsilon, norm, self.sensors))
-        pairs = least_rows(self.logit_differences.deviations(epsilon, norm, self.sensors))
-        return least(
-            {
-                method: float(span_from_l2(size)),
-                "two actions' sum": float(up(np.sort(rows)[-2:].sum(), 2)),
-                "logit differences": float(pairs.max()),
-            }
-        )
-
-    def _laws(self, sizes: Float, rounding: RoundingBound) -> tuple[Float, Float, Float]:
-        """Return D or the span with rounding, TV and KL from D or the span in real arithmetic."""
-        head = self.policy.head
-        if isinstance(head, GaussianHead):
-            sizes = up(sizes + 2 * vector_norm_up(up(rounding.network / head.noise, 2)), 3)
-            return sizes, gaussian_tv(sizes), gaussian_kl(sizes)
-        sizes = up(sizes + 4 * rounding.network.max(), 3)
-        return sizes, categorical_tv(sizes), categorical_kl(sizes)
-
-    def visited_rounding(self, epsilon: float) -> RoundingBound | Unknown:
-        """Return e_rt over the perturbed visited states alone, or why there is none."""
-        states = np.abs(self._given_states()).max(axis=0).astype(np.float64)
-        return rounding_bound(self.policy, np.asarray(up(states + epsilon)), self.arithmetic)
-
-    def local(self, epsilon: float, norm: Norm) -> LocalBounds:
-        """Return bounds around each visited state in real arithmetic."""
-        if (epsilon, norm) not in self._local:
-            region = local_region(self._given_states(), epsilon, norm, self.sensors)
-            steps = self.effort.alpha_steps
-            self._local[epsilon, norm] = local_bounds(self.policy, region, steps)
-        return self._local[epsilon, norm]
-
-    def visited_deviation(self, epsilon: float, norm: Norm) -> Float | Unknown:
-        """Return the largest deployed deviation at each visited state, shape (n,)."""
-        rounding = self.visited_rounding(epsilon)
-        if isinstance(rounding, Unknown):
-            return rounding
-        everywhere = least_rows(self.deviations(epsilon, norm))
-        rows = np.minimum(self.local(epsilon, norm).action, everywhere)
-        return np.asarray(up(rows + 2 * rounding.action, 2).max(axis=1))
-
-    def visited_radius(self, limit: float, largest: float, norm: Norm) -> Float | Unknown:
-        """Return the largest proved radius in which no action moves by more than ``limit``.
-
-        Args:
-            limit: Action units.
-            largest: Where the bisection ends, normalised units.
-            norm: Of the perturbation.
-        """
-        rounding = self.visited_rounding(largest)
-        if isinstance(rounding, Unknown):
-            return rounding
-        states, extra = self._given_states(), 2 * rounding.action
-
-        def holds(radii: Float) -> NDArray[np.bool_]:
-            region = local_region(states, 1.0, norm, self.sensors).scaled(radii)
-            rows = local_bounds(self.policy, region, self.effort.alpha_steps).action
-            return np.asarray((up(rows + extra, 2) <= limit).all(axis=1))
-
-        return certified_radius(holds, len(states), largest)
-
-    def split_visited_deviation(
-        self, bounds: Float, epsilon: float, norm: Norm, limit: float
-    ) -> Float:
-        """Return ``bounds`` at the visited states, lowered by input splitting above ``limit``."""
-        rounding = self.visited_rounding(epsilon)
-        if not self.effort.split_boxes or norm is not Norm.LINF or isinstance(rounding, Unknown):
+    def deviation(self, ball: Ball) -> Bound | Unknown:
+        """Bound the largest change of one action, rounding included."""
+        bounds = self.everywhere.deployed_deviation(ball)
+        if isinstance(bounds, Unknown):
             return bounds
-        extra = float(up(2 * rounding.action.max()))
-        lowered = bounds.copy()
-        for number in np.flatnonzero(bounds > limit):
-            state = self._given_states()[number]
-            split = split_deviation(
-                self.policy,
-                state,
-                epsilon,
-                limit - extra,
-                num_boxes=self.effort.split_boxes,
-                sensors=self.sensors,
+        return Bound(value=float(bounds.rows.max()), method=bounds.method)
+
+    def change_at(self, witness: Witness, ball: Ball) -> float:
+        """Bound the change of one action that the deployed arithmetic may show at a witness.
+
+        It is 0 where the perturbation of the witness is not in the ball.
+
+        Raises:
+            IntegrityError: If the witness holds no state and perturbation of this policy.
+        """
+        state, step = (np.array(part, np.float64) for part in (witness.state, witness.perturbation))
+        if state.shape != (self.policy.obs_dim,) or step.shape != state.shape:
+            raise IntegrityError(
+                f"the witness must be {self.policy.obs_dim} numbers and as many, it is not"
             )
-            lowered[number] = min(bounds[number], float(up(split.bound + extra)))
-        return lowered
+        if not ball.holds(step[None]).all():
+            return 0.0
+        pair = self.policy.outputs_at(np.stack([state, state + step]))
+        rounding = self.everywhere.rounding(ball.epsilon)  # deployed: twice this on top
+        slack = np.inf if isinstance(rounding, Unknown) else 2 * rounding.action
+        return float((np.abs(pair[1] - pair[0]) + slack).max())
 
-    def visited_compression(self, dense: Policy) -> Float | Unknown:
-        """Return the largest change against the dense policy at each visited state, shape (n,)."""
-        if (difference := incomparable(self.policy, dense)) is not None:
-            return difference
-        states = np.abs(self._given_states()).max(axis=0).astype(np.float64)
-        extra = self._both_roundings(dense, states)
-        if isinstance(extra, Unknown):
-            return extra
-        change = compression_error_at(self.policy, dense, self._given_states())
-        return np.asarray(up(change + extra).max(axis=1))
+    def distance(self, ball: Ball) -> Distance[float] | Unknown:
+        """Bound the distances of the action laws, rounding included."""
+        return self.everywhere.distance(ball)
 
-    def compression(self, dense: Policy) -> Float | Unknown:
-        """Return the largest change of each actuator against the dense policy, shape (m,)."""
-        if (difference := incomparable(self.policy, dense)) is not None:
-            return difference
-        states = state_bound(self.policy, 0.0)
-        extra = self._both_roundings(dense, states)
-        if isinstance(extra, Unknown):
-            return extra
-        return up(compression_error(self.policy, dense, states) + extra)
+    def compression_error(self) -> Bound | Unknown:
+        """Bound the largest change of one action against the dense policy, rounding included."""
+        if isinstance(self.dense, Unknown):
+            return self.dense
+        rows = self._compression_rows(self.dense, 0.0)
+        if isinstance(rows, Unknown):
+            return rows
+        return Bound(value=float(rows.max()), method="telescoped layers")
 
-    def compression_tv(self, dense: Policy, epsilon: float) -> float | Unknown:
-        """Return the largest TV between the laws of this and the dense policy, perturbed or not.
-
-        Both see the same state, which an adversary may have moved by ``epsilon`` in linf.
+    def compression_tv(self, epsilon: float) -> float | Unknown:
+        """Bound TV between the laws of this and the dense policy, at the same perturbed states.
 
         Args:
-            dense: What this was compressed from.
-            epsilon: Size of the perturbation, normalised units.
+            epsilon: Size of a linf perturbation, normalised units.
         """
-        if (difference := incomparable(self.policy, dense)) is not None:
-            return difference
-        states = state_bound(self.policy, epsilon)
-        extra = self._both_roundings(dense, states)
-        if isinstance(extra, Unknown):
-            return extra
-        change = up(compression_error(self.policy, dense, states) + extra)
-        head, other = self.policy.head, dense.head
+        if isinstance(self.dense, Unknown):
+            return self.dense
+        change = self._compression_rows(self.dense, epsilon)
+        if isinstance(change, Unknown):
+            return change
+        head, other = self.policy.head, self.dense.head
         if isinstance(head, CategoricalHead) or isinstance(other, CategoricalHead):
             return float(categorical_tv(up(2 * change.max())))
         if head.std is None or other.std is None or not np.array_equal(head.std, other.std):
@@ -369,59 +163,66 @@ class Proofs:
             return 1.0  # the squash bounds the change of the actions, not that of the means
         return float(gaussian_tv(vector_norm_up(up(means / head.noise.astype(np.float64)))))
 
-    def _both_roundings(self, dense: Policy, states: Float) -> Float | Unknown:
-        """Return the rounding of both controllers together, action units."""
-        total = np.zeros(self.policy.num_outputs)
-        for policy in (self.policy, dense):
-            rounding = rounding_bound(policy, states, self.arithmetic)
-            if isinstance(rounding, Unknown):
-                return rounding
-            total = up(total + rounding.action)
-        return total
+    def _compression_rows(self, dense: Policy, epsilon: float) -> Float | Unknown:
+        """Bound the change of each action against the dense policy at all perturbed states."""
+        states = state_bound(self.policy, epsilon)
+        extra = both_roundings(self.policy, dense, states, self.everywhere.arithmetic)
+        if isinstance(extra, Unknown):
+            return extra
+        return up(compression_error(self.policy, dense, states) + extra)
 
-    def visited_distance(self, epsilon: float, norm: Norm) -> tuple[Float, Float] | Unknown:
-        """Return TV and KL of the action laws at each visited state, each of shape (n,)."""
-        if not self.has_law:
-            return Unknown(NO_NOISE)
-        rounding = self.visited_rounding(epsilon)
-        if isinstance(rounding, Unknown):
-            return rounding
-        everywhere, _ = self._distance_size(epsilon, norm)
-        sizes = np.minimum(self.local(epsilon, norm).distance, everywhere)
-        return self._laws(sizes, rounding)[1:]
+    def return_loss(self, ball: Ball) -> Loss | Unknown:
+        """Bound the loss of return by the largest total variation of the action laws."""
+        distance, evidence = self.distance(ball), self.evidence
+        if isinstance(distance, Unknown):
+            return distance
+        if evidence.reward_range is None:
+            return Unknown("no reward_range is assumed")
+        if evidence.contradicts_rewards:
+            return Unknown("a clean return contradicts the assumed reward_range")
+        tv, span = distance.total_variation, evidence.reward_span
+        if evidence.discount is not None:
+            loss = coupling_bound(tv, span, evidence.discount)
+            return replace(loss, method=f"coupling, discount {evidence.discount:g}")
+        if evidence.horizon is not None:
+            loss = finite_horizon_bound(tv, span, evidence.horizon)
+            return replace(loss, method=f"coupling, horizon {evidence.horizon}")
+        return Unknown("neither discount nor horizon is given")
 
-    def clean_tv(
-        self, episodes: SampledEpisodes, states: Array, epsilon: float, norm: Norm
-    ) -> CleanTv | Unknown:
-        """Return TV at the states that clean episodes of the sampling policy met at random steps.
+    def return_loss_from_episodes(self, ball: Ball, delta: float) -> Loss | Unknown:
+        """Bound the loss of return by clean episodes of the sampling policy.
 
         Args:
-            episodes: Of the sampling policy.
-            states: Of their observations, float32, shape (n, obs_dim).
-            epsilon: Size of the perturbation.
-            norm: Its norm.
+            ball: Perturbation set.
+            delta: Chance that the bound is wrong.
         """
-        everywhere = self.distance(epsilon, norm)
+        clean, evidence = self.clean_tv(ball), self.evidence
+        if isinstance(clean, Unknown):
+            return clean
+        words = f"of {len(clean.steps)} clean episodes"
+        if evidence.discount is not None:
+            loss = measured_average_bound(clean, evidence.reward_span, evidence.discount, delta)
+            return replace(loss, method=f"average {words}, discount {evidence.discount:g}")
+        if evidence.horizon != clean.horizon:
+            return Unknown(f"the clean episodes have a horizon of {clean.horizon}")
+        loss = measured_path_bound(clean, evidence.reward_span, delta)
+        return replace(loss, method=f"path {words}, horizon {clean.horizon}")
+
+    def clean_tv(self, ball: Ball) -> CleanTv | Unknown:
+        """Bound TV at the states that clean episodes of the sampling policy met at random steps."""
+        episodes, states = self.evidence.sampled, self.evidence.sampled_states(self.policy)
+        if episodes is None or states is None:
+            return Unknown("no clean episodes of the sampling policy are given")
+        everywhere = self.distance(ball)
         if isinstance(everywhere, Unknown):
             return everywhere
-        there = Proofs(self.policy, self.arithmetic, states, self.multipliers, self.effort)
-        laws = there.visited_distance(epsilon, norm)
-        if isinstance(laws, Unknown):
-            return laws
-        values = np.minimum(laws[0], everywhere.total_variation)
+        there = self._at(states).distance(ball)
+        if isinstance(there, Unknown):
+            return there
+        values = np.minimum(there.total_variation, everywhere.total_variation)
         return CleanTv(
             steps=episodes.steps,
             values=np.where(episodes.alive, values, 0.0),
             largest=everywhere.total_variation,
             horizon=episodes.horizon,
         )
-
-    def _given_states(self) -> Array:
-        if self.states is None:
-            raise InputError("claims at visited states need observations")
-        return self.states
-
-
-def finite(value: float) -> float | None:
-    """Return ``value``, or None where it proves nothing (JSON has no infinity)."""
-    return value if math.isfinite(value) else None

@@ -1,9 +1,11 @@
 """The claim about certified radii: how much each visited state tolerates."""
 
+from dataclasses import replace
+
 from surefoot.artifact import Json
 from surefoot.budget import Budget, Scope
-from surefoot.certify.certified import perturbation_of
 from surefoot.certify.proofs import Proofs
+from surefoot.quantities.action_deviation import ACTION_DEVIATION
 from surefoot.unknown import Unknown
 
 _LARGEST_RADIUS = 4.0
@@ -20,22 +22,22 @@ def radius_claim(proofs: Proofs, budget: Budget) -> Json:
     asked = [
         need
         for need in budget.requirements
-        if need.quantity == "action_deviation" and need.scope is Scope.VISITED and need.epsilon
+        if need.about is ACTION_DEVIATION and need.scope is Scope.VISITED and need.epsilon
     ]
-    if not asked or proofs.states is None:
+    if not asked or isinstance(proofs.visited, Unknown):
         return None
-    epsilon, norm = perturbation_of(asked[0])
-    largest = _LARGEST_RADIUS * epsilon
-    radii = proofs.within(asked[0].sensors).visited_radius(asked[0].limit, largest, norm)
+    ball = asked[0].perturbation
+    epsilon, largest = ball.epsilon, _LARGEST_RADIUS * ball.epsilon
+    radii = proofs.visited.radius(replace(ball, epsilon=largest), asked[0].limit)
     if isinstance(radii, Unknown):
         return None
     return {
-        "norm": str(norm),
-        "sensors": None if asked[0].sensors is None else list(asked[0].sensors),
+        "norm": str(ball.norm),
+        "sensors": None if ball.sensors is None else list(ball.sensors),
         "limit": asked[0].limit,
         "units": f"normalised units, in which no action moves by more than {asked[0].limit:g}",
         "domain": "the visited states, one per independent episode, in their order",
-        "arithmetic": f"{proofs.arithmetic.name}, rounding included",
+        "arithmetic": f"{proofs.everywhere.arithmetic.name}, rounding included",
         "method": f"bisection up to {largest:g}, {proofs.effort.method}",
         "certified": radii.tolist(),
         "epsilon": epsilon,

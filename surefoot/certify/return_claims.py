@@ -6,7 +6,7 @@ The published bounds of Theorems 1 to 3 stand here as printed, beside what repla
 import numpy as np
 
 from surefoot.artifact import Json
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.chain import network_chain
 from surefoot.certify.bounds.global_bounds import paper_surrogate
 from surefoot.certify.confidence_limits import (
@@ -18,11 +18,10 @@ from surefoot.certify.confidence_limits import (
 )
 from surefoot.certify.distances import paper_categorical_tv, paper_gaussian_tv
 from surefoot.certify.evidence import Evidence
-from surefoot.certify.measurements import Measurement, worst_rate
-from surefoot.certify.proofs import Proofs, finite
+from surefoot.certify.measurements import lowest_rate
+from surefoot.certify.proofs import Proofs
 from surefoot.certify.return_loss import (
     CleanTv,
-    ValueBound,
     average_bound,
     coupling_bound,
     finite_horizon_bound,
@@ -30,24 +29,26 @@ from surefoot.certify.return_loss import (
     measured_path_bound,
     paper_alpha_bound,
 )
+from surefoot.certify.verdict import finite
 from surefoot.policy import NO_NOISE, CategoricalHead
+from surefoot.quantities.base.measurement import Measurement
+from surefoot.quantities.base.proof import Loss
 from surefoot.unknown import Unknown
 from surefoot.visited import SampledEpisodes
 
 DELTA, _QUANTILE = 0.05, 0.05
 """Chance of error of each statistical claim by itself, and the quantile of returns that is told.
-The requirements of a budget share one chance instead; see ``certified.error_shares``."""
+The requirements of a budget share one chance instead; see ``Budget.error_shares``."""
 
 
-def value_claim(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
+def value_claim(proofs: Proofs, ball: Ball) -> Json:
     """Return bounds on the loss of return, each with what holds without it; None without rewards.
 
     Args:
-        proofs: Of the policy.
-        evidence: Assumptions about rewards, and clean episodes of the sampling policy.
-        epsilon: Perturbation, linf, normalised units.
+        proofs: Proofs about the controller.
+        ball: Perturbation set, linf.
     """
-    bound = proofs.distance(epsilon, Norm.LINF)
+    bound, evidence = proofs.distance(ball), proofs.evidence
     if isinstance(bound, Unknown) or evidence.reward_range is None:
         return None
     low, high = evidence.reward_range
@@ -55,7 +56,7 @@ def value_claim(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
     tv = bound.total_variation
     table: dict[str, Json] = {
         "norm": "linf",
-        "epsilon": epsilon,
+        "epsilon": ball.epsilon,
         "units": "reward",
         "assumption": f"every reward lies in [{low:g}, {high:g}]",
         "law": "the policy that samples its actions",
@@ -69,16 +70,13 @@ def value_claim(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
         }
     if evidence.horizon is not None:
         table["horizon"] = _value_bound(finite_horizon_bound(tv, span, evidence.horizon))
-    return table | _from_clean_episodes(proofs, evidence, epsilon)
+    return table | _from_clean_episodes(proofs, ball)
 
 
-def _from_clean_episodes(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, Json]:
+def _from_clean_episodes(proofs: Proofs, ball: Ball) -> dict[str, Json]:
     """Return the value bounds that rest on clean episodes of the sampling policy, if there are."""
-    episodes, states = evidence.sampled, evidence.sampled_states(proofs.policy)
-    if episodes is None or states is None:
-        return {}
-    clean = proofs.clean_tv(episodes, states, epsilon, Norm.LINF)
-    if isinstance(clean, Unknown):
+    evidence, clean = proofs.evidence, proofs.clean_tv(ball)
+    if isinstance(clean, Unknown) or evidence.sampled is None:
         return {}
     head: dict[str, Json] = {
         "confidence": 1 - DELTA,
@@ -94,7 +92,7 @@ def _from_clean_episodes(proofs: Proofs, evidence: Evidence, epsilon: float) -> 
     if evidence.horizon == clean.horizon:
         path = measured_path_bound(clean, span, DELTA)
         found["path"] = head | _value_bound(path)
-        found["attacked_return"] = _attacked_return(episodes, evidence, clean)
+        found["attacked_return"] = _attacked_return(evidence.sampled, evidence, clean)
     return found
 
 
@@ -128,8 +126,8 @@ def measured_claim(entry: Measurement, evidence: Evidence) -> Json:
         "onnx_sha256": entry.onnx_sha256,
     }
     if entry.quantity == "success_rate":
-        limits = worst_rate([entry], DELTA)
-        return row | {"at_least": limits and limits.lower, "confidence": 1 - DELTA}
+        limits = lowest_rate((entry,), DELTA)
+        return row | {"at_least": limits.lower, "confidence": 1 - DELTA}
     values = np.array(entry.returns)
     if not values.size:
         return row
@@ -153,7 +151,7 @@ def measured_claim(entry: Measurement, evidence: Evidence) -> Json:
     }
 
 
-def _value_bound(bound: ValueBound) -> dict[str, Json]:
+def _value_bound(bound: Loss) -> dict[str, Json]:
     return {
         "bound": finite(bound.bound),
         "trivial": finite(bound.trivial),
@@ -162,7 +160,7 @@ def _value_bound(bound: ValueBound) -> dict[str, Json]:
     }
 
 
-def paper_claim(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
+def paper_claim(proofs: Proofs, epsilon: float) -> Json:
     """Return the published numbers as printed beside what is sound."""
     surrogate = paper_surrogate(network_chain(proofs.policy))
     printed = surrogate * epsilon
@@ -185,17 +183,14 @@ def paper_claim(proofs: Proofs, evidence: Evidence, epsilon: float) -> Json:
     table["total_variation_as_printed"] = {name: finite(value) for name, value in laws.items()}
     if not laws:
         table["reason"] = NO_NOISE
-    return table | {"theorems": _theorems(proofs, evidence, epsilon, laws)}
+    return table | {"theorems": _theorems(proofs, epsilon, laws)}
 
 
-def _theorems(
-    proofs: Proofs, evidence: Evidence, epsilon: float, laws: dict[str, float]
-) -> dict[str, Json]:
+def _theorems(proofs: Proofs, epsilon: float, laws: dict[str, float]) -> dict[str, Json]:
     """Return the right-hand sides of Theorems 1 to 3 as printed, and what replaces them.
 
     Args:
-        proofs: Of the policy.
-        evidence: Assumptions about rewards.
+        proofs: Proofs about the controller.
         epsilon: Perturbation, linf, normalised units.
         laws: The printed bounds on total variation by where they are printed.
 
@@ -203,8 +198,9 @@ def _theorems(
         arXiv 2510.12939, Theorems 1 to 3. The constant alpha is too small, and the total
         variation that it is given is an l2 constant times an linf epsilon.
     """
-    table: dict[str, Json] = {"theorem_3": _theorem_3(proofs, evidence, epsilon)}
-    bound = proofs.distance(epsilon, Norm.LINF)
+    evidence = proofs.evidence
+    table: dict[str, Json] = {"theorem_3": _theorem_3(proofs, epsilon)}
+    bound = proofs.distance(Ball(norm=Norm.LINF, epsilon=epsilon))
     if evidence.reward_range is None or evidence.discount is None or isinstance(bound, Unknown):
         return table
     largest = max(map(abs, evidence.reward_range))
@@ -231,7 +227,7 @@ def _theorems(
     return table
 
 
-def _theorem_3(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, Json]:
+def _theorem_3(proofs: Proofs, epsilon: float) -> dict[str, Json]:
     """Return what replaces Theorem 3: how much lower the dense policy's attacked return may be.
 
     Give the dense policy the strongest adversary of the compressed one: both then see the same
@@ -241,9 +237,10 @@ def _theorem_3(proofs: Proofs, evidence: Evidence, epsilon: float) -> dict[str, 
         "as_printed": None,
         "reason": "L_par, an integral over a segment of parameters, has no closed form",
     }
+    evidence = proofs.evidence
     if evidence.dense_policy is None or evidence.reward_range is None or evidence.discount is None:
         return table
-    tv = proofs.compression_tv(evidence.dense_policy, epsilon)
+    tv = proofs.compression_tv(epsilon)
     if isinstance(tv, Unknown):
         return table | {"replaced_by": None, "why": tv.reason}
     bound = average_bound(tv, evidence.reward_span, evidence.discount)

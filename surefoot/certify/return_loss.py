@@ -12,32 +12,13 @@ from numpy.typing import NDArray
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.confidence_limits import betting_mean_limit
 from surefoot.errors import InputError
+from surefoot.quantities.base.proof import Loss
 
 _SAFETY = 1.0 + 1e-12
 """More than the relative rounding error of each formula below."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ValueBound:
-    """A bound on the loss of return.
-
-    Attributes:
-        bound: Reward units.
-        trivial: What holds without any knowledge of the policy, reward units.
-        sound: False for a formula that is shown as printed and can be violated.
-    """
-
-    bound: float
-    trivial: float
-    sound: bool = True
-
-    @property
-    def vacuous(self) -> bool:
-        """Whether it says no more than the trivial bound."""
-        return not self.bound < self.trivial
-
-
-def coupling_bound(total_variation: float, reward_span: float, discount: float) -> ValueBound:
+def coupling_bound(total_variation: float, reward_span: float, discount: float) -> Loss:
     """Return the bound on the discounted loss, for history-dependent adversaries as well.
 
     span / (1 - g) * tv / (1 - g + g tv): couple the two runs so that their actions agree with
@@ -50,10 +31,10 @@ def coupling_bound(total_variation: float, reward_span: float, discount: float) 
     _check_discount(discount)
     trivial = reward_span / (1 - discount)
     share = total_variation / (1 - discount + discount * total_variation)
-    return ValueBound(bound=min(1.0, share * _SAFETY) * trivial, trivial=trivial)
+    return Loss(bound=min(1.0, share * _SAFETY) * trivial, trivial=trivial)
 
 
-def finite_horizon_bound(total_variation: float, reward_span: float, horizon: int) -> ValueBound:
+def finite_horizon_bound(total_variation: float, reward_span: float, horizon: int) -> Loss:
     """Return the bound on the undiscounted loss over ``horizon`` steps.
 
     span * sum_{t<H} (1 - tv)^t tv (H - t).
@@ -66,10 +47,10 @@ def finite_horizon_bound(total_variation: float, reward_span: float, horizon: in
     t = np.arange(horizon)
     total = float(((1 - total_variation) ** t * total_variation * (horizon - t)).sum())
     trivial = reward_span * horizon
-    return ValueBound(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
+    return Loss(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
 
 
-def average_bound(mean_tv: float, reward_span: float, discount: float) -> ValueBound:
+def average_bound(mean_tv: float, reward_span: float, discount: float) -> Loss:
     """Return span / (1 - g)^2 E[tv(s)], s from the normalised discounted clean visitation.
 
     The chance that the first disagreement comes at step k is at most E_clean[tv(s_k)], and from
@@ -81,9 +62,7 @@ def average_bound(mean_tv: float, reward_span: float, discount: float) -> ValueB
     _check(mean_tv, reward_span)
     _check_discount(discount)
     trivial = reward_span / (1 - discount)
-    return ValueBound(
-        bound=min(trivial, trivial / (1 - discount) * mean_tv * _SAFETY), trivial=trivial
-    )
+    return Loss(bound=min(trivial, trivial / (1 - discount) * mean_tv * _SAFETY), trivial=trivial)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,7 +85,7 @@ class CleanTv:
     horizon: int
 
 
-def measured_path_bound(clean: CleanTv, reward_span: float, delta: float) -> ValueBound:
+def measured_path_bound(clean: CleanTv, reward_span: float, delta: float) -> Loss:
     """Return span * min(H, E_clean[sum_k (H - k) tv(s_k)]), the mean bounded with confidence.
 
     Args:
@@ -122,12 +101,12 @@ def measured_path_bound(clean: CleanTv, reward_span: float, delta: float) -> Val
     mean = _mean_upper(clean.values, clean.largest, delta)
     trivial = reward_span * clean.horizon
     total = clean.horizon * (clean.horizon + 1) / 2 * mean
-    return ValueBound(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
+    return Loss(bound=min(trivial, reward_span * total * _SAFETY), trivial=trivial)
 
 
 def measured_average_bound(
     clean: CleanTv, reward_span: float, discount: float, delta: float
-) -> ValueBound:
+) -> Loss:
     """Return the bound of :func:`average_bound`, its mean bounded with confidence.
 
     Each value is weighted by the ratio of the discounted visitation to the law of its step; steps
@@ -157,7 +136,7 @@ def _mean_upper(values: Float, largest: float, delta: float) -> float:
     return -betting_mean_limit(-values, -largest, 0.0, delta) * _SAFETY
 
 
-def paper_alpha_bound(total_variation: float, max_reward: float, discount: float) -> ValueBound:
+def paper_alpha_bound(total_variation: float, max_reward: float, discount: float) -> Loss:
     """Return alpha * tv with alpha = 2 [1 + g / (1 - g)^2] R_max, as printed.
 
     It is too small by a factor that tends to 1 - g + g^2. A chain violates it in which the agreed
@@ -173,7 +152,7 @@ def paper_alpha_bound(total_variation: float, max_reward: float, discount: float
     _check_discount(discount)
     alpha = 2 * (1 + discount / (1 - discount) ** 2) * max_reward
     trivial = 2 * max_reward / (1 - discount)
-    return ValueBound(bound=alpha * total_variation, trivial=trivial, sound=False)
+    return Loss(bound=alpha * total_variation, trivial=trivial, sound=False)
 
 
 def _check(total_variation: float, reward_span: float) -> None:

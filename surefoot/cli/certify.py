@@ -113,9 +113,9 @@ def certify_into(
     import numpy as np
 
     from surefoot.certify import (
+        Analysis,
         CertifyConfig,
-        Facts,
-        certify_facts,
+        certify_analysis,
         deviation_curves,
         draw_deviation,
     )
@@ -131,12 +131,12 @@ def certify_into(
         from surefoot.runtime.agreement import check_agreement
 
         evidence = replace(evidence, agreement=check_agreement(file).to_table())
-    facts = Facts(file, evidence, config)
-    certificate = certify_facts(facts, budget)
+    analysis = Analysis(file, evidence, config)
+    certificate = certify_analysis(analysis, budget)
     write_file(out, certificate.to_json())
     picture.unlink(missing_ok=True)  # an older one would be about another certificate
     if draw and certificate.deviation_linf["best"] is not None:
-        curves = deviation_curves(facts, np.geomspace(0.005, 0.2, 9))
+        curves = deviation_curves(analysis, np.geomspace(0.005, 0.2, 9))
         try:
             write_file(picture, draw_deviation(curves))
         except MissingLibraryError as error:

@@ -60,10 +60,9 @@ def verify(
             (f"signed by the {role}", f"{len(keys)} trusted key(s)", "ok")
             for role, keys in trust.keys.items()
         ]
-    for finding in opened.certificate.findings:
-        words = finding.requirement.describe()
-        again = ", checked again" if words in checked.proved else ""
-        rows.append((words, finding.method, f"{finding.verdict}{again}"))
+    for number, finding in enumerate(opened.certificate.findings):
+        again = ", checked again" if number in checked.proved else ""
+        rows.append((finding.requirement.describe(), finding.method, f"{finding.verdict}{again}"))
     title = f"{bundle} verifies" + (" but is UNCERTIFIED" if opened.uncertified else "")
     console.show(as_json, result, console.table(title, ("checked", "what", "result"), rows))
 

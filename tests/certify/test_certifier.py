@@ -20,12 +20,14 @@ from surefoot.certify import (
     check_certificate,
     explain,
 )
-from surefoot.certify.certified import Certified
-from surefoot.certify.verdicts import conclude
+from surefoot.certify.verdict import conclude
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Policy, Squash
+from surefoot.quantities.base.proof import Bound
+from surefoot.quantities.base.search import Found
+from surefoot.quantities.base.witness import Witness
 from surefoot.visited import SampledEpisodes
 
 Build = Callable[..., Policy]
@@ -107,14 +109,14 @@ def test_the_witness_of_a_refutation_violates_it_when_replayed(
     budget = (everywhere if scope == "everywhere" else visited)("action_deviation", 0.01)
     finding = certify(file, budget, Evidence(observations=observations)).findings[0]
     witness = finding.witness
-    observation = np.array([witness["observation"]], dtype=np.float32)
+    observation = np.array([witness.observation], dtype=np.float32)
     state = file.policy.state(observation, np.float32)
-    np.testing.assert_array_equal(state[0], np.float32(witness["state"]))
-    step = np.array([witness["perturbation"]])
+    np.testing.assert_array_equal(state[0], np.float32(witness.state))
+    step = np.array([witness.perturbation])
     assert np.abs(step).max() <= 0.05
     pair = file.policy.outputs_at(np.concatenate([state, (state + step).astype(np.float32)]))
     assert np.abs(pair[1] - pair[0]).max() > 0.01
-    assert witness["deviation"] == pytest.approx(np.abs(pair[1] - pair[0]).max(), abs=1e-5)
+    assert witness.deviation == pytest.approx(np.abs(pair[1] - pair[0]).max(), abs=1e-5)
 
 
 def test_lipschitz_is_proved_refuted_and_unknown(file: ControllerFile) -> None:
@@ -328,7 +330,7 @@ def test_success_rates_are_measured_with_confidence(file: ControllerFile) -> Non
     assert "attacked within 0.05 (linf), at least a share 0.9705" in explain(best)
     assert found(0.97).findings[0].verdict is Verdict.UNKNOWN
     assert found(0.5).findings[0].verdict is Verdict.REFUTED
-    assert found(1.0, 0.5).findings[0].witness["source"] == "attack 0.5"
+    assert found(1.0, 0.5).findings[0].witness.source == "attack 0.5"
     assert certify(file, budget).findings[0].reason == "it was not measured"
 
 
@@ -526,13 +528,29 @@ def test_coarser_arithmetic_costs_a_larger_bound(file: ControllerFile) -> None:
 
 def test_a_search_above_a_bound_stops_everything() -> None:
     need = Budget.parse(everywhere("action_deviation", 1.0)).requirements[0]
+    half = Bound(value=0.5, method="x")
     with pytest.raises(CheckError, match="which is a bug"):
-        conclude(need, Certified(value=0.5, method="x"), 0.6)
+        conclude(need, half, found(0.6), 0.0)
     with pytest.raises(CheckError, match="proved and refuted"):
-        conclude(need, Certified(value=0.5, method="x"), 0.4, {"value": 2.0})
+        conclude(need, half, found(0.4, witness=Witness(value=2.0)), 0.0)
     for nothing in (np.inf, np.nan):
-        finding = conclude(need, Certified(value=nothing, method="x", reason="why"), 0.4)
+        finding = conclude(need, Bound(value=nothing, method="x", note="why"), found(0.4), 0.0)
         assert (finding.verdict, finding.certified) == (Verdict.UNKNOWN, None)
+        assert finding.reason == "why"
+        silent = conclude(need, Bound(value=nothing, method="x"), found(0.4), 0.0)
+        assert silent.reason == "no finite bound is known"
+
+
+def test_a_search_above_the_bound_of_one_state_stops_everything() -> None:
+    need = Budget.parse(visited("action_deviation", 1.0)).requirements[0]
+    bound = Bound(value=0.5, method="x", per_state=np.array([0.1, 0.5]))
+    assert conclude(need, bound, found(0.1, 0.5), 0.05).statistical
+    with pytest.raises(CheckError, match="which is a bug"):
+        conclude(need, bound, found(0.2, 0.3), 0.05)
+
+
+def found(*values: float, witness: Witness | None = None) -> Found:
+    return Found(values=np.array(values), violation=lambda limit: witness)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat
 
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.branch_and_bound import split_deviation
 from surefoot.certify.bounds.chain import Chain, action_chain, network_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds, least_rows
@@ -20,7 +20,7 @@ from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.bounds.local_bounds import local_bounds, local_region
 from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.certify.bounds.upward import IntervalMatrix
-from surefoot.certify.proofs import Effort, Proofs
+from surefoot.certify.everywhere import Everywhere
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Policy, Squash
 from surefoot.unknown import Unknown
@@ -235,9 +235,9 @@ def test_constants_that_fool_floating_point_fool_no_bound(
     for state, value in zip(states[:, 0], deployed, strict=True):
         error = abs(exact(value) - outputs(policy, [exact(state)])[0])
         assert exact(rounding.action[0]) >= error
-    proofs = Proofs(policy, ARITHMETICS["float32"], None, (), Effort())
-    said = proofs.deployed_deviation(epsilon, Norm.LINF)
-    assert said[0][0] == np.inf or exact(said[0][0]) >= max(
+    ball = Ball(norm=Norm.LINF, epsilon=epsilon)
+    said = Everywhere(policy, ARITHMETICS["float32"]).deployed_deviation(ball).rows[0]
+    assert said == np.inf or exact(said) >= max(
         abs(exact(value) - exact(deployed[-1])) for value in deployed
     )
 

@@ -8,9 +8,9 @@ import pytest
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.certify.analysis import Analysis
 from surefoot.certify.deviation_picture import deviation_curves, draw_deviation
 from surefoot.certify.explain import explain
-from surefoot.certify.facts import Facts
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Policy
@@ -88,7 +88,7 @@ def test_refuted_and_unknown_requirements_are_never_under_guaranteed(file: Contr
 
 def test_the_curves_are_ordered_and_the_picture_is_a_png(file: ControllerFile) -> None:
     pytest.importorskip("matplotlib")
-    curves = deviation_curves(Facts(file, EVIDENCE, QUICK), np.array([0.01, 0.05, 0.2]))
+    curves = deviation_curves(Analysis(file, EVIDENCE, QUICK), np.array([0.01, 0.05, 0.2]))
     assert (curves.sampled_visited <= curves.local).all()
     assert (curves.sampled <= curves.best_global).all()
     assert (curves.best_global <= curves.paper_surrogate * 1.1 + 1e-2).all()
@@ -98,4 +98,4 @@ def test_the_curves_are_ordered_and_the_picture_is_a_png(file: ControllerFile) -
 
 def test_a_picture_of_no_perturbation_is_refused(file: ControllerFile) -> None:
     with pytest.raises(InputError, match="epsilons must be positive"):
-        deviation_curves(Facts(file, EVIDENCE, QUICK), np.array([0.0]))
+        deviation_curves(Analysis(file, EVIDENCE, QUICK), np.array([0.0]))

@@ -133,9 +133,9 @@ def test_a_witness_moves_no_sensor_by_more_than_its_share(file: ControllerFile) 
     certificate = certify_policy(file, Budget.parse(text), evidence(), FAST)
     refuted = certificate.findings[0]
     assert refuted.verdict is Verdict.REFUTED
-    step = np.abs(refuted.witness["perturbation"])
+    step = np.abs(refuted.witness.perturbation)
     assert (step <= 0.2 * np.array([1.0, 0.0, 0.3])).all()
-    outside = dict(refuted.witness) | {"perturbation": [0.2, 0.2, 0.2]}
+    outside = replace(refuted.witness, perturbation=(0.2, 0.2, 0.2))
     forged = (replace(refuted, witness=outside), certificate.findings[1])
     with pytest.raises(IntegrityError, match="witness"):
         check_certificate(

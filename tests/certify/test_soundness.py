@@ -19,6 +19,7 @@ from scipy.special import erf, log_softmax
 
 from surefoot.activation import Clamp, LeakyRelu, ScaledElu
 from surefoot.ball import Ball, Norm
+from surefoot.certify.at_states import AtStates, Effort
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
@@ -26,7 +27,7 @@ from surefoot.certify.bounds.local_bounds import local_bounds, local_region
 from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
 from surefoot.certify.compression import compression_error, compression_error_at
 from surefoot.certify.counterexamples import climb, objectives
-from surefoot.certify.proofs import Effort, Proofs
+from surefoot.certify.everywhere import Everywhere
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Array, CategoricalHead, Policy, Squash
 from surefoot.runtime.load import Backend, controller_of
@@ -198,25 +199,24 @@ def check_deployed(trial: Trial, file: ControllerFile, count: Count) -> None:
     """What certificates say, against gradient ascent on the real ONNX Runtime."""
     policy, epsilon, norm = file.policy, trial.epsilon, trial.norm
     states = trial.states.astype(np.float32)
-    proofs = Proofs(policy, FLOAT32, states, (), Effort(split_boxes=20))
+    everywhere = Everywhere(policy, FLOAT32)
+    there = AtStates(everywhere, states, Effort(split_boxes=20), Unknown("none"))
     ball, runtime = Ball(epsilon=epsilon, norm=norm), controller_of(file, Backend.ONNX)
-    anywhere = proofs.deployed_deviation(epsilon, norm)
-    visited = proofs.visited_deviation(epsilon, norm)
-    laws = proofs.visited_distance(epsilon, norm)
-    distance = proofs.distance(epsilon, norm)
+    anywhere, visited = everywhere.deployed_deviation(ball), there.whole_deviation(ball)
+    laws, distance = there.distance(ball), everywhere.distance(ball)
     if isinstance(anywhere, Unknown) or isinstance(visited, Unknown):
         return
-    halves = proofs.split_visited_deviation(visited, epsilon, norm, float(visited.min() / 2))
+    halves = there.deviation(ball, float(visited.values.min() / 2))
     for goal in objectives(policy, distribution=True):
         _, delta = climb(policy, states, ball, goal, steps=5)
         moved = ball.perturbed(states, delta)
         change = np.abs(runtime.from_state(moved).astype(np.float64) - runtime.from_state(states))
-        count.hold("everywhere, deployed", change, anywhere[0])
-        count.hold("visited, deployed", change.max(axis=1), visited)
-        count.hold("visited after splitting, deployed", change.max(axis=1), halves)
+        count.hold("everywhere, deployed", change, anywhere.rows)
+        count.hold("visited, deployed", change.max(axis=1), visited.values)
+        count.hold("visited after splitting, deployed", change.max(axis=1), halves.values)
         tv, kl = exact_distances(policy, states, moved)
-        count.hold("visited total variation", tv, laws[0], 1e-12)
-        count.hold("visited kl", kl, laws[1], 1e-12 * (1 + kl))
+        count.hold("visited total variation", tv, laws.total_variation, 1e-12)
+        count.hold("visited kl", kl, laws.kl, 1e-12 * (1 + kl))
         count.hold("total variation", tv, np.full(len(tv), distance.total_variation), 1e-12)
         count.hold("kl", kl, np.full(len(kl), distance.kl), 1e-12 * (1 + kl))
 

@@ -299,7 +299,7 @@ def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder.png").mkdir()
     work = {
-        "certify": "surefoot.certify.certify_facts",
+        "certify": "surefoot.certify.certify_analysis",
         "attack": "surefoot.attack.run_suite",
         "bench": "surefoot.runtime.run_benchmark",
     }[verb]

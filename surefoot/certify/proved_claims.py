@@ -4,9 +4,11 @@ Each claim names its norm, units, domain and arithmetic, so that it can be read 
 """
 
 import math
+import sys
+from collections.abc import Mapping
 
 from surefoot.artifact import Json
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget
 from surefoot.certificate import BOUNDS
 from surefoot.certify.bounds.rounding import smooth_activations
@@ -14,9 +16,11 @@ from surefoot.certify.bounds.upward import Float
 from surefoot.certify.confidence_limits import success_rate_lower
 from surefoot.certify.distances import gaussian_w2, pinsker_tv
 from surefoot.certify.evidence import Evidence
-from surefoot.certify.proofs import Proofs, finite
+from surefoot.certify.proofs import Proofs
 from surefoot.certify.radii import radius_claim
 from surefoot.certify.return_claims import DELTA, measured_claim, paper_claim, value_claim
+from surefoot.certify.verdict import finite
+from surefoot.errors import IntegrityError
 from surefoot.policy import CategoricalHead, GaussianHead
 from surefoot.unknown import Unknown
 
@@ -28,36 +32,48 @@ _SMOOTH = (
 
 
 def proved_tables(
-    proofs: Proofs, evidence: Evidence, epsilon: float, visited_epsilon: float, budget: Budget
+    proofs: Proofs, epsilon: float, visited_epsilon: float, budget: Budget
 ) -> dict[str, Json]:
     """Return every number of a certificate that is proved, the findings aside, as JSON values.
 
     Args:
-        proofs: Of the policy.
-        evidence: Assumptions about rewards.
+        proofs: Proofs about the controller.
         epsilon: Perturbation of the tables, linf, normalised units.
         visited_epsilon: That of the deviations at visited states.
         budget: Its first limit on the deviation at visited states has certified radii.
     """
-    rounding = proofs.rounding(epsilon)
+    ball, evidence = Ball(norm=Norm.LINF, epsilon=epsilon), proofs.evidence
+    rounding = proofs.everywhere.rounding(epsilon)
     visited = _visited_deviation(proofs, visited_epsilon)
     radius = radius_claim(proofs, budget)
     return {
         "runtime_error": [] if isinstance(rounding, Unknown) else rounding.action.tolist(),
         "lipschitz_l2": _lipschitz(proofs),
-        "deviation_linf": _deviation(proofs, epsilon),
+        "deviation_linf": _deviation(proofs, ball),
         "claims": {
             "runtime_error": _runtime_error(proofs, epsilon, evidence.state_limit),
-            "per_actuator": _per_actuator(proofs, epsilon),
+            "per_actuator": _per_actuator(proofs, ball),
             "per_sensor": _per_sensor(proofs),
-            "distribution": _distribution(proofs, epsilon),
-            "value": value_claim(proofs, evidence, epsilon),
-            "paper": paper_claim(proofs, evidence, epsilon),
+            "distribution": _distribution(proofs, ball),
+            "value": value_claim(proofs, ball),
+            "paper": paper_claim(proofs, epsilon),
             "measured": [measured_claim(entry, evidence) for entry in evidence.measurements],
             **({} if visited is None else {"visited_deviation": visited}),
             **({} if radius is None else {"visited_radius": radius | _share(radius, evidence)}),
         },
     }
+
+
+def epsilon_of(table: Json) -> float:
+    """Return the epsilon that a saved table names, 0 if it names none.
+
+    Raises:
+        IntegrityError: If it is no such table, or the epsilon no size.
+    """
+    value = (table.get("epsilon") or 0.0) if isinstance(table, Mapping) else None
+    if not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
+        raise IntegrityError("a table of the certificate names no epsilon, or none that is a size")
+    return float(value)
 
 
 def _share(radius: dict[str, Json], evidence: Evidence) -> dict[str, Json]:
@@ -70,28 +86,28 @@ def _share(radius: dict[str, Json], evidence: Evidence) -> dict[str, Json]:
 
 
 def _lipschitz(proofs: Proofs) -> dict[str, float | None]:
-    bounds = proofs.action.whole
+    bounds = proofs.everywhere.action.whole
     table: dict[str, float | None] = {name: finite(bounds.get(name, math.inf)) for name in BOUNDS}
     return table | {"best": finite(min(bounds.values()))}
 
 
-def _deviation(proofs: Proofs, epsilon: float) -> dict[str, float | None]:
+def _deviation(proofs: Proofs, ball: Ball) -> dict[str, float | None]:
     """Return bounds in real arithmetic; ``best`` includes the rounding of the runtime."""
-    bounds = proofs.deviations(epsilon, Norm.LINF)
+    bounds = proofs.everywhere.deviations(ball)
     table: dict[str, float | None] = {
         name: finite(float(bounds[name].max())) if name in bounds else None for name in BOUNDS
     }
-    deployed = proofs.deployed_deviation(epsilon, Norm.LINF)
-    best = None if isinstance(deployed, Unknown) else finite(float(deployed[0].max()))
-    return table | {"best": best, "epsilon": epsilon}
+    deployed = proofs.deviation(ball)
+    best = None if isinstance(deployed, Unknown) else finite(deployed.value)
+    return table | {"best": best, "epsilon": ball.epsilon}
 
 
 def _runtime_error(proofs: Proofs, epsilon: float, state_limit: float | None) -> Json:
-    rounding = proofs.rounding(epsilon)
+    rounding = proofs.everywhere.rounding(epsilon)
     head: dict[str, Json] = {
         "units": _units(proofs),
         "domain": f"|state| <= {proofs.policy.normaliser.clip:g} + {epsilon:g}",
-        "arithmetic": proofs.arithmetic.meaning,
+        "arithmetic": proofs.everywhere.arithmetic.meaning,
     }
     if smooth_activations(proofs.policy):
         head["assumption"] = _SMOOTH
@@ -102,11 +118,11 @@ def _runtime_error(proofs: Proofs, epsilon: float, state_limit: float | None) ->
     return head | {"values": rounding.action.tolist()}
 
 
-def _per_actuator(proofs: Proofs, epsilon: float) -> Json:
-    bounds = proofs.deviations(epsilon, Norm.LINF)
+def _per_actuator(proofs: Proofs, ball: Ball) -> Json:
+    bounds = proofs.everywhere.deviations(ball)
     return {
         "norm": "linf",
-        "epsilon": epsilon,
+        "epsilon": ball.epsilon,
         "units": _units(proofs),
         "domain": "everywhere",
         "arithmetic": "real; the deployed one adds 2 runtime_error",
@@ -120,15 +136,15 @@ def _per_sensor(proofs: Proofs) -> Json:
         "units": f"{_units(proofs)} per normalised unit of the sensor",
         "domain": "everywhere",
         "arithmetic": "real; the deployed one adds 2 runtime_error",
-        "bounds": [_numbers(column) for column in proofs.action.absolute.T],
+        "bounds": [_numbers(column) for column in proofs.everywhere.action.absolute.T],
     }
 
 
 def _visited_deviation(proofs: Proofs, epsilon: float) -> Json:
     """Return the bound at each visited state, or None where none can be given."""
-    if proofs.states is None:
+    if isinstance(proofs.visited, Unknown):
         return None
-    bounds = proofs.visited_deviation(epsilon, Norm.LINF)
+    bounds = proofs.visited.whole_deviation(Ball(norm=Norm.LINF, epsilon=epsilon))
     if isinstance(bounds, Unknown):
         return None
     return {
@@ -136,17 +152,17 @@ def _visited_deviation(proofs: Proofs, epsilon: float) -> Json:
         "epsilon": epsilon,
         "units": _units(proofs),
         "domain": "the visited states, one per independent episode, in their order",
-        "arithmetic": f"{proofs.arithmetic.name}, rounding included",
-        "certified": _numbers(bounds),
-        "method": proofs.effort.method,
+        "arithmetic": f"{proofs.everywhere.arithmetic.name}, rounding included",
+        "certified": _numbers(bounds.values),
+        "method": bounds.method,
     }
 
 
-def _distribution(proofs: Proofs, epsilon: float) -> Json:
-    bound = proofs.distance(epsilon, Norm.LINF)
+def _distribution(proofs: Proofs, ball: Ball) -> Json:
+    bound = proofs.distance(ball)
     head: dict[str, Json] = {
         "norm": "linf",
-        "epsilon": epsilon,
+        "epsilon": ball.epsilon,
         "domain": "everywhere",
         "law": "the policy that samples its actions, before the squash",
     }

@@ -1,0 +1,196 @@
+"""Proved bounds around given states: the visited ones, or those of clean episodes.
+
+Nothing here searches for violations. The lines of alpha-CROWN are chosen by gradient steps, the
+same ones wherever they are taken; any lines would prove a bound.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.ball import Ball, Norm
+from surefoot.certify.bounds.branch_and_bound import split_deviation
+from surefoot.certify.bounds.global_bounds import least_rows
+from surefoot.certify.bounds.local_bounds import (
+    LocalBounds,
+    certified_radius,
+    local_bounds,
+    local_region,
+)
+from surefoot.certify.bounds.rounding import RoundingBound, rounding_bound
+from surefoot.certify.bounds.upward import Float, up
+from surefoot.certify.compression import both_roundings, compression_error_at
+from surefoot.certify.confidence_limits import successes_needed, trials_needed
+from surefoot.certify.everywhere import Everywhere, shares_of
+from surefoot.errors import IntegrityError
+from surefoot.policy import NO_NOISE, Array, Policy
+from surefoot.quantities.base.proof import Bound, Distance, StateBounds
+from surefoot.unknown import Unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """What local bounds may cost, as certificates record it.
+
+    Attributes:
+        split_boxes: Pieces into which the perturbations of one state may be cut.
+        alpha_steps: Gradient steps that choose the lines of CROWN.
+    """
+
+    split_boxes: int = 0
+    alpha_steps: int = 0
+
+    @property
+    def method(self) -> str:
+        """Name of the local bound."""
+        return f"alpha-crown, {self.alpha_steps} steps" if self.alpha_steps else "crown"
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> "Effort":
+        """Return the effort that a configuration or a saved proof names.
+
+        Raises:
+            IntegrityError: If it names no numbers.
+        """
+        named = {field.name: table.get(field.name, 0) for field in fields(cls)}
+        for name, value in named.items():
+            if type(value) is not int or value < 0:
+                raise IntegrityError(f"{name} must be a number of at least 0, got {value!r}")
+        return cls(**named)
+
+
+class AtStates:
+    """Bounds of one policy around given states, each computed once.
+
+    Attributes:
+        everywhere: Bounds that hold around these states as well.
+        states: In deployed arithmetic, normalised units, float32, shape (n, obs_dim).
+        effort: What the bounds may cost.
+        dense: What the policy was compressed from, or why the two cannot be compared.
+    """
+
+    def __init__(
+        self, everywhere: Everywhere, states: Array, effort: Effort, dense: Policy | Unknown
+    ) -> None:
+        self.everywhere = everywhere
+        self.policy = everywhere.policy
+        self.states = states
+        self.effort = effort
+        self.dense = dense
+        self._local: dict[Ball, LocalBounds] = {}
+
+    def rounding(self, epsilon: float) -> RoundingBound | Unknown:
+        """Bound e_rt over these states alone, perturbed by up to ``epsilon``."""
+        reach = np.asarray(up(self._largest + epsilon))
+        return rounding_bound(self.policy, reach, self.everywhere.arithmetic)
+
+    @property
+    def _largest(self) -> Float:
+        return np.asarray(np.abs(self.states).max(axis=0).astype(np.float64))
+
+    def local(self, ball: Ball) -> LocalBounds:
+        """Bound deviations and distances around each state in real arithmetic."""
+        if ball not in self._local:
+            shares = shares_of(ball, self.policy)
+            region = local_region(self.states, ball.epsilon, ball.norm, shares)
+            self._local[ball] = local_bounds(self.policy, region, self.effort.alpha_steps)
+        return self._local[ball]
+
+    def whole_deviation(self, ball: Ball) -> StateBounds | Unknown:
+        """Bound the largest deployed deviation at each state, without splitting."""
+        rounding = self.rounding(ball.epsilon)
+        if isinstance(rounding, Unknown):
+            return rounding
+        everywhere = least_rows(self.everywhere.deviations(ball))
+        rows = np.minimum(self.local(ball).action, everywhere)
+        values = np.asarray(up(rows + 2 * rounding.action, 2).max(axis=1))
+        return StateBounds(values=values, method=self.effort.method)
+
+    def deviation(self, ball: Ball, limit: float) -> StateBounds | Unknown:
+        """Bound the largest deployed deviation at each state, split where above ``limit``."""
+        whole, rounding = self.whole_deviation(ball), self.rounding(ball.epsilon)
+        if isinstance(whole, Unknown) or isinstance(rounding, Unknown):
+            return whole
+        if not self.effort.split_boxes or ball.norm is not Norm.LINF:
+            return whole
+        extra = float(up(2 * rounding.action.max()))
+        lowered = whole.values.copy()
+        for number in np.flatnonzero(whole.values > limit):
+            split = split_deviation(
+                self.policy,
+                self.states[number],
+                ball.epsilon,
+                limit - extra,
+                num_boxes=self.effort.split_boxes,
+                sensors=shares_of(ball, self.policy),
+            )
+            lowered[number] = min(whole.values[number], float(up(split.bound + extra)))
+        return StateBounds(values=lowered, method=self.effort.method)
+
+    def radius(self, ball: Ball, limit: float) -> Float | Unknown:
+        """Return the largest proved radius in which no action moves by more than ``limit``.
+
+        Args:
+            ball: Norm, shares of the sensors, and the radius at which the bisection ends.
+            limit: Action units.
+        """
+        rounding = self.rounding(ball.epsilon)
+        if isinstance(rounding, Unknown):
+            return rounding
+        extra = 2 * rounding.action
+        unit = local_region(self.states, 1.0, ball.norm, shares_of(ball, self.policy))
+
+        def holds(radii: Float) -> NDArray[np.bool_]:
+            rows = local_bounds(self.policy, unit.scaled(radii), self.effort.alpha_steps).action
+            return np.asarray((up(rows + extra, 2) <= limit).all(axis=1))
+
+        return certified_radius(holds, len(self.states), ball.epsilon)
+
+    def distance(self, ball: Ball) -> Distance[Float] | Unknown:
+        """Bound the distances of the action laws at each state, rounding included."""
+        if not self.everywhere.has_law:
+            return Unknown(NO_NOISE)
+        rounding = self.rounding(ball.epsilon)
+        if isinstance(rounding, Unknown):
+            return rounding
+        everywhere, _ = self.everywhere.distance_size(ball)
+        sizes = np.minimum(self.local(ball).distance, everywhere)
+        return self.everywhere.laws(sizes, rounding, self.effort.method)
+
+    def compression_error(self) -> StateBounds | Unknown:
+        """Bound the largest change against the dense policy at each state."""
+        if isinstance(self.dense, Unknown):
+            return self.dense
+        arithmetic = self.everywhere.arithmetic
+        extra = both_roundings(self.policy, self.dense, self._largest, arithmetic)
+        if isinstance(extra, Unknown):
+            return extra
+        change = compression_error_at(self.policy, self.dense, self.states)
+        return StateBounds(values=up(change + extra).max(axis=1), method="evaluation")
+
+    def at_share(self, bounds: StateBounds, fraction: float, limit: float, delta: float) -> Bound:
+        """Return the bound that holds at a share of all states of which these are drawn.
+
+        Order statistics: if k of n independent draws prove a share with Clopper and Pearson, the
+        k-th smallest bound holds at that share.
+
+        Args:
+            bounds: At the states, which are independent draws.
+            fraction: Share of the states, in (0, 1).
+            limit: Limit of the requirement; the note counts the states that hold it.
+            delta: Chance that the statement is wrong.
+        """
+        count = len(bounds.values)
+        rank = successes_needed(count, fraction, delta)
+        if rank is None:
+            value = np.inf
+            note = f"{count} states cannot prove a share of {fraction:g}; at least "
+            note += f"{trials_needed(fraction, delta)} can"
+        else:
+            value = float(np.sort(bounds.values)[rank - 1])
+            held = int((bounds.values <= limit).sum())
+            note = f"{held} of {count} states hold the limit, error {delta:g}"
+        return Bound(value=value, method=bounds.method, note=note, per_state=bounds.values)

@@ -1,0 +1,209 @@
+"""Proved bounds that hold in every state, from the weights and saved multipliers.
+
+Nothing here searches or optimises, so that the checker can build it again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from surefoot.ball import Ball, Norm
+from surefoot.certify.bounds.chain import (
+    action_chain,
+    distribution_chain,
+    logit_difference_chain,
+)
+from surefoot.certify.bounds.global_bounds import (
+    LipschitzBounds,
+    closed_form_bounds,
+    least,
+    least_rows,
+)
+from surefoot.certify.bounds.lipsdp_proof import Multipliers
+from surefoot.certify.bounds.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
+from surefoot.certify.bounds.upward import Float, up, vector_norm_up
+from surefoot.certify.distances import (
+    categorical_kl,
+    categorical_tv,
+    gaussian_kl,
+    gaussian_tv,
+    span_from_l2,
+)
+from surefoot.errors import InputError
+from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.quantities.base.proof import Bound, Distance
+from surefoot.unknown import Unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ActionBounds:
+    """Bounds on the change of each action.
+
+    Attributes:
+        rows: Action units (or logits), shape (m,).
+        method: Name of the bound behind the largest.
+    """
+
+    rows: Float
+    method: str
+
+
+class Everywhere:
+    """Bounds of one policy that hold in every state, each computed once.
+
+    Attributes:
+        policy: Its arrays are float32 by value.
+        arithmetic: Arithmetic in which it is deployed.
+        multipliers: Proofs of Lipschitz constants by name, in action units (logits).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        arithmetic: Arithmetic,
+        multipliers: Sequence[tuple[str, Multipliers]] = (),
+    ) -> None:
+        self.policy = policy
+        self.arithmetic = arithmetic
+        self.multipliers = multipliers
+        self._rounding: dict[float, RoundingBound | Unknown] = {}
+
+    @cached_property
+    def action(self) -> LipschitzBounds:
+        """Lipschitz bounds in action units (logits for a categorical head)."""
+        bounds = closed_form_bounds(action_chain(self.policy))
+        return self._with_multipliers(bounds, np.ones(self.policy.num_outputs))
+
+    @property
+    def has_law(self) -> bool:
+        """Whether the law of the sampled action is known; a file may name no noise."""
+        head = self.policy.head
+        return isinstance(head, CategoricalHead) or head.std is not None
+
+    @cached_property
+    def distribution(self) -> LipschitzBounds:
+        """Lipschitz bounds of Sigma^(-1/2) mu, or of the logits."""
+        head = self.policy.head
+        if isinstance(head, CategoricalHead):
+            return self.action
+        # An action is half_range * mean, so D counts its change by 1 / (half_range * std).
+        unit = up(1.0 / (head.half_range.astype(np.float64) * head.noise.astype(np.float64)), 3)
+        return self._with_multipliers(closed_form_bounds(distribution_chain(self.policy)), unit)
+
+    @cached_property
+    def logit_differences(self) -> LipschitzBounds:
+        """Lipschitz bounds of the differences of logits."""
+        return closed_form_bounds(logit_difference_chain(self.policy))
+
+    def _with_multipliers(self, bounds: LipschitzBounds, unit: Float) -> LipschitzBounds:
+        """Return the bounds with those of the multipliers, times ``unit`` for each output."""
+        whole, rows = dict(bounds.whole), dict(bounds.rows)
+        for name, proof in self.multipliers:
+            if proof.output is None:
+                whole[name] = float(up(proof.bound * unit.max()))
+            else:
+                rows.setdefault(name, np.full(len(unit), np.inf))
+                rows[name][proof.output] = up(proof.bound * unit[proof.output])
+        return LipschitzBounds(whole=whole, rows=rows, absolute=bounds.absolute)
+
+    @cached_property
+    def action_range(self) -> Float | None:
+        """Largest possible change of each actuator whatever the perturbation, action units."""
+        head = self.policy.head
+        if isinstance(head, CategoricalHead) or head.squash is Squash.IDENTITY:
+            return None
+        return np.asarray(2.0 * head.half_range.astype(np.float64))
+
+    def rounding(self, epsilon: float) -> RoundingBound | Unknown:
+        """Bound e_rt over every state that a perturbation can reach."""
+        if epsilon not in self._rounding:
+            bound = state_bound(self.policy, epsilon)
+            self._rounding[epsilon] = rounding_bound(self.policy, bound, self.arithmetic)
+        return self._rounding[epsilon]
+
+    def lipschitz(self, norm: Norm) -> Bound:
+        """Bound |a(z + d) - a(z)|_2 / |d| in real arithmetic."""
+        value, method = least(self.action.lipschitz(norm))
+        return Bound(value=value, method=method)
+
+    def deviations(self, ball: Ball) -> dict[str, Float]:
+        """Bound each actuator's change in real arithmetic: by name, shape (m,)."""
+        bounds = self.action.deviations(ball.epsilon, ball.norm, shares_of(ball, self.policy))
+        if self.action_range is not None:
+            bounds["action_range"] = self.action_range
+        return bounds
+
+    def deployed_deviation(self, ball: Ball) -> ActionBounds | Unknown:
+        """Bound each actuator's change in the deployed arithmetic: the least, and 2 e_rt."""
+        rounding = self.rounding(ball.epsilon)
+        if isinstance(rounding, Unknown):
+            return rounding
+        bounds = self.deviations(ball)
+        total = up(least_rows(bounds) + 2 * rounding.action, 2)
+        worst = int(total.argmax())
+        _, name = least({name: float(rows[worst]) for name, rows in bounds.items()})
+        return ActionBounds(rows=total, method=name)
+
+    def distance(self, ball: Ball) -> Distance[float] | Unknown:
+        """Bound the distances of the action laws, rounding included."""
+        if not self.has_law:
+            return Unknown(NO_NOISE)
+        rounding = self.rounding(ball.epsilon)
+        if isinstance(rounding, Unknown):
+            return rounding
+        size, method = self.distance_size(ball)
+        laws = self.laws(np.asarray(size), rounding, method)
+        return Distance(
+            size=float(laws.size),
+            total_variation=float(laws.total_variation),
+            kl=float(laws.kl),
+            method=method,
+        )
+
+    def distance_size(self, ball: Ball) -> tuple[float, str]:
+        """Bound D, or the span of the change of logits, in real arithmetic; and name the bound."""
+        shares = shares_of(ball, self.policy)
+        size, method = self.distribution.vector_deviation(ball.epsilon, ball.norm, shares)
+        if isinstance(self.policy.head, GaussianHead):
+            return size, method
+        rows = least_rows(self.distribution.deviations(ball.epsilon, ball.norm, shares))
+        pairs = least_rows(self.logit_differences.deviations(ball.epsilon, ball.norm, shares))
+        return least(
+            {
+                method: float(span_from_l2(size)),
+                "two actions' sum": float(up(np.sort(rows)[-2:].sum(), 2)),
+                "logit differences": float(pairs.max()),
+            }
+        )
+
+    def laws(self, sizes: Float, rounding: RoundingBound, method: str) -> Distance[Float]:
+        """Return the distances that a D or span in real arithmetic stands for, rounding added.
+
+        Args:
+            sizes: D or span, any shape.
+            rounding: Rounding of the states they are about.
+            method: Name of what gives the sizes.
+        """
+        head = self.policy.head
+        if isinstance(head, GaussianHead):
+            sizes = up(sizes + 2 * vector_norm_up(up(rounding.network / head.noise, 2)), 3)
+            tv, kl = gaussian_tv(sizes), gaussian_kl(sizes)
+        else:
+            sizes = up(sizes + 4 * rounding.network.max(), 3)
+            tv, kl = categorical_tv(sizes), categorical_kl(sizes)
+        return Distance(size=sizes, total_variation=tv, kl=kl, method=method)
+
+
+def shares_of(ball: Ball, policy: Policy) -> Float | None:
+    """Return the share of epsilon by which each sensor may move, shape (obs_dim,), None for all.
+
+    Raises:
+        InputError: If there is not one share for each sensor.
+    """
+    if ball.sensors is None:
+        return None
+    if len(ball.sensors) != policy.obs_dim:
+        raise InputError(f"sensors must be {policy.obs_dim} shares, got {len(ball.sensors)}")
+    return np.array(ball.sensors)

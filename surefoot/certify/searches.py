@@ -1,0 +1,174 @@
+"""What searches find in one controller. Nothing here proves anything.
+
+A budget asks for the same search several times (several limits, several scopes); each is made once.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from surefoot.ball import Ball
+from surefoot.certify import counterexamples as search
+from surefoot.certify.at_states import AtStates
+from surefoot.certify.bounds.upward import Float, vector_norm_up
+from surefoot.certify.evidence import CertifyConfig
+from surefoot.certify.proofs import Proofs
+from surefoot.errors import InputError
+from surefoot.quantities.base.search import Found
+from surefoot.quantities.base.witness import Witness
+from surefoot.unknown import Unknown
+
+_STEPS = (1.0, 0.3, 0.1, 0.03, 0.01)
+"""Lengths of the steps along which a slope is measured, normalised units."""
+
+
+class Searches:
+    """Searches in one controller under one configuration.
+
+    Attributes:
+        proofs: Proofs about the controller: its policy, its visited states, its rounding.
+        replay: The deployed arithmetic.
+        config: Effort of the searches.
+    """
+
+    def __init__(self, proofs: Proofs, replay: search.Replay, config: CertifyConfig) -> None:
+        self.proofs = proofs
+        self.policy = proofs.policy
+        self.replay = replay
+        self.config = config
+        self._anywhere: dict[tuple[Ball, bool], search.Worst] = {}
+        self._visited: dict[tuple[Ball, bool], search.Worst] = {}
+
+    def worst_anywhere(self, ball: Ball, *, distribution: bool = False) -> search.Worst:
+        """Search over states and perturbations.
+
+        Args:
+            ball: Perturbation set.
+            distribution: Whether to search for distances of action laws as well.
+        """
+        key = (ball, distribution)
+        if key not in self._anywhere:
+            self._anywhere[key] = search.worst_anywhere(
+                self.policy,
+                self.replay,
+                ball,
+                starts=self.start_states,
+                steps=2 * self.config.search_steps,
+                seed=self.config.seed,
+                distribution=distribution,
+            )
+        return self._anywhere[key]
+
+    def worst_at_visited(self, ball: Ball, *, distribution: bool = False) -> search.Worst:
+        """Search over perturbations of each visited state.
+
+        Args:
+            ball: Perturbation set.
+            distribution: Whether to search for distances of action laws as well.
+
+        Raises:
+            InputError: If there are no visited observations.
+        """
+        if isinstance(self.proofs.visited, Unknown):
+            raise InputError("a search at visited states needs observations")
+        key = (ball, distribution)
+        if key not in self._visited:
+            self._visited[key] = search.worst_at(
+                self.policy,
+                self.replay,
+                self.proofs.visited.states,
+                ball,
+                steps=self.config.search_steps,
+                restarts=self.config.search_restarts,
+                seed=self.config.seed,
+                distribution=distribution,
+                observations=self.proofs.evidence.observations,
+            )
+        return self._visited[key]
+
+    @cached_property
+    def start_states(self) -> Float:
+        """States from which searches over the whole box start, shape (n, obs_dim)."""
+        visited = self.proofs.visited
+        known = None if isinstance(visited, Unknown) else visited.states.astype(np.float64)
+        return search.start_states(self.policy, self.config.search_states, self.config.seed, known)
+
+    @cached_property
+    def steepest_slope(self) -> tuple[float, Float, Float]:
+        """Largest norm of the actions' Jacobian that was found, its state and its direction."""
+        norms, directions = search.jacobian_norms(self.policy, self.start_states)
+        best = int(norms.argmax())
+        return float(norms[best]), self.start_states[best], directions[best]
+
+    # What quantities ask.
+
+    def anywhere(self, ball: Ball, measure: str) -> Found | None:
+        """Search over states and perturbations; None where the file names no law to measure."""
+        of_law = measure != "deviation"
+        if of_law and not self.proofs.everywhere.has_law:
+            return None
+        return self._found(self.worst_anywhere(ball, distribution=of_law), measure)
+
+    def at_visited(self, ball: Ball, measure: str) -> Found:
+        """Search over perturbations of each visited state."""
+        return self._found(
+            self.worst_at_visited(ball, distribution=measure != "deviation"), measure
+        )
+
+    def _found(self, worst: search.Worst, measure: str) -> Found:
+        def violation(limit: float) -> Witness | None:
+            index = int(worst.values[measure].argmax())
+            value = float(worst.values[measure][index])
+            if not value > limit:
+                return None
+            state, moved = worst.states[index], worst.perturbed[measure][index]
+            return search.replayed(
+                self.replay, worst.observations[index], state, moved, measure=measure, value=value
+            )
+
+        return Found(values=worst.values[measure], violation=violation)
+
+    def steepest(self) -> Found:
+        """Search for the steepest slope of the actions."""
+        slope, state, direction = self.steepest_slope
+
+        def violation(limit: float) -> Witness | None:
+            """Return a pair whose slope exceeds ``limit`` even after 2 e_rt is taken off."""
+            observations, states = search.attainable_states(self.policy, state[None])
+            for length in _STEPS:
+                rounding = self.proofs.everywhere.rounding(length)
+                if isinstance(rounding, Unknown):
+                    return None
+                moved = (states + direction * length).astype(np.float32)
+                pair = self.replay.outputs_at(np.concatenate([states, moved])).astype(np.float64)
+                step = moved.astype(np.float64) - states.astype(np.float64)
+                change = float(np.linalg.norm(pair[1] - pair[0]))
+                slack = 2 * vector_norm_up(rounding.action)
+                found = (change - slack) / float(np.linalg.norm(step)) * (1 - 1e-12)
+                if found > limit:
+                    return search.replayed(
+                        self.replay, observations[0], states[0], moved[0], slope=found
+                    )
+            return None
+
+        return Found(values=np.array([slope]), violation=violation)
+
+    def compression_error(self, *, visited: bool) -> Found | None:
+        """Compare with the dense policy; None where the two cannot be compared."""
+        dense, states = self.proofs.dense, self.proofs.independent_states
+        observations = self.proofs.evidence.observations
+        if isinstance(dense, Unknown) or (visited and isinstance(states, Unknown)):
+            return None
+        if visited and isinstance(states, AtStates) and observations is not None:
+            seen, at = observations, states.states
+        else:
+            seen, at = search.attainable_states(self.policy, self.start_states)
+        gaps = search.gaps(self.replay, dense, at)
+
+        def violation(limit: float) -> Witness | None:
+            worst = int(gaps.argmax())
+            if not gaps[worst] > limit:
+                return None
+            return Witness(observation=tuple(seen[worst].tolist()), value=float(gaps[worst]))
+
+        return Found(values=gaps, violation=violation)

@@ -1,0 +1,122 @@
+"""Measured numbers, and what a quantity may ask to be known about them.
+
+Nothing here is a proof about the policy: an attack that was not run may do worse.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from surefoot.ball import Ball, Norm
+from surefoot.errors import InputError
+from surefoot.unknown import Unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """A measured number about one controller file.
+
+    Attributes:
+        quantity: Name of a quantity that is measured.
+        value: Number, in the unit of the quantity; of a rate the share that was seen.
+        onnx_sha256: Digest of the file that was measured.
+        epsilon: Size of the perturbation, normalised units; None without one.
+        norm: Norm of the perturbation.
+        episodes: Number of independent episodes; None where there were none.
+        returns: Returns of independent episodes, whose mean is the value; may be empty.
+        failures: Number of episodes in which the controller or the simulation failed: they ended
+            there, and have no return.
+        source: What was run, in words.
+    """
+
+    quantity: str
+    value: float
+    onnx_sha256: str
+    epsilon: float | None = None
+    norm: Norm | None = None
+    episodes: int | None = None
+    returns: tuple[float, ...] = ()
+    failures: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the number.
+
+        Raises:
+            InputError: If a value is not finite, is not the mean of its returns, or failures are
+                negative.
+        """
+        if not np.isfinite(self.value) or not np.isfinite(self.returns).all():
+            raise InputError(f"measured {self.quantity} must be finite, got {self.value}")
+        if self.failures < 0:
+            raise InputError(f"failures must be at least 0, got {self.failures}")
+        if self.returns:
+            mean, size = float(np.mean(self.returns)), float(np.abs(self.returns).max())
+            if abs(mean - self.value) > 1e-9 * (1 + size):
+                raise InputError(f"returns have the mean {mean:g}, got a value of {self.value:g}")
+
+    @property
+    def title(self) -> str:
+        """What was run, in words."""
+        return self.source or "an attack without a name"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Value:
+    """A number that was measured, or counted.
+
+    Attributes:
+        value: Number, in the unit of the quantity.
+        method: How it is known.
+        source: What was measured, in words.
+    """
+
+    value: float
+    method: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a measurement proves with a confidence.
+
+    Attributes:
+        source: What was run, in words.
+        seen: What was counted or averaged, in words.
+        lower: Lower limit of the quantity.
+        upper: Upper limit of the quantity.
+        method: Name of what gives the limits.
+    """
+
+    source: str
+    seen: str
+    lower: float
+    upper: float
+    method: str
+
+
+class MeasuredFile(Protocol):
+    """What is known by measurement about one controller file."""
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of its weights that are zero."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Number of its bytes."""
+        ...
+
+    def measurements(self, quantity: str, ball: Ball | None) -> tuple[Measurement, ...] | Unknown:
+        """Return what was measured of a quantity under a perturbation; at least one number."""
+        ...
+
+    def rate_limits(self, entries: tuple[Measurement, ...], delta: float) -> Limits:
+        """Limit the lowest of several rates, each limit wrong with a chance of ``delta``."""
+        ...
+
+    def mean_limits(self, entries: tuple[Measurement, ...], delta: float) -> Limits | Unknown:
+        """Limit the lowest of several mean returns, each wrong with a chance of ``delta``."""
+        ...

@@ -1,0 +1,187 @@
+"""Proved bounds, and what a quantity may ask to be proved."""
+
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.ball import Ball, Norm
+from surefoot.quantities.base.witness import Witness
+from surefoot.unknown import Unknown
+
+Float = NDArray[np.float64]
+FloatOrArray = TypeVar("FloatOrArray", float, Float)
+
+
+class Ground(Enum):
+    """What a proof may rest on beside the weights, and a certificate names by its digest."""
+
+    OBSERVATIONS = "observations"
+    SAMPLED = "sampled"
+    DENSE_POLICY = "dense_policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """The outcome of a check that lacks evidence.
+
+    Attributes:
+        grounds: What the certificate rests on and the checker was not given.
+    """
+
+    grounds: frozenset[Ground]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Bound:
+    """A proved upper bound.
+
+    Attributes:
+        value: Bound, in the unit of the quantity; infinite where it excludes nothing.
+        method: Name of what gives it.
+        note: What a reader has to know about it; may be empty.
+        per_state: Bounds at the visited states, one by one, shape (n,); None elsewhere.
+    """
+
+    value: float
+    method: str
+    note: str = ""
+    per_state: Float | None = None
+
+    def noting(self, note: str) -> "Bound":
+        """Return the bound with one more thing to know about it, unless ``note`` is empty."""
+        return replace(self, note="; ".join(filter(None, (self.note, note))))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StateBounds:
+    """Proved upper bounds at given states, one by one.
+
+    Attributes:
+        values: Bounds, in the unit of the quantity, shape (n,).
+        method: Name of what gives them.
+    """
+
+    values: Float
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Distance(Generic[FloatOrArray]):
+    """Upper bounds on the distance of two action laws, rounding included.
+
+    All are numbers, or arrays of shape (n,) where they are about n states one by one.
+
+    Attributes:
+        size: Mahalanobis distance of Gaussian means, or span of the change of logits.
+        total_variation: In [0, 1].
+        kl: Kullback-Leibler divergence, nats.
+        method: Name of the bound behind ``size``.
+    """
+
+    size: FloatOrArray
+    total_variation: FloatOrArray
+    kl: FloatOrArray
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loss:
+    """An upper bound on what a perturbation costs the policy that samples its actions.
+
+    Attributes:
+        bound: Loss of return, reward units.
+        trivial: Loss that no policy can exceed, reward units.
+        method: Name of what gives the bound.
+        sound: Whether it is a bound; formulas that are shown as printed may be none.
+    """
+
+    bound: float
+    trivial: float
+    method: str = ""
+    sound: bool = True
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether it says no more than the trivial bound."""
+        return not self.bound < self.trivial
+
+
+class StateProver(Protocol):
+    """What can be proved around the visited states."""
+
+    def deviation(self, ball: Ball, limit: float) -> StateBounds | Unknown:
+        """Bound the largest change of one action; effort goes to states above ``limit``."""
+        ...
+
+    def distance(self, ball: Ball) -> Distance[Float] | Unknown:
+        """Bound the distances of action laws."""
+        ...
+
+    def compression_error(self) -> StateBounds | Unknown:
+        """Bound the largest change of one action against the dense policy."""
+        ...
+
+    def at_share(self, bounds: StateBounds, fraction: float, limit: float, delta: float) -> Bound:
+        """Return the bound that holds at a share of all such states.
+
+        Args:
+            bounds: At the states, which are independent draws.
+            fraction: Share of the states, in (0, 1).
+            limit: Limit of the requirement; the note counts the states that hold it.
+            delta: Chance that the statement is wrong.
+        """
+        ...
+
+
+class Prover(Protocol):
+    """What can be proved about a controller, from its weights and the evidence beside them."""
+
+    @property
+    def withheld(self) -> Set[Ground]:
+        """What the certificate that is checked rests on and is not there; nothing elsewhere."""
+        ...
+
+    @property
+    def assumption(self) -> str:
+        """What bounds at all states take for granted about these; empty for nothing."""
+        ...
+
+    @property
+    def independent_states(self) -> StateProver | Unknown:
+        """Proofs around the visited states, where these count as independent draws."""
+        ...
+
+    def lipschitz(self, norm: Norm) -> Bound:
+        """Bound |a(z + d) - a(z)|_2 / |d| in real arithmetic."""
+        ...
+
+    def deviation(self, ball: Ball) -> Bound | Unknown:
+        """Bound the largest change of one action."""
+        ...
+
+    def distance(self, ball: Ball) -> Distance[float] | Unknown:
+        """Bound the distances of action laws."""
+        ...
+
+    def change_at(self, witness: Witness, ball: Ball) -> float:
+        """Bound the change of one action that the deployed arithmetic may show at a witness.
+
+        It is 0 where the perturbation of the witness is not in the ball.
+        """
+        ...
+
+    def compression_error(self) -> Bound | Unknown:
+        """Bound the largest change of one action against the dense policy."""
+        ...
+
+    def return_loss(self, ball: Ball) -> Loss | Unknown:
+        """Bound the loss of return by the largest distance of action laws."""
+        ...
+
+    def return_loss_from_episodes(self, ball: Ball, delta: float) -> Loss | Unknown:
+        """Bound the loss of return by clean episodes, but for a chance ``delta``."""
+        ...

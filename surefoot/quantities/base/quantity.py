@@ -1,0 +1,257 @@
+"""A quantity: what a requirement may be about, all that belongs to it in one object."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Set
+from enum import Enum, StrEnum
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from surefoot.ball import Ball, Norm
+from surefoot.errors import InputError
+from surefoot.quantities.base.measurement import Limits, MeasuredFile, Measurement, Value
+from surefoot.quantities.base.proof import (
+    Bound,
+    Ground,
+    Prover,
+    StateBounds,
+    StateProver,
+    Withheld,
+)
+from surefoot.quantities.base.search import Found, Searcher
+from surefoot.quantities.base.witness import Witness
+from surefoot.unknown import Unknown
+
+
+class Scope(StrEnum):
+    """Where a requirement must hold."""
+
+    EVERYWHERE = "everywhere"
+    VISITED = "visited"
+
+
+class Topic(Enum):
+    """What a budget may speak of, or be silent about."""
+
+    TASK = "whether the robot does its task"
+    ATTACK = "what attacks on the sensors cost in the closed loop"
+    ACTIONS = "how far wrong sensors move the actions"
+    COMPRESSION = "how far the actions are from those of the dense policy"
+    LATENCY = "how long one inference takes"
+    SIZE = "how large or how sparse the controller is"
+
+
+class Need(Protocol):
+    """A line of a budget, as its quantity sees it."""
+
+    @property
+    def perturbation(self) -> Ball:
+        """The perturbation set of a requirement that has one."""
+        ...
+
+    @property
+    def ball(self) -> Ball | None:
+        """The perturbation set, or None."""
+        ...
+
+    @property
+    def norm(self) -> Norm | None:
+        """Norm of the perturbation, or of a Lipschitz constant."""
+        ...
+
+    @property
+    def scope(self) -> Scope | None:
+        """Where it must hold."""
+        ...
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the visited states at which it must hold."""
+        ...
+
+    @property
+    def confidence(self) -> float | None:
+        """Confidence of a statistical claim."""
+        ...
+
+    @property
+    def limit(self) -> float:
+        """The limit, on whichever side."""
+        ...
+
+
+class Quantity(ABC):
+    """What a requirement may be about.
+
+    Attributes:
+        name: Word for it in budgets.
+        unit: Unit of its limit; empty for a pure number.
+        meaning: What it is, without the unit, in one line.
+        claim: What a finding says of it, with the fields ``value``, ``at_least`` (the words "at
+            least" before a lower confidence limit), ``output``, ``outputs`` and ``units``.
+        topic: What it lets a budget speak of.
+        needs: Fields that a requirement must have, beside its limit.
+        takes: Fields that it may have.
+        at_most: Whether the limit is an upper one (``at_most``) or a lower one (``at_least``).
+        least: Least limit that makes sense.
+        below: What every limit must be below.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    meaning: ClassVar[str]
+    claim: ClassVar[str]
+    topic: ClassVar[Topic]
+    needs: ClassVar[Set[str]] = frozenset()
+    takes: ClassVar[Set[str]] = frozenset()
+    at_most: ClassVar[bool] = True
+    least: ClassVar[float] = -np.inf
+    below: ClassVar[float] = np.inf
+
+    @property
+    @abstractmethod
+    def proved(self) -> bool:
+        """Whether it can be proved; the others are measured, and certificates say so."""
+
+    def check_limit(self, limit: float) -> None:
+        """Check that a limit is one.
+
+        Raises:
+            InputError: If it is not finite or not in range.
+        """
+        if not np.isfinite(limit):
+            raise InputError(f"the limit of {self.name} must be finite, got {limit}")
+        if not self.least <= limit < self.below:
+            raise InputError(
+                f"the limit of {self.name} must be in [{self.least:g}, {self.below:g}), got {limit}"
+            )
+
+
+class ProvedQuantity(Quantity):
+    """A quantity that can be proved: an upper limit on it can be held against a bound.
+
+    Attributes:
+        measure: Name under which searches keep it; empty where none looks for it.
+        about_states: Whether its bounds hold at the states that are possible, so that an
+            assumption about these is one of theirs.
+    """
+
+    measure: ClassVar[str] = ""
+    about_states: ClassVar[bool] = True
+
+    @property
+    def proved(self) -> bool:
+        """Whether it can be proved."""
+        return True
+
+    def prove(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
+        """Prove a bound where the requirement asks for it.
+
+        Args:
+            need: A requirement about this quantity.
+            prover: Proofs about the controller.
+            delta: Chance of error allowed to the requirement, if it is statistical.
+        """
+        if need.scope is Scope.VISITED:
+            return self._prove_at_share(need, prover, delta)
+        bound = self.everywhere(need, prover, delta)
+        if isinstance(bound, Unknown) or not self.about_states or not np.isfinite(bound.value):
+            return bound
+        return bound.noting(prover.assumption)
+
+    def _prove_at_share(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
+        states = prover.independent_states
+        if isinstance(states, Unknown):
+            return states
+        bounds = self.at_states(need, states)
+        if isinstance(bounds, Unknown):
+            return bounds
+        return states.at_share(bounds, need.fraction or 0.0, need.limit, delta)
+
+    @abstractmethod
+    def everywhere(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
+        """Prove a bound that holds in every state."""
+
+    def at_states(self, need: Need, states: StateProver) -> StateBounds | Unknown:
+        """Prove a bound at each visited state."""
+        return Unknown(f"{self.name} is not about single states")
+
+    def search(self, need: Need, bound: Bound | Unknown, searcher: Searcher) -> Found | None:
+        """Search for a violation where the requirement would have one; None if nobody looks.
+
+        Args:
+            need: A requirement about this quantity.
+            bound: What is proved about it.
+            searcher: Searches in the controller.
+        """
+        if not self.measure:
+            return None
+        if need.scope is not Scope.VISITED:
+            return searcher.anywhere(need.perturbation, self.measure)
+        if isinstance(bound, Unknown):  # state by state there is nothing to compare with
+            return None
+        return searcher.at_visited(need.perturbation, self.measure)
+
+    def grounds(self, need: Need) -> Set[Ground]:
+        """Return what a proof needs beside the weights."""
+        return {Ground.OBSERVATIONS} if need.scope is Scope.VISITED else frozenset()
+
+    def prove_again(
+        self, need: Need, said: float | None, prover: Prover, delta: float
+    ) -> Bound | Unknown | Withheld:
+        """Prove what a certificate says once more, as far as its evidence is there.
+
+        Args:
+            need: A requirement about this quantity.
+            said: Bound that the certificate gives, None for none.
+            prover: Proofs about the controller, from what the certificate rests on.
+            delta: Chance of error allowed to the requirement, if it is statistical.
+        """
+        if withheld := self.grounds(need) & prover.withheld:
+            return Withheld(frozenset(withheld))
+        return self.prove(need, prover, delta)
+
+    def is_violated(self, need: Need, witness: Witness, prover: Prover) -> bool:
+        """Return whether a witness can violate the requirement, as far as that can be replayed.
+
+        Raises:
+            IntegrityError: If it is no witness of such a violation.
+        """
+        return True
+
+
+class MeasuredQuantity(Quantity):
+    """A quantity that is measured, or counted, on one file.
+
+    Attributes:
+        of_returns: Whether it is a mean of returns, which a measurement may then list.
+    """
+
+    of_returns: ClassVar[bool] = False
+
+    @property
+    def proved(self) -> bool:
+        """Whether it can be proved."""
+        return False
+
+    @abstractmethod
+    def of_file(self, need: Need, file: MeasuredFile, delta: float) -> Value | Limits | Unknown:
+        """Return what is known about it on a file.
+
+        Args:
+            need: A requirement about this quantity.
+            file: Measurements of the file.
+            delta: Chance of error allowed to the requirement, if it names a confidence.
+        """
+
+    def check(self, entry: Measurement) -> None:
+        """Check that a measurement is one of this quantity.
+
+        Raises:
+            InputError: If it is not.
+        """
+        if entry.returns and not self.of_returns:
+            raise InputError(f"{self.name} has no returns, got {len(entry.returns)}")
+
+
+AnyQuantity = ProvedQuantity | MeasuredQuantity

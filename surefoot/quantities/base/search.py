@@ -1,0 +1,43 @@
+"""What searches find, and what a quantity may have searched for. Nothing here proves anything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from surefoot.ball import Ball
+from surefoot.quantities.base.proof import Float
+from surefoot.quantities.base.witness import Witness
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Found:
+    """The worst that a search found.
+
+    Attributes:
+        values: Largest value that was found at each state, shape (n,); at visited states in their
+            order.
+        violation: From a limit to a witness that exceeds it, or to None where none was found.
+    """
+
+    values: Float
+    violation: Callable[[float], Witness | None]
+
+
+class Searcher(Protocol):
+    """What can be searched for in a controller."""
+
+    def steepest(self) -> Found:
+        """Search for the steepest slope of the actions between two states."""
+        ...
+
+    def anywhere(self, ball: Ball, measure: str) -> Found | None:
+        """Search over states and perturbations; None where the controller has no such measure."""
+        ...
+
+    def at_visited(self, ball: Ball, measure: str) -> Found:
+        """Search over perturbations of each visited state."""
+        ...
+
+    def compression_error(self, *, visited: bool) -> Found | None:
+        """Compare with the dense policy; None where the two cannot be compared."""
+        ...
