@@ -409,3 +409,31 @@ def test_the_checker_reaches_no_optimiser_and_no_search() -> None:
     assert len(Path(surefoot.certify.checker.__file__).read_text().splitlines()) < 175
     unwanted = ("analysis", "bounds.lipsdp", "certifier", "counterexamples", "searches")
     assert seen.isdisjoint(f"surefoot.certify.{name}" for name in unwanted)
+
+
+def test_a_claim_about_visited_states_that_names_none_is_refused(
+    file: ControllerFile, certificate: Certificate
+) -> None:
+    """Evidence that a checker lacks leaves a claim unchecked; evidence that nobody had does not."""
+
+    def forget(table: dict) -> None:
+        table["proof"]["evidence"] |= {"observations_sha256": None, "num_observations": 0}
+        for name in ("visited_deviation", "visited_radius"):
+            del table["claims"][name]
+
+    forged = forge(certificate, forget)
+    with pytest.raises(IntegrityError, match="at 90% of visited states"):
+        check_certificate(forged, file)
+
+
+def test_a_contradicted_assumption_is_not_held_against_an_honest_certificate(
+    file: ControllerFile,
+) -> None:
+    budget = Budget.parse(
+        '[[require]]\nquantity = "return_loss"\nepsilon = 0.001\nnorm = "linf"\nat_most = 1e9\n'
+    )
+    evidence = Evidence(sampled=SAMPLED, reward_range=(0.0, 0.5), horizon=20)  # returns are 15
+    honest = certify_policy(file, budget, evidence, CONFIG)
+    assert honest.findings[0].certified is None
+    assert check_certificate(honest, file, sampled=SAMPLED).unchecked == ()
+    assert check_certificate(honest, file).unchecked == (0,)

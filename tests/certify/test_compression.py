@@ -186,3 +186,44 @@ def test_compression_is_proved_refuted_and_checked(
     assert len(check_certificate(loose, file, observations=observations).unchecked) == 2
     with pytest.raises(IntegrityError, match="another dense policy"):
         check_certificate(loose, file, dense_policy=file.policy)
+
+
+VISITED = """
+[[require]]
+quantity = "compression_error"
+scope = "visited"
+fraction = 0.5
+confidence = 0.9
+at_most = 1e-9
+"""
+
+
+def test_states_that_nobody_visited_refute_no_claim_about_visited_ones(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
+) -> None:
+    dense = draw_policy(np.random.default_rng(0), [4, 8, 2])
+    file = controller(draw_policy(np.random.default_rng(1), [4, 8, 2]))
+    finding = certify_policy(
+        file, Budget.parse(VISITED), Evidence(dense_policy=dense), QUICK
+    ).findings[0]
+    assert (finding.verdict, finding.sampled) == (Verdict.UNKNOWN, None)
+    assert finding.reason == "no visited observations are given"
+
+
+def test_weights_that_overflow_are_compared_without_a_crash(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
+) -> None:
+    policy = draw_policy(np.random.default_rng(2), [4, 8, 2], Activation.RELU)
+    layers = tuple(
+        replace(layer, weight=np.sign(layer.weight) * np.float32(1e38)) for layer in policy.layers
+    )
+    file = controller(replace(policy, layers=layers))
+    observations = np.random.default_rng(3).normal(0, 1, (40, 4))
+    evidence = Evidence(dense_policy=file.policy, observations=observations)
+    everywhere = (
+        '[[require]]\nquantity = "compression_error"\nscope = "everywhere"\nat_most = 1.0\n'
+    )
+    for finding in certify_policy(
+        file, Budget.parse(everywhere + VISITED), evidence, QUICK
+    ).findings:
+        assert finding.verdict is Verdict.UNKNOWN
