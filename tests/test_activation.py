@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from support.policies import random_policy
 from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError
 from surefoot.onnx_file import INPUT, policy_from_onnx, policy_to_onnx
@@ -45,9 +46,7 @@ def test_it_computes_its_formula_in_the_type_of_its_input(activation, dtype):
 
 @pytest.mark.parametrize("activation", PARAMETRIC)
 @pytest.mark.parametrize("squash", [*Squash, None])
-def test_its_canonical_file_is_read_back_and_computed_by_onnx_runtime(
-    random_policy, activation, squash
-):
+def test_its_canonical_file_is_read_back_and_computed_by_onnx_runtime(activation, squash):
     rng = np.random.default_rng(1)
     policy = random_policy(rng, (5, 16, 8, 3), activation, squash)
     data = policy_to_onnx(policy)
@@ -62,7 +61,7 @@ def test_its_canonical_file_is_read_back_and_computed_by_onnx_runtime(
     )
 
 
-def test_another_parameter_is_another_controller(random_policy):
+def test_another_parameter_is_another_controller():
     digests = {
         weights_sha256(random_policy(np.random.default_rng(0), (3, 4, 2), activation))
         for activation in [*Activation, *PARAMETRIC, LeakyRelu(0.5), Clamp(-1.0, 2.0)]

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.policies import file_of, random_policy
 from surefoot.artifact import MANIFEST, Artifact, read_artifact, sha256_hex, to_json, write_artifact
 from surefoot.bundle import (
     BUDGET_FILE,
@@ -16,16 +18,16 @@ from surefoot.bundle import (
 )
 from surefoot.certificate import Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
-from surefoot.onnx_file import POLICY_FILE, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import POLICY_FILE
 
 
 @pytest.fixture
-def files_of(random_policy, certificate_of):
+def files_of():
     """Return the files of a bundle for the policy of a seed, with this verdict."""
 
     def make(seed=0, verdict=Verdict.PROVED, **changes):
         policy = random_policy(np.random.default_rng(seed), (4, 8, 2))
-        file = policy_from_onnx(policy_to_onnx(policy, {"env": {"id": "Task-v0", "step": 1.5}}))
+        file = file_of(policy, {"env": {"id": "Task-v0", "step": 1.5}})
         certificate = certificate_of(file, verdict, **changes)
         return {
             POLICY_FILE: file.data,

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.certificates import certificate_of
+from support.policies import file_of, random_policy
 from surefoot.artifact import sha256_hex
 from surefoot.budget import Budget, Requirement
 from surefoot.certificate import Certificate, Finding, Verdict, proved_text
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import weights_sha256
 from surefoot.quantities.base.witness import Witness
 
@@ -28,8 +29,8 @@ REQUIREMENTS = [EVERYWHERE, VISITED, SPARSITY]
 
 
 @pytest.fixture(scope="module")
-def file(random_policy):
-    return policy_from_onnx(policy_to_onnx(random_policy(np.random.default_rng(1), (4, 6, 2))))
+def file():
+    return file_of(random_policy(np.random.default_rng(1), (4, 6, 2)))
 
 
 def finding(requirement=EVERYWHERE, **changes):
@@ -170,7 +171,7 @@ def test_parsing_is_the_inverse_of_writing(certificate):
     assert read.to_json() == data
 
 
-def test_the_json_has_the_keys_that_are_promised(file, certificate_of):
+def test_the_json_has_the_keys_that_are_promised(file):
     table = json.loads(certificate_of(file).to_json())
     assert set(table) >= {
         "weights_sha256",
@@ -202,7 +203,7 @@ def rewritten(certificate, change):
     return (text + "\n").encode()
 
 
-def test_rewriting_without_a_change_is_accepted(file, certificate_of):
+def test_rewriting_without_a_change_is_accepted(file):
     certificate = certificate_of(file)
     assert rewritten(certificate, lambda table: None) == certificate.to_json()
 
@@ -220,7 +221,7 @@ FIRST = ("requirements", 0)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.UNKNOWN, Verdict.REFUTED])
-def test_a_forged_verdict_is_refused(file, certificate_of, verdict):
+def test_a_forged_verdict_is_refused(file, verdict):
     certificate = certificate_of(file, verdict)
     with pytest.raises(IntegrityError, match="its verdict is not that of its requirements"):
         Certificate.parse(rewritten(certificate, put("PROVED", "verdict")))
@@ -263,7 +264,7 @@ def test_a_forged_verdict_is_refused(file, certificate_of, verdict):
         (put("trust me", "signature"), "was changed after it was written"),
     ],
 )
-def test_an_edited_certificate_is_refused_in_one_line(file, certificate_of, change, message):
+def test_an_edited_certificate_is_refused_in_one_line(file, change, message):
     with pytest.raises(IntegrityError, match=message) as caught:
         Certificate.parse(rewritten(certificate_of(file), change))
     assert "\n" not in str(caught.value)
@@ -275,7 +276,7 @@ def test_what_is_no_certificate_is_refused(data):
         Certificate.parse(data)
 
 
-def test_numbers_beyond_a_double_and_nesting_beyond_the_stack_are_refused(file, certificate_of):
+def test_numbers_beyond_a_double_and_nesting_beyond_the_stack_are_refused(file):
     data = certificate_of(file).to_json()
     for old, new in (
         (b'"proof": {}', b'"proof": ' + b"[" * 900 + b"]" * 900),
@@ -286,7 +287,7 @@ def test_numbers_beyond_a_double_and_nesting_beyond_the_stack_are_refused(file, 
             Certificate.parse(data.replace(old, new))
 
 
-def test_a_flipped_bit_anywhere_says_another_thing_or_is_refused(file, certificate_of):
+def test_a_flipped_bit_anywhere_says_another_thing_or_is_refused(file):
     """A certificate is not signed, so an edit that keeps its form is another certificate."""
     certificate = certificate_of(file)
     data = certificate.to_json()
@@ -310,7 +311,7 @@ def assert_one_line(message):
 # --- about which file ------------------------------------------------------------------------
 
 
-def test_a_certificate_is_about_its_own_file_and_budget(file, certificate_of):
+def test_a_certificate_is_about_its_own_file_and_budget(file):
     certificate = certificate_of(file)
     certificate.check_is_about(
         weights_sha256=weights_sha256(file.policy),
@@ -319,7 +320,7 @@ def test_a_certificate_is_about_its_own_file_and_budget(file, certificate_of):
     )
 
 
-def test_a_certificate_about_another_file_or_budget_is_refused(file, certificate_of):
+def test_a_certificate_about_another_file_or_budget_is_refused(file):
     certificate = certificate_of(file)
     own = {
         "weights_sha256": certificate.weights_sha256,
@@ -335,7 +336,7 @@ def test_a_certificate_about_another_file_or_budget_is_refused(file, certificate
             certificate.check_is_about(**own | {"budget": Budget.parse(text)})
 
 
-def test_findings_answer_the_requirements_one_each_in_order(file, certificate_of):
+def test_findings_answer_the_requirements_one_each_in_order(file):
     certificate = certificate_of(file)
     other = Requirement.from_table(DEVIATION | {"scope": "everywhere", "at_most": 0.75})
     for answers in ((), certificate.findings * 2, (finding(other),)):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from support.policies import random_policy
 from surefoot.errors import InputError
 from surefoot.policy import (
     Activation,
@@ -63,7 +64,7 @@ def textbook_outputs(policy, obs):
 
 @pytest.mark.parametrize("squash", [*Squash, None])
 @pytest.mark.parametrize("activation", HIDDEN)
-def test_outputs_are_the_textbook_formula(random_policy, activation, squash):
+def test_outputs_are_the_textbook_formula(activation, squash):
     rng = np.random.default_rng(1)
     policy = random_policy(rng, (5, 7, 4, 3), activation, squash, 1.5)
     obs = rng.normal(0, 4, (20, 5)).astype(np.float32)
@@ -80,7 +81,7 @@ def test_activations_are_finite_at_extremes_and_keep_the_dtype(activation):
         assert np.isfinite(y).all()
 
 
-def test_outputs_run_in_the_dtype_that_is_asked_for(random_policy):
+def test_outputs_run_in_the_dtype_that_is_asked_for():
     rng = np.random.default_rng(2)
     policy, obs = random_policy(rng, (5, 8, 2)), rng.normal(size=(6, 5))
     assert policy.outputs(obs, np.float32).dtype == np.float32
@@ -88,14 +89,14 @@ def test_outputs_run_in_the_dtype_that_is_asked_for(random_policy):
     np.testing.assert_allclose(policy.outputs(obs, np.float32), policy.outputs(obs), atol=1e-5)
 
 
-def test_outputs_of_a_batch_are_those_of_its_rows(random_policy):
+def test_outputs_of_a_batch_are_those_of_its_rows():
     rng = np.random.default_rng(3)
     policy, obs = random_policy(rng, (5, 8, 2)), rng.normal(size=(6, 5))
     rows = np.concatenate([policy.outputs(row[None]) for row in obs])
     np.testing.assert_allclose(policy.outputs(obs), rows, rtol=1e-14)
 
 
-def test_outputs_are_the_outputs_at_the_state(random_policy):
+def test_outputs_are_the_outputs_at_the_state():
     rng = np.random.default_rng(4)
     policy, obs = random_policy(rng, (5, 8, 2), clip=0.5), rng.normal(size=(6, 5))
     state = policy.state(obs)
@@ -103,20 +104,20 @@ def test_outputs_are_the_outputs_at_the_state(random_policy):
     assert np.array_equal(policy.outputs_at(state), policy.outputs(obs))
 
 
-def test_observations_are_taken_as_float32(random_policy):
+def test_observations_are_taken_as_float32():
     rng = np.random.default_rng(5)
     policy, obs = random_policy(rng, (5, 8, 2)), rng.normal(size=(6, 5))
     assert np.array_equal(policy.outputs(obs), policy.outputs(obs.astype(np.float32)))
 
 
-def test_a_gaussian_acts_by_its_outputs_and_a_categorical_by_their_argmax(random_policy):
+def test_a_gaussian_acts_by_its_outputs_and_a_categorical_by_their_argmax():
     rng = np.random.default_rng(6)
     logits = np.array([[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]])
     assert random_policy(rng, (2, 3), squash=None).head.select(logits).tolist() == [1, 0]
     assert random_policy(rng, (2, 3)).head.select(logits) is logits
 
 
-def test_sparsity_counts_zero_weights_of_either_sign_and_no_biases(random_policy):
+def test_sparsity_counts_zero_weights_of_either_sign_and_no_biases():
     policy = random_policy(np.random.default_rng(7), (4, 6, 2))
     layers = tuple(
         replace(layer, weight=np.ones_like(layer.weight), bias=np.zeros_like(layer.bias))
@@ -167,7 +168,7 @@ def single_changes(policy):
 
 
 @pytest.mark.parametrize("squash", [Squash.CLIP, None])
-def test_the_digest_changes_when_any_single_thing_changes(random_policy, squash):
+def test_the_digest_changes_when_any_single_thing_changes(squash):
     policy = random_policy(np.random.default_rng(8), (3, 4, 2), squash=squash)
     digests = {"itself": weights_sha256(policy)}
     for what, other in single_changes(policy):
@@ -175,7 +176,7 @@ def test_the_digest_changes_when_any_single_thing_changes(random_policy, squash)
     assert len(set(digests.values())) == len(digests) > 10
 
 
-def test_a_row_moved_to_another_layer_changes_the_digest(random_policy):
+def test_a_row_moved_to_another_layer_changes_the_digest():
     # The same numbers in the same order, cut into other layers.
     rng = np.random.default_rng(9)
     policy = random_policy(rng, (2, 2, 2, 2), Activation.IDENTITY)
@@ -184,7 +185,7 @@ def test_a_row_moved_to_another_layer_changes_the_digest(random_policy):
     assert weights_sha256(policy) != weights_sha256(replace(policy, layers=(one, three, two)))
 
 
-def test_minus_zero_has_the_digest_of_zero(random_policy):
+def test_minus_zero_has_the_digest_of_zero():
     policy = random_policy(np.random.default_rng(10), (3, 8, 2))
 
     def with_zeros(sign):
@@ -198,7 +199,7 @@ def test_minus_zero_has_the_digest_of_zero(random_policy):
     assert weights_sha256(with_zeros(-1)) == weights_sha256(with_zeros(1))
 
 
-def test_neither_dtype_nor_memory_order_nor_byte_order_changes_the_digest(random_policy):
+def test_neither_dtype_nor_memory_order_nor_byte_order_changes_the_digest():
     policy = random_policy(np.random.default_rng(11), (3, 8, 2))
     for change in (
         lambda array: array.astype(np.float64),

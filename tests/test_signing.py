@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.policies import file_of, random_policy
 from surefoot.artifact import MANIFEST, Artifact, write_artifact
 from surefoot.bundle import (
     BUDGET_FILE,
@@ -24,7 +26,7 @@ from surefoot.bundle import (
 from surefoot.certificate import Verdict
 from surefoot.errors import InputError, VerificationError
 from surefoot.keys import generate_key, read_private_key, read_public_key
-from surefoot.onnx_file import POLICY_FILE, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import POLICY_FILE
 from surefoot.signing import (
     PAYLOAD_TYPE,
     SIGNATURES_FILE,
@@ -53,12 +55,12 @@ def trust(keys):
 
 
 @pytest.fixture(scope="module")
-def make(random_policy, certificate_of, keys):
+def make(keys):
     """Return a function that writes a signed bundle."""
 
     def bundle(folder, seed=0, key="ours", now=None, verdict=Verdict.PROVED):
         policy = random_policy(np.random.default_rng(seed), (3, 4, 1))
-        file = policy_from_onnx(policy_to_onnx(policy, {"env": {"id": "Task-v0"}}))
+        file = file_of(policy, {"env": {"id": "Task-v0"}})
         origin = Artifact(kind="policy", files={POLICY_FILE: file.data})
         certificate = certificate_of(file, verdict)
         files = {

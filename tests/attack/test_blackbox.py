@@ -4,6 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.policies import linear_policy, random_policy, unit_range
+from support.randomness import random_streams
 from surefoot.attack.blackbox import CornerSearch, Oracle, SpsaSearch, SquareSearch
 from surefoot.attack.blackbox_attacks import Deviation, LowValue, masking_ratio, masking_signs
 from surefoot.attack.deployed import DeployedController
@@ -25,9 +27,7 @@ def oracle_of(policy, ball=LINF, query=None):
 
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("search", SEARCHES)
-def test_without_gradients_the_worst_case_of_a_linear_controller_is_nearly_met(
-    linear_policy, random_streams, search, norm
-):
+def test_without_gradients_the_worst_case_of_a_linear_controller_is_nearly_met(search, norm):
     policy, ball = linear_policy(MATRIX), Ball(norm=norm, epsilon=0.1)
     state = states(30, 6)
     moved = search(oracle=oracle_of(policy, ball)).perturb(state, random_streams(30))
@@ -42,7 +42,7 @@ def test_without_gradients_the_worst_case_of_a_linear_controller_is_nearly_met(
     assert reached.mean() >= 0.8 * worst
 
 
-def test_enough_corners_are_all_corners(linear_policy, random_streams):
+def test_enough_corners_are_all_corners():
     policy, state = linear_policy(MATRIX[:, :4]), states(20, 4)
     moved = CornerSearch(oracle=oracle_of(policy)).perturb(state, random_streams(20))
     reached = np.square((moved.astype(np.float64) - state) @ MATRIX[:, :4].T).sum(axis=1)
@@ -52,7 +52,7 @@ def test_enough_corners_are_all_corners(linear_policy, random_streams):
 
 
 @pytest.mark.parametrize("search", [CornerSearch, SquareSearch])
-def test_states_are_attacked_alike_together_and_one_by_one(linear_policy, random_streams, search):
+def test_states_are_attacked_alike_together_and_one_by_one(search):
     adversary = search(oracle=oracle_of(linear_policy(MATRIX)))
     state = states(6, 6)
     together = adversary.perturb(state, random_streams(6))
@@ -62,7 +62,7 @@ def test_states_are_attacked_alike_together_and_one_by_one(linear_policy, random
 
 
 @pytest.mark.parametrize("search", [CornerSearch, SquareSearch])
-def test_an_output_that_is_not_finite_is_the_greatest_harm(linear_policy, random_streams, search):
+def test_an_output_that_is_not_finite_is_the_greatest_harm(search):
     policy = linear_policy(MATRIX)
 
     def query(state):
@@ -95,9 +95,7 @@ class Runtime:
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-def test_the_controller_that_is_asked_is_the_runtime_and_not_its_twin(
-    linear_policy, random_streams, search
-):
+def test_the_controller_that_is_asked_is_the_runtime_and_not_its_twin(search):
     # To the twin no perturbation does anything.
     policy = linear_policy(np.zeros((2, 6)), bias=1.0)
     runtime = Runtime(policy)
@@ -111,7 +109,7 @@ def test_the_controller_that_is_asked_is_the_runtime_and_not_its_twin(
     assert (deployed.at_states(moved) != deployed.at_states(state)).all()
 
 
-def test_the_value_of_an_action_is_that_of_its_critic(linear_policy):
+def test_the_value_of_an_action_is_that_of_its_critic():
     policy = linear_policy(MATRIX)
     weight = np.arange(8.0)[None].astype(np.float32)
     critic = [Layer(weight=weight, bias=np.ones(1, np.float32), activation=Activation.IDENTITY)]
@@ -120,7 +118,7 @@ def test_the_value_of_an_action_is_that_of_its_critic(linear_policy):
     np.testing.assert_allclose(LowValue(policy, critic)(state, actions, actions), expected)
 
 
-def test_masked_gradients_are_noticed(random_policy, unit_range, random_streams):
+def test_masked_gradients_are_noticed():
     policy = unit_range(random_policy(np.random.default_rng(3), (8, 24, 2), Activation.TANH))
     state = states(24, 8)
     sound = masking_ratio(policy, LINF, policy.outputs_at, state, random_streams(24))
@@ -137,7 +135,7 @@ def test_masked_gradients_are_noticed(random_policy, unit_range, random_streams)
     assert "as far as gradients do" in masking_signs(ratio, {}, {}, {})[0]
 
 
-def test_gradients_that_move_nothing_are_a_sign_without_a_ratio(linear_policy, random_streams):
+def test_gradients_that_move_nothing_are_a_sign_without_a_ratio():
     # Flat to its twin and near the state; only a search of the whole ball comes by the edge.
     policy, state = linear_policy(np.zeros((2, 6))), np.zeros((24, 6), np.float32)
 
@@ -151,9 +149,7 @@ def test_gradients_that_move_nothing_are_a_sign_without_a_ratio(linear_policy, r
     assert masking_ratio(policy, LINF, policy.outputs_at, state, random_streams(24)) == 1.0
 
 
-def test_random_corners_that_make_the_controller_fail_are_no_sound_ratio(
-    linear_policy, random_streams
-):
+def test_random_corners_that_make_the_controller_fail_are_no_sound_ratio():
     # Gradients go up; it is the corners below that the controller does not survive.
     policy, state = linear_policy([[1.0, 0.0]]), np.zeros((24, 2), np.float32)
 
@@ -184,7 +180,7 @@ def test_failures_under_an_attack_are_a_sign_whatever_it_returns():
     assert "corners makes the controller fail in 3 episodes" in sign
 
 
-def test_where_all_is_flat_spsa_walks_on_and_finds_the_edge(linear_policy, random_streams):
+def test_where_all_is_flat_spsa_walks_on_and_finds_the_edge():
     # Its probes reach half of epsilon, where nothing has changed yet.
     def query(state):
         return np.where(np.abs(state) > 0.6 * LINF.epsilon, 1.0, 0.0).astype(np.float32)

@@ -2,6 +2,10 @@ import gymnasium
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import FormulaEnv
+from support.policies import file_of, linear_policy, random_policy, unit_range
+from support.randomness import random_streams
 from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentConfig
 from surefoot.attack.closed_loop import EvaluateConfig, evaluate
@@ -43,7 +47,7 @@ def same(first, second):
 
 
 @pytest.fixture(scope="module")
-def hopper_file(random_policy, unit_range, file_of):
+def hopper_file():
     policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH)
     return file_of(unit_range(policy))
 
@@ -117,7 +121,7 @@ def test_epsilon_zero_is_the_clean_loop_bit_for_bit(hopper_file):
     assert clean.max_deviation == 0
 
 
-def build(name, target, linear_policy):
+def build(name, target):
     """Return the variants of an attack; of what there is nothing to learn or to search, any one."""
     policy, ball = target.policy, target.ball
     if name == "constant":
@@ -132,19 +136,17 @@ def build(name, target, linear_policy):
 
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("name", [name for name in FULL if name != "clean"])
-def test_every_attack_in_a_ball_of_one_point_returns_the_state_bit_for_bit(
-    random_policy, linear_policy, formula_env, file_of, target_of, random_streams, name, norm
-):
+def test_every_attack_in_a_ball_of_one_point_returns_the_state_bit_for_bit(name, norm):
     rng = np.random.default_rng(12)
     file = file_of(random_policy(rng, (4, 8, 2), squash=Squash.IDENTITY))
 
     def make_env(num):
-        return formula_env(4, 2, num, reward=lambda action: action @ [1.0, -2.0])
+        return FormulaEnv(4, 2, num, reward=lambda action: action @ [1.0, -2.0])
 
     target = target_of(file.policy, Ball(norm=norm, epsilon=0.0), make_env)
     state = rng.normal(size=(20, 4)).astype(np.float32)
     clean = play(deploy(file), make_env(5), NoAdversary())
-    variants = build(name, target, linear_policy)
+    variants = build(name, target)
     assert variants
     for adversary in variants.values():
         assert adversary.ball.epsilon == 0
@@ -152,13 +154,11 @@ def test_every_attack_in_a_ball_of_one_point_returns_the_state_bit_for_bit(
         assert same(clean, play(deploy(file), make_env(5), adversary))
 
 
-def test_the_clean_loop_uses_the_normaliser_of_the_deployed_file(
-    formula_env, linear_policy, file_of
-):
+def test_the_clean_loop_uses_the_normaliser_of_the_deployed_file():
     file = file_of(linear_policy([[1.0, -2.0]]))
     never = Spoiled(controller_of(file, Backend.ONNX), lambda state: True)  # fails at any state
     clean = DeployedController(controller=never, policy=file.policy)
-    assert play(clean, formula_env(2, 1, 5), NoAdversary()).num_failures == 0
+    assert play(clean, FormulaEnv(2, 1, 5), NoAdversary()).num_failures == 0
 
 
 def test_an_attack_that_does_nothing_is_the_clean_loop_bit_for_bit(hopper_file):
@@ -186,9 +186,9 @@ def test_mad_moves_actions_further_than_random_perturbations(hopper_file):
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8])
-def test_every_episode_counts_once_however_short(formula_env, linear_policy, file_of, num_envs):
+def test_every_episode_counts_once_however_short(num_envs):
     file = file_of(linear_policy([[1.0, -2.0]]))
-    env = formula_env(2, 1, num_envs)
+    env = FormulaEnv(2, 1, num_envs)
     evaluation = play(deploy(file), env, NoAdversary(), seeds=tuple(range(8)))
     expected = [seed % 7 + 1 for seed in range(8)]
     assert evaluation.lengths.tolist() == expected
@@ -198,9 +198,7 @@ def test_every_episode_counts_once_however_short(formula_env, linear_policy, fil
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(
-    formula_env, linear_policy, file_of, norm
-):
+def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(norm):
     row = np.array([30.0, -2.5, 10.0, -20.0])
     policy = linear_policy([row])
     ball = Ball(norm=norm, epsilon=0.1)
@@ -210,7 +208,7 @@ def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(
     sharp = AscentConfig(slack=20, temperature=0.0, keep_best=True)
 
     def attacked(adversary):
-        env = formula_env(4, 1, 30, reward=lambda action: -(action[0] ** 2), spread=0.0)
+        env = FormulaEnv(4, 1, 30, reward=lambda action: -(action[0] ** 2), spread=0.0)
         evaluation = play(deploy(file_of(policy)), env, adversary, seeds)
         assert (evaluation.returns >= -evaluation.lengths * worst**2 * (1 + 1e-6)).all()
         return evaluation
@@ -226,18 +224,16 @@ def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(
     assert strongest.returns.sum() < boundary.returns.sum() < uniform.returns.sum() < 0
 
 
-def test_actions_that_no_attack_moves_keep_their_return(formula_env, linear_policy, file_of):
+def test_actions_that_no_attack_moves_keep_their_return():
     file = file_of(linear_policy([[0.0, 0.0]], bias=1.0))
     mad = mad_adversary(file.policy, LINF, SLACK)
-    evaluation = play(deploy(file), formula_env(2, 1, 5, reward=lambda action: action[0]), mad)
+    evaluation = play(deploy(file), FormulaEnv(2, 1, 5, reward=lambda action: action[0]), mad)
     assert evaluation.returns.tolist() == evaluation.lengths.tolist()
     assert evaluation.max_deviation == 0
 
 
 @pytest.mark.parametrize("perturbed", [True, False])
-def test_a_controller_that_returns_nan_under_attack_is_counted(
-    formula_env, linear_policy, file_of, perturbed
-):
+def test_a_controller_that_returns_nan_under_attack_is_counted(perturbed):
     file = file_of(linear_policy([[1.0, -2.0]]))
     healthy = controller_of(file, Backend.NUMPY)
     clean = np.random.default_rng(11).normal(size=2).astype(np.float32)  # the state of seed 11
@@ -247,7 +243,7 @@ def test_a_controller_that_returns_nan_under_attack_is_counted(
 
     spoiled = Spoiled(healthy, is_bad)
     deployed = DeployedController(controller=spoiled, policy=file.policy)
-    evaluation = play(deployed, formula_env(2, 1, 5), RandomAdversary(ball=LINF))
+    evaluation = play(deployed, FormulaEnv(2, 1, 5), RandomAdversary(ball=LINF))
     assert evaluation.num_failures == 1
     failed = SEEDS.index(11)
     assert "not finite" in evaluation.failures[failed]
@@ -256,13 +252,11 @@ def test_a_controller_that_returns_nan_under_attack_is_counted(
 
 
 @pytest.mark.parametrize("num_envs", [1, 2, 5, 9])
-def test_a_simulation_that_diverges_fails_its_own_episode_alone(
-    formula_env, linear_policy, file_of, num_envs
-):
+def test_a_simulation_that_diverges_fails_its_own_episode_alone(num_envs):
     file = file_of(linear_policy([[1.0, -2.0]]))
     adversary = RandomAdversary(ball=LINF)
-    sound = play(deploy(file), formula_env(2, 1, 5), adversary)
-    env = formula_env(2, 1, num_envs, diverges=(20, 9))
+    sound = play(deploy(file), FormulaEnv(2, 1, 5), adversary)
+    env = FormulaEnv(2, 1, num_envs, diverges=(20, 9))
     evaluation = play(deploy(file), env, adversary)
     for number, seed in enumerate(SEEDS):
         if seed in (20, 9):
@@ -284,32 +278,30 @@ def test_a_simulation_that_diverges_fails_its_own_episode_alone(
     ],
     ids=["outside", "nan", "float64", "shape"],
 )
-def test_an_adversary_that_breaks_the_rules_stops_the_run(
-    formula_env, linear_policy, file_of, wrong
-):
+def test_an_adversary_that_breaks_the_rules_stops_the_run(wrong):
     file = file_of(linear_policy([[1.0, -2.0]]))
     with pytest.raises(CheckError, match="Outsider"):
-        play(deploy(file), formula_env(2, 1, 5), Outsider(wrong))
+        play(deploy(file), FormulaEnv(2, 1, 5), Outsider(wrong))
 
 
-def test_in_a_ball_of_one_point_every_step_is_outside(formula_env, linear_policy, file_of):
+def test_in_a_ball_of_one_point_every_step_is_outside():
     file = file_of(linear_policy([[1.0, -2.0]]))
     outsider = Outsider(lambda state: np.nextafter(state, np.float32(9)))
     outsider.ball = Ball(norm=Norm.LINF, epsilon=0.0)
     with pytest.raises(CheckError, match="Outsider left the linf ball of radius 0"):
-        play(deploy(file), formula_env(2, 1, 5), outsider)
+        play(deploy(file), FormulaEnv(2, 1, 5), outsider)
 
 
-def test_a_deviation_above_the_certified_bound_stops_the_run(formula_env, linear_policy, file_of):
+def test_a_deviation_above_the_certified_bound_stops_the_run():
     file = file_of(linear_policy([[1.0, -2.0]]))
     mad = mad_adversary(file.policy, LINF, SLACK)
     worst = 0.1 * 3
-    play(deploy(file), formula_env(2, 1, 5), mad, certified_deviation=worst * 1.00001)
+    play(deploy(file), FormulaEnv(2, 1, 5), mad, certified_deviation=worst * 1.00001)
     with pytest.raises(CheckError, match="more than the certified"):
-        play(deploy(file), formula_env(2, 1, 5), mad, certified_deviation=worst * 0.99)
+        play(deploy(file), FormulaEnv(2, 1, 5), mad, certified_deviation=worst * 0.99)
 
 
-def test_discrete_actions_are_the_argmax_of_the_logits(random_policy, file_of):
+def test_discrete_actions_are_the_argmax_of_the_logits():
     file = file_of(random_policy(np.random.default_rng(2), (4, 16, 2), Activation.RELU, None))
     deployed = deploy(file)
     clean = play(deployed, make_env("CartPole-v1", 2), NoAdversary())
@@ -327,7 +319,7 @@ def test_discrete_actions_are_the_argmax_of_the_logits(random_policy, file_of):
     assert play(deployed, make_env("CartPole-v1", 3), mad).max_deviation > 0
 
 
-def test_an_environment_of_another_controller_is_refused(random_policy, unit_range, file_of):
+def test_an_environment_of_another_controller_is_refused():
     def attempt(env_id, policy):
         play(deploy(file_of(policy)), make_env(env_id, 1), NoAdversary())
 

@@ -4,6 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import FormulaEnv, OneStepEnv
+from support.policies import linear_policy
+from support.randomness import random_streams
 from surefoot.attack.constant import ConstantAdversary, constant_variants
 from surefoot.ball import Ball, Norm
 
@@ -14,12 +18,12 @@ GAIN = np.array([1.0, -0.5])
 
 
 @pytest.fixture
-def search(linear_policy, formula_env, target_of):
+def search():
     """Return what the search finds where the action is MATRIX times the state, by its variant."""
 
     def search(ball, reward, spread):
         def make_env(num):
-            return formula_env(4, 2, num, reward=reward, spread=spread)
+            return FormulaEnv(4, 2, num, reward=reward, spread=spread)
 
         target = target_of(linear_policy(MATRIX), ball, make_env)
         return {name: one.delta for name, one in constant_variants(target).adversaries.items()}
@@ -49,12 +53,10 @@ def test_in_the_l2_ball_it_comes_near_to_the_best_direction(search):
         assert -delta @ slope >= 0.95 * EPSILON * np.linalg.norm(slope)
 
 
-def test_what_was_found_is_kept_and_its_effort_is_every_step_that_was_played(
-    linear_policy, one_step_env, target_of
-):
+def test_what_was_found_is_kept_and_its_effort_is_every_step_that_was_played():
     played = []
 
-    class Counted(one_step_env):
+    class Counted(OneStepEnv):
         def step(self, actions):
             played.append(len(actions))
             return super().step(actions)
@@ -69,7 +71,7 @@ def test_what_was_found_is_kept_and_its_effort_is_every_step_that_was_played(
         np.testing.assert_array_equal(again.adversaries[name].delta, adversary.delta)
 
 
-def test_the_same_perturbation_is_added_to_every_state(random_streams):
+def test_the_same_perturbation_is_added_to_every_state():
     delta = np.array([0.5, -0.25, 0.0])
     state = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     moved = ConstantAdversary(LINF, delta).perturb(state, random_streams(20))

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.attack.deployed import DeployedController
 from surefoot.errors import CheckError, InputError
 from surefoot.policy import Activation, Squash
@@ -48,9 +49,7 @@ def largest_weight_lost(policy, number):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("squash", [*Squash, None])
-def test_observations_give_the_outputs_of_their_states_bit_for_bit(
-    random_policy, file_of, backend, squash
-):
+def test_observations_give_the_outputs_of_their_states_bit_for_bit(backend, squash):
     policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH, squash)
     file = file_of(policy)
     deployed = DeployedController(controller=controller_of(file, backend), policy=file.policy)
@@ -60,7 +59,7 @@ def test_observations_give_the_outputs_of_their_states_bit_for_bit(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("activation", list(Activation))
-def test_a_sound_controller_is_its_twin(random_policy, file_of, backend, activation):
+def test_a_sound_controller_is_its_twin(backend, activation):
     file = file_of(random_policy(np.random.default_rng(2), (11, 64, 64, 3), activation))
     deployed = DeployedController(controller=controller_of(file, backend), policy=file.policy)
     states = np.random.default_rng(3).uniform(-10.1, 10.1, (300, 11)).astype(np.float32)
@@ -70,7 +69,7 @@ def test_a_sound_controller_is_its_twin(random_policy, file_of, backend, activat
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("number", range(3))
-def test_a_controller_with_one_weight_changed_is_found_out(random_policy, file_of, backend, number):
+def test_a_controller_with_one_weight_changed_is_found_out(backend, number):
     policy = random_policy(np.random.default_rng(4), (11, 64, 64, 3), Activation.TANH)
     altered = controller_of(file_of(largest_weight_lost(policy, number)), backend)
     deployed = DeployedController(controller=altered, policy=policy)
@@ -81,7 +80,7 @@ def test_a_controller_with_one_weight_changed_is_found_out(random_policy, file_o
         deployed.at_observations(raw_observations(policy, 50))
 
 
-def test_one_observation_enters_per_call(random_policy):
+def test_one_observation_enters_per_call():
     policy = random_policy(np.random.default_rng(6), (4, 8, 2))
     fake = FakeController(policy)
     deployed = DeployedController(controller=fake, policy=policy)
@@ -90,7 +89,7 @@ def test_one_observation_enters_per_call(random_policy):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_number_that_is_not_finite_spoils_its_own_row(random_policy, bad):
+def test_a_number_that_is_not_finite_spoils_its_own_row(bad):
     policy = random_policy(np.random.default_rng(7), (4, 8, 2))
 
     def spoil(outputs, call):
@@ -101,7 +100,7 @@ def test_a_number_that_is_not_finite_spoils_its_own_row(random_policy, bad):
     assert finite.tolist() == [True, True, False, True, True]
 
 
-def test_an_overflow_that_the_controller_reports_spoils_its_own_row(random_policy):
+def test_an_overflow_that_the_controller_reports_spoils_its_own_row():
     policy = random_policy(np.random.default_rng(8), (4, 8, 2))
 
     def spoil(outputs, call):
@@ -114,13 +113,13 @@ def test_an_overflow_that_the_controller_reports_spoils_its_own_row(random_polic
     assert finite.tolist() == [True, False, True]
 
 
-def test_a_policy_without_clip_is_checked_as_far_as_its_states_go(random_policy):
+def test_a_policy_without_clip_is_checked_as_far_as_its_states_go():
     policy = random_policy(np.random.default_rng(9), (4, 8, 2), clip=np.inf)
     deployed = DeployedController(controller=FakeController(policy), policy=policy)
     deployed.at_states(np.array([[1e4, 0, -3, 1], [0.1, 0, 0, 0]], np.float32))
 
 
-def test_a_controller_of_other_sizes_is_refused(random_policy):
+def test_a_controller_of_other_sizes_is_refused():
     policy = random_policy(np.random.default_rng(10), (4, 8, 2))
     other = random_policy(np.random.default_rng(10), (5, 8, 2))
     with pytest.raises(InputError, match="the controller has"):

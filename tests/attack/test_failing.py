@@ -5,6 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import FormulaEnv
+from support.policies import file_of, linear_policy
 from surefoot.attack import suite
 from surefoot.attack.closed_loop import EvaluateConfig, evaluate
 from surefoot.attack.deployed import DeployedController
@@ -95,7 +98,7 @@ def test_a_policy_that_overflows_in_float32_alone():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("squash", list(Squash))
 @pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
-def test_an_overflow_is_a_failure_whatever_a_backend_makes_of_it(file_of, squash, backend):
+def test_an_overflow_is_a_failure_whatever_a_backend_makes_of_it(squash, backend):
     """A Clip of ONNX makes its limit of NaN; the action looks like any other."""
     file = file_of(overflowing(2, replace(gaussian(1), squash=squash)))
     deployed = DeployedController(controller=controller_of(file, backend), policy=file.policy)
@@ -107,14 +110,12 @@ def test_an_overflow_is_a_failure_whatever_a_backend_makes_of_it(file_of, squash
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("learn", ["sarsa", "value", "imitation", "adversary"])
 @pytest.mark.parametrize("kind", ["nan", "diverging"])
-def test_what_learns_from_a_failing_controller_gets_finite_numbers(
-    formula_env, target_of, linear_policy, learn, kind
-):
+def test_what_learns_from_a_failing_controller_gets_finite_numbers(learn, kind):
     diverges = kind == "diverging"
     policy = linear_policy([[1.0, -1.0]]) if diverges else overflowing(2, gaussian(1), -1e9)
 
     def make(num):
-        env = _Diverging(formula_env(2, 1, num), every=5 if diverges else 10**9)
+        env = _Diverging(FormulaEnv(2, 1, num), every=5 if diverges else 10**9)
         return RestartingEnv(env)
 
     target = target_of(policy, BALL, make)
@@ -169,8 +170,8 @@ class _Diverging:
         pass
 
 
-def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew(formula_env):
-    env = RestartingEnv(_Diverging(formula_env(2, 1, 3), every=2))
+def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew():
+    env = RestartingEnv(_Diverging(FormulaEnv(2, 1, 3), every=2))
     before = env.reset([6, 13, 20])
     actions = np.zeros((3, 1), np.float32)
     before = env.step(actions).obs
@@ -181,7 +182,7 @@ def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew(formula_e
     assert np.array_equal(cut.terminal_obs, before)
     assert not np.array_equal(cut.obs, before)
     assert env.state_dict()["restarts"] == 1
-    other = RestartingEnv(_Diverging(formula_env(2, 1, 3), every=2))
+    other = RestartingEnv(_Diverging(FormulaEnv(2, 1, 3), every=2))
     other.reset([1, 2, 3])
     other.load_state_dict({"count": 0})  # as stored before there were restarts
     assert other.num_restarts == 0
@@ -200,7 +201,7 @@ def test_a_simulation_that_is_sound_is_untouched():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_failure_is_no_violation_and_hides_none(formula_env, linear_policy, file_of, bad):
+def test_a_failure_is_no_violation_and_hides_none(bad):
     file = file_of(linear_policy([[1.0, -2.0]]))
     healthy = controller_of(file, Backend.NUMPY)
 
@@ -218,16 +219,14 @@ def test_a_failure_is_no_violation_and_hides_none(formula_env, linear_policy, fi
         deployed = DeployedController(controller=Failing(), policy=file.policy)
         config = EvaluateConfig(seeds=(3, 4, 5), certified_deviation=certified)
         adversary = mad_adversary(file.policy, BALL)
-        return evaluate(deployed, formula_env(2, 1, 3), adversary, config)
+        return evaluate(deployed, FormulaEnv(2, 1, 3), adversary, config)
 
     assert attempt(10.0).num_failures == 1
     with pytest.raises(CheckError, match="more than the certified"):
         attempt(0.1)
 
 
-def test_the_worst_attack_is_the_one_that_fails_the_controller_though_it_returns_more(
-    monkeypatch, file_of
-):
+def test_the_worst_attack_is_the_one_that_fails_the_controller_though_it_returns_more(monkeypatch):
     # A pendulum that is left alone swings through its lowest point, where -cos is 1. Its rewards
     # are costs, of which an episode that ends early has fewer.
     policy = overflowing(3, gaussian(1), where=1.1, sign=-1)
@@ -246,7 +245,7 @@ def test_the_worst_attack_is_the_one_that_fails_the_controller_though_it_returns
     assert any("random makes the controller fail in 2 episodes" in sign for sign in signs)
 
 
-def test_a_whole_suite_on_discrete_choices(linear_policy, file_of):
+def test_a_whole_suite_on_discrete_choices():
     # It pushes to where the pole leans, which holds it for a while.
     policy = linear_policy([[0, 0, -1, 0], [0, 0, 1, 0]])
     policy = replace(policy, head=CategoricalHead(num_actions=2))

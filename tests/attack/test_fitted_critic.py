@@ -5,6 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import GridEnv
+from support.policies import linear_policy
 from surefoot.attack.fitted_critic import GAMMA, fit_value
 from surefoot.ball import Ball, Norm
 from surefoot.policy import CategoricalHead
@@ -13,10 +16,10 @@ BALL = Ball(norm=Norm.LINF, epsilon=0.1)
 
 
 @pytest.fixture(scope="module")
-def chain(grid_env):
+def chain():
     """Return the corridor as a task that ends in its last cell."""
 
-    class Chain(grid_env):
+    class Chain(GridEnv):
         HORIZON = 10**9
 
         def step(self, actions):
@@ -28,7 +31,7 @@ def chain(grid_env):
     return Chain
 
 
-def choosing(linear_policy, lead):
+def choosing(lead):
     """Return a controller whose choice of going right leads by this much in every cell."""
     policy = linear_policy([[0.0, 0.0], [0.1, 0.0]])
     layer = replace(policy.layers[0], bias=np.array([0.0, lead], np.float32))
@@ -42,8 +45,8 @@ def values_of(fitted, positions):
     return hidden[:, 0]
 
 
-def test_values_of_a_chain_are_the_discounted_sums_of_what_is_left(chain, linear_policy, target_of):
-    fitted = fit_value(target_of(choosing(linear_policy, 2.0), BALL, chain), 6400)
+def test_values_of_a_chain_are_the_discounted_sums_of_what_is_left(chain):
+    fitted = fit_value(target_of(choosing(2.0), BALL, chain), 6400)
     cells = np.arange(2, 8)
     exact = np.array([sum(GAMMA**k * (cell + 1 + k) for k in range(8 - cell)) for cell in cells])
     found = values_of(fitted, cells / 4 - 1)
@@ -54,9 +57,9 @@ def test_values_of_a_chain_are_the_discounted_sums_of_what_is_left(chain, linear
     assert fitted.facts["steps"] == fitted.effort.env_steps == 6400
 
 
-def test_an_episode_that_is_cut_goes_on_in_the_values(grid_env, linear_policy, target_of):
+def test_an_episode_that_is_cut_goes_on_in_the_values():
     # Cut every 12 steps, the way right is still worth more the further it has been gone: counted
     # to the cut alone, every episode's last steps would be worth least.
-    fitted = fit_value(target_of(choosing(linear_policy, 2.0), BALL, grid_env), 6400)
+    fitted = fit_value(target_of(choosing(2.0), BALL, GridEnv), 6400)
     found = values_of(fitted, np.arange(2, 9) / 4 - 1)
     assert (np.diff(found) > 0).all()

@@ -4,6 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import GridEnv
+from support.policies import file_of, linear_policy, random_policy, unit_range
 from surefoot.attack import suite, transfer
 from surefoot.attack.critic_attacks import FITTED, critic_variants
 from surefoot.attack.fitted_critic import fit_value
@@ -28,7 +31,7 @@ TINY = AttackConfig(
 
 
 @pytest.fixture(scope="module")
-def file(random_policy, unit_range, file_of):
+def file():
     policy = random_policy(np.random.default_rng(1), (11, 16, 3), Activation.TANH)
     return file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
 
@@ -110,9 +113,7 @@ def test_a_search_asks_the_deployed_controller_as_often_as_it_says(file, monkeyp
     assert deployed[0].num_states == effort.queries + 2 * effort.env_steps
 
 
-def test_other_controllers_are_tried_on_this_one_by_their_paths(
-    file, random_policy, unit_range, monkeypatch, tmp_path
-):
+def test_other_controllers_are_tried_on_this_one_by_their_paths(file, monkeypatch, tmp_path):
     monkeypatch.setattr(transfer, "_NUM_STEPS", 20)
     monkeypatch.setitem(
         suite._SUITES, "quick", {each: FULL[each] for each in ("clean", "transfer")}
@@ -136,16 +137,14 @@ def test_an_attack_that_needs_a_critic_and_may_not_fit_one_says_so(file):
         run_suite(file, None, replace(TINY, critic_steps=0))
 
 
-def test_every_critic_is_tried_and_one_of_other_sizes_is_refused(
-    grid_env, random_policy, target_of, linear_policy
-):
+def test_every_critic_is_tried_and_one_of_other_sizes_is_refused():
     right = linear_policy([[-0.1, 0.0], [0.6, 0.0]])
     right = replace(
         right,
         head=CategoricalHead(num_actions=2),
         layers=(replace(right.layers[0], bias=np.array([0.0, 2.0], np.float32)),),
     )
-    target = target_of(right, Ball(norm=Norm.LINF, epsilon=0.0), grid_env)
+    target = target_of(right, Ball(norm=Norm.LINF, epsilon=0.0), GridEnv)
     fitted = fit_value(target, 3200)
     assert fitted.facts["steps"] == 3200
     shipped = {"shipped": fitted.layers}

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.policies import file_of, linear_policy, random_policy, unit_range
 from surefoot.attack import suite
 from surefoot.attack.adversary import NoAdversary
 from surefoot.attack.learned import LearnedAdversary
@@ -22,13 +24,13 @@ SMALL = AttackConfig(epsilon=BALL.epsilon, episodes=1, selection_episodes=1, num
 
 
 @pytest.fixture(scope="module")
-def file(random_policy, unit_range, file_of):
+def file():
     policy = random_policy(np.random.default_rng(1), (11, 16, 3), Activation.TANH)
     return file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
 
 
 @pytest.fixture(params=["searched", "learned"])
-def adversary(request, file, linear_policy):
+def adversary(request, file):
     if request.param == "searched":
         return mad_adversary(file.policy, BALL, PUBLISHED)
     return LearnedAdversary(linear_policy(np.zeros((11, 11)), bias=1.0), Direct(BALL, 11))
@@ -83,9 +85,7 @@ def test_an_adversary_of_another_ball_stops_the_suite(attempt, adversary):
         attempt(adversary)
 
 
-def test_a_deviation_beyond_the_certificate_stops_the_suite(
-    attempt, adversary, file, certificate_of
-):
+def test_a_deviation_beyond_the_certificate_stops_the_suite(attempt, adversary, file):
     wrong = certificate_of(file, deviation_linf={"epsilon": 0.05, "best": 1e-4})
     with pytest.raises(CheckError, match="the certificate is wrong"):
         attempt(adversary, wrong)

@@ -3,6 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.environments import OneStepEnv
+from support.policies import linear_policy
 from surefoot.attack import imitation
 from surefoot.attack.ascent import RESTARTS
 from surefoot.attack.cost import Cost
@@ -30,7 +32,7 @@ SHORT = LearnedConfig(
 
 
 @pytest.fixture(scope="module")
-def policy(linear_policy):
+def policy():
     return linear_policy(MATRIX)
 
 
@@ -41,10 +43,10 @@ def learn(policy, craft, make_env, settings=SHORT, **more):
 
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("kind", ["sa-rl", "pa-ad"])
-def test_on_one_step_the_adversary_finds_the_least_reward(policy, one_step_env, kind, norm):
+def test_on_one_step_the_adversary_finds_the_least_reward(policy, kind, norm):
     ball = Ball(norm=norm, epsilon=0.5)
     craft = Direct(ball, 3) if kind == "sa-rl" else Director(policy, ball)
-    _, adversary = learn(policy, craft, lambda num: one_step_env(num, 3, GAIN))
+    _, adversary = learn(policy, craft, lambda num: OneStepEnv(num, 3, GAIN))
     state = np.random.default_rng(5).normal(size=(200, 3)).astype(np.float32)
     change = (adversary.perturb(state, [None] * 200).astype(np.float64) - state) @ SLOPE
     worst = -0.5 * (np.abs(SLOPE).sum() if norm is Norm.LINF else np.linalg.norm(SLOPE))
@@ -52,12 +54,12 @@ def test_on_one_step_the_adversary_finds_the_least_reward(policy, one_step_env, 
     assert change.mean() <= (0.95 if kind == "sa-rl" else 0.8) * worst
 
 
-def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
+def test_an_imitation_begins_where_its_teacher_is(policy):
     ball = Ball(norm=Norm.LINF, epsilon=0.5)
     craft, teacher = Direct(ball, 3), _Corner(ball)
 
     def make_env(num):
-        return one_step_env(num, 3, GAIN)
+        return OneStepEnv(num, 3, GAIN)
 
     states, moves = record_moves(teacher, policy, craft, make_env, 0)
     np.testing.assert_allclose(moves, np.broadcast_to(teacher.signs, moves.shape), atol=1e-5)
@@ -74,12 +76,12 @@ def test_an_imitation_begins_where_its_teacher_is(policy, one_step_env):
     assert np.abs(found - teacher.signs).mean() < 0.1 < np.abs(other - teacher.signs).mean()
 
 
-def test_what_was_taught_stays_until_its_critic_has_learned(policy, one_step_env, monkeypatch):
+def test_what_was_taught_stays_until_its_critic_has_learned(policy, monkeypatch):
     craft = Direct(Ball(norm=Norm.LINF, epsilon=0.5), 3)
     settings = LearnedConfig(total_steps=20 * 256, lessons=1, num_envs=8, rollout_steps=32)
 
     def make_env(num):
-        return one_step_env(num, 3, GAIN)
+        return OneStepEnv(num, 3, GAIN)
 
     start = learn_start(policy, craft, settings, make_env, _Corner(craft.ball))
     saved = []
@@ -114,7 +116,7 @@ def same(first, second):
 @pytest.mark.parametrize("taught", [False, True], ids=["untaught", "taught"])
 @pytest.mark.parametrize("kind", ["sa-rl", "pa-ad"])
 def test_a_stopped_training_goes_on_to_the_same_adversary(
-    policy, one_step_env, monkeypatch, tmp_path, kind, taught
+    policy, monkeypatch, tmp_path, kind, taught
 ):
     monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
     ball = Ball(norm=Norm.LINF, epsilon=0.5)
@@ -122,7 +124,7 @@ def test_a_stopped_training_goes_on_to_the_same_adversary(
     brief = LearnedConfig(total_steps=2560, lessons=2 * taught, num_envs=8, rollout_steps=32)
 
     def make_env(num):
-        return one_step_env(num, 3, GAIN)
+        return OneStepEnv(num, 3, GAIN)
 
     def train(**more):
         teacher = mad_adversary(policy, ball)
@@ -145,11 +147,11 @@ def test_a_stopped_training_goes_on_to_the_same_adversary(
     assert max(shares) == 1
 
 
-def test_mad_is_learned_as_directions_too(policy, one_step_env):
+def test_mad_is_learned_as_directions_too(policy):
     ball = Ball(norm=Norm.LINF, epsilon=0.5)
     director = Director(policy, ball)
     teacher = mad_adversary(policy, ball, RESTARTS)
-    _, moves = record_moves(teacher, policy, director, lambda num: one_step_env(num, 3, GAIN), 0)
+    _, moves = record_moves(teacher, policy, director, lambda num: OneStepEnv(num, 3, GAIN), 0)
     assert moves.shape[1] == 2
     assert moves.dtype == np.float32
     np.testing.assert_allclose(np.abs(moves).max(axis=1), 1, rtol=1e-5)

@@ -3,6 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import OneStepEnv
+from support.policies import linear_policy
 from surefoot.attack import learned_attacks
 from surefoot.attack.constant import ConstantAdversary
 from surefoot.attack.learned import learn_start
@@ -23,12 +26,12 @@ def told():
 
 
 @pytest.fixture(scope="module")
-def target(linear_policy, one_step_env, target_of, tmp_path_factory, told):
+def target(tmp_path_factory, told):
     policy = linear_policy([[2.0, -1.0, 0.5], [-1.0, 0.5, 2.0]])
     return target_of(
         policy,
         BALL,
-        lambda num: one_step_env(num, 3, GAIN),
+        lambda num: OneStepEnv(num, 3, GAIN),
         store=Store(tmp_path_factory.mktemp("race") / "work"),
         tell=lambda share, remark: told.append(share),
     )

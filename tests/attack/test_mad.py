@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from support.policies import linear_policy, random_policy
+from support.randomness import random_streams
 from surefoot.attack.ascent import RESTARTS, AscentConfig
 from surefoot.attack.mad import (
     NOISE_FREE,
@@ -49,7 +51,7 @@ def softmax(logits):
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def test_with_slack_one_linear_actuator_is_driven_to_its_corner(linear_policy, random_streams):
+def test_with_slack_one_linear_actuator_is_driven_to_its_corner():
     row = np.array([[3.0, -0.2, 1e-3, 0.7, -5.0]])
     state = states(30, 5)
     delta = deltas(mad_adversary(linear_policy(row), LINF, SLACK), state, random_streams(30))
@@ -57,9 +59,7 @@ def test_with_slack_one_linear_actuator_is_driven_to_its_corner(linear_policy, r
     np.testing.assert_allclose(delta, 0.5 * signs[:, None] * np.sign(row), atol=1e-6)
 
 
-def test_without_slack_a_coordinate_that_starts_wrong_ends_at_nine_tenths(
-    linear_policy, random_streams
-):
+def test_without_slack_a_coordinate_that_starts_wrong_ends_at_nine_tenths():
     row = np.array([[3.0, -0.2, 1e-3, 0.7, -5.0]])
     state = states(30, 5)
     delta = deltas(mad_adversary(linear_policy(row), LINF, NOISE_FREE), state, random_streams(30))
@@ -69,9 +69,7 @@ def test_without_slack_a_coordinate_that_starts_wrong_ends_at_nine_tenths(
     assert wrong.any()
 
 
-def test_with_slack_the_l2_attack_finds_the_only_direction_that_counts(
-    linear_policy, random_streams
-):
+def test_with_slack_the_l2_attack_finds_the_only_direction_that_counts():
     row = np.array([[3.0, -0.2, 1.0, 0.7, -5.0]])
     state = states(20, 5)
     settings = AscentConfig(steps=20, slack=20, temperature=0.0, keep_best=True)
@@ -79,9 +77,7 @@ def test_with_slack_the_l2_attack_finds_the_only_direction_that_counts(
     np.testing.assert_allclose(np.abs(delta @ row[0]), 0.5 * np.linalg.norm(row), rtol=1e-5)
 
 
-def test_many_actuators_in_the_l2_ball_meet_the_largest_singular_value(
-    linear_policy, random_streams
-):
+def test_many_actuators_in_the_l2_ball_meet_the_largest_singular_value():
     matrix = np.random.default_rng(1).normal(size=(3, 6))
     state = states(20, 6)
     settings = AscentConfig(steps=60, slack=30, temperature=0.0, restarts=3, keep_best=True)
@@ -93,9 +89,7 @@ def test_many_actuators_in_the_l2_ball_meet_the_largest_singular_value(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_many_actuators_meet_the_best_corner_in_units_of_their_sigma(
-    linear_policy, random_streams, seed
-):
+def test_many_actuators_meet_the_best_corner_in_units_of_their_sigma(seed):
     rng = np.random.default_rng(seed)
     matrix, std = rng.normal(size=(3, 6)), np.array([0.1, 1.0, 3.0])
 
@@ -111,7 +105,7 @@ def test_many_actuators_meet_the_best_corner_in_units_of_their_sigma(
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-3, 1.0], ids=["flat", "weak", "steep"])
-def test_the_published_attack_is_its_printed_loop(linear_policy, random_streams, weight):
+def test_the_published_attack_is_its_printed_loop(weight):
     """The noise decides on flat policies and hardly matters on steep ones."""
     rng = np.random.default_rng(9)
     matrix, std = weight * rng.normal(size=(2, 5)).astype(np.float32), np.array([0.5, 2.0])
@@ -129,7 +123,7 @@ def test_the_published_attack_is_its_printed_loop(linear_policy, random_streams,
         np.testing.assert_allclose(found[row], delta, atol=1e-6)
 
 
-def test_there_is_no_gradient_at_the_state_itself(random_policy):
+def test_there_is_no_gradient_at_the_state_itself():
     policy = random_policy(np.random.default_rng(10), (6, 16, 3), Activation.TANH)
     twin = mlp_from_layers(policy.layers, dtype=torch.float64)
     law = Gaussian(log_std=torch.zeros(3, dtype=torch.float64), learned=False)
@@ -142,7 +136,7 @@ def test_there_is_no_gradient_at_the_state_itself(random_policy):
 )
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.SILU])
 def test_mad_moves_actions_more_than_the_best_of_a_hundred_random_perturbations(
-    random_policy, random_streams, activation, settings
+    activation, settings
 ):
     policy = random_policy(np.random.default_rng(5), (11, 32, 32, 3), activation)
     ball = Ball(norm=Norm.LINF, epsilon=0.1)
@@ -158,7 +152,7 @@ def test_mad_moves_actions_more_than_the_best_of_a_hundred_random_perturbations(
     assert moved(found).mean() > np.max(tries, axis=0).mean()
 
 
-def test_a_categorical_head_is_driven_to_the_largest_divergence(random_streams):
+def test_a_categorical_head_is_driven_to_the_largest_divergence():
     weight = np.array([[1.0, -2.0, 0.5, 0.1], [0.3, 1.0, -1.0, 0.2]], np.float32)
     policy = Policy(
         normaliser=Normaliser(
@@ -183,7 +177,7 @@ def test_a_categorical_head_is_driven_to_the_largest_divergence(random_streams):
 
 
 @pytest.mark.parametrize("ball", [LINF, L2], ids=["linf", "l2"])
-def test_what_an_actuator_does_not_apply_is_not_searched_for(linear_policy, random_streams, ball):
+def test_what_an_actuator_does_not_apply_is_not_searched_for(ball):
     # The first output is far outside of its range, and moves further than the second could.
     matrix = np.array([[0.7, -0.4, 0.3, 0.2], [-0.1, 0.4, 0.2, 0.3]])
     policy = linear_policy(matrix, bias=[2.0, 0.0])
@@ -205,7 +199,7 @@ def test_what_an_actuator_does_not_apply_is_not_searched_for(linear_policy, rand
     assert reached["published"].mean() < 0.8
 
 
-def test_an_output_that_is_clipped_just_outside_is_drawn_inside(linear_policy, random_streams):
+def test_an_output_that_is_clipped_just_outside_is_drawn_inside():
     # Flat at the state and around it, and yet not out of reach.
     matrix = np.array([[1.0, -0.5, 0.2]])
     policy = linear_policy(matrix, bias=1.2)
@@ -218,7 +212,7 @@ def test_an_output_that_is_clipped_just_outside_is_drawn_inside(linear_policy, r
     np.testing.assert_allclose(1 - policy.outputs_at(moved.astype(np.float64)), worst, rtol=1e-5)
 
 
-def test_a_tanh_is_searched_where_it_is_steep(linear_policy, random_streams):
+def test_a_tanh_is_searched_where_it_is_steep():
     # The first output is saturated: after the squash a change of the second is all there is.
     matrix = np.array([[3.0, -1.0, 1.0], [0.2, 0.3, -0.4]])
     policy = linear_policy(matrix, bias=[9.0, 0.0])
@@ -231,9 +225,7 @@ def test_a_tanh_is_searched_where_it_is_steep(linear_policy, random_streams):
 
 
 @pytest.mark.parametrize("squash", [*Squash, None])
-def test_a_quick_look_searches_from_one_start_and_a_thorough_one_from_several(
-    random_policy, squash
-):
+def test_a_quick_look_searches_from_one_start_and_a_thorough_one_from_several(squash):
     policy = random_policy(np.random.default_rng(12), (3, 4, 2), squash=squash)
     quick, thorough = (mad_variants(policy, LINF, settings) for settings in (SLACK, RESTARTS))
     assert {one.settings.restarts for one in quick.values()} == {1}
@@ -242,13 +234,13 @@ def test_a_quick_look_searches_from_one_start_and_a_thorough_one_from_several(
         assert thorough[name].settings.restarts > 1
 
 
-def test_there_is_nothing_after_the_squash_where_outputs_are_actions(linear_policy, random_policy):
+def test_there_is_nothing_after_the_squash_where_outputs_are_actions():
     choices = random_policy(np.random.default_rng(11), (3, 4, 2), squash=None)
     for policy in (linear_policy(np.ones((2, 3))), choices):
         assert not applied_variants(policy, LINF)
 
 
-def test_more_restarts_that_keep_the_best_never_find_less(random_policy, random_streams):
+def test_more_restarts_that_keep_the_best_never_find_less():
     policy = random_policy(np.random.default_rng(6), (8, 16, 2), Activation.TANH)
     state = states(30, 8)
 
@@ -262,9 +254,7 @@ def test_more_restarts_that_keep_the_best_never_find_less(random_policy, random_
 
 @pytest.mark.parametrize("settings", [PUBLISHED, RESTARTS], ids=["published", "restarts"])
 @pytest.mark.parametrize("ball", [LINF, L2], ids=["linf", "l2"])
-def test_states_are_attacked_alike_together_and_one_by_one(
-    random_policy, random_streams, ball, settings
-):
+def test_states_are_attacked_alike_together_and_one_by_one(ball, settings):
     policy = random_policy(np.random.default_rng(7), (11, 32, 32, 3), Activation.TANH)
     state = states(25, 11)
     adversary = mad_adversary(policy, ball, settings)
@@ -274,7 +264,7 @@ def test_states_are_attacked_alike_together_and_one_by_one(
     assert np.array_equal(together, np.array(alone))
 
 
-def test_an_attack_changes_neither_normaliser_nor_weights(random_policy, random_streams):
+def test_an_attack_changes_neither_normaliser_nor_weights():
     policy = random_policy(np.random.default_rng(8), (8, 16, 2), Activation.TANH, Squash.TANH)
     before = weights_sha256(policy)
     adversary = mad_adversary(policy, LINF, PUBLISHED)

@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.policies import file_of, random_policy, unit_range
 from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.attack.suite import AttackConfig, run_suite
 from surefoot.ball import Ball, Norm
@@ -23,7 +25,7 @@ at_most = 1000.0
 
 
 @pytest.fixture
-def certificate(random_policy, certificate_of, file_of):
+def certificate():
     return certificate_of(file_of(random_policy(np.random.default_rng(0), (4, 8, 2))))
 
 
@@ -91,7 +93,7 @@ def test_what_holds_elsewhere_bounds_no_attack(certificate, here, there):
     assert certified_deviation(other, linf(0.05)) is None
 
 
-def test_what_is_unknown_bounds_no_attack(random_policy, certificate_of, file_of):
+def test_what_is_unknown_bounds_no_attack():
     file = file_of(random_policy(np.random.default_rng(0), (4, 8, 2)))
     certificate = certificate_of(file, Verdict.UNKNOWN, deviation_linf={})
     assert certified_deviation(certificate, linf(0.05)) is None
@@ -100,9 +102,7 @@ def test_what_is_unknown_bounds_no_attack(random_policy, certificate_of, file_of
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU])
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("epsilon", [0.05, 0.12])
-def test_no_attack_moves_an_action_further_than_is_certified(
-    random_policy, unit_range, file_of, activation, norm, epsilon
-):
+def test_no_attack_moves_an_action_further_than_is_certified(activation, norm, epsilon):
     policy = random_policy(np.random.default_rng(7), (11, 16, 16, 3), activation)
     file = file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
     budget = Budget.parse(BUDGET.replace('"linf"', f'"{norm}"'))

@@ -3,6 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
+from support.policies import linear_policy, random_policy
+from support.randomness import random_streams
 from surefoot.attack.push import push_variants
 from surefoot.ball import Ball, Norm
 from surefoot.policy import Activation
@@ -15,9 +17,7 @@ def states(num, dim):
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-def test_each_push_meets_the_analytic_worst_case_of_a_linear_controller(
-    linear_policy, random_streams, norm
-):
+def test_each_push_meets_the_analytic_worst_case_of_a_linear_controller(norm):
     policy, ball = linear_policy(MATRIX), Ball(norm=norm, epsilon=0.5)
     state = states(20, 4)
     variants = push_variants(policy, ball)
@@ -30,9 +30,7 @@ def test_each_push_meets_the_analytic_worst_case_of_a_linear_controller(
         np.testing.assert_allclose(sign * change, 0.5 * size, rtol=1e-6 if norm == "linf" else 0.02)
 
 
-def test_a_push_all_but_always_beats_the_best_of_a_hundred_random_perturbations(
-    random_policy, random_streams
-):
+def test_a_push_all_but_always_beats_the_best_of_a_hundred_random_perturbations():
     policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH)
     ball = Ball(norm=Norm.LINF, epsilon=0.1)
     state = states(30, 11)
@@ -48,7 +46,7 @@ def test_a_push_all_but_always_beats_the_best_of_a_hundred_random_perturbations(
         assert (found > np.max(tries, axis=0)).mean() > 0.9
 
 
-def test_a_discrete_controller_is_pushed_towards_each_action(random_policy, random_streams):
+def test_a_discrete_controller_is_pushed_towards_each_action():
     policy = random_policy(np.random.default_rng(2), (4, 16, 3), Activation.RELU, None)
     state = states(200, 4)
     before = policy.head.select(policy.network(state))

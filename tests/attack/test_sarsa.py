@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from support.attacks import target_of
+from support.environments import GridEnv
+from support.policies import random_policy
 from surefoot.attack.sarsa import Critics, Records, fit_sarsa, record, td_targets
 from surefoot.ball import Ball, Norm
 from surefoot.policy import Normaliser
@@ -101,15 +104,15 @@ def test_a_layer_view_of_a_critic_is_the_critic():
 
 
 @pytest.fixture
-def corridor(grid_env, random_policy, target_of):
+def corridor():
     policy = random_policy(np.random.default_rng(4), (2, 8, 2), squash=None)
     as_they_are = Normaliser(mean=np.zeros(2, np.float32), scale=np.ones(2, np.float32), clip=10.0)
     policy = replace(policy, normaliser=as_they_are)
-    return policy, target_of(policy, Ball(norm=Norm.LINF, epsilon=0.1), grid_env)
+    return policy, target_of(policy, Ball(norm=Norm.LINF, epsilon=0.1), GridEnv)
 
 
 def test_records_tell_what_followed_and_cut_episodes_go_on_with_the_controllers_own_action(
-    corridor, grid_env
+    corridor,
 ):
     policy, target = corridor
     records = record(target, 32 * 24)
@@ -117,10 +120,10 @@ def test_records_tell_what_followed_and_cut_episodes_go_on_with_the_controllers_
     after = (records.next_states[:, 0] + 1) * 4
     step = 2 * records.actions.argmax(1) - 1
     # Every step is the one that its action makes, also the last one of an episode.
-    expected = (cells + step).clamp(0, grid_env.CELLS - 1)
+    expected = (cells + step).clamp(0, GridEnv.CELLS - 1)
     np.testing.assert_allclose(after, expected, atol=1e-5)
     assert not records.terminated.any()
-    cut = torch.arange(len(records)) // 32 % grid_env.HORIZON == grid_env.HORIZON - 1
+    cut = torch.arange(len(records)) // 32 % GridEnv.HORIZON == GridEnv.HORIZON - 1
     own = policy.network(records.next_states[cut].numpy()).argmax(axis=1)
     assert np.array_equal(records.next_actions[cut].argmax(1).numpy(), own)
     going = ~cut[:-32]

@@ -6,6 +6,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.policies import file_of, random_policy, unit_range
 from surefoot.artifact import sha256_hex, to_json
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
@@ -22,7 +24,7 @@ SMALL = AttackConfig(epsilon=0.05, episodes=4, selection_episodes=2, num_threads
 
 
 @pytest.fixture(scope="module")
-def file(random_policy, unit_range, file_of):
+def file():
     policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH)
     return file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
 
@@ -100,7 +102,7 @@ def test_backends_that_round_differently_tell_much_the_same(report, file):
         assert np.abs(result.evaluation.lengths - lengths).max() <= 3
 
 
-def test_every_deviation_is_held_against_the_certificate(report, file, certificate_of):
+def test_every_deviation_is_held_against_the_certificate(report, file):
     reached = report.attacks["mad"].evaluation.max_deviation
     assert 0 < reached < 0.25  # what the finding of the fixture certifies
     sound = run_suite(file, certificate_of(file), SMALL)
@@ -125,7 +127,7 @@ def test_choices_made_in_python_are_checked(settings, message):
     assert AttackConfig(norm="l2").norm is Norm.L2
 
 
-def test_the_certificate_names_the_perturbation_if_nobody_does(file, certificate_of):
+def test_the_certificate_names_the_perturbation_if_nobody_does(file):
     table = {"epsilon": 0.01, "best": 0.25}
     certificate = certificate_of(file, deviation_linf=table)
     tiny = replace(SMALL, epsilon=None, episodes=1, selection_episodes=1)
@@ -137,19 +139,19 @@ def test_the_certificate_names_the_perturbation_if_nobody_does(file, certificate
         run_suite(file, certificate, replace(tiny, norm=Norm.L2))
 
 
-def test_a_certificate_about_another_file_is_refused(file, certificate_of, file_of):
+def test_a_certificate_about_another_file_is_refused(file):
     other = file_of(file.policy, {"env": {"id": "Hopper-v5"}, "note": "another"})
     with pytest.raises(IntegrityError, match="the certificate is about onnx_sha256"):
         run_suite(file, certificate_of(other), SMALL)
 
 
 @pytest.mark.parametrize("arithmetic", ["tf32", "float16"])
-def test_a_certificate_about_another_arithmetic_is_refused(file, certificate_of, arithmetic):
+def test_a_certificate_about_another_arithmetic_is_refused(file, arithmetic):
     with pytest.raises(VerificationError, match=f"about arithmetic '{arithmetic}'"):
         run_suite(file, certificate_of(file, arithmetic=arithmetic), SMALL)
 
 
-def test_the_file_names_the_environment_and_the_user_may_name_another(file, file_of):
+def test_the_file_names_the_environment_and_the_user_may_name_another(file):
     nameless = ControllerFile(policy=file.policy, data=file.data)
     with pytest.raises(InputError, match=r"attack.env_id must be given"):
         run_suite(nameless, None, SMALL)
@@ -159,7 +161,7 @@ def test_the_file_names_the_environment_and_the_user_may_name_another(file, file
         run_suite(file, None, replace(SMALL, env_id="Walker2d-v5"))
 
 
-def test_a_module_that_the_file_names_is_not_imported(file_of, file, tmp_path):
+def test_a_module_that_the_file_names_is_not_imported(file, tmp_path):
     module = tmp_path / "never_imported.py"
     module.write_text("raise SystemExit('imported')")
     named = file_of(file.policy, {"env": {"id": "Hopper-v5", "module": str(module)}})

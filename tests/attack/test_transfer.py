@@ -3,6 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import OneStepEnv
+from support.policies import linear_policy, random_policy
+from support.randomness import random_streams
 from surefoot.attack import transfer
 from surefoot.attack.ascent import RESTARTS
 from surefoot.attack.mad import mad_adversary
@@ -21,9 +25,7 @@ def states(num, dim, seed=0):
 
 @pytest.mark.parametrize("squash", [*Squash, None])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_layers_of_another_controller_say_the_same_at_the_same_observations(
-    random_policy, squash, seed
-):
+def test_the_layers_of_another_controller_say_the_same_at_the_same_observations(squash, seed):
     rng = np.random.default_rng(seed)
     policy = random_policy(rng, (6, 16, 3), Activation.TANH, squash)
     other = random_policy(rng, (6, 24, 8, 3), Activation.RELU, squash, clip=100.0)
@@ -37,7 +39,7 @@ def test_the_layers_of_another_controller_say_the_same_at_the_same_observations(
 
 
 @pytest.mark.parametrize("sizes", [(5, 8, 3), (6, 8, 2)])
-def test_a_controller_of_other_sizes_is_refused_by_its_name(random_policy, sizes):
+def test_a_controller_of_other_sizes_is_refused_by_its_name(sizes):
     rng = np.random.default_rng(0)
     policy, other = random_policy(rng, (6, 8, 3)), random_policy(rng, sizes)
     with pytest.raises(InputError, match=r"runs/dense must have .* \(6, 3\), got"):
@@ -45,10 +47,10 @@ def test_a_controller_of_other_sizes_is_refused_by_its_name(random_policy, sizes
 
 
 @pytest.fixture
-def target(monkeypatch, linear_policy, one_step_env, target_of):
+def target(monkeypatch):
     monkeypatch.setattr(transfer, "_NUM_STEPS", 200)
     monkeypatch.setattr(transfer, "_EPOCHS", 20)
-    return target_of(linear_policy(MATRIX), LINF, lambda num: one_step_env(num, 3, np.ones(2)))
+    return target_of(linear_policy(MATRIX), LINF, lambda num: OneStepEnv(num, 3, np.ones(2)))
 
 
 def test_the_imitation_of_a_linear_controller_explains_nearly_all_it_does(target):
@@ -59,7 +61,7 @@ def test_the_imitation_of_a_linear_controller_explains_nearly_all_it_does(target
     assert max(unexplained) < 0.01
 
 
-def test_the_imitation_is_of_what_the_deployed_controller_does(target, random_streams):
+def test_the_imitation_is_of_what_the_deployed_controller_does(target):
     # Its twin says nothing at all.
     numb = replace(
         target,
@@ -103,7 +105,7 @@ def test_an_imitation_counts_every_state_that_it_asked_about(target):
     assert (effort.queries, effort.env_steps) == (sum(asked), sum(steps))
 
 
-def test_another_controller_leads_to_where_its_own_search_would_lead(target, random_streams):
+def test_another_controller_leads_to_where_its_own_search_would_lead(target):
     # The same function with another normaliser: what is found on it is the worst case of this one.
     mean, scale = np.array([1.0, -2.0, 0.5]), np.array([2.0, 0.5, 4.0])
     layer = target.policy.layers[0]

@@ -11,6 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import GridEnv
+from support.policies import file_of
 from surefoot.attack.adversary import NoAdversary
 from surefoot.attack.closed_loop import EvaluateConfig, evaluate
 from surefoot.attack.critic_attacks import critic_variants
@@ -94,13 +97,13 @@ def exact_worst_returns(env, ball, slope=SLOPE):
 
 
 @pytest.fixture(scope="module")
-def player(file_of, grid_env):
+def player():
     def player(policy):
         file = file_of(policy)
         controller = controller_of(file, Backend.ONNX)
         deployed = DeployedController(controller=controller, policy=file.policy)
         config = EvaluateConfig(seeds=SEEDS)
-        return lambda adversary: evaluate(deployed, grid_env(len(SEEDS)), adversary, config).returns
+        return lambda adversary: evaluate(deployed, GridEnv(len(SEEDS)), adversary, config).returns
 
     return player
 
@@ -111,13 +114,13 @@ def play(policy, player):
 
 
 @pytest.fixture(scope="module")
-def worst(grid_env, ball):
-    return exact_worst_returns(grid_env, ball)
+def worst(ball):
+    return exact_worst_returns(GridEnv, ball)
 
 
 @pytest.fixture(scope="module")
-def target(policy, ball, grid_env, target_of):
-    target = target_of(policy, ball, grid_env)
+def target(policy, ball):
+    target = target_of(policy, ball, GridEnv)
     teacher = FULL["push"](target, CONFIG).adversaries["action 0"]
     return replace(target, strongest=("push, action 0", teacher))
 
@@ -138,26 +141,24 @@ def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, play, wors
     assert lost >= SHARES.get(name, 1.0)
 
 
-def test_a_critic_of_states_reaches_the_worst_case_where_states_alone_decide(
-    ball, grid_env, target_of, player
-):
+def test_a_critic_of_states_reaches_the_worst_case_where_states_alone_decide(ball, player):
     # It makes the controller see the state of least value, which the second coordinate says nothing
     # about: nor may the controller's choice. From there it would go left.
     slope = np.array([0.6, 0.0])
     ball = replace(ball, epsilon=0.7)
     policy = policy_of(slope)
-    variants = critic_variants(target_of(policy, ball, grid_env), 3840).adversaries
-    worst = exact_worst_returns(grid_env, ball, slope)
+    variants = critic_variants(target_of(policy, ball, GridEnv), 3840).adversaries
+    worst = exact_worst_returns(GridEnv, ball, slope)
     for adversary in variants.values():
         assert np.array_equal(player(policy)(adversary), worst)
 
 
 @pytest.mark.parametrize("kind", ["sa-rl", "pa-ad"])
 def test_learned_adversaries_need_no_teacher_to_reach_the_worst_case(
-    policy, ball, grid_env, play, worst, kind
+    policy, ball, play, worst, kind
 ):
     craft = Direct(ball, 2) if kind == "sa-rl" else Director(policy, ball)
-    learned = learn_adversary(policy, craft, PPO, grid_env)
+    learned = learn_adversary(policy, craft, PPO, GridEnv)
     actor = policy_from_onnx(learned.actor).policy
     assert np.array_equal(play(LearnedAdversary(actor, craft)), worst)
     assert learned.effort.env_steps >= PPO.total_steps

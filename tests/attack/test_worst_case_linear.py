@@ -10,6 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.attacks import target_of
+from support.environments import OneStepEnv
+from support.policies import linear_policy
+from support.randomness import random_streams
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.ball import Ball, Norm
@@ -49,16 +53,16 @@ pytestmark = pytest.mark.usefixtures("short_training")
 
 
 @pytest.fixture(scope="module", params=list(Norm))
-def target(request, linear_policy, one_step_env, target_of):
+def target(request):
     ball = Ball(norm=request.param, epsilon=EPSILON)
-    target = target_of(linear_policy([ROW]), ball, lambda num: one_step_env(num, 3, [1.0]))
+    target = target_of(linear_policy([ROW]), ball, lambda num: OneStepEnv(num, 3, [1.0]))
     attack, variant = TEACHER.split(", ")
     teacher = FULL[attack](target, CONFIG).adversaries[variant]
     return replace(target, strongest=(TEACHER, teacher))
 
 
 @pytest.mark.parametrize("name", FULL)
-def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, random_streams, name):
+def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, name):
     state = np.random.default_rng(5).normal(size=(40, 3)).astype(np.float32)
     linf = target.ball.norm is Norm.LINF
     worst = EPSILON * (np.abs(ROW).sum() if linf else np.linalg.norm(ROW))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.compress import (
     Allocation,
     Method,
@@ -16,7 +17,6 @@ from surefoot.compress import (
     store_weights,
 )
 from surefoot.errors import InputError
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, weights_sha256
 
 SIZES = (5, 24, 20, 3)
@@ -24,7 +24,7 @@ SIZE = 5 * 24 + 24 * 20 + 20 * 3
 
 
 @pytest.fixture(scope="module")
-def dense(random_policy):
+def dense():
     policy = random_policy(np.random.default_rng(0), SIZES, Activation.TANH)
     rng = np.random.default_rng(1)
     layers = tuple(
@@ -51,7 +51,7 @@ def test_exactly_so_many_weights_are_kept(dense, states, method, allocation, ref
         assert small.sparsity == pytest.approx(1 - kept / SIZE)
         assert all(layer.weight.any() for layer in small.layers)
         # It is what its canonical file holds, bit for bit.
-        again = policy_from_onnx(policy_to_onnx(small)).policy
+        again = file_of(small).policy
         assert weights_sha256(again) == weights_sha256(small)
         for before, after in zip(dense.layers, small.layers, strict=True):
             np.testing.assert_array_equal(before.bias, after.bias)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.compress.weights import MAX_STEP, WeightFormat, store_weights
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, weights_sha256
 from surefoot.runtime.c_layers import MAX_STEP as RUNTIME_MAX_STEP
 from surefoot.runtime.c_layers import Layout
@@ -13,7 +13,7 @@ from surefoot.runtime.load import Backend, controller_of
 
 
 @pytest.fixture
-def pair(random_policy):
+def pair():
     policy = random_policy(np.random.default_rng(0), (11, 40, 30, 3), Activation.RELU)
     policy.layers[1].weight[5] = 0
     return policy, store_weights(policy, WeightFormat.INT8)
@@ -60,7 +60,7 @@ def test_the_c_backend_runs_the_8_bit_weights_with_the_bits_of_the_twin(
     pair, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    file = policy_from_onnx(policy_to_onnx(pair[1]))
+    file = file_of(pair[1])
     obs = np.random.default_rng(1).normal(0, 3, (200, 11)).astype(np.float32)
     assert (controller_of(file, Backend.C)(obs) == twin_outputs(pair[1], obs)).all()
 

@@ -7,6 +7,8 @@ import os
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.policies import random_policy
 from surefoot.artifact import MANIFEST, sha256_hex
 from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, ORIGIN_FILE, open_bundle
 from surefoot.certificate import Verdict
@@ -26,7 +28,7 @@ def visited_of(pool):
 
 
 @pytest.fixture
-def source(random_policy, tmp_path):
+def source(tmp_path):
     """Return a policy folder as it is read back: its controller file and the folder."""
 
     def make(seed=0, extra_files=None):
@@ -48,9 +50,7 @@ def is_clean(target):
     return not list(target.parent.iterdir())
 
 
-def test_what_is_deployed_is_what_was_certified_byte_for_byte(
-    source, certificate_of, target, tmp_path
-):
+def test_what_is_deployed_is_what_was_certified_byte_for_byte(source, target, tmp_path):
     file, origin = source()
     certificate = certificate_of(file)
     bundle = export_bundle(target, file, origin, certificate, CONFIG)
@@ -64,7 +64,7 @@ def test_what_is_deployed_is_what_was_certified_byte_for_byte(
     assert not again.uncertified
 
 
-def test_the_bundle_runs(source, certificate_of, target):
+def test_the_bundle_runs(source, target):
     file, origin = source()
     bundle = export_bundle(target, file, origin, certificate_of(file), CONFIG)
     obs = np.random.default_rng(0).normal(0, 3, (8, 4)).astype(np.float32)
@@ -73,7 +73,7 @@ def test_the_bundle_runs(source, certificate_of, target):
         assert (error <= 0.01).all()
 
 
-def test_the_same_export_gives_the_same_bytes(source, certificate_of, target):
+def test_the_same_export_gives_the_same_bytes(source, target):
     file, origin = source()
     digests = {
         export_bundle(target, file, origin, certificate_of(file), CONFIG).manifest_sha256
@@ -82,7 +82,7 @@ def test_the_same_export_gives_the_same_bytes(source, certificate_of, target):
     assert len(digests) == 1
 
 
-def test_the_parity_that_was_seen_is_recorded(source, certificate_of, target):
+def test_the_parity_that_was_seen_is_recorded(source, target):
     file, origin = source()
     export_bundle(target, file, origin, certificate_of(file), CONFIG)
     table = json.loads((target / PARITY_FILE).read_bytes())
@@ -93,9 +93,7 @@ def test_the_parity_that_was_seen_is_recorded(source, certificate_of, target):
 
 
 @pytest.mark.parametrize("arithmetic", ["tf32", "float16"])
-def test_a_certificate_about_an_arithmetic_that_no_form_has_is_refused(
-    source, certificate_of, target, arithmetic
-):
+def test_a_certificate_about_an_arithmetic_that_no_form_has_is_refused(source, target, arithmetic):
     file, origin = source()
     certificate = certificate_of(file, arithmetic=arithmetic)
     for allowed in (False, True):
@@ -105,9 +103,7 @@ def test_a_certificate_about_an_arithmetic_that_no_form_has_is_refused(
 
 
 @pytest.mark.parametrize("verdict", [Verdict.UNKNOWN, Verdict.REFUTED])
-def test_what_is_not_proved_is_refused_unless_allowed_and_then_marked(
-    source, certificate_of, target, verdict
-):
+def test_what_is_not_proved_is_refused_unless_allowed_and_then_marked(source, target, verdict):
     file, origin = source()
     certificate = certificate_of(file, verdict)
     with pytest.raises(CheckError, match=f"verdict is {verdict}"):
@@ -123,7 +119,7 @@ def test_what_is_not_proved_is_refused_unless_allowed_and_then_marked(
 @pytest.mark.parametrize(
     "changes", [{"weights_sha256": "0" * 64}, {"onnx_sha256": "0" * 64}, {"runtime_error": (0.1,)}]
 )
-def test_a_certificate_about_another_file_is_refused(source, certificate_of, target, changes):
+def test_a_certificate_about_another_file_is_refused(source, target, changes):
     file, origin = source()
     with pytest.raises(IntegrityError, match="certificate"):
         export_bundle(
@@ -132,7 +128,7 @@ def test_a_certificate_about_another_file_is_refused(source, certificate_of, tar
     assert is_clean(target)
 
 
-def test_the_certificate_or_folder_of_another_policy_is_refused(source, certificate_of, target):
+def test_the_certificate_or_folder_of_another_policy_is_refused(source, target):
     (file, origin), (other, other_origin) = source(0), source(1)
     with pytest.raises(IntegrityError, match="the certificate is about weights_sha256"):
         export_bundle(target, file, origin, certificate_of(other), CONFIG, allow_uncertified=True)
@@ -141,9 +137,7 @@ def test_the_certificate_or_folder_of_another_policy_is_refused(source, certific
     assert is_clean(target)
 
 
-def test_a_certificate_that_counts_on_less_error_than_the_runtime_makes_is_refused(
-    source, certificate_of, target
-):
+def test_a_certificate_that_counts_on_less_error_than_the_runtime_makes_is_refused(source, target):
     file, origin = source()
     certificate = certificate_of(file, runtime_error=(0.01, 1e-12))
     with pytest.raises(
@@ -153,7 +147,7 @@ def test_a_certificate_that_counts_on_less_error_than_the_runtime_makes_is_refus
     assert is_clean(target)
 
 
-def test_visited_observations_are_part_of_the_check(source, certificate_of, target):
+def test_visited_observations_are_part_of_the_check(source, target):
     config = ExportConfig(num_random=1)
     file, origin = source(0)
     export_bundle(target, file, origin, certificate_of(file), config)
@@ -168,7 +162,7 @@ def test_visited_observations_are_part_of_the_check(source, certificate_of, targ
     "content",
     [visited_of(np.zeros((3, 5))), visited_of(np.full((3, 4), np.nan)), b"no archive"],
 )
-def test_visited_observations_that_do_not_fit_are_refused(source, certificate_of, target, content):
+def test_visited_observations_that_do_not_fit_are_refused(source, target, content):
     file, origin = source(0, {VISITED_FILE: content})
     with pytest.raises(IntegrityError, match=r"visited\.npz"):
         export_bundle(target, file, origin, certificate_of(file), CONFIG)
@@ -176,9 +170,7 @@ def test_visited_observations_that_do_not_fit_are_refused(source, certificate_of
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
-def test_a_full_or_read_only_target_leaves_nothing(
-    source, certificate_of, target, monkeypatch, code
-):
+def test_a_full_or_read_only_target_leaves_nothing(source, target, monkeypatch, code):
     file, origin = source()
 
     def fail(descriptor):
@@ -190,7 +182,7 @@ def test_a_full_or_read_only_target_leaves_nothing(
     assert is_clean(target)
 
 
-def test_a_folder_that_is_not_ours_is_refused_and_untouched(source, certificate_of, target):
+def test_a_folder_that_is_not_ours_is_refused_and_untouched(source, target):
     file, origin = source()
     target.mkdir()
     (target / "thesis.tex").write_bytes(b"mine")

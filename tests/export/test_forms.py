@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.policies import random_policy
 from surefoot.artifact import Artifact, read_artifact, write_artifact
 from surefoot.bundle import open_bundle
 from surefoot.errors import CheckError, InputError, VerificationError
@@ -27,7 +29,7 @@ def thinned(policy, rng, density):
 
 
 @pytest.fixture
-def source(random_policy, tmp_path):
+def source(tmp_path):
     def make(density=0.1):
         rng = np.random.default_rng(0)
         policy = thinned(random_policy(rng, (6, 40, 40, 2), Activation.RELU), rng, density)
@@ -38,7 +40,7 @@ def source(random_policy, tmp_path):
 
 
 @pytest.fixture
-def folder(source, certificate_of, tmp_path):
+def folder(source, tmp_path):
     file, origin = source()
     export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
     return tmp_path / "bundle"
@@ -108,16 +110,14 @@ def test_a_missing_header_is_refused(folder):
         check_forms(open_bundle(folder))
 
 
-def test_a_form_that_cannot_be_built_leaves_no_bundle(source, certificate_of, tmp_path):
+def test_a_form_that_cannot_be_built_leaves_no_bundle(source, tmp_path):
     file, origin = source(density=0.5)
     with pytest.raises(InputError, match="must be smaller than the dense one"):
         export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_certificate_that_counts_on_less_than_the_c_errs_by_is_refused(
-    source, certificate_of, tmp_path
-):
+def test_a_certificate_that_counts_on_less_than_the_c_errs_by_is_refused(source, tmp_path):
     file, origin = source()
     config = ExportConfig(targets=(Target.C,), num_random=50)
     certificate = certificate_of(file, runtime_error=(1e-12, 1e-12))
@@ -125,7 +125,7 @@ def test_a_certificate_that_counts_on_less_than_the_c_errs_by_is_refused(
         export_bundle(tmp_path / "bundle", file, origin, certificate, config)
 
 
-def test_the_layout_that_was_asked_for_is_exported(source, certificate_of, tmp_path):
+def test_the_layout_that_was_asked_for_is_exported(source, tmp_path):
     file, origin = source()
     config = ExportConfig(
         targets=(Target.C,), c=CConfig(layout=Layout.CSR, constant_time=True), num_random=50

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError
 from surefoot.export.exporter import ExportConfig, check_exported
 from surefoot.export.forms import Target, build_form
 from surefoot.export.parity import check_parity, parity_observations, parity_states
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.load import Backend, controller_of
@@ -19,13 +19,9 @@ from surefoot.runtime.load import Backend, controller_of
 CONFIG = ExportConfig(num_random=2000)
 
 
-def file_of(policy):
-    return policy_from_onnx(policy_to_onnx(policy))
-
-
 @pytest.mark.parametrize("activation", Activation)
 @pytest.mark.parametrize("clip", [10.0, 5.0, math.inf])
-def test_every_backend_computes_the_policy(random_policy, activation, clip):
+def test_every_backend_computes_the_policy(activation, clip):
     rng = np.random.default_rng(0)
     for squash in [*Squash, None]:
         policy = random_policy(rng, (11, 32, 3), activation, squash, clip)
@@ -80,9 +76,7 @@ def bump(where):
         ({"at_obs": lambda obs, outputs: outputs * np.nan}, "output 0 is nan"),
     ],
 )
-def test_a_form_that_differs_anywhere_is_refused_by_the_first_difference(
-    random_policy, changes, message
-):
+def test_a_form_that_differs_anywhere_is_refused_by_the_first_difference(changes, message):
     policy = random_policy(np.random.default_rng(1), (4, 8, 2))
     rng = np.random.default_rng(2)
     observations = parity_observations(policy, rng, 3000)
@@ -94,7 +88,7 @@ def test_a_form_that_differs_anywhere_is_refused_by_the_first_difference(
         check_parity(Altered(controller, **changes), policy, observations, states, bound)
 
 
-def test_a_normaliser_that_is_clipped_elsewhere_is_seen(random_policy):
+def test_a_normaliser_that_is_clipped_elsewhere_is_seen():
     # The classic defect: the exported graph forgets the clip, which ordinary inputs do not show.
     policy = random_policy(np.random.default_rng(3), (4, 8, 2), Activation.RELU, Squash.IDENTITY)
     unclipped = replace(policy, normaliser=replace(policy.normaliser, clip=math.inf))
@@ -108,7 +102,7 @@ def test_a_normaliser_that_is_clipped_elsewhere_is_seen(random_policy):
         check_parity(controller, policy, parity_observations(policy, rng, 1), states, bound)
 
 
-def test_one_weight_moved_by_more_than_the_bound_is_seen(random_policy):
+def test_one_weight_moved_by_more_than_the_bound_is_seen():
     policy = random_policy(np.random.default_rng(5), (4, 2), squash=Squash.IDENTITY)
     weight = policy.layers[0].weight.copy()
     weight[1, 2] += np.float32(1e-3)
@@ -122,7 +116,7 @@ def test_one_weight_moved_by_more_than_the_bound_is_seen(random_policy):
         )
 
 
-def test_inputs_reach_every_edge(random_policy):
+def test_inputs_reach_every_edge():
     policy = random_policy(np.random.default_rng(7), (4, 8, 2))
     observations = parity_observations(policy, np.random.default_rng(8), 100)
     assert observations.dtype == np.float32
@@ -142,7 +136,7 @@ def test_inputs_reach_every_edge(random_policy):
 
 
 @pytest.mark.parametrize("bound", [np.ones(1), np.ones(3), np.array([1, np.inf]), np.ones((1, 2))])
-def test_a_bound_is_one_finite_number_per_output(random_policy, bound):
+def test_a_bound_is_one_finite_number_per_output(bound):
     policy = random_policy(np.random.default_rng(10), (4, 8, 2))
     inputs = np.zeros((1, 4), np.float32)
     controller = controller_of(file_of(policy), Backend.NUMPY)

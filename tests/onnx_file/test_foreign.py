@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from support.policies import random_policy
 from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import controller_from_onnx, load_controller_file, policy_to_onnx
@@ -296,7 +297,7 @@ ACTIVATIONS = [
 
 @settings(max_examples=250)
 @given(st.integers(0, 2**32 - 1))
-def test_whatever_the_encoding_the_policy_is_what_onnx_runtime_computes(random_policy, seed):
+def test_whatever_the_encoding_the_policy_is_what_onnx_runtime_computes(seed):
     rng = np.random.default_rng(seed)
     sizes = tuple(int(size) for size in rng.integers(2, 9, rng.integers(2, 5)))
     activation = ACTIVATIONS[rng.integers(len(ACTIVATIONS))]
@@ -319,7 +320,7 @@ def test_whatever_the_encoding_the_policy_is_what_onnx_runtime_computes(random_p
 
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_opset_and_shape_is_read_with_nothing_but_layers(random_policy, opset, shape):
+def test_every_opset_and_shape_is_read_with_nothing_but_layers(opset, shape):
     # Normaliser, layers, squash and scale are found as such: nothing becomes a layer of its own.
     rng = np.random.default_rng(opset)
     policy = random_policy(rng, (5, 8, 7, 3), Activation.TANH, Squash.TANH)
@@ -335,7 +336,7 @@ def test_every_opset_and_shape_is_read_with_nothing_but_layers(random_policy, op
         np.testing.assert_array_equal(ours.bias, theirs.bias)
 
 
-def test_a_canonical_graph_of_a_stranger_is_the_same_policy(random_policy):
+def test_a_canonical_graph_of_a_stranger_is_the_same_policy():
     rng = np.random.default_rng(0)
     for activation in ACTIVATIONS:
         policy = random_policy(rng, (5, 8, 3), activation, Squash.CLIP)
@@ -354,7 +355,7 @@ def test_a_canonical_graph_of_a_stranger_is_the_same_policy(random_policy):
         ]
 
 
-def test_a_changed_canonical_file_is_no_stranger_s(random_policy):
+def test_a_changed_canonical_file_is_no_stranger_s():
     policy = random_policy(np.random.default_rng(0), (3, 4, 2))
     model = onnx.load_model_from_string(policy_to_onnx(policy))
     weight = numpy_helper.to_array(model.graph.initializer[-3]).copy()
@@ -376,7 +377,7 @@ def test_arbitrary_bytes_are_refused(garbage):
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_whatever_is_read_of_a_damaged_file_is_what_onnx_runtime_computes(random_policy, seed):
+def test_whatever_is_read_of_a_damaged_file_is_what_onnx_runtime_computes(seed):
     rng = np.random.default_rng(seed)
     policy = random_policy(rng, (2, 3, 2), ACTIVATIONS[rng.integers(len(ACTIVATIONS))])
     data = bytearray(Writer(rng, inputs_too=False).controller(policy))

@@ -233,7 +233,7 @@ def test_only_what_the_chosen_output_needs_is_read():
         controller_from_onnx(data, "controller.onnx", "mean")
 
 
-def test_a_sparse_constant_is_checked_and_read(random_policy):
+def test_a_sparse_constant_is_checked_and_read():
     values = numpy_helper.from_array(np.float32([1, 2, 3]), "w")
     model = onnx.load_model_from_string(graph_file([MATMUL], W, outputs=("h",)))
     del model.graph.initializer[:]

@@ -6,13 +6,14 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
+from support.policies import random_policy
 from surefoot.errors import InputError
 from surefoot.onnx_file import dense_onnx, policy_from_onnx, policy_to_onnx, sparse_onnx
 from surefoot.policy import Activation
 
 
 @pytest.fixture
-def canonical(random_policy):
+def canonical():
     def make(density, sizes=(17, 64, 64, 6)):
         rng = np.random.default_rng(0)
         policy = random_policy(rng, sizes, Activation.RELU)
@@ -41,7 +42,7 @@ def test_a_sparse_file_that_would_not_be_smaller_is_refused(canonical, density):
         sparse_onnx(canonical(density))
 
 
-def test_a_tensor_becomes_sparse_only_where_that_is_smaller(random_policy):
+def test_a_tensor_becomes_sparse_only_where_that_is_smaller():
     policy = random_policy(np.random.default_rng(0), (8, 32, 32, 2), Activation.RELU)
     policy.layers[1].weight[:, 3:] = 0
     policy.layers[0].weight[...] = 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from support.policies import random_policy
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import (
     INPUT,
@@ -45,9 +46,7 @@ def on_runtime(data, values, name=INPUT):
 
 
 @pytest.mark.parametrize(("activation", "squash", "clip"), EVERY_KIND)
-def test_onnx_runtime_and_the_onnx_reference_compute_the_policy(
-    random_policy, activation, squash, clip
-):
+def test_onnx_runtime_and_the_onnx_reference_compute_the_policy(activation, squash, clip):
     rng = np.random.default_rng(1)
     policy = random_policy(rng, (5, 16, 8, 3), activation, squash, clip)
     data = policy_to_onnx(policy)
@@ -59,7 +58,7 @@ def test_onnx_runtime_and_the_onnx_reference_compute_the_policy(
 
 
 @pytest.mark.parametrize(("activation", "squash", "clip"), EVERY_KIND)
-def test_writing_then_reading_is_the_identity(random_policy, activation, squash, clip):
+def test_writing_then_reading_is_the_identity(activation, squash, clip):
     policy = random_policy(np.random.default_rng(2), (5, 6, 4, 3), activation, squash, clip)
     metadata = {"env": {"id": "Hopper-v5", "dt": 0.1 + 0.2}, "note": 'ünï "quoted"\n'}
     data = policy_to_onnx(policy, metadata)
@@ -71,7 +70,7 @@ def test_writing_then_reading_is_the_identity(random_policy, activation, squash,
     assert policy_to_onnx(file.policy, file.metadata) == data
 
 
-def test_every_array_is_read_back_bit_for_bit_and_pruned_weights_as_plus_zero(random_policy):
+def test_every_array_is_read_back_bit_for_bit_and_pruned_weights_as_plus_zero():
     policy = random_policy(np.random.default_rng(3), (5, 16, 3))
     layers = tuple(
         dataclasses.replace(layer, weight=np.where(layer.weight == 0, -0.0, layer.weight))
@@ -84,7 +83,7 @@ def test_every_array_is_read_back_bit_for_bit_and_pruned_weights_as_plus_zero(ra
     assert read.sparsity == policy.sparsity > 0
 
 
-def test_the_dtype_that_holds_a_policy_does_not_change_its_file(random_policy):
+def test_the_dtype_that_holds_a_policy_does_not_change_its_file():
     policy = random_policy(np.random.default_rng(4), (4, 6, 2))
     layers = tuple(
         dataclasses.replace(layer, weight=layer.weight.astype(np.float64))
@@ -94,7 +93,7 @@ def test_the_dtype_that_holds_a_policy_does_not_change_its_file(random_policy):
 
 
 @pytest.mark.parametrize("value", [0.1, 1e300])
-def test_a_value_that_float32_cannot_hold_is_refused(random_policy, value):
+def test_a_value_that_float32_cannot_hold_is_refused(value):
     policy = random_policy(np.random.default_rng(5), (4, 2))
     weight = policy.layers[0].weight.astype(np.float64)
     weight[0, 1] = value
@@ -103,12 +102,12 @@ def test_a_value_that_float32_cannot_hold_is_refused(random_policy, value):
         policy_to_onnx(dataclasses.replace(policy, layers=layers))
 
 
-def test_metadata_that_json_cannot_hold_are_refused(random_policy):
+def test_metadata_that_json_cannot_hold_are_refused():
     with pytest.raises(InputError, match="metadata must be JSON values"):
         policy_to_onnx(random_policy(np.random.default_rng(6), (4, 2)), {"dt": math.nan})
 
 
-def test_names_shapes_and_versions_are_those_that_are_promised(random_policy):
+def test_names_shapes_and_versions_are_those_that_are_promised():
     model = onnx.load_model_from_string(
         policy_to_onnx(random_policy(np.random.default_rng(7), (4, 2)))
     )
@@ -123,9 +122,7 @@ def test_names_shapes_and_versions_are_those_that_are_promised(random_policy):
 
 @pytest.mark.parametrize("squash", [*Squash, None])
 @pytest.mark.parametrize("clip", [1.0, math.inf])
-def test_the_graph_cut_at_the_state_is_the_tail_of_the_file_bit_for_bit(
-    random_policy, squash, clip
-):
+def test_the_graph_cut_at_the_state_is_the_tail_of_the_file_bit_for_bit(squash, clip):
     rng = np.random.default_rng(8)
     policy = random_policy(rng, (5, 16, 3), Activation.TANH, squash, clip)
     data, obs = policy_to_onnx(policy), rng.normal(0, 3, (50, 5))
@@ -133,7 +130,7 @@ def test_the_graph_cut_at_the_state_is_the_tail_of_the_file_bit_for_bit(
     assert np.array_equal(on_runtime(cut_at_state(data), state, STATE), on_runtime(data, obs))
 
 
-def test_a_perturbed_state_is_not_clipped_again(random_policy):
+def test_a_perturbed_state_is_not_clipped_again():
     rng = np.random.default_rng(9)
     policy = random_policy(rng, (5, 16, 3), squash=Squash.IDENTITY, clip=1.0)
     beyond = rng.choice([-1.5, 1.5], (20, 5))
@@ -143,7 +140,7 @@ def test_a_perturbed_state_is_not_clipped_again(random_policy):
     assert np.abs(outputs - clipped).max() > 1e-2
 
 
-def test_only_a_canonical_file_is_cut(random_policy):
+def test_only_a_canonical_file_is_cut():
     data = policy_to_onnx(random_policy(np.random.default_rng(10), (4, 6, 2)))
 
     def rename(model, old, new):
@@ -174,7 +171,7 @@ def test_only_a_canonical_file_is_cut(random_policy):
 # --- folders ---------------------------------------------------------------------------------
 
 
-def test_saving_then_loading_a_policy_folder_is_the_identity(random_policy, tmp_path):
+def test_saving_then_loading_a_policy_folder_is_the_identity(tmp_path):
     policy = random_policy(np.random.default_rng(11), (4, 6, 2))
     facts, inputs, extra = {"steps": 7}, {"dense": "0" * 64}, {"curves.json": b"{}"}
     data = save_policy(tmp_path / "policy", policy, facts=facts, inputs=inputs, extra_files=extra)
@@ -186,9 +183,7 @@ def test_saving_then_loading_a_policy_folder_is_the_identity(random_policy, tmp_
         assert load_controller_file(path).data == data
 
 
-def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(
-    random_policy, tmp_path
-):
+def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(tmp_path):
     data = save_policy(tmp_path, random_policy(np.random.default_rng(12), (4, 6, 2)))
     (tmp_path / POLICY_FILE).write_bytes(data[:-1])
     with pytest.raises(IntegrityError, match=f"{POLICY_FILE} is not the file"):
@@ -429,14 +424,14 @@ def one_line(error):
 @pytest.mark.parametrize(
     ("change", "message"), [pytest.param(*case[1:], id=case[0]) for case in STRANGE]
 )
-def test_what_is_no_controller_is_refused_by_name_in_one_line(random_policy, change, message):
+def test_what_is_no_controller_is_refused_by_name_in_one_line(change, message):
     policy = random_policy(np.random.default_rng(13), (4, 6, 2), Activation.TANH)
     with pytest.raises(InputError, match=message) as caught:
         policy_from_onnx(edited(policy_to_onnx(policy), change), "it.onnx")
     assert one_line(caught.value)
 
 
-def test_an_elu_of_another_slope_is_refused(random_policy):
+def test_an_elu_of_another_slope_is_refused():
     data = policy_to_onnx(random_policy(np.random.default_rng(13), (4, 6, 2), Activation.ELU))
     policy_from_onnx(edited(data, set_attribute("Elu", "alpha", 1.0)))
     with pytest.raises(InputError, match=r"'Elu': attribute alpha = 2\.0 is not read"):
@@ -444,7 +439,7 @@ def test_an_elu_of_another_slope_is_refused(random_policy):
 
 
 @pytest.mark.parametrize("head", [None, '{"kind": "gaussian", "std": null}'])
-def test_a_stranger_s_file_that_names_no_noise_has_none(random_policy, head):
+def test_a_stranger_s_file_that_names_no_noise_has_none(head):
     ours = policy_to_onnx(random_policy(np.random.default_rng(14), (3, 4, 2)))
     change = set_metadata("head", head) if head else lambda model: None
     policy = policy_from_onnx(edited(ours, change)).policy
@@ -456,7 +451,7 @@ def test_a_stranger_s_file_that_names_no_noise_has_none(random_policy, head):
     assert weights_sha256(noisy) != weights_sha256(policy)
 
 
-def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone(random_policy):
+def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone():
     policy = random_policy(np.random.default_rng(14), (4, 6, 2))
     file = policy_from_onnx(edited(policy_to_onnx(policy), lambda model: None))
     obs = np.random.default_rng(15).normal(size=(9, 4))
@@ -464,7 +459,7 @@ def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone(random_
     assert file.metadata == {}
 
 
-def test_scalars_and_rows_broadcast_as_onnx_says(random_policy):
+def test_scalars_and_rows_broadcast_as_onnx_says():
     policy = random_policy(np.random.default_rng(16), (4, 6, 2))
 
     def change(model):
@@ -486,7 +481,7 @@ def forged(data, key, text):
 
 
 @pytest.mark.parametrize("text", ['"' + "0" * 64 + '"', '"a\\nb"', "[1]", "{}"])
-def test_a_forged_weights_digest_is_refused(random_policy, text):
+def test_a_forged_weights_digest_is_refused(text):
     data = policy_to_onnx(random_policy(np.random.default_rng(18), (4, 2)))
     with pytest.raises(IntegrityError, match=r"names weights_sha256 .*its weights") as caught:
         policy_from_onnx(forged(data, "surefoot.weights_sha256", text))
@@ -494,7 +489,7 @@ def test_a_forged_weights_digest_is_refused(random_policy, text):
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", "1" * 5000, "[" * 100_000, '{"a": 1, "a": 2}'])
-def test_damaged_metadata_are_refused(random_policy, text):
+def test_damaged_metadata_are_refused(text):
     data = policy_to_onnx(random_policy(np.random.default_rng(19), (4, 2)), {"env": {}})
     with pytest.raises(IntegrityError, match=r"metadata 'surefoot\.env' is not valid") as caught:
         policy_from_onnx(forged(data, "surefoot.env", text))
@@ -527,7 +522,7 @@ DAMAGED = [(Activation.SILU, Squash.CLIP), (Activation.ELU, Squash.TANH), (Activ
 
 
 @pytest.mark.parametrize(("activation", "squash"), DAMAGED)
-def test_a_flipped_byte_anywhere_reads_the_same_or_is_refused(random_policy, activation, squash):
+def test_a_flipped_byte_anywhere_reads_the_same_or_is_refused(activation, squash):
     policy = random_policy(np.random.default_rng(21), (2, 2, 2), activation, squash)
     data, digest = policy_to_onnx(policy, {"env": {"id": "x"}}), weights_sha256(policy)
     outcomes = [
@@ -540,7 +535,7 @@ def test_a_flipped_byte_anywhere_reads_the_same_or_is_refused(random_policy, act
 
 
 @pytest.mark.parametrize(("activation", "squash"), DAMAGED)
-def test_a_truncated_file_is_refused_at_every_length(random_policy, activation, squash):
+def test_a_truncated_file_is_refused_at_every_length(activation, squash):
     policy = random_policy(np.random.default_rng(22), (2, 2, 2), activation, squash)
     data = policy_to_onnx(policy, {"env": {"id": "x"}})
     for length in range(len(data)):
@@ -549,7 +544,7 @@ def test_a_truncated_file_is_refused_at_every_length(random_policy, activation, 
 
 @settings(max_examples=300)
 @given(st.data())
-def test_bytes_replaced_removed_or_inserted_read_the_same_or_are_refused(random_policy, data):
+def test_bytes_replaced_removed_or_inserted_read_the_same_or_are_refused(data):
     activation, squash = data.draw(st.sampled_from(DAMAGED))
     policy = random_policy(np.random.default_rng(23), (2, 2, 2), activation, squash)
     whole = policy_to_onnx(policy)
@@ -560,9 +555,7 @@ def test_bytes_replaced_removed_or_inserted_read_the_same_or_are_refused(random_
 
 
 @pytest.mark.parametrize(("activation", "squash"), DAMAGED[:2])
-def test_whatever_is_read_of_a_damaged_stranger_is_what_onnx_runtime_computes(
-    random_policy, activation, squash
-):
+def test_whatever_is_read_of_a_damaged_stranger_is_what_onnx_runtime_computes(activation, squash):
     rng = np.random.default_rng(24)
     policy = random_policy(rng, (2, 2, 2), activation, squash)
     data, obs = edited(policy_to_onnx(policy), lambda model: None), rng.normal(size=(4, 2))

@@ -7,9 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from support.policies import file_of, random_policy
 from surefoot.activation import Activation, Clamp, LeakyRelu
 from surefoot.errors import CheckError, InputError
-from surefoot.onnx_file import controller_from_onnx, policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import controller_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy, Squash
 from surefoot.runtime.agreement import agreement_observations, check_agreement
 
@@ -32,7 +33,7 @@ def with_layer(policy, number, **changes):
 
 @pytest.mark.parametrize("clip", [5.0, np.inf])
 @pytest.mark.parametrize("activation", [Activation.SILU, LeakyRelu(0.125), Clamp(-1.0, 1.0)])
-def test_ten_thousand_inputs_agree_and_are_counted(random_policy, activation, clip):
+def test_ten_thousand_inputs_agree_and_are_counted(activation, clip):
     policy = random_policy(np.random.default_rng(0), (6, 16, 12, 3), activation, Squash.TANH, clip)
     found = check_agreement(foreign(policy))
     assert found.num_inputs >= 10_000
@@ -42,7 +43,7 @@ def test_ten_thousand_inputs_agree_and_are_counted(random_policy, activation, cl
     assert found == check_agreement(foreign(policy))
 
 
-def test_any_other_policy_is_an_error(random_policy):
+def test_any_other_policy_is_an_error():
     policy = random_policy(np.random.default_rng(1), (4, 8, 8, 2), Activation.RELU, Squash.TANH)
     file = foreign(policy)
     weight = policy.layers[1].weight.copy()
@@ -82,7 +83,7 @@ def test_a_file_that_mixes_the_observations_of_a_batch_is_an_error():
         check_agreement(file, num_inputs=2000)
 
 
-def test_the_observations_have_kinks_ends_zeros_and_the_end_of_float32(random_policy):
+def test_the_observations_have_kinks_ends_zeros_and_the_end_of_float32():
     policy = random_policy(np.random.default_rng(2), (4, 8, 8, 2), Clamp(-0.5, 0.25))
     obs = agreement_observations(policy, 3000, np.random.default_rng(0))
     assert obs.shape == (3096, 4)
@@ -101,10 +102,10 @@ def test_the_observations_have_kinks_ends_zeros_and_the_end_of_float32(random_po
             assert (np.abs(sums - kink) < 1e-5).any(axis=1).sum() > 10
 
 
-def test_what_cannot_be_compared_is_refused(random_policy):
+def test_what_cannot_be_compared_is_refused():
     policy = random_policy(np.random.default_rng(3), (4, 8, 2))
     with pytest.raises(InputError, match="is its own policy"):
-        check_agreement(policy_from_onnx(policy_to_onnx(policy)))
+        check_agreement(file_of(policy))
     large = with_layer(policy, 0, weight=policy.layers[0].weight * np.float32(2.0**126))
     large = with_layer(large, 1, weight=policy.layers[1].weight * np.float32(2.0**126))
     large = with_layer(large, 0, activation=Activation.RELU)

@@ -10,8 +10,8 @@ import onnxruntime as ort
 import pytest
 from scipy.special import expit
 
+from support.policies import file_of, random_policy
 from surefoot.errors import InputError
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF, runtime_error
 from surefoot.runtime.load import Backend, controller_of
@@ -32,13 +32,11 @@ def observations(policy, rng, rows, spread):
 
 @pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
 @pytest.mark.parametrize("activation", [Activation.RELU, Activation.IDENTITY, *SMOOTH])
-def test_bound_dominates_the_observed_error_at_observations_and_states(
-    random_policy, activation, backend
-):
+def test_bound_dominates_the_observed_error_at_observations_and_states(activation, backend):
     rng = np.random.default_rng(7)
     for sizes, squash in itertools.product(SIZES, [*Squash, None]):
         policy = random_policy(rng, sizes, activation, squash)
-        controller = controller_of(policy_from_onnx(policy_to_onnx(policy)), backend)
+        controller = controller_of(file_of(policy), backend)
         bound = runtime_error(policy, state_limit=10.5)
         assert np.isfinite(bound).all()
         for rows in (1, 64):
@@ -126,7 +124,7 @@ def test_gradual_underflow_is_counted():
     assert bound >= policy.outputs_at(state.astype(np.float64))[0, 0] > 7 * 2.0**-149
 
 
-def test_a_larger_box_or_wider_action_never_lowers_the_bound(random_policy):
+def test_a_larger_box_or_wider_action_never_lowers_the_bound():
     rng = np.random.default_rng(2)
     for activation in Activation:
         policy = random_policy(rng, (6, 16, 2), activation, Squash.TANH)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.policies import file_of, random_policy
 from surefoot.artifact import from_json, to_json
 from surefoot.config import build
 from surefoot.errors import InputError
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.runtime.benchmark import BenchConfig, Latencies, bench_controller, run_benchmark
 from surefoot.runtime.benchmark_picture import draw_benchmark
 from surefoot.runtime.controller import CheckedController
@@ -110,9 +110,9 @@ def test_garbage_collection_is_on_again_after_a_benchmark_that_failed():
     assert gc.isenabled()
 
 
-def test_bench_json_has_its_stable_keys(random_policy):
+def test_bench_json_has_its_stable_keys():
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
-    file = policy_from_onnx(policy_to_onnx(policy))
+    file = file_of(policy)
     table = from_json(to_json(run_benchmark(file, TINY).to_table()), "bench.json")
     assert set(table) == {"backends", "timer_floor_us", "machine"}
     assert set(table["backends"]) == {"numpy", "onnx"}
@@ -160,17 +160,17 @@ def children():
     return set(listing.read_text().split()) if listing.exists() else set()
 
 
-def test_the_benchmark_stays_on_its_core_and_gives_the_others_back(random_policy):
+def test_the_benchmark_stays_on_its_core_and_gives_the_others_back():
     before = os.sched_getaffinity(0)
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     config = replace(TINY, pin_cpu=min(before), backends=(Backend.NUMPY,))
-    table = run_benchmark(policy_from_onnx(policy_to_onnx(policy)), config).to_table()
+    table = run_benchmark(file_of(policy), config).to_table()
     assert table["machine"]["affinity"] == [min(before)]
     assert table["backends"]["numpy"]["memory_bytes"] > 0
     assert os.sched_getaffinity(0) == before
 
 
-def test_the_picture_is_a_png(random_policy):
+def test_the_picture_is_a_png():
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
-    table = run_benchmark(policy_from_onnx(policy_to_onnx(policy)), TINY).to_table()
+    table = run_benchmark(file_of(policy), TINY).to_table()
     assert draw_benchmark(table).startswith(b"\x89PNG")

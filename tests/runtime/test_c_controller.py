@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError, MissingLibraryError
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.c_compiler import compile_library, find_compiler
 from surefoot.runtime.c_source import twin_outputs, twin_outputs_at
@@ -21,9 +21,9 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def file(random_policy):
+def file():
     policy = random_policy(np.random.default_rng(0), (5, 16, 9, 3), Activation.SILU, Squash.TANH)
-    return policy_from_onnx(policy_to_onnx(policy))
+    return file_of(policy)
 
 
 def test_observations_and_states_alone_and_in_batches_give_the_bits_of_the_twin(file):

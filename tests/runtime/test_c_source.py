@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.policies import random_policy
 from surefoot.errors import InputError
 from surefoot.export.footprint import footprint
 from surefoot.export.parity import parity_observations
@@ -76,7 +77,7 @@ def same_bits(a, b):
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("activation", Activation)
 def test_strict_c99_under_sanitizers_gives_the_bits_of_the_twin_in_every_layout(
-    random_policy, tmp_path, compiler, activation
+    tmp_path, compiler, activation
 ):
     rng = np.random.default_rng(3)
     some = list(Activation).index(activation)
@@ -101,9 +102,7 @@ def test_strict_c99_under_sanitizers_gives_the_bits_of_the_twin_in_every_layout(
         (Activation.RELU, ("-O3",)),
     ],
 )
-def test_layouts_machines_and_optimisation_do_not_change_a_bit(
-    random_policy, tmp_path, activation, flags
-):
+def test_layouts_machines_and_optimisation_do_not_change_a_bit(tmp_path, activation, flags):
     rng = np.random.default_rng(5)
     policy = random_policy(rng, (17, 64, 33, 6), activation, Squash.TANH)
     obs = parity_observations(policy, rng, 100)
@@ -116,7 +115,7 @@ def test_layouts_machines_and_optimisation_do_not_change_a_bit(
         assert same_bits(answers(program, obs), expected), (layout, machine, constant)
 
 
-def test_the_twin_is_the_policy_within_the_bound_of_the_generated_c(random_policy):
+def test_the_twin_is_the_policy_within_the_bound_of_the_generated_c():
     rng = np.random.default_rng(6)
     for activation, squash in itertools.product(Activation, [*Squash, None]):
         policy = random_policy(rng, (11, 40, 3), activation, squash)
@@ -127,7 +126,7 @@ def test_the_twin_is_the_policy_within_the_bound_of_the_generated_c(random_polic
         assert (error > 0).any()
 
 
-def test_the_same_policy_gives_the_same_bytes_and_another_one_another_digest(random_policy):
+def test_the_same_policy_gives_the_same_bytes_and_another_one_another_digest():
     first, second = (random_policy(np.random.default_rng(seed), (4, 8, 2)) for seed in (0, 1))
     assert c_source(first).files == c_source(first).files
     header = c_source(first).files["policy.h"].decode()
@@ -137,7 +136,7 @@ def test_the_same_policy_gives_the_same_bytes_and_another_one_another_digest(ran
     assert not re.search(r"20\d\d-\d\d|/home/|/tmp/", header)
 
 
-def test_the_header_says_ranges_and_sizes_that_hold(random_policy):
+def test_the_header_says_ranges_and_sizes_that_hold():
     policy = random_policy(np.random.default_rng(0), (4, 8, 2), squash=Squash.TANH)
     source = c_source(policy)
     header = source.files["policy.h"].decode()
@@ -149,7 +148,7 @@ def test_the_header_says_ranges_and_sizes_that_hold(random_policy):
 
 
 @needs("gcc")
-def test_reported_flash_and_ram_are_what_the_compiler_needs(random_policy, tmp_path):
+def test_reported_flash_and_ram_are_what_the_compiler_needs(tmp_path):
     for seed, layout in enumerate(LAYOUTS):
         policy = random_policy(np.random.default_rng(seed), (9, 31, 18, 5), Activation.RELU)
         source = c_source(policy, CConfig(layout=layout))
@@ -167,7 +166,7 @@ def test_reported_flash_and_ram_are_what_the_compiler_needs(random_policy, tmp_p
         assert int(run(folder / "probe", cwd=folder)) == source.report["ram_bytes"]
 
 
-def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them(random_policy):
+def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them():
     policy = random_policy(np.random.default_rng(2), (9, 31, 18, 5), Activation.RELU)
     weights = sum(layer.weight.size for layer in policy.layers)
     non_zeros = sum(int((layer.weight != 0).sum()) for layer in policy.layers)
@@ -182,7 +181,7 @@ def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them(random_p
 
 @pytest.mark.parametrize("flag", ["-ffast-math", "-mfpmath=387"])
 @needs("gcc")
-def test_arithmetic_that_voids_the_certificate_does_not_compile(random_policy, tmp_path, flag):
+def test_arithmetic_that_voids_the_certificate_does_not_compile(tmp_path, flag):
     folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
     done = subprocess.run(
         ["gcc", "-m64", "-std=c99", flag, "-c", "policy.c"],
@@ -222,9 +221,7 @@ int main(void)
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_a_bad_observation_is_rejected_with_a_code_or_holds_the_last_action(
-    random_policy, tmp_path, compiler
-):
+def test_a_bad_observation_is_rejected_with_a_code_or_holds_the_last_action(tmp_path, compiler):
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     folder = write(tmp_path / "c", c_source(policy))
     (folder / "hold.c").write_text(HOLD)
@@ -233,7 +230,7 @@ def test_a_bad_observation_is_rejected_with_a_code_or_holds_the_last_action(
 
 
 @needs("gcc")
-def test_a_damaged_constant_fails_the_self_test(random_policy, tmp_path):
+def test_a_damaged_constant_fails_the_self_test(tmp_path):
     folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
     text = (folder / "policy.c").read_text()
     number = re.search(r"layer_2_value\[\d+\] = \{\s+(\S+),", text)[1]
@@ -270,7 +267,7 @@ def test_layers_without_weights_rows_without_weights_and_one_neuron_compile(tmp_
     assert (twin_outputs(policy, obs) == -3.5).all()
 
 
-def test_a_policy_that_overflows_within_its_range_has_no_c_form(random_policy):
+def test_a_policy_that_overflows_within_its_range_has_no_c_form():
     policy = random_policy(np.random.default_rng(0), (4, 2), squash=Squash.IDENTITY)
     huge = replace(policy.layers[0], weight=np.full((2, 4), 1e38, np.float32))
     with pytest.raises(InputError, match="overflows float32 within its range"):
@@ -309,7 +306,7 @@ def stimuli(num, width):
 @needs("arm-none-eabi-gcc", "qemu-system-arm")
 @pytest.mark.parametrize("activation", [Activation.RELU, Activation.TANH, Activation.SOFTPLUS])
 def test_a_cortex_m4_computes_the_same_bits_with_fewer_instructions_where_sparse(
-    random_policy, tmp_path, activation
+    tmp_path, activation
 ):
     rng = np.random.default_rng(8)
     policy = random_policy(rng, (11, 48, 48, 3), activation, Squash.TANH)

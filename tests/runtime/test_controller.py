@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
@@ -26,12 +26,12 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def file(random_policy):
+def file():
     """A policy that is thin enough to have a sparse form."""
     rng = np.random.default_rng(0)
     policy = random_policy(rng, (OBS_DIM, 40, 40, NUM_OUTPUTS))
     policy.layers[1].weight[rng.random((40, 40)) < 0.95] = 0
-    return policy_from_onnx(policy_to_onnx(policy))
+    return file_of(policy)
 
 
 def draw(rows, seed=0, spread=3.0):
@@ -71,11 +71,11 @@ def test_entry_after_the_normaliser_is_the_rest_of_the_same_function(file, backe
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_state_is_not_clipped_again(random_policy, backend):
+def test_a_state_is_not_clipped_again(backend):
     policy = random_policy(
         np.random.default_rng(1), (OBS_DIM, NUM_OUTPUTS), squash=Squash.IDENTITY, clip=1.0
     )
-    controller = controller_of(policy_from_onnx(policy_to_onnx(policy)), backend)
+    controller = controller_of(file_of(policy), backend)
     inside, outside = np.full((2, 1, OBS_DIM), [[[1.0]], [[2.0]]])
     reference = policy.outputs_at(outside)
     bound = runtime_error(policy, state_limit=2.0)
@@ -166,13 +166,11 @@ def test_a_huge_observation_meets_the_clip(file, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_overflow_is_an_error_and_never_an_action(random_policy, backend):
+def test_an_overflow_is_an_error_and_never_an_action(backend):
     policy = random_policy(
         np.random.default_rng(2), (OBS_DIM, 8, NUM_OUTPUTS), Activation.RELU, Squash.IDENTITY
     )
-    controller = controller_of(
-        policy_from_onnx(policy_to_onnx(policy)), backend, OnBadObservation.HOLD
-    )
+    controller = controller_of(file_of(policy), backend, OnBadObservation.HOLD)
     controller(draw(1))
     state = np.full((1, OBS_DIM), np.finfo(np.float32).max, np.float32)
     with pytest.raises(CheckError, match="overflowed float32"):

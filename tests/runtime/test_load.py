@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.policies import file_of, random_policy
 from surefoot.artifact import Artifact
 from surefoot.bundle import open_bundle, write_bundle
 from surefoot.errors import VerificationError
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.runtime.arithmetic import ARITHMETIC
 from surefoot.runtime.load import Backend, controller_of, load_controller
 
 
 @pytest.fixture
-def bundle_in(random_policy, certificate_of, tmp_path):
+def bundle_in(tmp_path):
     def make(arithmetic):
         policy = random_policy(np.random.default_rng(0), (4, 8, 2))
-        file = policy_from_onnx(policy_to_onnx(policy))
+        file = file_of(policy)
         certificate = certificate_of(file, arithmetic=arithmetic)
         files = {
             "policy.onnx": file.data,

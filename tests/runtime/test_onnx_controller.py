@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation
@@ -23,9 +24,9 @@ from surefoot.runtime.onnx_controller import (
 
 
 @pytest.fixture
-def file(random_policy):
+def file():
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
-    return policy_from_onnx(policy_to_onnx(policy))
+    return file_of(policy)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64])
@@ -146,7 +147,7 @@ def test_a_file_that_onnx_runtime_refuses_is_bad_input_in_one_line(file):
         open_session(file.data[:-20], CPU_PROVIDER)
 
 
-def test_a_foreign_file_has_no_entry_after_the_normaliser(random_policy):
+def test_a_foreign_file_has_no_entry_after_the_normaliser():
     policy = random_policy(np.random.default_rng(3), (4, 8, 2), Activation.RELU)
     model = onnx.load_model_from_string(policy_to_onnx(policy))
     for node in model.graph.node:

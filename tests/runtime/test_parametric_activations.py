@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
 from surefoot.certify.bounds.rounding import (
     ARITHMETICS,
@@ -12,7 +13,6 @@ from surefoot.certify.bounds.rounding import (
     smooth_activations,
     state_bound,
 )
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF, runtime_error
 from surefoot.runtime.c_activations import C_TAU, twin
@@ -38,11 +38,11 @@ PARAMETRIC = [
 
 @pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
 @pytest.mark.parametrize("activation", PARAMETRIC)
-def test_both_bounds_dominate_the_observed_error(random_policy, activation, backend):
+def test_both_bounds_dominate_the_observed_error(activation, backend):
     rng = np.random.default_rng(7)
     for sizes, squash in itertools.product([(3, 2), (11, 16, 3), (17, 64, 64, 6)], Squash):
         policy = random_policy(rng, sizes, activation, squash)
-        controller = controller_of(policy_from_onnx(policy_to_onnx(policy)), backend)
+        controller = controller_of(file_of(policy), backend)
         bound = runtime_error(policy, state_limit=10.5)
         proved = rounding_bound(policy, state_bound(policy, 0.5), ARITHMETICS["float32"])
         state = rng.uniform(-10.5, 10.5, (64, policy.obs_dim)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_an_activation_alone_errs_no_more_than_is_counted(activation):
         assert (error <= allowed).all()
 
 
-def test_what_may_overflow_has_no_bound(random_policy):
+def test_what_may_overflow_has_no_bound():
     activation = ScaledElu(1.0, 2.0**40)
     policy = random_policy(np.random.default_rng(0), (3, 4, 2), activation)
     layers = [
@@ -83,13 +83,13 @@ def test_what_may_overflow_has_no_bound(random_policy):
     assert proved == Unknown("a value may exceed the largest float32")
 
 
-def test_only_smooth_activations_rest_on_a_measurement(random_policy):
+def test_only_smooth_activations_rest_on_a_measurement():
     for activation in PARAMETRIC:
         policy = random_policy(np.random.default_rng(0), (3, 4, 2), activation, Squash.CLIP)
         assert smooth_activations(policy) == isinstance(activation, ScaledElu)
 
 
-def test_the_generated_c_has_the_bits_of_its_twin(random_policy):
+def test_the_generated_c_has_the_bits_of_its_twin():
     rng = np.random.default_rng(3)
     chosen = [PARAMETRIC[0], SELU, PARAMETRIC[5]]
     policy = random_policy(rng, (7, 33, 20, 12, 3), SELU, Squash.CLIP)
@@ -100,7 +100,7 @@ def test_the_generated_c_has_the_bits_of_its_twin(random_policy):
     policy = Policy(
         normaliser=policy.normaliser, layers=(*layers, policy.layers[-1]), head=policy.head
     )
-    controller = controller_of(policy_from_onnx(policy_to_onnx(policy)), Backend.C)
+    controller = controller_of(file_of(policy), Backend.C)
     obs = rng.normal(0, 4, (200, 7)).astype(np.float32)
     np.testing.assert_array_equal(controller(obs), twin_outputs(policy, obs))
     np.testing.assert_allclose(controller(obs), policy.outputs(obs), rtol=1e-4, atol=1e-4)

@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError, MissingLibraryError, VerificationError
 from surefoot.export.parity import parity_observations
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.runtime import cuda, tensorrt_controller
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.load import Backend, controller_of
@@ -31,8 +31,8 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def file(random_policy):
-    return policy_from_onnx(policy_to_onnx(random_policy(np.random.default_rng(0), (5, 16, 3))))
+def file():
+    return file_of(random_policy(np.random.default_rng(0), (5, 16, 3)))
 
 
 @pytest.mark.skipif(cuda.num_cuda_devices() > 0, reason="there is a GPU here")

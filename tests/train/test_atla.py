@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.environments import TargetEnv
 from surefoot.errors import DivergenceError, InputError
 from surefoot.policy import (
     Activation,
@@ -54,9 +55,9 @@ def alternating(request):
 
 
 @pytest.fixture
-def target_task(monkeypatch, target_env):
+def target_task(monkeypatch):
     monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: TargetEnv(num_envs)
     )
 
 
@@ -79,12 +80,12 @@ def overshooting():
     )
 
 
-def test_it_finds_the_worst_perturbation_where_that_is_known(target_env, alternating):
+def test_it_finds_the_worst_perturbation_where_that_is_known(alternating):
     # The loss is (z + delta + 1/2 - z)^2: the worst delta is +epsilon at every state.
     everywhere = replace(alternating.defence, attacked=1.0)
     length = {"total_steps": 16_384, "rollout_steps": 128, "epochs": 10, "minibatch_size": 64}
     config = replace(alternating, defence=everywhere, **length)
-    rival = LearningAdversary(config, target_env(4), overshooting(), CPU)
+    rival = LearningAdversary(config, TargetEnv(4), overshooting(), CPU)
     for _ in range(config.num_iterations):
         rival.iterate(overshooting(), EPSILON)
     states = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
@@ -95,8 +96,8 @@ def test_it_finds_the_worst_perturbation_where_that_is_known(target_env, alterna
     assert rival.step == config.num_iterations * config.batch_size
 
 
-def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, alternating):
-    run = Run(alternating, target_env(4), target_env(2), CPU, target_env(4))
+def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(alternating):
+    run = Run(alternating, TargetEnv(4), TargetEnv(2), CPU, TargetEnv(4))
     for _ in range(3):
         run.iterate()
     epsilon = run.curves["epsilon"][-1]
@@ -115,9 +116,9 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(target_env, a
 @pytest.mark.parametrize(
     ("attacked", "num_attacked"), [(0.01, 1), (0.25, 1), (0.7, 3), (0.9, 4), (1.0, 4)]
 )
-def test_its_share_of_the_environments_is_rounded_to_whole_ones(target_env, attacked, num_attacked):
+def test_its_share_of_the_environments_is_rounded_to_whole_ones(attacked, num_attacked):
     config = replace(TINY, defence=replace(TINY.defence, attacked=attacked))
-    rival = LearningAdversary(config, target_env(4), overshooting(), CPU)
+    rival = LearningAdversary(config, TargetEnv(4), overshooting(), CPU)
     states = np.random.default_rng(0).uniform(-1, 1, (4, 3)).astype(np.float32)
     seen = rival.disturb(overshooting(), EPSILON)(states, np.arange(4))
     assert (seen != states).any(axis=1).tolist() == [env < num_attacked for env in range(4)]
@@ -139,8 +140,8 @@ def test_it_learns_by_the_settings_of_the_policy_but_dense_and_undefended():
     assert own.seed != config.seed
 
 
-def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbed_ones(target_env):
-    learner = Learner(TINY, target_env(4), CPU)
+def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbed_ones():
+    learner = Learner(TINY, TargetEnv(4), CPU)
     before = learner.policy()
 
     def disturb(state, env):
@@ -180,9 +181,9 @@ def test_its_steps_are_told_and_the_sparsity_is_exact(target_task, alternating):
     assert weights_sha256(plain.policy) != weights_sha256(result.policy)
 
 
-def test_a_stored_run_goes_on_with_the_same_adversary(target_env, alternating):
+def test_a_stored_run_goes_on_with_the_same_adversary(alternating):
     def new_run():
-        return Run(alternating, target_env(4), target_env(2), CPU, target_env(4))
+        return Run(alternating, TargetEnv(4), TargetEnv(2), CPU, TargetEnv(4))
 
     whole, resumed = new_run(), new_run()
     whole.iterate()
@@ -215,6 +216,6 @@ def test_an_adversary_that_diverges_is_told_from_the_policy_with_the_step(target
         train_policy(TINY)
 
 
-def test_a_run_without_environments_for_it_is_refused(target_env):
+def test_a_run_without_environments_for_it_is_refused():
     with pytest.raises(InputError, match="rival_env"):
-        Run(TINY, target_env(4), target_env(2), CPU)
+        Run(TINY, TargetEnv(4), TargetEnv(2), CPU)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.policies import random_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds import crown
 from surefoot.certify.bounds.local_bounds import local_region
@@ -18,7 +19,7 @@ ACTIVATIONS = [entry for entry in Activation if entry is not Activation.IDENTITY
 RADII = [1e-6, 0.03, 0.3, 2.0]
 
 
-def draw(random_policy, activation, seed=0, sizes=(4, 12, 9, 7, 3)):
+def draw(activation, seed=0, sizes=(4, 12, 9, 7, 3)):
     rng = np.random.default_rng(seed)
     policy = random_policy(rng, sizes, activation)
     return policy, torch.from_numpy(rng.normal(size=(30, sizes[0])))
@@ -26,8 +27,8 @@ def draw(random_policy, activation, seed=0, sizes=(4, 12, 9, 7, 3)):
 
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_no_point_of_the_ball_leaves_the_bounds(random_policy, activation, radius):
-    policy, states = draw(random_policy, activation)
+def test_no_point_of_the_ball_leaves_the_bounds(activation, radius):
+    policy, states = draw(activation)
     net = twin(policy, dtype=torch.float64)
     rng = np.random.default_rng(1)
     step = rng.uniform(-1, 1, (300, *states.shape))
@@ -79,8 +80,8 @@ def test_bounds_and_gradient_are_finite_in_float32_at_dead_and_saturated_neurons
 
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_bounds_are_those_of_the_certifier(random_policy, activation, radius):
-    policy, states = draw(random_policy, activation)
+def test_the_bounds_are_those_of_the_certifier(activation, radius):
+    policy, states = draw(activation)
     net, network = twin(policy, dtype=torch.float64), network_of(policy)
     region = local_region(states.numpy(), radius, Norm.LINF)
     found = interval_bounds(net, states, radius), crown_bounds(net, states, radius)
@@ -98,8 +99,8 @@ def test_the_bounds_are_those_of_the_certifier(random_policy, activation, radius
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_crown_is_never_looser_than_ibp_and_the_mixture_lies_between(random_policy, activation):
-    policy, states = draw(random_policy, activation)
+def test_crown_is_never_looser_than_ibp_and_the_mixture_lies_between(activation):
+    policy, states = draw(activation)
     net = twin(policy, dtype=torch.float64)
     tight, loose = crown_bounds(net, states, 0.2), interval_bounds(net, states, 0.2)
     mixed = mixed_bounds(net, states, 0.2, 0.25)
@@ -136,8 +137,8 @@ def test_a_relu_network_in_one_ball_has_the_bounds_that_are_worked_out_by_hand()
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_gradient_is_that_of_finite_differences(random_policy, activation, beta):
-    policy, states = draw(random_policy, activation, sizes=(3, 6, 5, 2))
+def test_the_gradient_is_that_of_finite_differences(activation, beta):
+    policy, states = draw(activation, sizes=(3, 6, 5, 2))
     net = twin(policy, dtype=torch.float64)
     noise = torch.Generator().manual_seed(0)  # |w| of a pruned weight has two slopes
     leaves = [

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from support.policies import random_policy
 from surefoot.artifact import sha256_hex
 from surefoot.config import build
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
@@ -16,7 +17,7 @@ from surefoot.visited import Visited
 
 
 @pytest.fixture
-def make_result(random_policy):
+def make_result():
     def make(discrete=False):
         rng = np.random.default_rng(0)
         squash = None if discrete else Squash.CLIP

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from support.policies import random_policy, unit_range
 from surefoot.ball import Ball, Norm
 from surefoot.envs import make_env
 from surefoot.policy import Activation
@@ -10,7 +11,7 @@ SEEDS = [3, 8]
 
 
 @pytest.fixture(scope="module")
-def policy(random_policy, unit_range):
+def policy():
     return unit_range(random_policy(np.random.default_rng(1), (11, 16, 3), Activation.TANH))
 
 
@@ -32,7 +33,7 @@ def test_the_adversary_wins_what_the_controller_loses(policy, norm):
         state, obs = result.obs, expected.obs
 
 
-def test_a_time_limit_cuts_the_game_and_is_no_end_of_it(random_policy, unit_range):
+def test_a_time_limit_cuts_the_game_and_is_no_end_of_it():
     # HalfCheetah never falls: whatever ends an episode is the limit of 1000 steps.
     cheetah = unit_range(random_policy(np.random.default_rng(2), (17, 8, 6), Activation.TANH))
     game = Game(make_env("HalfCheetah-v5", 1), cheetah, Direct(Ball(norm=Norm.LINF, epsilon=0), 17))

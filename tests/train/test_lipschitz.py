@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from support.environments import TargetEnv
+from support.policies import random_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
@@ -58,7 +60,7 @@ def certified(policy, target):
     return float(bounds.deviations(1.0, target.norm)[target.bound].max())
 
 
-def drawn(target_env, seed=0, activation=Activation.TANH, hidden=(8, 7)):
+def drawn(seed=0, activation=Activation.TANH, hidden=(8, 7)):
     """A network as training starts, but with a last layer of usual size and a third of zeros."""
     generator = torch.Generator().manual_seed(seed)
     network = new_network(
@@ -66,7 +68,7 @@ def drawn(target_env, seed=0, activation=Activation.TANH, hidden=(8, 7)):
     )
     for weight in network.mlp.weights:
         weight.mul_(torch.rand(weight.shape, generator=generator) > 0.3)
-    return network, target_env(1).spec
+    return network, TargetEnv(1).spec
 
 
 def agent_policy(network, spec, activation=Activation.TANH, hidden=(8, 7)):
@@ -78,8 +80,8 @@ def agent_policy(network, spec, activation=Activation.TANH, hidden=(8, 7)):
 
 @pytest.mark.parametrize("activation", Activation)
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 7), (8, 7, 6)])
-def test_the_bounds_are_those_of_the_certifier(target_env, normaliser, activation, hidden):
-    network, spec = drawn(target_env, 1, activation, hidden)
+def test_the_bounds_are_those_of_the_certifier(normaliser, activation, hidden):
+    network, spec = drawn(1, activation, hidden)
     policy = agent_policy(network, spec, activation, hidden).policy(normaliser)
     for bound in ("absolute_product", "combettes_pesquet"):
         for norm in Norm:
@@ -92,9 +94,7 @@ def test_the_bounds_are_those_of_the_certifier(target_env, normaliser, activatio
 
 @pytest.mark.parametrize("norm", Norm)
 @pytest.mark.parametrize("bound", ["absolute_product", "combettes_pesquet"])
-def test_the_bound_on_the_length_of_a_change_is_never_below_the_certifiers(
-    target_env, normaliser, bound, norm
-):
+def test_the_bound_on_the_length_of_a_change_is_never_below_the_certifiers(normaliser, bound, norm):
     network = new_network(
         (3, 8, 7, 4),
         Activation.TANH,
@@ -103,7 +103,7 @@ def test_the_bound_on_the_length_of_a_change_is_never_below_the_certifiers(
         device=CPU,
     )
     ends = np.array([1, 2, 0.5, 3], np.float32)
-    spec = replace(target_env(1).spec, actions=BoxActions(-ends, ends))
+    spec = replace(TargetEnv(1).spec, actions=BoxActions(-ends, ends))
     policy = agent_policy(network, spec).policy(normaliser)
     target = LipschitzTarget(at_most=1, bound=bound, norm=norm, quantity="lipschitz")
     found = float(LipschitzLimit(target, spec, CPU).bound(network.mlp))
@@ -114,13 +114,13 @@ def test_the_bound_on_the_length_of_a_change_is_never_below_the_certifiers(
 
 
 @pytest.fixture
-def normaliser(random_policy):
+def normaliser():
     return random_policy(np.random.default_rng(0), (3, 4, 1)).normaliser
 
 
 @pytest.mark.parametrize("target", WAYS)
-def test_a_projection_reaches_the_limit_and_leaves_what_is_under_it(target_env, target):
-    network, spec = drawn(target_env)
+def test_a_projection_reaches_the_limit_and_leaves_what_is_under_it(target):
+    network, spec = drawn()
     limit = LipschitzLimit(target, spec, CPU)
     before, zeros = network.parameters.clone(), network.parameters == 0
     limit.project(network, network.parameters, 1.0)
@@ -134,11 +134,11 @@ def test_a_projection_reaches_the_limit_and_leaves_what_is_under_it(target_env, 
     assert torch.equal(network.parameters, again)
 
 
-def test_the_nearest_projection_moves_less_than_scaling(target_env):
+def test_the_nearest_projection_moves_less_than_scaling():
     for bound in ("absolute_product", "combettes_pesquet"):
         moved = {}
         for projection in ("scale", "nearest"):
-            network, spec = drawn(target_env)
+            network, spec = drawn()
             target = LipschitzTarget(at_most=1.0, bound=bound, projection=projection)
             now = float(LipschitzLimit(target, spec, CPU).bound(network.mlp))
             limit = LipschitzLimit(replace(target, at_most=0.99 * now), spec, CPU)

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.policies import random_policy
 from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
 from surefoot.train.agent import twin
 from surefoot.train.networks import forward, mlp_from_layers, new_network
@@ -19,7 +20,7 @@ def network(activation, sizes=(5, 8, 7, 3), seed=0):
 
 @settings(max_examples=30)
 @given(st.sampled_from(EVERY), st.integers(0, 10**6))
-def test_the_twin_computes_what_the_policy_computes(random_policy, activation, seed):
+def test_the_twin_computes_what_the_policy_computes(activation, seed):
     rng = np.random.default_rng(seed)
     policy = random_policy(rng, (5, 8, 7, 3), activation)
     states = rng.normal(0, 2, (9, 5))
@@ -39,7 +40,7 @@ def test_large_sums_overflow_no_activation_nor_its_gradient(activation):
 
 
 @pytest.mark.parametrize("activation", EVERY)
-def test_the_gradient_by_inputs_is_that_of_autograd(random_policy, activation):
+def test_the_gradient_by_inputs_is_that_of_autograd(activation):
     rng = np.random.default_rng(0)
     net = twin(random_policy(rng, (5, 8, 7, 3), activation), dtype=torch.float64)
     x = torch.from_numpy(rng.normal(size=(9, 5))).requires_grad_()

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.policies import linear_policy, random_policy
 from surefoot.ball import Ball, Norm
 from surefoot.policy import Activation, Squash
 from surefoot.train.pa_ad import Director
@@ -22,7 +23,7 @@ def objective(change, direction):
 
 
 @pytest.mark.parametrize("angle", np.linspace(0, 2 * np.pi, 8, endpoint=False))
-def test_the_action_goes_towards_the_direction_and_as_well_as_any_corner(linear_policy, angle):
+def test_the_action_goes_towards_the_direction_and_as_well_as_any_corner(angle):
     direction = np.array([np.cos(angle), np.sin(angle)])
     director = Director(linear_policy(MATRIX), Ball(norm=Norm.LINF, epsilon=EPSILON))
     state = states(6, 4)
@@ -34,7 +35,7 @@ def test_the_action_goes_towards_the_direction_and_as_well_as_any_corner(linear_
     assert (objective(change, direction) >= 0.97 * objective(corners, direction).max()).all()
 
 
-def test_an_actuator_that_can_go_no_further_does_not_count_towards_a_direction(linear_policy):
+def test_an_actuator_that_can_go_no_further_does_not_count_towards_a_direction():
     policy = linear_policy(MATRIX, bias=[2.0, 0.0])
     policy = replace(policy, head=replace(policy.head, squash=Squash.CLIP))
     director = Director(policy, Ball(norm=Norm.LINF, epsilon=EPSILON))
@@ -50,7 +51,7 @@ def test_an_actuator_that_can_go_no_further_does_not_count_towards_a_direction(l
     assert (change <= -0.9 * EPSILON * np.abs(MATRIX[0]).sum()).all()
 
 
-def test_opposite_directions_lead_to_opposite_changes(random_policy):
+def test_opposite_directions_lead_to_opposite_changes():
     policy = random_policy(np.random.default_rng(1), (8, 16, 3), Activation.TANH)
     director = Director(policy, Ball(norm=Norm.L2, epsilon=0.01))
     state = states(10, 8)
@@ -64,7 +65,7 @@ def test_opposite_directions_lead_to_opposite_changes(random_policy):
     assert ((back * direction).sum(1) < 0).all()
 
 
-def test_a_choice_is_brought_ahead_of_the_others(random_policy):
+def test_a_choice_is_brought_ahead_of_the_others():
     policy = random_policy(np.random.default_rng(3), (6, 16, 4), Activation.TANH, None)
     director = Director(policy, Ball(norm=Norm.LINF, epsilon=0.2))
     state, target = states(40, 6), np.arange(40) % 4
@@ -84,7 +85,7 @@ def test_a_choice_is_brought_ahead_of_the_others(random_policy):
     assert (reached >= np.max(tried, axis=0) - 0.1).mean() > 0.8
 
 
-def test_the_same_move_gives_the_same_perturbation_whatever_comes_with_it(random_policy):
+def test_the_same_move_gives_the_same_perturbation_whatever_comes_with_it():
     policy = random_policy(np.random.default_rng(5), (8, 16, 3), Activation.TANH)
     director = Director(policy, Ball(norm=Norm.LINF, epsilon=0.1))
     state, moves = states(12, 8), states(12, 3, seed=1)
@@ -93,7 +94,7 @@ def test_the_same_move_gives_the_same_perturbation_whatever_comes_with_it(random
     assert np.array_equal(together, np.array(alone))
 
 
-def test_moves_are_read_back_from_what_they_did(linear_policy):
+def test_moves_are_read_back_from_what_they_did():
     director = Director(linear_policy(MATRIX), Ball(norm=Norm.LINF, epsilon=EPSILON))
     state = states(9, 4)
     perturbed = director.ball.perturbed(state, 0.05 * states(9, 4, seed=3).astype(np.float64))
@@ -104,6 +105,6 @@ def test_moves_are_read_back_from_what_they_did(linear_policy):
     np.testing.assert_allclose(cosine, np.linalg.norm(change, axis=1), rtol=1e-5)
 
 
-def test_a_director_has_a_move_for_every_actuator(linear_policy):
+def test_a_director_has_a_move_for_every_actuator():
     director = Director(linear_policy(np.ones((2, 5))), Ball(norm=Norm.LINF, epsilon=0.2))
     assert director.moves.dim == 2

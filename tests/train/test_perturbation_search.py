@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.policies import random_policy
 from surefoot.ball import Norm
 from surefoot.policy import Activation, GaussianHead
 from surefoot.train.agent import twin
@@ -76,7 +77,7 @@ def test_normalised_steps_reach_the_maximum_of_a_linear_function_in_the_l2_ball(
     assert delta.tolist()[0] == pytest.approx([0.3, 0.4])
 
 
-def test_the_gradient_of_the_distance_is_exactly_zero_at_the_clean_state(random_policy):
+def test_the_gradient_of_the_distance_is_exactly_zero_at_the_clean_state():
     policy = random_policy(np.random.default_rng(0), (5, 8, 8, 2), Activation.TANH)
     states = torch.randn(7, 5, generator=seeded())
     _, gradient = distance_objective(policy, states)
@@ -89,7 +90,7 @@ def test_the_gradient_of_the_distance_is_exactly_zero_at_the_clean_state(random_
 
 
 @pytest.mark.parametrize("temperature", [0.0, SA_TEMPERATURE])
-def test_random_perturbations_search_and_bound_are_a_sandwich(random_policy, temperature):
+def test_random_perturbations_search_and_bound_are_a_sandwich(temperature):
     rng = np.random.default_rng(1)
     policy = random_policy(rng, (5, 16, 16, 2), Activation.TANH)
     states = torch.from_numpy(rng.normal(size=(50, 5)))
@@ -119,7 +120,7 @@ def test_random_perturbations_search_and_bound_are_a_sandwich(random_policy, tem
 
 
 @pytest.mark.parametrize("spread", [1, 50])  # of the actions; where it is large, noise decides
-def test_the_farthest_perturbation_is_that_of_sa_ppo_line_by_line(random_policy, spread):
+def test_the_farthest_perturbation_is_that_of_sa_ppo_line_by_line(spread):
     """By training.md 2.1, its gradient by autograd."""
     rng = np.random.default_rng(3)
     policy = random_policy(rng, (5, 16, 16, 2), Activation.TANH)

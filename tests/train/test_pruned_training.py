@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.environments import TargetEnv
 from surefoot.config import build, to_table
 from surefoot.errors import DivergenceError, InputError, InterruptedRun
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
@@ -207,9 +208,9 @@ def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_check
     assert (tmp_path / "checkpoints" / "latest").read_text() == f"{1280:012d}"
 
 
-def test_a_reward_that_is_not_a_number_stops_with_the_step(tiny, tmp_path, monkeypatch, target_env):
+def test_a_reward_that_is_not_a_number_stops_with_the_step(tiny, tmp_path, monkeypatch):
     def make_broken(env_id, num_envs, **more):
-        env = target_env(num_envs)
+        env = TargetEnv(num_envs)
         step = env.step
 
         def broken(actions):

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.environments import TargetEnv
 from surefoot.errors import DivergenceError
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.train.distributions import Gaussian
@@ -79,14 +80,14 @@ def constant_policy(value, weight=0.0):
 SILENT = Gaussian(log_std=torch.full((1,), -30.0), learned=False)
 
 
-def collector(target_env, num_envs=3, **more):
-    return Collector(target_env(num_envs, **more), list(range(num_envs)), np.random.default_rng(0))
+def collector(num_envs=3, **more):
+    return Collector(TargetEnv(num_envs, **more), list(range(num_envs)), np.random.default_rng(0))
 
 
-def test_a_rollout_is_what_a_plain_loop_plays(target_env):
+def test_a_rollout_is_what_a_plain_loop_plays():
     policy = constant_policy(0.5)
-    rollout = collector(target_env).collect(policy, SILENT, 40)
-    env = target_env(3)
+    rollout = collector().collect(policy, SILENT, 40)
+    env = TargetEnv(3)
     obs, cut = env.reset([0, 1, 2]), []
     for step in range(40):
         assert np.array_equal(rollout.obs[step], obs)
@@ -102,15 +103,15 @@ def test_a_rollout_is_what_a_plain_loop_plays(target_env):
     assert np.array_equal(rollout.cut_states, cut)
 
 
-def test_actions_are_stored_before_squash_and_scale(target_env):
-    rollout = collector(target_env).collect(constant_policy(5.0), SILENT, 3)
+def test_actions_are_stored_before_squash_and_scale():
+    rollout = collector().collect(constant_policy(5.0), SILENT, 3)
     assert (rollout.actions == 5).all()
     # played: centre + half_range * clip(5) = 1 + 3
     assert rollout.rewards == pytest.approx(-((4 - rollout.obs[:, :, 0]) ** 2), rel=1e-6)
 
 
-def test_an_episode_that_terminates_at_its_limit_is_not_truncated(target_env):
-    env = target_env(2, horizon=3, shortest=3)
+def test_an_episode_that_terminates_at_its_limit_is_not_truncated():
+    env = TargetEnv(2, horizon=3, shortest=3)
     step = env.step
 
     def both(actions):
@@ -127,8 +128,8 @@ def test_an_episode_that_terminates_at_its_limit_is_not_truncated(target_env):
     assert len(rollout.cut_states) == 0
 
 
-def test_returns_of_episodes_go_on_over_rollouts(target_env):
-    whole, parts = collector(target_env), collector(target_env)
+def test_returns_of_episodes_go_on_over_rollouts():
+    whole, parts = collector(), collector()
     policy = constant_policy(0.3)
     whole.collect(policy, SILENT, 30)
     for _ in range(3):
@@ -137,10 +138,10 @@ def test_returns_of_episodes_go_on_over_rollouts(target_env):
     assert whole.num_episodes == parts.num_episodes == len(whole.recent_returns) > 5
 
 
-def test_a_stored_collector_goes_on_the_same(target_env):
+def test_a_stored_collector_goes_on_the_same():
     noisy = Gaussian(log_std=torch.zeros(1), learned=False)
     policy = constant_policy(0.0, weight=0.2)
-    one, other = collector(target_env), collector(target_env)
+    one, other = collector(), collector()
     one.collect(policy, noisy, 7)
     other.load_state_dict(one.state_dict())
     first, second = (entry.collect(policy, noisy, 11) for entry in (one, other))
@@ -149,8 +150,8 @@ def test_a_stored_collector_goes_on_the_same(target_env):
     assert one.recent_returns == other.recent_returns
 
 
-def test_a_number_that_is_not_finite_stops_the_run(target_env):
-    env = target_env(2)
+def test_a_number_that_is_not_finite_stops_the_run():
+    env = TargetEnv(2)
     step = env.step
 
     def broken(actions):

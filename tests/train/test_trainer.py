@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.environments import TargetEnv
 from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
 from surefoot.policy import weights_sha256
@@ -149,10 +150,8 @@ def test_settings_that_no_weight_depends_on_may_change_when_a_run_goes_on(tmp_pa
     assert len(result.visited.independent) == 1
 
 
-def test_a_run_whose_episodes_are_too_short_to_be_recorded_is_not_lost(
-    tiny, target_env, monkeypatch, tmp_path
-):
-    class Short(target_env):
+def test_a_run_whose_episodes_are_too_short_to_be_recorded_is_not_lost(tiny, monkeypatch, tmp_path):
+    class Short(TargetEnv):
         """Ends after a step or two of a horizon of a thousand."""
 
         def __init__(self, num_envs):
@@ -224,10 +223,10 @@ def test_no_setting_is_without_effect(short_digest, name):
 
 
 @pytest.mark.usefixtures("target_task")
-def test_training_and_evaluation_begin_with_other_seeds(tiny, target_env, monkeypatch):
+def test_training_and_evaluation_begin_with_other_seeds(tiny, monkeypatch):
     begun = []
 
-    class Watched(target_env):
+    class Watched(TargetEnv):
         def reset(self, seeds=None):
             begun.append(list(seeds))
             return super().reset(seeds)
@@ -281,12 +280,12 @@ def test_progress_counts_to_the_end():
     ],
 )
 def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
-    tmp_path, monkeypatch, target_env, value, says
+    tmp_path, monkeypatch, value, says
 ):
     config = replace(TINY, env_id="Target-v0", num_evaluations=1)
 
     def make_broken(env_id, num_envs, **more):
-        env = target_env(num_envs)
+        env = TargetEnv(num_envs)
         step, count = env.step, 0
 
         def broken(actions):
@@ -308,11 +307,11 @@ def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
 
 @pytest.mark.parametrize("what", ["obs", "terminal_obs"])
 def test_an_infinite_observation_stops_a_run_that_does_not_normalise_at_once(
-    tiny, monkeypatch, target_env, what
+    tiny, monkeypatch, what
 ):
     """The clip would make a 10 of it."""
 
-    class Broken(target_env):
+    class Broken(TargetEnv):
         def step(self, actions):
             result = super().step(actions)
             getattr(result, what)[:] = np.inf
@@ -327,10 +326,8 @@ def test_an_infinite_observation_stops_a_run_that_does_not_normalise_at_once(
 
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize("reward", [1e160, -1e20])
-def test_a_reward_too_large_to_learn_from_is_named(
-    tiny, monkeypatch, target_env, normalise, reward
-):
-    class Generous(target_env):
+def test_a_reward_too_large_to_learn_from_is_named(tiny, monkeypatch, normalise, reward):
+    class Generous(TargetEnv):
         def step(self, actions):
             result = super().step(actions)
             result.reward[0] = reward
@@ -347,10 +344,8 @@ def test_a_reward_too_large_to_learn_from_is_named(
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-def test_the_largest_reward_that_is_let_through_can_be_learned_from(
-    tiny, monkeypatch, target_env, normalise
-):
-    class Generous(target_env):
+def test_the_largest_reward_that_is_let_through_can_be_learned_from(tiny, monkeypatch, normalise):
+    class Generous(TargetEnv):
         def step(self, actions):
             result = super().step(actions)
             result.reward[:] = 1e12
@@ -384,10 +379,10 @@ def test_a_parameter_that_diverges_in_the_very_last_update_stops_the_run(
 
 
 def test_a_loss_that_diverges_stops_the_run_with_the_step_and_keeps_no_checkpoint_of_it(
-    monkeypatch, target_env, tmp_path
+    monkeypatch, tmp_path
 ):
     monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: TargetEnv(num_envs)
     )
     config = replace(TINY, env_id="Target-v0", learning_rate=1e30, pruning=NoPruning())
     with pytest.raises(
@@ -421,10 +416,10 @@ def test_what_pytorch_keeps_per_process_is_put_back():
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
 
 
-def test_it_learns_to_play_the_number_that_is_shown(monkeypatch, target_env):
+def test_it_learns_to_play_the_number_that_is_shown(monkeypatch):
     """Optimal return 0; always playing the middle of the range costs 1.3 a step."""
     monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
+        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: TargetEnv(num_envs)
     )
     config = TrainConfig(
         env_id="Target-v0",
@@ -531,9 +526,9 @@ def test_what_is_deployed_is_the_average_of_the_iterations(tiny, monkeypatch):
 @pytest.mark.parametrize("what", ["observation", "reward"])
 @pytest.mark.parametrize("out", [False, True])
 def test_a_number_that_is_not_finite_in_an_evaluation_stops_the_run(
-    tiny, monkeypatch, target_env, tmp_path, what, out
+    tiny, monkeypatch, tmp_path, what, out
 ):
-    class Broken(target_env):
+    class Broken(TargetEnv):
         def step(self, actions):
             result = super().step(actions)
             broken = result.obs if what == "observation" else result.reward
@@ -544,7 +539,7 @@ def test_a_number_that_is_not_finite_in_an_evaluation_stops_the_run(
 
     def make_env(env_id, num_envs, **more):
         made.append(num_envs)
-        return (target_env if len(made) == 1 else Broken)(num_envs)  # the first one trains
+        return (TargetEnv if len(made) == 1 else Broken)(num_envs)  # the first one trains
 
     monkeypatch.setattr("surefoot.train.trainer.make_env", make_env)
     config = replace(tiny, num_evaluations=8, select="best")

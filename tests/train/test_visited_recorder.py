@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.environments import TargetEnv
+from support.policies import random_policy
 from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Activation, Squash
 from surefoot.train.evaluation import clean_returns
@@ -11,15 +13,15 @@ from surefoot.visited import Visited
 
 
 @pytest.fixture
-def policy(random_policy):
+def policy():
     return random_policy(np.random.default_rng(0), (3, 4, 1), Activation.TANH, Squash.CLIP)
 
 
-def test_clean_returns_are_those_of_one_episode_each(policy, target_env):
-    found = clean_returns(policy, target_env(4), [5, 6, 7, 8])
+def test_clean_returns_are_those_of_one_episode_each(policy):
+    found = clean_returns(policy, TargetEnv(4), [5, 6, 7, 8])
     for seed, value in zip([5, 6, 7, 8], found, strict=True):
         # An environment alone, with the number that it has among four.
-        env, total, done = target_env(1), 0.0, False
+        env, total, done = TargetEnv(1), 0.0, False
         obs = env.reset([seed])
         while not done:
             obs[:, 2] = seed - 5
@@ -30,8 +32,8 @@ def test_clean_returns_are_those_of_one_episode_each(policy, target_env):
         assert value == pytest.approx(total, rel=1e-5)
 
 
-def test_an_episode_without_a_limit_ends_at_the_horizon(policy, target_env):
-    env = target_env(2, horizon=10**6, shortest=10**6)
+def test_an_episode_without_a_limit_ends_at_the_horizon(policy):
+    env = TargetEnv(2, horizon=10**6, shortest=10**6)
     object.__setattr__(env.spec, "max_episode_steps", None)
     count = 0
     step = env.step
@@ -47,17 +49,17 @@ def test_an_episode_without_a_limit_ends_at_the_horizon(policy, target_env):
     assert count == 1000
 
 
-def test_each_state_is_the_one_at_the_step_that_was_drawn_for_it(policy, target_env):
-    visited = record_visited(policy, target_env(4), seed=3, num_states=50)
+def test_each_state_is_the_one_at_the_step_that_was_drawn_for_it(policy):
+    visited = record_visited(policy, TargetEnv(4), seed=3, num_states=50)
     assert visited.independent.shape == (50, 3)
     assert np.array_equal(visited.independent[:, 1], visited.steps)
     # no two are of the same episode: its target is a uniform number
     assert len(np.unique(visited.independent[:, 0])) == 50
 
 
-def test_accepted_steps_follow_the_law_of_survival(policy, target_env):
+def test_accepted_steps_follow_the_law_of_survival(policy):
     """Length uniform on 1..6, step uniform on 0..5: P(accepted step = t) ~ P(length > t)."""
-    visited = record_visited(policy, target_env(32), seed=0, num_states=3000)
+    visited = record_visited(policy, TargetEnv(32), seed=0, num_states=3000)
     survival = np.array([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
     frequencies = np.bincount(visited.steps, minlength=6) / 3000
     assert frequencies == pytest.approx(survival / survival.sum(), abs=0.03)
@@ -66,16 +68,16 @@ def test_accepted_steps_follow_the_law_of_survival(policy, target_env):
     assert share == pytest.approx(1 - survival.mean(), abs=0.03)
 
 
-def test_equal_seeds_visit_equal_states_and_other_seeds_others(policy, target_env):
+def test_equal_seeds_visit_equal_states_and_other_seeds_others(policy):
     one, same, other = (
-        record_visited(policy, target_env(4), seed=seed, num_states=6) for seed in (1, 1, 2)
+        record_visited(policy, TargetEnv(4), seed=seed, num_states=6) for seed in (1, 1, 2)
     )
     assert one.to_bytes() == same.to_bytes()
     assert not np.array_equal(one.independent, other.independent)
 
 
-def test_the_pool_is_no_larger_than_asked(policy, target_env):
-    visited = record_visited(policy, target_env(4), seed=1, num_states=6, num_pool=5)
+def test_the_pool_is_no_larger_than_asked(policy):
+    visited = record_visited(policy, TargetEnv(4), seed=1, num_states=6, num_pool=5)
     assert 0 < len(visited.pool) <= 5
 
 
@@ -90,8 +92,8 @@ def test_without_states_to_record_nothing_is_played(policy):
     assert visited.independent.shape == visited.pool.shape == (0, 3)
 
 
-def test_a_task_whose_episodes_are_always_too_short_is_an_error(policy, target_env):
-    env = target_env(4, horizon=10**5, shortest=1)
+def test_a_task_whose_episodes_are_always_too_short_is_an_error(policy):
+    env = TargetEnv(4, horizon=10**5, shortest=1)
     env._shortest = 1
     object.__setattr__(env.spec, "max_episode_steps", 10**5)
     step = env.step
@@ -105,10 +107,8 @@ def test_a_task_whose_episodes_are_always_too_short_is_an_error(policy, target_e
         record_visited(policy, env, seed=0, num_states=4)
 
 
-def test_sampled_episodes_hold_the_state_at_a_step_that_early_ones_are_drawn_for_more_often(
-    policy, target_env
-):
-    sampled = record_sampled(policy, target_env(32), 0, num_episodes=2000)
+def test_sampled_episodes_hold_the_state_at_a_step_that_early_ones_are_drawn_for_more_often(policy):
+    sampled = record_sampled(policy, TargetEnv(32), 0, num_episodes=2000)
     assert sampled.observations.shape == (2000, 3)
     frequencies = np.bincount(sampled.steps, minlength=6) / 2000
     assert frequencies == pytest.approx(np.arange(6, 0, -1) / 21, abs=0.04)
@@ -121,11 +121,9 @@ def test_sampled_episodes_hold_the_state_at_a_step_that_early_ones_are_drawn_for
     assert sampled.horizon == 6
 
 
-def test_sampled_episodes_play_the_law_of_the_policy_and_not_its_mean(
-    random_policy, target_env, monkeypatch
-):
+def test_sampled_episodes_play_the_law_of_the_policy_and_not_its_mean(monkeypatch):
     played = []
-    env = target_env(64)
+    env = TargetEnv(64)
     step = env.step
     monkeypatch.setattr(env, "step", lambda actions: (played.append(actions), step(actions))[1])
     policy = random_policy(np.random.default_rng(0), (3, 4, 1), Activation.TANH, Squash.IDENTITY)
@@ -141,8 +139,8 @@ def test_sampled_episodes_play_the_law_of_the_policy_and_not_its_mean(
     assert record_sampled(silent, env, 1, num_episodes=4) is None
 
 
-def test_visited_states_written_are_read_back(policy, target_env):
-    visited = record_visited(policy, target_env(4), seed=1, num_states=6)
+def test_visited_states_written_are_read_back(policy):
+    visited = record_visited(policy, TargetEnv(4), seed=1, num_states=6)
     again = Visited.from_bytes(visited.to_bytes())
     assert np.array_equal(again.independent, visited.independent)
     assert np.array_equal(again.pool, visited.pool)
@@ -152,10 +150,8 @@ def test_visited_states_written_are_read_back(policy, target_env):
         assert np.array_equal(written, read)
 
 
-def test_a_file_without_sampled_episodes_is_read_and_one_that_contradicts_itself_is_not(
-    policy, target_env
-):
-    visited = record_visited(policy, target_env(4), seed=1, num_states=6)
+def test_a_file_without_sampled_episodes_is_read_and_one_that_contradicts_itself_is_not(policy):
+    visited = record_visited(policy, TargetEnv(4), seed=1, num_states=6)
     assert Visited.from_bytes(replace(visited, sampled=None).to_bytes()).sampled is None
     short = replace(visited.sampled, steps=visited.sampled.steps[1:])
     with pytest.raises(IntegrityError, match="do not fit"):

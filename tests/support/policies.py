@@ -1,0 +1,114 @@
+"""Small policies, and the files that they are read back from."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from surefoot.artifact import Json
+from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
+from surefoot.policy import (
+    Activation,
+    Array,
+    CategoricalHead,
+    GaussianHead,
+    Head,
+    Layer,
+    Normaliser,
+    Policy,
+    Squash,
+)
+
+
+def _float32(array: Array) -> NDArray[np.float32]:
+    return array.astype(np.float32)
+
+
+def bare_states(obs_dim: int, clip: float = 10.0) -> Normaliser:
+    """The normaliser under which states are the clipped observations."""
+    mean, scale = np.zeros(obs_dim, np.float32), np.ones(obs_dim, np.float32)
+    return Normaliser(mean=mean, scale=scale, clip=clip)
+
+
+def random_policy(
+    rng: np.random.Generator,
+    sizes: Sequence[int],
+    activation: Activation = Activation.TANH,
+    squash: Squash | None = Squash.CLIP,
+    clip: float = 10.0,
+) -> Policy:
+    """A float32 policy; about a third of the weights is zero, nothing else is special.
+
+    Args:
+        rng: Draws everything.
+        sizes: obs_dim, hidden widths, number of outputs.
+        activation: Of every hidden layer.
+        squash: Of the actions; None for a categorical head.
+        clip: Largest state, normalised units.
+    """
+    layers: list[Layer] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        weight = rng.normal(0, 1.2 / np.sqrt(fan_in), (fan_out, fan_in))
+        weight[rng.random(weight.shape) < 0.3] = 0
+        is_last = len(layers) == len(sizes) - 2
+        layers.append(
+            Layer(
+                weight=_float32(weight),
+                bias=_float32(rng.normal(0, 0.1, fan_out)),
+                activation=Activation.IDENTITY if is_last else activation,
+            )
+        )
+    head: Head
+    if squash is None:
+        head = CategoricalHead(num_actions=sizes[-1])
+    else:
+        head = GaussianHead(
+            std=np.full(sizes[-1], 0.1),
+            squash=squash,
+            centre=_float32(rng.normal(0, 0.2, sizes[-1])),
+            half_range=_float32(rng.uniform(0.5, 2, sizes[-1])),
+        )
+    normaliser = Normaliser(
+        mean=_float32(rng.normal(0, 1, sizes[0])),
+        scale=_float32(rng.uniform(0.2, 3, sizes[0])),
+        clip=clip,
+    )
+    return Policy(normaliser=normaliser, layers=tuple(layers), head=head)
+
+
+def unit_range(policy: Policy) -> Policy:
+    """The policy with actions in [-1, 1], as Hopper takes them."""
+    assert isinstance(policy.head, GaussianHead)
+    zeros = np.zeros(policy.num_outputs, np.float32)
+    return replace(policy, head=replace(policy.head, centre=zeros, half_range=zeros + 1))
+
+
+def linear_policy(
+    matrix: ArrayLike, *, bias: float = 0.0, std: ArrayLike = 1.0, clip: float = 10.0
+) -> Policy:
+    """The policy a = matrix @ z + bias, with observations as states."""
+    weight = np.asarray(matrix, np.float32)
+    num_outputs, obs_dim = weight.shape
+    return Policy(
+        normaliser=bare_states(obs_dim, clip),
+        layers=(
+            Layer(
+                weight=weight,
+                bias=np.full(num_outputs, bias, np.float32),
+                activation=Activation.IDENTITY,
+            ),
+        ),
+        head=GaussianHead(
+            std=np.broadcast_to(np.asarray(std, np.float64), (num_outputs,)).copy(),
+            squash=Squash.IDENTITY,
+            centre=np.zeros(num_outputs, np.float32),
+            half_range=np.ones(num_outputs, np.float32),
+        ),
+    )
+
+
+def file_of(policy: Policy, metadata: Mapping[str, Json] | None = None) -> ControllerFile:
+    """The policy as it is read back from its file."""
+    return policy_from_onnx(policy_to_onnx(policy, metadata))
