@@ -3,18 +3,14 @@
 import pytest
 
 from support.environments import TargetEnv
+from support.training import let_every_task_be
 from surefoot.train.train_config import TrainConfig
-
-
-def target_env_of(env_id: str, num_envs: int, **more: object) -> TargetEnv:
-    """Every task is TargetEnv."""
-    return TargetEnv(num_envs)
 
 
 @pytest.fixture
 def target_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every task be TargetEnv."""
-    monkeypatch.setattr("surefoot.train.trainer.make_env", target_env_of)
+    let_every_task_be(monkeypatch, TargetEnv)
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 
 from support.environments import TargetEnv
+from support.policies import bare_states
+from support.training import CPU
 from surefoot.errors import DivergenceError, InputError
 from surefoot.policy import (
     Activation,
     GaussianHead,
     Layer,
-    Normaliser,
     Policy,
     Squash,
     weights_sha256,
@@ -26,7 +26,6 @@ from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.trainer import train_policy
 from surefoot.train.training_run import Run
 
-CPU = torch.device("cpu")
 EPSILON = 0.3
 TINY = TrainConfig(
     env_id="Target-v0",
@@ -54,19 +53,10 @@ def alternating(request):
     return replace(TINY, defence=defence)
 
 
-@pytest.fixture
-def target_task(monkeypatch):
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: TargetEnv(num_envs)
-    )
-
-
 def overshooting():
     """Return a controller that plays the target plus a half, wherever it sees it."""
     return Policy(
-        normaliser=Normaliser(
-            mean=np.zeros(3, np.float32), scale=np.ones(3, np.float32), clip=10.0
-        ),
+        normaliser=bare_states(3),
         layers=(
             Layer(
                 weight=np.array([[0.1, 0, 0]], np.float32),

@@ -1,12 +1,11 @@
 import itertools
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
-from surefoot.train.agent import new_agent
+from support.training import BOX, drawn_samples, new_ppo, seeded
+from surefoot.envs.vector import DiscreteActions
 from surefoot.train.defence_config import (
     AdversarialReturn,
     BoundedAdversarialReturn,
@@ -17,12 +16,9 @@ from surefoot.train.defences import convex_term, perturbed_states
 from surefoot.train.differentiable_bounds import mixed_bounds
 from surefoot.train.distributions import Categorical, Gaussian
 from surefoot.train.perturbation_search import uniform_start
-from surefoot.train.ppo import Ppo
-from surefoot.train.samples import Samples, surrogate
+from surefoot.train.samples import surrogate
 from surefoot.train.train_config import LearnedNoise, TrainConfig
 
-CPU = torch.device("cpu")
-BOX = BoxActions(-np.ones(2, np.float32), np.ones(2, np.float32))
 CONFIG = TrainConfig(
     env_id="Test-v0",
     total_steps=640,
@@ -40,48 +36,14 @@ ARMS = [
 ]
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 def make_ppo(defence, actions=BOX):
-    config = replace(CONFIG, defence=defence)
-    spec = EnvSpec(
-        env_id="Test-v0",
-        obs_dim=3,
-        actions=actions,
-        dt_s=None,
-        max_episode_steps=None,
-        packages={},
-    )
-    agent = new_agent(config, spec, CPU)
-    agent.actor.mlp.weights[-1].mul_(50)  # at the start all outputs are nearly zero
-    return Ppo(agent, config, minibatch_generator=seeded(1), search_generator=seeded(2))
-
-
-def make_samples(ppo, num=64, ratio_spread=0.3):
-    generator = seeded(0)
-    states = torch.randn(num, 3, generator=generator)
-    outputs = ppo.agent.actor.mlp(states)
-    if isinstance(ppo.agent.spec.actions, DiscreteActions):
-        actions = torch.randint(2, (num,), generator=generator)
-    else:
-        actions = outputs + 0.5 * torch.randn(num, 2, generator=generator)
-    log_probs = ppo.agent.distribution.log_prob(outputs, actions).value
-    return Samples(
-        states=states,
-        actions=actions,
-        log_probs=log_probs + ratio_spread * torch.randn(num, generator=generator),
-        values=torch.zeros(num),
-        advantages=torch.randn(num, generator=generator),
-        returns=torch.zeros(num),
-    )
+    return new_ppo(replace(CONFIG, defence=defence), actions)
 
 
 def gradient_of(defence, actions):
     ppo = make_ppo(defence, actions)
     ppo.num_updates = ppo.config.num_updates // 2
-    samples = make_samples(ppo)
+    samples = drawn_samples(ppo)
     value, _ = ppo._actor_gradient(samples)
     log_std = ppo.agent.distribution.log_std.grad if actions is BOX else torch.zeros(1)
     return float(value), torch.cat([ppo.agent.actor.gradient, log_std])
@@ -104,7 +66,7 @@ def test_in_a_ball_of_no_size_the_arms_are_a_multiple_of_ppo(arm, actions):
 def test_arpo_finds_a_larger_loss_than_random_states_and_than_barpo(actions):
     ppo = make_ppo(ARMS[0], actions)
     # all of pi_old: a ratio beyond its clip has no gradient to follow
-    samples = make_samples(ppo, 256, ratio_spread=0.0).with_normalised_advantages()
+    samples = drawn_samples(ppo, 256, ratio_spread=0.0).with_normalised_advantages()
 
     def loss(states):
         outputs = ppo.agent.actor.mlp(states)
@@ -129,7 +91,7 @@ def test_arpo_finds_a_larger_loss_than_random_states_and_than_barpo(actions):
 
 def test_barpo_is_attacked_where_sa_is_regularised():
     ppo = make_ppo(ARMS[2])
-    samples = make_samples(ppo)
+    samples = drawn_samples(ppo)
     states = [
         perturbed_states(ppo.agent, defence, 0.2, samples, seeded(3))
         for defence in (ARMS[2], StateAdversarial(epsilon=0.2, kappa=1.0))
@@ -140,7 +102,7 @@ def test_barpo_is_attacked_where_sa_is_regularised():
 @pytest.mark.parametrize("arm", ARMS)
 def test_only_the_share_that_was_asked_for_is_attacked(arm):
     ppo = make_ppo(arm)
-    samples = make_samples(ppo).with_normalised_advantages()
+    samples = drawn_samples(ppo).with_normalised_advantages()
     moved = perturbed_states(ppo.agent, replace(arm, fraction=0.25), 0.2, samples, seeded(0))
     assert len(moved) == 16
     assert (moved != samples.states[:16]).any(1).all()
@@ -154,7 +116,7 @@ def test_samples_that_are_not_attacked_count_at_their_own_states(arm, actions):
     arm = replace(arm, fraction=0.25)
     ppo = make_ppo(arm, actions)
     ppo.num_updates = ppo.config.num_updates // 2
-    samples = make_samples(ppo).with_normalised_advantages()
+    samples = drawn_samples(ppo).with_normalised_advantages()
     seen = samples.states.clone()
     seen[:16] = perturbed_states(ppo.agent, arm, ppo.epsilon(), samples, seeded(2))
     parameters = ppo.agent.actor.parameters.clone().requires_grad_()
@@ -177,7 +139,7 @@ def test_samples_that_are_not_attacked_count_at_their_own_states(arm, actions):
 def test_the_convex_bound_is_above_what_the_search_finds(actions, progress):
     convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, ramp_end=0.8)
     ppo = make_ppo(convex, actions)
-    samples = make_samples(ppo)
+    samples = drawn_samples(ppo)
     found = perturbed_states(
         ppo.agent,
         StateAdversarial(epsilon=0.2, kappa=1.0),
@@ -195,7 +157,7 @@ def test_the_convex_bound_is_above_what_the_search_finds(actions, progress):
 def test_the_share_of_ibp_rises_with_the_radius(progress, beta):
     convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, ramp_end=0.8)
     ppo = make_ppo(convex)
-    samples = make_samples(ppo)
+    samples = drawn_samples(ppo)
     found, _ = convex_term(ppo.agent, convex, progress, samples)
     actor, distribution = ppo.agent.actor.mlp, ppo.agent.distribution
     bounds = mixed_bounds(actor, samples.states, 0.2 * beta, beta)
@@ -210,7 +172,7 @@ def test_the_gradient_of_the_convex_bound_is_added_to_that_of_ppo(actions):
     _, plain = gradient_of(StateAdversarial(epsilon=0.0, kappa=1.0), actions)
     _, found = gradient_of(convex, actions)
     ppo = make_ppo(convex, actions)
-    samples = make_samples(ppo)
+    samples = drawn_samples(ppo)
     value, extra = convex_term(ppo.agent, convex, 0.5, samples)
     assert torch.allclose(found[: len(extra)], plain[: len(extra)] + extra, rtol=1e-4, atol=1e-6)
     # along its gradient the bound rises as the gradient says; kappa is in the gradient alone

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.policies import random_policy
+from support.training import seeded
 from surefoot.ball import Norm
 from surefoot.policy import Activation, GaussianHead
 from surefoot.train.agent import twin
@@ -19,10 +20,6 @@ from surefoot.train.perturbation_search import (
     search_ball,
     uniform_start,
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def distance_objective(policy, states, dtype=torch.float32):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec
+from support.training import BOX, drawn_samples, new_ppo, seeded
+from surefoot.envs.vector import DiscreteActions
 from surefoot.train import ppo as ppo_module
-from surefoot.train.agent import new_agent
 from surefoot.train.defence_config import (
     AdversarialReturn,
     BoundedAdversarialReturn,
@@ -14,13 +14,9 @@ from surefoot.train.defence_config import (
     StateAdversarial,
 )
 from surefoot.train.defences import perturbed_states
-from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import MagnitudePruning
-from surefoot.train.samples import Samples
 from surefoot.train.train_config import LearnedNoise, TrainConfig
 
-CPU = torch.device("cpu")
-BOX = BoxActions(-np.ones(2, np.float32), np.ones(2, np.float32))
 CONFIG = TrainConfig(
     env_id="Test-v0",
     total_steps=64 * 20,
@@ -41,43 +37,8 @@ ARPO = AdversarialReturn(epsilon=0.2, fraction=0.5, inner_steps=3)
 BARPO = BoundedAdversarialReturn(epsilon=0.2, guidance=0.7, fraction=0.5, inner_steps=3)
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 def make_ppo(config=CONFIG, actions=BOX):
-    spec = EnvSpec(
-        env_id="Test-v0",
-        obs_dim=3,
-        actions=actions,
-        dt_s=None,
-        max_episode_steps=None,
-        packages={},
-    )
-    agent = new_agent(config, spec, CPU)
-    agent.actor.mlp.weights[-1].mul_(50)  # at the start all outputs are nearly zero
-    return Ppo(agent, config, minibatch_generator=seeded(1), search_generator=seeded(2))
-
-
-def make_samples(ppo, num=64, seed=0):
-    """Samples whose ratios lie on both sides of the clip range."""
-    generator = seeded(seed)
-    states = torch.randn(num, 3, generator=generator)
-    outputs = ppo.agent.actor.mlp(states)
-    if isinstance(ppo.agent.spec.actions, DiscreteActions):
-        actions = torch.randint(2, (num,), generator=generator)
-    else:
-        actions = outputs + 0.5 * torch.randn(num, 2, generator=generator)
-    log_probs = ppo.agent.distribution.log_prob(outputs, actions).value
-    values = ppo.agent.critic.mlp(states)[:, 0]
-    return Samples(
-        states=states,
-        actions=actions,
-        log_probs=log_probs + 0.3 * torch.randn(num, generator=generator),
-        values=values + 0.3 * torch.randn(num, generator=generator),
-        advantages=torch.randn(num, generator=generator),
-        returns=values + torch.randn(num, generator=generator),
-    )
+    return new_ppo(config, actions)
 
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
@@ -86,7 +47,7 @@ def make_samples(ppo, num=64, seed=0):
 def test_the_gradient_is_that_of_the_loss_as_printed(monkeypatch, actions, value_clip, defence):
     ppo = make_ppo(replace(CONFIG, value_clip=value_clip, defence=defence), actions)
     ppo.num_updates = ppo.config.num_updates // 2
-    samples = make_samples(ppo)
+    samples = drawn_samples(ppo)
     perturbed = search(ppo, samples)
     assert len(perturbed) == (0 if defence == NoDefence() else 32)
     monkeypatch.setattr(ppo_module, "perturbed_states", lambda *args: perturbed)
@@ -156,7 +117,7 @@ def paper_loss(ppo, leaves, log_std, samples, perturbed):
 def run_updates(config, num=3):
     ppo = make_ppo(config)
     for number in range(num):
-        ppo.update(make_samples(ppo, seed=number))
+        ppo.update(drawn_samples(ppo, seed=number))
     return ppo
 
 
@@ -177,7 +138,7 @@ def test_the_defence_lowers_what_it_penalises():
     strong = replace(CONFIG, total_steps=64 * 60, defence=replace(ROBUST, kappa=30.0, ramp_end=0.1))
     weak = replace(strong, defence=replace(strong.defence, kappa=1e-6))
     distances = [
-        run_updates(config, 30).update(make_samples(make_ppo(config)))["regulariser"]
+        run_updates(config, 30).update(drawn_samples(make_ppo(config)))["regulariser"]
         for config in (weak, strong)
     ]
     assert distances[1] < 0.1 * distances[0]
@@ -185,7 +146,7 @@ def test_the_defence_lowers_what_it_penalises():
 
 def test_perturbed_states_stay_in_the_ball_of_the_ramp():
     ppo = make_ppo(replace(CONFIG, defence=replace(ROBUST, ramp_start=0.2, ramp_end=0.6)))
-    samples = replace(make_samples(ppo, 8), states=torch.zeros(8, 3))
+    samples = replace(drawn_samples(ppo, 8), states=torch.zeros(8, 3))
     radii = {}
     for share in (0.0, 0.2, 0.4, 0.6, 1.0):
         ppo.num_updates = round(share * ppo.config.num_updates)
@@ -216,7 +177,7 @@ def test_rate_and_ball_move_at_every_update(monkeypatch):
 
     monkeypatch.setattr(ppo._optimiser, "step", watched)
     for number in range(20):
-        ppo.update(make_samples(ppo, seed=number))
+        ppo.update(drawn_samples(ppo, seed=number))
     assert len(rates) == ppo.config.num_updates == 80
     shares = np.arange(80) / 80
     assert np.array(rates) == pytest.approx(np.stack([1e-2 * (1 - 0.9 * shares)] * 2, axis=1))
@@ -227,7 +188,7 @@ def test_weight_decay_pulls_weights_and_biases_and_leaves_the_noise_alone():
     plain, decayed = make_ppo(), make_ppo(replace(CONFIG, weight_decay=0.5))
     for entry in (*plain._trained.values(), *decayed._trained.values()):
         entry.fill_(0.5)
-    samples = make_samples(plain)
+    samples = drawn_samples(plain)
     for ppo in (plain, decayed):
         ppo.config = replace(ppo.config, epochs=1)
         ppo.update(samples)
@@ -241,7 +202,7 @@ def test_weight_decay_pulls_weights_and_biases_and_leaves_the_noise_alone():
 
 def test_every_epoch_has_an_order_of_its_own(monkeypatch):
     ppo, orders = make_ppo(replace(CONFIG, epochs=4)), []
-    samples = make_samples(ppo)
+    samples = drawn_samples(ppo)
     monkeypatch.setattr(
         ppo, "_step", lambda part: orders.append(part.states[:, 0]) or part.values[:4]
     )
@@ -252,14 +213,14 @@ def test_every_epoch_has_an_order_of_its_own(monkeypatch):
 
 def test_gradients_are_clipped_network_by_network():
     ppo = make_ppo(replace(CONFIG, max_grad_norm=0.01))
-    ppo.update(make_samples(ppo))
+    ppo.update(drawn_samples(ppo))
     norms = [float(net.gradient.norm()) for net in (ppo.agent.actor, ppo.agent.critic)]
     assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
 
 
 def test_every_sample_is_used_once_per_epoch():
     ppo = make_ppo()
-    samples = make_samples(ppo)
+    samples = drawn_samples(ppo)
     parts = list(samples.minibatches(32, seeded(0)))
     assert [len(part.states) for part in parts] == [32, 32]
     for field in fields(samples):
@@ -276,7 +237,7 @@ def test_a_stored_update_goes_on_bit_for_bit(stop):
         pruning=MagnitudePruning(sparsity=0.5, target="both", interval=1, start=0.1, end=0.2),
     )
     whole, first, second = (make_ppo(config) for _ in range(3))
-    samples = [make_samples(whole, seed=number) for number in range(6)]
+    samples = [drawn_samples(whole, seed=number) for number in range(6)]
     for rollout in samples:
         whole.update(rollout)
     for rollout in samples[:stop]:

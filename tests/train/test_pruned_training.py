@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from support.environments import TargetEnv
+from support.training import let_every_task_be
 from surefoot.config import build, to_table
 from surefoot.errors import DivergenceError, InputError, InterruptedRun
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
@@ -209,7 +210,7 @@ def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_check
 
 
 def test_a_reward_that_is_not_a_number_stops_with_the_step(tiny, tmp_path, monkeypatch):
-    def make_broken(env_id, num_envs, **more):
+    def make_broken(num_envs):
         env = TargetEnv(num_envs)
         step = env.step
 
@@ -223,7 +224,7 @@ def test_a_reward_that_is_not_a_number_stops_with_the_step(tiny, tmp_path, monke
         env.count, env.step = 0, broken
         return env
 
-    monkeypatch.setattr("surefoot.train.trainer.make_env", make_broken)
+    let_every_task_be(monkeypatch, make_broken)
     with pytest.raises(DivergenceError, match=r"reward is not finite, in the steps after 384$"):
         train_policy(replace(tiny, num_evaluations=1), out=tmp_path)
     assert (tmp_path / "checkpoints" / "latest").read_text() == f"{256:012d}"

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from support.environments import TargetEnv
+from support.training import let_every_task_be
 from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
 from surefoot.policy import weights_sha256
@@ -161,9 +162,7 @@ def test_a_run_whose_episodes_are_too_short_to_be_recorded_is_not_lost(tiny, mon
             super()._restart(indices)
             self.length[list(indices)] = 1 + np.array([*indices]) % 2
 
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Short(num_envs)
-    )
+    let_every_task_be(monkeypatch, Short)
     says = r"visited_states must be 0 where .* horizon of 1000 steps: only \d of \d+ .*, got 4$"
     with pytest.raises(InputError, match=says):
         train_policy(replace(tiny, visited_states=4), out=tmp_path)
@@ -231,9 +230,7 @@ def test_training_and_evaluation_begin_with_other_seeds(tiny, monkeypatch):
             begun.append(list(seeds))
             return super().reset(seeds)
 
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Watched(num_envs)
-    )
+    let_every_task_be(monkeypatch, Watched)
     train_policy(replace(tiny, num_evaluations=3, visited_states=0))
     training, first, *others = begun
     assert all(again == first for again in others)  # the same episodes at every evaluation
@@ -284,7 +281,7 @@ def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
 ):
     config = replace(TINY, env_id="Target-v0", num_evaluations=1)
 
-    def make_broken(env_id, num_envs, **more):
+    def make_broken(num_envs):
         env = TargetEnv(num_envs)
         step, count = env.step, 0
 
@@ -299,7 +296,7 @@ def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
         env.step = broken
         return env
 
-    monkeypatch.setattr("surefoot.train.trainer.make_env", make_broken)
+    let_every_task_be(monkeypatch, make_broken)
     with pytest.raises(DivergenceError, match=re.escape(f"Target-v0: {says}")):
         train_policy(config, out=tmp_path)
     assert (tmp_path / "checkpoints" / "latest").read_text() == "000000000256"
@@ -317,9 +314,7 @@ def test_an_infinite_observation_stops_a_run_that_does_not_normalise_at_once(
             getattr(result, what)[:] = np.inf
             return result
 
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Broken(num_envs)
-    )
+    let_every_task_be(monkeypatch, Broken)
     with pytest.raises(DivergenceError, match=r"observation is not finite, in the steps after 0$"):
         train_policy(replace(tiny, normalise_observations=False))
 
@@ -333,9 +328,7 @@ def test_a_reward_too_large_to_learn_from_is_named(tiny, monkeypatch, normalise,
             result.reward[0] = reward
             return result
 
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Generous(num_envs)
-    )
+    let_every_task_be(monkeypatch, Generous)
     says = re.escape(
         f"a reward of {abs(reward):.3g} is too large to be learned from, at most 1e+12"
     )
@@ -351,9 +344,7 @@ def test_the_largest_reward_that_is_let_through_can_be_learned_from(tiny, monkey
             result.reward[:] = 1e12
             return result
 
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: Generous(num_envs)
-    )
+    let_every_task_be(monkeypatch, Generous)
     result = train_policy(replace(tiny, normalise_rewards=normalise))
     assert np.isfinite(result.curves["value_loss"]).all()
     critic = [layer.weight for layer in result.critic]
@@ -381,9 +372,7 @@ def test_a_parameter_that_diverges_in_the_very_last_update_stops_the_run(
 def test_a_loss_that_diverges_stops_the_run_with_the_step_and_keeps_no_checkpoint_of_it(
     monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: TargetEnv(num_envs)
-    )
+    let_every_task_be(monkeypatch, TargetEnv)
     config = replace(TINY, env_id="Target-v0", learning_rate=1e30, pruning=NoPruning())
     with pytest.raises(
         DivergenceError, match=r"Target-v0: \w+ became non-finite, in the steps after \d+$"
@@ -418,9 +407,7 @@ def test_what_pytorch_keeps_per_process_is_put_back():
 
 def test_it_learns_to_play_the_number_that_is_shown(monkeypatch):
     """Optimal return 0; always playing the middle of the range costs 1.3 a step."""
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: TargetEnv(num_envs)
-    )
+    let_every_task_be(monkeypatch, TargetEnv)
     config = TrainConfig(
         env_id="Target-v0",
         total_steps=16384,
