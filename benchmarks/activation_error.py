@@ -11,6 +11,7 @@ C, which has its bits. Run it once per ONNX Runtime build and instruction set.
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +20,13 @@ import onnx
 import onnxruntime as ort
 from scipy.special import expit
 
-from surefoot.policy import Activation
+from surefoot.policy import Activation, Array
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
 from surefoot.runtime.c_activations import C_TAU, twin
 from surefoot.runtime.machine import machine_facts
 
-REAL = {
+Function = Callable[[Array], Array]
+REAL: dict[Activation, Function] = {
     Activation.TANH: np.tanh,
     Activation.SIGMOID: expit,
     Activation.SILU: lambda x: x * expit(x),
@@ -35,7 +37,7 @@ GROWING = (Activation.SILU, Activation.SOFTPLUS)
 BLOCK = 1 << 20
 
 
-def onnx_activation(activation):
+def onnx_activation(activation: Activation) -> Function:
     """Return the activation as ONNX Runtime computes it on one thread."""
     kind = onnx.TensorProto.FLOAT
     name = "Sigmoid" if activation is Activation.SILU else activation.value.capitalize()
@@ -58,7 +60,7 @@ def onnx_activation(activation):
     return lambda x: session.run(None, {"x": x})[0]
 
 
-def worst_error(activation, function, stride):
+def worst_error(activation: Activation, function: Function, stride: int) -> dict[str, float]:
     """Return the largest error in units of 2^-24 and where it is."""
     low, high = (int(bits) for bits in np.float32([2.0**-40, 32]).view(np.uint32))
     worst, place = 0.0, 0.0
@@ -74,7 +76,7 @@ def worst_error(activation, function, stride):
     return {"error": worst, "at": place}
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stride", type=int, default=97)
     parser.add_argument("--activation", choices=[entry.value for entry in REAL], action="append")

@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,14 +26,15 @@ import numpy as np
 from c_runtime_docs import fill
 from runtime_latency import tanh_policy
 
+from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.export.footprint import footprint
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx, sparse_onnx
-from surefoot.policy import Activation
+from surefoot.policy import Activation, Policy
 from surefoot.runtime.benchmark import BenchConfig, Latencies, back_to_back, run_benchmark
 from surefoot.runtime.c_compiler import FLAGS, find_compiler
 from surefoot.runtime.c_layers import Layout, Machine
-from surefoot.runtime.c_source import CConfig, c_source
+from surefoot.runtime.c_source import CConfig, CSource, c_source
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.machine import machine_facts
 
@@ -44,7 +46,7 @@ DENSE = (Layout.DENSE_ROWS, Layout.DENSE_COLUMNS)
 SPARSE = (Layout.CSR, Layout.CSC)
 
 
-def network(activation, density):
+def network(activation: Activation, density: float) -> Policy:
     """Return a random policy of this density; about half of its ReLUs are off."""
     policy, rng = tanh_policy(SIZES), np.random.default_rng(1)
     layers = []
@@ -58,7 +60,7 @@ def network(activation, density):
     return replace(policy, layers=tuple(layers))
 
 
-def write(folder, policy, config):
+def write(folder: Path, policy: Policy, config: CConfig) -> CSource:
     source = c_source(policy, config)
     folder.mkdir()
     for name, data in source.files.items():
@@ -66,19 +68,19 @@ def write(folder, policy, config):
     return source
 
 
-def harness(folder, flags):
+def harness(folder: Path, flags: Sequence[str]) -> Callable[[], float]:
     """Compile the exported harness and return a function that gives microseconds of a call."""
     command = [find_compiler(), *flags, "-DPOLICY_SELF_TEST", "policy.c", "policy_main.c"]
     subprocess.run([*command, "-o", "policy"], cwd=folder, check=True)
 
-    def measure():
+    def measure() -> float:
         done = subprocess.run([folder / "policy"], capture_output=True, text=True, check=True)
         return float(re.search(r"call: (\S+) us", done.stdout)[1])
 
     return measure
 
 
-def instructions(folder):
+def instructions(folder: Path) -> int | None:
     """Return the most instructions of eight calls on an emulated Cortex-M4; None without tools."""
     if not all(map(shutil.which, ("arm-none-eabi-gcc", "qemu-system-arm"))):
         return None
@@ -107,7 +109,7 @@ def instructions(folder):
     return max(int(count) for count in re.findall(r"instructions (\d+)", done.stdout))
 
 
-def from_python_and_c(policy, folder, num_rounds):
+def from_python_and_c(policy: Policy, folder: Path, num_rounds: int) -> dict[str, Json]:
     """Time both backends from Python and the C from C, in turns; p50 in microseconds."""
     file = policy_from_onnx(policy_to_onnx(policy))
     onnx, c = controller_of(file, Backend.ONNX), controller_of(file, Backend.C)
@@ -147,7 +149,7 @@ def from_python_and_c(policy, folder, num_rounds):
     }
 
 
-def layouts(policy, folder, num_rounds):
+def layouts(policy: Policy, folder: Path, num_rounds: int) -> dict[str, Json]:
     """Compare the layouts as on a microcontroller: scalar time, flash, instructions."""
     measured, table = {}, {}
     for layout in Layout:
@@ -177,7 +179,7 @@ def layouts(policy, folder, num_rounds):
     return {"layouts": table, "ratios": ratios}
 
 
-def sparse_sizes():
+def sparse_sizes() -> dict[str, Json]:
     """Return sizes of the sparse file by density; None where it is refused."""
     table = {}
     for density in (0.5, 0.3, 0.2, 0.1, 0.05):
@@ -194,7 +196,7 @@ def sparse_sizes():
     return table
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--paced-s", type=float, default=2.0)

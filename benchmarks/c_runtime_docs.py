@@ -5,7 +5,10 @@ the page is touched.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from surefoot.artifact import Json
 
 DOCS = Path(__file__).parents[1] / "docs"
 RATIOS = {
@@ -21,7 +24,7 @@ LAYOUT_RATIOS = {
 }
 
 
-def fill(result):
+def fill(result: Mapping[str, Json]) -> None:
     """Write every table into its page."""
     page = DOCS / "results" / "c-runtime.md"
     _replace(page, "ratios", _machine(result) + "\n\n" + _ratios(result))
@@ -30,7 +33,7 @@ def fill(result):
     _replace(page, "bench", _machine(result) + "\n\n" + _bench(result["bench"]))
 
 
-def _replace(page, name, text):
+def _replace(page: Path, name: str, text: str) -> None:
     before = page.read_text(encoding="utf-8")
     pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
     after, found = re.subn(
@@ -41,12 +44,12 @@ def _replace(page, name, text):
     page.write_text(after, encoding="utf-8")
 
 
-def _table(head, rows):
+def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def _machine(result):
+def _machine(result: Mapping[str, Json]) -> str:
     machine = result["machine"]
     libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
     return (
@@ -56,11 +59,11 @@ def _machine(result):
     )
 
 
-def _number(value, digits=2):
+def _number(value: float | None, digits: int = 2) -> str:
     return "not measured" if value is None else f"{value:.{digits}f}"
 
 
-def _ratios(result):
+def _ratios(result: Mapping[str, Json]) -> str:
     kinds = ("relu", "tanh")
     rows = [
         (words, *(_number(result[kind][key]) for kind in kinds)) for words, key in RATIOS.items()
@@ -72,7 +75,7 @@ def _ratios(result):
     return _table(("ratio", "ReLU", "tanh"), rows)
 
 
-def _layouts(result):
+def _layouts(result: Mapping[str, Json]) -> str:
     rows = []
     for layout, relu in result["relu"]["layouts"].items():
         both = (relu, result["tanh"]["layouts"][layout])
@@ -89,7 +92,7 @@ def _layouts(result):
     return _table((*head, "stack, bytes", "scalar time, us"), rows)
 
 
-def _sparse(result):
+def _sparse(result: Mapping[str, Json]) -> str:
     rows = [
         (density, entry["dense_bytes"], entry["sparse_bytes"], _number(entry["ratio"]))
         if entry["sparse_bytes"]
@@ -99,7 +102,7 @@ def _sparse(result):
     return _table(("density", "dense file, bytes", "sparse file, bytes", "ratio"), rows)
 
 
-def _bench(bench):
+def _bench(bench: Mapping[str, Json]) -> str:
     backends = bench["backends"].items()
     keys = ("p50_us", "p90_us", "p99_us", "p999_us", "max_us")
     latency = [

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from learning import ADVERSARY_STEPS, KEPT, METHODS, TASKS, Cell, cells, epsilon_of, kept
+from matplotlib.figure import Figure
 
 from surefoot.attack.method import MethodSummary, summarise_method
 from surefoot.attack.proved_deviation import stretched
@@ -376,8 +377,6 @@ def mean_of(record: Mapping[str, Any]) -> float:
 
 def draw_learning(rows: Sequence[Row]) -> bytes:
     """Draw the learning curves: a panel per task, a thin line per seed, a thick one their mean."""
-    from matplotlib.figure import Figure
-
     presets = list(dict.fromkeys(row.preset for row in rows))
     figure = Figure(figsize=(5.2 * len(presets), 4.6), layout="constrained")
     for panel, preset in zip(
@@ -402,8 +401,6 @@ def draw_learning(rows: Sequence[Row]) -> bytes:
 
 def draw_attacks(rows: Sequence[Row]) -> bytes:
     """Draw every seed as a line from its clean return to its worst, with all attacks on it."""
-    from matplotlib.figure import Figure
-
     rows = [row for row in rows if row.attacked]
     tasks = list(dict.fromkeys(row.preset for row in rows))
     heights = [sum(len(row.attacked) + 1 for row in rows if row.preset == task) for task in tasks]
@@ -436,7 +433,7 @@ def draw_attacks(rows: Sequence[Row]) -> bytes:
     return png_of(figure)
 
 
-def png_of(figure: Any) -> bytes:
+def png_of(figure: Figure) -> bytes:
     """Return a picture as a file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

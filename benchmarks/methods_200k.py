@@ -33,6 +33,7 @@ from surefoot.config import build, config_sha256, load_preset
 from surefoot.policy import Layer, weights_sha256
 from surefoot.train import TrainConfig, TrainResult, train_policy
 from surefoot.train.defence_config import LipschitzTarget
+from surefoot.train.pruning_config import Pruning
 
 PRUNING: Mapping[str, Mapping[str, Any]] = {
     "none": {"kind": "none"},
@@ -123,7 +124,10 @@ def row_of(result: TrainResult) -> dict[str, Any]:
 
 
 def is_exact(
-    pruning: Any, sizes: Sequence[int], found: Sequence[Sequence[int]], layers: Sequence[Layer]
+    pruning: Pruning | None,
+    sizes: Sequence[int],
+    found: Sequence[Sequence[int]],
+    layers: Sequence[Layer],
 ) -> bool:
     """Return whether rows, columns and zeros of every layer are those that were asked for."""
     shapes = [(after, before) for before, after in itertools.pairwise(sizes)]

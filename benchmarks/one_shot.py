@@ -17,6 +17,7 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from surefoot.certificate import proved_text
@@ -174,7 +175,7 @@ def draw(results: list[dict]) -> Figure:
     return figure
 
 
-def line(axis, rows: list[dict], domain: str, colour: str, label: str) -> None:
+def line(axis: Axes, rows: list[dict], domain: str, colour: str, label: str) -> None:
     x = [row["sparsity"] for row in rows]
     axis.plot(x, [r[domain]["certified"] for r in rows], "-", color=colour, label=label)
     axis.plot(x, [r[domain]["measured"] for r in rows], ":", color=colour)

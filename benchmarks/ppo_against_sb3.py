@@ -22,12 +22,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 ENV_ID, EPISODES, FIRST_EVALUATION_SEED = "Hopper-v5", 50, 9_000_000
 CONTENDERS = ("sb3", "same", "preset")
+Act = Callable[[NDArray[np.float64]], NDArray[np.float32]]
+"""From observations, (1, obs_dim), to actions, (1, number of actuators)."""
 
 
 def main() -> None:
@@ -108,7 +112,7 @@ def run_one(contender: str, seed: int, steps: int) -> dict[str, object]:
     }
 
 
-def train_sb3(contender: str, seed: int, steps: int):
+def train_sb3(contender: str, seed: int, steps: int) -> Act:
     import torch
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
@@ -120,14 +124,14 @@ def train_sb3(contender: str, seed: int, steps: int):
     model.learn(total_timesteps=steps)
     envs.training = False
 
-    def act(obs):
+    def act(obs: NDArray[np.float64]) -> NDArray[np.float32]:
         action, _ = model.predict(envs.normalize_obs(obs), deterministic=True)
         return action
 
     return act
 
 
-def train_surefoot(contender: str, seed: int, steps: int):
+def train_surefoot(contender: str, seed: int, steps: int) -> Act:
     from surefoot.config import build, load_preset
     from surefoot.train import TrainConfig, train_policy
 
@@ -152,7 +156,7 @@ def train_surefoot(contender: str, seed: int, steps: int):
     return lambda obs: policy.outputs(obs, np.float32)
 
 
-def evaluate(act) -> list[float]:
+def evaluate(act: Act) -> list[float]:
     """Return the undiscounted returns of single Gymnasium episodes."""
     import gymnasium
 

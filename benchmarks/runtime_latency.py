@@ -11,12 +11,14 @@ import argparse
 import itertools
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from surefoot.onnx_file import INPUT, policy_from_onnx, policy_to_onnx
-from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.artifact import Json
+from surefoot.onnx_file import INPUT, ControllerFile, policy_from_onnx, policy_to_onnx
+from surefoot.policy import Activation, Array, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.runtime.benchmark import Latencies, back_to_back
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.machine import machine_facts
@@ -25,7 +27,7 @@ SIZES = ((11, 64, 64, 3), (17, 256, 256, 6))
 BLOCK = 500
 
 
-def tanh_policy(sizes):
+def tanh_policy(sizes: Sequence[int]) -> Policy:
     rng = np.random.default_rng(0)
     obs_dim, act_dim = sizes[0], sizes[-1]
     layers = [
@@ -52,7 +54,7 @@ def tanh_policy(sizes):
     )
 
 
-def ways_of(file):
+def ways_of(file: ControllerFile) -> dict[str, Callable[[Array], object]]:
     """Return what is timed by name: each takes a batch of one observation."""
     numpy, onnx = controller_of(file, Backend.NUMPY), controller_of(file, Backend.ONNX)
     session = onnx.engine.session
@@ -66,7 +68,7 @@ def ways_of(file):
     }
 
 
-def measure(file, num_calls):
+def measure(file: ControllerFile, num_calls: int) -> dict[str, Json]:
     """Time every way in turns; return the table of each by name."""
     ways = ways_of(file)
     batches = list(
@@ -84,7 +86,7 @@ def measure(file, num_calls):
     }
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num-calls", type=int, default=20_000)
     parser.add_argument("--out", type=Path)
