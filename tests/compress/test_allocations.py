@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from fractions import Fraction
 from math import floor
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from surefoot.compress import erdos_renyi_kernel, keep_largest, kept_globally, num_kept, uniform
 from surefoot.compress.allocations import check_reachable
@@ -47,14 +49,18 @@ sparsities = st.floats(0, 0.99)
         ),
     ],
 )
-def test_erdos_renyi_kernel_gives_the_published_densities(sizes, densities):
+def test_erdos_renyi_kernel_gives_the_published_densities(
+    sizes: tuple[int, ...], densities: list[tuple[float, ...]]
+) -> None:
     net = list(zip(sizes[1:], sizes[:-1], strict=True))
     for sparsity, expected in zip((0.5, 0.8, 0.9, 0.95), densities, strict=True):
         assert 1 - np.array(erdos_renyi_kernel(net, sparsity)) == pytest.approx(expected, abs=6e-5)
 
 
 @given(shapes, sparsities)
-def test_erdos_renyi_kernel_spreads_exactly_the_total(net, sparsity):
+def test_erdos_renyi_kernel_spreads_exactly_the_total(
+    net: list[tuple[int, int]], sparsity: float
+) -> None:
     sizes = np.array([np.prod(shape) for shape in net])
     layers = np.array(erdos_renyi_kernel(net, sparsity))
     assert ((layers >= -1e-12) & (layers < 1)).all()
@@ -62,7 +68,9 @@ def test_erdos_renyi_kernel_spreads_exactly_the_total(net, sparsity):
 
 
 @given(shapes, sparsities)
-def test_erdos_renyi_kernel_densities_are_proportional_where_they_are_not_dense(net, sparsity):
+def test_erdos_renyi_kernel_densities_are_proportional_where_they_are_not_dense(
+    net: list[tuple[int, int]], sparsity: float
+) -> None:
     density = 1 - np.array(erdos_renyi_kernel(net, sparsity))
     raw = np.array([sum(shape) / np.prod(shape) for shape in net])
     free = density < 1
@@ -72,7 +80,7 @@ def test_erdos_renyi_kernel_densities_are_proportional_where_they_are_not_dense(
     assert not free.any() or (factors.mean() * raw[~free] >= 1 - 1e-9).all()
 
 
-def test_uniform_gives_every_layer_the_same():
+def test_uniform_gives_every_layer_the_same() -> None:
     assert uniform([(4, 3), (2, 4)], 0.3) == [0.3, 0.3]
 
 
@@ -82,7 +90,9 @@ def test_uniform_gives_every_layer_the_same():
     ),
     st.floats(0, 0.95),
 )
-def test_global_masks_without_a_floor_are_those_of_one_threshold(scores, sparsity):
+def test_global_masks_without_a_floor_are_those_of_one_threshold(
+    scores: list[NDArray[np.int64]], sparsity: float
+) -> None:
     kept = kept_globally(scores, sparsity, min_density=0.0)
     total = num_kept(sum(score.size for score in scores), sparsity)
     assert sum(kept) == max(total, len(scores))  # one of each layer always stays
@@ -93,7 +103,7 @@ def test_global_masks_without_a_floor_are_those_of_one_threshold(scores, sparsit
         assert min(entry.min() for entry in inside) >= np.concatenate(outside).max()
 
 
-def test_global_pruning_leaves_no_layer_below_the_floor():
+def test_global_pruning_leaves_no_layer_below_the_floor() -> None:
     scores = [np.arange(100) + 1000.0, np.arange(100.0)]
     assert kept_globally(scores, 0.5, min_density=0.0) == [99, 1]
     assert kept_globally(scores, 0.5, min_density=0.2) == [80, 20]
@@ -104,13 +114,15 @@ def test_global_pruning_leaves_no_layer_below_the_floor():
 
 
 @pytest.mark.parametrize("allocate", [uniform, erdos_renyi_kernel])
-def test_a_sparsity_outside_its_range_is_refused(allocate):
+def test_a_sparsity_outside_its_range_is_refused(allocate: Callable[..., object]) -> None:
     with pytest.raises(InputError, match=r"sparsity must be in \[0, 1\), got 1"):
         allocate([(4, 3)], 1.0)
 
 
 @given(shapes, st.floats(0, 0.9999), st.sampled_from([0.0, 0.02, 0.3]))
-def test_the_message_says_the_largest_sparsity_with_room_for_every_layer(net, sparsity, density):
+def test_the_message_says_the_largest_sparsity_with_room_for_every_layer(
+    net: list[tuple[int, int]], sparsity: float, density: float
+) -> None:
     sizes = [rows * columns for rows, columns in net]
     least = sum(max(1, floor(density * size)) for size in sizes)
     within = [

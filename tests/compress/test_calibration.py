@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.policies import random_policy
 from surefoot.compress import calibration_states
@@ -8,7 +9,7 @@ from surefoot.errors import InputError
 from surefoot.policy import Activation
 
 
-def test_states_are_those_of_the_deployed_controller_clip_included():
+def test_states_are_those_of_the_deployed_controller_clip_included() -> None:
     policy = random_policy(np.random.default_rng(0), (4, 6, 2), clip=1.5)
     observations = np.random.default_rng(1).normal(0, 5, (30, 4))
     states = calibration_states(policy, observations)
@@ -16,7 +17,7 @@ def test_states_are_those_of_the_deployed_controller_clip_included():
     assert np.abs(states).max() == 1.5
 
 
-def test_the_inputs_of_the_last_layer_give_the_outputs():
+def test_the_inputs_of_the_last_layer_give_the_outputs() -> None:
     policy = random_policy(np.random.default_rng(0), (4, 6, 5, 2), Activation.SILU)
     states = np.random.default_rng(1).normal(0, 1, (20, 4))
     last = policy.layers[-1]
@@ -34,7 +35,9 @@ def test_the_inputs_of_the_last_layer_give_the_outputs():
         (np.full((30, 4), np.inf), "must be finite, number 0 is not"),
     ],
 )
-def test_observations_that_cannot_calibrate_are_refused(observations, message):
+def test_observations_that_cannot_calibrate_are_refused(
+    observations: NDArray[np.float64], message: str
+) -> None:
     policy = random_policy(np.random.default_rng(0), (4, 6, 2))
     with pytest.raises(InputError, match=message):
         calibration_states(policy, observations)

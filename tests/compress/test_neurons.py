@@ -1,15 +1,19 @@
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from surefoot.compress.neurons import neuron_importance, neuron_masks, remove_neurons
 from surefoot.policy import Activation, Layer
 
 
-def draw_layers(rng, sizes, activation=Activation.RELU):
+def draw_layers(
+    rng: np.random.Generator, sizes: list[int], activation: Activation = Activation.RELU
+) -> list[Layer]:
     return [
         Layer(
             weight=rng.normal(size=(after, before)),
@@ -20,7 +24,7 @@ def draw_layers(rng, sizes, activation=Activation.RELU):
     ]
 
 
-def forward(layers, states):
+def forward(layers: Sequence[Layer], states: NDArray[np.float64]) -> NDArray[np.float64]:
     for number, layer in enumerate(layers):
         states = states @ layer.weight.T + layer.bias
         if number < len(layers) - 1:
@@ -32,7 +36,9 @@ nets = st.tuples(st.lists(st.integers(1, 9), min_size=3, max_size=5), st.integer
 
 
 @given(nets, st.data())
-def test_the_masked_net_and_the_smaller_one_are_one_function(net, data):
+def test_the_masked_net_and_the_smaller_one_are_one_function(
+    net: tuple[list[int], int], data: st.DataObject
+) -> None:
     sizes, seed = net
     layers = draw_layers(np.random.default_rng(seed), sizes)
     kept = [
@@ -51,7 +57,9 @@ def test_the_masked_net_and_the_smaller_one_are_one_function(net, data):
 
 
 @given(nets, st.data())
-def test_a_neuron_that_goes_loses_every_tie_and_no_other_does(net, data):
+def test_a_neuron_that_goes_loses_every_tie_and_no_other_does(
+    net: tuple[list[int], int], data: st.DataObject
+) -> None:
     sizes, _ = net
     kept = [
         np.array(data.draw(st.lists(st.booleans(), min_size=width, max_size=width)))
@@ -66,7 +74,9 @@ def test_a_neuron_that_goes_loses_every_tie_and_no_other_does(net, data):
 
 
 @given(nets, st.floats(0.01, 100))
-def test_importance_ignores_what_a_relu_lets_pass(net, factor):
+def test_importance_ignores_what_a_relu_lets_pass(
+    net: tuple[list[int], int], factor: float
+) -> None:
     """Scaling what a neuron reads and undoing it in what it feeds leaves the function alone."""
     sizes, seed = net
     layers = draw_layers(np.random.default_rng(seed), sizes)
@@ -84,7 +94,7 @@ def test_importance_ignores_what_a_relu_lets_pass(net, factor):
     assert neuron_importance(weights, biases)[0] == pytest.approx(before[0], rel=1e-9)
 
 
-def test_importance_is_the_product_of_both_norms():
+def test_importance_is_the_product_of_both_norms() -> None:
     weights = [np.array([[3.0, 0.0], [0.0, 0.0], [1.0, 2.0]]), np.array([[1.0, 5.0, 0.0]])]
     (found,) = neuron_importance(weights, [np.array([4.0, 2.0, 2.0]), np.zeros(1)])
     assert found == pytest.approx([5.0, 10.0, 0.0])

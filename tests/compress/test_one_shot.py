@@ -1,9 +1,11 @@
 """Whole policies: exact counts, zeros that stay, less change where the inputs are looked at."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.policies import file_of, random_policy
 from surefoot.compress import (
@@ -17,14 +19,14 @@ from surefoot.compress import (
     store_weights,
 )
 from surefoot.errors import InputError
-from surefoot.policy import Activation, weights_sha256
+from surefoot.policy import Activation, Array, Policy, weights_sha256
 
 SIZES = (5, 24, 20, 3)
 SIZE = 5 * 24 + 24 * 20 + 20 * 3
 
 
 @pytest.fixture(scope="module")
-def dense():
+def dense() -> Policy:
     policy = random_policy(np.random.default_rng(0), SIZES, Activation.TANH)
     rng = np.random.default_rng(1)
     layers = tuple(
@@ -35,7 +37,7 @@ def dense():
 
 
 @pytest.fixture(scope="module")
-def states():
+def states() -> NDArray[np.float64]:
     rng = np.random.default_rng(2)
     return rng.normal(0, 1, (300, 2)) @ rng.normal(0, 1, (2, 5)) + rng.normal(0, 0.1, (300, 5))
 
@@ -43,7 +45,9 @@ def states():
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize("allocation", Allocation)
 @pytest.mark.parametrize("refit", [False, True])
-def test_exactly_so_many_weights_are_kept(dense, states, method, allocation, refit):
+def test_exactly_so_many_weights_are_kept(
+    dense: Policy, states: NDArray[np.float64], method: Method, allocation: Allocation, refit: bool
+) -> None:
     config = OneShotConfig(method=method, allocation=allocation, refit=refit)
     for kept in (3, 100, 331, SIZE - 1, SIZE):
         small = compress_policy(dense, states, kept, config)
@@ -57,13 +61,15 @@ def test_exactly_so_many_weights_are_kept(dense, states, method, allocation, ref
             np.testing.assert_array_equal(before.bias, after.bias)
 
 
-def test_nothing_changes_where_nothing_is_removed(dense, states):
+def test_nothing_changes_where_nothing_is_removed(
+    dense: Policy, states: NDArray[np.float64]
+) -> None:
     for method in Method:
         same = compress_policy(dense, states, SIZE, OneShotConfig(method=method, refit=True))
         assert weights_sha256(same) == weights_sha256(dense)
 
 
-def test_erk_and_uniform_spread_as_they_say(dense, states):
+def test_erk_and_uniform_spread_as_they_say(dense: Policy, states: NDArray[np.float64]) -> None:
     small = compress_policy(dense, states, 200, OneShotConfig(allocation=Allocation.UNIFORM))
     kept = [np.count_nonzero(layer.weight) for layer in small.layers]
     assert np.abs(np.array(kept) - 200 / SIZE * np.array([120, 480, 60])).max() < 1
@@ -74,7 +80,7 @@ def test_erk_and_uniform_spread_as_they_say(dense, states):
     assert np.abs(np.array(kept) - wanted).max() < 1
 
 
-def test_global_magnitude_is_one_threshold(dense):
+def test_global_magnitude_is_one_threshold(dense: Policy) -> None:
     config = OneShotConfig(method=Method.MAGNITUDE, allocation=Allocation.GLOBAL)
     small = compress_policy(dense, None, 200, config)
     pairs = list(zip(dense.layers, small.layers, strict=True))
@@ -85,7 +91,7 @@ def test_global_magnitude_is_one_threshold(dense):
         assert (after.weight[after.weight != 0] == before.weight[after.weight != 0]).all()
 
 
-def hessians(policy, states):
+def hessians(policy: Policy, states: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Return H of each layer on the inputs that it sees in an unpruned policy."""
     found = []
     for layer in policy.layers:
@@ -95,7 +101,9 @@ def hessians(policy, states):
     return found
 
 
-def test_obd_removes_what_costs_least_by_the_diagonal_of_the_hessian(dense, states):
+def test_obd_removes_what_costs_least_by_the_diagonal_of_the_hessian(
+    dense: Policy, states: NDArray[np.float64]
+) -> None:
     config = OneShotConfig(method=Method.OBD, allocation=Allocation.UNIFORM)
     small = compress_policy(dense, states, SIZE // 2, config)
     before, after = dense.layers[0].weight.astype(float), small.layers[0].weight
@@ -105,7 +113,9 @@ def test_obd_removes_what_costs_least_by_the_diagonal_of_the_hessian(dense, stat
     assert (after[after != 0] == dense.layers[0].weight[after != 0]).all()
 
 
-def removed_one_by_one(weight, hessian):
+def removed_one_by_one(
+    weight: NDArray[np.float64], hessian: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return what the dearest removal up to each weight's own costs, by inverting anew each time.
 
     A weight whose row has K left costs w_q^2 / (2 [H_KK^-1]_qq), and its neighbours move.
@@ -124,7 +134,9 @@ def removed_one_by_one(weight, hessian):
     return scores
 
 
-def to_the_right_alone(weight, hessian):
+def to_the_right_alone(
+    weight: NDArray[np.float64], hessian: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return w^2 / (2 d_j), d_j the variance of column j of H^-1 that those left of it leave."""
     inverse = np.linalg.inv(hessian)
     left_over = [
@@ -142,7 +154,12 @@ def to_the_right_alone(weight, hessian):
         (Method.SPARSEGPT, to_the_right_alone),
     ],
 )
-def test_global_is_one_threshold_on_the_costs_of_the_method(dense, states, method, score):
+def test_global_is_one_threshold_on_the_costs_of_the_method(
+    dense: Policy,
+    states: NDArray[np.float64],
+    method: Method,
+    score: Callable[[Array, Array], Array],
+) -> None:
     config = OneShotConfig(method=method, allocation=Allocation.GLOBAL)
     scores = [
         score(layer.weight.astype(float), hessian)
@@ -153,7 +170,7 @@ def test_global_is_one_threshold_on_the_costs_of_the_method(dense, states, metho
     least = np.array([(one > threshold).sum() for one in scores])
     most = np.array([(one >= threshold).sum() for one in scores])
 
-    def counts(config):
+    def counts(config: OneShotConfig) -> NDArray[np.int64]:
         small = compress_policy(dense, states, 300, config)
         return np.array([np.count_nonzero(layer.weight) for layer in small.layers])
 
@@ -162,8 +179,10 @@ def test_global_is_one_threshold_on_the_costs_of_the_method(dense, states, metho
     assert ((other < least) | (other > most)).any()
 
 
-def test_who_looks_at_the_inputs_changes_the_outputs_less(dense, states):
-    def error(method, refit=False):
+def test_who_looks_at_the_inputs_changes_the_outputs_less(
+    dense: Policy, states: NDArray[np.float64]
+) -> None:
+    def error(method: Method, refit: bool = False) -> float:
         small = compress_policy(dense, states, 250, OneShotConfig(method=method, refit=refit))
         return float(np.square(small.network(states) - dense.network(states)).mean())
 
@@ -173,7 +192,9 @@ def test_who_looks_at_the_inputs_changes_the_outputs_less(dense, states):
     assert error(Method.OBD, refit=True) < errors[Method.OBD]
 
 
-def test_later_layers_are_pruned_on_what_they_will_see(dense, states):
+def test_later_layers_are_pruned_on_what_they_will_see(
+    dense: Policy, states: NDArray[np.float64]
+) -> None:
     # Refit makes the residual of a layer orthogonal to the inputs that it sees in the end; damping
     # (one hundredth) is all that is left of it.
     small = compress_policy(dense, states, 200, OneShotConfig(allocation=Allocation.UNIFORM))
@@ -187,7 +208,9 @@ def test_later_layers_are_pruned_on_what_they_will_see(dense, states):
         hidden = after.activation(hidden @ after.weight.T + after.bias)
 
 
-def test_a_policy_that_is_sparse_already_only_loses_weights(dense, states):
+def test_a_policy_that_is_sparse_already_only_loses_weights(
+    dense: Policy, states: NDArray[np.float64]
+) -> None:
     half = compress_policy(dense, states, SIZE // 2, OneShotConfig(method=Method.MAGNITUDE))
     for method in Method:
         less = compress_policy(half, states, SIZE // 4, OneShotConfig(method=method))
@@ -200,7 +223,7 @@ def test_a_policy_that_is_sparse_already_only_loses_weights(dense, states):
         compress_policy(half, states, round(0.7 * SIZE), OneShotConfig())
 
 
-def test_what_cannot_be_kept_is_refused(dense, states):
+def test_what_cannot_be_kept_is_refused(dense: Policy, states: NDArray[np.float64]) -> None:
     with pytest.raises(InputError, match=r"sparsity must be at most 0\.995454, at which each of 3"):
         compress_policy(dense, states, 2, OneShotConfig())
     with pytest.raises(InputError, match="method obs needs calibration states, got none"):
@@ -211,7 +234,9 @@ def test_what_cannot_be_kept_is_refused(dense, states):
 
 
 @pytest.mark.parametrize("weights", [WeightFormat.FLOAT16, WeightFormat.INT8])
-def test_fewer_bits_come_last_and_zeros_stay(dense, states, weights):
+def test_fewer_bits_come_last_and_zeros_stay(
+    dense: Policy, states: NDArray[np.float64], weights: WeightFormat
+) -> None:
     exact = compress_policy(dense, states, 300, OneShotConfig())
     small = compress_policy(dense, states, 300, OneShotConfig(weights=weights))
     assert weights_sha256(small) == weights_sha256(store_weights(exact, weights))

@@ -1,9 +1,11 @@
 """One layer against brute force: all subsets, explicit inverses, least squares."""
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from surefoot.compress.masks import keep_largest
 from surefoot.compress.second_order import (
@@ -18,19 +20,23 @@ from surefoot.compress.second_order import (
 )
 
 
-def layer(seed: int, rows: int, size: int):
+def layer(seed: int, rows: int, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
     # Correlated inputs, so that the others can make up for a weight that goes.
     inputs = rng.standard_normal((50, size)) @ rng.standard_normal((size, size))
     return rng.standard_normal((rows, size)), layer_hessian(inputs)
 
 
-def loss(weight, pruned, hessian) -> float:
+def loss(
+    weight: NDArray[np.float64], pruned: NDArray[np.float64], hessian: NDArray[np.float64]
+) -> float:
     change = pruned - weight
     return float(np.einsum("ri,ij,rj->", change, hessian, change)) / 2
 
 
-def least_loss(row, keep, hessian) -> float:
+def least_loss(
+    row: NDArray[np.float64], keep: NDArray[np.bool_], hessian: NDArray[np.float64]
+) -> float:
     """Return the least loss of a mask, by least squares on a root of the Hessian."""
     root = np.linalg.cholesky(hessian).T
     target = root @ row
@@ -41,7 +47,7 @@ def least_loss(row, keep, hessian) -> float:
     return float(residual @ residual) / 2
 
 
-def masks_of(size: int, kept: int):
+def masks_of(size: int, kept: int) -> Iterator[NDArray[np.bool_]]:
     for columns in itertools.combinations(range(size), kept):
         mask = np.zeros(size, bool)
         mask[list(columns)] = True
@@ -49,7 +55,7 @@ def masks_of(size: int, kept: int):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_first_weight_that_obs_removes_is_the_best_of_all(seed):
+def test_the_first_weight_that_obs_removes_is_the_best_of_all(seed: int) -> None:
     weight, hessian = layer(seed, 1, 7)
     losses = {tuple(mask): least_loss(weight[0], mask, hessian) for mask in masks_of(7, 6)}
     mask = obs_mask(weight, hessian, 6)
@@ -59,7 +65,7 @@ def test_the_first_weight_that_obs_removes_is_the_best_of_all(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_removals_one_after_the_other_cost_what_the_closed_form_says(seed):
+def test_removals_one_after_the_other_cost_what_the_closed_form_says(seed: int) -> None:
     weight, hessian = layer(seed, 4, 9)
     order, costs = obs_removals(weight, hessian)
     for row in range(4):
@@ -78,7 +84,7 @@ def test_removals_one_after_the_other_cost_what_the_closed_form_says(seed):
             mask[order[row, step]] = False
 
 
-def test_the_layer_loses_what_is_cheapest_in_any_row():
+def test_the_layer_loses_what_is_cheapest_in_any_row() -> None:
     weight, hessian = layer(1, 5, 8)
     _, costs = obs_removals(weight, hessian)
     left = [list(row) for row in costs]
@@ -93,14 +99,14 @@ def test_the_layer_loses_what_is_cheapest_in_any_row():
             greedy[cheapest] += 1
 
 
-def test_scores_rise_in_the_order_of_removal():
+def test_scores_rise_in_the_order_of_removal() -> None:
     weight, hessian = layer(2, 3, 6)
     order, _ = obs_removals(weight, hessian)
     along = np.take_along_axis(obs_scores(weight, hessian), order, axis=1)
     assert (np.diff(along, axis=1) >= 0).all()
 
 
-def test_sequential_removal_ends_at_the_closed_form():
+def test_sequential_removal_ends_at_the_closed_form() -> None:
     rng = np.random.default_rng(3)
     weight, hessian = layer(3, 6, 10)
     mask = rng.random(weight.shape) < 0.4
@@ -114,7 +120,7 @@ def test_sequential_removal_ends_at_the_closed_form():
         assert np.abs(fitted - np.where(mask[row], left, 0)).max() <= 1e-12 * np.abs(left).max()
 
 
-def test_refit_is_the_best_of_its_mask_and_the_others_are_no_better():
+def test_refit_is_the_best_of_its_mask_and_the_others_are_no_better() -> None:
     weight, hessian = layer(4, 6, 12)
     pruned = sparsegpt(weight, hessian, 30, block=4)
     mask = pruned != 0
@@ -125,7 +131,7 @@ def test_refit_is_the_best_of_its_mask_and_the_others_are_no_better():
     assert best < loss(weight, pruned, hessian) < loss(weight, np.where(mask, weight, 0), hessian)
 
 
-def test_sparsegpt_on_one_row_is_obs_from_left_to_right():
+def test_sparsegpt_on_one_row_is_obs_from_left_to_right() -> None:
     weight, hessian = layer(5, 1, 9)
     pruned = sparsegpt(weight, hessian, 4, block=9)
     mask = pruned[0] != 0
@@ -144,7 +150,7 @@ def test_sparsegpt_on_one_row_is_obs_from_left_to_right():
 
 
 @pytest.mark.parametrize("block", [1, 3, 16])
-def test_sparsegpt_keeps_exactly_so_many_and_revives_none(block):
+def test_sparsegpt_keeps_exactly_so_many_and_revives_none(block: int) -> None:
     weight, hessian = layer(6, 5, 11)
     weight[np.random.default_rng(6).random(weight.shape) < 0.3] = 0
     alive = weight != 0
@@ -155,7 +161,7 @@ def test_sparsegpt_keeps_exactly_so_many_and_revives_none(block):
     np.testing.assert_array_equal(pruned, weight)
 
 
-def test_zeros_are_the_first_that_obs_removes():
+def test_zeros_are_the_first_that_obs_removes() -> None:
     weight, hessian = layer(7, 4, 9)
     weight[np.random.default_rng(7).random(weight.shape) < 0.4] = 0
     mask = obs_mask(weight, hessian, int((weight != 0).sum()))
@@ -163,7 +169,7 @@ def test_zeros_are_the_first_that_obs_removes():
     np.testing.assert_allclose(refit(weight, mask, hessian), weight)
 
 
-def test_obd_is_exact_for_a_diagonal_hessian():
+def test_obd_is_exact_for_a_diagonal_hessian() -> None:
     rng = np.random.default_rng(8)
     weight, hessian = rng.standard_normal((2, 5)), np.diag(rng.uniform(0.1, 3, 5))
     for row, column in itertools.product(range(2), range(5)):
@@ -177,7 +183,7 @@ def test_obd_is_exact_for_a_diagonal_hessian():
     np.testing.assert_allclose(refit(weight, kept, hessian), np.where(kept, weight, 0))
 
 
-def test_with_an_identity_hessian_all_of_them_remove_the_smallest():
+def test_with_an_identity_hessian_all_of_them_remove_the_smallest() -> None:
     weight, hessian = np.random.default_rng(9).standard_normal((6, 8)), np.eye(8)
     for kept in (1, 20, 47):
         smallest = keep_largest(np.abs(weight), kept)
@@ -188,7 +194,7 @@ def test_with_an_identity_hessian_all_of_them_remove_the_smallest():
         )
 
 
-def test_inputs_that_never_move_leave_a_hessian_that_can_be_inverted():
+def test_inputs_that_never_move_leave_a_hessian_that_can_be_inverted() -> None:
     np.testing.assert_array_equal(layer_hessian(np.zeros((5, 3))), np.eye(3))
     inputs = np.random.default_rng(0).standard_normal((4, 6))  # fewer states than inputs
     hessian = layer_hessian(inputs)

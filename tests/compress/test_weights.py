@@ -1,11 +1,13 @@
 """8-bit weights: half a step of error, stored in a quarter of the flash, the same bits in C."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from support.policies import file_of, random_policy
 from surefoot.compress.weights import MAX_STEP, WeightFormat, store_weights
-from surefoot.policy import Activation, weights_sha256
+from surefoot.policy import Activation, Policy, weights_sha256
 from surefoot.runtime.c_layers import MAX_STEP as RUNTIME_MAX_STEP
 from surefoot.runtime.c_layers import Layout
 from surefoot.runtime.c_source import CConfig, c_source, twin_outputs
@@ -13,13 +15,13 @@ from surefoot.runtime.load import Backend, controller_of
 
 
 @pytest.fixture
-def pair():
+def pair() -> tuple[Policy, Policy]:
     policy = random_policy(np.random.default_rng(0), (11, 40, 30, 3), Activation.RELU)
     policy.layers[1].weight[5] = 0
     return policy, store_weights(policy, WeightFormat.INT8)
 
 
-def test_a_weight_moves_by_at_most_half_a_step_and_zeros_stay(pair):
+def test_a_weight_moves_by_at_most_half_a_step_and_zeros_stay(pair: tuple[Policy, Policy]) -> None:
     for before, after in zip(pair[0].layers, pair[1].layers, strict=True):
         largest = np.abs(before.weight).max(axis=1, keepdims=True)
         # Half of a step that is at most 2^-15 larger than largest / 127; the largest itself moves
@@ -31,13 +33,17 @@ def test_a_weight_moves_by_at_most_half_a_step_and_zeros_stay(pair):
         assert (after.bias == before.bias).all()
 
 
-def test_it_is_another_policy_and_quantising_again_changes_nothing(pair):
+def test_it_is_another_policy_and_quantising_again_changes_nothing(
+    pair: tuple[Policy, Policy],
+) -> None:
     before, after = pair
     assert weights_sha256(before) != weights_sha256(after)
     assert weights_sha256(store_weights(after, WeightFormat.INT8)) == weights_sha256(after)
 
 
-def test_a_row_has_at_most_255_values_which_float32_holds_exactly(pair):
+def test_a_row_has_at_most_255_values_which_float32_holds_exactly(
+    pair: tuple[Policy, Policy],
+) -> None:
     for layer in pair[1].layers:
         for row in layer.weight:
             step = np.float64(np.abs(row).max()) / 127
@@ -47,7 +53,9 @@ def test_a_row_has_at_most_255_values_which_float32_holds_exactly(pair):
 
 
 @pytest.mark.parametrize("layout", [None, *Layout])
-def test_c_stores_8_bits_in_every_layout_and_computes_the_bits_of_the_float32_policy(pair, layout):
+def test_c_stores_8_bits_in_every_layout_and_computes_the_bits_of_the_float32_policy(
+    pair: tuple[Policy, Policy], layout: Layout | None
+) -> None:
     before, after = pair
     wide = c_source(before, CConfig(layout=layout)).report
     report = c_source(after, CConfig(layout=layout)).report
@@ -57,15 +65,15 @@ def test_c_stores_8_bits_in_every_layout_and_computes_the_bits_of_the_float32_po
 
 
 def test_the_c_backend_runs_the_8_bit_weights_with_the_bits_of_the_twin(
-    pair, tmp_path, monkeypatch
-):
+    pair: tuple[Policy, Policy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     file = file_of(pair[1])
     obs = np.random.default_rng(1).normal(0, 3, (200, 11)).astype(np.float32)
     assert (controller_of(file, Backend.C)(obs) == twin_outputs(pair[1], obs)).all()
 
 
-def test_half_precision_weights_are_the_nearest_ones(pair):
+def test_half_precision_weights_are_the_nearest_ones(pair: tuple[Policy, Policy]) -> None:
     half = store_weights(pair[0], WeightFormat.FLOAT16)
     for before, after in zip(pair[0].layers, half.layers, strict=True):
         assert (after.weight.astype(np.float16) == after.weight).all()
@@ -76,5 +84,5 @@ def test_half_precision_weights_are_the_nearest_ones(pair):
     assert weights_sha256(again) == weights_sha256(half)
 
 
-def test_the_step_is_the_one_that_the_generator_of_c_looks_for():
+def test_the_step_is_the_one_that_the_generator_of_c_looks_for() -> None:
     assert MAX_STEP == RUNTIME_MAX_STEP

@@ -1,10 +1,10 @@
 """Environments that cost nothing, and about which everything is known."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from surefoot.envs.vector import (
     Actions,
@@ -93,7 +93,7 @@ class TargetEnv:
             },
         }
 
-    def load_state_dict(self, state: Mapping[str, object]) -> Floats:
+    def load_state_dict(self, state: State) -> Floats:
         self.target, self.time, self.length = state["arrays"].copy()
         self.generators = [
             generator_from_state(state["generators"][str(index)]) for index in range(self.num_envs)
@@ -186,7 +186,7 @@ class GridEnv:
     def state_dict(self) -> State:
         return {"cell": self._cell.copy(), "steps": self._steps.copy()}
 
-    def load_state_dict(self, state: Mapping[str, NDArray[np.int64]]) -> Floats:
+    def load_state_dict(self, state: State) -> Floats:
         self._cell, self._steps = state["cell"].copy(), state["steps"].copy()
         return self._obs()
 
