@@ -34,6 +34,10 @@ class DivergenceError(CheckError):
     """The simulation or the training became non-finite; the last good checkpoint is kept."""
 
 
+class UserCodeError(CheckError):
+    """Code of the user failed: the message names its environment and the step."""
+
+
 class IntegrityError(SurefootError):
     """A digest or a format does not hold: what was read was damaged, or is about something else."""
 

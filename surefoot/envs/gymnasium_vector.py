@@ -7,9 +7,12 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
+from surefoot.envs.contract import Obs, take_reset, take_step
+from surefoot.envs.user_code import user_code
 from surefoot.envs.vector import (
     EnvSpec,
     Floats,
@@ -39,14 +42,13 @@ class GymnasiumVectorEnv:
         """Make the environments with `make_one`."""
         self.spec = spec
         self.num_envs = num_envs
-        self._vector = SyncVectorEnv(
-            [partial(_PlayedEpisode, make_one, spec.env_id, index) for index in range(num_envs)],
-            autoreset_mode=AutoresetMode.SAME_STEP,
-        )
+        with user_code(lambda: f"{spec.env_id}: {num_envs} environments cannot be made"):
+            self._vector = SyncVectorEnv(
+                [partial(_PlayedEpisode, make_one, spec.env_id, i) for i in range(num_envs)],
+                autoreset_mode=AutoresetMode.SAME_STEP,
+            )
         self._episodes: list[_PlayedEpisode] = self._vector.envs  # type: ignore[assignment]
-        space = self._vector.single_action_space
-        self._action_type = space.dtype
-        self._first_choice = getattr(space, "start", 0)  # of Discrete
+        self._action_type = self._vector.single_action_space.dtype
         self._was_reset = False
 
     def reset(self, seeds: Sequence[int] | None = None) -> Floats:
@@ -67,7 +69,7 @@ class GymnasiumVectorEnv:
         check_actions(actions, self.spec, self.num_envs)
         if not self._was_reset:
             raise InputError(f"{self.spec.env_id}: reset() must come before step()")
-        given = (actions + self._first_choice).astype(self._action_type)
+        given = actions.astype(self._action_type)
         obs, reward, terminated, truncated, infos = self._vector.step(given)
         obs = np.asarray(obs, np.float64)
         terminal_obs = obs.copy()
@@ -103,12 +105,19 @@ class GymnasiumVectorEnv:
 
 
 class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """One environment that remembers its episode and refuses numbers that are not finite."""
+    """One environment that remembers its episode, and refuses what breaks the contract.
+
+    What it hands on are copies: the environment may fill and return the same arrays for ever.
+    """
 
     def __init__(self, make_one: Callable[[], AnyEnv], env_id: str, index: int) -> None:
         super().__init__(make_one())
-        self.obs: NDArray[Any] = np.empty(0)
+        self.obs: Obs = np.empty(0)
         self._name = f"{env_id}: environment {index}"
+        # Asked for once: a property of the user's own may fail later.
+        self.action_space = self.env.action_space
+        self._obs_space: spaces.Box = self.env.observation_space  # type: ignore[assignment]
+        self.observation_space = self._obs_space
         self._start: State = {}
         self._actions: list[Any] = []
         # A robot of the user's own may be a MuJoCo model, which hides divergence by a reset.
@@ -117,30 +126,38 @@ class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        if seed is None:
-            self._start = {"np_random": generator_state(self.env.unwrapped.np_random)}
-        else:
-            self._start = {"seed": seed}
-        self._actions = []
-        self.obs, info = self.env.reset(seed=seed, options=options)
+    ) -> tuple[Obs, dict[str, Any]]:
+        with user_code(lambda: f"{self._name} failed in reset()"):
+            if seed is None:
+                self._start = {"np_random": generator_state(self.env.unwrapped.np_random)}
+            else:
+                self._start = {"seed": seed}
+            self._actions = []
+            self.obs = take_reset(self.env.reset(seed=seed, options=options), self._obs_space)
         self._check_finite()
-        return self.obs, info
+        return self.obs, {}
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ANN401
+    def step(self, action: NDArray[Any]) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
         self._actions.append(np.array(action))  # a copy: the task may write into it
-        self.obs, reward, terminated, truncated, info = self.env.step(action)
-        self._check_finite(reward)
-        return self.obs, reward, terminated, truncated, info
+        with user_code(self._at_step):
+            taken = take_step(self.env.step(action), self._obs_space)
+        self.obs = taken.obs
+        self._check_finite(taken.reward)
+        return self.obs, taken.reward, taken.terminated, taken.truncated, {}
+
+    def close(self) -> None:
+        with user_code(lambda: f"{self._name} failed in close()"):
+            self.env.close()
 
     def state_dict(self) -> State:
         shape = (len(self._actions), *(self.action_space.shape or ()))
         actions = np.array(self._actions, self.action_space.dtype).reshape(shape)
-        return {**self._start, "actions": actions, "obs": np.array(self.obs)}
+        return {**self._start, "actions": actions, "obs": self.obs.copy()}
 
     def load_state_dict(self, state: State) -> None:
         if "np_random" in state:
-            self.env.unwrapped.np_random = generator_from_state(state["np_random"])
+            with user_code(lambda: f"{self._name} failed to take its np_random"):
+                self.env.unwrapped.np_random = generator_from_state(state["np_random"])
         self.reset(seed=state.get("seed"))
         for action in state["actions"]:
             self.step(action)
@@ -151,7 +168,10 @@ class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
                 " deterministic (randomness outside of its np_random, or memory of past episodes)"
             )
 
-    def _check_finite(self, reward: Any = 0.0) -> None:  # noqa: ANN401
+    def _at_step(self) -> str:
+        return f"{self._name} failed at step {len(self._actions)} of its episode"
+
+    def _check_finite(self, reward: float = 0.0) -> None:
         for what, value in (("observation", self.obs), ("reward", reward)):
             if not np.isfinite(value).all():
                 raise self._divergence(f"its {what} is not finite")

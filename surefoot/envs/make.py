@@ -14,11 +14,14 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.error import DependencyNotInstalled
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from surefoot.artifact import read_file, sha256_hex
+from surefoot.envs.contract import require_finite, take_reset, take_step
 from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.envs.tasks import stock_task
+from surefoot.envs.user_code import user_code
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, VectorEnv
 from surefoot.errors import InputError, MissingLibraryError, did_you_mean
 
@@ -44,6 +47,8 @@ def make_env(
         InputError: If a number is not positive, the id is unknown, the module cannot be
             imported, or the spaces are not those of a controller.
         MissingLibraryError: If the task needs a package that is not installed.
+        UserCodeError: If code of the task fails, or returns in a reset and two steps what
+            `gymnasium.Env` does not allow.
     """
     for name, value in (("num_envs", num_envs), ("num_threads", num_threads)):
         if value < 1:
@@ -51,9 +56,7 @@ def make_env(
     if env_module is not None:
         _import_module(env_module)
     with _mujoco_log_kept_out():
-        one = _make_one(env_id)
-        spec = _describe(env_id, one)
-        one.close()
+        one, spec = _make_checked(env_id)
         task, model_env = stock_task(gymnasium.spec(env_id)), one.unwrapped
         if task is not None and isinstance(model_env, MujocoEnv):
             return MujocoBatchEnv(task, model_env, spec, num_envs=num_envs, num_threads=num_threads)
@@ -61,31 +64,74 @@ def make_env(
 
 
 def describe_env(env_id: str, env_module: str | None = None) -> EnvSpec:
-    """Describe a task; makes one environment and steps nothing.
+    """Describe a task after a reset and two steps of one environment.
 
     Raises:
         InputError: As `make_env`.
         MissingLibraryError: As `make_env`.
+        UserCodeError: As `make_env`.
     """
     if env_module is not None:
         _import_module(env_module)
     with _mujoco_log_kept_out():
-        one = _make_one(env_id)
+        return _make_checked(env_id)[1]
+
+
+def _make_checked(env_id: str) -> tuple[AnyEnv, EnvSpec]:
+    """Return one environment, played and closed again, and what is known about it."""
+    one = _make_one(env_id)
+    with user_code(lambda: f"{env_id} cannot be described"):
         spec = _describe(env_id, one)
+    if stock_task(gymnasium.spec(env_id)) is None:  # what Gymnasium's own return is known
+        _play_two_steps(env_id, one)
+    with user_code(lambda: f"{env_id} failed in close()"):
         one.close()
-    return spec
+    return one, spec
+
+
+def _play_two_steps(env_id: str, env: AnyEnv) -> None:
+    """Hold an environment to the contract of `gymnasium.Env`.
+
+    Raises:
+        UserCodeError: If it fails, or returns what it must not.
+    """
+    while isinstance(env, (OrderEnforcing, TimeLimit)):  # which unpack what a step returns
+        env = env.env
+    obs_space: spaces.Box = env.observation_space  # type: ignore[assignment]
+    is_over, doing = True, "in reset()"
+    with user_code(lambda: f"{env_id} failed {doing}"):
+        for number, action in enumerate(_two_actions(env.action_space), start=1):
+            if is_over:
+                doing = "in reset()"
+                require_finite(take_reset(env.reset(seed=0), obs_space))
+            doing = f"at step {number}"
+            taken = take_step(env.step(action), obs_space)
+            require_finite(taken.obs, taken.reward)
+            is_over = taken.terminated or taken.truncated
+
+
+def _two_actions(space: spaces.Space[Any]) -> list[Any]:
+    if isinstance(space, spaces.Discrete):
+        return [space.start, space.start + space.n - 1]
+    assert isinstance(space, spaces.Box)
+    middle = (space.low / 2 + space.high / 2).astype(space.dtype)
+    return [middle, middle.copy()]
 
 
 def _make_one(env_id: str) -> AnyEnv:
     if env_id not in gymnasium.registry:
         known = did_you_mean(env_id, gymnasium.registry)
         raise InputError(f"env_id must be registered with Gymnasium, got {env_id!r}{known}")
-    try:
-        return gymnasium.make(env_id)
-    except DependencyNotInstalled as error:
-        raise MissingLibraryError(f"{env_id} needs a package that is missing: {error}") from error
-    except gymnasium.error.Error as error:
-        raise InputError(f"{env_id} cannot be made: {error}") from error
+    with user_code(lambda: f"{env_id} cannot be made"):
+        try:
+            # What Gymnasium's passive checker warns of is checked here, in `_play_two_steps`.
+            return gymnasium.make(env_id, disable_env_checker=True)
+        except DependencyNotInstalled as error:
+            raise MissingLibraryError(
+                f"{env_id} needs a package that is missing: {error}"
+            ) from error
+        except (gymnasium.error.Error, ModuleNotFoundError) as error:
+            raise InputError(f"{env_id} cannot be made: {error}") from error
 
 
 def _describe(env_id: str, env: AnyEnv) -> EnvSpec:
@@ -105,7 +151,7 @@ def _describe(env_id: str, env: AnyEnv) -> EnvSpec:
 
 def _describe_actions(env_id: str, space: spaces.Space[Any]) -> BoxActions | DiscreteActions:
     if isinstance(space, spaces.Discrete):
-        return DiscreteActions(int(space.n))
+        return DiscreteActions(int(space.n), int(space.start))
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
         raise InputError(f"{env_id}: the action space must be a real Box or Discrete, got {space}")
     if len(space.shape) != 1:
@@ -128,12 +174,13 @@ def _import_module(env_module: str) -> None:
     if folder not in sys.path:
         sys.path.append(folder)
     importlib.invalidate_caches()
-    try:
-        module = importlib.import_module(name)
-    except Exception as error:
-        raise InputError(
-            f"env_module {env_module!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    with user_code(lambda: f"env_module {env_module!r} cannot be imported"):
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:
+            raise InputError(
+                f"env_module {env_module!r} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
     if path is not None and Path(module.__file__ or "").resolve() != path:
         raise InputError(
             f"env_module {env_module!r} must have a name of its own;"

@@ -47,13 +47,15 @@ class BoxActions:
 
 @dataclass(frozen=True, slots=True)
 class DiscreteActions:
-    """One choice out of several, numbered from zero.
+    """One choice out of several.
 
     Attributes:
         num: Number of choices.
+        start: The first of them; the others follow.
     """
 
     num: int
+    start: int = 0
 
 
 Actions = BoxActions | DiscreteActions
@@ -139,7 +141,8 @@ class VectorEnv(Protocol):
         """Apply one action per environment; nothing is clipped here.
 
         Args:
-            actions: float32 (N, A) for `BoxActions`, integers (N,) for `DiscreteActions`.
+            actions: float32 (N, A) for `BoxActions`; for `DiscreteActions` integers (N,), counted
+                as the task does, from its ``start``.
 
         Raises:
             InputError: If the actions have another shape or type, or nothing was reset before.

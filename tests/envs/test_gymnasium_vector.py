@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from surefoot.envs import VectorEnv, make_env
+from surefoot.envs import DiscreteActions, VectorEnv, make_env
 from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.errors import CheckError, DivergenceError, InputError
 
@@ -113,21 +113,56 @@ def test_steps_equal_single_environments_through_resets(env_id):
     assert num_ended >= 3
 
 
-def test_choices_are_counted_from_zero_wherever_the_task_starts():
+@pytest.mark.parametrize("start", [0, 5, -1])
+def test_choices_are_the_tasks_own_numbers(start):
     taken = []
 
-    class FromFive(Drift):
-        action_space = gymnasium.spaces.Discrete(2, start=5)
+    class Counting(Drift):
+        action_space = gymnasium.spaces.Discrete(2, start=start)
 
         def step(self, action):
+            assert self.action_space.contains(action)
             taken.append(int(action))
             return self.observe(), 0.0, False, False, {}
 
-    gymnasium.register("FromFive-v0", FromFive)
-    env = make_env("FromFive-v0", 2)
+    gymnasium.register("Counting-v0", Counting)
+    env = make_env("Counting-v0", 2)
+    assert env.spec.actions == DiscreteActions(2, start)
     env.reset([0, 1])
-    env.step(np.array([0, 1]))
-    assert taken == [5, 6]
+    taken.clear()
+    env.step(np.array([start, start + 1]))
+    assert taken == [start, start + 1]
+
+
+class Hoarder(Drift):
+    """Fills the same arrays again and again, as fast simulators do."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.paid = np.zeros(1, np.float32), np.zeros(())
+        self.told = {"place": self.seen}
+
+    def reset(self, **how):
+        self.seen[:] = super().reset(**how)[0]
+        return self.seen, self.told
+
+    def step(self, action):
+        obs, reward, terminated, truncated, _ = super().step(action)
+        self.seen[:], self.paid[()] = obs, reward
+        return self.seen, self.paid, terminated, truncated, self.told
+
+
+def test_a_task_that_reuses_its_arrays_plays_as_one_that_does_not():
+    gymnasium.register("Hoarder-v0", Hoarder, max_episode_steps=12)
+    hoarder, drift = make_env("Hoarder-v0", 3), make_env("Drift-v0", 3)
+    first = hoarder.reset([1, 2, 3]), drift.reset([1, 2, 3])
+    actions = draw_actions(drift, 60, seed=4)
+    played = [(hoarder.step(a), drift.step(a)) for a in actions]
+    assert sum(theirs.truncated.sum() for _, theirs in played) > 3
+    np.testing.assert_array_equal(*first)  # after all that was played since
+    for ours, theirs in played:
+        for name in ("obs", "reward", "terminated", "truncated", "terminal_obs"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
 
 def through_json(value):
