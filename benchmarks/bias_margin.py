@@ -60,7 +60,7 @@ def main() -> None:
 def row_of(cell: Cell, agents: Path, episodes: int) -> dict[str, Any]:
     """Return what is known about one agent: returns by size, and the deviations beside them."""
     record, file = kept(agents, cell), load_controller_file(agents / cell.name / "policy.onnx")
-    env_id = file.metadata["env"]["id"]
+    env_id = file.env_id
     returns = [worst_return(file.policy, env_id, size, episodes) for size in SIZES]
     limit = 0.5 * returns[0]
     row: dict[str, Any] = {

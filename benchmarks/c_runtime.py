@@ -26,7 +26,7 @@ import numpy as np
 from c_runtime_docs import fill
 from runtime_latency import tanh_policy
 
-from surefoot.artifact import Json
+from surefoot.artifact import Json, sha256_hex
 from surefoot.errors import InputError
 from surefoot.export.footprint import footprint
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx, sparse_onnx
@@ -133,7 +133,7 @@ def from_python_and_c(policy: Policy, folder: Path, num_rounds: int) -> dict[str
                 samples[name].append(timed)
         times.append(from_c())
     table = {
-        name: Latencies(samples_us=np.sort(np.concatenate(parts))).to_table()
+        name: Latencies(samples_us=np.sort(np.concatenate(parts))).record().to_table()
         for name, parts in samples.items()
     }
     p50 = {name: entry["p50_us"] for name, entry in table.items()}
@@ -215,7 +215,7 @@ def main() -> None:
     file = policy_from_onnx(policy_to_onnx(network(Activation.RELU, 0.1)))
     backends = (Backend.NUMPY, Backend.ONNX, Backend.ONNX_SPARSE, Backend.C)
     config = BenchConfig(backends=backends, paced_s=arguments.paced_s, pin_cpu=arguments.pin_cpu)
-    result["bench"] = run_benchmark(file, config).to_table()
+    result["bench"] = run_benchmark(file, config).record(sha256_hex(file.data)).to_table()
     result["machine"] = machine_facts()
     if arguments.fill:
         fill(result)

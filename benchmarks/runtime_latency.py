@@ -81,7 +81,7 @@ def measure(file: ControllerFile, num_calls: int) -> dict[str, Json]:
             if block >= 0:  # the first round only warms up
                 samples[name].append(timed.samples_us)
     return {
-        name: Latencies(samples_us=np.sort(np.concatenate(parts))).to_table()
+        name: Latencies(samples_us=np.sort(np.concatenate(parts))).record().to_table()
         for name, parts in samples.items()
     }
 

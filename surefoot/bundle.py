@@ -150,11 +150,10 @@ def sign_bundle(
     if bundle.uncertified:
         raise InputError("an uncertified bundle must not be signed")
     time = {"timeCreated": (now or datetime.now(UTC)).isoformat(timespec="seconds")}
-    env = bundle.controller.metadata.get("env")
     predicates: dict[Role, dict[str, Json]] = {
         Role.CERTIFIER: {
             "certificate": _certificate_table(bundle),
-            "env_id": env.get("id") if isinstance(env, dict) else None,
+            "env_id": bundle.controller.env_id,
         },
         Role.TESTER: {
             "result": "PASSED",

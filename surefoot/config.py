@@ -4,6 +4,7 @@ A stage's configuration is a frozen dataclass beside the function that takes it.
 TOML tables into such dataclasses and back: every key is checked against the field's type, unknown
 keys are errors that suggest the nearest name, and nothing is ignored. A choice between small
 dataclasses is written as a table whose ``kind`` names one of them: ``ClassVar`` ``kind`` of each.
+Records of results (``records``) are read and written in the same way, from JSON.
 """
 
 import tomllib
@@ -30,6 +31,9 @@ from surefoot.errors import InputError, did_you_mean
 
 Table = dict[str, Any]
 T = TypeVar("T")
+
+REST: Mapping[str, bool] = {"rest": True}
+"""Metadata of the one field, a mapping, that holds the keys which no other field has."""
 
 
 def preset_names() -> list[str]:
@@ -131,6 +135,10 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         raise InputError(f"{where} must be a table, got {table!r}")
     known = {field.name: field for field in fields(cast(Any, kind)) if field.init}
     hints = get_type_hints(kind)
+    rest = next((name for name, field in known.items() if field.metadata == REST), None)
+    if rest is not None:
+        others = {key: value for key, value in table.items() if key not in known or key == rest}
+        table = {key: value for key, value in table.items() if key not in others} | {rest: others}
     for key, value in table.items():
         if key == "kind" and key not in known and hasattr(kind, "kind"):
             if value != cast(Any, kind).kind:
@@ -150,26 +158,33 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         raise InputError(f"{where}: {error}") from error
 
 
-def to_table(value: Any) -> Any:  # noqa: ANN401 - the values of a configuration have many types
-    """Return a configuration as plain TOML and JSON values; :func:`build` reads it back.
+def to_table(value: Any, *, nulls: bool = False) -> Any:  # noqa: ANN401 - of many types
+    """Return a dataclass as plain TOML or JSON values; :func:`build` reads it back.
+
+    Args:
+        value: A configuration or a record.
+        nulls: Keep fields that are None, which JSON can say and TOML cannot.
 
     Raises:
-        InputError: If a field is None where that is not its default: TOML has no null to say so.
+        InputError: If a field is None where that is not its default, and ``nulls`` is not set.
     """
     if is_dataclass(value):
         table = {} if not hasattr(value, "kind") else {"kind": value.kind}
         for field in fields(value):
-            if (entry := getattr(value, field.name)) is not None:
-                table[field.name] = to_table(entry)
+            entry = getattr(value, field.name)
+            if field.metadata == REST:
+                table |= to_table(entry, nulls=nulls)
+            elif entry is not None or nulls:
+                table[field.name] = to_table(entry, nulls=nulls)
             elif field.default is not None:
                 raise InputError(f"{field.name} must not be None, its default is another value")
         return table
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (list, tuple)):
-        return [to_table(entry) for entry in value]
+        return [to_table(entry, nulls=nulls) for entry in value]
     if isinstance(value, Mapping):
-        return {str(key): to_table(entry) for key, entry in value.items()}
+        return {str(key): to_table(entry, nulls=nulls) for key, entry in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 
@@ -308,6 +323,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     Raises:
         InputError: If it is of another type or not among the choices; ``where`` names the field.
     """
+    if hint is Any:
+        return value
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _convert_union(get_args(hint), value, where)
@@ -319,6 +336,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{where} must be a list, got {value!r}")
         return _convert_tuple(get_args(hint), value, where)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where} must be a table, got {value!r}")
+        entry_hint = get_args(hint)[1]
+        return {key: _convert(entry_hint, entry, f"{where}.{key}") for key, entry in value.items()}
     if is_dataclass(hint):
         return build(cast(type, hint), value, where)
     return _convert_scalar(hint, value, where)
@@ -356,6 +378,8 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
 
 
 def _convert_union(members: tuple[Any, ...], value: Any, where: str) -> Any:  # noqa: ANN401
+    if value is None and type(None) in members:  # JSON's null; TOML has none
+        return None
     classes = {cast(Any, member).kind: member for member in members if hasattr(member, "kind")}
     if classes and isinstance(value, (str, Mapping)):
         table = {"kind": value} if isinstance(value, str) else value

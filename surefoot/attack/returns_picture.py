@@ -1,46 +1,42 @@
 """A picture of ``attack.json``: one bar per attack, one dot per episode."""
 
-import io
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.artifact import Json
+from surefoot.picture import draw_png
+from surefoot.records import AttackOutcome, AttackRecord
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BAR, _DOT = "#9db8d1", "#1f3b57"
 
 
-def draw_attacks(table: Mapping[str, Json]) -> bytes:
+def draw_attacks(record: AttackRecord) -> bytes:
     """Return a PNG of the mean return of each attack and the return of each episode.
 
-    Args:
-        table: The content of ``attack.json``.
+    Raises:
+        MissingLibraryError: If matplotlib is not installed.
     """
-    # Half a second of imports, which only a picture needs; no display and no global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    attacks = record.attacks
 
-    attacks = table["attacks"]
-    figure = Figure(figsize=(1.6 + 1.3 * len(attacks), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    rng = np.random.default_rng(0)
-    for place, entry in enumerate(attacks.values()):
-        returns = np.asarray(entry["returns"])
-        axes.bar(place, entry["mean"], width=0.6, color=_BAR)
-        axes.scatter(
-            place + rng.uniform(-0.2, 0.2, len(returns)), returns, s=9, color=_DOT, alpha=0.6
-        )
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(attacks)), labels=[_label(*item) for item in attacks.items()])
-    axes.set_ylabel("return (bar: mean, dots: episodes)")
-    axes.set_title(f"{table['env']}, {table['norm']} epsilon {table['epsilon']:g}", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    def paint(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        rng = np.random.default_rng(0)
+        for place, outcome in enumerate(attacks.values()):
+            returns = np.asarray(outcome.returns)
+            axes.bar(place, outcome.mean, width=0.6, color=_BAR)
+            places = place + rng.uniform(-0.2, 0.2, len(returns))
+            axes.scatter(places, returns, s=9, color=_DOT, alpha=0.6)
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set_xticks(range(len(attacks)), labels=[_label(*item) for item in attacks.items()])
+        axes.set_ylabel("return (bar: mean, dots: episodes)")
+        axes.set_title(f"{record.env}, {record.norm} epsilon {record.epsilon:g}", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+
+    return draw_png(1.6 + 1.3 * len(attacks), 3.6, paint)
 
 
-def _label(name: str, entry: Mapping[str, Json]) -> str:
-    failures = entry["failures"]
-    return f"{name}\n({failures} failed)" if failures else name
+def _label(name: str, outcome: AttackOutcome) -> str:
+    return f"{name}\n({outcome.failures} failed)" if outcome.failures else name

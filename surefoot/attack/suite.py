@@ -38,7 +38,7 @@ from surefoot.attack.restarting_env import RestartingEnv
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.store import Store
-from surefoot.attack.suite_report import CLEAN, AttackReport, AttackResult
+from surefoot.attack.suite_report import AttackReport, AttackResult
 from surefoot.attack.target import AttackTarget, Variants
 from surefoot.attack.transfer import seen_through, transfer_variants
 from surefoot.ball import Ball, Norm, States
@@ -49,6 +49,7 @@ from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedR
 from surefoot.onnx_file import ControllerFile, load_controller_file
 from surefoot.policy import Layer
 from surefoot.provenance import code_digest
+from surefoot.records import CLEAN, GradientMasking
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.game import finite
@@ -324,10 +325,10 @@ class _Suite:
         worst = min(names, key=lambda name: self._harm[name][0], default=None)
         return None if worst is None else (worst, self._harm[worst][1])
 
-    def masking(self, attacks: Mapping[str, AttackResult]) -> dict[str, Json]:
+    def masking(self, attacks: Mapping[str, AttackResult]) -> GradientMasking:
         """Return the signs of masked gradients: searches without them that do better."""
         if self.ball.epsilon == 0:
-            return {"ratio": 1.0, "signs": []}
+            return GradientMasking(ratio=1.0, signs=())
         states = self._some_states()
         randoms = [np.random.default_rng(row) for row in range(len(states))]
         ratio = masking_ratio(
@@ -337,7 +338,8 @@ class _Suite:
         errors = {name: float(one.std() / len(one) ** 0.5) for name, one in returns.items()}
         means = {name: result.mean for name, result in attacks.items()}
         failures = {name: result.evaluation.num_failures for name, result in attacks.items()}
-        return {"ratio": ratio, "signs": masking_signs(ratio, means, errors, failures)}
+        signs = masking_signs(ratio, means, errors, failures)
+        return GradientMasking(ratio=ratio, signs=tuple(signs))
 
     def _some_states(self) -> States:
         """Return states of the clean controller, from selection episodes."""
@@ -415,8 +417,6 @@ def _epsilon(certificate: Certificate | None, config: AttackConfig) -> float:
 def _env_id(file: ControllerFile, config: AttackConfig) -> str:
     if config.env_id is not None:
         return config.env_id
-    env = file.metadata.get("env")
-    env_id = env.get("id") if isinstance(env, dict) else None
-    if not isinstance(env_id, str):
+    if file.env_id is None:
         raise InputError("attack.env_id must be given: the controller file names no environment")
-    return env_id
+    return file.env_id

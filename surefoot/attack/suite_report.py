@@ -1,4 +1,4 @@
-"""What a suite found, and how ``attack.json`` says it."""
+"""What a suite found."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,11 +11,16 @@ from surefoot.attack.cost import Cost
 from surefoot.ball import Ball
 from surefoot.envs import EnvSpec
 from surefoot.provenance import code_digest
+from surefoot.records import (
+    CLEAN,
+    AttackOutcome,
+    AttackRecord,
+    GradientMasking,
+    VariantRecord,
+    WorstAttack,
+)
 from surefoot.runtime.machine import machine_facts
 from surefoot.statistics import bootstrap_interval, interquartile_mean
-
-CLEAN = "clean"
-"""Name of the loop without an adversary in a report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,35 +48,35 @@ class AttackResult:
         """Mean return."""
         return float(self.evaluation.returns.mean())
 
-    def to_table(self) -> dict[str, Json]:
+    def record(self) -> AttackOutcome:
         """Return the entry of ``attack.json``."""
         evaluation = self.evaluation
         interval = bootstrap_interval(evaluation.returns)
-        return {
-            "returns": evaluation.returns.tolist(),
-            "mean": self.mean,
-            "iqm": interquartile_mean(evaluation.returns),
-            "interval": [interval.low, interval.high],
-            "max_deviation": evaluation.max_deviation,
-            "max_deviation_per_output": evaluation.deviations.max(axis=0, initial=0.0).tolist(),
-            "certified_deviation": self.certified,
-            "reached_share": evaluation.max_deviation / self.certified if self.certified else None,
-            "lengths": evaluation.lengths.tolist(),
-            "terminated": evaluation.terminated.tolist(),
-            "failures": evaluation.num_failures,
-            "failure_reasons": list(evaluation.failures),
-            "variant": self.variant,
-            "effort": self.effort.to_table(),
-            **self.facts,
-            "selection": {
-                name: {
-                    "mean": float(tried.returns.mean()),
-                    "max_deviation": tried.max_deviation,
-                    "failures": tried.num_failures,
-                }
+        return AttackOutcome(
+            returns=tuple(evaluation.returns.tolist()),
+            mean=self.mean,
+            iqm=interquartile_mean(evaluation.returns),
+            interval=(interval.low, interval.high),
+            max_deviation=evaluation.max_deviation,
+            max_deviation_per_output=tuple(evaluation.deviations.max(axis=0, initial=0.0).tolist()),
+            certified_deviation=self.certified,
+            reached_share=evaluation.max_deviation / self.certified if self.certified else None,
+            lengths=tuple(evaluation.lengths.tolist()),
+            terminated=tuple(evaluation.terminated.tolist()),
+            failures=evaluation.num_failures,
+            failure_reasons=tuple(evaluation.failures),
+            variant=self.variant,
+            effort=self.effort.to_table(),
+            selection={
+                name: VariantRecord(
+                    mean=float(tried.returns.mean()),
+                    max_deviation=tried.max_deviation,
+                    failures=tried.num_failures,
+                )
                 for name, tried in self.selection.items()
             },
-        }
+            more=self.facts,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +103,7 @@ class AttackReport:
     seeds: Mapping[str, tuple[int, ...]]
     attacks: Mapping[str, AttackResult]
     settings: Mapping[str, Json]
-    masking: Mapping[str, Json] | None = None
+    masking: GradientMasking | None = None
 
     @property
     def worst(self) -> str:
@@ -106,31 +111,36 @@ class AttackReport:
         attacked = [name for name in self.attacks if name != CLEAN]
         return min(attacked, key=lambda name: self.attacks[name].evaluation.standing)
 
+    def record(self) -> AttackRecord:
+        """Return ``attack.json``."""
+        worst = self.attacks[self.worst]
+        return AttackRecord(
+            epsilon=self.ball.epsilon,
+            norm=self.ball.norm,
+            backend=self.backend,
+            suite=self.suite,
+            episodes=len(self.seeds["evaluation"]),
+            attacks={name: result.record() for name, result in self.attacks.items()},
+            worst=WorstAttack(
+                attack=self.worst, mean=worst.mean, failures=worst.evaluation.num_failures
+            ),
+            gradient_masking=self.masking,
+            onnx_sha256=self.onnx_sha256,
+            env=self.spec.env_id,
+            more={
+                "settings": dict(self.settings),
+                "code_sha256": code_digest(),
+                "action": "deterministic",
+                "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},
+                "versions": {
+                    "surefoot": __version__,
+                    "torch": version("torch"),
+                    **machine_facts()["libraries"],
+                    **self.spec.packages,
+                },
+            },
+        )
+
     def to_table(self) -> dict[str, Json]:
         """Return ``attack.json`` as JSON values."""
-        return {
-            "epsilon": self.ball.epsilon,
-            "norm": self.ball.norm.value,
-            "backend": self.backend,
-            "suite": self.suite,
-            "episodes": len(self.seeds["evaluation"]),
-            "attacks": {name: result.to_table() for name, result in self.attacks.items()},
-            "worst": {
-                "attack": self.worst,
-                "mean": self.attacks[self.worst].mean,
-                "failures": self.attacks[self.worst].evaluation.num_failures,
-            },
-            "settings": dict(self.settings),
-            "gradient_masking": None if self.masking is None else dict(self.masking),
-            "onnx_sha256": self.onnx_sha256,
-            "code_sha256": code_digest(),
-            "env": self.spec.env_id,
-            "action": "deterministic",
-            "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},
-            "versions": {
-                "surefoot": __version__,
-                "torch": version("torch"),
-                **machine_facts()["libraries"],
-                **self.spec.packages,
-            },
-        }
+        return self.record().to_table()

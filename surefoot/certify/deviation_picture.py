@@ -1,15 +1,19 @@
 """The picture of a certificate: deviation against the size of the perturbation."""
 
-import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from surefoot.ball import Ball, Norm
 from surefoot.certify.analysis import Analysis
 from surefoot.certify.bounds.upward import Float
-from surefoot.errors import InputError, MissingLibraryError
+from surefoot.errors import InputError
+from surefoot.picture import draw_png
 from surefoot.unknown import Unknown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -82,11 +86,10 @@ def draw_deviation(curves: DeviationCurves) -> bytes:
     Raises:
         MissingLibraryError: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingLibraryError("a picture needs matplotlib: install surefoot[train]") from error
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    return draw_png(6.4, 4.8, lambda figure: _paint(figure, curves))
+
+
+def _paint(figure: "Figure", curves: DeviationCurves) -> None:
     axes = figure.add_subplot()
     lines = (
         ("paper's surrogate, everywhere", curves.paper_surrogate, "C7", "--"),
@@ -106,6 +109,3 @@ def draw_deviation(curves: DeviationCurves) -> bytes:
     )
     axes.grid(visible=True, alpha=0.3)
     figure.legend(loc="outside upper center", ncols=2)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()

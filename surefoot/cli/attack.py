@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from surefoot.artifact import Json, sha256_hex, to_json, write_file
+from surefoot.artifact import Json, sha256_hex, write_file
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate
 from surefoot.cli import console
@@ -24,6 +24,7 @@ from surefoot.config import Table, build
 from surefoot.errors import InputError
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, load_controller_file
 from surefoot.policy import Layer
+from surefoot.run_folder import CRITIC_FILE
 
 
 def attack(
@@ -77,7 +78,7 @@ def shipped_critics(path: Path, onnx_sha256: str) -> dict[str, tuple[Layer, ...]
         onnx_sha256: Of the controller; a critic of another one is none.
     """
     from surefoot.artifact import read_file
-    from surefoot.train.folder import CRITIC_FILE, critic_from_bytes
+    from surefoot.train.folder import critic_from_bytes
 
     beside = path.resolve().parent
     for folder in (path / "policy", path, beside, beside / "policy"):
@@ -114,10 +115,10 @@ def attack_into(
         report = run_suite(
             file, certificate, config, on_progress=update, critics=critics, work=work
         )
-    result = report.to_table()
-    write_file(out, to_json(result))
-    write_file(picture, draw_attacks(result))
-    return result
+    record = report.record()
+    write_file(out, record.to_json())
+    write_file(picture, draw_attacks(record))
+    return record.to_table()
 
 
 def table_of(result: dict[str, Json]) -> console.Table:

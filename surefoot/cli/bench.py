@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from surefoot.artifact import Json, sha256_hex, to_json, write_file
+from surefoot.artifact import Json, sha256_hex, write_file
 from surefoot.cli import console
 from surefoot.cli.attack import open_target
 from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides, picture_beside
 from surefoot.cli.options import resolve as resolve_options
 from surefoot.config import Table, build
-from surefoot.errors import InputError
+from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_file import ControllerFile
 
 ALL = "all"
@@ -45,14 +45,14 @@ def bench_into(out: Path, file: ControllerFile, table: Table) -> dict[str, Json]
     picture = picture_beside(out)
     if table.get("backends") == [ALL]:
         table = table | {"backends": _at_hand(file)}
-    measured = run_benchmark(file, build(BenchConfig, table, "bench")).to_table()
-    result: dict[str, Json] = {**measured, "onnx_sha256": sha256_hex(file.data)}
-    write_file(out, to_json(result))
+    benchmark = run_benchmark(file, build(BenchConfig, table, "bench"))
+    record = benchmark.record(sha256_hex(file.data))
+    write_file(out, record.to_json())
     try:
-        write_file(picture, draw_benchmark(result))
-    except ImportError:
-        console.remark("no picture: it needs matplotlib, install surefoot[train]")
-    return result
+        write_file(picture, draw_benchmark(record))
+    except MissingLibraryError as error:
+        console.remark(f"no picture: {error}")
+    return record.to_table()
 
 
 def _at_hand(file: ControllerFile) -> list[str]:

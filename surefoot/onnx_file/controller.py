@@ -27,6 +27,21 @@ class ControllerFile:
     data: bytes
     interface: Interface | None = None
 
+    @property
+    def env_id(self) -> str | None:
+        """Gymnasium id of the environment that the file names, if it names one."""
+        return self._env_text("id")
+
+    @property
+    def env_module(self) -> str | None:
+        """Python module or file that registers the environment, if the file names one."""
+        return self._env_text("module")
+
+    def _env_text(self, key: str) -> str | None:
+        env = self.metadata.get("env")
+        text = env.get(key) if isinstance(env, dict) else None
+        return text if isinstance(text, str) else None
+
 
 def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
     """Read a controller back from ONNX bytes, strictly: what is not understood is refused by name.

@@ -17,6 +17,7 @@ from surefoot.onnx_file.controller import ControllerFile, controller_from_onnx, 
 from surefoot.onnx_file.graph import POLICY_FILE
 from surefoot.onnx_file.write import policy_to_onnx
 from surefoot.policy import Policy
+from surefoot.run_folder import policy_places
 
 
 def save_policy(
@@ -67,7 +68,7 @@ def load_controller_file(path: Path, output: str | None = None) -> ControllerFil
     """
     if path.is_file():
         return controller_from_onnx(read_file(path), str(path), output)
-    for folder in (path / "policy", path):
+    for folder in policy_places(path):
         if (folder / MANIFEST).is_file() or (folder / POLICY_FILE).is_file():
             kind = "bundle" if is_folder_of(folder, "bundle") else "policy"
             files = read_artifact(folder, kind).files

@@ -18,13 +18,13 @@ from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array
+from surefoot.records import BackendRecord, BenchRecord, LatencyRecord
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.load_maker import busy_machine
 from surefoot.runtime.machine import machine_facts
 from surefoot.runtime.memory import memory_bytes
 
-_PER_MILLE = {"p50_us": 500, "p90_us": 900, "p99_us": 990, "p999_us": 999}
 _MIN_BEYOND = 10
 
 
@@ -104,10 +104,16 @@ class Latencies:
         """Count the samples that exceed a deadline."""
         return int((self.samples_us > deadline_us).sum())
 
-    def to_table(self) -> dict[str, Json]:
-        """Return n, percentiles and maximum by their JSON keys."""
-        percentiles = {key: self.percentile_us(value) for key, value in _PER_MILLE.items()}
-        return {"n": self.n, **percentiles, "max_us": float(self.samples_us[-1])}
+    def record(self) -> LatencyRecord:
+        """Return number, percentiles and maximum."""
+        return LatencyRecord(
+            n=self.n,
+            p50_us=self.percentile_us(500),
+            p90_us=self.percentile_us(900),
+            p99_us=self.percentile_us(990),
+            p999_us=self.percentile_us(999),
+            max_us=float(self.samples_us[-1]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -134,21 +140,26 @@ class BackendLatency:
     memory_bytes: int | None
     warm_up: int
 
-    def to_table(self) -> dict[str, Json]:
+    def record(self) -> BackendRecord:
         """Return the entry of this backend in ``bench.json``."""
-        return {
-            **self.whole.to_table(),
-            "inference": self.inference.to_table(),
-            "misses": _misses(self.paced),
-            "misses_under_load": _misses(self.paced_under_load),
-            "paced": _tables(self.paced),
-            "paced_under_load": _tables(self.paced_under_load),
-            "batches": _tables(self.batches),
-            "size_bytes": self.size_bytes,
-            "memory_bytes": self.memory_bytes,
-            "warm_up": self.warm_up,
-            "batch": 1,
-        }
+        whole = self.whole.record()
+        return BackendRecord(
+            n=whole.n,
+            p50_us=whole.p50_us,
+            p90_us=whole.p90_us,
+            p99_us=whole.p99_us,
+            p999_us=whole.p999_us,
+            max_us=whole.max_us,
+            inference=self.inference.record(),
+            misses=_misses(self.paced),
+            misses_under_load=_misses(self.paced_under_load),
+            paced=_records(self.paced),
+            paced_under_load=_records(self.paced_under_load),
+            batches=_records(self.batches),
+            size_bytes=self.size_bytes,
+            memory_bytes=self.memory_bytes,
+            warm_up=self.warm_up,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -165,13 +176,14 @@ class Benchmark:
     timer_floor_us: float
     machine: Mapping[str, Json]
 
-    def to_table(self) -> dict[str, Json]:
-        """Return ``bench.json``."""
-        return {
-            "backends": {name: latency.to_table() for name, latency in self.backends.items()},
-            "timer_floor_us": self.timer_floor_us,
-            "machine": dict(self.machine),
-        }
+    def record(self, onnx_sha256: str) -> BenchRecord:
+        """Return ``bench.json`` about the file of this digest."""
+        return BenchRecord(
+            backends={name: latency.record() for name, latency in self.backends.items()},
+            timer_floor_us=self.timer_floor_us,
+            machine=self.machine,
+            onnx_sha256=onnx_sha256,
+        )
 
 
 def run_benchmark(file: ControllerFile, config: BenchConfig) -> Benchmark:
@@ -226,12 +238,12 @@ def bench_controller(
     )
 
 
-def _misses(paced: Mapping[int, Latencies]) -> dict[str, Json]:
+def _misses(paced: Mapping[int, Latencies]) -> dict[str, int]:
     return {str(rate): latencies.misses(1e6 / rate) for rate, latencies in paced.items()}
 
 
-def _tables(latencies: Mapping[int, Latencies]) -> dict[str, Json]:
-    return {str(key): entry.to_table() for key, entry in latencies.items()}
+def _records(latencies: Mapping[int, Latencies]) -> dict[str, LatencyRecord]:
+    return {str(key): entry.record() for key, entry in latencies.items()}
 
 
 def _at_all_rates(

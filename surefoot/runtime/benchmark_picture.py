@@ -1,50 +1,76 @@
 """A picture of ``bench.json``: latency by backend, deadline misses by rate."""
 
-import io
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from surefoot.artifact import Json
+from surefoot.picture import draw_png
+from surefoot.records import BackendRecord, BenchRecord, LatencyRecord
 
-_PERCENTILES = {"p50_us": "#1f3b57", "p99_us": "#9db8d1", "max_us": "#e3c9b3"}
-
-
-def draw_benchmark(table: Mapping[str, Json]) -> bytes:
-    """Return a PNG of the latencies and of the share of deadlines that were missed.
-
-    Args:
-        table: The content of ``bench.json``.
-    """
-    # Half a second of imports, which only a picture needs; no display and no global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    backends = table["backends"]
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    latency, missed = figure.subplots(1, 2)
-    for number, (key, colour) in enumerate(_PERCENTILES.items()):
-        known = [(place, entry[key]) for place, entry in enumerate(backends.values()) if entry[key]]
-        places = [place + 0.25 * (number - 1) for place, _ in known]
-        latency.bar(places, [value for _, value in known], 0.25, color=colour, label=key)
-    latency.set_yscale("log")
-    latency.set_ylabel("one action, us")
-    latency.set_xticks(range(len(backends)), labels=list(backends))
-    latency.legend(loc="upper left", frameon=False, fontsize=8)
+_DARK, _MIDDLE, _LIGHT = "#1f3b57", "#9db8d1", "#e3c9b3"
+_WIDTH = 0.25
+"""Of a bar, where backends are 1 apart."""
+
+
+def draw_benchmark(record: BenchRecord) -> bytes:
+    """Return a PNG of the latencies and of the share of deadlines that were missed.
+
+    Raises:
+        MissingLibraryError: If matplotlib is not installed.
+    """
+
+    def paint(figure: "Figure") -> None:
+        latency, missed = figure.subplots(1, 2)
+        _draw_latencies(latency, record.backends)
+        _draw_misses(missed, record.backends)
+        for axes in (latency, missed):
+            axes.spines[["top", "right"]].set_visible(False)
+
+    return draw_png(9, 3.4, paint)
+
+
+def _draw_latencies(axes: "Axes", backends: Mapping[str, BackendRecord]) -> None:
+    entries = list(backends.values())
+    for offset, colour, name, values in (
+        (-_WIDTH, _DARK, "median", [entry.p50_us for entry in entries]),
+        (0, _MIDDLE, "99 %", [entry.p99_us for entry in entries]),
+        (_WIDTH, _LIGHT, "largest", [entry.max_us for entry in entries]),
+    ):
+        known = [(place + offset, value) for place, value in enumerate(values) if value]
+        axes.bar(
+            [place for place, _ in known],
+            [value for _, value in known],
+            _WIDTH,
+            color=colour,
+            label=name,
+        )
+    axes.set_yscale("log")
+    axes.set_ylabel("one action, us")
+    axes.set_xticks(range(len(entries)), labels=list(backends))
+    axes.legend(loc="upper left", frameon=False, fontsize=8)
+
+
+def _draw_misses(axes: "Axes", backends: Mapping[str, BackendRecord]) -> None:
     for name, entry in backends.items():
-        for kind, style in (("", "-"), ("_under_load", "--")):
-            paced, misses = entry["paced" + kind], entry["misses" + kind]
-            if paced:
-                shares = [misses[rate] / paced[rate]["n"] for rate in paced]
-                rates = [int(rate) for rate in paced]
-                missed.plot(
-                    rates, shares, style, marker="o", label=f"{name}{kind.replace('_', ' ')}"
-                )
-    missed.set_xscale("log")
-    missed.set_xlabel("control rate, Hz")
-    missed.set_ylabel("deadlines missed, share")
-    missed.legend(loc="upper left", frameon=False, fontsize=8)
-    for axes in (latency, missed):
-        axes.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+        _draw_share(axes, entry.paced, entry.misses, "-", name)
+        _draw_share(axes, entry.paced_under_load, entry.misses_under_load, "--", f"{name}, busy")
+    axes.set_xscale("log")
+    axes.set_xlabel("control rate, Hz")
+    axes.set_ylabel("deadlines missed, share")
+    axes.legend(loc="upper left", frameon=False, fontsize=8)
+
+
+def _draw_share(
+    axes: "Axes",
+    paced: Mapping[str, LatencyRecord],
+    misses: Mapping[str, int],
+    style: str,
+    label: str,
+) -> None:
+    if paced:
+        rates = sorted(paced, key=int)
+        shares = [misses[rate] / paced[rate].n for rate in rates]
+        axes.plot([int(rate) for rate in rates], shares, style, marker="o", label=label)

@@ -19,11 +19,9 @@ from surefoot.envs.vector import BoxActions
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import save_policy
 from surefoot.policy import Activation, Layer
+from surefoot.run_folder import CRITIC_FILE, CURVES_FILE
 from surefoot.train.result import TrainResult
 from surefoot.visited import VISITED_FILE
-
-CRITIC_FILE = "critic.safetensors"
-CURVES_FILE = "curves.json"
 
 
 def save_trained(folder: Path, result: TrainResult) -> bytes:

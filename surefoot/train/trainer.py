@@ -12,6 +12,7 @@ from surefoot.config import to_table, to_toml
 from surefoot.envs.make import make_env
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError
+from surefoot.run_folder import RunFolder
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.defence_config import AlternatingTraining
 from surefoot.train.result import Progress, TrainResult
@@ -57,8 +58,9 @@ def train_policy(
         stack.enter_context(_torch_settings(config.torch_threads, device))
         # A run that goes on is held against its checkpoints first; of one that is refused at its
         # start nothing is left behind.
-        goes_on = out is not None and (out / "checkpoints").is_dir()
-        store = _open_store(out, config, device) if out is not None and goes_on else None
+        folder = None if out is None else RunFolder(out)
+        goes_on = folder is not None and folder.checkpoints.is_dir()
+        store = _open_store(folder, config, device) if folder is not None and goes_on else None
         checkpoint = store.load() if store else None
 
         def environments(num_envs: int) -> VectorEnv:
@@ -80,10 +82,12 @@ def train_policy(
         )
         if checkpoint is not None:
             run.load_checkpoint(checkpoint)
-        if out is not None:
-            store = store or _open_store(out, config, device)
-            write_file(out / "train.toml", to_toml({"train": to_table(config)}).encode())
-        log = stack.enter_context(TensorboardLog(out / "tensorboard" if out else None, run.step))
+        if folder is not None:
+            store = store or _open_store(folder, config, device)
+            text = to_toml({"train": to_table(config)})
+            write_file(folder.training_config, text.encode())
+        events = None if folder is None else folder.tensorboard
+        log = stack.enter_context(TensorboardLog(events, run.step))
         stop = stack.enter_context(StopRequest())
         _go_on(run, store, log, stop, on_progress)
         num_envs = min(_MAX_VISITED_ENVS, max(1, config.visited_states))
@@ -107,12 +111,12 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _open_store(out: Path, config: TrainConfig, device: torch.device) -> CheckpointStore:
+def _open_store(folder: RunFolder, config: TrainConfig, device: torch.device) -> CheckpointStore:
     """Claim the run folder."""
-    claim_folder(out, "run")
+    claim_folder(folder.path, "run")
     # With the device that was picked: one cannot go on where the other was.
     table = to_table(config) | {"device": device.type}
-    return CheckpointStore(out / "checkpoints", table, free=_WHEN_UNFINISHED)
+    return CheckpointStore(folder.checkpoints, table, free=_WHEN_UNFINISHED)
 
 
 def _go_on(

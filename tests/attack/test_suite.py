@@ -242,26 +242,26 @@ def test_the_worst_attack_of_a_report_is_the_one_that_fails_the_controller(repor
             "fatal": evaluation_of([9.5, 9.5], ("not finite", None)),
         }.items()
     }
-    worst = replace(report, attacks=results).to_table()["worst"]
-    assert worst == {"attack": "fatal", "mean": 9.5, "failures": 1}
+    seeds = {"evaluation": (0, 1), "selection": ()}
+    worst = replace(report, attacks=results, seeds=seeds).record().worst
+    assert (worst.attack, worst.mean, worst.failures) == ("fatal", 9.5, 1)
 
 
 def test_the_clean_loop_is_no_attack_even_when_it_returns_least(report):
     low = AttackResult(
         variant="clean", selection={}, evaluation=evaluation_of([-9.0, -9.0]), certified=None
     )
-    table = replace(report, attacks={**report.attacks, "clean": low}).to_table()
-    assert table["worst"]["attack"] != "clean"
+    assert replace(report, attacks={**report.attacks, "clean": low}).worst != "clean"
 
 
 def test_failures_are_counted_in_the_report_and_no_episode_is_dropped():
     evaluation = evaluation_of([5.0, 7.0], ("not finite", None))
-    entry = AttackResult(
+    outcome = AttackResult(
         variant="x", selection={}, evaluation=evaluation, certified=None
-    ).to_table()
-    assert (entry["failures"], entry["failure_reasons"]) == (1, ["not finite", None])
-    assert (entry["mean"], entry["returns"]) == (6.0, [5.0, 7.0])
-    assert (entry["max_deviation"], entry["max_deviation_per_output"]) == (0.3, [0.2, 0.3])
+    ).record()
+    assert (outcome.failures, outcome.failure_reasons) == (1, ("not finite", None))
+    assert (outcome.mean, outcome.returns) == (6.0, (5.0, 7.0))
+    assert (outcome.max_deviation, outcome.max_deviation_per_output) == (0.3, (0.2, 0.3))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.policies import file_of, random_policy
-from surefoot.artifact import from_json, to_json
+from surefoot.artifact import from_json
 from surefoot.config import build
 from surefoot.errors import InputError
 from surefoot.runtime.benchmark import BenchConfig, Latencies, bench_controller, run_benchmark
@@ -68,10 +68,10 @@ def test_percentile_is_the_least_sample_that_so_many_do_not_exceed(values, per_m
     [(19, 0), (20, 1), (99, 1), (100, 2), (999, 2), (1000, 3), (9999, 3), (10000, 4)],
 )
 def test_a_tail_is_told_only_with_ten_samples_beyond_it(n, known):
-    table = latencies(np.arange(n)).to_table()
-    tails = [table[key] for key in ("p50_us", "p90_us", "p99_us", "p999_us")]
+    record = latencies(np.arange(n)).record()
+    tails = [record.p50_us, record.p90_us, record.p99_us, record.p999_us]
     assert [tail is not None for tail in tails] == [True] * known + [False] * (4 - known)
-    assert (table["n"], table["max_us"]) == (n, n - 1)
+    assert (record.n, record.max_us) == (n, n - 1)
 
 
 def test_a_deadline_is_missed_when_it_is_exceeded():
@@ -113,8 +113,8 @@ def test_garbage_collection_is_on_again_after_a_benchmark_that_failed():
 def test_bench_json_has_its_stable_keys():
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     file = file_of(policy)
-    table = from_json(to_json(run_benchmark(file, TINY).to_table()), "bench.json")
-    assert set(table) == {"backends", "timer_floor_us", "machine"}
+    table = from_json(run_benchmark(file, TINY).record("0" * 64).to_json(), "bench.json")
+    assert set(table) == {"backends", "timer_floor_us", "machine", "onnx_sha256"}
     assert set(table["backends"]) == {"numpy", "onnx"}
     keys = {"n", "p50_us", "p90_us", "p99_us", "p999_us", "max_us", "misses", "size_bytes"}
     for entry in table["backends"].values():
@@ -164,13 +164,15 @@ def test_the_benchmark_stays_on_its_core_and_gives_the_others_back():
     before = os.sched_getaffinity(0)
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     config = replace(TINY, pin_cpu=min(before), backends=(Backend.NUMPY,))
-    table = run_benchmark(file_of(policy), config).to_table()
-    assert table["machine"]["affinity"] == [min(before)]
-    assert table["backends"]["numpy"]["memory_bytes"] > 0
+    benchmark = run_benchmark(file_of(policy), config)
+    assert benchmark.machine["affinity"] == [min(before)]
+    memory = benchmark.backends["numpy"].memory_bytes
+    assert memory is not None
+    assert memory > 0
     assert os.sched_getaffinity(0) == before
 
 
 def test_the_picture_is_a_png():
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
-    table = run_benchmark(file_of(policy), TINY).to_table()
-    assert draw_benchmark(table).startswith(b"\x89PNG")
+    benchmark = run_benchmark(file_of(policy), TINY)
+    assert draw_benchmark(benchmark.record("0" * 64)).startswith(b"\x89PNG")

@@ -1,0 +1,82 @@
+"""Pictures: drawn without a display, and the same whatever the environment tells Matplotlib."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from surefoot.errors import MissingLibraryError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Painter = Callable[["Figure"], None]
+"""Draws into an empty figure."""
+
+_DPI = 150
+
+
+def draw_png(width: float, height: float, paint: Painter) -> bytes:
+    """Return a picture as a PNG file.
+
+    Args:
+        width: Inches.
+        height: Inches.
+        paint: Draws it.
+
+    Raises:
+        MissingLibraryError: If matplotlib is not installed.
+    """
+    with _figure(width, height) as figure:
+        paint(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=_DPI)
+        return buffer.getvalue()
+
+
+def draw_svg(width: float, height: float, paint: Painter) -> str:
+    """Return a picture as the `<svg>` element of a page, see :func:`draw_png`.
+
+    Raises:
+        MissingLibraryError: If matplotlib is not installed.
+    """
+    with _figure(width, height) as figure:
+        paint(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        text = buffer.getvalue()
+        return text[text.index("<svg") :]
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator["Figure"]:
+    """Give an empty figure, under Matplotlib's own defaults while the block runs.
+
+    Raises:
+        MissingLibraryError: If matplotlib is not installed.
+    """
+    # A notebook leaves the name of its backend to every program that it starts, and Matplotlib
+    # refuses to be imported under a name that it does not know.
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib as mpl
+        from matplotlib import style
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingLibraryError("a picture needs matplotlib: install surefoot[train]") from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    # A fixed salt makes equal pages of equal results; a name with a dollar sign is no formula.
+    with (
+        style.context("default"),
+        mpl.rc_context(
+            {"svg.hashsalt": "surefoot", "svg.fonttype": "none", "text.parse_math": False}
+        ),
+    ):
+        # The object interface, not pyplot: no global state.
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure

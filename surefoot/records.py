@@ -1,0 +1,387 @@
+"""What the JSON files of a run say, as typed values that are read and written here alone.
+
+``attack.json`` is an :class:`AttackRecord`, ``bench.json`` a :class:`BenchRecord`, ``train.json`` a
+:class:`TrainingRecord` and ``summary.json`` a :class:`RunSummary`. Reading a file and writing it
+again gives the same bytes: keys that no field has are kept in ``more``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from surefoot.artifact import Json, from_json, read_file, to_json
+from surefoot.ball import Norm
+from surefoot.certificate import Verdict
+from surefoot.config import REST, build, to_table
+from surefoot.errors import InputError, IntegrityError
+
+CLEAN = "clean"
+"""Name of the loop without an adversary among the attacks."""
+
+
+class Record:
+    """A frozen dataclass whose fields are the keys of a JSON object."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_json(cls, data: bytes, what: str) -> Self:
+        """Read the content of a file; ``what`` names it in error messages.
+
+        Raises:
+            InputError: If it is not what :meth:`to_json` writes.
+        """
+        try:
+            table = from_json(data, what)
+        except IntegrityError as error:
+            raise InputError(str(error)) from error
+        return build(cls, table, what)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file.
+
+        Raises:
+            InputError: If there is none, or it is not what :meth:`to_json` writes.
+        """
+        return cls.from_json(read_file(path), str(path))
+
+    def to_table(self) -> dict[str, Json]:
+        """Return the record as JSON values."""
+        table: dict[str, Json] = to_table(self, nulls=True)
+        return table
+
+    def to_json(self) -> bytes:
+        """Return the content of the file."""
+        return to_json(self.to_table())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRecord(Record):
+    """What ``train.json`` says about a finished training.
+
+    Attributes:
+        env: Gymnasium id of the task.
+        seed: Seed of the training.
+        steps: Environment steps.
+        sparsity: Share of the weights that are zero.
+        clean_return: Mean evaluated return of the policy that was taken; None without evaluations.
+        weights_sha256: Digest of what the policy computes.
+        onnx_sha256: Digest of ``policy.onnx``.
+    """
+
+    env: str
+    seed: int
+    steps: int
+    sparsity: float
+    clean_return: float | None
+    weights_sha256: str
+    onnx_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VariantRecord:
+    """One variant of an attack on the selection episodes.
+
+    Attributes:
+        mean: Mean return.
+        max_deviation: Largest change of one actuator, action units.
+        failures: Episodes in which the controller or the simulation failed.
+    """
+
+    mean: float
+    max_deviation: float
+    failures: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttackOutcome:
+    """What one attack did in the evaluation episodes, which chose nothing of it.
+
+    Attributes:
+        returns: Undiscounted return of each episode.
+        mean: Mean return.
+        iqm: Interquartile mean of the returns.
+        interval: Bootstrap interval of the interquartile mean, 95 %.
+        max_deviation: Largest change of one actuator that was seen, action units.
+        max_deviation_per_output: The same for each actuator.
+        certified_deviation: Proved bound of it; None where nothing is proved.
+        reached_share: ``max_deviation`` over ``certified_deviation``; None without a bound.
+        lengths: Steps of each episode.
+        terminated: Whether the task ended the episode before its time.
+        failures: Episodes in which the controller or the simulation failed.
+        failure_reasons: Why each episode failed; None for one that did not.
+        variant: The variant that was chosen.
+        effort: Counts of work by name: environment steps, gradients, queries, updates.
+        selection: Every variant on the selection episodes, by name.
+        more: Facts of some attacks alone: their critic, their search, their training.
+    """
+
+    returns: tuple[float, ...]
+    mean: float
+    iqm: float
+    interval: tuple[float, float]
+    max_deviation: float
+    max_deviation_per_output: tuple[float, ...]
+    certified_deviation: float | None
+    reached_share: float | None
+    lengths: tuple[int, ...]
+    terminated: tuple[bool, ...]
+    failures: int
+    failure_reasons: tuple[str | None, ...]
+    variant: str
+    effort: Mapping[str, int]
+    selection: Mapping[str, VariantRecord]
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
+
+    @property
+    def num_successes(self) -> int:
+        """Number of episodes that the task did not end before their time, and that did not fail."""
+        ends = zip(self.terminated, self.failure_reasons, strict=True)
+        return sum(not ended and failure is None for ended, failure in ends)
+
+    def __post_init__(self) -> None:
+        """Check that every list is about the same episodes.
+
+        Raises:
+            InputError: If one is longer than another, or there is no episode.
+        """
+        lists = (self.returns, self.lengths, self.terminated, self.failure_reasons)
+        if len({len(entries) for entries in lists}) != 1 or not self.returns:
+            raise InputError(
+                "returns, lengths, terminated and failure_reasons must have one entry for each"
+                f" episode, got {', '.join(str(len(entries)) for entries in lists)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorstAttack:
+    """The attack that the controller stood worst: an upper bound on the worst case.
+
+    Attributes:
+        attack: Name of the attack.
+        mean: Mean return under it.
+        failures: Episodes that failed under it.
+    """
+
+    attack: str
+    mean: float
+    failures: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradientMasking:
+    """What speaks for masked gradients: searches without them that do better.
+
+    Attributes:
+        ratio: Deviation that a search without gradients reaches, over that of one with them; None
+            where gradients move nothing at all.
+        signs: What was found, in words; empty if nothing was.
+    """
+
+    ratio: float | None
+    signs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttackRecord(Record):
+    """What ``attack.json`` says about a suite of attacks on one controller file.
+
+    Attributes:
+        epsilon: Radius of the perturbation set, normalised units.
+        norm: Norm of the perturbation.
+        backend: Name of what computed the controller.
+        suite: Name of the suite.
+        episodes: Number of evaluation episodes of each attack.
+        attacks: Outcomes by name of the attack, the clean loop among them.
+        worst: The attack that the controller stood worst.
+        gradient_masking: Signs of masked gradients; None where nobody looked.
+        onnx_sha256: Digest of the file that was attacked.
+        env: Gymnasium id of the task.
+        more: What else makes a result repeatable: settings, seeds, versions, digest of the code.
+    """
+
+    epsilon: float
+    norm: Norm
+    backend: str
+    suite: str
+    episodes: int
+    attacks: Mapping[str, AttackOutcome]
+    worst: WorstAttack
+    gradient_masking: GradientMasking | None
+    onnx_sha256: str
+    env: str
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
+
+    def __post_init__(self) -> None:
+        """Check that the outcomes are about as many episodes as the record says.
+
+        Raises:
+            InputError: If they are not, or the clean loop is missing.
+        """
+        if CLEAN not in self.attacks:
+            raise InputError(f"attacks must hold {CLEAN!r}, got {', '.join(self.attacks)}")
+        for name, outcome in self.attacks.items():
+            if len(outcome.returns) != self.episodes:
+                raise InputError(
+                    f"episodes is {self.episodes}, but {name} has {len(outcome.returns)}"
+                )
+
+    @property
+    def attacked(self) -> dict[str, AttackOutcome]:
+        """The outcomes without the clean loop, by name of the attack."""
+        return {name: outcome for name, outcome in self.attacks.items() if name != CLEAN}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencyRecord(Record):
+    """Order statistics of single calls, microseconds; None where too few samples lie beyond.
+
+    Attributes:
+        n: Number of samples.
+        p50_us: Median.
+        p90_us: 90th percentile.
+        p99_us: 99th percentile.
+        p999_us: 99.9th percentile.
+        max_us: Largest sample.
+    """
+
+    n: int
+    p50_us: float | None
+    p90_us: float | None
+    p99_us: float | None
+    p999_us: float | None
+    max_us: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendRecord(LatencyRecord):
+    """What was measured of one backend: whole calls at first, from observation to action.
+
+    Attributes:
+        inference: The engine's call alone, back to back.
+        paced: From the scheduled release to the action, by rate in Hz.
+        paced_under_load: The same while every core is busy; empty if not measured.
+        misses: Deadlines missed by the paced calls, by rate in Hz.
+        misses_under_load: The same while every core is busy.
+        batches: Whole calls of more rows, by number of rows.
+        size_bytes: Size of the file that runs.
+        memory_bytes: Growth of a process that loads it; None where unknown.
+        warm_up: Number of calls that came first and were not measured.
+        batch: Rows of the calls that are not in ``batches``.
+    """
+
+    inference: LatencyRecord
+    paced: Mapping[str, LatencyRecord]
+    paced_under_load: Mapping[str, LatencyRecord]
+    misses: Mapping[str, int]
+    misses_under_load: Mapping[str, int]
+    batches: Mapping[str, LatencyRecord]
+    size_bytes: int
+    memory_bytes: int | None
+    warm_up: int
+    batch: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchRecord(Record):
+    """What ``bench.json`` says about one controller file on one machine.
+
+    Attributes:
+        backends: Latencies by name of the backend.
+        timer_floor_us: Median of a call that does nothing, microseconds; not subtracted.
+        machine: What it was measured on.
+        onnx_sha256: Digest of the file that was measured.
+        more: Keys of other versions.
+    """
+
+    backends: Mapping[str, BackendRecord]
+    timer_floor_us: float
+    machine: Mapping[str, Json]
+    onnx_sha256: str
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
+
+    def __post_init__(self) -> None:
+        """Check that something was measured.
+
+        Raises:
+            InputError: If there is no backend.
+        """
+        if not self.backends:
+            raise InputError("backends must hold at least one")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequirementSummary:
+    """One requirement of the budget, and what is known about it.
+
+    Attributes:
+        requirement: The requirement in words.
+        at_most: Its limit, if it is an upper one.
+        certified: Proved bound; None where there is none.
+        sampled: Worst value that was found or measured; None where nobody searched.
+        verdict: What is known.
+        reason: Why, in one line.
+    """
+
+    requirement: str
+    at_most: float | None
+    certified: float | None
+    sampled: float | None
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatencySummary:
+    """Latency of one backend, microseconds; None where too few samples lie beyond.
+
+    Attributes:
+        p50: Median.
+        p99: 99th percentile.
+    """
+
+    p50: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSummary(Record):
+    """What ``summary.json`` says: one number for each question of a deployment.
+
+    Attributes:
+        env: Gymnasium id of the task.
+        steps: Environment steps of the training.
+        sparsity: Share of the weights that are zero.
+        clean_return: Mean return without an adversary.
+        attacked_return: Mean return by name of the attack.
+        failures: Failed episodes by name of the attack, the clean loop among them.
+        epsilon: Radius of the attacks, normalised units.
+        norm: Norm of the attacks.
+        requirements: The requirements in the order of the budget.
+        verdict: The verdict on the budget.
+        latency_us: Latencies by name of the backend.
+        size_bytes: Size of ``policy.onnx``.
+        weights_sha256: Digest of what the controller computes.
+        onnx_sha256: Digest of ``policy.onnx``.
+        budget_sha256: Digest of the budget.
+        more: Keys of other versions.
+    """
+
+    env: str
+    steps: int
+    sparsity: float
+    clean_return: float
+    attacked_return: Mapping[str, float]
+    failures: Mapping[str, int]
+    epsilon: float
+    norm: Norm
+    requirements: tuple[RequirementSummary, ...]
+    verdict: Verdict
+    latency_us: Mapping[str, LatencySummary]
+    size_bytes: int
+    weights_sha256: str
+    onnx_sha256: str
+    budget_sha256: str
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
