@@ -29,7 +29,6 @@ from surefoot.certify import (
     visited_control_error,
 )
 from surefoot.certify.control_error import measured_control_error
-from surefoot.cli.source import Source, read_source
 from surefoot.compress import (
     Allocation,
     Method,
@@ -44,6 +43,7 @@ from surefoot.envs import make_env
 from surefoot.policy import Policy
 from surefoot.train.evaluation import clean_returns
 from surefoot.train.visited_recorder import record_visited
+from surefoot.workflow.source import Source, read_source
 
 SPARSITIES = (0.05, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 LIMITS = (0.02, 0.05, 0.2)
@@ -60,7 +60,7 @@ class Subject:
         seen = self.source.seen()
         assert seen is not None, f"{path} has no visited states"
         self.states = calibration_states(self.policy, seen)
-        env_id = self.source.file.metadata["env"]["id"]
+        env_id = self.source.file.env_id
         fresh = record_visited(self.policy, make_env(env_id, 16), FRESH_SEED, num_states=16)
         self.fresh = self.policy.state(fresh.pool, np.float32)
         self.env = make_env(env_id, episodes) if episodes else None
@@ -137,7 +137,7 @@ def measure(path: Path, episodes: int) -> dict:
     ]
     return {
         "policy": path.name,
-        "env": subject.source.file.metadata["env"]["id"],
+        "env": subject.source.file.env_id,
         "sizes": [list(layer.weight.shape) for layer in subject.policy.layers],
         "recorded_states": len(subject.states),
         "fresh_states": len(subject.fresh),

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from surefoot import __version__
 from surefoot.errors import InputError, IntegrityError
+from surefoot.version import __version__
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20

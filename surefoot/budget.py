@@ -181,6 +181,12 @@ class Budget:
             0.0 if confidence is None else (1 - confidence) / count for confidence in confidences
         )
 
+    @property
+    def silent_about(self) -> tuple[str, ...]:
+        """Quantities that it does not limit: whatever they are, the verdict is the same."""
+        limited = {requirement.quantity for requirement in self.requirements}
+        return tuple(name for name in QUANTITIES if name not in limited)
+
     @classmethod
     def parse(cls, text: str, what: str = "budget") -> "Budget":
         """Read a budget from TOML.

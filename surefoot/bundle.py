@@ -17,7 +17,6 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from surefoot import __version__
 from surefoot.artifact import (
     MANIFEST,
     Artifact,
@@ -46,6 +45,7 @@ from surefoot.signing import (
     sign,
     verified_statements,
 )
+from surefoot.version import __version__
 
 CERTIFICATE_FILE, BUDGET_FILE, ORIGIN_FILE = "certificate.json", "budget.toml", "policy.json"
 REQUIRED_FILES = (POLICY_FILE, CERTIFICATE_FILE, BUDGET_FILE, ORIGIN_FILE)

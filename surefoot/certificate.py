@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from enum import StrEnum
 
-from surefoot import __version__
 from surefoot.artifact import Json, from_json, to_json
 from surefoot.budget import Budget, Requirement
 from surefoot.errors import InputError, IntegrityError
 from surefoot.quantities.base.witness import Witness
+from surefoot.version import __version__
 
 SCHEMA = "surefoot/certificate/1"
 BOUNDS = (
@@ -54,6 +54,10 @@ class Verdict(StrEnum):
     PROVED = "PROVED"
     REFUTED = "REFUTED"
     UNKNOWN = "UNKNOWN"
+
+    def word(self, *, measured: bool) -> str:
+        """Return what a table says: MET, not PROVED, of what holds in a measurement."""
+        return "MET" if measured and self is Verdict.PROVED else self.value
 
     @property
     def exit_code(self) -> int:

@@ -94,7 +94,6 @@ def resolve_tables(
     preset: str | None = None,
     config: Path | None = None,
     overrides: Sequence[str] = (),
-    known: Sequence[str],
 ) -> Table:
     """Merge a preset, a file and ``--set`` overrides, later ones winning.
 
@@ -102,22 +101,37 @@ def resolve_tables(
         preset: Name of an installed preset.
         config: A TOML file.
         overrides: Strings of the form ``table.key=value``; the value is TOML, or else a string.
-        known: The top-level tables that exist.
 
     Raises:
-        InputError: If one of them cannot be read, names an unknown table or gives it a value.
+        InputError: If one of them cannot be read.
     """
     tables: Table = load_preset(preset) if preset else {}
     if config is not None:
         tables = merge_tables(tables, read_toml(config))
     for override in overrides:
         tables = merge_tables(tables, _parse_override(override))
+    return tables
+
+
+def check_tables(
+    tables: Mapping[str, Any], known: Collection[str], lists: Collection[str] = ()
+) -> None:
+    """Check the top-level tables of a configuration.
+
+    Args:
+        tables: The tables by name.
+        known: The names that exist.
+        lists: Which of them are arrays of tables.
+
+    Raises:
+        InputError: If one is unknown, or not of its kind.
+    """
     for name, table in tables.items():
         if name not in known:
             raise InputError(f"unknown table {name!r}{did_you_mean(name, known)}")
-        if not isinstance(table, (dict, list)):  # a list is an array of tables: [[require]]
-            raise InputError(f"{name} must be a table, got {table!r}")
-    return tables
+        if not isinstance(table, list if name in lists else dict):
+            kind = "an array of tables" if name in lists else "a table"
+            raise InputError(f"{name} must be {kind}, got {table!r}")
 
 
 def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:

@@ -69,12 +69,10 @@ def _figure(width: float, height: float) -> Iterator["Figure"]:
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
-    # A fixed salt makes equal pages of equal results; a name with a dollar sign is no formula.
+    # A fixed salt makes equal pages of equal results.
     with (
         style.context("default"),
-        mpl.rc_context(
-            {"svg.hashsalt": "surefoot", "svg.fonttype": "none", "text.parse_math": False}
-        ),
+        mpl.rc_context({"svg.hashsalt": "surefoot", "svg.fonttype": "none"}),
     ):
         # The object interface, not pyplot: no global state.
         figure = Figure(figsize=(width, height), layout="constrained")

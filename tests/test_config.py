@@ -16,9 +16,9 @@ from surefoot import config
 from surefoot.attack import AttackConfig
 from surefoot.budget import Budget
 from surefoot.certify import CertifyConfig
-from surefoot.cli.options import TABLES
 from surefoot.config import (
     build,
+    check_tables,
     config_sha256,
     load_preset,
     preset_names,
@@ -29,6 +29,7 @@ from surefoot.config import (
 from surefoot.errors import InputError
 from surefoot.runtime import BenchConfig
 from surefoot.train import TrainConfig
+from surefoot.workflow.configuration import Configuration
 
 
 class Colour(StrEnum):
@@ -247,7 +248,9 @@ KNOWN = ["env", "train"]
 
 
 def resolved(*overrides, **sources):
-    return resolve_tables(overrides=overrides, known=KNOWN, **sources)
+    tables = resolve_tables(overrides=overrides, **sources)
+    check_tables(tables, KNOWN)
+    return tables
 
 
 @pytest.mark.parametrize(
@@ -343,7 +346,7 @@ def test_a_preset_is_a_name_and_not_a_path():
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_installed_preset_is_a_configuration_with_a_budget(name):
-    tables = resolve_tables(preset=name, known=TABLES)
+    tables = Configuration.resolve(preset=name).tables
     stages = {"train": TrainConfig, "attack": AttackConfig, "bench": BenchConfig}
     for stage, kind in (stages | {"certify": CertifyConfig}).items():
         value = build(kind, tables.get(stage, {}), stage)

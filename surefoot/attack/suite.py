@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from surefoot import __version__
 from surefoot.artifact import Json, sha256_hex
 from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
 from surefoot.attack.blackbox_attacks import (
@@ -54,6 +53,7 @@ from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.game import finite
 from surefoot.train.signals import StopRequest
+from surefoot.version import __version__
 
 Attack = Callable[[AttackTarget, "AttackConfig"], Variants]
 """From what is attacked to the variants of an attack; the strongest is reported."""

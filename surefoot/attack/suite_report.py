@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from surefoot import __version__
 from surefoot.artifact import Json
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.cost import Cost
@@ -21,6 +20,7 @@ from surefoot.records import (
 )
 from surefoot.runtime.machine import machine_facts
 from surefoot.statistics import bootstrap_interval, interquartile_mean
+from surefoot.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,27 +1,30 @@
 """A certificate as tables: verdicts, every bound with its gap, and what they mean for returns."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from surefoot.artifact import Json
-from surefoot.certificate import Certificate
-from surefoot.cli import console
+from surefoot.cli.tables import Table, proved
+
+if TYPE_CHECKING:
+    from surefoot.certificate import Certificate
 
 
-def tables_of(certificate: Certificate) -> list[console.Table]:
+def tables_of(certificate: "Certificate") -> list[Table]:
     """Return the certificate as tables: the requirements, then every bound with its gap."""
     findings = [
         (
             finding.requirement.describe(),
-            console.proved(finding.certified, at_most=finding.requirement.at_most is not None),
+            proved(finding.certified, at_most=finding.requirement.at_most is not None),
             finding.sampled,
             finding.method,
-            finding.verdict.value,
+            finding.verdict.word(measured=finding.measured),
             finding.reason,
         )
         for finding in certificate.findings
     ]
     columns = ("requirement", "certified", "sampled", "method", "verdict", "reason")
-    tables = [console.table(f"verdict: {certificate.verdict}", columns, findings)]
+    tables = [Table(f"verdict: {certificate.verdict}", columns, findings)]
     for title, bounds in (
         ("l2 Lipschitz bound, action units per normalised unit", certificate.lipschitz_l2),
         ("linf deviation of one actuator, action units", certificate.deviation_linf),
@@ -30,7 +33,7 @@ def tables_of(certificate: Certificate) -> list[console.Table]:
         rows = [
             (
                 name,
-                console.proved(value),
+                proved(value),
                 value / sampled if value is not None and sampled else None,
             )
             for name, value in bounds.items()
@@ -38,20 +41,20 @@ def tables_of(certificate: Certificate) -> list[console.Table]:
         ]
         epsilon = f" (epsilon {bounds['epsilon']})" if "epsilon" in bounds else ""
         head = ("bound", "value", "times sampled")
-        tables.append(console.table(title + epsilon, head, [*rows, ("sampled", sampled, 1.0)]))
+        tables.append(Table(title + epsilon, head, [*rows, ("sampled", sampled, 1.0)]))
     return [*tables, *_law_tables(certificate.claims), *_return_tables(certificate.claims)]
 
 
-def _law_tables(claims: Mapping[str, Json]) -> list[console.Table]:
+def _law_tables(claims: Mapping[str, Json]) -> list[Table]:
     """Return how far the law of the sampled action may move."""
     law = claims.get("distribution") or {}
     names = ("total_variation", "pinsker_total_variation", "kl", "w2")
-    rows = [(name, console.proved(law[name])) for name in names if law.get(name) is not None]
+    rows = [(name, proved(law[name])) for name in names if law.get(name) is not None]
     title = f"law of the sampled action, {law.get('norm')} epsilon {law.get('epsilon')}"
-    return [console.table(title, ("distance", "at most"), rows)] if rows else []
+    return [Table(title, ("distance", "at most"), rows)] if rows else []
 
 
-def _return_tables(claims: Mapping[str, Json]) -> list[console.Table]:
+def _return_tables(claims: Mapping[str, Json]) -> list[Table]:
     """Return what perturbations may cost: every bound, the published ones as printed among them."""
     value = claims.get("value")
     if not value:
@@ -61,7 +64,7 @@ def _return_tables(claims: Mapping[str, Json]) -> list[console.Table]:
     rows = [
         (
             name,
-            console.proved(entry["bound"]),
+            proved(entry["bound"]),
             entry["trivial"],
             "NOT A BOUND" if not entry["sound"] else "vacuous" if entry["vacuous"] else "",
             _when(entry),
@@ -75,7 +78,7 @@ def _return_tables(claims: Mapping[str, Json]) -> list[console.Table]:
         ]
     title = f"loss of return of the sampling policy, {value['norm']} epsilon {value['epsilon']}"
     head = ("bound", "value", "without it", "", "holds")
-    return [console.table(title, head, rows)] if rows else []
+    return [Table(title, head, rows)] if rows else []
 
 
 def _when(entry: Mapping[str, Json]) -> str:

@@ -1,83 +1,84 @@
 """What the user sees: results on standard output, progress and remarks on standard error."""
 
+import contextlib
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table as Table
+from surefoot.artifact import Json
+from surefoot.cli import standard_output
+from surefoot.cli.tables import Table, plain
 
-from surefoot.artifact import Json, to_json
-from surefoot.certificate import proved_text
+if TYPE_CHECKING:
+    from surefoot.workflow.listener import Update
 
-LINE_EVERY_S = 30.0
+_LINE_EVERY_S = 30.0
 """How often progress is a line where standard error is no terminal."""
 
 
 def show(as_json: bool, result: Json, *tables: Table) -> None:
     """Print a result: the JSON object alone, or the tables."""
-    if as_json:
-        sys.stdout.write(to_json(result).decode())
-        return
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    for table in tables:
-        console.print(table)
+    text = _json_text(result) if as_json else "".join(table.draw() for table in tables)
+    standard_output.write_result(text)
 
 
-def remark(text: str) -> None:
-    """Print one line for a person to standard error."""
-    print(text, file=sys.stderr, flush=True)
+def _json_text(result: Json) -> str:
+    """Return JSON of characters that standard output has; others are escaped."""
+    text = json.dumps(result, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    try:
+        text.encode(standard_output.encoding())
+    except UnicodeEncodeError:
+        text = json.dumps(result, indent=2, sort_keys=True, allow_nan=False)
+    return f"{text}\n"
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table: the first column to the left, the others to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold")
-    for number, column in enumerate(columns):
-        made.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        made.add_row(*(cell(entry) for entry in row))
-    return made
+class Console:
+    """The listener of the command line."""
 
+    def remark(self, text: str) -> None:
+        """Print one line to standard error."""
+        # A reader who has gone away ends no training of hours.
+        with contextlib.suppress(OSError):
+            print(plain(text), file=sys.stderr, flush=True)
 
-def cell(value: object) -> str:
-    """Return a table cell: four significant digits for floats, a dash for nothing."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
-    return str(value)
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator["Update"]:
+        """Show progress while the block runs: a bar on a terminal, else a line now and then."""
+        shown = self._bar if sys.stderr.isatty() else self._lines
+        with shown(plain(description), total) as update:
+            yield update
 
+    @contextmanager
+    def _bar(self, description: str, total: int) -> Iterator["Update"]:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-def proved(value: float | None, *, at_most: bool = True) -> str:
-    """Return a cell of what is proved, see :func:`proved_text`; a dash for nothing."""
-    return cell(None) if value is None else proved_text(value, at_most=at_most)
-
-
-@contextmanager
-def progress_bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Show progress while the block runs; yields ``update(done, remarks)``.
-
-    On a terminal it is a bar; elsewhere a line now and then.
-    """
-    if sys.stderr.isatty():
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[remarks]}"),
+            TextColumn("{task.fields[remarks]}", markup=False),
         )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with Progress(*columns, console=RichConsole(stderr=True)) as progress:
             task = progress.add_task(description, total=total, remarks="")
-            yield lambda done, remarks: progress.update(task, completed=done, remarks=remarks)
-        return
-    last_line = time.monotonic()
+            yield lambda done, remarks: progress.update(
+                task, completed=done, remarks=plain(remarks)
+            )
 
-    def update(done: int, remarks: str) -> None:
-        nonlocal last_line
-        if done >= total or time.monotonic() - last_line > LINE_EVERY_S:
-            remark(f"{description} {done}/{total} {remarks}")
-            last_line = time.monotonic()
+    @contextmanager
+    def _lines(self, description: str, total: int) -> Iterator["Update"]:
+        last_line = time.monotonic()
 
-    yield update
+        def update(done: int, remarks: str) -> None:
+            nonlocal last_line
+            if done >= total or time.monotonic() - last_line > _LINE_EVERY_S:
+                self.remark(f"{description} {done}/{total} {remarks}")
+                last_line = time.monotonic()
+
+        yield update
+
+
+CONSOLE = Console()

@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from surefoot.artifact import write_file
-from surefoot.cli import console
+from surefoot.cli.console import show
 from surefoot.cli.options import AsJson
-from surefoot.errors import InputError
-from surefoot.keys import generate_key
+from surefoot.cli.tables import Table
 
 
 def keygen(
@@ -17,21 +15,8 @@ def keygen(
     as_json: AsJson = False,
 ) -> None:
     """Make an Ed25519 key pair: keep the private key off the robot, pin the public one there."""
-    public = out.with_name(f"{out.name}.pub")
-    for path in (out, public):
-        _refuse_existing(path)
-    private_pem, public_pem = generate_key()
-    write_file(out, private_pem, mode=0o600)
-    write_file(public, public_pem)
-    result = {"private": str(out), "public": str(public)}
-    console.show(as_json, result, console.table("key pair", ("half", "file"), [*result.items()]))
+    from surefoot.workflow.key_making import make_key_pair
 
-
-def _refuse_existing(path: Path) -> None:
-    """Check that there is no such file.
-
-    Raises:
-        InputError: If there is one.
-    """
-    if path.exists():
-        raise InputError(f"{path} exists; a key is never overwritten")
+    pair = make_key_pair(out)
+    result = {"private": str(pair.private), "public": str(pair.public)}
+    show(as_json, result, Table("key pair", ("half", "file"), [*result.items()]))

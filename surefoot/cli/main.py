@@ -1,8 +1,10 @@
 """The application: its verbs, and how errors and interruptions end it."""
 
+import functools
 import sys
 import warnings
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 
@@ -12,31 +14,48 @@ from surefoot.cli.certify import certify
 from surefoot.cli.compress import compress
 from surefoot.cli.export import export
 from surefoot.cli.keygen import keygen
+from surefoot.cli.libraries import hint_to_install
 from surefoot.cli.quantise import quantise
 from surefoot.cli.report import report
 from surefoot.cli.run import run
+from surefoot.cli.standard_output import owned
+from surefoot.cli.tables import plain
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
 from surefoot.errors import InputError, MissingLibraryError, SurefootError
+from surefoot.version import __version__
 
-_EXTRAS = {
-    "gymnasium": "train",
-    "matplotlib": "train",
-    "mujoco": "train",
-    "tensorboard": "train",
-    "torch": "train",
-    "onnxruntime": "cpu",
-}
+_INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
+P = ParamSpec("P")
+
+
+def _as_command(verb: Callable[P, None]) -> Callable[P, None]:
+    """Return a verb that owns standard output, and whose interruption is said in one line."""
+
+    @functools.wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            with owned():
+                verb(*args, **kwargs)
+        except KeyboardInterrupt:
+            _say("interrupted: what was written is whole; the same command begins this step again")
+            raise typer.Exit(_INTERRUPTED) from None
+
+    return run
+
 
 app = typer.Typer(
     name="pipeline",
     help="From a control task to a small neural controller that may be deployed.",
     epilog=(
         "Exit codes: 0 done and every requirement proved, 2 bad input, 3 refuted or a check "
-        "failed, 4 not proved, 5 does not verify, 75 interrupted (run the same command to go on)."
+        "failed, 4 not proved, 5 does not verify, 75 interrupted (run the same command to go on), "
+        "130 interrupted (run the same command to begin this step again)."
     ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -53,7 +72,25 @@ for verb in (
     run,
     report,
 ):
-    app.command()(verb)
+    app.command()(_as_command(verb))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"surefoot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _pipeline(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version  # it has ended the program
 
 
 def main() -> None:
@@ -70,13 +107,15 @@ def main() -> None:
     except OSError as error:
         _end(InputError(f"{error.filename or 'a file'}: {error.strerror or error}"))
     except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
-        if library not in _EXTRAS:
+        if (hint := hint_to_install(error)) is None:
             raise
-        hint = f"pip install 'surefoot[{_EXTRAS[library]}]'"
-        _end(MissingLibraryError(f"{library} is not installed: {hint}"))
+        _end(MissingLibraryError(hint))
 
 
 def _end(error: SurefootError) -> NoReturn:
-    print(f"{type(error).label}: {' '.join(str(error).split())}", file=sys.stderr)
+    _say(f"{type(error).label}: {' '.join(str(error).split())}")
     sys.exit(error.exit_code)
+
+
+def _say(line: str) -> None:
+    print(plain(line), file=sys.stderr)

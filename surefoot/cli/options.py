@@ -1,25 +1,32 @@
-"""The flags that several verbs share, and what they resolve to."""
+"""The flags that several verbs share, and the configuration that they resolve to."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surefoot.artifact import check_place
-from surefoot.config import Table, resolve_tables
-from surefoot.errors import InputError
+from surefoot.cli import completion
 
-TABLES = ("train", "certify", "assume", "export", "attack", "bench", "require")
-"""The top-level tables of a configuration file."""
+if TYPE_CHECKING:
+    from surefoot.workflow.configuration import Configuration
 
-Preset = Annotated[str | None, typer.Option(help="Start from an installed preset.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Start from an installed preset.", autocompletion=completion.preset),
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file over the preset.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Set one key: --set train.learning_rate=3e-4.")
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the training, as --set train.seed.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda, as --set train.device.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, cpu or cuda, as --set train.device.",
+        autocompletion=completion.one_of(completion.DEVICES),
+    ),
+]
 EnvModule = Annotated[
     str | None, typer.Option(help="Python module or file that registers your environment.")
 ]
@@ -27,42 +34,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 AllowUncertified = Annotated[
     bool, typer.Option("--allow-uncertified", help="Go on without a proof; says so everywhere.")
 ]
-BackendName = Annotated[
-    str | None,
-    typer.Option(
-        "--backend", help="numpy, onnx, c; onnx-sparse, onnx-cuda, onnx-tensorrt, tensorrt."
-    ),
-]
-
-
-def picture_beside(out: Path) -> Path:
-    """Return where the picture of a result goes, if both can be written: asked before the work.
-
-    Raises:
-        InputError: If not, or if they would be the same file.
-    """
-    picture = out.with_suffix(".png")
-    if picture == out:
-        raise InputError(f"out must not end in .png, where its picture goes, got {out}")
-    for path in (out, picture):
-        check_place(path)
-    return picture
 
 
 def resolve(
     preset: str | None,
     config: Path | None,
     overrides: list[str] | None,
-    *,
-    seed: int | None = None,
-    device: str | None = None,
-    env_module: str | None = None,
-) -> Table:
-    """Return the configuration tables after preset, file, ``--set`` and the everyday flags."""
-    flags = {"seed": seed, "device": device, "env_module": env_module}
-    short = [
-        f"train.{name}={json.dumps(value)}" for name, value in flags.items() if value is not None
-    ]
-    return resolve_tables(
-        preset=preset, config=config, overrides=[*(overrides or []), *short], known=TABLES
-    )
+    **flags: Mapping[str, object],
+) -> "Configuration":
+    """Return the configuration after preset, file, ``--set`` and everyday flags, in this order.
+
+    Args:
+        preset: Name of a preset.
+        config: A TOML file.
+        overrides: What ``--set`` was given.
+        flags: By table, keys that everyday flags set; None for a flag that was not given.
+
+    Raises:
+        InputError: If one of them cannot be read, or names an unknown table.
+    """
+    from surefoot.workflow.configuration import Configuration
+
+    given = {
+        table: {key: value for key, value in keys.items() if value is not None}
+        for table, keys in flags.items()
+    }
+    base = Configuration.resolve(preset=preset, config=config, overrides=overrides or [])
+    return Configuration({table: keys for table, keys in given.items() if keys}).over(base)

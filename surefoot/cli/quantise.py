@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from surefoot.cli import console
-from surefoot.cli.compress import compress_into, table_of
+from surefoot.cli.compression_table import json_of, table_of
+from surefoot.cli.console import show
 from surefoot.cli.options import AsJson
-from surefoot.cli.source import read_source
 
 
 def quantise(
@@ -17,15 +16,7 @@ def quantise(
     as_json: AsJson = False,
 ) -> None:
     """Round the weights to 8 bits: compress --weights int8, recording no visited states."""
-    from surefoot.certify import ControlLimit
-    from surefoot.compress import OneShotConfig, WeightFormat
+    from surefoot.workflow.compressing import quantise_controller
 
-    result = compress_into(
-        out,
-        read_source(policy, None, None),
-        OneShotConfig(weights=WeightFormat.INT8),
-        ControlLimit(),
-        sparsity=None,
-        visited_states=0,
-    )
-    console.show(as_json, result, table_of(result))
+    result = quantise_controller(policy, out)
+    show(as_json, json_of(result), table_of(result))

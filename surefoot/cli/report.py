@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from surefoot.artifact import write_file
-from surefoot.cli import console
+from surefoot.cli.console import show
 from surefoot.cli.options import AsJson
+from surefoot.cli.tables import Table
 
 
 def report(
@@ -18,14 +18,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one page: learning curve, deviations, attacks, verdict."""
-    path = report_into(run, out)
-    console.show(as_json, {"report": str(path)}, console.table("report", ("page",), [(path,)]))
+    from surefoot.workflow.reporting import write_report
 
-
-def report_into(run: Path, out: Path | None = None) -> Path:
-    """Write the page of a run and return its path."""
-    from surefoot.study.run_report import render_report
-
-    path = out or run / "report.html"
-    write_file(path, render_report(run).encode())
-    return path
+    page = write_report(run, out)
+    show(as_json, {"report": str(page)}, Table("report", ("page",), [(page,)]))

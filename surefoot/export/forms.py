@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surefoot import __version__
 from surefoot.artifact import Json, from_json, to_json
 from surefoot.bundle import Bundle
 from surefoot.config import build, to_table
@@ -21,6 +20,7 @@ from surefoot.runtime.c_controller import CEngine
 from surefoot.runtime.c_source import HEADER_FILE, MAIN_FILE, SOURCE_FILE, CConfig, c_source
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
+from surefoot.version import __version__
 
 C_REPORT_FILE = "policy.c.json"
 C_FOOTPRINT_FILE = "policy.c.footprint.json"

@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from surefoot import __version__
 from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
 from surefoot.artifact import (
     Json,
@@ -31,6 +30,7 @@ from surefoot.onnx_file.graph import (
 )
 from surefoot.onnx_file.read import ACTIVATION_OPS
 from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash, weights_sha256
+from surefoot.version import __version__
 
 
 def policy_to_onnx(policy: Policy, metadata: Mapping[str, Json] | None = None) -> bytes:

@@ -50,7 +50,7 @@ def _draw_latencies(axes: "Axes", backends: Mapping[str, BackendRecord]) -> None
     axes.set_yscale("log")
     axes.set_ylabel("one action, us")
     axes.set_xticks(range(len(entries)), labels=list(backends))
-    axes.legend(loc="upper left", frameon=False, fontsize=8)
+    _label(axes)
 
 
 def _draw_misses(axes: "Axes", backends: Mapping[str, BackendRecord]) -> None:
@@ -60,7 +60,12 @@ def _draw_misses(axes: "Axes", backends: Mapping[str, BackendRecord]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("control rate, Hz")
     axes.set_ylabel("deadlines missed, share")
-    axes.legend(loc="upper left", frameon=False, fontsize=8)
+    _label(axes)
+
+
+def _label(axes: "Axes") -> None:
+    """Put the legend above the axes, where it hides nothing."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize=8, ncols=3)
 
 
 def _draw_share(

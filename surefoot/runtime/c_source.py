@@ -14,7 +14,6 @@ from string import Template
 
 import numpy as np
 
-from surefoot import __version__
 from surefoot.activation import AnyActivation
 from surefoot.artifact import Json
 from surefoot.errors import InputError
@@ -23,6 +22,7 @@ from surefoot.runtime.c_activations import c_call, c_functions, c_name, twin
 from surefoot.runtime.c_layer_text import array, constants, float_literal, function, stores_once
 from surefoot.runtime.c_layers import CLayer, Layout, Machine, choose_layout, lay_out, padded
 from surefoot.runtime.c_templates import HEADER, MAIN, SOURCE
+from surefoot.version import __version__
 
 SOURCE_FILE, HEADER_FILE, MAIN_FILE = "policy.c", "policy.h", "policy_main.c"
 NUM_VECTORS = 16

@@ -1,106 +1,101 @@
-"""One HTML page about a run: may this controller be deployed, and what is that worth?
+"""One HTML page about a run: may this controller be deployed, and what is that worth?"""
 
-The page holds everything itself (figures are inline), so that it can be mailed and archived.
-"""
-
-import base64
-from collections.abc import Sequence
-from html import escape
-from pathlib import Path
-
-from surefoot.artifact import Json, from_json, read_artifact, read_file
+from surefoot.artifact import from_json, read_artifact, read_file
 from surefoot.budget import Scope
-from surefoot.certificate import BOUNDS, Certificate, Finding, Verdict
-from surefoot.errors import InputError
+from surefoot.certificate import BOUNDS, Certificate, Verdict, proved_text
+from surefoot.records import AttackRecord, BenchRecord, RunSummary
+from surefoot.run_folder import CURVES_FILE, RunFolder, picture_of
 from surefoot.study.figures import deviation_histogram, learning_curve
+from surefoot.study.page import banner, figure, image, note, number, page, section, share, table
+from surefoot.study.run_summary import summarise
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2530; margin: 2rem auto; max-width: 60rem;
-       padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #dde1e6;
-         vertical-align: top; }
-td.number, th.number { text-align: right; }
-.verdict { padding: .8rem 1rem; border-radius: .4rem; color: white; font-weight: 600; }
-.PROVED { background: #2f7d4f; } .REFUTED { background: #b3261e; } .UNKNOWN { background: #8a6d1d; }
-.quiet { color: #67707c; } code { font-size: .85em; overflow-wrap: anywhere; }
-figure { margin: 1rem 0; } svg, img { width: 40rem; max-width: 100%; height: auto; }
-"""
 _DEPLOY = {
-    Verdict.PROVED: "PROVED: every requirement of the budget holds. It may be deployed.",
-    Verdict.REFUTED: "REFUTED: a requirement is violated. It must not be deployed.",
-    Verdict.UNKNOWN: "UNKNOWN: not every requirement is proved. It must not be deployed.",
+    Verdict.PROVED: "every requirement of the budget holds. It may be deployed.",
+    Verdict.REFUTED: "a requirement is violated. It must not be deployed.",
+    Verdict.UNKNOWN: "not every requirement is proved. It must not be deployed.",
 }
+_WIDE = 900
+"""Pixels of a picture of two plots."""
 
 
-def render_report(run: Path) -> str:
-    """Return the page of a run folder.
+def render_report(run: RunFolder) -> str:
+    """Return the page of a run that was trained, certified and attacked, and perhaps timed.
 
     Raises:
-        InputError: If the folder lacks a result that the page is about.
-        IntegrityError: If a result is malformed.
+        InputError: If a result is missing or malformed, or they are about several controllers.
+        IntegrityError: If the certificate or the policy was changed.
     """
-    summary, attack, bench = (_read(run, f"{name}.json") for name in ("summary", "attack", "bench"))
-    policy = read_artifact(run / "policy", "policy")
-    curves = from_json(policy.files["curves.json"], "curves.json")
-    certificate = Certificate.parse(read_file(run / "certificate.json"))
-    sections = [
-        f'<p class="verdict {certificate.verdict}">{_DEPLOY[certificate.verdict]}</p>',
-        _numbers(summary),
-        "<h2>Requirements</h2>" + _findings(certificate.findings),
-        _deviations(certificate),
-        "<h2>Bounds of the whole controller</h2>" + _bounds(certificate, run / "certificate.png"),
-        "<h2>Attacks in closed loop</h2>" + _attacks(attack, run / "attack.png"),
-        "<h2>Learning</h2>" + _figure(learning_curve(curves), "Return and sparsity in training."),
-        "<h2>Runtime</h2>" + _latencies(bench),
-        "<h2>Digests</h2>" + _digests(summary),
-    ]
-    title = f"{escape(summary['env'])}: {certificate.verdict}"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{title}</title><style>{_STYLE}</style></head>\n"
-        f"<body><h1>{escape(summary['env'])}: may this controller be deployed?</h1>\n"
-        + "\n".join(sections)
-        + "\n</body></html>\n"
+    summary, attack = summarise(run), AttackRecord.read(run.attack)
+    certificate = Certificate.parse(read_file(run.certificate), str(run.certificate))
+    return page(
+        f"{summary.env}: {certificate.verdict}",
+        f"{summary.env}: may this controller be deployed?",
+        [
+            _verdict(certificate),
+            _numbers(summary),
+            section("Requirements", _findings(certificate)),
+            section("Deviation at visited states", _deviations(certificate)),
+            section("Bounds of the whole controller", _bounds(certificate, run)),
+            section("Attacks in closed loop", _attacks(attack, run)),
+            section("Learning", _learning(run)),
+            section("Runtime", _latencies(run)),
+            section("Digests", _digests(summary)),
+        ],
     )
 
 
-def _numbers(summary: dict[str, Json]) -> str:
-    attacked = summary["attacked_return"]
+def _verdict(certificate: Certificate) -> str:
+    """Return what may be done, and what of it rests on a proof and what on measurements."""
+    proved = sum(
+        finding.verdict is Verdict.PROVED and not finding.measured
+        for finding in certificate.findings
+    )
+    met = sum(
+        finding.verdict is Verdict.PROVED and finding.measured for finding in certificate.findings
+    )
+    silent = ", ".join(certificate.budget.silent_about) or "nothing"
+    return banner(
+        certificate.verdict,
+        f"{certificate.verdict}: {_DEPLOY[certificate.verdict]}",
+        f"Of {len(certificate.findings)} requirements, {proved} proved and {met} met as measured. "
+        f"The budget is silent about: {silent}.",
+    )
+
+
+def _numbers(summary: RunSummary) -> str:
     rows = [
-        ("clean return", _number(summary["clean_return"])),
-        *((f"return under {name}", _number(value)) for name, value in attacked.items()),
+        ("clean return", number(summary.clean_return)),
+        *((f"return under {name}", number(v)) for name, v in summary.attacked_return.items()),
         *(
             (f"episodes that failed under {name}", str(count))
-            for name, count in summary.get("failures", {}).items()
+            for name, count in summary.failures.items()
             if count
         ),
-        ("sparsity", f"{summary['sparsity']:.1%}"),
-        ("size of policy.onnx", f"{summary['size_bytes']:,} bytes"),
-        ("training steps", f"{summary['steps']:,}"),
+        ("sparsity", f"{summary.sparsity:.1%}"),
+        ("size of policy.onnx", f"{summary.size_bytes:,} bytes"),
+        ("training steps", f"{summary.steps:,}"),
     ]
-    return _table(("what", "value"), rows)
+    return table(("what", "value"), rows, numeric=(1,))
 
 
-def _findings(findings: tuple[Finding, ...]) -> str:
+def _findings(certificate: Certificate) -> str:
     rows = [
         (
             finding.requirement.describe(),
-            _number(finding.certified),
-            _number(finding.sampled),
-            finding.method + (" (measured)" if finding.measured else ""),
-            finding.verdict.value,
+            _proved(finding.certified, at_most=finding.requirement.at_most is not None),
+            number(finding.sampled),
+            finding.method,
+            finding.verdict.word(measured=finding.measured),
             finding.reason,
         )
-        for finding in findings
+        for finding in certificate.findings
     ]
     head = ("requirement", "certified", "sampled", "method", "verdict", "reason")
-    note = (
-        "<p class='quiet'>Certified is a proved bound; deviations include the rounding of the "
-        "runtime. Sampled is the worst that a search found. The truth lies between.</p>"
+    return table(head, rows, numeric=(1, 2)) + note(
+        "Certified is a proved bound; deviations include the rounding of the runtime. Sampled is "
+        "the worst that a search found: the truth lies between. PROVED is said of what is proved, "
+        "MET of what was measured and holds in the measurement."
     )
-    return _table(head, rows) + note
 
 
 def _deviations(certificate: Certificate) -> str:
@@ -115,105 +110,105 @@ def _deviations(certificate: Certificate) -> str:
         and finding.requirement.scope is Scope.VISITED
         and finding.requirement.epsilon == visited["epsilon"]
     ]
-    limit = min(limits, default=None)
-    picture = deviation_histogram(visited["certified"], visited["sampled"], limit)
-    caption = (
-        f"Action deviation under {visited['norm']} perturbations of {visited['epsilon']:g} "
-        f"(normalised units) at {len(visited['certified'])} visited states, one per episode."
+    picture = deviation_histogram(
+        visited["certified"], visited["sampled"], min(limits, default=None)
     )
-    return "<h2>Deviation at visited states</h2>" + _figure(picture, caption)
+    return figure(
+        picture,
+        f"Action deviation under {visited['norm']} perturbations of {visited['epsilon']:g} "
+        f"(normalised units) at {len(visited['certified'])} visited states, one per episode.",
+    )
 
 
-def _bounds(certificate: Certificate, picture: Path) -> str:
+def _bounds(certificate: Certificate, run: RunFolder) -> str:
     l2, linf = certificate.lipschitz_l2, certificate.deviation_linf
-    names = (*BOUNDS, "best", "sampled")
     rows = [
-        (name.replace("_", " "), _number(l2.get(name)), _number(linf.get(name))) for name in names
+        (name.replace("_", " "), _proved(l2.get(name)), _proved(linf.get(name)))
+        for name in (*BOUNDS, "best")
     ]
+    rows.append(("sampled", number(l2.get("sampled")), number(linf.get("sampled"))))
     epsilon = linf.get("epsilon")
     head = ("bound", "l2 Lipschitz, action / normalised unit", f"linf deviation at {epsilon}")
-    note = (
-        "<p class='quiet'>The paper's surrogate is its printed constant, brought into the norm and "
-        "units of the column so that it is sound; best takes the least bound. Arithmetic: "
-        f"{escape(certificate.arithmetic)}.</p>"
+    shown = table(head, rows, numeric=(1, 2)) + note(
+        "The paper's surrogate is its printed constant, brought into the norm and units of the "
+        "column so that it is sound; best takes the least bound. Arithmetic: "
+        f"{certificate.arithmetic}."
     )
+    picture = picture_of(run.certificate)
     if not picture.is_file():  # drawn only where there is a bound to draw
-        return _table(head, rows) + note
+        return shown
     caption = "Largest change of one actuator against the size of the perturbation."
-    return (
-        _figure(_image(picture, "deviation against epsilon"), caption) + _table(head, rows) + note
-    )
+    return figure(image(picture, "deviation against epsilon"), caption) + shown
 
 
-def _attacks(attack: dict[str, Json], picture: Path) -> str:
-    caption = (
-        f"{attack['episodes']} episodes each on seeds that training never saw, {attack['norm']} "
-        f"epsilon {attack['epsilon']:g}; bar: mean, dots: episodes."
-    )
+def _attacks(attack: AttackRecord, run: RunFolder) -> str:
     rows = [
         (
             name,
-            _number(entry["mean"]),
-            _number(entry["iqm"]),
-            _number(entry["max_deviation"]),
-            _number(entry["certified_deviation"]),
-            _share(entry["reached_share"]),
-            str(entry["failures"]),
+            number(outcome.mean),
+            number(outcome.iqm),
+            number(outcome.max_deviation),
+            _proved(outcome.certified_deviation),
+            share(outcome.reached_share),
+            str(outcome.failures),
         )
-        for name, entry in attack["attacks"].items()
+        for name, outcome in attack.attacks.items()
     ]
     head = (
         *("attack", "mean return", "IQM", "largest deviation reached", "certified deviation"),
         *("reached", "failures"),
     )
-    return _figure(_image(picture, "returns under attack"), caption) + _table(head, rows)
+    shown = table(head, rows, numeric=range(1, 7))
+    picture = picture_of(run.attack)
+    if not picture.is_file():
+        return shown
+    caption = (
+        f"{attack.episodes} episodes each on held-out seeds, {attack.norm} epsilon "
+        f"{attack.epsilon:g}; line: mean, dots: episodes."
+    )
+    pixels = min(_WIDE, 160 + 130 * len(rows))
+    return figure(image(picture, "returns under attack", pixels), caption) + shown
 
 
-def _latencies(bench: dict[str, Json]) -> str:
-    keys = ("p50_us", "p90_us", "p99_us", "p999_us", "max_us")
+def _learning(run: RunFolder) -> str:
+    data = read_artifact(run.policy, "policy").files.get(CURVES_FILE)
+    if data is None:  # a policy that was compressed
+        return ""
+    curve = learning_curve(from_json(data, CURVES_FILE))
+    return figure(curve, "Return and sparsity in training.")
+
+
+def _latencies(run: RunFolder) -> str:
+    if not run.bench.is_file():
+        return ""
     rows = [
-        (name, *(_number(entry[key]) for key in keys)) for name, entry in bench["backends"].items()
+        (
+            name,
+            *(
+                number(value)
+                for value in (entry.p50_us, entry.p90_us, entry.p99_us, entry.p999_us, entry.max_us)
+            ),
+        )
+        for name, entry in BenchRecord.read(run.bench).backends.items()
     ]
-    return _table(("backend", *(key.replace("_us", ", us") for key in keys)), rows)
+    head = ("backend", "p50, us", "p90, us", "p99, us", "p99.9, us", "largest, us")
+    shown = table(head, rows, numeric=range(1, 6))
+    picture = picture_of(run.bench)
+    if not picture.is_file():
+        return shown
+    caption = "Latency of one action by backend, and deadlines missed by control rate."
+    return figure(image(picture, "latencies and missed deadlines", _WIDE), caption) + shown
 
 
-def _digests(summary: dict[str, Json]) -> str:
-    names = ("weights_sha256", "onnx_sha256", "budget_sha256")
-    rows = "".join(
-        f"<tr><td>{name}</td><td><code>{summary[name]}</code></td></tr>" for name in names
+def _digests(summary: RunSummary) -> str:
+    digests = (
+        ("weights_sha256", summary.weights_sha256),
+        ("onnx_sha256", summary.onnx_sha256),
+        ("budget_sha256", summary.budget_sha256),
     )
-    return f"<table>{rows}</table>"
+    return table(("of", "digest"), digests)
 
 
-def _image(path: Path, words: str) -> str:
-    encoded = base64.b64encode(read_file(path)).decode()
-    return f'<img alt="{words}" src="data:image/png;base64,{encoded}">'
-
-
-def _figure(picture: str, caption: str) -> str:
-    return f"<figure>{picture}<figcaption class='quiet'>{escape(caption)}</figcaption></figure>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(entry)}</td>" for entry in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{titles}</tr>{body}</table>"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
-
-
-def _read(run: Path, name: str) -> dict[str, Json]:
-    if not (run / name).is_file():
-        raise InputError(f"{run} has no {name}: finish `pipeline run --out {run}` first")
-    table: dict[str, Json] = from_json(read_file(run / name), str(run / name))
-    return table
+def _proved(value: float | None, *, at_most: bool = True) -> str:
+    """Return a bound in a few digits on whose side it still holds, a dash for None."""
+    return number(None) if value is None else proved_text(value, at_most=at_most)

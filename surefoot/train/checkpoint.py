@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load, save
 
-from surefoot import __version__
 from surefoot.artifact import (
     Artifact,
     Json,
@@ -32,6 +31,7 @@ from surefoot.artifact import (
 from surefoot.config import differences
 from surefoot.errors import InputError, IntegrityError, SurefootError
 from surefoot.policy import Array
+from surefoot.version import __version__
 
 Tree = dict[str, Any]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from surefoot import __version__
 from surefoot.artifact import Json, from_json, to_json
 from surefoot.config import config_sha256, to_table
 from surefoot.envs.vector import BoxActions
@@ -21,6 +20,7 @@ from surefoot.onnx_file import save_policy
 from surefoot.policy import Activation, Layer
 from surefoot.run_folder import CRITIC_FILE, CURVES_FILE
 from surefoot.train.result import TrainResult
+from surefoot.version import __version__
 from surefoot.visited import VISITED_FILE
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from surefoot.artifact import sha256_hex
 from surefoot.attack import imitation, learned, learned_attacks, suite, transfer
-from surefoot.cli.attack import shipped_critics
+from surefoot.workflow.attacking import shipped_critics
 
 NAMES = ("clean", "push", "transfer", "sa-rl")
 SETTINGS = {

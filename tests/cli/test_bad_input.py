@@ -299,9 +299,9 @@ def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder.png").mkdir()
     work = {
-        "certify": "surefoot.certify.certify_analysis",
-        "attack": "surefoot.attack.run_suite",
-        "bench": "surefoot.runtime.run_benchmark",
+        "certify": "surefoot.workflow.certifying.certify_analysis",
+        "attack": "surefoot.workflow.attacking.run_suite",
+        "bench": "surefoot.workflow.benchmarking.run_benchmark",
     }[verb]
     monkeypatch.setattr(work, lambda *given, **named: pytest.fail("it was worked"))
     controller = tiny_run if verb == "certify" else tiny_run / "bundle"

@@ -101,9 +101,9 @@ def test_a_run_is_attacked_again_by_other_code_and_with_another_critic(
     shutil.copytree(tiny_run, copy)
     more = []
     if change == "code":
-        monkeypatch.setattr("surefoot.provenance.code_digest", lambda: "0" * 64)
+        monkeypatch.setattr("surefoot.workflow.whole_run.code_digest", lambda: "0" * 64)
     elif change == "critic":
-        monkeypatch.setattr("surefoot.cli.run.shipped_critics", lambda *given: {})
+        monkeypatch.setattr("surefoot.workflow.whole_run.shipped_critics", lambda *given: {})
     else:  # a run, as `attack.transfer_from` takes it
         more = ["--set", f'attack.transfer_from=["{tiny_run}"]']
     done = pipeline("run", "--config", tiny_config, "--out", copy, *more)

@@ -1,4 +1,4 @@
-"""What ``pipeline compress`` reads: a controller, what it visits, and where it can be played."""
+"""What is compressed: a controller, what it visits, and where it can be played."""
 
 import io
 from collections.abc import Mapping
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.artifact import is_folder_of, read_file
+from surefoot.artifact import read_file
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, load_controller_file, load_policy
 from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.run_folder import CRITIC_FILE, policy_folder
 from surefoot.visited import VISITED_FILE, Visited
 
 if TYPE_CHECKING:
     from surefoot.envs import VectorEnv
 
-CRITIC_FILE = "critic.safetensors"
 NUM_EPISODES = 16
 """Episodes of a clean return, and environments that are played together."""
 
@@ -77,23 +77,16 @@ class Source:
         seeds = list(range(NUM_EPISODES))
         return float(clean_returns(policy, self._environment(), seeds).mean())
 
-    @property
-    def env_id(self) -> str | None:
-        """Gymnasium id of the environment that the file names, if it does."""
-        env = self.file.metadata.get("env")
-        name = env.get("id") if isinstance(env, dict) else None
-        return name if isinstance(name, str) else None
-
     def _environment(self) -> "VectorEnv":
         from surefoot.envs import make_env
 
-        if self.env_id is None:
+        if self.file.env_id is None:
             raise InputError(
                 "states that the policy visits are needed: its folder holds none and its file "
                 "names no environment to play; give --calibration, or --visited-states 0 to "
                 "record none"
             )
-        return make_env(self.env_id, NUM_EPISODES, env_module=self.env_module)
+        return make_env(self.file.env_id, NUM_EPISODES, env_module=self.env_module)
 
 
 def read_source(path: Path, calibration: Path | None, env_module: str | None) -> Source:
@@ -104,13 +97,11 @@ def read_source(path: Path, calibration: Path | None, env_module: str | None) ->
         IntegrityError: If a file was changed.
     """
     files: Mapping[str, bytes] = {}
-    if (folder := _policy_folder(path)) is None:
+    if (folder := policy_folder(path)) is None:
         file = load_controller_file(path)
     else:
         file, artifact = load_policy(folder)
         files = artifact.files
-    env = file.metadata.get("env")
-    named = env.get("module") if isinstance(env, dict) else None
     data = files.get(VISITED_FILE)
     return Source(
         folder=folder or path.parent,
@@ -118,13 +109,8 @@ def read_source(path: Path, calibration: Path | None, env_module: str | None) ->
         visited=None if data is None else Visited.from_bytes(data),
         observations=None if calibration is None else _read_observations(calibration),
         critic=files.get(CRITIC_FILE),
-        env_module=env_module or named,
+        env_module=env_module or file.env_module,
     )
-
-
-def _policy_folder(path: Path) -> Path | None:
-    folders = (path / "policy", path)
-    return next((folder for folder in folders if is_folder_of(folder, "policy")), None)
 
 
 def _read_observations(path: Path) -> Array:

@@ -1,0 +1,5 @@
+"""``python -m surefoot`` is ``pipeline``."""
+
+from surefoot.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""The summary of a run: one number for each question of a deployment."""
+
+from surefoot.artifact import read_file
+from surefoot.certificate import Certificate
+from surefoot.errors import InputError
+from surefoot.onnx_file import load_policy
+from surefoot.records import (
+    CLEAN,
+    AttackRecord,
+    BenchRecord,
+    LatencySummary,
+    RequirementSummary,
+    RunSummary,
+    TrainingRecord,
+)
+from surefoot.run_folder import RunFolder
+
+
+def summarise(run: RunFolder) -> RunSummary:
+    """Return the summary of a run that was trained, certified and attacked, and perhaps timed.
+
+    Raises:
+        InputError: If a result is missing or malformed, or they are about several controllers.
+        IntegrityError: If the policy or the certificate was changed.
+    """
+    for result in (run.training, run.certificate, run.attack):
+        if not result.is_file():
+            raise InputError(
+                f"{run.path} has no {result.name}: finish `pipeline run --out {run.path}` first"
+            )
+    training, attack = TrainingRecord.read(run.training), AttackRecord.read(run.attack)
+    certificate = Certificate.parse(read_file(run.certificate), str(run.certificate))
+    bench = BenchRecord.read(run.bench) if run.bench.is_file() else None
+    for path, digest in (
+        (run.attack, attack.onnx_sha256),
+        (run.bench, certificate.onnx_sha256 if bench is None else bench.onnx_sha256),
+        (run.training, training.onnx_sha256),
+    ):
+        if digest != certificate.onnx_sha256:
+            raise InputError(
+                f"{path} is about another controller than {run.certificate}:"
+                f" finish `pipeline run --out {run.path}` first"
+            )
+    return RunSummary(
+        env=training.env,
+        steps=training.steps,
+        sparsity=training.sparsity,
+        clean_return=attack.attacks[CLEAN].mean,
+        attacked_return={name: outcome.mean for name, outcome in attack.attacked.items()},
+        failures={name: outcome.failures for name, outcome in attack.attacks.items()},
+        epsilon=attack.epsilon,
+        norm=attack.norm,
+        requirements=tuple(
+            RequirementSummary(
+                requirement=finding.requirement.describe(),
+                at_most=finding.requirement.at_most,
+                certified=finding.certified,
+                sampled=finding.sampled,
+                verdict=finding.verdict,
+                reason=finding.reason,
+            )
+            for finding in certificate.findings
+        ),
+        verdict=certificate.verdict,
+        latency_us={
+            name: LatencySummary(p50=entry.p50_us, p99=entry.p99_us)
+            for name, entry in ({} if bench is None else bench.backends).items()
+        },
+        size_bytes=len(load_policy(run.policy)[0].data),
+        weights_sha256=certificate.weights_sha256,
+        onnx_sha256=certificate.onnx_sha256,
+        budget_sha256=certificate.budget.sha256,
+    )

@@ -1,0 +1,90 @@
+"""Attacking: a deployed controller in closed loop, under every attack of a suite."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from surefoot.artifact import read_file, sha256_hex, write_file
+from surefoot.attack import AttackConfig, draw_attacks, run_suite
+from surefoot.errors import InputError
+from surefoot.onnx_file import POLICY_FILE
+from surefoot.policy import Layer
+from surefoot.records import AttackRecord
+from surefoot.run_folder import CRITIC_FILE, RunFolder
+from surefoot.train.folder import critic_from_bytes
+from surefoot.workflow.drawing import check_picture_place, write_picture
+from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.opening import Deployed, open_deployed
+
+Critics = Mapping[str, tuple[Layer, ...]]
+"""Layers from states to values, by where they come from."""
+
+
+def attack_controller(
+    bundle: Path,
+    out: Path,
+    *,
+    config: AttackConfig | None = None,
+    allow_uncertified: bool = False,
+    listener: Listener = SILENCE,
+) -> AttackRecord:
+    """Attack a bundle's observations; write ``attack.json``, and its picture beside it.
+
+    Args:
+        bundle: A bundle; with ``allow_uncertified`` a run, a policy folder or an ``.onnx`` file.
+        out: The record, a JSON file.
+        config: The suite.
+        allow_uncertified: Attack what is not certified, too.
+        listener: Is told of progress.
+
+    Raises:
+        InputError: If the path holds no controller, a setting is wrong, or ``out`` cannot be
+            written.
+        VerificationError: If the bundle does not verify.
+        CheckError: If the runtime is not its twin, or a certified bound does not hold.
+        InterruptedRun: If a signal asked to stop; what is finished of a long suite is kept.
+    """
+    target = open_deployed(bundle, listener, allow_uncertified=allow_uncertified)
+    critics = shipped_critics(bundle, sha256_hex(target.file.data))
+    return attack_deployed(target, out, config or AttackConfig(), critics, listener)
+
+
+def attack_deployed(
+    target: Deployed, out: Path, config: AttackConfig, critics: Critics, listener: Listener
+) -> AttackRecord:
+    """Attack a controller that was opened, see :func:`attack_controller`.
+
+    Raises:
+        InputError: If a setting is wrong, or ``out`` cannot be written.
+        CheckError: If the runtime is not its twin, or a certified bound does not hold.
+        InterruptedRun: If a signal asked to stop; what is finished of a long suite is kept.
+    """
+    check_picture_place(out)
+    # What is finished of a long suite, for the same command to go on after an interruption.
+    work = None if config.suite == "quick" else out.with_suffix(".work")
+    if work == out:
+        raise InputError(f"out must not end in .work, where unfinished work goes, got {out}")
+    with listener.progress(f"attack {config.suite}", config.num_steps) as update:
+        report = run_suite(
+            target.file, target.certificate, config, on_progress=update, critics=critics, work=work
+        )
+    record = report.record()
+    write_file(out, record.to_json())
+    write_picture(out, lambda: draw_attacks(record), listener)
+    return record
+
+
+def shipped_critics(path: Path, onnx_sha256: str) -> Critics:
+    """Return the critic that was trained with a controller.
+
+    Args:
+        path: A run, its policy folder, a bundle inside of a run, or a file beside its critic.
+        onnx_sha256: Digest of the controller; a critic of another one is none.
+    """
+    beside = path.resolve().parent
+    for folder in (RunFolder(path).policy, path, beside, RunFolder(beside).policy):
+        controller, critic = folder / POLICY_FILE, folder / CRITIC_FILE
+        if not (controller.is_file() and critic.is_file()):
+            continue
+        if sha256_hex(read_file(controller)) == onnx_sha256:
+            return {"shipped": critic_from_bytes(read_file(critic))}
+    return {}

@@ -1,0 +1,78 @@
+"""Benchmarking: how fast a deployed controller runs here, and how often it misses its deadline."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from surefoot.artifact import sha256_hex, write_file
+from surefoot.errors import InputError
+from surefoot.onnx_file import ControllerFile
+from surefoot.records import BenchRecord
+from surefoot.runtime import Backend, BenchConfig, controller_of, draw_benchmark, run_benchmark
+from surefoot.workflow.drawing import check_picture_place, write_picture
+from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.opening import open_deployed
+
+
+def benchmark_controller(
+    bundle: Path,
+    out: Path,
+    *,
+    config: BenchConfig | None = None,
+    every_backend: bool = False,
+    allow_uncertified: bool = False,
+    listener: Listener = SILENCE,
+) -> BenchRecord:
+    """Time a bundle's controller; write ``bench.json``, and its picture beside it.
+
+    Args:
+        bundle: A bundle; with ``allow_uncertified`` a run, a policy folder or an ``.onnx`` file.
+        out: The record, a JSON file.
+        config: What is timed.
+        every_backend: Time every backend that runs here instead of those of ``config``.
+        allow_uncertified: Time what is not certified, too.
+        listener: Is told which backends do not run here.
+
+    Raises:
+        InputError: If the path holds no controller, or ``out`` cannot be written.
+        MissingLibraryError: If the library or the device of a backend is not there.
+        VerificationError: If the bundle does not verify.
+    """
+    file = open_deployed(bundle, listener, allow_uncertified=allow_uncertified).file
+    return benchmark_file(
+        file, out, config or BenchConfig(), every_backend=every_backend, listener=listener
+    )
+
+
+def benchmark_file(
+    file: ControllerFile,
+    out: Path,
+    config: BenchConfig,
+    *,
+    every_backend: bool,
+    listener: Listener,
+) -> BenchRecord:
+    """Time a controller that was opened, see :func:`benchmark_controller`.
+
+    Raises:
+        InputError: If ``out`` cannot be written.
+        MissingLibraryError: If the library or the device of a backend is not there.
+    """
+    check_picture_place(out)
+    if every_backend:
+        config = replace(config, backends=_at_hand(file, listener))
+    record = run_benchmark(file, config).record(sha256_hex(file.data))
+    write_file(out, record.to_json())
+    write_picture(out, lambda: draw_benchmark(record), listener)
+    return record
+
+
+def _at_hand(file: ControllerFile, listener: Listener) -> tuple[Backend, ...]:
+    """Return every backend that runs here; say of the others what they lack."""
+    found = []
+    for backend in Backend:
+        try:
+            controller_of(file, backend)
+            found.append(backend)
+        except InputError as error:
+            listener.remark(f"no {backend}: {error}")
+    return tuple(found)

@@ -1,0 +1,82 @@
+"""Certifying: a controller held against a budget, and the certificate with its picture."""
+
+from pathlib import Path
+
+import numpy as np
+
+from surefoot.artifact import write_file
+from surefoot.budget import Budget
+from surefoot.certificate import Certificate
+from surefoot.certify import (
+    Analysis,
+    Assumptions,
+    CertifyConfig,
+    certify_analysis,
+    deviation_curves,
+    draw_deviation,
+)
+from surefoot.onnx_file import load_controller_file
+from surefoot.run_folder import picture_of
+from surefoot.workflow.drawing import check_picture_place, write_picture
+from surefoot.workflow.evidence_files import attack_beside, gather_evidence
+from surefoot.workflow.listener import SILENCE, Listener
+
+_EPSILONS = (0.005, 0.2)
+"""The range of the picture, normalised units."""
+
+
+def certify_controller(
+    controller: Path,
+    budget: Budget,
+    out: Path,
+    *,
+    config: CertifyConfig | None = None,
+    assumptions: Assumptions | None = None,
+    attack: Path | None = None,
+    bench: Path | None = None,
+    output: str | None = None,
+    dense: Path | None = None,
+    draw: bool = True,
+    listener: Listener = SILENCE,
+) -> Certificate:
+    """Certify a controller and write the certificate, and its picture beside it.
+
+    "Could not prove" is a verdict of the certificate, no error.
+
+    Args:
+        controller: A run, a policy folder or an ``.onnx`` file that anybody wrote.
+        budget: What is required.
+        out: The certificate, a JSON file.
+        config: How much effort goes into it.
+        assumptions: What claims about returns take for granted.
+        attack: An ``attack.json``; that of the controller's own run if it is not given.
+        bench: A ``bench.json``.
+        output: Which output of a stranger's file are the actions, if it has several.
+        dense: What the controller was compressed from, for the quantity ``compression_error``.
+        draw: Whether a picture is drawn.
+        listener: Is told why there is no picture.
+
+    Raises:
+        InputError: If a file is not what it should be, or ``out`` cannot be written.
+        IntegrityError: If a folder does not verify.
+        CheckError: If a policy that was rebuilt from a stranger's file differs from its runtime.
+    """
+    check_picture_place(out)
+    file = load_controller_file(controller, output)
+    evidence = gather_evidence(
+        controller,
+        file,
+        assumptions or Assumptions(),
+        attack=attack or attack_beside(controller),
+        bench=bench,
+        dense=dense,
+    )
+    analysis = Analysis(file, evidence, config or CertifyConfig())
+    certificate = certify_analysis(analysis, budget)
+    write_file(out, certificate.to_json())
+    # An older one would be about another certificate.
+    picture_of(out).unlink(missing_ok=True)
+    if draw and certificate.deviation_linf["best"] is not None:
+        curves = deviation_curves(analysis, np.geomspace(*_EPSILONS, 9))
+        write_picture(out, lambda: draw_deviation(curves), listener)
+    return certificate

@@ -1,0 +1,133 @@
+"""What a policy folder says about a compression: how it was made, and what it changed."""
+
+from dataclasses import dataclass
+
+from surefoot.artifact import Json
+from surefoot.certify import ControlError, ControlLimit
+from surefoot.compress import Allocation, Method, WeightFormat
+from surefoot.config import to_table
+from surefoot.unknown import Unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaperError:
+    """The control error as published, which is no bound.
+
+    Attributes:
+        value: The published sum, action units (or logits).
+        flaw: Why it is no bound.
+    """
+
+    value: float
+    flaw: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlErrors:
+    """How far the actions are from the original's, by domain.
+
+    Attributes:
+        units: Unit of an error, and of which output it is the error.
+        visited: At the states that the original visits; None where none are known.
+        own: At the states that the compressed policy visits; None where it was not played.
+        box: Over every state that the clip lets through.
+        paper: As published, at the states that the original visits.
+    """
+
+    units: str
+    visited: ControlError | None
+    own: ControlError | None
+    box: ControlError | Unknown
+    paper: PaperError | None
+
+    def to_table(self) -> dict[str, Json]:
+        """Return it as JSON values."""
+        return {
+            "units": self.units,
+            "arithmetic": "float32, rounding of both controllers included",
+            "visited": None if self.visited is None else self.visited.to_table(),
+            "own": None if self.own is None else self.own.to_table(),
+            "box": {"certified": None, "reason": self.box.reason}
+            if isinstance(self.box, Unknown)
+            else self.box.to_table(),
+            "paper": None if self.paper is None else to_table(self.paper),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CleanReturns:
+    """Mean returns without an adversary, over the same episodes.
+
+    Attributes:
+        original: Mean return of what was compressed.
+        compressed: Mean return of the result.
+        episodes: Number of episodes.
+    """
+
+    original: float
+    compressed: float
+    episodes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OriginalPolicy:
+    """What was compressed.
+
+    Attributes:
+        onnx_sha256: Digest of its file.
+        weights_sha256: Digest of what it computes.
+        sparsity: Share of its weights that are zero.
+    """
+
+    onnx_sha256: str
+    weights_sha256: str
+    sparsity: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compression:
+    """How a policy was compressed, and what that changed.
+
+    Attributes:
+        method: How the weights that went were chosen; None if none went.
+        allocation: How the sparsity is spread over the layers; None if no weight went.
+        refit: Whether the weights that stayed were fitted.
+        weights: The numbers that the weights are.
+        kept_weights: Number of weights that are not zero.
+        limit: The control error that was allowed, and where it is certified.
+        errors: The control error by domain.
+        changed_choices: Share of the visited states at which another action is chosen; None for
+            actions that are not chosen, or without states.
+        original: What it was made from.
+        calibration_states: Number of states that were looked at.
+        clean_return: Returns of both; None where nothing was played.
+    """
+
+    method: Method | None
+    allocation: Allocation | None
+    refit: bool
+    weights: WeightFormat
+    kept_weights: int
+    limit: ControlLimit
+    errors: ControlErrors
+    changed_choices: float | None
+    original: OriginalPolicy
+    calibration_states: int
+    clean_return: CleanReturns | None
+
+    def to_table(self) -> dict[str, Json]:
+        """Return it as JSON values."""
+        return {
+            "method": self.method,
+            "allocation": self.allocation,
+            "refit": self.refit,
+            "weights": self.weights,
+            "kept_weights": self.kept_weights,
+            "max_control_error": self.limit.max_control_error,
+            "over": self.limit.over,
+            "control_error": self.errors.to_table(),
+            "changed_choices": self.changed_choices,
+            "original": to_table(self.original),
+            "calibration_states": self.calibration_states,
+            "clean_return": None if self.clean_return is None else to_table(self.clean_return),
+        }

@@ -1,0 +1,165 @@
+"""The configuration of a run: its tables, each as what the stage takes that it is about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from surefoot.budget import Budget
+from surefoot.config import (
+    Table,
+    build,
+    check_tables,
+    merge_tables,
+    read_text,
+    resolve_tables,
+    to_toml,
+)
+from surefoot.errors import InputError
+from surefoot.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from surefoot.attack import AttackConfig
+    from surefoot.certify import Assumptions, CertifyConfig
+    from surefoot.export import ExportConfig
+    from surefoot.runtime import BenchConfig
+    from surefoot.train import TrainConfig
+
+TABLES = ("train", "certify", "assume", "export", "attack", "bench", "require")
+"""The top-level tables of a configuration file."""
+
+ALL = ["all"]
+"""In place of targets or backends: every one that this machine can build or run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The tables of a run. A stage whose table is missing has its defaults.
+
+    A stage is imported when its configuration is asked for, so that nobody loads another.
+
+    Attributes:
+        tables: The tables by name.
+    """
+
+    tables: Table = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the names.
+
+        Raises:
+            InputError: If a table is unknown, or no table.
+        """
+        check_tables(self.tables, TABLES, lists=("require",))
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        preset: str | None = None,
+        config: Path | None = None,
+        overrides: Sequence[str] = (),
+    ) -> Self:
+        """Merge a preset, a TOML file and overrides ``table.key=value``, later ones winning.
+
+        Raises:
+            InputError: If one of them cannot be read, or names an unknown table.
+        """
+        return cls(resolve_tables(preset=preset, config=config, overrides=overrides))
+
+    @classmethod
+    def of_run(cls, path: Path) -> Self:
+        """Return the resolved configuration of a run folder; an empty one for anything else.
+
+        Raises:
+            InputError: If it is not valid TOML, or holds an unknown table.
+        """
+        run = RunFolder(path)
+        try:
+            return cls(run.tables)
+        except InputError as error:
+            raise InputError(f"{run.config}: {error}") from error
+
+    def over(self, base: "Configuration") -> "Configuration":
+        """Return ``base`` with this one laid over it, table by table."""
+        return Configuration(merge_tables(base.tables, self.tables))
+
+    def training(self) -> "TrainConfig":
+        """Return how a policy is trained.
+
+        Raises:
+            InputError: If there is no ``[train]`` table, or it is wrong.
+        """
+        from surefoot.train import TrainConfig
+
+        if "train" not in self.tables:
+            raise InputError("a training needs --preset or a configuration with a [train] table")
+        return build(TrainConfig, self.tables["train"], "train")
+
+    def certification(self) -> "CertifyConfig":
+        """Return how much effort goes into a certificate."""
+        from surefoot.certify import CertifyConfig
+
+        return build(CertifyConfig, self._table("certify"), "certify")
+
+    def assumptions(self) -> "Assumptions":
+        """Return what claims about returns take for granted."""
+        from surefoot.certify import Assumptions
+
+        return build(Assumptions, self._table("assume"), "assume")
+
+    def exporting(self) -> "ExportConfig":
+        """Return which forms a bundle holds."""
+        from surefoot.export import ExportConfig
+
+        return build(ExportConfig, self._without_all("export", "targets"), "export")
+
+    @property
+    def wants_every_target(self) -> bool:
+        """Whether a bundle is to hold every form that can be built here."""
+        return bool(self._table("export").get("targets") == ALL)
+
+    def attacking(self) -> "AttackConfig":
+        """Return which attacks are run."""
+        from surefoot.attack import AttackConfig
+
+        return build(AttackConfig, self._table("attack"), "attack")
+
+    def benchmarking(self) -> "BenchConfig":
+        """Return what is timed."""
+        from surefoot.runtime import BenchConfig
+
+        return build(BenchConfig, self._without_all("bench", "backends"), "bench")
+
+    @property
+    def wants_every_backend(self) -> bool:
+        """Whether every backend that runs here is to be timed."""
+        return bool(self._table("bench").get("backends") == ALL)
+
+    def budget(self, path: Path | None = None) -> Budget:
+        """Return the budget of a file, or else the ``[[require]]`` tables.
+
+        Raises:
+            InputError: If there is neither, or it is malformed.
+        """
+        if path is not None:
+            return Budget.parse(read_text(path), str(path))
+        if "require" not in self.tables:
+            raise InputError(
+                "a certificate needs --budget or a configuration with [[require]] tables"
+            )
+        return Budget.parse(to_toml({"require": self.tables["require"]}), "budget")
+
+    def with_budget(self, budget: Budget) -> "Configuration":
+        """Return this configuration with another budget."""
+        requirements = [requirement.to_table() for requirement in budget.requirements]
+        return Configuration(self.tables | {"require": requirements})
+
+    def _table(self, name: str) -> Table:
+        table: Table = self.tables.get(name, {})
+        return table
+
+    def _without_all(self, name: str, key: str) -> Table:
+        """Return a table without the key if that says ``all``, which is found out later."""
+        table = self._table(name)
+        return {k: v for k, v in table.items() if k != key or v != ALL}

@@ -1,0 +1,152 @@
+"""What a certificate may rest on beside the weights, read from the files of a run."""
+
+from pathlib import Path
+
+from surefoot.artifact import read_artifact, sha256_hex
+from surefoot.certify import Assumptions, Evidence, Measurement
+from surefoot.errors import InputError
+from surefoot.onnx_file import POLICY_FILE, ControllerFile, load_controller_file
+from surefoot.policy import Policy
+from surefoot.records import AttackOutcome, AttackRecord, BenchRecord
+from surefoot.run_folder import policy_folder, run_of
+from surefoot.runtime.agreement import check_agreement
+from surefoot.visited import VISITED_FILE, Visited
+
+
+def gather_evidence(
+    controller: Path,
+    file: ControllerFile,
+    assumptions: Assumptions,
+    *,
+    attack: Path | None = None,
+    bench: Path | None = None,
+    dense: Path | None = None,
+) -> Evidence:
+    """Collect states, measurements and assumptions.
+
+    Args:
+        controller: Where the controller was read from: a run or a policy folder has its states.
+        file: The controller.
+        assumptions: What the user states.
+        attack: An ``attack.json``; it counts for the file whose digest it names.
+        bench: A ``bench.json``; the same.
+        dense: What the controller was compressed from.
+
+    Raises:
+        InputError: If a measurement file is not one, or ``dense`` is another controller.
+        IntegrityError: If the folder of the controller does not verify.
+        CheckError: If a policy that was rebuilt from a stranger's file differs from its runtime.
+    """
+    visited = _visited(controller)
+    return Evidence(
+        observations=None if visited is None else visited.independent,
+        sampled=None if visited is None else visited.sampled,
+        measurements=(
+            *(() if attack is None else _attack_measurements(attack)),
+            *(() if bench is None else _bench_measurements(bench)),
+        ),
+        dense_policy=None if dense is None else _dense_policy(dense, controller),
+        reward_range=assumptions.reward_range,
+        discount=assumptions.discount,
+        horizon=assumptions.horizon,
+        state_limit=assumptions.state_limit,
+        # What was read of a stranger's file must be what runs.
+        agreement=None if file.interface is None else check_agreement(file).to_table(),
+    )
+
+
+def attack_beside(controller: Path) -> Path | None:
+    """Return the attack.json of the run that holds the controller, if there is one."""
+    run = run_of(controller)
+    return run.attack if run is not None and run.attack.is_file() else None
+
+
+def _visited(controller: Path) -> Visited | None:
+    folder = policy_folder(controller)
+    data = None if folder is None else read_artifact(folder, "policy").files.get(VISITED_FILE)
+    return None if data is None else Visited.from_bytes(data)
+
+
+def _dense_policy(path: Path, controller: Path) -> Policy:
+    """Return the policy that a controller was compressed from.
+
+    Raises:
+        InputError: If the folder of the controller names another file.
+    """
+    file, folder = load_controller_file(path), policy_folder(controller)
+    named = None if folder is None else read_artifact(folder, "policy").inputs.get(POLICY_FILE)
+    if named is not None and named != sha256_hex(file.data):
+        raise InputError(
+            f"dense must be what {controller} was compressed from, whose sha256 begins "
+            f"{named[:12]}, that of {path} {sha256_hex(file.data)[:12]}"
+        )
+    return file.policy
+
+
+def _attack_measurements(path: Path) -> list[Measurement]:
+    """Return mean return and success rate under every attack of an ``attack.json``.
+
+    Episodes have different seeds, and each attack was tuned on others than these.
+
+    Raises:
+        InputError: If the file is not the result of an attack.
+    """
+    record = AttackRecord.read(path)
+    try:
+        return [
+            measurement
+            for name, outcome in record.attacked.items()
+            for measurement in _measurements_of(name, outcome, record)
+        ]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _measurements_of(
+    name: str, outcome: AttackOutcome, record: AttackRecord
+) -> tuple[Measurement, Measurement]:
+    source = f"{name}, one of {len(record.attacked)} attacks"
+    attacked_return = Measurement(
+        quantity="attacked_return",
+        value=outcome.mean,
+        returns=outcome.returns,
+        failures=outcome.failures,
+        onnx_sha256=record.onnx_sha256,
+        epsilon=record.epsilon,
+        norm=record.norm,
+        episodes=record.episodes,
+        source=source,
+    )
+    success_rate = Measurement(
+        quantity="success_rate",
+        value=outcome.num_successes / record.episodes,
+        onnx_sha256=record.onnx_sha256,
+        epsilon=record.epsilon,
+        norm=record.norm,
+        episodes=record.episodes,
+        source=source,
+    )
+    return attacked_return, success_rate
+
+
+def _bench_measurements(path: Path) -> list[Measurement]:
+    """Return the 99th percentile of the slowest backend of a ``bench.json``, where it has one.
+
+    Raises:
+        InputError: If the file is not the result of a benchmark.
+    """
+    record = BenchRecord.read(path)
+    latencies = [
+        (entry.p99_us, name) for name, entry in record.backends.items() if entry.p99_us is not None
+    ]
+    if not latencies:
+        return []
+    slowest, backend = max(latencies)
+    return [
+        Measurement(
+            quantity="latency_us",
+            value=slowest,
+            onnx_sha256=record.onnx_sha256,
+            source=f"p99 of backend {backend}",
+        )
+    ]

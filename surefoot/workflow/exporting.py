@@ -1,0 +1,150 @@
+"""Exporting: a certified policy becomes a bundle; what is not certified is refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from surefoot.artifact import Json, from_json
+from surefoot.bundle import Bundle, sign_bundle
+from surefoot.certificate import Certificate
+from surefoot.config import REST, build
+from surefoot.errors import InputError
+from surefoot.export import ExportConfig, Target, build_form, export_bundle
+from surefoot.export.exporter import PARITY_FILE
+from surefoot.export.forms import C_FOOTPRINT_FILE, C_REPORT_FILE
+from surefoot.onnx_file import ControllerFile, load_policy
+from surefoot.run_folder import RunFolder
+from surefoot.runtime import CConfig
+from surefoot.signing import Role
+from surefoot.workflow.listener import SILENCE, Listener
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CSize:
+    """What the C of a bundle takes.
+
+    Attributes:
+        flash_bytes: Constants.
+        ram_bytes: Buffers.
+        multiply_adds: Multiply-adds of one action.
+        stack_bytes: Bound on the stack of a call, by machine; None where it cannot be told.
+    """
+
+    flash_bytes: int
+    ram_bytes: int
+    multiply_adds: int
+    stack_bytes: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ExportedBundle:
+    """A bundle that was written.
+
+    Attributes:
+        path: Its folder.
+        bundle: The bundle, as read back.
+        signed: Whether it is signed.
+        c: What its C takes; None without C.
+    """
+
+    path: Path
+    bundle: Bundle
+    signed: bool
+    c: CSize | None
+
+
+def export_controller(
+    policy: Path,
+    certificate: Certificate,
+    out: Path,
+    *,
+    config: ExportConfig | None = None,
+    every_target: bool = False,
+    keys: Mapping[Role, Ed25519PrivateKey] | None = None,
+    allow_uncertified: bool = False,
+    listener: Listener = SILENCE,
+) -> ExportedBundle:
+    """Write the bundle of a run or policy folder, and sign it if there are keys.
+
+    Args:
+        policy: A run or a policy folder.
+        certificate: What is proved about its controller.
+        out: The bundle; replaced only if it is one.
+        config: Which forms it holds.
+        every_target: Hold every form that this machine can build, and that pays, instead.
+        keys: Private key of each role that signs.
+        allow_uncertified: Write it even when the verdict is not PROVED, marked as such.
+        listener: Is told which forms cannot be built, and of a bundle without a proof.
+
+    Raises:
+        InputError: If the policy folder or a target is not what it should be, or ``out`` is not
+            ours.
+        IntegrityError: If the certificate is about another file.
+        CheckError: If the certificate does not prove the budget, or an exported form differs.
+    """
+    place = RunFolder(policy).policy
+    folder = place if place.is_dir() else policy
+    if not folder.is_dir():
+        raise InputError(f"no such folder: {policy}")
+    file, artifact = load_policy(folder)
+    if allow_uncertified and certificate.verdict.exit_code:
+        listener.remark(f"WARNING: exporting without a proof ({certificate.verdict}); marked so")
+    config = config or ExportConfig()
+    if every_target:
+        config = replace(config, targets=_buildable(file, config.c, listener))
+    bundle = export_bundle(
+        out, file, artifact, certificate, config, allow_uncertified=allow_uncertified
+    )
+    if keys:
+        parity = from_json(bundle.files[PARITY_FILE], PARITY_FILE)
+        sign_bundle(out, bundle, keys, [f"parity/{name}" for name in parity])
+    return ExportedBundle(path=out, bundle=bundle, signed=bool(keys), c=_size_of_c(bundle))
+
+
+def _buildable(file: ControllerFile, config: CConfig, listener: Listener) -> tuple[Target, ...]:
+    """Return every target that this machine can build and that pays; say why of the others."""
+    targets = []
+    for target in Target:
+        try:
+            build_form(file, target, config)
+            targets.append(target)
+        except InputError as error:  # what is missing, or why it would not pay
+            listener.remark(f"no {target}: {error}")
+    return tuple(targets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _CReport:
+    flash_bytes: int
+    ram_bytes: int
+    multiply_adds: int
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Footprint:
+    stack_bytes: int
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
+
+
+def _size_of_c(bundle: Bundle) -> CSize | None:
+    if C_REPORT_FILE not in bundle.files or C_FOOTPRINT_FILE not in bundle.files:
+        return None
+    tables = {
+        name: from_json(bundle.files[name], name) for name in (C_REPORT_FILE, C_FOOTPRINT_FILE)
+    }
+    report = build(_CReport, tables[C_REPORT_FILE], C_REPORT_FILE)
+    stacks = {
+        machine: None
+        if table is None
+        else build(_Footprint, table, f"{C_FOOTPRINT_FILE}.{machine}").stack_bytes
+        for machine, table in tables[C_FOOTPRINT_FILE].items()
+    }
+    return CSize(
+        flash_bytes=report.flash_bytes,
+        ram_bytes=report.ram_bytes,
+        multiply_adds=report.multiply_adds,
+        stack_bytes=stacks,
+    )

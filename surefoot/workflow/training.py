@@ -1,0 +1,151 @@
+"""Training into a run folder: a started training goes on, a finished one is kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from surefoot.artifact import (
+    Json,
+    claim_folder,
+    is_folder_of,
+    read_artifact,
+    sha256_hex,
+    write_file,
+)
+from surefoot.config import REST, Table, build, differences, to_table, to_toml
+from surefoot.envs import describe_env
+from surefoot.errors import InputError
+from surefoot.onnx_file import load_policy
+from surefoot.policy import weights_sha256
+from surefoot.records import TrainingRecord
+from surefoot.run_folder import RunFolder
+from surefoot.train import Progress, TrainConfig, save_trained, train_policy
+from surefoot.train.train_config import WITHOUT_EFFECT
+from surefoot.workflow.configuration import Configuration
+from surefoot.workflow.listener import SILENCE, Listener
+
+
+def train_run(
+    out: Path, configuration: Configuration, *, listener: Listener = SILENCE
+) -> TrainingRecord:
+    """Train a policy into a run folder, unless that very training is already done.
+
+    Args:
+        out: The run folder; a started run goes on.
+        configuration: Its ``[train]`` table says how; all of it is kept in the folder.
+        listener: Is told of progress.
+
+    Raises:
+        InputError: If the configuration is wrong, or the folder is not ours or holds another
+            training.
+        IntegrityError: If the policy of the folder was changed after it was written.
+        DivergenceError: If simulation or training become non-finite.
+        InterruptedRun: If a signal asked to stop; a checkpoint is written.
+    """
+    config = configuration.training()
+    # Refuse an unfit task before anything is written.
+    describe_env(config.env_id, config.env_module)
+    run, table = RunFolder(out), to_table(config)
+    if not _is_trained(run, table):
+        _train(run, config, listener)
+    claim_folder(run.path, "run")
+    write_file(run.config, to_toml(configuration.tables | {"train": table}).encode())
+    record = _record_of(run)
+    write_file(run.training, record.to_json())
+    return record
+
+
+def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
+    total = config.num_iterations * config.batch_size
+    with listener.progress(f"train {config.env_id}", total) as update:
+        result = train_policy(
+            config,
+            out=run.path,
+            on_progress=lambda progress: update(progress.step, _remarks(progress)),
+        )
+    save_trained(run.policy, result)
+
+
+def _is_trained(run: RunFolder, table: Table) -> bool:
+    """Return whether the policy folder is the result of this configuration.
+
+    Raises:
+        InputError: If it is the result of another one.
+        IntegrityError: If it was changed after it was written.
+    """
+    if not is_folder_of(run.policy, "policy"):
+        return False
+    before: Table = read_artifact(run.policy, "policy").facts.get("config", {})
+    if changes := differences(before, table, WITHOUT_EFFECT):
+        raise InputError(
+            f"{run.path} holds the training of another configuration ({changes}):"
+            " use another output folder or the same configuration"
+        )
+    return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Env:
+    id: str
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Best:
+    clean_return: float | None
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Evaluations:
+    last: float | None
+    best: _Best
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Facts:
+    """What the manifest of a trained policy says, as far as the record of the training repeats it.
+
+    Attributes:
+        env: The task.
+        seed: Seed of the training.
+        steps: Environment steps.
+        sparsity: Share of the weights that are zero.
+        selected: Which policy was taken.
+        evaluation: Its evaluations.
+        more: Everything else.
+    """
+
+    env: _Env
+    seed: int
+    steps: int
+    sparsity: float
+    selected: Literal["best", "last"]
+    evaluation: _Evaluations
+    more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
+
+
+def _record_of(run: RunFolder) -> TrainingRecord:
+    file, artifact = load_policy(run.policy)
+    facts = build(_Facts, artifact.facts, f"the facts of {run.policy}")
+    best = facts.selected == "best"
+    return TrainingRecord(
+        env=facts.env.id,
+        seed=facts.seed,
+        steps=facts.steps,
+        sparsity=facts.sparsity,
+        clean_return=facts.evaluation.best.clean_return if best else facts.evaluation.last,
+        weights_sha256=weights_sha256(file.policy),
+        onnx_sha256=sha256_hex(file.data),
+    )
+
+
+def _remarks(progress: Progress) -> str:
+    mean = "-" if progress.mean_return is None else f"{progress.mean_return:.0f}"
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return (
+        f"return {mean}, {progress.steps_per_s:.0f} steps/s, "
+        f"sparsity {progress.sparsity:.0%}, {minutes}:{seconds:02d} left"
+    )

@@ -1,0 +1,74 @@
+"""Verifying: every digest, signature, generated form and proof of a bundle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from surefoot.bundle import Bundle, open_bundle
+from surefoot.certify import check_certificate
+from surefoot.errors import InputError, IntegrityError, VerificationError
+from surefoot.export import check_forms
+from surefoot.keys import read_public_key
+from surefoot.runtime.load import require_arithmetic
+from surefoot.signing import Role, TrustPolicy, read_trust_policy
+from surefoot.visited import VISITED_FILE, Visited
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Verification:
+    """What was verified of a bundle; a bundle that does not verify is an error.
+
+    Attributes:
+        path: The folder of the bundle.
+        bundle: The bundle.
+        trust: Whose signatures it carries; None if nobody's were required.
+        proved: Requirements that were proved again, by their number in the budget, from 0.
+    """
+
+    path: Path
+    bundle: Bundle
+    trust: TrustPolicy | None
+    proved: tuple[int, ...]
+
+
+def verify_bundle(
+    bundle: Path, *, trust: TrustPolicy | None = None, allow_uncertified: bool = False
+) -> Verification:
+    """Verify a bundle: its proofs are proved again without the optimiser that found them.
+
+    Args:
+        bundle: The bundle.
+        trust: Whose signatures it must carry.
+        allow_uncertified: Accept a bundle that says itself that it is not proved.
+
+    Raises:
+        InputError: If there is no such folder.
+        VerificationError: If anything does not hold.
+    """
+    opened = open_bundle(bundle, allow_uncertified=allow_uncertified, trust=trust)
+    require_arithmetic(opened.certificate)
+    check_forms(opened)
+    data = opened.files.get(VISITED_FILE)
+    visited = None if data is None else Visited.from_bytes(data)
+    try:
+        report = check_certificate(
+            opened.certificate,
+            opened.controller,
+            observations=None if visited is None else visited.independent,
+            sampled=None if visited is None else visited.sampled,
+        )
+    except IntegrityError as error:
+        raise VerificationError(f"{bundle} does not verify: {error}") from error
+    return Verification(path=bundle, bundle=opened, trust=trust, proved=report.proved)
+
+
+def read_trust(key: Path | None, policy: Path | None) -> TrustPolicy | None:
+    """Return whose signatures are required: one key's for every role, or those of a trust policy.
+
+    Raises:
+        InputError: If both are given, or one cannot be read.
+    """
+    if key is not None and policy is not None:
+        raise InputError("give --key or --policy, not both: a trust policy names its keys")
+    if key is not None:
+        return TrustPolicy(keys=dict.fromkeys(Role, (read_public_key(key),)))
+    return None if policy is None else read_trust_policy(policy)

@@ -1,0 +1,204 @@
+"""The whole run: every stage from one configuration, skipping what is already done."""
+
+import shutil
+from pathlib import Path
+
+from surefoot.artifact import MANIFEST, Json, is_folder_of, read_file, sha256_hex, write_file
+from surefoot.budget import Budget
+from surefoot.bundle import open_bundle
+from surefoot.certificate import Certificate, Verdict
+from surefoot.envs import module_digest
+from surefoot.onnx_file import load_controller_file, load_policy
+from surefoot.provenance import code_digest
+from surefoot.records import RunSummary
+from surefoot.run_folder import RunFolder, picture_of
+from surefoot.study.run_summary import summarise
+from surefoot.train.folder import critic_to_bytes
+from surefoot.workflow.attacking import attack_deployed, shipped_critics
+from surefoot.workflow.benchmarking import benchmark_file
+from surefoot.workflow.certifying import certify_controller
+from surefoot.workflow.configuration import Configuration
+from surefoot.workflow.exporting import export_controller
+from surefoot.workflow.finished_stages import FinishedStages
+from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.opening import Deployed
+from surefoot.workflow.reporting import write_report
+from surefoot.workflow.training import train_run
+
+
+def run_pipeline(
+    out: Path,
+    configuration: Configuration,
+    *,
+    budget: Budget | None = None,
+    listener: Listener = SILENCE,
+) -> RunSummary:
+    """Train, certify, export, attack, benchmark and report into one run folder.
+
+    Args:
+        out: The run folder; a started run goes on at the stage that is missing.
+        configuration: Every stage. It is kept in the folder, so that ``certify`` answers the same
+            budget.
+        budget: What is required, instead of the ``[[require]]`` tables.
+        listener: Is told of progress and of each stage.
+
+    Raises:
+        InputError: If the configuration is wrong, or the folder is not ours.
+        IntegrityError: If a result of the folder was changed after it was written.
+        CheckError: If a check of a stage fails.
+        InterruptedRun: If a signal asked to stop; what is finished is kept.
+    """
+    budget = budget or configuration.budget()
+    configuration = configuration.with_budget(budget)
+    train_run(out, configuration, listener=listener)
+    stages = _Stages(RunFolder(out), configuration, budget, listener)
+    # What is measured on the file must be known before the budget can be decided; a latency only
+    # where it is asked for, because no two benchmarks give the same number.
+    stages.attack(stages.draft_certificate())
+    timed = any(requirement.quantity == "latency_us" for requirement in budget.requirements)
+    if timed:
+        stages.bench()
+    certificate = stages.certificate(timed=timed)
+    stages.export(certificate)
+    stages.attack(certificate)
+    stages.bench()
+    summary = summarise(stages.run)
+    write_file(stages.run.summary, summary.to_json())
+    write_report(out)
+    return summary
+
+
+class _Stages:
+    """The stages after training, each done once for the same inputs by the same code."""
+
+    def __init__(
+        self, run: RunFolder, configuration: Configuration, budget: Budget, listener: Listener
+    ) -> None:
+        self.run = run
+        self.file = load_policy(run.policy)[0]
+        self._configuration = configuration
+        self._budget = budget
+        self._listener = listener
+        self._finished = FinishedStages(run.stages, sha256_hex(self.file.data), listener)
+
+    def draft_certificate(self) -> Certificate:
+        """Certify without what is measured on the file."""
+        out = self.run.draft_certificate
+        self._finished.once(
+            "certify before measuring",
+            self._certified_inputs(),
+            (out, picture_of(out)),
+            lambda: self._certify(out, None, None, draw=False),
+        )
+        return _read_certificate(out)
+
+    def certificate(self, *, timed: bool) -> Certificate:
+        """Certify with the measurements of the run; latencies count only if ``timed``."""
+        out, run = self.run.certificate, self.run
+        bench = run.bench if timed else None
+        measured = [run.attack, *([] if bench is None else [bench])]
+        self._finished.once(
+            "certify",
+            self._certified_inputs() + [sha256_hex(read_file(path)) for path in measured],
+            (out, picture_of(out)),
+            lambda: self._certify(out, run.attack, bench, draw=True),
+        )
+        return _read_certificate(out)
+
+    def _certified_inputs(self) -> list[Json]:
+        tables = self._configuration.tables
+        return [self._budget.text, tables.get("certify", {}), tables.get("assume", {})]
+
+    def _certify(self, out: Path, attack: Path | None, bench: Path | None, *, draw: bool) -> None:
+        certify_controller(
+            self.run.path,
+            self._budget,
+            out,
+            config=self._configuration.certification(),
+            assumptions=self._configuration.assumptions(),
+            attack=attack,
+            bench=bench,
+            draw=draw,
+            listener=self._listener,
+        )
+
+    def export(self, certificate: Certificate) -> None:
+        """Write the bundle of a proved policy; without a proof none stays in the folder."""
+        folder = self.run.bundle
+        if certificate.verdict is not Verdict.PROVED:
+            self._listener.remark(f"not exported: the verdict is {certificate.verdict}")
+            if is_folder_of(folder, "bundle"):
+                # It was proved for another budget; a robot must not find it under this run.
+                shutil.rmtree(folder)
+                self._listener.remark(f"removed {folder}: it was exported for another budget")
+            return
+        self._finished.once(
+            "export",
+            [sha256_hex(certificate.to_json()), self._configuration.tables.get("export", {})],
+            (folder / MANIFEST,),
+            lambda: export_controller(
+                self.run.path,
+                certificate,
+                folder,
+                config=self._configuration.exporting(),
+                every_target=self._configuration.wants_every_target,
+                listener=self._listener,
+            ),
+        )
+        open_bundle(folder)
+
+    def attack(self, certificate: Certificate) -> None:
+        """Attack the bundle's controller; the policy's own file, the same bytes, without one."""
+        out = self.run.attack
+        module = self._configuration.training().env_module
+        table = self._configuration.tables.get("attack", {})
+        table = ({"env_module": module} if module else {}) | table
+        config = Configuration({"attack": table}).attacking()
+        critics = shipped_critics(self.run.path, sha256_hex(self.file.data))
+        read = [critic_to_bytes(critic) for critic in critics.values()]
+        read += [load_controller_file(Path(other)).data for other in config.transfer_from]
+        inputs = [table, code_digest(), module_digest(module), _bounds_of(certificate)]
+        self._finished.once(
+            "attack",
+            inputs + [sha256_hex(data) for data in read],
+            (out, picture_of(out)),
+            lambda: attack_deployed(
+                Deployed(file=self.file, certificate=certificate),
+                out,
+                config,
+                critics,
+                self._listener,
+            ),
+        )
+
+    def bench(self) -> None:
+        """Benchmark the controller."""
+        out = self.run.bench
+        self._finished.once(
+            "bench",
+            self._configuration.tables.get("bench", {}),
+            (out, picture_of(out)),
+            lambda: benchmark_file(
+                self.file,
+                out,
+                self._configuration.benchmarking(),
+                every_backend=self._configuration.wants_every_backend,
+                listener=self._listener,
+            ),
+        )
+
+
+def _read_certificate(path: Path) -> Certificate:
+    return Certificate.parse(read_file(path), str(path))
+
+
+def _bounds_of(certificate: Certificate) -> Json:
+    """Return what an attack is held against: everything but what was measured by attacks."""
+    findings = [entry.to_table() for entry in certificate.findings if not entry.measured]
+    return [
+        dict(certificate.deviation_linf),
+        dict(certificate.lipschitz_l2),
+        list(certificate.runtime_error),
+        certificate.claims.get("per_actuator"),
+        findings,
+    ]
