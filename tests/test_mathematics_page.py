@@ -93,14 +93,13 @@ def requirements() -> str:
     """Every quantity in every scope, with every field that it takes."""
     lines = []
     for name, quantity in QUANTITIES.items():
-        for scope in ("everywhere", "visited") if quantity.scoped else (None,):
-            fields: dict[str, Json] = {"quantity": name}
-            fields |= {"epsilon": 0.01, "norm": "linf"} if quantity.perturbed else {}
-            fields |= {"norm": "l2"} if name == "lipschitz" else {}
-            fields |= {} if scope is None else {"scope": scope}
-            fields |= {"fraction": 0.5} if scope == "visited" else {}
-            if scope == "visited" or quantity.confident or name == "success_rate":
-                fields["confidence"] = 0.9
+        scoped = "scope" in quantity.needs
+        for scope in ("everywhere", "visited") if scoped else (None,):
+            known = {"epsilon": 0.01, "norm": "linf", "confidence": 0.9}
+            wanted = (quantity.needs | quantity.takes) & known.keys()
+            fields: dict[str, Json] = {"quantity": name} | {key: known[key] for key in wanted}
+            fields |= {"scope": scope} if scoped else {}
+            fields |= {"fraction": 0.5, "confidence": 0.9} if scope == "visited" else {}
             fields["at_most" if quantity.at_most else "at_least"] = 0.5
             lines += ["[[require]]", *(f"{key} = {json.dumps(fields[key])}" for key in fields)]
     return "\n".join(lines) + "\n"
