@@ -15,10 +15,11 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from surefoot.budget import QUANTITIES, Budget
+from surefoot.budget import Budget
 from surefoot.cli.main import app
 from surefoot.cli.options import TABLES
 from surefoot.config import build, resolve_tables, to_toml
+from surefoot.quantities import QUANTITIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob(".github/**/*.md")])

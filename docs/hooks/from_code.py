@@ -4,7 +4,7 @@ A line ``<!-- from the code: NAME -->`` of a page is replaced by what ``PAGES[NA
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
@@ -17,13 +17,14 @@ from typer.core import TyperGroup
 
 from surefoot import errors
 from surefoot.attack import AttackConfig
-from surefoot.budget import QUANTITIES, Requirement
+from surefoot.budget import Requirement
 from surefoot.certificate import Verdict
 from surefoot.certify import Assumptions, CertifyConfig
 from surefoot.cli.main import app
 from surefoot.cli.options import TABLES
 from surefoot.config import preset_names
 from surefoot.export import ExportConfig
+from surefoot.quantities import QUANTITIES
 from surefoot.runtime import BenchConfig
 from surefoot.train import TrainConfig
 
@@ -65,12 +66,25 @@ def command_line() -> str:
 
 def quantities() -> str:
     """Return one row for each quantity of a budget."""
-    names = [field.name for field in fields(Requirement) if field.name != "quantity"]
+    order = [field.name for field in fields(Requirement)]
+
+    def named(wanted: Set[str]) -> str:
+        return _code([name for name in order if name in wanted]) or "-"
+
+    head = ("quantity", "meaning", "unit", "limit", "needs", "may have", "known by")
     rows = (
-        (f"`{name}`", _sentence(entry.meaning), _code(_needed(name, names)), _how_known(name))
-        for name, entry in QUANTITIES.items()
+        (
+            f"`{name}`",
+            _sentence(quantity.meaning),
+            quantity.unit or "-",
+            "`at_most`" if quantity.at_most else "`at_least`",
+            named(quantity.needs),
+            named(quantity.takes),
+            "proof" if quantity.proved else "measurement",
+        )
+        for name, quantity in QUANTITIES.items()
     )
-    return _table(("quantity", "meaning", "fields", "known by"), rows)
+    return _table(head, rows)
 
 
 def exit_codes() -> str:
@@ -116,23 +130,6 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "presets": presets,
     "quantities": quantities,
 }
-
-
-def _needed(quantity: str, names: list[str]) -> list[str]:
-    """Return the fields that a requirement about a quantity takes; a question mark: may take."""
-    facts = QUANTITIES[quantity]
-    taken = {
-        "epsilon": facts.perturbed,
-        "norm": facts.perturbed or quantity == "lipschitz",
-        "scope": facts.scoped,
-        "at_most": facts.at_most,
-        "at_least": not facts.at_most,
-    }
-    return [name for name in names if taken.get(name)]
-
-
-def _how_known(quantity: str) -> str:
-    return "proof" if QUANTITIES[quantity].proved else "measurement"
 
 
 def _sections(path: str, kind: type, level: int) -> Iterator[str]:
