@@ -8,13 +8,16 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 
 import pytest
 import typer
 from typer.core import TyperGroup
 
+import surefoot
 from surefoot.budget import Budget
 from surefoot.cli.main import app
 from surefoot.cli.options import TABLES
@@ -130,6 +133,14 @@ def test_the_readme_stays_a_page_that_is_read() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 180
     assert [line for line in lines if len(line) > 120] == []
+
+
+def test_the_architecture_page_names_every_package_and_shared_module_that_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"^\| `(?:surefoot\.)?([\w.]+)` \|", page, re.MULTILINE)
+    there = {module.name for module in iter_modules(surefoot.__path__)}
+    assert there - set(named) == set()
+    assert [name for name in named if find_spec(f"surefoot.{name}") is None] == []
 
 
 def test_every_decision_has_the_shape_of_the_template_and_stands_in_the_index() -> None:
