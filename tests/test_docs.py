@@ -30,6 +30,7 @@ IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)[^)]*\)")
 FILE = re.compile(r"`((?:surefoot|tests|docs|benchmarks|examples)/[\w./-]+\.\w+)`")
+CODE = ("surefoot", "tests", "benchmarks", "docs")
 ENDS_COMMAND = {";", "|", "&&", "||", "&"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -127,6 +128,19 @@ def test_every_file_that_a_page_links_or_names_exists(page: Path) -> None:
     linked = [page.parent / target for target in LINK.findall(text)]
     named = [ROOT / name for name in FILE.findall(text)]
     assert [str(path) for path in linked + named if not path.exists()] == []
+
+
+@pytest.mark.parametrize("name", ["architecture.md", "explanation/extending.md"])
+def test_every_module_and_name_of_a_page_about_the_code_is_in_the_code(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text()
+    sources = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text() for path in sources)
+    words = set(re.findall(r"\w+", code)) | {path.stem for path in sources} | set(CODE)
+    files = {path.name for path in sources} | {"Makefile"}
+    spans = re.findall(r"(?<!`)`([\w.]+)`(?!`)", page)
+    modules = [span for span in spans if span.endswith(".py")]
+    assert [span for span in modules if span not in files] == []
+    assert [span for span in spans if re.fullmatch(r"\w+", span) and span not in words] == []
 
 
 def test_the_readme_stays_a_page_that_is_read() -> None:
