@@ -130,6 +130,17 @@ def test_every_file_that_a_page_links_or_names_exists(page: Path) -> None:
     assert [str(path) for path in linked + named if not path.exists()] == []
 
 
+@each_page
+def test_every_file_that_a_page_includes_exists_and_has_that_part(page: Path) -> None:
+    """A formatter of code blocks may take the marker of an inclusion for Python."""
+    text = page.read_text()
+    included = re.findall(r'^ *--8<-- "([^":]+):?(\w*)"$', text, re.MULTILINE)
+    assert len(included) == len(re.findall(r'--\s*8\s*<\s*--\s*"', text))
+    for name, part in included:
+        source = (ROOT / name).read_text()
+        assert not part or f"[start:{part}]" in source
+
+
 @pytest.mark.parametrize("name", ["architecture.md", "explanation/extending.md"])
 def test_every_module_and_name_of_a_page_about_the_code_is_in_the_code(name: str) -> None:
     page = (ROOT / "docs" / name).read_text()
