@@ -23,6 +23,10 @@ from surefoot.activation import AnyActivation
 from surefoot.activation import Array as Array
 from surefoot.errors import InputError
 
+LARGEST_UNIT = 2.0**60
+"""Largest unit, relative to the state's, of what a file with an own :class:`Rounding` holds on the
+way to the state; others are not read."""
+
 NO_NOISE = "the file names no noise"
 """Why nothing is known about the policy that samples its actions."""
 
@@ -42,6 +46,21 @@ class Squash(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rounding:
+    """How a file rounds that computes the same function in other steps than the canonical file.
+
+    Its error is at most ``count`` roundings of the magnitude of the sum, ``excess`` added.
+
+    Attributes:
+        count: Largest number of roundings of one term of a sum.
+        excess: Amount by which what is rounded may exceed the terms of the sum, shape (width,).
+    """
+
+    count: int
+    excess: Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Normaliser:
     """The frozen observation normaliser: z = clip((o - mean) / scale, -clip, clip).
 
@@ -49,17 +68,23 @@ class Normaliser:
         mean: Shape (obs_dim,), raw units.
         scale: Shape (obs_dim,), raw units, positive. It is the standard deviation plus 1e-8.
         clip: Largest magnitude of a state, in normalised units; infinity for none.
+        factor: Shape (obs_dim,), what a file holds that multiplies by 1 / scale instead; or None.
+        rounding: How a file of others rounds on the way to the state; None for at most one
+            difference and one quotient or product.
     """
 
     mean: Array
     scale: Array
     clip: float
+    factor: Array | None = None
+    rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and values.
 
         Raises:
-            InputError: If an array is not a finite vector, a scale is not positive or so is clip.
+            InputError: If an array is not a finite vector, a scale is not positive or so is clip,
+                or a factor is not the reciprocal of its scale.
         """
         _require_finite("normaliser mean", self.mean, (self.mean.size,))
         _require_finite("normaliser scale", self.scale, (self.mean.size,))
@@ -67,6 +92,36 @@ class Normaliser:
             raise InputError(f"normaliser scale must be positive, got {self.scale.min()}")
         if not self.clip > 0:
             raise InputError(f"normaliser clip must be positive, got {self.clip}")
+        if self.factor is not None and not np.array_equal(self.scale, _reciprocal(self.factor)):
+            raise InputError("normaliser scale must be 1 / factor in float64")
+
+    @classmethod
+    def multiplying(cls, mean: Array, factor: Array, clip: float) -> "Normaliser":
+        """Return z = clip((o - mean) * factor, -clip, clip), as brax and JAX write it."""
+        return cls(mean=mean, scale=_reciprocal(factor), clip=clip, factor=factor)
+
+    @property
+    def num_roundings(self) -> int:
+        """Largest number of roundings on the way to a state."""
+        return 3 if self.rounding is None else self.rounding.count
+
+    @property
+    def excess(self) -> Array:
+        """Amount by which what is rounded may exceed the state, normalised units, (obs_dim,)."""
+        return np.zeros(self.mean.size) if self.rounding is None else self.rounding.excess
+
+    def reach(self, state_bound: Array) -> Array:
+        """Return the largest number on the way to states within ``state_bound``, (obs_dim,)."""
+        if self.rounding is None:
+            return np.asarray(state_bound * self.scale.astype(np.float64))
+        return np.asarray((state_bound + self.rounding.excess) * LARGEST_UNIT)
+
+    def unclipped(self, obs: Array) -> Array:
+        """Return (o - mean) / scale in the dtype of ``obs``, shape (batch, obs_dim)."""
+        difference = obs - self.mean.astype(obs.dtype)
+        if self.factor is not None:
+            return np.asarray(difference * self.factor.astype(obs.dtype))
+        return np.asarray(difference / self.scale.astype(obs.dtype))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,11 +132,14 @@ class Layer:
         weight: Shape (fan_out, fan_in).
         bias: Shape (fan_out,).
         activation: Applied to weight @ x + bias.
+        rounding: How a file of others rounds before the activation; None for at most fan_in + 2
+            roundings of a term.
     """
 
     weight: Array
     bias: Array
     activation: AnyActivation
+    rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and values.
@@ -94,6 +152,16 @@ class Layer:
         _require_finite("weight", self.weight, self.weight.shape)
         _require_finite("bias", self.bias, (self.weight.shape[0],))
 
+    @property
+    def num_roundings(self) -> int:
+        """Largest number of roundings of one term of weight @ x + bias."""
+        return self.weight.shape[1] + 2 if self.rounding is None else self.rounding.count
+
+    @property
+    def excess(self) -> Array:
+        """Amount by which what is rounded may exceed the terms of the sum, shape (fan_out,)."""
+        return np.zeros(self.bias.size) if self.rounding is None else self.rounding.excess
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class GaussianHead:
@@ -105,12 +173,15 @@ class GaussianHead:
         squash: Brings the mean into [-1, 1].
         centre: Shape (act_dim,), action units.
         half_range: Shape (act_dim,), action units, positive.
+        rounding: How a file of others rounds behind the squash; None for at most one product and
+            one sum.
     """
 
     std: Array | None
     squash: Squash
     centre: Array
     half_range: Array
+    rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and values.
@@ -127,6 +198,16 @@ class GaussianHead:
         for name, array in given.items():
             if not (array > 0).all():
                 raise InputError(f"head {name} must be positive, got {array.min()}")
+
+    @property
+    def num_roundings(self) -> int:
+        """Largest number of roundings behind the squash."""
+        return 3 if self.rounding is None else self.rounding.count
+
+    @property
+    def excess(self) -> Array:
+        """Amount by which what is rounded may exceed its terms, action units, (act_dim,)."""
+        return np.zeros(self.centre.size) if self.rounding is None else self.rounding.excess
 
     @property
     def noise(self) -> Array:
@@ -238,11 +319,11 @@ class Policy:
             obs: Shape (batch, obs_dim), raw units; taken as float32, as every runtime takes it.
             dtype: Arithmetic: float64 for the reference, float32 as deployed.
         """
-        mean, scale = self.normaliser.mean.astype(dtype), self.normaliser.scale.astype(dtype)
+        clip = self.normaliser.clip
         with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and clipped
             singles = obs.astype(np.float32)
-            state = (singles.astype(dtype) - mean) / scale
-        return np.asarray(np.clip(state, -self.normaliser.clip, self.normaliser.clip))
+            state = self.normaliser.unclipped(singles.astype(dtype))
+        return np.asarray(np.clip(state, -clip, clip))
 
     def network(self, state: Array) -> Array:
         """Return the output of the last layer, shape (batch, num_outputs), in ``state``'s dtype."""
@@ -287,7 +368,10 @@ def weights_sha256(policy: Policy) -> str:
         digest.update(payload)
 
     add("mean", policy.normaliser.mean)
-    add("scale", policy.normaliser.scale)
+    if policy.normaliser.factor is None:
+        add("scale", policy.normaliser.scale)
+    else:
+        add("factor", policy.normaliser.factor)
     add("clip", float(policy.normaliser.clip))
     for layer in policy.layers:
         add("weight", layer.weight)
@@ -300,6 +384,13 @@ def weights_sha256(policy: Policy) -> str:
     else:
         add("num_actions", policy.head.num_actions)
     return digest.hexdigest()
+
+
+def _reciprocal(factor: Array) -> Array:
+    _require_finite("normaliser factor", factor, (factor.size,))
+    if not (factor > 0).all():
+        raise InputError(f"normaliser factor must be positive, got {factor.min()}")
+    return np.asarray(1 / factor.astype(np.float64))
 
 
 def _require_finite(name: str, array: Array, shape: tuple[int, ...]) -> None:

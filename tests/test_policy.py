@@ -270,3 +270,13 @@ def test_a_piece_that_does_not_fit_is_refused_in_one_line(make, message):
     with pytest.raises(InputError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_factor_is_the_reciprocal_of_its_scale() -> None:
+    mean, factor = np.zeros(2, np.float32), np.array([0.3, 4.0], np.float32)
+    normaliser = Normaliser.multiplying(mean, factor, 5.0)
+    np.testing.assert_allclose(normaliser.scale * factor.astype(np.float64), 1, rtol=1e-15)
+    with pytest.raises(InputError, match="scale must be 1 / factor"):
+        replace(normaliser, scale=normaliser.scale.astype(np.float32))
+    with pytest.raises(InputError, match="factor must be positive, got 0"):
+        Normaliser.multiplying(mean, factor * 0, 5.0)

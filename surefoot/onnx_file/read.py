@@ -145,8 +145,8 @@ def _is_silu(node: onnx.NodeProto, pair: onnx.NodeProto) -> bool:
     )
 
 
-NORMALISER_OPS = {"Sub", "Div", "Clip", "Identity"}
-_OPERATORS = {*NORMALISER_OPS, "Mul", "Add", "Gemm", *_OPS_TO_ACTIVATION, *_PARAMETERS}
+NORMALISER_OPS = {"Sub", "Div", "Mul", "Clip", "Identity"}
+_OPERATORS = {*NORMALISER_OPS, "Add", "Gemm", *_OPS_TO_ACTIVATION, *_PARAMETERS}
 
 
 def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
@@ -233,14 +233,16 @@ def _std(head: Json, num_outputs: int, name: str) -> Array | None:
 
 
 def _take_normaliser(chain: _Chain) -> Normaliser:
-    centred, scaled = chain.take("Sub"), chain.take("Div")
+    centred, divided, multiplied = chain.take("Sub"), chain.take("Div"), chain.take("Mul")
     clipped = chain.take("Clip")
     chain.take("Identity")
-    return Normaliser(
-        mean=_vector(centred, chain.obs_dim, 0.0),
-        scale=_vector(scaled, chain.obs_dim, 1.0),
-        clip=_clip_limit(clipped) if clipped else math.inf,
-    )
+    mean = _vector(centred, chain.obs_dim, 0.0)
+    clip = _clip_limit(clipped) if clipped else math.inf
+    if multiplied is None:
+        return Normaliser(mean=mean, scale=_vector(divided, chain.obs_dim, 1.0), clip=clip)
+    if divided is not None:
+        raise InputError(f"{multiplied.label}: does not fit normaliser, layers, squash, scale")
+    return Normaliser.multiplying(mean, _vector(multiplied, chain.obs_dim, 1.0), clip)
 
 
 def _vector(step: _Node | None, size: int, default: float) -> Array:

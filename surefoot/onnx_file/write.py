@@ -45,7 +45,10 @@ def policy_to_onnx(policy: Policy, metadata: Mapping[str, Json] | None = None) -
     """
     graph = _GraphWriter()
     value = graph.node("Sub", [INPUT, graph.constant("obs_mean", policy.normaliser.mean)])
-    value = graph.node("Div", [value, graph.constant("obs_scale", policy.normaliser.scale)])
+    if policy.normaliser.factor is None:
+        value = graph.node("Div", [value, graph.constant("obs_scale", policy.normaliser.scale)])
+    else:
+        value = graph.node("Mul", [value, graph.constant("obs_factor", policy.normaliser.factor)])
     if math.isfinite(policy.normaliser.clip):
         limit = policy.normaliser.clip
         value = graph.clip(value, -limit, limit, STATE)

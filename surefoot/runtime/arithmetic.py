@@ -98,19 +98,21 @@ def _normalised(policy: Policy, limit: float) -> _Range:
     """
     box = np.full(policy.obs_dim, float(limit))
     # A difference that overflows must still end beyond the clip once it is divided.
-    far = box * policy.normaliser.scale.astype(np.float64)
-    error = _gamma(3, UNIT_ROUNDOFF) * box + 3 * _SUBNORMAL
+    far = policy.normaliser.reach(box)
+    n = policy.normaliser.num_roundings
+    error = _gamma(n, UNIT_ROUNDOFF) * (box + policy.normaliser.excess) + n * _SUBNORMAL
     return _Range(-box, box, np.where(far < _OVERFLOW, error, np.inf))
 
 
 def _affine(layer: Layer, x: _Range) -> _Range:
     weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
-    rows, n = np.abs(weight), weight.shape[1] + 2
+    rows, n = np.abs(weight), layer.num_roundings
     centre, radius = (x.lower + x.upper) / 2, (x.upper - x.lower) / 2
     middle, reach = weight @ centre + bias, rows @ radius
     # Outward by what float64 may lose in these products themselves.
-    reach = reach + _gamma(n + 2, 2.0**-53) * (rows @ x.magnitude + np.abs(bias))
-    largest = rows @ (x.magnitude + x.error) + np.abs(bias)  # no partial sum exceeds it
+    reach = reach + _gamma(weight.shape[1] + 4, 2.0**-53) * (rows @ x.magnitude + np.abs(bias))
+    # No partial sum exceeds it.
+    largest = rows @ (x.magnitude + x.error) + np.abs(bias) + layer.excess
     error = rows @ x.error + _gamma(n, UNIT_ROUNDOFF) * largest + n * _SUBNORMAL
     return _Range(middle - reach, middle + reach, np.where(largest < _OVERFLOW, error, np.inf))
 
@@ -153,8 +155,9 @@ def _scaled(head: GaussianHead, x: _Range, tau: float) -> _Range:
         x = _Range(np.clip(x.lower, -1, 1), np.clip(x.upper, -1, 1), x.error)
     # Fan-in 1 for each actuator: as a vector, not as a matrix of fan-in act_dim.
     half_range, centre = head.half_range.astype(np.float64), head.centre.astype(np.float64)
-    largest = half_range * (x.magnitude + x.error) + np.abs(centre)
-    error = half_range * x.error + _gamma(3, UNIT_ROUNDOFF) * largest + 3 * _SUBNORMAL
+    largest = half_range * (x.magnitude + x.error) + np.abs(centre) + head.excess
+    n = head.num_roundings
+    error = half_range * x.error + _gamma(n, UNIT_ROUNDOFF) * largest + n * _SUBNORMAL
     return _Range(-largest, largest, np.where(largest < _OVERFLOW, error, np.inf))
 
 

@@ -204,17 +204,24 @@ def _action_lines(policy: Policy) -> list[str]:
 
 
 def _head_constants(policy: Policy) -> str:
-    parts = [("obs_mean", policy.normaliser.mean), ("obs_scale", policy.normaliser.scale)]
+    normaliser = policy.normaliser
+    unit = ("obs_scale", normaliser.scale)
+    if normaliser.factor is not None:
+        unit = ("obs_factor", normaliser.factor)
+    parts = [("obs_mean", normaliser.mean), unit]
     if isinstance(policy.head, GaussianHead):
         parts += [("half_range", policy.head.half_range), ("centre", policy.head.centre)]
     return "".join(array(name, part.astype(np.float32) + np.float32(0)) for name, part in parts)
 
 
 def _normalise(policy: Policy) -> str:
-    if not np.isfinite(policy.normaliser.clip):
-        return "        s->even[i] = z;"
-    limit = float_literal(float(np.float32(policy.normaliser.clip)))
-    return f"        s->even[i] = (z < -{limit}) ? -{limit} : ((z > {limit}) ? {limit} : z);"
+    normaliser = policy.normaliser
+    unit = "/ obs_scale[i]" if normaliser.factor is None else "* obs_factor[i]"
+    z = f"        const float z = (obs[i] - obs_mean[i]) {unit};\n"
+    if not np.isfinite(normaliser.clip):
+        return f"{z}        s->even[i] = z;"
+    limit = float_literal(float(np.float32(normaliser.clip)))
+    return f"{z}        s->even[i] = (z < -{limit}) ? -{limit} : ((z > {limit}) ? {limit} : z);"
 
 
 def _fused(layer: CLayer, activation: AnyActivation, machine: Machine) -> str:

@@ -104,7 +104,6 @@ int policy_actions(policy_state *s, const float obs[POLICY_NUM_OBS],
         return POLICY_BAD_OBSERVATION;
     }
     for (i = 0u; i < POLICY_NUM_OBS; ++i) {
-        const float z = (obs[i] - obs_mean[i]) / obs_scale[i];
 $normalise
     }
     return forward(s, actions);

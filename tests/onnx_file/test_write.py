@@ -26,7 +26,7 @@ from surefoot.onnx_file import (
     policy_to_onnx,
     save_policy,
 )
-from surefoot.policy import Activation, Squash, weights_sha256
+from surefoot.policy import Activation, Normaliser, Policy, Squash, weights_sha256
 
 HIDDEN = [activation for activation in Activation if activation is not Activation.IDENTITY]
 EVERY_KIND = [
@@ -68,6 +68,56 @@ def test_writing_then_reading_is_the_identity(activation, squash, clip):
     assert file.metadata["weights_sha256"] == weights_sha256(policy)
     assert {key: file.metadata[key] for key in metadata} == metadata
     assert policy_to_onnx(file.policy, file.metadata) == data
+
+
+def multiplying(policy: Policy, rng: np.random.Generator) -> Policy:
+    """Return the policy with a normaliser that multiplies, as brax and JAX write it."""
+    factor = rng.uniform(0.3, 3, policy.obs_dim).astype(np.float32)
+    mean, clip = policy.normaliser.mean, policy.normaliser.clip
+    return dataclasses.replace(policy, normaliser=Normaliser.multiplying(mean, factor, clip))
+
+
+@pytest.mark.parametrize("clip", [5.0, math.inf])
+def test_a_normaliser_that_multiplies_is_written_as_it_computes(
+    clip: float
+) -> None:
+    rng = np.random.default_rng(7)
+    sizes, tanh = (5, 6, 3), Activation.TANH
+    policy = multiplying(random_policy(rng, sizes, tanh, Squash.IDENTITY, clip), rng)
+    data = policy_to_onnx(policy)
+    file = policy_from_onnx(data)
+    assert policy_to_onnx(file.policy, file.metadata) == data
+    assert weights_sha256(file.policy) == weights_sha256(policy)
+    np.testing.assert_array_equal(file.policy.normaliser.scale, policy.normaliser.scale)
+    obs = rng.normal(0, 3, (200, 5)).astype(np.float32)
+    state = (obs - policy.normaliser.mean) * policy.normaliser.factor
+    expected = np.clip(state, -clip, clip)
+    np.testing.assert_array_equal(file.policy.state(obs, np.float32), expected)
+    whole, cut = on_runtime(data, obs), on_runtime(cut_at_state(data), expected, STATE)
+    np.testing.assert_array_equal(whole, cut)
+
+
+def test_multiplying_and_dividing_are_two_policies() -> None:
+    policy = random_policy(np.random.default_rng(8), (4, 6, 2))
+    powers = np.array([0.25, 0.5, 2.0, 4.0], np.float32)
+    mean, clip = policy.normaliser.mean, policy.normaliser.clip
+    normalisers = (
+        Normaliser(mean=mean, scale=1 / powers, clip=clip),
+        Normaliser.multiplying(mean, powers, clip),
+    )
+    both = [dataclasses.replace(policy, normaliser=normaliser) for normaliser in normalisers]
+    obs = np.random.default_rng(9).normal(0, 3, (50, 4)).astype(np.float32)
+    np.testing.assert_array_equal(*[each.outputs(obs, np.float32) for each in both])
+    assert weights_sha256(both[0]) != weights_sha256(both[1])
+
+
+def test_a_normaliser_does_not_divide_and_multiply() -> None:
+    rng = np.random.default_rng(10)
+    model = onnx.load_model_from_string(policy_to_onnx(random_policy(rng, (4, 6, 2))))
+    model.graph.node[2].input[0] = "twice"
+    model.graph.node.insert(2, helper.make_node("Mul", ["div_1", "obs_scale"], ["twice"]))
+    with pytest.raises(InputError, match="'Mul': does not fit normaliser"):
+        policy_from_onnx(model.SerializeToString())
 
 
 def test_every_array_is_read_back_bit_for_bit_and_pruned_weights_as_plus_zero():

@@ -4,6 +4,7 @@ import itertools
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,21 @@ def answers(program, obs):
 
 def same_bits(a, b):
     return a.shape == b.shape and (a.view(np.uint32) == b.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("clip", [5.0, np.inf])
+def test_a_normaliser_that_multiplies_gives_the_bits_of_the_twin(
+    random_policy: Callable[..., Policy], tmp_path: Path, compiler: str, clip: float
+) -> None:
+    rng = np.random.default_rng(0)
+    policy = random_policy(rng, (5, 8, 3), Activation.RELU, Squash.CLIP, clip)
+    factor = rng.uniform(0.1, 3, 5).astype(np.float32)
+    normaliser = Normaliser.multiplying(policy.normaliser.mean, factor, clip)
+    policy = replace(policy, normaliser=normaliser)
+    program = compiled(write(tmp_path, c_source(policy)), compiler)
+    obs = rng.normal(0, 5, (100, 5)).astype(np.float32)
+    assert same_bits(answers(program, obs), twin_outputs(policy, obs))
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)

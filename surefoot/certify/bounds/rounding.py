@@ -102,7 +102,8 @@ def rounding_bound(
     if not np.isfinite(state_bound).all():
         return Unknown("the state is unbounded: the controller has no clip after its normaliser")
     # A difference o - mean that overflows must still end beyond the clip once it is divided.
-    if not (state_bound.max() * policy.normaliser.scale.astype(np.float64) < _LARGEST).all():
+    widest = np.full_like(state_bound, state_bound.max())
+    if not (policy.normaliser.reach(widest) < _LARGEST).all():
         return Unknown("the normaliser may exceed the largest float32")
     inputs = up(state_bound * (1 + 4 * UNIT_ROUNDOFF), 2)
     error = _normaliser_error(policy.normaliser, inputs)
@@ -110,12 +111,13 @@ def rounding_bound(
     for layer in policy.layers:
         weight = np.abs(layer.weight.astype(np.float64))
         bias = np.abs(layer.bias.astype(np.float64))
-        num_roundings = layer.weight.shape[1] + 2
+        num_roundings = layer.num_roundings
         if num_roundings * UNIT_ROUNDOFF > 0.01:
-            return Unknown(f"a layer sums {num_roundings - 2} products, too many for float32")
+            num_terms = layer.weight.shape[1]
+            return Unknown(f"a layer sums {num_terms} products, too many for float32")
         relative = 1.02 * num_roundings * UNIT_ROUNDOFF
         seen = up(inputs + error)
-        reach = up(matmul_up(weight, seen) + bias)
+        reach = up(matmul_up(weight, seen) + bias + layer.excess, 2)
         slope = slope_range(layer.activation).largest
         if not (reach * max(1.0, slope) < _LARGEST).all():
             return Unknown("a value may exceed the largest float32")
@@ -164,7 +166,8 @@ def state_bound(policy: Policy, epsilon: float) -> Float:
 def _normaliser_error(normaliser: Normaliser, inputs: Float) -> Float:
     """Subtraction and division round once each; the clip only shrinks differences."""
     flushed = _SMALLEST * (2 + 1 / normaliser.scale.astype(np.float64))
-    return up(3 * UNIT_ROUNDOFF * inputs + flushed, 6)
+    relative = normaliser.num_roundings * UNIT_ROUNDOFF
+    return up(relative * (inputs + normaliser.excess) + flushed, 7)
 
 
 def _activation_error(activation: AnyActivation, inputs: Float) -> Float:
@@ -235,7 +238,8 @@ def _head_error(policy: Policy, network: Float, reach: Float, arithmetic: Arithm
         error = up(network + TAU + unit + flushed)
     if head.squash is not Squash.IDENTITY:
         reach, error = np.minimum(reach, 1.0), np.minimum(error, 2.0 + 16 * unit + flushed)
-    rounding = 6 * unit * (half_range * (reach + error) + centre)
+    relative = 2 * head.num_roundings * unit
+    rounding = relative * (half_range * (reach + error) + centre + head.excess)
     return up(half_range * error + rounding + 4 * flushed * (1 + half_range + reach + error), 10)
 
 
@@ -246,4 +250,5 @@ def _action_size(policy: Policy, reach: Float) -> Float:
         return reach
     squashed = reach if head.squash is Squash.IDENTITY else np.minimum(reach, 1.0)
     half_range = np.abs(head.half_range.astype(np.float64))
-    return np.maximum(half_range, (half_range * squashed + np.abs(head.centre)) * 1.01)
+    largest = half_range * squashed + np.abs(head.centre) + head.excess
+    return np.maximum(half_range, largest * 1.01)
