@@ -1,6 +1,7 @@
 """What compilers say of code and stack is passed on, and the stack is bounded from above."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -30,11 +31,11 @@ void policy_actions(volatile char *out)
 
 
 @pytest.fixture
-def gcc(monkeypatch):
+def gcc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "gcc")
 
 
-def test_the_stack_is_all_frames_but_of_the_layers_the_largest(gcc):
+def test_the_stack_is_all_frames_but_of_the_layers_the_largest(gcc: None) -> None:
     here = footprint({"policy.c": SOURCE.encode()})["this machine"]
     assert set(here["frames"]) == {"layer_1", "layer_2", "policy_actions"}
     assert 3500 <= here["stack_bytes"] <= 3500 + 3 * 128
@@ -42,7 +43,9 @@ def test_the_stack_is_all_frames_but_of_the_layers_the_largest(gcc):
     assert "gcc" in here["compiler"]
 
 
-def test_a_machine_without_its_compiler_is_not_measured(gcc, monkeypatch):
+def test_a_machine_without_its_compiler_is_not_measured(
+    gcc: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if "arm" in name else which(name))
     machines = footprint({"policy.c": SOURCE.encode()})
@@ -50,15 +53,19 @@ def test_a_machine_without_its_compiler_is_not_measured(gcc, monkeypatch):
     assert machines["this machine"]["stack_bytes"] > 0
 
 
-def test_without_any_compiler_the_error_says_what_to_install(monkeypatch):
+def test_without_any_compiler_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(MissingLibraryError, match="install gcc or"):
         footprint({"policy.c": SOURCE.encode()})
 
 
-def test_a_compiler_that_cannot_tell_the_stack_is_not_guessed(gcc, monkeypatch):
-    def refuses(command, folder):
+def test_a_compiler_that_cannot_tell_the_stack_is_not_guessed(
+    gcc: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(command: list[str], folder: Path) -> None:
         raise CheckError("unknown argument: -fstack-usage")
 
     monkeypatch.setattr(module, "run_compiler", refuses)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,40 +15,36 @@ from surefoot.bundle import open_bundle
 from surefoot.errors import CheckError, InputError, VerificationError
 from surefoot.export import ExportConfig, Target, check_forms, export_bundle
 from surefoot.export.forms import C_REPORT_FILE
-from surefoot.onnx_file import SPARSE_FILE, load_policy, save_policy
-from surefoot.policy import Activation
+from surefoot.onnx_file import SPARSE_FILE, ControllerFile, load_policy, save_policy
+from surefoot.policy import Activation, Policy
 from surefoot.runtime import Backend, CConfig, load_controller
 from surefoot.runtime.c_layers import Layout
 
 CONFIG = ExportConfig(targets=(Target.SPARSE_ONNX, Target.C), num_random=200)
 
 
-def thinned(policy, rng, density):
+def thinned(policy: Policy, rng: np.random.Generator, density: float) -> Policy:
     """Keep this share of the weights."""
     for layer in policy.layers:
         layer.weight[rng.random(layer.weight.shape) >= density] = 0
     return policy
 
 
-@pytest.fixture
-def source(tmp_path):
-    def make(density=0.1):
-        rng = np.random.default_rng(0)
-        policy = thinned(random_policy(rng, (6, 40, 40, 2), Activation.RELU), rng, density)
-        save_policy(tmp_path / "policy", policy)
-        return load_policy(tmp_path / "policy")
-
-    return make
+def saved_policy(tmp_path: Path, density: float = 0.1) -> tuple[ControllerFile, Artifact]:
+    rng = np.random.default_rng(0)
+    policy = thinned(random_policy(rng, (6, 40, 40, 2), Activation.RELU), rng, density)
+    save_policy(tmp_path / "policy", policy)
+    return load_policy(tmp_path / "policy")
 
 
 @pytest.fixture
-def folder(source, tmp_path):
-    file, origin = source()
+def folder(tmp_path: Path) -> Path:
+    file, origin = saved_policy(tmp_path)
     export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
     return tmp_path / "bundle"
 
 
-def test_all_forms_of_a_bundle_give_the_same_actions_within_their_own_bounds(folder):
+def test_all_forms_of_a_bundle_give_the_same_actions_within_their_own_bounds(folder: Path) -> None:
     bundle = open_bundle(folder)
     table = json.loads(bundle.files["parity.json"])
     assert set(table) == {"numpy", "onnx", "onnx-sparse", "c"}
@@ -58,7 +56,7 @@ def test_all_forms_of_a_bundle_give_the_same_actions_within_their_own_bounds(fol
         assert (error <= table[backend]["bound"]).all()
 
 
-def test_the_forms_of_a_bundle_are_derived_again_and_hold(folder):
+def test_the_forms_of_a_bundle_are_derived_again_and_hold(folder: Path) -> None:
     names = check_forms(open_bundle(folder))
     assert set(names) == {
         SPARSE_FILE,
@@ -69,7 +67,7 @@ def test_the_forms_of_a_bundle_are_derived_again_and_hold(folder):
     }
 
 
-def forge(folder, name, change):
+def forge(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     """Rewrite one file of a bundle with a manifest that fits, as whoever has no key could."""
     artifact = read_artifact(folder, "bundle")
     files = {**artifact.files, name: change(artifact.files[name])}
@@ -92,7 +90,9 @@ def forge(folder, name, change):
         (C_REPORT_FILE, lambda data: data.replace(b'"microcontroller"', b'"x"'), "machine"),
     ],
 )
-def test_a_form_that_its_canonical_file_does_not_lead_to_is_refused(folder, name, change, message):
+def test_a_form_that_its_canonical_file_does_not_lead_to_is_refused(
+    folder: Path, name: str, change: Callable[[bytes], bytes], message: str
+) -> None:
     before = (folder / name).read_bytes()
     forge(folder, name, change)
     assert (folder / name).read_bytes() != before
@@ -101,7 +101,7 @@ def test_a_form_that_its_canonical_file_does_not_lead_to_is_refused(folder, name
         check_forms(bundle)
 
 
-def test_a_missing_header_is_refused(folder):
+def test_a_missing_header_is_refused(folder: Path) -> None:
     artifact = read_artifact(folder, "bundle")
     files = {name: data for name, data in artifact.files.items() if name != "policy.h"}
     shutil.rmtree(folder)
@@ -110,23 +110,23 @@ def test_a_missing_header_is_refused(folder):
         check_forms(open_bundle(folder))
 
 
-def test_a_form_that_cannot_be_built_leaves_no_bundle(source, tmp_path):
-    file, origin = source(density=0.5)
+def test_a_form_that_cannot_be_built_leaves_no_bundle(tmp_path: Path) -> None:
+    file, origin = saved_policy(tmp_path, density=0.5)
     with pytest.raises(InputError, match="must be smaller than the dense one"):
         export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_certificate_that_counts_on_less_than_the_c_errs_by_is_refused(source, tmp_path):
-    file, origin = source()
+def test_a_certificate_that_counts_on_less_than_the_c_errs_by_is_refused(tmp_path: Path) -> None:
+    file, origin = saved_policy(tmp_path)
     config = ExportConfig(targets=(Target.C,), num_random=50)
     certificate = certificate_of(file, runtime_error=(1e-12, 1e-12))
     with pytest.raises(CheckError, match="is not the policy"):
         export_bundle(tmp_path / "bundle", file, origin, certificate, config)
 
 
-def test_the_layout_that_was_asked_for_is_exported(source, tmp_path):
-    file, origin = source()
+def test_the_layout_that_was_asked_for_is_exported(tmp_path: Path) -> None:
+    file, origin = saved_policy(tmp_path)
     config = ExportConfig(
         targets=(Target.C,), c=CConfig(layout=Layout.CSR, constant_time=True), num_random=50
     )

@@ -2,26 +2,31 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError
 from surefoot.export.exporter import ExportConfig, check_exported
 from surefoot.export.forms import Target, build_form
 from surefoot.export.parity import check_parity, parity_observations, parity_states
-from surefoot.policy import Activation, Squash
+from surefoot.policy import Activation, Array, Squash
 from surefoot.runtime.arithmetic import runtime_error
+from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
 
 CONFIG = ExportConfig(num_random=2000)
+Change = Callable[[Array, Array], Array]
+"""From what went in and what came out to what comes out instead."""
 
 
 @pytest.mark.parametrize("activation", Activation)
 @pytest.mark.parametrize("clip", [10.0, 5.0, math.inf])
-def test_every_backend_computes_the_policy(activation, clip):
+def test_every_backend_computes_the_policy(activation: Activation, clip: float) -> None:
     rng = np.random.default_rng(0)
     for squash in [*Squash, None]:
         policy = random_policy(rng, (11, 32, 3), activation, squash, clip)
@@ -40,24 +45,29 @@ def test_every_backend_computes_the_policy(activation, clip):
 class Altered:
     """A controller whose answers pass through a function of what went in and came out."""
 
-    def __init__(self, controller, at_obs=None, at_state=None):
+    def __init__(
+        self,
+        controller: CheckedController,
+        at_obs: Change | None = None,
+        at_state: Change | None = None,
+    ) -> None:
         self._controller, self._at_obs, self._at_state = controller, at_obs, at_state
         self.name, self.obs_dim = "altered", controller.obs_dim
         self.num_outputs = controller.num_outputs
 
-    def __call__(self, obs):
+    def __call__(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         outputs = self._controller(obs)
         return self._at_obs(obs, outputs) if self._at_obs else outputs
 
-    def from_state(self, state):
+    def from_state(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
         outputs = self._controller.from_state(state)
         return self._at_state(state, outputs) if self._at_state else outputs
 
 
-def bump(where):
+def bump(where: Callable[[Array], NDArray[np.bool_]]) -> Change:
     """Add 1e-2 to output 1 of the rows that ``where`` selects."""
 
-    def change(inputs, outputs):
+    def change(inputs: NDArray[np.float32], outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         outputs[where(inputs), 1] += 1e-2
         return outputs
 
@@ -76,7 +86,9 @@ def bump(where):
         ({"at_obs": lambda obs, outputs: outputs * np.nan}, "output 0 is nan"),
     ],
 )
-def test_a_form_that_differs_anywhere_is_refused_by_the_first_difference(changes, message):
+def test_a_form_that_differs_anywhere_is_refused_by_the_first_difference(
+    changes: dict[str, Change], message: str
+) -> None:
     policy = random_policy(np.random.default_rng(1), (4, 8, 2))
     rng = np.random.default_rng(2)
     observations = parity_observations(policy, rng, 3000)
@@ -88,7 +100,7 @@ def test_a_form_that_differs_anywhere_is_refused_by_the_first_difference(changes
         check_parity(Altered(controller, **changes), policy, observations, states, bound)
 
 
-def test_a_normaliser_that_is_clipped_elsewhere_is_seen():
+def test_a_normaliser_that_is_clipped_elsewhere_is_seen() -> None:
     # The classic defect: the exported graph forgets the clip, which ordinary inputs do not show.
     policy = random_policy(np.random.default_rng(3), (4, 8, 2), Activation.RELU, Squash.IDENTITY)
     unclipped = replace(policy, normaliser=replace(policy.normaliser, clip=math.inf))
@@ -102,7 +114,7 @@ def test_a_normaliser_that_is_clipped_elsewhere_is_seen():
         check_parity(controller, policy, parity_observations(policy, rng, 1), states, bound)
 
 
-def test_one_weight_moved_by_more_than_the_bound_is_seen():
+def test_one_weight_moved_by_more_than_the_bound_is_seen() -> None:
     policy = random_policy(np.random.default_rng(5), (4, 2), squash=Squash.IDENTITY)
     weight = policy.layers[0].weight.copy()
     weight[1, 2] += np.float32(1e-3)
@@ -116,7 +128,7 @@ def test_one_weight_moved_by_more_than_the_bound_is_seen():
         )
 
 
-def test_inputs_reach_every_edge():
+def test_inputs_reach_every_edge() -> None:
     policy = random_policy(np.random.default_rng(7), (4, 8, 2))
     observations = parity_observations(policy, np.random.default_rng(8), 100)
     assert observations.dtype == np.float32
@@ -136,7 +148,7 @@ def test_inputs_reach_every_edge():
 
 
 @pytest.mark.parametrize("bound", [np.ones(1), np.ones(3), np.array([1, np.inf]), np.ones((1, 2))])
-def test_a_bound_is_one_finite_number_per_output(bound):
+def test_a_bound_is_one_finite_number_per_output(bound: NDArray[np.float64]) -> None:
     policy = random_policy(np.random.default_rng(10), (4, 8, 2))
     inputs = np.zeros((1, 4), np.float32)
     controller = controller_of(file_of(policy), Backend.NUMPY)

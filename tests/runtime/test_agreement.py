@@ -8,14 +8,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from support.policies import file_of, random_policy
-from surefoot.activation import Activation, Clamp, LeakyRelu
+from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu
 from surefoot.errors import CheckError, InputError
-from surefoot.onnx_file import controller_from_onnx, policy_to_onnx
+from surefoot.onnx_file import ControllerFile, controller_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy, Squash
 from surefoot.runtime.agreement import agreement_observations, check_agreement
 
 
-def foreign(policy):
+def foreign(policy: Policy) -> ControllerFile:
     """Return the policy's file as a stranger would send it."""
     model = onnx.load_model_from_string(policy_to_onnx(policy))
     model.producer_name = "somebody"
@@ -23,7 +23,7 @@ def foreign(policy):
     return controller_from_onnx(model.SerializeToString(), "controller.onnx")
 
 
-def with_layer(policy, number, **changes):
+def with_layer(policy: Policy, number: int, **changes: object) -> Policy:
     layers = list(policy.layers)
     old = layers[number]
     fields = {"weight": old.weight, "bias": old.bias, "activation": old.activation}
@@ -33,7 +33,7 @@ def with_layer(policy, number, **changes):
 
 @pytest.mark.parametrize("clip", [5.0, np.inf])
 @pytest.mark.parametrize("activation", [Activation.SILU, LeakyRelu(0.125), Clamp(-1.0, 1.0)])
-def test_ten_thousand_inputs_agree_and_are_counted(activation, clip):
+def test_ten_thousand_inputs_agree_and_are_counted(activation: AnyActivation, clip: float) -> None:
     policy = random_policy(np.random.default_rng(0), (6, 16, 12, 3), activation, Squash.TANH, clip)
     found = check_agreement(foreign(policy))
     assert found.num_inputs >= 10_000
@@ -43,7 +43,7 @@ def test_ten_thousand_inputs_agree_and_are_counted(activation, clip):
     assert found == check_agreement(foreign(policy))
 
 
-def test_any_other_policy_is_an_error():
+def test_any_other_policy_is_an_error() -> None:
     policy = random_policy(np.random.default_rng(1), (4, 8, 8, 2), Activation.RELU, Squash.TANH)
     file = foreign(policy)
     weight = policy.layers[1].weight.copy()
@@ -59,7 +59,7 @@ def test_any_other_policy_is_an_error():
         assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_mixes_the_observations_of_a_batch_is_an_error():
+def test_a_file_that_mixes_the_observations_of_a_batch_is_an_error() -> None:
     # At batch 1 the two transpositions cancel, at any other they do not.
     nodes = [
         helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
@@ -83,7 +83,7 @@ def test_a_file_that_mixes_the_observations_of_a_batch_is_an_error():
         check_agreement(file, num_inputs=2000)
 
 
-def test_the_observations_have_kinks_ends_zeros_and_the_end_of_float32():
+def test_the_observations_have_kinks_ends_zeros_and_the_end_of_float32() -> None:
     policy = random_policy(np.random.default_rng(2), (4, 8, 8, 2), Clamp(-0.5, 0.25))
     obs = agreement_observations(policy, 3000, np.random.default_rng(0))
     assert obs.shape == (3096, 4)
@@ -102,7 +102,7 @@ def test_the_observations_have_kinks_ends_zeros_and_the_end_of_float32():
             assert (np.abs(sums - kink) < 1e-5).any(axis=1).sum() > 10
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_what_cannot_be_compared_is_refused() -> None:
     policy = random_policy(np.random.default_rng(3), (4, 8, 2))
     with pytest.raises(InputError, match="is its own policy"):
         check_agreement(file_of(policy))

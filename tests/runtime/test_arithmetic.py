@@ -2,17 +2,19 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from support.policies import file_of, random_policy
 from surefoot.errors import InputError
-from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.policy import Activation, Array, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF, runtime_error
 from surefoot.runtime.load import Backend, controller_of
 
@@ -20,7 +22,9 @@ SIZES = [(3, 2), (11, 16, 3), (17, 64, 64, 6), (5, 24, 24, 24, 2)]
 SMOOTH = [Activation.TANH, Activation.SIGMOID, Activation.SILU, Activation.ELU, Activation.SOFTPLUS]
 
 
-def observations(policy, rng, rows, spread):
+def observations(
+    policy: Policy, rng: np.random.Generator, rows: int, spread: float
+) -> NDArray[np.float32]:
     """Half of a wide normal distribution, half on the clip to one unit in the last place."""
     state = rng.normal(0, spread, (rows, policy.obs_dim))
     edge = rng.random(rows) < 0.5
@@ -32,7 +36,9 @@ def observations(policy, rng, rows, spread):
 
 @pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
 @pytest.mark.parametrize("activation", [Activation.RELU, Activation.IDENTITY, *SMOOTH])
-def test_bound_dominates_the_observed_error_at_observations_and_states(activation, backend):
+def test_bound_dominates_the_observed_error_at_observations_and_states(
+    activation: Activation, backend: Backend
+) -> None:
     rng = np.random.default_rng(7)
     for sizes, squash in itertools.product(SIZES, [*Squash, None]):
         policy = random_policy(rng, sizes, activation, squash)
@@ -47,7 +53,7 @@ def test_bound_dominates_the_observed_error_at_observations_and_states(activatio
             assert (np.abs(controller.from_state(state) - reference) <= bound).all()
 
 
-def single_layer(weight, bias=0.0):
+def single_layer(weight: NDArray[np.float32] | list[float], bias: float = 0.0) -> Policy:
     """One output on inputs that the normaliser leaves as they are, without squash."""
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
     width = len(weight)
@@ -66,7 +72,7 @@ def single_layer(weight, bias=0.0):
     )
 
 
-def test_bound_covers_every_order_of_summation():
+def test_bound_covers_every_order_of_summation() -> None:
     # Ill-conditioned sums, added in every order in float32; the exact value is a rational.
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -83,7 +89,7 @@ def test_bound_covers_every_order_of_summation():
             assert abs(Fraction(float(total)) - exact) <= Fraction(bound)
 
 
-def test_bound_of_one_layer_is_the_closed_form():
+def test_bound_of_one_layer_is_the_closed_form() -> None:
     # Three roundings of the normaliser, n = fan_in + 2 = 5 of the sum on |W| |z| + |b|, three of
     # the scale. Terms of second order are below 1e-5 of it.
     weight, bias, limit = [1.0, -2.0, 0.5], 3.0, 4.0
@@ -104,7 +110,9 @@ def test_bound_of_one_layer_is_the_closed_form():
         (Activation.SOFTPLUS, 1, math.log1p(math.exp(3)), 3 * TAU),
     ],
 )
-def test_bound_through_an_activation_is_the_closed_form(activation, slope, largest, tau):
+def test_bound_through_an_activation_is_the_closed_form(
+    activation: Activation, slope: float, largest: float, tau: float
+) -> None:
     # One neuron with weight 3/2, then one output with weight 7, on |z| <= 2.
     last = single_layer([7.0])
     first = Layer(weight=np.float32([[1.5]]), bias=np.zeros(1, np.float32), activation=activation)
@@ -115,7 +123,7 @@ def test_bound_through_an_activation_is_the_closed_form(activation, slope, large
     assert expected * (1 - 1e-5) <= bound <= expected * (1 + 1e-5)
 
 
-def test_gradual_underflow_is_counted():
+def test_gradual_underflow_is_counted() -> None:
     policy = single_layer([2.0**-149] * 20)
     state = np.full((1, 20), 0.4, np.float32)
     bound = runtime_error(policy, state_limit=0.5)[0]
@@ -124,7 +132,7 @@ def test_gradual_underflow_is_counted():
     assert bound >= policy.outputs_at(state.astype(np.float64))[0, 0] > 7 * 2.0**-149
 
 
-def test_a_larger_box_or_wider_action_never_lowers_the_bound():
+def test_a_larger_box_or_wider_action_never_lowers_the_bound() -> None:
     rng = np.random.default_rng(2)
     for activation in Activation:
         policy = random_policy(rng, (6, 16, 2), activation, Squash.TANH)
@@ -140,7 +148,7 @@ def test_a_larger_box_or_wider_action_never_lowers_the_bound():
         ).all()
 
 
-def test_no_finite_bound_where_float32_can_overflow():
+def test_no_finite_bound_where_float32_can_overflow() -> None:
     for weight in ([3e38, 3e38], [1e38] * 4):
         last = single_layer(weight)
         assert math.isinf(runtime_error(last, state_limit=4.0)[0])
@@ -156,12 +164,12 @@ def test_no_finite_bound_where_float32_can_overflow():
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, math.inf, math.nan])
-def test_state_limit_must_be_positive_and_finite(limit):
+def test_state_limit_must_be_positive_and_finite(limit: float) -> None:
     with pytest.raises(InputError, match="state_limit must be positive and finite"):
         runtime_error(single_layer([1.0]), state_limit=limit)
 
 
-def float32_sweep(stride):
+def float32_sweep(stride: int) -> NDArray[np.float32]:
     """Every ``stride``-th float32 of magnitude 2^-40 to 64, both signs, and a few far beyond."""
     low, high = np.float32([2.0**-40, 64]).view(np.uint32)
     positive = np.arange(low, high, stride, dtype=np.uint32).view(np.float32)
@@ -169,7 +177,7 @@ def float32_sweep(stride):
     return np.concatenate([positive, far, -positive, -far])
 
 
-def ort_activation(activation):
+def ort_activation(activation: Activation) -> Callable[[Array], Array]:
     """Return the activation as ONNX Runtime computes it, from a graph of its own."""
     kind = onnx.TensorProto.FLOAT
     name = "Sigmoid" if activation is Activation.SILU else activation.value.capitalize()
@@ -203,7 +211,7 @@ REAL = {
 
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("runtime", ["numpy", "onnx"])
-def test_smooth_activations_err_by_at_most_tau(activation, runtime):
+def test_smooth_activations_err_by_at_most_tau(activation: Activation, runtime: str) -> None:
     function = activation if runtime == "numpy" else ort_activation(activation)
     sweep = float32_sweep(stride=1009)
     # In blocks of odd size, so that the scalar remainder of vectorised code is seen too.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from support.policies import file_of, random_policy
 from surefoot.artifact import from_json
@@ -32,11 +33,11 @@ class Sleeper:
 
     name, obs_dim, num_outputs, size_bytes = "sleeper", 3, 1, 123
 
-    def __init__(self, seconds):
+    def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.calls = 0
 
-    def infer(self, obs):
+    def infer(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
         self.calls += 1
         time.sleep(self.seconds)
         return np.zeros((len(obs), 1), np.float32)
@@ -44,7 +45,7 @@ class Sleeper:
     infer_from_state = infer
 
 
-def latencies(values):
+def latencies(values: NDArray[np.int64] | list[float]) -> Latencies:
     return Latencies(samples_us=np.sort(np.array(values, dtype=float)))
 
 
@@ -52,7 +53,9 @@ def latencies(values):
     st.lists(st.floats(0, 1e6), min_size=1, max_size=400),
     st.sampled_from([500, 900, 990, 999]),
 )
-def test_percentile_is_the_least_sample_that_so_many_do_not_exceed(values, per_mille):
+def test_percentile_is_the_least_sample_that_so_many_do_not_exceed(
+    values: list[float], per_mille: int
+) -> None:
     found = latencies(values).percentile_us(per_mille)
     candidates = [
         value
@@ -67,18 +70,18 @@ def test_percentile_is_the_least_sample_that_so_many_do_not_exceed(values, per_m
     ("n", "known"),
     [(19, 0), (20, 1), (99, 1), (100, 2), (999, 2), (1000, 3), (9999, 3), (10000, 4)],
 )
-def test_a_tail_is_told_only_with_ten_samples_beyond_it(n, known):
+def test_a_tail_is_told_only_with_ten_samples_beyond_it(n: int, known: int) -> None:
     record = latencies(np.arange(n)).record()
     tails = [record.p50_us, record.p90_us, record.p99_us, record.p999_us]
     assert [tail is not None for tail in tails] == [True] * known + [False] * (4 - known)
     assert (record.n, record.max_us) == (n, n - 1)
 
 
-def test_a_deadline_is_missed_when_it_is_exceeded():
+def test_a_deadline_is_missed_when_it_is_exceeded() -> None:
     assert latencies([1, 2, 2, 3, 4]).misses(2) == 2
 
 
-def test_late_iterations_are_charged_for_the_delay_of_those_before():
+def test_late_iterations_are_charged_for_the_delay_of_those_before() -> None:
     # 5 ms of work released every 1 ms: the k-th ends no earlier than 4 ms * k after its release.
     config = BenchConfig(
         num_calls=1, warm_up=0, rates_hz=(1000,), paced_s=0.008, batches=(), under_load=False
@@ -90,7 +93,7 @@ def test_late_iterations_are_charged_for_the_delay_of_those_before():
     assert entry.paced[1000].misses(1000) == 8
 
 
-def test_every_call_is_counted_and_sees_valid_observations():
+def test_every_call_is_counted_and_sees_valid_observations() -> None:
     engine = Sleeper(0)
     [entry] = bench_controller(CheckedController(engine), TINY).backends.values()
     assert (entry.whole.n, entry.inference.n) == (30, 30)
@@ -100,9 +103,9 @@ def test_every_call_is_counted_and_sees_valid_observations():
     assert entry.size_bytes == 123
 
 
-def test_garbage_collection_is_on_again_after_a_benchmark_that_failed():
+def test_garbage_collection_is_on_again_after_a_benchmark_that_failed() -> None:
     class Broken(Sleeper):
-        def infer(self, obs):
+        def infer(self, obs: NDArray[np.float32]) -> None:
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
@@ -110,7 +113,7 @@ def test_garbage_collection_is_on_again_after_a_benchmark_that_failed():
     assert gc.isenabled()
 
 
-def test_bench_json_has_its_stable_keys():
+def test_bench_json_has_its_stable_keys() -> None:
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     file = file_of(policy)
     table = from_json(run_benchmark(file, TINY).record("0" * 64).to_json(), "bench.json")
@@ -138,12 +141,12 @@ def test_bench_json_has_its_stable_keys():
         ({"pin_cpu": 100000}, "pin_cpu must be one of"),
     ],
 )
-def test_a_bad_configuration_names_what_is_wrong(table, message):
+def test_a_bad_configuration_names_what_is_wrong(table: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build(BenchConfig, table, "bench")
 
 
-def test_paced_loops_run_again_while_every_core_is_busy_and_nothing_is_left_running():
+def test_paced_loops_run_again_while_every_core_is_busy_and_nothing_is_left_running() -> None:
     config = BenchConfig(num_calls=1, warm_up=0, rates_hz=(500,), paced_s=0.02, batches=())
     before = children()
     [entry] = bench_controller(CheckedController(Sleeper(0)), config).backends.values()
@@ -154,13 +157,13 @@ def test_paced_loops_run_again_while_every_core_is_busy_and_nothing_is_left_runn
     assert children() == before
 
 
-def children():
+def children() -> set[str]:
     """Return the processes that this one started and that still exist."""
     listing = Path(f"/proc/self/task/{os.getpid()}/children")
     return set(listing.read_text().split()) if listing.exists() else set()
 
 
-def test_the_benchmark_stays_on_its_core_and_gives_the_others_back():
+def test_the_benchmark_stays_on_its_core_and_gives_the_others_back() -> None:
     before = os.sched_getaffinity(0)
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     config = replace(TINY, pin_cpu=min(before), backends=(Backend.NUMPY,))
@@ -172,7 +175,7 @@ def test_the_benchmark_stays_on_its_core_and_gives_the_others_back():
     assert os.sched_getaffinity(0) == before
 
 
-def test_the_picture_is_a_png():
+def test_the_picture_is_a_png() -> None:
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     benchmark = run_benchmark(file_of(policy), TINY)
     assert draw_benchmark(benchmark.record("0" * 64)).startswith(b"\x89PNG")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from surefoot.policy import Activation
@@ -18,7 +19,7 @@ REAL = {
 }
 
 
-def sweep(stride):
+def sweep(stride: int) -> NDArray[np.float32]:
     """Every ``stride``-th float32 of both signs up to 2^100, and zeros."""
     bits = np.arange(0, np.float32(2.0**100).view(np.uint32), stride, dtype=np.uint32)
     positive = bits.view(np.float32)
@@ -26,7 +27,7 @@ def sweep(stride):
 
 
 @pytest.mark.parametrize("activation", REAL)
-def test_error_is_at_most_tau(activation):
+def test_error_is_at_most_tau(activation: Activation) -> None:
     x = sweep(2003)
     exact = REAL[activation](x.astype(np.float64))
     allowed = np.full(x.shape, 0.0 if activation is Activation.RELU else C_TAU)
@@ -38,7 +39,7 @@ def test_error_is_at_most_tau(activation):
     assert (np.abs(computed.astype(np.float64) - exact) <= allowed).all()
 
 
-def test_tanh_is_odd_and_nowhere_exceeds_one():
+def test_tanh_is_odd_and_nowhere_exceeds_one() -> None:
     x = np.concatenate([sweep(40_009), np.float32([np.inf])])
     y = twin(Activation.TANH, x)
     assert (twin(Activation.TANH, -x) == -y).all()
@@ -46,12 +47,12 @@ def test_tanh_is_odd_and_nowhere_exceeds_one():
     assert 1 - y[-1] <= C_TAU
 
 
-def test_the_bound_of_the_c_form_is_within_the_one_that_certificates_count_on():
+def test_the_bound_of_the_c_form_is_within_the_one_that_certificates_count_on() -> None:
     assert 0 < C_TAU <= TAU
 
 
 @pytest.mark.parametrize("activation", REAL)
-def test_nan_is_kept_and_infinity_has_its_limit(activation):
+def test_nan_is_kept_and_infinity_has_its_limit(activation: Activation) -> None:
     ends = np.float32([-np.inf, np.inf, np.nan])
     low, high, nan = twin(activation, ends)
     assert np.isnan(nan)

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError, MissingLibraryError
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.c_compiler import compile_library, find_compiler
 from surefoot.runtime.c_source import twin_outputs, twin_outputs_at
@@ -15,18 +17,20 @@ from surefoot.runtime.load import Backend, controller_of
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "surefoot"
 
 
 @pytest.fixture
-def file():
+def file() -> ControllerFile:
     policy = random_policy(np.random.default_rng(0), (5, 16, 9, 3), Activation.SILU, Squash.TANH)
     return file_of(policy)
 
 
-def test_observations_and_states_alone_and_in_batches_give_the_bits_of_the_twin(file):
+def test_observations_and_states_alone_and_in_batches_give_the_bits_of_the_twin(
+    file: ControllerFile,
+) -> None:
     controller = controller_of(file, Backend.C)
     rng = np.random.default_rng(1)
     for rows in (1, 7, 1):
@@ -35,7 +39,7 @@ def test_observations_and_states_alone_and_in_batches_give_the_bits_of_the_twin(
         assert (controller.from_state(obs) == twin_outputs_at(file.policy, obs)).all()
 
 
-def test_two_controllers_of_one_file_do_not_share_memory(file):
+def test_two_controllers_of_one_file_do_not_share_memory(file: ControllerFile) -> None:
     first, second = controller_of(file, Backend.C), controller_of(file, Backend.C)
     obs = np.random.default_rng(2).normal(size=(2, 1, 5)).astype(np.float32)
     kept = first(obs[0])
@@ -43,7 +47,9 @@ def test_two_controllers_of_one_file_do_not_share_memory(file):
     assert (first(obs[0]) == kept).all()
 
 
-def test_a_library_is_compiled_once_and_nothing_else_is_left(file, cache, monkeypatch):
+def test_a_library_is_compiled_once_and_nothing_else_is_left(
+    file: ControllerFile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     controller_of(file, Backend.C)
     [library] = cache.iterdir()
     before = library.stat().st_mtime_ns
@@ -51,7 +57,9 @@ def test_a_library_is_compiled_once_and_nothing_else_is_left(file, cache, monkey
     assert [entry.stat().st_mtime_ns for entry in cache.iterdir()] == [before]
 
 
-def test_processes_that_compile_at_once_all_get_the_library(file, tmp_path, cache):
+def test_processes_that_compile_at_once_all_get_the_library(
+    file: ControllerFile, tmp_path: Path, cache: Path
+) -> None:
     path = tmp_path / "policy.onnx"
     path.write_bytes(file.data)
     code = (
@@ -68,33 +76,37 @@ def test_processes_that_compile_at_once_all_get_the_library(file, tmp_path, cach
     assert len(list(cache.iterdir())) == 1
 
 
-def test_without_a_compiler_the_error_says_what_to_install(file, monkeypatch):
+def test_without_a_compiler_the_error_says_what_to_install(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(MissingLibraryError, match="backend c needs a C compiler: install gcc or"):
         controller_of(file, Backend.C)
 
 
-def test_a_cache_that_others_may_write_is_refused(file, cache):
+def test_a_cache_that_others_may_write_is_refused(file: ControllerFile, cache: Path) -> None:
     cache.mkdir(parents=True)
     cache.chmod(0o777)
     with pytest.raises(InputError, match="must be writable by its owner alone"):
         controller_of(file, Backend.C)
 
 
-def test_a_cache_that_cannot_be_made_is_refused(file, cache):
+def test_a_cache_that_cannot_be_made_is_refused(file: ControllerFile, cache: Path) -> None:
     cache.parent.write_text("a file")
     with pytest.raises(InputError, match=r"cannot make the cache .*XDG_CACHE_HOME"):
         controller_of(file, Backend.C)
 
 
-def test_what_does_not_compile_is_one_line_and_leaves_nothing(cache):
+def test_what_does_not_compile_is_one_line_and_leaves_nothing(cache: Path) -> None:
     with pytest.raises(CheckError, match=r"^\S+ does not compile the generated C: [^\n]+$"):
         compile_library({"a.c": b"int f(void) { return oops; }\n"}, "a.c")
     assert not list(cache.iterdir())
 
 
-def test_other_text_or_another_compiler_is_another_library(cache, monkeypatch):
+def test_other_text_or_another_compiler_is_another_library(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = compile_library({"a.c": b"int f(void);\nint f(void) { return 1; }\n"}, "a.c")
     two = compile_library({"a.c": b"int f(void);\nint f(void) { return 2; }\n"}, "a.c")
     assert one != two

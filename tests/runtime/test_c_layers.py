@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy import uint8, uint16, uint32
+from numpy.typing import NDArray
 
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Layer
 from surefoot.runtime.c_layers import (
     LANES,
+    CLayer,
     Layout,
     Machine,
     choose_layout,
@@ -17,11 +20,11 @@ from surefoot.runtime.c_layers import (
 )
 
 
-def layer_of(weight):
+def layer_of(weight: NDArray[np.float32]) -> Layer:
     return Layer(weight=weight, bias=np.zeros(len(weight), np.float32), activation=Activation.RELU)
 
 
-def restored(layer):
+def restored(layer: CLayer) -> NDArray[np.float64]:
     """Return the matrix that a layout holds, by walking it as the C does."""
     weight = np.zeros((layer.fan_out + LANES, layer.fan_in), np.float64)
     if layer.layout is Layout.DENSE_ROWS:
@@ -47,7 +50,9 @@ def restored(layer):
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 1), st.integers(0, 2**32), st.booleans())
-def test_a_layout_holds_the_matrix(fan_out, fan_in, density, seed, on_grid):
+def test_a_layout_holds_the_matrix(
+    fan_out: int, fan_in: int, density: float, seed: int, on_grid: bool
+) -> None:
     rng = np.random.default_rng(seed)
     weight = rng.normal(size=(fan_out, fan_in)).astype(np.float32)
     if on_grid:
@@ -74,20 +79,24 @@ def test_a_layout_holds_the_matrix(fan_out, fan_in, density, seed, on_grid):
         (2**32 - 1, np.uint32),
     ],
 )
-def test_indices_are_as_narrow_as_they_may_be(largest, kind):
+def test_indices_are_as_narrow_as_they_may_be(
+    largest: int, kind: type[uint16] | type[uint32] | type[uint8]
+) -> None:
     narrowed = narrow(np.array([0, largest], np.int64))
     assert narrowed.dtype == kind
     assert narrowed.tolist() == [0, largest]
 
 
-def test_an_index_beyond_32_bits_is_refused():
+def test_an_index_beyond_32_bits_is_refused() -> None:
     with pytest.raises(InputError, match="must fit into 32 bits, got 4294967296"):
         narrow(np.array([2**32], np.int64))
 
 
 @pytest.mark.parametrize("width", [255, 256, 257, 65_535, 65_536, 65_537])
 @pytest.mark.parametrize("layout", [Layout.CSR, Layout.CSC])
-def test_full_rows_and_columns_at_the_edges_of_a_type_are_counted(layout, width):
+def test_full_rows_and_columns_at_the_edges_of_a_type_are_counted(
+    layout: Layout, width: int
+) -> None:
     # A row (or column) with as many weights as the type can count, and one more.
     shape = (1, width) if layout is Layout.CSR else (width, 1)
     layer = lay_out(
@@ -97,7 +106,7 @@ def test_full_rows_and_columns_at_the_edges_of_a_type_are_counted(layout, width)
     assert int(layer.indices.max()) == width - 1
 
 
-def test_a_full_layer_of_65536_weights_is_whole():
+def test_a_full_layer_of_65536_weights_is_whole() -> None:
     # Row pointers of 16 bits would wrap around here.
     weight = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
     for layout in (Layout.CSR, Layout.CSC):
@@ -107,7 +116,7 @@ def test_a_full_layer_of_65536_weights_is_whole():
         assert (restored(layer) == weight).all()
 
 
-def test_a_weight_is_an_integer_of_8_bits_only_where_that_is_exact():
+def test_a_weight_is_an_integer_of_8_bits_only_where_that_is_exact() -> None:
     grid = np.float32([[127, -3, 0], [127, 64, 1]]) * np.float32([[0.25], [2.0**-10]])
     exact = lay_out(layer_of(grid), 1, Layout.DENSE_ROWS, skip=False)
     assert exact.values.dtype == np.int8
@@ -116,7 +125,7 @@ def test_a_weight_is_an_integer_of_8_bits_only_where_that_is_exact():
     assert lay_out(layer_of(off), 1, Layout.DENSE_ROWS, skip=False).values.dtype == np.float32
 
 
-def sparse_layer(density, shape=(256, 256)):
+def sparse_layer(density: float, shape: tuple[int, int] = (256, 256)) -> Layer:
     rng = np.random.default_rng(1)
     weight = rng.normal(size=shape).astype(np.float32)
     weight[rng.random(shape) >= density] = 0
@@ -125,7 +134,7 @@ def sparse_layer(density, shape=(256, 256)):
 
 @pytest.mark.parametrize("machine", Machine)
 @pytest.mark.parametrize("skip", [False, True])
-def test_sparse_layers_are_stored_sparse_and_full_ones_dense(machine, skip):
+def test_sparse_layers_are_stored_sparse_and_full_ones_dense(machine: Machine, skip: bool) -> None:
     sparse = choose_layout(sparse_layer(0.05), 1, machine, skip=skip)
     dense = choose_layout(sparse_layer(1.0), 1, machine, skip=skip)
     assert sparse.layout in (Layout.CSR, Layout.CSC)

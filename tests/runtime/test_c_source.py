@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _pytest.mark.structures import MarkDecorator
+from numpy.typing import NDArray
 
 from support.policies import random_policy
 from surefoot.errors import InputError
@@ -20,7 +22,7 @@ from surefoot.policy import weights_sha256 as digest_of
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.c_activations import C_TAU
 from surefoot.runtime.c_layers import Layout, Machine
-from surefoot.runtime.c_source import CConfig, c_source, twin_outputs
+from surefoot.runtime.c_source import CConfig, CSource, c_source, twin_outputs
 
 CORTEX_M4 = Path(__file__).parents[2] / "examples" / "cortex_m4"
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")
@@ -28,7 +30,7 @@ SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover
 LAYOUTS = [None, *Layout]
 
 
-def needs(*tools):
+def needs(*tools: str) -> MarkDecorator:
     missing = [tool for tool in tools if shutil.which(tool) is None]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
@@ -36,7 +38,7 @@ def needs(*tools):
 COMPILERS = [pytest.param(name, marks=needs(name)) for name in ("gcc", "clang")]
 
 
-def run(*command, cwd, stdin=""):
+def run(*command: Path | str, cwd: Path, stdin: str = "") -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -50,28 +52,28 @@ def run(*command, cwd, stdin=""):
     return done.stdout
 
 
-def write(folder, source):
+def write(folder: Path, source: CSource) -> Path:
     folder.mkdir(exist_ok=True)
     for name, data in source.files.items():
         (folder / name).write_bytes(data)
     return folder
 
 
-def compiled(folder, compiler, *flags):
+def compiled(folder: Path, compiler: str, *flags: str) -> Path:
     """Compile the harness of a folder; return the path of the program."""
     files = ("policy.c", "policy_main.c", "-DPOLICY_SELF_TEST", "-ffp-contract=off")
     run(compiler, *STRICT, *flags, *files, "-o", "policy", cwd=folder)
     return folder / "policy"
 
 
-def answers(program, obs):
+def answers(program: Path, obs: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what the harness makes of observations, (batch, num_outputs)."""
     text = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in obs)
     lines = run(program, "-", cwd=program.parent, stdin=text).splitlines()
     return np.array([[float(word) for word in line.split()] for line in lines], np.float32)
 
 
-def same_bits(a, b):
+def same_bits(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.bool_:
     return a.shape == b.shape and (a.view(np.uint32) == b.view(np.uint32)).all()
 
 
@@ -93,8 +95,8 @@ def test_a_normaliser_that_multiplies_gives_the_bits_of_the_twin(
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("activation", Activation)
 def test_strict_c99_under_sanitizers_gives_the_bits_of_the_twin_in_every_layout(
-    tmp_path, compiler, activation
-):
+    tmp_path: Path, compiler: str, activation: Activation
+) -> None:
     rng = np.random.default_rng(3)
     some = list(Activation).index(activation)
     for number, clip in ((some % 4, 10.0), ((some + 2) % 4, np.inf)):
@@ -118,7 +120,9 @@ def test_strict_c99_under_sanitizers_gives_the_bits_of_the_twin_in_every_layout(
         (Activation.RELU, ("-O3",)),
     ],
 )
-def test_layouts_machines_and_optimisation_do_not_change_a_bit(tmp_path, activation, flags):
+def test_layouts_machines_and_optimisation_do_not_change_a_bit(
+    tmp_path: Path, activation: Activation, flags: tuple[str, ...]
+) -> None:
     rng = np.random.default_rng(5)
     policy = random_policy(rng, (17, 64, 33, 6), activation, Squash.TANH)
     obs = parity_observations(policy, rng, 100)
@@ -131,7 +135,7 @@ def test_layouts_machines_and_optimisation_do_not_change_a_bit(tmp_path, activat
         assert same_bits(answers(program, obs), expected), (layout, machine, constant)
 
 
-def test_the_twin_is_the_policy_within_the_bound_of_the_generated_c():
+def test_the_twin_is_the_policy_within_the_bound_of_the_generated_c() -> None:
     rng = np.random.default_rng(6)
     for activation, squash in itertools.product(Activation, [*Squash, None]):
         policy = random_policy(rng, (11, 40, 3), activation, squash)
@@ -142,7 +146,7 @@ def test_the_twin_is_the_policy_within_the_bound_of_the_generated_c():
         assert (error > 0).any()
 
 
-def test_the_same_policy_gives_the_same_bytes_and_another_one_another_digest():
+def test_the_same_policy_gives_the_same_bytes_and_another_one_another_digest() -> None:
     first, second = (random_policy(np.random.default_rng(seed), (4, 8, 2)) for seed in (0, 1))
     assert c_source(first).files == c_source(first).files
     header = c_source(first).files["policy.h"].decode()
@@ -152,7 +156,7 @@ def test_the_same_policy_gives_the_same_bytes_and_another_one_another_digest():
     assert not re.search(r"20\d\d-\d\d|/home/|/tmp/", header)
 
 
-def test_the_header_says_ranges_and_sizes_that_hold():
+def test_the_header_says_ranges_and_sizes_that_hold() -> None:
     policy = random_policy(np.random.default_rng(0), (4, 8, 2), squash=Squash.TANH)
     source = c_source(policy)
     header = source.files["policy.h"].decode()
@@ -164,7 +168,7 @@ def test_the_header_says_ranges_and_sizes_that_hold():
 
 
 @needs("gcc")
-def test_reported_flash_and_ram_are_what_the_compiler_needs(tmp_path):
+def test_reported_flash_and_ram_are_what_the_compiler_needs(tmp_path: Path) -> None:
     for seed, layout in enumerate(LAYOUTS):
         policy = random_policy(np.random.default_rng(seed), (9, 31, 18, 5), Activation.RELU)
         source = c_source(policy, CConfig(layout=layout))
@@ -182,7 +186,7 @@ def test_reported_flash_and_ram_are_what_the_compiler_needs(tmp_path):
         assert int(run(folder / "probe", cwd=folder)) == source.report["ram_bytes"]
 
 
-def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them():
+def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them() -> None:
     policy = random_policy(np.random.default_rng(2), (9, 31, 18, 5), Activation.RELU)
     weights = sum(layer.weight.size for layer in policy.layers)
     non_zeros = sum(int((layer.weight != 0).sum()) for layer in policy.layers)
@@ -197,7 +201,7 @@ def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them():
 
 @pytest.mark.parametrize("flag", ["-ffast-math", "-mfpmath=387"])
 @needs("gcc")
-def test_arithmetic_that_voids_the_certificate_does_not_compile(tmp_path, flag):
+def test_arithmetic_that_voids_the_certificate_does_not_compile(tmp_path: Path, flag: str) -> None:
     folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
     done = subprocess.run(
         ["gcc", "-m64", "-std=c99", flag, "-c", "policy.c"],
@@ -237,7 +241,9 @@ int main(void)
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_a_bad_observation_is_rejected_with_a_code_or_holds_the_last_action(tmp_path, compiler):
+def test_a_bad_observation_is_rejected_with_a_code_or_holds_the_last_action(
+    tmp_path: Path, compiler: str
+) -> None:
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     folder = write(tmp_path / "c", c_source(policy))
     (folder / "hold.c").write_text(HOLD)
@@ -246,7 +252,7 @@ def test_a_bad_observation_is_rejected_with_a_code_or_holds_the_last_action(tmp_
 
 
 @needs("gcc")
-def test_a_damaged_constant_fails_the_self_test(tmp_path):
+def test_a_damaged_constant_fails_the_self_test(tmp_path: Path) -> None:
     folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
     text = (folder / "policy.c").read_text()
     number = re.search(r"layer_2_value\[\d+\] = \{\s+(\S+),", text)[1]
@@ -258,8 +264,10 @@ def test_a_damaged_constant_fails_the_self_test(tmp_path):
 
 
 @needs("gcc")
-def test_layers_without_weights_rows_without_weights_and_one_neuron_compile(tmp_path):
-    def layer(weight, activation=Activation.RELU):
+def test_layers_without_weights_rows_without_weights_and_one_neuron_compile(tmp_path: Path) -> None:
+    def layer(
+        weight: list[list[float] | list[int]], activation: Activation = Activation.RELU
+    ) -> Layer:
         weight = np.float32(weight)
         return Layer(weight=weight, bias=np.float32([0.5] * len(weight)), activation=activation)
 
@@ -283,14 +291,14 @@ def test_layers_without_weights_rows_without_weights_and_one_neuron_compile(tmp_
     assert (twin_outputs(policy, obs) == -3.5).all()
 
 
-def test_a_policy_that_overflows_within_its_range_has_no_c_form():
+def test_a_policy_that_overflows_within_its_range_has_no_c_form() -> None:
     policy = random_policy(np.random.default_rng(0), (4, 2), squash=Squash.IDENTITY)
     huge = replace(policy.layers[0], weight=np.full((2, 4), 1e38, np.float32))
     with pytest.raises(InputError, match="overflows float32 within its range"):
         c_source(replace(policy, layers=(huge,)))
 
 
-def emulated(folder):
+def emulated(folder: Path) -> tuple[int, list[list[str]]]:
     """Compile for a Cortex-M4, run it under QEMU; return bytes of stack and the words of calls."""
     run(
         *("arm-none-eabi-gcc", *STRICT, "-O2", "-ffp-contract=off", "-mcpu=cortex-m4", "-mthumb"),
@@ -310,7 +318,7 @@ def emulated(folder):
     return int(stack.removeprefix("stack ")), [line.split() for line in calls]
 
 
-def stimuli(num, width):
+def stimuli(num: int, width: int) -> NDArray[np.float32]:
     """Return the observations that the program for the Cortex-M4 makes."""
     seed, rows = 1, np.zeros((num, width), np.float32)
     for row, column in itertools.product(range(num), range(width)):
@@ -322,8 +330,8 @@ def stimuli(num, width):
 @needs("arm-none-eabi-gcc", "qemu-system-arm")
 @pytest.mark.parametrize("activation", [Activation.RELU, Activation.TANH, Activation.SOFTPLUS])
 def test_a_cortex_m4_computes_the_same_bits_with_fewer_instructions_where_sparse(
-    tmp_path, activation
-):
+    tmp_path: Path, activation: Activation
+) -> None:
     rng = np.random.default_rng(8)
     policy = random_policy(rng, (11, 48, 48, 3), activation, Squash.TANH)
     layers = []

@@ -1,12 +1,15 @@
 """Laws of every controller: what computes it does not show, apart from the last bits."""
 
 import shutil
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Squash
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
@@ -19,14 +22,14 @@ OBS_DIM, NUM_OUTPUTS = 5, 2
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
 @pytest.fixture(scope="module")
-def file():
+def file() -> ControllerFile:
     """A policy that is thin enough to have a sparse form."""
     rng = np.random.default_rng(0)
     policy = random_policy(rng, (OBS_DIM, 40, 40, NUM_OUTPUTS))
@@ -34,20 +37,20 @@ def file():
     return file_of(policy)
 
 
-def draw(rows, seed=0, spread=3.0):
+def draw(rows: int, seed: int = 0, spread: float = 3.0) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     return rng.normal(0, spread, (rows, OBS_DIM)).astype(np.float32)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_says_its_name_and_sizes(file, backend):
+def test_says_its_name_and_sizes(file: ControllerFile, backend: Backend) -> None:
     controller: Controller = controller_of(file, backend)
     assert controller.name == backend.value
     assert (controller.obs_dim, controller.num_outputs) == (OBS_DIM, NUM_OUTPUTS)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_row_means_the_same_in_every_batch(file, backend):
+def test_a_row_means_the_same_in_every_batch(file: ControllerFile, backend: Backend) -> None:
     # To the last bit only within a batch size; between them within the rounding of the runtime.
     controller = controller_of(file, backend)
     bound = 2 * runtime_error(file.policy, state_limit=10.0)
@@ -61,7 +64,9 @@ def test_a_row_means_the_same_in_every_batch(file, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_entry_after_the_normaliser_is_the_rest_of_the_same_function(file, backend):
+def test_entry_after_the_normaliser_is_the_rest_of_the_same_function(
+    file: ControllerFile, backend: Backend
+) -> None:
     controller = controller_of(file, backend)
     obs = draw(32, spread=30.0)
     bound = 2 * runtime_error(file.policy, state_limit=10.0)
@@ -71,7 +76,7 @@ def test_entry_after_the_normaliser_is_the_rest_of_the_same_function(file, backe
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_state_is_not_clipped_again(backend):
+def test_a_state_is_not_clipped_again(backend: Backend) -> None:
     policy = random_policy(
         np.random.default_rng(1), (OBS_DIM, NUM_OUTPUTS), squash=Squash.IDENTITY, clip=1.0
     )
@@ -84,7 +89,7 @@ def test_a_state_is_not_clipped_again(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_is_returned_belongs_to_the_caller(file, backend):
+def test_what_is_returned_belongs_to_the_caller(file: ControllerFile, backend: Backend) -> None:
     controller = controller_of(file, backend, OnBadObservation.HOLD)
     bad = np.full((1, OBS_DIM), np.nan)
     first = controller(draw(1, seed=1))
@@ -100,7 +105,9 @@ def test_what_is_returned_belongs_to_the_caller(file, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_any_layout_and_real_dtype_is_read_as_float32(file, backend):
+def test_any_layout_and_real_dtype_is_read_as_float32(
+    file: ControllerFile, backend: Backend
+) -> None:
     controller = controller_of(file, backend)
     obs = draw(4)
     expected = controller(obs)
@@ -130,7 +137,9 @@ BAD = {
 
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_observation_is_refused_and_nothing_is_remembered(file, backend, case):
+def test_a_bad_observation_is_refused_and_nothing_is_remembered(
+    file: ControllerFile, backend: Backend, case: str
+) -> None:
     obs, message = BAD[case]
     controller = controller_of(file, backend)
     expected = controller(draw(2))
@@ -143,7 +152,9 @@ def test_a_bad_observation_is_refused_and_nothing_is_remembered(file, backend, c
 
 @pytest.mark.parametrize("backend", ALL_BACKENDS)
 @pytest.mark.parametrize("case", BAD)
-def test_on_request_the_last_action_is_held_instead(file, backend, case):
+def test_on_request_the_last_action_is_held_instead(
+    file: ControllerFile, backend: Backend, case: str
+) -> None:
     obs, message = BAD[case]
     controller = controller_of(file, backend, OnBadObservation.HOLD)
     with pytest.raises(InputError, match=message):  # nothing to hold yet
@@ -157,7 +168,7 @@ def test_on_request_the_last_action_is_held_instead(file, backend, case):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_huge_observation_meets_the_clip(file, backend):
+def test_a_huge_observation_meets_the_clip(file: ControllerFile, backend: Backend) -> None:
     controller = controller_of(file, backend)
     huge = np.full((1, OBS_DIM), np.finfo(np.float32).max, np.float32)
     for sign in (1, -1):
@@ -166,7 +177,7 @@ def test_a_huge_observation_meets_the_clip(file, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_overflow_is_an_error_and_never_an_action(backend):
+def test_an_overflow_is_an_error_and_never_an_action(backend: Backend) -> None:
     policy = random_policy(
         np.random.default_rng(2), (OBS_DIM, 8, NUM_OUTPUTS), Activation.RELU, Squash.IDENTITY
     )
@@ -177,12 +188,12 @@ def test_an_overflow_is_an_error_and_never_an_action(backend):
         controller.from_state(state)
 
 
-def test_hold_remembers_what_the_engine_gave_not_what_it_was_asked():
+def test_hold_remembers_what_the_engine_gave_not_what_it_was_asked() -> None:
     class Counter:
         name, obs_dim, num_outputs, size_bytes = "counter", 1, 1, 0
         calls = 0
 
-        def infer(self, obs):
+        def infer(self, obs: NDArray[np.float32]) -> NDArray[np.float32]:
             self.calls += 1
             return np.full((len(obs), 1), self.calls, np.float32)
 

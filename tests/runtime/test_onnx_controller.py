@@ -3,15 +3,17 @@
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import SessionOptions
 
 from support.policies import file_of, random_policy
 from surefoot.errors import InputError, MissingLibraryError
-from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
+from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation
 from surefoot.runtime import cuda
 from surefoot.runtime.load import Backend, controller_of
@@ -24,13 +26,13 @@ from surefoot.runtime.onnx_controller import (
 
 
 @pytest.fixture
-def file():
+def file() -> ControllerFile:
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     return file_of(policy)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64])
-def test_bound_memory_gives_the_bits_of_a_plain_run(file, rows):
+def test_bound_memory_gives_the_bits_of_a_plain_run(file: ControllerFile, rows: int) -> None:
     engine = OnnxEngine(file)
     rng = np.random.default_rng(1)
     for _ in range(3):
@@ -39,14 +41,14 @@ def test_bound_memory_gives_the_bits_of_a_plain_run(file, rows):
         assert np.array_equal(engine.infer(obs), plain[0])
 
 
-def test_batches_of_different_sizes_may_alternate(file):
+def test_batches_of_different_sizes_may_alternate(file: ControllerFile) -> None:
     engine = OnnxEngine(file)
     obs = np.random.default_rng(2).normal(0, 3, (5, 4)).astype(np.float32)
     ones = [engine.infer(obs[:1]), engine.infer(obs), engine.infer(obs[:1])]
     assert np.array_equal(ones[0], ones[2])
 
 
-def test_settings_keep_the_arithmetic_and_the_robot_s_cores(file):
+def test_settings_keep_the_arithmetic_and_the_robot_s_cores(file: ControllerFile) -> None:
     options = OnnxEngine(file).session.get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1
@@ -55,7 +57,7 @@ def test_settings_keep_the_arithmetic_and_the_robot_s_cores(file):
     assert options.get_session_config_entry("session.set_denormal_as_zero") == "0"
 
 
-def test_subnormal_numbers_survive(file):
+def test_subnormal_numbers_survive(file: ControllerFile) -> None:
     # Flush to zero would need another rounding term.
     kind = onnx.TensorProto.FLOAT
     graph = onnx.helper.make_graph(
@@ -73,20 +75,22 @@ def test_subnormal_numbers_survive(file):
 
 
 @pytest.mark.skipif(CUDA_PROVIDER in ort.get_available_providers(), reason="CUDA may be here")
-def test_cuda_is_never_replaced_by_the_cpu(file):
+def test_cuda_is_never_replaced_by_the_cpu(file: ControllerFile) -> None:
     with warnings.catch_warnings():  # not even with ONNX Runtime's own warning
         warnings.simplefilter("error")
         with pytest.raises(MissingLibraryError, match="no CUDAExecutionProvider"):
             controller_of(file, Backend.ONNX_CUDA)
 
 
-def test_a_session_that_fell_back_to_the_cpu_is_refused(file, monkeypatch):
+def test_a_session_that_fell_back_to_the_cpu_is_refused(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # What onnxruntime-gpu does on a machine without a GPU: it lists CUDA and opens a CPU session.
     class Quiet:
-        def disable_fallback(self):
+        def disable_fallback(self) -> None:
             pass
 
-        def get_providers(self):
+        def get_providers(self) -> list[str]:
             return [CPU_PROVIDER]
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
@@ -96,10 +100,14 @@ def test_a_session_that_fell_back_to_the_cpu_is_refused(file, monkeypatch):
         controller_of(file, Backend.ONNX_CUDA)
 
 
-def test_cuda_is_asked_for_without_fall_back_and_without_tf32(file, monkeypatch):
+def test_cuda_is_asked_for_without_fall_back_and_without_tf32(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
-    def refuse(data, options, providers):
+    def refuse(
+        data: bytes, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
+    ) -> None:
         asked.append((options, providers))
         raise RuntimeError("no device\nsecond line")
 
@@ -132,7 +140,9 @@ assert not loaded, loaded
 """
 
 
-def test_without_onnx_runtime_numpy_runs_and_onnx_says_what_to_install(file, tmp_path):
+def test_without_onnx_runtime_numpy_runs_and_onnx_says_what_to_install(
+    file: ControllerFile, tmp_path: Path
+) -> None:
     path = tmp_path / "policy.onnx"
     path.write_bytes(file.data)
     done = subprocess.run(
@@ -142,12 +152,12 @@ def test_without_onnx_runtime_numpy_runs_and_onnx_says_what_to_install(file, tmp
     assert done.stdout == "backend onnx needs onnxruntime: install surefoot[cpu] or surefoot[gpu]\n"
 
 
-def test_a_file_that_onnx_runtime_refuses_is_bad_input_in_one_line(file):
+def test_a_file_that_onnx_runtime_refuses_is_bad_input_in_one_line(file: ControllerFile) -> None:
     with pytest.raises(InputError, match=r"^ONNX Runtime refuses the file: [^\n]+$"):
         open_session(file.data[:-20], CPU_PROVIDER)
 
 
-def test_a_foreign_file_has_no_entry_after_the_normaliser():
+def test_a_foreign_file_has_no_entry_after_the_normaliser() -> None:
     policy = random_policy(np.random.default_rng(3), (4, 8, 2), Activation.RELU)
     model = onnx.load_model_from_string(policy_to_onnx(policy))
     for node in model.graph.node:

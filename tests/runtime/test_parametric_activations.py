@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from support.policies import file_of, random_policy
-from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.certify.bounds.rounding import (
     ARITHMETICS,
     rounding_bound,
@@ -21,7 +21,7 @@ from surefoot.runtime.load import Backend, controller_of
 from surefoot.unknown import Unknown
 
 
-def f32(value):
+def f32(value: float) -> float:
     return float(np.float32(value))
 
 
@@ -38,7 +38,9 @@ PARAMETRIC = [
 
 @pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
 @pytest.mark.parametrize("activation", PARAMETRIC)
-def test_both_bounds_dominate_the_observed_error(activation, backend):
+def test_both_bounds_dominate_the_observed_error(
+    activation: AnyActivation, backend: Backend
+) -> None:
     rng = np.random.default_rng(7)
     for sizes, squash in itertools.product([(3, 2), (11, 16, 3), (17, 64, 64, 6)], Squash):
         policy = random_policy(rng, sizes, activation, squash)
@@ -53,7 +55,9 @@ def test_both_bounds_dominate_the_observed_error(activation, backend):
 
 
 @pytest.mark.parametrize("activation", PARAMETRIC)
-def test_an_activation_alone_errs_no_more_than_is_counted(activation):
+def test_an_activation_alone_errs_no_more_than_is_counted(
+    activation: AnyActivation,
+) -> None:
     # One neuron that copies its input: all that is left is the error of the activation.
     x = np.concatenate([np.linspace(-40, 40, 20001), 2.0 ** np.arange(-140, 5)]).astype(np.float32)
     for values in (activation(x), twin(activation, x)):
@@ -68,7 +72,7 @@ def test_an_activation_alone_errs_no_more_than_is_counted(activation):
         assert (error <= allowed).all()
 
 
-def test_what_may_overflow_has_no_bound():
+def test_what_may_overflow_has_no_bound() -> None:
     activation = ScaledElu(1.0, 2.0**40)
     policy = random_policy(np.random.default_rng(0), (3, 4, 2), activation)
     layers = [
@@ -83,13 +87,13 @@ def test_what_may_overflow_has_no_bound():
     assert proved == Unknown("a value may exceed the largest float32")
 
 
-def test_only_smooth_activations_rest_on_a_measurement():
+def test_only_smooth_activations_rest_on_a_measurement() -> None:
     for activation in PARAMETRIC:
         policy = random_policy(np.random.default_rng(0), (3, 4, 2), activation, Squash.CLIP)
         assert smooth_activations(policy) == isinstance(activation, ScaledElu)
 
 
-def test_the_generated_c_has_the_bits_of_its_twin():
+def test_the_generated_c_has_the_bits_of_its_twin() -> None:
     rng = np.random.default_rng(3)
     chosen = [PARAMETRIC[0], SELU, PARAMETRIC[5]]
     policy = random_policy(rng, (7, 33, 20, 12, 3), SELU, Squash.CLIP)
@@ -114,7 +118,9 @@ def test_the_generated_c_has_the_bits_of_its_twin():
         (Clamp(-1.0, 0.5), 1, 1, 0),
     ],
 )
-def test_the_bound_through_an_activation_is_the_closed_form(activation, slope, largest, own):
+def test_the_bound_through_an_activation_is_the_closed_form(
+    activation: AnyActivation, slope: int, largest: float, own: float
+) -> None:
     # One neuron with weight 3/2, then one output with weight 7, on |z| <= 2, as in
     # test_arithmetic: 3 roundings of each step, what the activation adds, and its slope.
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
@@ -134,7 +140,7 @@ def test_the_bound_through_an_activation_is_the_closed_form(activation, slope, l
     assert proved.action[0] >= expected * (1 - 1e-5)
 
 
-def test_a_leaky_relu_of_slope_one_is_the_identity_with_one_more_rounding():
+def test_a_leaky_relu_of_slope_one_is_the_identity_with_one_more_rounding() -> None:
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
     bounds = []
     for activation in (Activation.IDENTITY, LeakyRelu(1.0)):

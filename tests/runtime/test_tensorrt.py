@@ -6,15 +6,21 @@ What needs a GPU is run by ``make test-gpu``; docs/hardware.md tells how.
 import json
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import SessionOptions
 
 from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError, MissingLibraryError, VerificationError
 from surefoot.export.parity import parity_observations
+from surefoot.onnx_file import ControllerFile
+from surefoot.policy import Array
 from surefoot.runtime import cuda, tensorrt_controller
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.load import Backend, controller_of
@@ -25,19 +31,21 @@ GPU_BACKENDS = (Backend.TENSORRT, Backend.ONNX_CUDA, Backend.ONNX_TENSORRT)
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "surefoot"
 
 
 @pytest.fixture
-def file():
+def file() -> ControllerFile:
     return file_of(random_policy(np.random.default_rng(0), (5, 16, 3)))
 
 
 @pytest.mark.skipif(cuda.num_cuda_devices() > 0, reason="there is a GPU here")
 @pytest.mark.parametrize("backend", GPU_BACKENDS)
-def test_without_a_gpu_every_gpu_backend_is_an_error_of_one_line(file, backend, monkeypatch):
+def test_without_a_gpu_every_gpu_backend_is_an_error_of_one_line(
+    file: ControllerFile, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # As onnxruntime-gpu lists its providers on a machine without GPU, too.
     listed = [TENSORRT_PROVIDER, "CUDAExecutionProvider", CPU_PROVIDER]
     monkeypatch.setattr(ort, "get_available_providers", lambda: listed)
@@ -46,7 +54,7 @@ def test_without_a_gpu_every_gpu_backend_is_an_error_of_one_line(file, backend, 
     assert "tensorrt" not in sys.modules
 
 
-def test_a_probe_that_crashes_or_hangs_counts_no_device(monkeypatch):
+def test_a_probe_that_crashes_or_hangs_counts_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for probe in (
         "import os; os.abort()",
         "print('x')",
@@ -60,14 +68,18 @@ def test_a_probe_that_crashes_or_hangs_counts_no_device(monkeypatch):
     cuda.num_cuda_devices.cache_clear()
 
 
-def test_a_gpu_without_tensorrt_says_what_to_install(file, monkeypatch):
+def test_a_gpu_without_tensorrt_says_what_to_install(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cuda, "num_cuda_devices", lambda: 1)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingLibraryError, match=r"10\.12 or newer: install surefoot\[tensorrt\]"):
         controller_of(file, Backend.TENSORRT)
 
 
-def test_the_tensorrt_provider_is_refused_while_tf32_is_on(file, monkeypatch):
+def test_the_tensorrt_provider_is_refused_while_tf32_is_on(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cuda, "num_cuda_devices", lambda: 1)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [TENSORRT_PROVIDER, CPU_PROVIDER])
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
@@ -75,7 +87,9 @@ def test_the_tensorrt_provider_is_refused_while_tf32_is_on(file, monkeypatch):
         controller_of(file, Backend.ONNX_TENSORRT)
     asked = []
 
-    def refuse(data, options, providers):
+    def refuse(
+        data: bytes, options: SessionOptions, providers: list[tuple[str, dict[str, bool]]]
+    ) -> None:
         asked.append((options, providers))
         raise RuntimeError("no libnvinfer.so.10\nsecond line")
 
@@ -91,34 +105,38 @@ def test_the_tensorrt_provider_is_refused_while_tf32_is_on(file, monkeypatch):
     assert options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
 
 
+Work = Callable[[], None]
+
+
 class FakeDevice:
     """Memory of a device that does not exist; a graph replays its work."""
 
     name, stream = "Fake GPU sm_90", 7
 
-    def __init__(self):
-        self.memory, self.captured = {}, 0
+    def __init__(self) -> None:
+        self.memory: dict[int, Array] = {}
+        self.captured = 0
 
-    def allocate(self, num_bytes):
-        self.memory[len(self.memory) + 1] = None
+    def allocate(self, num_bytes: int) -> int:
+        self.memory[len(self.memory) + 1] = np.empty(0)
         return len(self.memory)
 
-    def to_device(self, address, array):
+    def to_device(self, address: int, array: NDArray[np.float32]) -> None:
         self.memory[address] = array.copy()
 
-    def from_device(self, array, address):
+    def from_device(self, array: NDArray[np.float32], address: int) -> None:
         np.copyto(array, self.memory[address])
 
-    def synchronise(self):
+    def synchronise(self) -> None:
         pass
 
-    def capture(self, work):
+    def capture(self, work: Work) -> Work:
         self.captured += 1
         work()
         return work
 
 
-def make_fake(device, **changes):
+def make_fake(device: FakeDevice, **changes: bool | str) -> tuple[ModuleType, SimpleNamespace]:
     """Return a module that answers as TensorRT 10.13 would, and what was asked of it."""
     asked = SimpleNamespace(cleared=[], flags=[], network=None, profile=None, loaded=[])
     options = {"version": "10.13.2", "parses": True, "builds": True, "loads": True, "runs": True}
@@ -128,35 +146,38 @@ def make_fake(device, **changes):
 
     class ILogger:
         Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0, INFO=3)
+        log: Callable[[int, str], None]
 
     class Config:
-        def clear_flag(self, flag):
+        def clear_flag(self, flag: str) -> None:
             asked.cleared.append(flag)
 
-        def set_flag(self, flag):
+        def set_flag(self, flag: str) -> None:
             asked.flags.append(flag)
 
-        def add_optimization_profile(self, profile):
+        def add_optimization_profile(self, profile: SimpleNamespace) -> None:
             pass
 
     class Builder:
-        def __init__(self, log):
+        def __init__(self, log: ILogger) -> None:
             self.log = log
 
-        def create_network(self, flags):
+        def create_network(self, flags: int) -> SimpleNamespace:
             asked.network = flags
             return SimpleNamespace(get_input=lambda number: SimpleNamespace(name="obs"))
 
-        def create_builder_config(self):
+        def create_builder_config(self) -> Config:
             return Config()
 
-        def create_optimization_profile(self):
-            def set_shape(*shape):
+        def create_optimization_profile(self) -> SimpleNamespace:
+            def set_shape(*shape: str | tuple[int, int]) -> None:
                 asked.profile = shape
 
             return SimpleNamespace(set_shape=set_shape)
 
-        def build_serialized_network(self, network, config):
+        def build_serialized_network(
+            self, network: SimpleNamespace, config: Config
+        ) -> bytes | None:
             self.log.log(3, "(Sparsity) Layers eligible for sparse math: Gemm_1")
             if not options["builds"]:
                 self.log.log(1, "out of memory")
@@ -166,37 +187,37 @@ def make_fake(device, **changes):
     class OnnxParser:
         num_errors = 1
 
-        def __init__(self, network, log):
+        def __init__(self, network: SimpleNamespace, log: ILogger) -> None:
             pass
 
-        def parse(self, data):
+        def parse(self, data: bytes) -> bool:
             asked.onnx = data
             return options["parses"]
 
-        def get_error(self, number):
+        def get_error(self, number: int) -> str:
             return "unsupported operator"
 
     class Context:
-        def __init__(self):
-            self.addresses = {}
+        def __init__(self) -> None:
+            self.addresses: dict[str, int] = {}
 
-        def set_input_shape(self, name, shape):
+        def set_input_shape(self, name: str, shape: tuple[int, int]) -> None:
             assert shape == (1, 5)
 
-        def set_tensor_address(self, name, address):
+        def set_tensor_address(self, name: str, address: int) -> None:
             self.addresses[name] = address
 
-        def execute_async_v3(self, stream):
+        def execute_async_v3(self, stream: int) -> bool:
             assert stream == device.stream
             first = device.memory[next(iter(self.addresses.values()))]
             device.memory[self.addresses["actions"]] = 2 * first[:, :3]
             return options["runs"]
 
     class Runtime:
-        def __init__(self, log):
+        def __init__(self, log: ILogger) -> None:
             pass
 
-        def deserialize_cuda_engine(self, data):
+        def deserialize_cuda_engine(self, data: bytes) -> SimpleNamespace | None:
             asked.loaded.append(data)
             return SimpleNamespace(create_execution_context=Context) if options["loads"] else None
 
@@ -206,22 +227,20 @@ def make_fake(device, **changes):
     return trt, asked
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    def install(**changes):
-        device = FakeDevice()
-        trt, asked = make_fake(device, **changes)
-        monkeypatch.setitem(sys.modules, "tensorrt", trt)
-        monkeypatch.setattr(cuda, "num_cuda_devices", lambda: 1)
-        monkeypatch.setattr(tensorrt_controller, "_open_device", lambda: device)
-        asked.device = device
-        return asked
-
-    return install
+def install_fake(monkeypatch: pytest.MonkeyPatch, **changes: bool | str) -> SimpleNamespace:
+    device = FakeDevice()
+    trt, asked = make_fake(device, **changes)
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    monkeypatch.setattr(cuda, "num_cuda_devices", lambda: 1)
+    monkeypatch.setattr(tensorrt_controller, "_open_device", lambda: device)
+    asked.device = device
+    return asked
 
 
-def test_an_engine_is_strongly_typed_without_tf32_for_batch_1_and_replayed_as_a_graph(file, fake):
-    asked = fake()
+def test_an_engine_is_strongly_typed_without_tf32_for_batch_1_and_replayed_as_a_graph(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = install_fake(monkeypatch)
     engine = TensorRtEngine(file)
     obs = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     assert (engine.infer(obs) == 2 * obs[:, :3]).all()
@@ -233,28 +252,34 @@ def test_an_engine_is_strongly_typed_without_tf32_for_batch_1_and_replayed_as_a_
     assert asked.device.captured == 2
 
 
-def test_2_4_sparsity_comes_with_strict_nans_and_a_report(file, fake):
-    asked = fake()
+def test_2_4_sparsity_comes_with_strict_nans_and_a_report(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = install_fake(monkeypatch)
     engine = TensorRtEngine(file, sparse=True)
     assert asked.flags == ["2:4", "nans"]
     assert engine.plan.sparse_report == ("(Sparsity) Layers eligible for sparse math: Gemm_1",)
 
 
-def test_tensorrt_11_has_no_flag_for_strong_typing(file, fake, monkeypatch):
-    asked = fake(version="11.0.0")
+def test_tensorrt_11_has_no_flag_for_strong_typing(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = install_fake(monkeypatch, version="11.0.0")
     monkeypatch.setattr(sys.modules["tensorrt"], "NetworkDefinitionCreationFlag", SimpleNamespace())
     TensorRtEngine(file)
     assert asked.network == 0
 
 
-def test_an_engine_is_built_once_for_a_file_version_and_gpu(file, fake, cache):
-    fake()
+def test_an_engine_is_built_once_for_a_file_version_and_gpu(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    install_fake(monkeypatch)
     TensorRtEngine(file)
-    asked = fake(builds=False)
+    asked = install_fake(monkeypatch, builds=False)
     TensorRtEngine(file)  # from the cache
     assert len(list(cache.glob("*.plan"))) == 1
     assert asked.network is None
-    fake(version="10.14.0")
+    install_fake(monkeypatch, version="10.14.0")
     TensorRtEngine(file)
     assert len(list(cache.glob("*.plan"))) == 2
 
@@ -267,25 +292,33 @@ def test_an_engine_is_built_once_for_a_file_version_and_gpu(file, fake, cache):
         ({"onnx_sha256": "0" * 64}, "is for onnx_sha256"),
     ],
 )
-def test_an_engine_of_another_version_gpu_or_file_is_not_loaded(file, fake, cache, change, message):
-    fake()
+def test_an_engine_of_another_version_gpu_or_file_is_not_loaded(
+    file: ControllerFile,
+    monkeypatch: pytest.MonkeyPatch,
+    cache: Path,
+    change: dict[str, str],
+    message: str,
+) -> None:
+    install_fake(monkeypatch)
     TensorRtEngine(file)
     [path] = cache.glob("*.json")
     table = json.loads(path.read_text())
     table["facts"] |= change
     path.write_text(json.dumps(table))
-    asked = fake()
+    asked = install_fake(monkeypatch)
     with pytest.raises(VerificationError, match=message):
         TensorRtEngine(file)
     assert asked.loaded == []
 
 
-def test_a_plan_that_was_changed_is_not_loaded(file, fake, cache):
-    fake()
+def test_a_plan_that_was_changed_is_not_loaded(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    install_fake(monkeypatch)
     TensorRtEngine(file)
     [path] = cache.glob("*.plan")
     path.write_bytes(path.read_bytes() + b"!")
-    asked = fake()
+    asked = install_fake(monkeypatch)
     with pytest.raises(VerificationError, match="was changed after it was built"):
         TensorRtEngine(file)
     assert asked.loaded == []
@@ -304,15 +337,23 @@ def test_a_plan_that_was_changed_is_not_loaded(file, fake, cache):
         ({"runs": False}, CheckError, "does not run the engine"),
     ],
 )
-def test_what_tensorrt_refuses_by_none_and_false_is_an_error(file, fake, changes, error, message):
-    fake(**changes)
+def test_what_tensorrt_refuses_by_none_and_false_is_an_error(
+    file: ControllerFile,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, bool | str],
+    error: type[CheckError] | type[MissingLibraryError],
+    message: str,
+) -> None:
+    install_fake(monkeypatch, **changes)
     with pytest.raises(error, match=message):
         TensorRtEngine(file)
 
 
 @pytest.mark.skipif(os.environ.get("SUREFOOT_TEST_GPU") != "1", reason="make test-gpu runs it")
 @pytest.mark.parametrize("backend", GPU_BACKENDS)
-def test_a_gpu_computes_the_policy_within_the_rounding_term(file, backend):
+def test_a_gpu_computes_the_policy_within_the_rounding_term(
+    file: ControllerFile, backend: Backend
+) -> None:
     controller = controller_of(file, backend)
     obs = parity_observations(file.policy, np.random.default_rng(1), 1000)
     bound = runtime_error(file.policy, state_limit=10.0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from surefoot.activation import AnyActivation
 from surefoot.artifact import Json
 from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import (
@@ -35,7 +36,7 @@ def bare_states(obs_dim: int, clip: float = 10.0) -> Normaliser:
 def random_policy(
     rng: np.random.Generator,
     sizes: Sequence[int],
-    activation: Activation = Activation.TANH,
+    activation: AnyActivation = Activation.TANH,
     squash: Squash | None = Squash.CLIP,
     clip: float = 10.0,
 ) -> Policy:
