@@ -1,19 +1,20 @@
 """Activations with a parameter: what they compute, how they are written, and what is refused."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from support.policies import random_policy
-from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError
 from surefoot.onnx_file import INPUT, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Squash, weights_sha256
 
 
-def f32(value):
+def f32(value: float) -> float:
     return float(np.float32(value))
 
 
@@ -35,7 +36,9 @@ FORMULAS = {
 
 @pytest.mark.parametrize("activation", FORMULAS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_computes_its_formula_in_the_type_of_its_input(activation, dtype):
+def test_it_computes_its_formula_in_the_type_of_its_input(
+    activation: AnyActivation, dtype: type[np.floating]
+) -> None:
     x = np.array([-30.0, -3.0, -0.5, -0.0, 0.0, 0.25, 0.5, 2.0, 7.0], dtype)
     found = activation(x)
     assert found.dtype == dtype
@@ -46,7 +49,9 @@ def test_it_computes_its_formula_in_the_type_of_its_input(activation, dtype):
 
 @pytest.mark.parametrize("activation", PARAMETRIC)
 @pytest.mark.parametrize("squash", [*Squash, None])
-def test_its_canonical_file_is_read_back_and_computed_by_onnx_runtime(activation, squash):
+def test_its_canonical_file_is_read_back_and_computed_by_onnx_runtime(
+    activation: AnyActivation, squash: Squash | None
+) -> None:
     rng = np.random.default_rng(1)
     policy = random_policy(rng, (5, 16, 8, 3), activation, squash)
     data = policy_to_onnx(policy)
@@ -61,7 +66,7 @@ def test_its_canonical_file_is_read_back_and_computed_by_onnx_runtime(activation
     )
 
 
-def test_another_parameter_is_another_controller():
+def test_another_parameter_is_another_controller() -> None:
     digests = {
         weights_sha256(random_policy(np.random.default_rng(0), (3, 4, 2), activation))
         for activation in [*Activation, *PARAMETRIC, LeakyRelu(0.5), Clamp(-1.0, 2.0)]
@@ -83,6 +88,8 @@ def test_another_parameter_is_another_controller():
         (lambda: Clamp(-math.inf, 1.0), "Clamp low must be a finite float32"),
     ],
 )
-def test_a_parameter_out_of_range_is_refused(make, message):
+def test_a_parameter_out_of_range_is_refused(
+    make: Callable[[], AnyActivation], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         make()

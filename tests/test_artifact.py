@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from surefoot.artifact import (
     MANIFEST,
     Artifact,
+    Json,
     claim_folder,
     from_json,
     is_folder_of,
@@ -35,16 +38,16 @@ ARTIFACT = Artifact(
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     write_artifact(tmp_path / "thing", ARTIFACT)
     return tmp_path / "thing"
 
 
-def content_of(folder):
+def content_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def rewrite_manifest(folder, change):
+def rewrite_manifest(folder: Path, change: Callable[[dict[str, Json]], object]) -> None:
     """Change the manifest and make its own digest fit again, as a careful forger would."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     change(manifest)
@@ -65,7 +68,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_json_read_back_is_the_same_value(value):
+def test_json_read_back_is_the_same_value(value: Json) -> None:
     assert from_json(to_json(value), "value") == value
 
 
@@ -73,24 +76,28 @@ def test_json_read_back_is_the_same_value(value):
     "text",
     [b"{", b'{"a": 1, "a": 2}', b"NaN", b"[-Infinity]", b"[1e999]", b"\xff", b"[" * 100_000, b""],
 )
-def test_what_is_not_strict_json_is_refused(text):
+def test_what_is_not_strict_json_is_refused(text: bytes) -> None:
     with pytest.raises(IntegrityError, match=r"^thing is not valid JSON"):
         from_json(text, "thing")
 
 
 @pytest.mark.parametrize("value", [np.nan, [np.inf], {"a": -np.inf}, "\ud800"])
-def test_what_json_cannot_say_is_not_written(value):
+def test_what_json_cannot_say_is_not_written(
+    value: dict[str, float] | float | list[float] | str,
+) -> None:
     with pytest.raises(InputError, match="JSON cannot hold this value"):
         to_json(value)
 
 
-def test_write_then_read_is_the_identity(folder):
+def test_write_then_read_is_the_identity(folder: Path) -> None:
     assert read_artifact(folder, "thing") == ARTIFACT
     assert is_folder_of(folder, "thing")
     assert not is_folder_of(folder, "other")
 
 
-def test_writing_again_replaces_the_artifact_and_the_same_value_gives_the_same_bytes(folder):
+def test_writing_again_replaces_the_artifact_and_the_same_value_gives_the_same_bytes(
+    folder: Path,
+) -> None:
     before = content_of(folder)
     write_artifact(folder, ARTIFACT)
     assert content_of(folder) == before
@@ -98,7 +105,9 @@ def test_writing_again_replaces_the_artifact_and_the_same_value_gives_the_same_b
     assert set(content_of(folder)) == {"c", MANIFEST}
 
 
-def test_the_working_folder_itself_may_be_the_target(tmp_path, monkeypatch):
+def test_the_working_folder_itself_may_be_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     write_artifact(type(tmp_path)("."), ARTIFACT)
@@ -107,7 +116,7 @@ def test_the_working_folder_itself_may_be_the_target(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a.bin", "b.txt", MANIFEST])
-def test_any_flipped_byte_is_refused(folder, name):
+def test_any_flipped_byte_is_refused(folder: Path, name: str) -> None:
     original = (folder / name).read_bytes()
     rng = np.random.default_rng(0)
     for position in range(len(original)):
@@ -121,7 +130,7 @@ def test_any_flipped_byte_is_refused(folder, name):
 
 
 @pytest.mark.parametrize("name", ["a.bin", "b.txt", MANIFEST])
-def test_truncation_at_any_length_is_refused(folder, name):
+def test_truncation_at_any_length_is_refused(folder: Path, name: str) -> None:
     original = (folder / name).read_bytes()
     for length in range(len(original)):
         (folder / name).write_bytes(original[:length])
@@ -129,7 +138,7 @@ def test_truncation_at_any_length_is_refused(folder, name):
             read_artifact(folder, "thing")
 
 
-def test_a_digit_that_becomes_an_exponent_is_refused(folder):
+def test_a_digit_that_becomes_an_exponent_is_refused(folder: Path) -> None:
     # "10485" with one byte changed is "1e485", which a lax parser reads as infinity.
     text = (folder / MANIFEST).read_bytes()
     (folder / MANIFEST).write_bytes(text.replace(b"10485", b"1e485"))
@@ -137,7 +146,7 @@ def test_a_digit_that_becomes_an_exponent_is_refused(folder):
         read_artifact(folder, "thing")
 
 
-def test_a_missing_or_extra_file_is_named(folder):
+def test_a_missing_or_extra_file_is_named(folder: Path) -> None:
     (folder / "a.bin").rename(folder / "c.bin")
     with pytest.raises(IntegrityError, match=r"a\.bin is missing"):
         read_artifact(folder, "thing")
@@ -148,7 +157,9 @@ def test_a_missing_or_extra_file_is_named(folder):
 
 
 @pytest.mark.parametrize("name", ["a.bin", MANIFEST])
-def test_a_link_is_refused_even_to_the_right_content(folder, tmp_path, name):
+def test_a_link_is_refused_even_to_the_right_content(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
     (folder / name).rename(tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(IntegrityError, match=f"{name} is a link"):
@@ -156,7 +167,9 @@ def test_a_link_is_refused_even_to_the_right_content(folder, tmp_path, name):
 
 
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo])
-def test_what_is_no_regular_file_is_refused_without_opening_it(folder, make):
+def test_what_is_no_regular_file_is_refused_without_opening_it(
+    folder: Path, make: Callable[[Path], None]
+) -> None:
     (folder / "a.bin").unlink()
     make(folder / "a.bin")
     with pytest.raises(IntegrityError, match=r"a\.bin is not a file"):
@@ -166,10 +179,12 @@ def test_what_is_no_regular_file_is_refused_without_opening_it(folder, make):
 @pytest.mark.parametrize(
     "name", ["../secret", "/etc/hostname", "..", ".", "", "x/y", "x\\y", "a.bin/", MANIFEST]
 )
-def test_a_manifest_cannot_name_a_file_outside_of_its_folder(folder, tmp_path, name):
+def test_a_manifest_cannot_name_a_file_outside_of_its_folder(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
 
-    def change(manifest):
+    def change(manifest: dict[str, Json]) -> None:
         manifest["files"][name] = {"sha256": sha256_hex(b"secret"), "size": 6}
 
     rewrite_manifest(folder, change)
@@ -189,19 +204,21 @@ def test_a_manifest_cannot_name_a_file_outside_of_its_folder(folder, tmp_path, n
         (lambda m: m["files"].update({"a.bin": None}), r"a\.bin is not the file"),
     ],
 )
-def test_a_manifest_that_was_forged_with_its_digest_is_refused(folder, change, message):
+def test_a_manifest_that_was_forged_with_its_digest_is_refused(
+    folder: Path, change: Callable[[dict[str, Json]], object], message: str
+) -> None:
     rewrite_manifest(folder, change)
     with pytest.raises(IntegrityError, match=message):
         read_artifact(folder, "thing")
 
 
-def test_an_enormous_manifest_is_not_parsed(folder):
+def test_an_enormous_manifest_is_not_parsed(folder: Path) -> None:
     (folder / MANIFEST).write_bytes(b" " * (1 << 20) + b"{}")
     with pytest.raises(IntegrityError, match="more than the 1048576 allowed"):
         read_artifact(folder, "thing")
 
 
-def test_what_is_not_there_is_bad_input(tmp_path):
+def test_what_is_not_there_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         read_artifact(tmp_path / "absent", "thing")
     with pytest.raises(InputError, match=r"is not a thing: it has no manifest\.json"):
@@ -228,7 +245,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("case", FOREIGN)
-def test_what_is_not_ours_is_refused_and_untouched(tmp_path, case):
+def test_what_is_not_ours_is_refused_and_untouched(tmp_path: Path, case: str) -> None:
     target = tmp_path / "target"
     FOREIGN[case](target)
     before = content_of(target) if target.is_dir() else target.read_bytes()
@@ -239,24 +256,24 @@ def test_what_is_not_ours_is_refused_and_untouched(tmp_path, case):
 
 
 @pytest.mark.parametrize("case", [name for name in FOREIGN if name != "an artifact with my file"])
-def test_a_folder_that_is_not_ours_cannot_be_claimed(tmp_path, case):
+def test_a_folder_that_is_not_ours_cannot_be_claimed(tmp_path: Path, case: str) -> None:
     FOREIGN[case](tmp_path / "target")
     with pytest.raises(InputError, match="exists and is not"):
         claim_folder(tmp_path / "target", "run")
 
 
-def test_a_claimed_folder_is_ours_again(tmp_path):
+def test_a_claimed_folder_is_ours_again(tmp_path: Path) -> None:
     for _ in range(2):
         claim_folder(tmp_path / "run", "run")
         (tmp_path / "run" / "file").touch()
     assert is_folder_of(tmp_path / "run", "run")
 
 
-def fail_at(monkeypatch, function, call, code):
+def fail_at(monkeypatch: pytest.MonkeyPatch, function: str, call: int, code: int) -> None:
     """Let the ``call``-th call of an ``os`` function fail."""
     original, count = getattr(os, function), iter(range(1000))
 
-    def patched(*args, **kwargs):
+    def patched(*args: object, **kwargs: object) -> object:
         if next(count) == call:
             raise OSError(code, os.strerror(code))
         return original(*args, **kwargs)
@@ -276,8 +293,13 @@ WRITE_CALLS = [("mkdir", 0), *(("fsync", number) for number in range(4)), ("rena
     ],
 )
 def test_a_write_that_fails_leaves_what_was_there(
-    tmp_path, monkeypatch, function, call, existing, code
-):
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    call: int,
+    existing: bool,
+    code: int,
+) -> None:
     target = tmp_path / "thing"
     if existing:
         write_artifact(target, ARTIFACT)
@@ -293,8 +315,8 @@ def test_a_write_that_fails_leaves_what_was_there(
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_file_that_cannot_be_written_leaves_the_old_one(
-    tmp_path, monkeypatch, function, existing
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, existing: bool
+) -> None:
     path = tmp_path / "file"
     if existing:
         write_file(path, b"old")
@@ -307,7 +329,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(
         assert read_file(path) == b"old"
 
 
-def test_a_target_whose_parent_is_a_file_is_bad_input(tmp_path):
+def test_a_target_whose_parent_is_a_file_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for write in (
         lambda: write_artifact(tmp_path / "file" / "thing", ARTIFACT),
@@ -333,7 +355,9 @@ write_artifact(Path(sys.argv[1]), Artifact(kind="thing", files={"c": b"c", "d": 
 
 
 @pytest.mark.parametrize(("function", "call"), [("fsync", 1), ("rename", 0), ("rename", 1)])
-def test_what_a_killed_writer_left_is_cleared_by_the_next(folder, tmp_path, function, call):
+def test_what_a_killed_writer_left_is_cleared_by_the_next(
+    folder: Path, tmp_path: Path, function: str, call: int
+) -> None:
     command = [sys.executable, "-c", KILLED, str(folder), function, str(call)]
     assert subprocess.run(command, check=False).returncode == -9
     assert len(list(tmp_path.iterdir())) > 1
@@ -342,7 +366,9 @@ def test_what_a_killed_writer_left_is_cleared_by_the_next(folder, tmp_path, func
     assert read_artifact(folder, "thing") == ARTIFACT
 
 
-def test_a_writer_that_was_killed_between_two_renames_loses_nothing(folder, tmp_path, monkeypatch):
+def test_a_writer_that_was_killed_between_two_renames_loses_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = [sys.executable, "-c", KILLED, str(folder), "rename", "1"]
     assert subprocess.run(command, check=False).returncode == -9
     assert not folder.exists()
@@ -352,7 +378,7 @@ def test_a_writer_that_was_killed_between_two_renames_loses_nothing(folder, tmp_
     assert read_artifact(folder, "thing") == ARTIFACT
 
 
-def test_the_temporary_of_a_living_writer_is_left_alone(folder, tmp_path):
+def test_the_temporary_of_a_living_writer_is_left_alone(folder: Path, tmp_path: Path) -> None:
     living = tmp_path / f".thing.{os.getppid()}.tmp"
     living.mkdir()
     write_artifact(folder, ARTIFACT)

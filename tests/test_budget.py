@@ -37,7 +37,7 @@ AT_LEAST = {"success_rate", "attacked_return", "sparsity"}
 VALUES = P | VISITED | {"at_most": 1.0, "at_least": 0.5}
 
 
-def complete(quantity, fields):
+def complete(quantity: str, fields: dict[str, float | str]) -> dict[str, float | str]:
     limit = {"at_least": 0.5} if quantity in AT_LEAST else {"at_most": 1.0}
     return {"quantity": quantity} | fields | limit
 
@@ -45,19 +45,19 @@ def complete(quantity, fields):
 VALID = [complete(quantity, fields) for quantity, forms in NEEDS.items() for fields in forms]
 
 
-def test_every_quantity_is_covered_here():
+def test_every_quantity_is_covered_here() -> None:
     assert set(NEEDS) == set(QUANTITIES)
 
 
 @pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
-def test_a_quantity_is_satisfied_by_the_fields_that_it_needs(table):
+def test_a_quantity_is_satisfied_by_the_fields_that_it_needs(table: dict[str, float | str]) -> None:
     requirement = Requirement.from_table(table)
     assert requirement.to_table() == table
     assert Requirement.from_table(requirement.to_table()) == requirement
 
 
 @pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
-def test_a_quantity_misses_every_field_that_is_taken_away(table):
+def test_a_quantity_misses_every_field_that_is_taken_away(table: dict[str, float | str]) -> None:
     optional = {"confidence"} if table["quantity"] in MAY_BE_CONFIDENT else set()
     for name in set(table) - {"quantity"} - optional:
         less = {key: value for key, value in table.items() if key != name}
@@ -68,14 +68,14 @@ def test_a_quantity_misses_every_field_that_is_taken_away(table):
 
 
 @pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
-def test_a_quantity_takes_no_field_beyond(table):
+def test_a_quantity_takes_no_field_beyond(table: dict[str, float | str]) -> None:
     optional = {"confidence"} if table["quantity"] in MAY_BE_CONFIDENT else set()
     for name in set(VALUES) - set(table) - optional:
         with pytest.raises(InputError, match=r"takes no field|needs the field"):
             Requirement.from_table(table | {name: VALUES[name]})
 
 
-def test_of_all_sets_of_fields_only_the_valid_ones_are_accepted():
+def test_of_all_sets_of_fields_only_the_valid_ones_are_accepted() -> None:
     names = [*VALUES]
     accepted = 0
     for quantity in QUANTITIES:
@@ -118,7 +118,9 @@ DEVIATION = complete("action_deviation", P | VISITED)
         ({"at_mots": 0.3}, r"unknown key 'require\.at_mots'; did you mean 'require\.at_most'\?"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name_in_one_line(change, message):
+def test_a_wrong_value_is_refused_by_name_in_one_line(
+    change: dict[str, float | str], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         Requirement.from_table(DEVIATION | change)
     assert "\n" not in str(caught.value)
@@ -128,7 +130,7 @@ def test_a_wrong_value_is_refused_by_name_in_one_line(change, message):
     st.floats(allow_nan=False, allow_infinity=False),
     st.floats(allow_infinity=True) | st.just(math.nan),
 )
-def test_a_limit_holds_on_its_side_and_never_for_nan(limit, value):
+def test_a_limit_holds_on_its_side_and_never_for_nan(limit: float, value: float) -> None:
     upper = Requirement.from_table({"quantity": "size_bytes", "at_most": limit})
     lower = Requirement.from_table(P | {"quantity": "attacked_return", "at_least": limit})
     assert upper.limit == lower.limit == limit
@@ -141,7 +143,7 @@ def test_a_limit_holds_on_its_side_and_never_for_nan(limit, value):
 # --- the file --------------------------------------------------------------------------------
 
 
-def test_a_budget_reads_its_requirements_in_order_and_keeps_its_text():
+def test_a_budget_reads_its_requirements_in_order_and_keeps_its_text() -> None:
     text = "# a comment\n" + to_toml({"require": VALID})
     budget = Budget.parse(text)
     assert [requirement.to_table() for requirement in budget.requirements] == VALID
@@ -170,14 +172,14 @@ def test_a_budget_reads_its_requirements_in_order_and_keeps_its_text():
         ),
     ],
 )
-def test_a_bad_budget_is_refused_by_place_in_one_line(text, message):
+def test_a_bad_budget_is_refused_by_place_in_one_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         Budget.parse(text)
     assert "\n" not in str(caught.value)
 
 
 @given(st.text())
-def test_arbitrary_text_is_a_budget_or_refused(text):
+def test_arbitrary_text_is_a_budget_or_refused(text: str) -> None:
     try:
         budget = Budget.parse(text)
     except InputError:
@@ -188,7 +190,7 @@ def test_arbitrary_text_is_a_budget_or_refused(text):
 # --- in words --------------------------------------------------------------------------------
 
 
-def test_a_requirement_in_words_rounds_nothing_away():
+def test_a_requirement_in_words_rounds_nothing_away() -> None:
     requirement = Requirement(
         quantity="action_deviation",
         epsilon=0.0123456789,
@@ -205,7 +207,7 @@ def test_a_requirement_in_words_rounds_nothing_away():
 
 
 @pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
-def test_a_requirement_in_words_names_every_value(table):
+def test_a_requirement_in_words_names_every_value(table: dict[str, float | str]) -> None:
     words = Requirement.from_table(table).describe()
     for name, value in table.items():
         if name in ("fraction", "confidence"):
@@ -217,7 +219,7 @@ def test_a_requirement_in_words_names_every_value(table):
 
 
 @pytest.mark.parametrize("limit", [-0.1, 1.0, 1.5])
-def test_a_sparsity_that_no_network_has_is_refused_in_one_line(limit):
+def test_a_sparsity_that_no_network_has_is_refused_in_one_line(limit: float) -> None:
     with pytest.raises(InputError, match=r"sparsity must be in \[0, 1\)") as caught:
         Requirement.from_table({"quantity": "sparsity", "at_least": limit})
     assert "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from support.certificates import certificate_of
 from support.policies import file_of, random_policy
-from surefoot.artifact import sha256_hex
+from surefoot.artifact import Json, sha256_hex
 from surefoot.budget import Budget, Requirement
 from surefoot.certificate import Certificate, Finding, Verdict, proved_text
 from surefoot.errors import InputError, IntegrityError
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import weights_sha256
 from surefoot.quantities.base.witness import Witness
 
@@ -29,11 +31,13 @@ REQUIREMENTS = [EVERYWHERE, VISITED, SPARSITY]
 
 
 @pytest.fixture(scope="module")
-def file():
+def file() -> ControllerFile:
     return file_of(random_policy(np.random.default_rng(1), (4, 6, 2)))
 
 
-def finding(requirement=EVERYWHERE, **changes):
+def finding(
+    requirement: Requirement = EVERYWHERE, **changes: bool | float | Verdict | None
+) -> Finding | None:
     fields = {
         "certified": 0.25,
         "sampled": 0.125,
@@ -48,14 +52,14 @@ def finding(requirement=EVERYWHERE, **changes):
 
 
 @given(st.lists(st.sampled_from(Verdict)))
-def test_the_worst_verdict_is_refuted_before_unknown_before_proved(verdicts):
+def test_the_worst_verdict_is_refuted_before_unknown_before_proved(verdicts: list[Verdict]) -> None:
     worst = Verdict.worst(verdicts)
     assert (worst is Verdict.REFUTED) == (Verdict.REFUTED in verdicts)
     assert (worst is Verdict.PROVED) == (bool(verdicts) and set(verdicts) == {Verdict.PROVED})
     assert Verdict.worst(reversed(verdicts)) is worst
 
 
-def test_exit_codes_are_those_of_the_command_line():
+def test_exit_codes_are_those_of_the_command_line() -> None:
     assert [verdict.exit_code for verdict in Verdict] == [0, 3, 4]
     assert [verdict.value for verdict in Verdict] == ["PROVED", "REFUTED", "UNKNOWN"]
 
@@ -81,13 +85,15 @@ def test_exit_codes_are_those_of_the_command_line():
         ),
     ],
 )
-def test_a_verdict_that_its_numbers_do_not_carry_is_refused(changes, message):
+def test_a_verdict_that_its_numbers_do_not_carry_is_refused(
+    changes: dict[str, object], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         finding(**changes)
     assert "\n" not in str(caught.value)
 
 
-def test_a_share_of_the_visited_states_may_exceed_a_statistical_bound():
+def test_a_share_of_the_visited_states_may_exceed_a_statistical_bound() -> None:
     assert finding(VISITED, sampled=0.7, statistical=True).verdict is Verdict.PROVED
 
 
@@ -112,8 +118,12 @@ witnesses = st.builds(
 )
 
 
+Change = Callable[[dict[str, Json]], object]
+"""What a forger does to the table of a certificate."""
+
+
 @st.composite
-def findings(draw, requirement):
+def findings(draw: st.DrawFn, requirement: Requirement) -> Finding:
     """Draw numbers first and then a verdict that they carry."""
     measured = requirement is SPARSITY
     statistical = requirement is VISITED and draw(st.booleans())
@@ -138,7 +148,7 @@ def findings(draw, requirement):
 
 
 @st.composite
-def certificates(draw):
+def certificates(draw: st.DrawFn) -> Certificate:
     chosen = draw(st.lists(st.sampled_from(REQUIREMENTS), min_size=1, max_size=4))
     budget = Budget(requirements=tuple(chosen), text=budget_text(chosen))
     return Certificate(
@@ -155,7 +165,7 @@ def certificates(draw):
     )
 
 
-def budget_text(requirements):
+def budget_text(requirements: list[Requirement]) -> str:
     lines = []
     for requirement in requirements:
         lines.append("[[require]]")
@@ -164,14 +174,14 @@ def budget_text(requirements):
 
 
 @given(certificates())
-def test_parsing_is_the_inverse_of_writing(certificate):
+def test_parsing_is_the_inverse_of_writing(certificate: Certificate) -> None:
     data = certificate.to_json()
     read = Certificate.parse(data)
     assert read == certificate
     assert read.to_json() == data
 
 
-def test_the_json_has_the_keys_that_are_promised(file):
+def test_the_json_has_the_keys_that_are_promised(file: ControllerFile) -> None:
     table = json.loads(certificate_of(file).to_json())
     assert set(table) >= {
         "weights_sha256",
@@ -195,7 +205,7 @@ def test_the_json_has_the_keys_that_are_promised(file):
     }
 
 
-def rewritten(certificate, change):
+def rewritten(certificate: Certificate, change: Change) -> bytes:
     """Return the certificate's JSON with one thing changed, in the form in which it is written."""
     table = json.loads(certificate.to_json())
     change(table)
@@ -203,13 +213,13 @@ def rewritten(certificate, change):
     return (text + "\n").encode()
 
 
-def test_rewriting_without_a_change_is_accepted(file):
+def test_rewriting_without_a_change_is_accepted(file: ControllerFile) -> None:
     certificate = certificate_of(file)
     assert rewritten(certificate, lambda table: None) == certificate.to_json()
 
 
-def put(value, *path):
-    def change(table):
+def put(value: Json, *path: int | str) -> Change:
+    def change(table: dict[str, Json]) -> None:
         for key in path[:-1]:
             table = table[key]
         table[path[-1]] = value
@@ -221,12 +231,16 @@ FIRST = ("requirements", 0)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.UNKNOWN, Verdict.REFUTED])
-def test_a_forged_verdict_is_refused(file, verdict):
+def test_a_forged_verdict_is_refused(file: ControllerFile, verdict: Verdict) -> None:
     certificate = certificate_of(file, verdict)
     with pytest.raises(IntegrityError, match="its verdict is not that of its requirements"):
         Certificate.parse(rewritten(certificate, put("PROVED", "verdict")))
 
-    def everywhere(table):
+    def everywhere(
+        table: dict[
+            str, str | list[dict[str, bool | dict | float | str | None] | float] | dict[str, float]
+        ],
+    ) -> None:
         put("PROVED", "verdict")(table)
         put("PROVED", *FIRST, "verdict")(table)
 
@@ -264,19 +278,23 @@ def test_a_forged_verdict_is_refused(file, verdict):
         (put("trust me", "signature"), "was changed after it was written"),
     ],
 )
-def test_an_edited_certificate_is_refused_in_one_line(file, change, message):
+def test_an_edited_certificate_is_refused_in_one_line(
+    file: ControllerFile, change: Change, message: str
+) -> None:
     with pytest.raises(IntegrityError, match=message) as caught:
         Certificate.parse(rewritten(certificate_of(file), change))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b"\xff", b'{"schema": NaN}'])
-def test_what_is_no_certificate_is_refused(data):
+def test_what_is_no_certificate_is_refused(data: bytes) -> None:
     with pytest.raises(IntegrityError, match=r"certificate\.json is not"):
         Certificate.parse(data)
 
 
-def test_numbers_beyond_a_double_and_nesting_beyond_the_stack_are_refused(file):
+def test_numbers_beyond_a_double_and_nesting_beyond_the_stack_are_refused(
+    file: ControllerFile,
+) -> None:
     data = certificate_of(file).to_json()
     for old, new in (
         (b'"proof": {}', b'"proof": ' + b"[" * 900 + b"]" * 900),
@@ -287,7 +305,7 @@ def test_numbers_beyond_a_double_and_nesting_beyond_the_stack_are_refused(file):
             Certificate.parse(data.replace(old, new))
 
 
-def test_a_flipped_bit_anywhere_says_another_thing_or_is_refused(file):
+def test_a_flipped_bit_anywhere_says_another_thing_or_is_refused(file: ControllerFile) -> None:
     """A certificate is not signed, so an edit that keeps its form is another certificate."""
     certificate = certificate_of(file)
     data = certificate.to_json()
@@ -303,7 +321,7 @@ def test_a_flipped_bit_anywhere_says_another_thing_or_is_refused(file):
             assert read.to_json() == damaged
 
 
-def assert_one_line(message):
+def assert_one_line(message: str) -> None:
     assert message
     assert "\n" not in message
 
@@ -311,7 +329,7 @@ def assert_one_line(message):
 # --- about which file ------------------------------------------------------------------------
 
 
-def test_a_certificate_is_about_its_own_file_and_budget(file):
+def test_a_certificate_is_about_its_own_file_and_budget(file: ControllerFile) -> None:
     certificate = certificate_of(file)
     certificate.check_is_about(
         weights_sha256=weights_sha256(file.policy),
@@ -320,7 +338,7 @@ def test_a_certificate_is_about_its_own_file_and_budget(file):
     )
 
 
-def test_a_certificate_about_another_file_or_budget_is_refused(file):
+def test_a_certificate_about_another_file_or_budget_is_refused(file: ControllerFile) -> None:
     certificate = certificate_of(file)
     own = {
         "weights_sha256": certificate.weights_sha256,
@@ -336,7 +354,7 @@ def test_a_certificate_about_another_file_or_budget_is_refused(file):
             certificate.check_is_about(**own | {"budget": Budget.parse(text)})
 
 
-def test_findings_answer_the_requirements_one_each_in_order(file):
+def test_findings_answer_the_requirements_one_each_in_order(file: ControllerFile) -> None:
     certificate = certificate_of(file)
     other = Requirement.from_table(DEVIATION | {"scope": "everywhere", "at_most": 0.75})
     for answers in ((), certificate.findings * 2, (finding(other),)):
@@ -357,13 +375,15 @@ def test_findings_answer_the_requirements_one_each_in_order(file):
         (np.inf, "inf", "inf"),
     ],
 )
-def test_what_is_proved_is_said_rounded_to_the_side_on_which_it_holds(value, above, below):
+def test_what_is_proved_is_said_rounded_to_the_side_on_which_it_holds(
+    value: float, above: str, below: str
+) -> None:
     assert proved_text(value) == above
     assert proved_text(value, at_most=False) == below
 
 
 @pytest.mark.parametrize("digits", [2, 3, 4])
-def test_the_text_of_a_bound_holds_and_gives_little_away(digits):
+def test_the_text_of_a_bound_holds_and_gives_little_away(digits: int) -> None:
     for value in np.random.default_rng(0).lognormal(0, 10, 200):
         assert value <= float(proved_text(value, digits=digits)) <= (1 + 10 ** (1 - digits)) * value
         assert float(proved_text(value, at_most=False, digits=digits)) <= value

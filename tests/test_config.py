@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot import config
+from surefoot.artifact import Json
 from surefoot.attack import AttackConfig
 from surefoot.budget import Budget
 from surefoot.certify import CertifyConfig
@@ -48,7 +49,7 @@ class Robust:
     epsilon: float
     steps: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.epsilon < 0:
             raise InputError(f"epsilon must be at least 0, got {self.epsilon}")
 
@@ -98,7 +99,7 @@ configs = st.builds(
 )
 
 
-def one_line(error):
+def one_line(error: InputError) -> bool:
     return bool(str(error)) and "\n" not in str(error)
 
 
@@ -106,18 +107,20 @@ def one_line(error):
 
 
 @given(configs)
-def test_building_from_a_table_is_the_inverse_of_writing_one(value):
+def test_building_from_a_table_is_the_inverse_of_writing_one(value: Config) -> None:
     assert build(Config, to_table(value), "train") == value
 
 
 @given(configs)
-def test_a_configuration_survives_its_toml_file(value):
+def test_a_configuration_survives_its_toml_file(value: Config) -> None:
     text = to_toml({"train": to_table(value)})
     assert build(Config, tomllib.loads(text)["train"], "train") == value
 
 
 @given(configs, configs)
-def test_the_digest_of_a_configuration_is_that_of_its_content(first, second):
+def test_the_digest_of_a_configuration_is_that_of_its_content(
+    first: Config, second: Config
+) -> None:
     assert config_sha256(first) == config_sha256(build(Config, to_table(first), ""))
     assert (config_sha256(first) == config_sha256(second)) == (to_table(first) == to_table(second))
 
@@ -133,27 +136,29 @@ tables = st.dictionaries(text, values, max_size=3)
 
 
 @given(st.dictionaries(text, values | st.lists(tables, min_size=1, max_size=3), max_size=3))
-def test_tomllib_reads_back_what_to_toml_writes(table):
+def test_tomllib_reads_back_what_to_toml_writes(table: dict[str, Json]) -> None:
     assert tomllib.loads(to_toml(table)) == table
 
 
-def test_nan_and_minus_zero_survive_toml():
+def test_nan_and_minus_zero_survive_toml() -> None:
     read = tomllib.loads(to_toml({"nan": math.nan, "zero": -0.0}))
     assert math.isnan(read["nan"])
     assert math.copysign(1, read["zero"]) == -1
 
 
-def test_numpy_floats_are_written_as_numbers():
+def test_numpy_floats_are_written_as_numbers() -> None:
     assert to_toml({"a": np.float64(0.1)}) == "a = 0.1\n"
 
 
 @pytest.mark.parametrize("value", [None, b"bytes", {"deep": [[{}]]}, [{}, 1]])
-def test_what_toml_cannot_hold_is_refused(value):
+def test_what_toml_cannot_hold_is_refused(
+    value: Json,
+) -> None:
     with pytest.raises(InputError, match="TOML cannot hold a value of type"):
         to_toml({"a": value})
 
 
-def test_a_none_that_would_come_back_as_the_default_is_refused():
+def test_a_none_that_would_come_back_as_the_default_is_refused() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Optional:
         limit: float | None = 0.5
@@ -211,19 +216,21 @@ BAD_TABLES = [
 
 
 @pytest.mark.parametrize(("table", "message"), BAD_TABLES)
-def test_a_wrong_key_or_value_is_refused_by_its_path_in_one_line(table, message):
+def test_a_wrong_key_or_value_is_refused_by_its_path_in_one_line(
+    table: dict[str, object], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         build(Config, table, "train")
     assert one_line(caught.value)
 
 
-def test_the_kind_of_a_table_must_be_that_of_its_class():
+def test_the_kind_of_a_table_must_be_that_of_its_class() -> None:
     assert build(Robust, {"kind": "robust", "epsilon": 0.1}, "x") == Robust(epsilon=0.1)
     with pytest.raises(InputError, match=r"x\.kind must be robust, got 'plain'"):
         build(Robust, {"kind": "plain", "epsilon": 0.1}, "x")
 
 
-def test_a_kind_alone_may_stand_for_its_table():
+def test_a_kind_alone_may_stand_for_its_table() -> None:
     assert build(Config, {"seed": 1, "defence": "plain"}, "x").defence == Plain()
 
 
@@ -236,7 +243,9 @@ def test_a_kind_alone_may_stand_for_its_table():
         ({"seed": 1, "target": 3}, "target", 3.0),
     ],
 )
-def test_numbers_become_what_the_field_says(table, name, value):
+def test_numbers_become_what_the_field_says(
+    table: dict[str, float | list[float]], name: str, value: float | tuple[int]
+) -> None:
     read = getattr(build(Config, table, "x"), name)
     assert read == value
     assert type(read) is type(value)
@@ -247,7 +256,7 @@ def test_numbers_become_what_the_field_says(table, name, value):
 KNOWN = ["env", "train"]
 
 
-def resolved(*overrides, **sources):
+def resolved(*overrides: str, **sources: Path | str) -> dict[str, Json]:
     tables = resolve_tables(overrides=overrides, **sources)
     check_tables(tables, KNOWN)
     return tables
@@ -270,19 +279,23 @@ def resolved(*overrides, **sources):
         ("[" * 5000, "[" * 5000),
     ],
 )
-def test_set_reads_toml_or_else_a_string(written, value):
+def test_set_reads_toml_or_else_a_string(
+    written: str, value: bool | dict[str, int] | float | list[int] | str
+) -> None:
     read = resolved(f"train.a={written}")["train"]["a"]
     assert read == value
     assert type(read) is type(value)
 
 
 @pytest.mark.parametrize("text", ["", "train", "train=1", "train.a", ".a=1", "train.=1", "=1"])
-def test_a_malformed_set_is_refused(text):
+def test_a_malformed_set_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"--set must have the form table\.key=value, got"):
         resolved(text)
 
 
-def test_later_sources_win_and_keep_what_they_do_not_name(tmp_path, monkeypatch):
+def test_later_sources_win_and_keep_what_they_do_not_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     preset = {"env": {"id": "A"}, "train": {"seed": 1, "rate": 1.0, "noise": {"sigma": 0.1}}}
     monkeypatch.setattr(config, "load_preset", lambda name: preset)
     file = tmp_path / "c.toml"
@@ -295,7 +308,7 @@ def test_later_sources_win_and_keep_what_they_do_not_name(tmp_path, monkeypatch)
     assert preset["train"]["seed"] == 1
 
 
-def test_another_kind_drops_the_keys_of_the_old_one(tmp_path):
+def test_another_kind_drops_the_keys_of_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('[train]\nseed = 1\ndefence = {kind = "robust", epsilon = 0.1, steps = 3}\n')
     table = resolved("train.defence.kind=plain", config=file)["train"]
@@ -317,7 +330,7 @@ def test_another_kind_drops_the_keys_of_the_old_one(tmp_path):
         ("a = " + "1" * 5000, r"c\.toml is not valid TOML"),
     ],
 )
-def test_a_bad_file_is_refused_in_one_line(tmp_path, text, message):
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "c.toml"
     file.write_text(text)
     with pytest.raises(InputError, match=message) as caught:
@@ -325,7 +338,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, text, message):
     assert one_line(caught.value)
 
 
-def test_a_file_that_is_absent_or_not_utf8_is_refused(tmp_path):
+def test_a_file_that_is_absent_or_not_utf8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         resolved(config=tmp_path / "absent.toml")
     (tmp_path / "c.toml").write_bytes(b"\xff")
@@ -333,19 +346,19 @@ def test_a_file_that_is_absent_or_not_utf8_is_refused(tmp_path):
         resolved(config=tmp_path / "c.toml")
 
 
-def test_an_unknown_preset_suggests_the_nearest(monkeypatch):
+def test_an_unknown_preset_suggests_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "preset_names", lambda: ["ant", "hopper"])
     with pytest.raises(InputError, match=r"unknown preset 'hoper'; did you mean 'hopper'\?"):
         load_preset("hoper")
 
 
-def test_a_preset_is_a_name_and_not_a_path():
+def test_a_preset_is_a_name_and_not_a_path() -> None:
     with pytest.raises(InputError, match="unknown preset"):
         load_preset("../presets/hopper")
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_installed_preset_is_a_configuration_with_a_budget(name):
+def test_every_installed_preset_is_a_configuration_with_a_budget(name: str) -> None:
     tables = Configuration.resolve(preset=name).tables
     stages = {"train": TrainConfig, "attack": AttackConfig, "bench": BenchConfig}
     for stage, kind in (stages | {"certify": CertifyConfig}).items():

@@ -30,7 +30,7 @@ TRAINING_LIBRARIES = ("torch", "gymnasium", "mujoco")
 HERMETIC = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 
 
-def run(*command, cwd, fails=False, **environment):
+def run(*command: object, cwd: Path, fails: bool = False, **environment: str) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -45,7 +45,7 @@ def run(*command, cwd, fails=False, **environment):
 
 
 @pytest.fixture(scope="session")
-def source(tmp_path_factory):
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of what belongs to the project, without what tools leave in a checkout."""
     folder = tmp_path_factory.mktemp("copy") / "source"
     folder.mkdir()
@@ -60,7 +60,7 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def distributions(source, tmp_path_factory):
+def distributions(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Build the sdist, and the wheel from the sdist."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source, cwd=folder)
@@ -70,7 +70,7 @@ def distributions(source, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def installed(distributions, tmp_path_factory):
+def installed(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel alone into a clean environment that can see our dependencies."""
     folder = tmp_path_factory.mktemp("clean") / "venv"
     venv.create(folder, with_pip=False)
@@ -85,11 +85,11 @@ def installed(distributions, tmp_path_factory):
     return folder
 
 
-def site_packages(environment):
+def site_packages(environment: Path) -> Path:
     return next(environment.glob("lib/python3*/site-packages"))
 
 
-def package_files(source):
+def package_files(source: Path) -> set[str]:
     """Return where the files of the package stand in the wheel."""
     files = (path for path in (source / PACKAGE).rglob("*") if path.is_file())
     return {path.relative_to(source).as_posix() for path in files}
@@ -98,19 +98,19 @@ def package_files(source):
 # --- what is packed --------------------------------------------------------------------------
 
 
-def test_every_folder_of_modules_is_a_package():
+def test_every_folder_of_modules_is_a_package() -> None:
     folders = {path.parent for path in (ROOT / PACKAGE).rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
 
 
-def test_the_package_is_imported_from_a_checkout(source):
+def test_the_package_is_imported_from_a_checkout(source: Path) -> None:
     code = "import surefoot; print(surefoot.__file__)"
     # No site-packages, and nothing written beside the modules.
     python = (sys.executable, "-S", "-B", "-c", code)
     assert Path(run(*python, cwd=source).strip()) == source / PACKAGE / "__init__.py"
 
 
-def test_the_links_at_the_root_are_for_people_alone(source):
+def test_the_links_at_the_root_are_for_people_alone(source: Path) -> None:
     """They show the stages; nothing is packed, found or imported through them."""
     for name in LINKS:
         target = ROOT / name
@@ -121,7 +121,9 @@ def test_the_links_at_the_root_are_for_people_alone(source):
     assert set(banned) == set(LINKS)
 
 
-def test_the_wheel_holds_every_module_and_preset_and_nothing_else(source, distributions):
+def test_the_wheel_holds_every_module_and_preset_and_nothing_else(
+    source: Path, distributions: tuple[Path, Path]
+) -> None:
     names = set(zipfile.ZipFile(distributions[1]).namelist())
     packed = {name for name in names if ".dist-info/" not in name}
     assert packed == package_files(source)
@@ -129,7 +131,9 @@ def test_the_wheel_holds_every_module_and_preset_and_nothing_else(source, distri
     assert any(re.fullmatch(r"surefoot/presets/\w+\.toml", name) for name in packed)
 
 
-def test_the_sdist_holds_every_file_of_the_project(source, distributions):
+def test_the_sdist_holds_every_file_of_the_project(
+    source: Path, distributions: tuple[Path, Path]
+) -> None:
     with tarfile.open(distributions[0]) as archive:
         names = {
             PurePosixPath(*PurePosixPath(member.name).parts[1:]).as_posix()
@@ -142,10 +146,12 @@ def test_the_sdist_holds_every_file_of_the_project(source, distributions):
     assert packed == {name for name in ours if ".egg-info/" not in name}
 
 
-def test_the_metadata_say_version_licence_python_and_both_commands(distributions):
+def test_the_metadata_say_version_licence_python_and_both_commands(
+    distributions: tuple[Path, Path],
+) -> None:
     archive = zipfile.ZipFile(distributions[1])
 
-    def read(name):
+    def read(name: str) -> str:
         return archive.read(f"surefoot-{__version__}.dist-info/{name}").decode()
 
     metadata = email.message_from_string(read("METADATA"))
@@ -157,7 +163,7 @@ def test_the_metadata_say_version_licence_python_and_both_commands(distributions
     assert dict(commands) == {"surefoot": "surefoot.cli:main", "pipeline": "surefoot.cli:main"}
 
 
-def test_the_changelog_tells_of_this_version():
+def test_the_changelog_tells_of_this_version() -> None:
     versions = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert versions[0] == __version__
 
@@ -165,22 +171,22 @@ def test_the_changelog_tells_of_this_version():
 # --- what is pinned --------------------------------------------------------------------------
 
 
-def canonical(name):
+def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pins():
+def pins() -> list[str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def test_constraints_are_exact_versions_and_name_no_place():
+def test_constraints_are_exact_versions_and_name_no_place() -> None:
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in pins())
     names = [canonical(line.split("==")[0]) for line in pins()]
     assert len(set(names)) == len(names)
 
 
-def test_everything_that_an_install_pulls_in_is_pinned():
+def test_everything_that_an_install_pulls_in_is_pinned() -> None:
     names = {canonical(line.split("==")[0]) for line in pins()}
     extras = PYPROJECT["project"]["optional-dependencies"]
     wanted = [*PYPROJECT["project"]["dependencies"]]
@@ -193,7 +199,7 @@ def test_everything_that_an_install_pulls_in_is_pinned():
             assert canonical(re.match(r"[\w.-]+", requirement)[0]) in names, (name, requirement)
 
 
-def requirements_of(name):
+def requirements_of(name: str) -> list[str]:
     """Return what a distribution needs on every machine, if it is installed here."""
     try:
         return [requirement for requirement in requires(name) or [] if ";" not in requirement]
@@ -204,19 +210,19 @@ def requirements_of(name):
 # --- what is installed -----------------------------------------------------------------------
 
 
-def test_both_commands_run_from_a_clean_environment(installed, tmp_path):
+def test_both_commands_run_from_a_clean_environment(installed: Path, tmp_path: Path) -> None:
     for command in ("pipeline", "surefoot"):
         assert "Usage:" in run(installed / "bin" / command, "--help", cwd=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_installed_package_is_the_one_that_is_imported(installed, tmp_path):
+def test_the_installed_package_is_the_one_that_is_imported(installed: Path, tmp_path: Path) -> None:
     code = "import surefoot, surefoot.runtime; print(surefoot.__file__, surefoot.runtime.__file__)"
     paths = run(installed / "bin" / "python", "-c", code, cwd=tmp_path).split()
     assert [Path(path).is_relative_to(installed) for path in paths] == [True, True]
 
 
-def test_a_misspelt_preset_is_one_line_and_exit_2(installed, tmp_path):
+def test_a_misspelt_preset_is_one_line_and_exit_2(installed: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [installed / "bin" / "pipeline", "train", "--preset", "hoper", "--out", "x"],
         cwd=tmp_path,
@@ -232,7 +238,9 @@ def test_a_misspelt_preset_is_one_line_and_exit_2(installed, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["runtime", "certify", "export", "cli"])
-def test_a_stage_that_needs_no_training_library_loads_none(installed, tmp_path, stage):
+def test_a_stage_that_needs_no_training_library_loads_none(
+    installed: Path, tmp_path: Path, stage: str
+) -> None:
     code = f"""
 import importlib, pkgutil, sys
 import surefoot.{stage}
@@ -246,7 +254,7 @@ print(*(name for name in {TRAINING_LIBRARIES} if name in sys.modules))
 # --- what may import what --------------------------------------------------------------------
 
 
-def lint_imports(installed, source, planted=None):
+def lint_imports(installed: Path, source: Path, planted: tuple[str, str] | None = None) -> str:
     """Check the contracts on the installed package, with a line planted into one of its modules."""
     command = (
         "import sys; from importlinter.cli import lint_imports;"
@@ -267,7 +275,7 @@ def lint_imports(installed, source, planted=None):
             path.unlink()
 
 
-def test_the_import_contracts_hold(installed, source):
+def test_the_import_contracts_hold(installed: Path, source: Path) -> None:
     contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
     assert f"{len(contracts)} kept, 0 broken" in lint_imports(installed, source)
 
@@ -290,12 +298,14 @@ def test_the_import_contracts_hold(installed, source):
         ("extra.py", "", "not listed as layers"),
     ],
 )
-def test_an_import_that_runs_uphill_breaks_a_contract(installed, source, module, line, complaint):
+def test_an_import_that_runs_uphill_breaks_a_contract(
+    installed: Path, source: Path, module: str, line: str, complaint: str
+) -> None:
     output = lint_imports(installed, source, (module, line))
     assert complaint in " ".join(output.split())
 
 
-def test_every_spine_module_is_kept_from_the_training_libraries():
+def test_every_spine_module_is_kept_from_the_training_libraries() -> None:
     contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
     (forbidden,) = (
         contract

@@ -2,14 +2,17 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.policies import random_policy
 from surefoot.errors import InputError
 from surefoot.policy import (
     Activation,
+    Array,
     CategoricalHead,
     GaussianHead,
     Layer,
@@ -34,11 +37,11 @@ TEXTBOOK = {
 }
 
 
-def clipped(x, limit):
+def clipped(x: float, limit: float) -> float:
     return min(max(x, -limit), limit)
 
 
-def textbook_outputs(policy, obs):
+def textbook_outputs(policy: Policy, obs: NDArray[np.float32]) -> list[float]:
     """Compute one action with scalar loops over Python floats."""
     normaliser = policy.normaliser
     values = [
@@ -64,7 +67,7 @@ def textbook_outputs(policy, obs):
 
 @pytest.mark.parametrize("squash", [*Squash, None])
 @pytest.mark.parametrize("activation", HIDDEN)
-def test_outputs_are_the_textbook_formula(activation, squash):
+def test_outputs_are_the_textbook_formula(activation: Activation, squash: Squash | None) -> None:
     rng = np.random.default_rng(1)
     policy = random_policy(rng, (5, 7, 4, 3), activation, squash, 1.5)
     obs = rng.normal(0, 4, (20, 5)).astype(np.float32)
@@ -73,7 +76,7 @@ def test_outputs_are_the_textbook_formula(activation, squash):
 
 
 @pytest.mark.parametrize("activation", list(Activation))
-def test_activations_are_finite_at_extremes_and_keep_the_dtype(activation):
+def test_activations_are_finite_at_extremes_and_keep_the_dtype(activation: Activation) -> None:
     for dtype in (np.float32, np.float64):
         x = np.array([-1e30, -800, -100, -1e-30, 0, 1e-30, 100, 800, 1e30], dtype)
         y = activation(x)
@@ -81,7 +84,7 @@ def test_activations_are_finite_at_extremes_and_keep_the_dtype(activation):
         assert np.isfinite(y).all()
 
 
-def test_outputs_run_in_the_dtype_that_is_asked_for():
+def test_outputs_run_in_the_dtype_that_is_asked_for() -> None:
     rng = np.random.default_rng(2)
     policy, obs = random_policy(rng, (5, 8, 2)), rng.normal(size=(6, 5))
     assert policy.outputs(obs, np.float32).dtype == np.float32
@@ -89,14 +92,14 @@ def test_outputs_run_in_the_dtype_that_is_asked_for():
     np.testing.assert_allclose(policy.outputs(obs, np.float32), policy.outputs(obs), atol=1e-5)
 
 
-def test_outputs_of_a_batch_are_those_of_its_rows():
+def test_outputs_of_a_batch_are_those_of_its_rows() -> None:
     rng = np.random.default_rng(3)
     policy, obs = random_policy(rng, (5, 8, 2)), rng.normal(size=(6, 5))
     rows = np.concatenate([policy.outputs(row[None]) for row in obs])
     np.testing.assert_allclose(policy.outputs(obs), rows, rtol=1e-14)
 
 
-def test_outputs_are_the_outputs_at_the_state():
+def test_outputs_are_the_outputs_at_the_state() -> None:
     rng = np.random.default_rng(4)
     policy, obs = random_policy(rng, (5, 8, 2), clip=0.5), rng.normal(size=(6, 5))
     state = policy.state(obs)
@@ -104,20 +107,20 @@ def test_outputs_are_the_outputs_at_the_state():
     assert np.array_equal(policy.outputs_at(state), policy.outputs(obs))
 
 
-def test_observations_are_taken_as_float32():
+def test_observations_are_taken_as_float32() -> None:
     rng = np.random.default_rng(5)
     policy, obs = random_policy(rng, (5, 8, 2)), rng.normal(size=(6, 5))
     assert np.array_equal(policy.outputs(obs), policy.outputs(obs.astype(np.float32)))
 
 
-def test_a_gaussian_acts_by_its_outputs_and_a_categorical_by_their_argmax():
+def test_a_gaussian_acts_by_its_outputs_and_a_categorical_by_their_argmax() -> None:
     rng = np.random.default_rng(6)
     logits = np.array([[0.0, 2.0, 1.0], [3.0, 0.0, 1.0]])
     assert random_policy(rng, (2, 3), squash=None).head.select(logits).tolist() == [1, 0]
     assert random_policy(rng, (2, 3)).head.select(logits) is logits
 
 
-def test_sparsity_counts_zero_weights_of_either_sign_and_no_biases():
+def test_sparsity_counts_zero_weights_of_either_sign_and_no_biases() -> None:
     policy = random_policy(np.random.default_rng(7), (4, 6, 2))
     layers = tuple(
         replace(layer, weight=np.ones_like(layer.weight), bias=np.zeros_like(layer.bias))
@@ -132,13 +135,13 @@ def test_sparsity_counts_zero_weights_of_either_sign_and_no_biases():
 # --- the digest ------------------------------------------------------------------------------
 
 
-def changed(array, index=0):
+def changed(array: Array, index: int = 0) -> Array:
     other = array.copy()
     other.flat[index] = np.nextafter(other.flat[index], other.dtype.type(np.inf))
     return other
 
 
-def single_changes(policy):
+def single_changes(policy: Policy) -> Iterator[tuple[str, Policy]]:
     """Yield (what, policy) with exactly one thing changed, by one unit in the last place."""
     normaliser, head = policy.normaliser, policy.head
     for name in ("mean", "scale"):
@@ -168,7 +171,7 @@ def single_changes(policy):
 
 
 @pytest.mark.parametrize("squash", [Squash.CLIP, None])
-def test_the_digest_changes_when_any_single_thing_changes(squash):
+def test_the_digest_changes_when_any_single_thing_changes(squash: Squash | None) -> None:
     policy = random_policy(np.random.default_rng(8), (3, 4, 2), squash=squash)
     digests = {"itself": weights_sha256(policy)}
     for what, other in single_changes(policy):
@@ -176,7 +179,7 @@ def test_the_digest_changes_when_any_single_thing_changes(squash):
     assert len(set(digests.values())) == len(digests) > 10
 
 
-def test_a_row_moved_to_another_layer_changes_the_digest():
+def test_a_row_moved_to_another_layer_changes_the_digest() -> None:
     # The same numbers in the same order, cut into other layers.
     rng = np.random.default_rng(9)
     policy = random_policy(rng, (2, 2, 2, 2), Activation.IDENTITY)
@@ -185,10 +188,10 @@ def test_a_row_moved_to_another_layer_changes_the_digest():
     assert weights_sha256(policy) != weights_sha256(replace(policy, layers=(one, three, two)))
 
 
-def test_minus_zero_has_the_digest_of_zero():
+def test_minus_zero_has_the_digest_of_zero() -> None:
     policy = random_policy(np.random.default_rng(10), (3, 8, 2))
 
-    def with_zeros(sign):
+    def with_zeros(sign: int) -> Policy:
         layers = tuple(
             replace(layer, weight=np.where(layer.weight == 0, sign * 0.0, layer.weight))
             for layer in policy.layers
@@ -199,7 +202,7 @@ def test_minus_zero_has_the_digest_of_zero():
     assert weights_sha256(with_zeros(-1)) == weights_sha256(with_zeros(1))
 
 
-def test_neither_dtype_nor_memory_order_nor_byte_order_changes_the_digest():
+def test_neither_dtype_nor_memory_order_nor_byte_order_changes_the_digest() -> None:
     policy = random_policy(np.random.default_rng(11), (3, 8, 2))
     for change in (
         lambda array: array.astype(np.float64),
@@ -213,16 +216,16 @@ def test_neither_dtype_nor_memory_order_nor_byte_order_changes_the_digest():
 # --- what is refused -------------------------------------------------------------------------
 
 
-def gaussian(**changes):
+def gaussian(**changes: NDArray[np.float64]) -> GaussianHead | None:
     fields = {"std": np.ones(2), "centre": np.zeros(2), "half_range": np.ones(2)}
     return GaussianHead(squash=Squash.CLIP, **fields | changes)
 
 
-def layer(fan_in, fan_out, activation=Activation.IDENTITY):
+def layer(fan_in: int, fan_out: int, activation: Activation = Activation.IDENTITY) -> Layer:
     return Layer(weight=np.ones((fan_out, fan_in)), bias=np.zeros(fan_out), activation=activation)
 
 
-def normaliser(size=3, **changes):
+def normaliser(size: int = 3, **changes: NDArray[np.float64] | float) -> Normaliser | None:
     return Normaliser(**{"mean": np.zeros(size), "scale": np.ones(size), "clip": 10.0} | changes)
 
 
@@ -266,7 +269,9 @@ def normaliser(size=3, **changes):
         ),
     ],
 )
-def test_a_piece_that_does_not_fit_is_refused_in_one_line(make, message):
+def test_a_piece_that_does_not_fit_is_refused_in_one_line(
+    make: Callable[[], object], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)

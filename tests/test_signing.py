@@ -6,19 +6,21 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from support.bundles import bundle_files
 from support.certificates import certificate_of
 from support.policies import file_of, random_policy
-from surefoot.artifact import MANIFEST, Artifact, write_artifact
+from surefoot.artifact import MANIFEST, Artifact, Json, write_artifact
 from surefoot.bundle import (
     BUDGET_FILE,
     CERTIFICATE_FILE,
-    ORIGIN_FILE,
     open_bundle,
     sign_bundle,
     write_bundle,
@@ -39,7 +41,7 @@ from surefoot.signing import (
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory):
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return paths of key pairs by name."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("ours", "theirs"):
@@ -50,43 +52,40 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trust(keys):
+def trust(keys: Path) -> TrustPolicy:
     return TrustPolicy(keys=dict.fromkeys(Role, (read_public_key(keys / "ours.pub"),)))
 
 
-@pytest.fixture(scope="module")
-def make(keys):
-    """Return a function that writes a signed bundle."""
-
-    def bundle(folder, seed=0, key="ours", now=None, verdict=Verdict.PROVED):
-        policy = random_policy(np.random.default_rng(seed), (3, 4, 1))
-        file = file_of(policy, {"env": {"id": "Task-v0"}})
-        origin = Artifact(kind="policy", files={POLICY_FILE: file.data})
-        certificate = certificate_of(file, verdict)
-        files = {
-            POLICY_FILE: file.data,
-            ORIGIN_FILE: origin.manifest(),
-            CERTIFICATE_FILE: certificate.to_json(),
-            BUDGET_FILE: certificate.budget.text.encode(),
-        }
-        written = write_bundle(folder, files, allow_uncertified=True)
-        by_role = dict.fromkeys(Role, read_private_key(keys / key))
-        sign_bundle(folder, written, by_role, ["parity/onnx"], now=now)
-        return folder
-
-    return bundle
+def write_signed(
+    keys: Path,
+    folder: Path,
+    seed: int = 0,
+    key: str = "ours",
+    now: datetime | None = None,
+    verdict: Verdict = Verdict.PROVED,
+) -> Path:
+    """Write a signed bundle."""
+    policy = random_policy(np.random.default_rng(seed), (3, 4, 1))
+    file = file_of(policy, {"env": {"id": "Task-v0"}})
+    files = bundle_files(file, certificate_of(file, verdict))
+    written = write_bundle(folder, files, allow_uncertified=True)
+    by_role = dict.fromkeys(Role, read_private_key(keys / key))
+    sign_bundle(folder, written, by_role, ["parity/onnx"], now=now)
+    return folder
 
 
 @pytest.fixture
-def signed(make, tmp_path):
-    return make(tmp_path / "bundle")
+def signed(keys: Path, tmp_path: Path) -> Path:
+    return write_signed(keys, tmp_path / "bundle")
 
 
-def lines_of(folder):
+def lines_of(folder: Path) -> list[bytes]:
     return (folder / SIGNATURES_FILE).read_bytes().splitlines(keepends=True)
 
 
-def test_a_signed_bundle_verifies_and_so_does_openssl(signed, trust, keys, tmp_path):
+def test_a_signed_bundle_verifies_and_so_does_openssl(
+    signed: Path, trust: TrustPolicy, keys: Path, tmp_path: Path
+) -> None:
     assert open_bundle(signed, trust=trust).certificate.verdict is Verdict.PROVED
     assert open_bundle(signed).files  # without a trust policy: digests alone
     for line in lines_of(signed):
@@ -106,7 +105,7 @@ def test_a_signed_bundle_verifies_and_so_does_openssl(signed, trust, keys, tmp_p
             assert done.returncode == 0, done.stderr
 
 
-def mutations(rng, data):
+def mutations(rng: np.random.Generator, data: bytes) -> bytes:
     """Return other content: a byte changed, removed or added, the end cut off, or turned round."""
     place = int(rng.integers(len(data)))
     kind = rng.integers(5)
@@ -121,7 +120,7 @@ def mutations(rng, data):
     return data[place:] + data[:place]
 
 
-def envelopes(data):
+def envelopes(data: bytes) -> list[dict[str, Json]]:
     """Return the envelopes of a signature file as values, or None where a line is none."""
     found = []
     for line in data.split(b"\n"):
@@ -133,14 +132,14 @@ def envelopes(data):
 
 
 @pytest.fixture
-def in_memory(make):
+def in_memory(keys: Path) -> Iterator[Path]:
     """Return a signed bundle on a file system that is memory, where there is one."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as folder:
-        yield make(Path(folder) / "bundle")
+        yield write_signed(keys, Path(folder) / "bundle")
 
 
-def test_none_of_ten_thousand_mutations_is_accepted(in_memory, trust):
+def test_none_of_ten_thousand_mutations_is_accepted(in_memory: Path, trust: TrustPolicy) -> None:
     signed, rng = in_memory, np.random.default_rng(0)
     originals = {path: path.read_bytes() for path in sorted(signed.iterdir())}
     paths = list(originals)
@@ -163,7 +162,7 @@ def test_none_of_ten_thousand_mutations_is_accepted(in_memory, trust):
     open_bundle(signed, trust=trust)
 
 
-def test_files_removed_added_or_swapped_are_refused(signed, trust):
+def test_files_removed_added_or_swapped_are_refused(signed: Path, trust: TrustPolicy) -> None:
     originals = {path.name: path.read_bytes() for path in signed.iterdir()}
     for name in originals:
         (signed / name).unlink()
@@ -181,8 +180,10 @@ def test_files_removed_added_or_swapped_are_refused(signed, trust):
         open_bundle(signed, trust=trust)
 
 
-def test_a_forged_bundle_with_digests_that_fit_is_refused_by_its_signature(signed, make, trust):
-    other = make(signed.parent / "other", seed=1, key="theirs")
+def test_a_forged_bundle_with_digests_that_fit_is_refused_by_its_signature(
+    signed: Path, keys: Path, trust: TrustPolicy
+) -> None:
+    other = write_signed(keys, signed.parent / "other", seed=1, key="theirs")
     open_bundle(other)  # its digests hold
     with pytest.raises(VerificationError, match="no statement of a trusted certifier"):
         open_bundle(other, trust=trust)
@@ -192,8 +193,10 @@ def test_a_forged_bundle_with_digests_that_fit_is_refused_by_its_signature(signe
         open_bundle(other, trust=trust)
 
 
-def test_files_mixed_from_two_signed_bundles_are_refused(signed, make, trust):
-    other = make(signed.parent / "other", seed=1)
+def test_files_mixed_from_two_signed_bundles_are_refused(
+    signed: Path, keys: Path, trust: TrustPolicy
+) -> None:
+    other = write_signed(keys, signed.parent / "other", seed=1)
     for name in (POLICY_FILE, CERTIFICATE_FILE, MANIFEST):
         kept = (signed / name).read_bytes()
         shutil.copy(other / name, signed / name)
@@ -202,7 +205,9 @@ def test_files_mixed_from_two_signed_bundles_are_refused(signed, make, trust):
         (signed / name).write_bytes(kept)
 
 
-def test_an_unsigned_bundle_does_not_verify_where_a_signature_is_required(signed, trust):
+def test_an_unsigned_bundle_does_not_verify_where_a_signature_is_required(
+    signed: Path, trust: TrustPolicy
+) -> None:
     (signed / SIGNATURES_FILE).unlink()
     open_bundle(signed)
     with pytest.raises(VerificationError, match="no such file"):
@@ -210,7 +215,9 @@ def test_an_unsigned_bundle_does_not_verify_where_a_signature_is_required(signed
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_every_required_statement_must_be_there(signed, trust, number):
+def test_every_required_statement_must_be_there(
+    signed: Path, trust: TrustPolicy, number: int
+) -> None:
     lines = lines_of(signed)
     del lines[number]
     (signed / SIGNATURES_FILE).write_bytes(b"".join(lines))
@@ -218,14 +225,14 @@ def test_every_required_statement_must_be_there(signed, trust, number):
         open_bundle(signed, trust=trust)
 
 
-def test_order_repetition_and_unknown_lines_do_not_matter(signed, trust):
+def test_order_repetition_and_unknown_lines_do_not_matter(signed: Path, trust: TrustPolicy) -> None:
     lines = lines_of(signed)
     noise = [b"{}\n", b"not json\n", b"\n", b"\xff\n"]
     (signed / SIGNATURES_FILE).write_bytes(b"".join([*noise, *reversed(lines), *lines]))
     open_bundle(signed, trust=trust)
 
 
-def test_the_right_key_in_the_wrong_role_does_not_count(signed, keys):
+def test_the_right_key_in_the_wrong_role_does_not_count(signed: Path, keys: Path) -> None:
     ours, theirs = (read_public_key(keys / f"{name}.pub") for name in ("ours", "theirs"))
     open_bundle(signed, trust=TrustPolicy(keys={Role.CERTIFIER: (theirs, ours)}))
     pinned = TrustPolicy(keys={Role.CERTIFIER: (ours,), Role.GATE: (theirs,)})
@@ -233,7 +240,9 @@ def test_the_right_key_in_the_wrong_role_does_not_count(signed, keys):
         open_bundle(signed, trust=pinned)
 
 
-def test_each_role_may_have_a_key_of_its_own_and_no_other_key_speaks_for_it(signed, keys):
+def test_each_role_may_have_a_key_of_its_own_and_no_other_key_speaks_for_it(
+    signed: Path, keys: Path
+) -> None:
     private = {name: read_private_key(keys / name) for name in ("ours", "theirs")}
     public = {name: (read_public_key(keys / f"{name}.pub"),) for name in ("ours", "theirs")}
     bundle = open_bundle(signed)
@@ -253,7 +262,7 @@ def test_each_role_may_have_a_key_of_its_own_and_no_other_key_speaks_for_it(sign
         open_bundle(signed, trust=TrustPolicy(keys=pinned))
 
 
-def policy_file(folder, keys, required):
+def policy_file(folder: Path, keys: Path, required: str) -> TrustPolicy:
     path = folder / "trust.toml"
     path.write_text(
         f'[keys]\ncertifier = ["{keys}/ours.pub"]\ntester = ["{keys}/ours.pub"]\n'
@@ -269,38 +278,44 @@ def policy_file(folder, keys, required):
         ('tests = ["attack/closed-loop"]', "no trusted tester says that 'attack/closed-loop'"),
     ],
 )
-def test_what_the_trust_policy_requires_must_be_said(signed, keys, tmp_path, required, message):
+def test_what_the_trust_policy_requires_must_be_said(
+    signed: Path, keys: Path, tmp_path: Path, required: str, message: str
+) -> None:
     good = 'env_id = "Task-v0"\nmax_age_days = 1.0\ntests = ["parity/onnx"]'
     open_bundle(signed, trust=policy_file(tmp_path, keys, good))
     with pytest.raises(VerificationError, match=message):
         open_bundle(signed, trust=policy_file(tmp_path, keys, required))
 
 
-def test_an_expired_or_future_statement_is_refused(make, keys, trust, tmp_path):
+def test_an_expired_or_future_statement_is_refused(
+    keys: Path, trust: TrustPolicy, tmp_path: Path
+) -> None:
     now = datetime.now(UTC)
     limited = policy_file(tmp_path, keys, "max_age_days = 90.0")
-    old = make(tmp_path / "old", now=now - timedelta(days=91))
+    old = write_signed(keys, tmp_path / "old", now=now - timedelta(days=91))
     open_bundle(old, trust=trust)
     with pytest.raises(VerificationError, match=r"older than 90\.0 days"):
         open_bundle(old, trust=limited)
-    future = make(tmp_path / "future", now=now + timedelta(days=1))
+    future = write_signed(keys, tmp_path / "future", now=now + timedelta(days=1))
     with pytest.raises(VerificationError, match="no valid time"):
         open_bundle(future, trust=trust)
-    open_bundle(make(tmp_path / "fresh", now=now - timedelta(days=89)), trust=limited)
+    open_bundle(write_signed(keys, tmp_path / "fresh", now=now - timedelta(days=89)), trust=limited)
 
 
 @pytest.mark.parametrize("age", ["1e12", "inf"])
-def test_an_age_beyond_every_calendar_is_an_age(signed, keys, tmp_path, age):
+def test_an_age_beyond_every_calendar_is_an_age(
+    signed: Path, keys: Path, tmp_path: Path, age: str
+) -> None:
     open_bundle(signed, trust=policy_file(tmp_path, keys, f"max_age_days = {age}"))
 
 
-def test_what_is_not_proved_is_not_signed(make, tmp_path):
+def test_what_is_not_proved_is_not_signed(keys: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="an uncertified bundle must not be signed"):
-        make(tmp_path / "bundle", verdict=Verdict.UNKNOWN)
+        write_signed(keys, tmp_path / "bundle", verdict=Verdict.UNKNOWN)
     assert not (tmp_path / "bundle" / SIGNATURES_FILE).exists()
 
 
-def test_a_bundle_that_is_written_again_loses_its_old_signatures(signed, make):
+def test_a_bundle_that_is_written_again_loses_its_old_signatures(signed: Path, keys: Path) -> None:
     before = (signed / SIGNATURES_FILE).read_bytes()
     bundle = open_bundle(signed)
     write_bundle(signed, bundle.files, allow_uncertified=False)
@@ -308,7 +323,7 @@ def test_a_bundle_that_is_written_again_loses_its_old_signatures(signed, make):
     assert before
 
 
-def resign(payload, key):
+def resign(payload: bytes, key: Ed25519PrivateKey) -> bytes:
     envelope = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": PAYLOAD_TYPE,
@@ -334,8 +349,8 @@ def resign(payload, key):
     ],
 )
 def test_a_statement_that_says_less_does_not_count_although_it_is_signed(
-    signed, trust, keys, change
-):
+    signed: Path, trust: TrustPolicy, keys: Path, change: Callable[[dict[str, Json]], object]
+) -> None:
     key = read_private_key(keys / "ours")
     lines = []
     for line in lines_of(signed):
@@ -347,7 +362,9 @@ def test_a_statement_that_says_less_does_not_count_although_it_is_signed(
         open_bundle(signed, trust=trust)
 
 
-def test_duplicate_keys_in_a_signed_statement_do_not_count(signed, trust, keys):
+def test_duplicate_keys_in_a_signed_statement_do_not_count(
+    signed: Path, trust: TrustPolicy, keys: Path
+) -> None:
     line = lines_of(signed)[0]
     payload = base64.b64decode(json.loads(line)["payload"])
     twice = payload.replace(b'"_type"', b'"_type": "x", "_type"', 1)
@@ -356,14 +373,14 @@ def test_duplicate_keys_in_a_signed_statement_do_not_count(signed, trust, keys):
     assert verified_statements(data, trust.keys) == []
 
 
-def test_a_signature_file_of_any_size_is_bounded(signed, trust):
+def test_a_signature_file_of_any_size_is_bounded(signed: Path, trust: TrustPolicy) -> None:
     with (signed / SIGNATURES_FILE).open("wb") as file:
         file.truncate(1 << 33)  # sparse: it takes no space
     with pytest.raises(VerificationError, match="more than the"):
         open_bundle(signed, trust=trust)
 
 
-def test_a_manifest_of_a_gigabyte_is_refused_before_it_is_read(signed):
+def test_a_manifest_of_a_gigabyte_is_refused_before_it_is_read(signed: Path) -> None:
     with (signed / MANIFEST).open("r+b") as file:
         file.truncate(1 << 30)
     with pytest.raises(VerificationError, match="more than the 1048576 allowed"):
@@ -371,7 +388,7 @@ def test_a_manifest_of_a_gigabyte_is_refused_before_it_is_read(signed):
 
 
 @pytest.mark.parametrize("name", ["../policy.onnx", "/etc/passwd", "a/b", "..", "a\\b"])
-def test_a_manifest_that_names_a_path_is_refused(signed, name):
+def test_a_manifest_that_names_a_path_is_refused(signed: Path, name: str) -> None:
     files = {path.name: path.read_bytes() for path in signed.iterdir()}
     manifest = json.loads(files[MANIFEST])
     manifest["files"][name] = manifest["files"].pop(POLICY_FILE)
@@ -380,7 +397,7 @@ def test_a_manifest_that_names_a_path_is_refused(signed, name):
         open_bundle(signed)
 
 
-def test_a_link_is_no_file_of_a_bundle(signed, tmp_path):
+def test_a_link_is_no_file_of_a_bundle(signed: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes((signed / POLICY_FILE).read_bytes())
     (signed / POLICY_FILE).unlink()
     (signed / POLICY_FILE).symlink_to(tmp_path / "elsewhere")
@@ -389,7 +406,7 @@ def test_a_link_is_no_file_of_a_bundle(signed, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PUBLIC KEY-----\nAA==\n"])
-def test_what_is_no_key_is_bad_input(tmp_path, content):
+def test_what_is_no_key_is_bad_input(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
     with pytest.raises(InputError, match="must be an unencrypted private key"):
         read_private_key(tmp_path / "key")
@@ -397,7 +414,7 @@ def test_what_is_no_key_is_bad_input(tmp_path, content):
         read_public_key(tmp_path / "key")
 
 
-def test_a_key_of_another_kind_is_bad_input(tmp_path):
+def test_a_key_of_another_kind_is_bad_input(tmp_path: Path) -> None:
     if not shutil.which("openssl"):
         pytest.skip("not installed: openssl")
     for command in (
@@ -422,23 +439,25 @@ def test_a_key_of_another_kind_is_bad_input(tmp_path):
         ("[keys", "not valid TOML"),
     ],
 )
-def test_a_trust_policy_that_is_none_says_why(tmp_path, text, message):
+def test_a_trust_policy_that_is_none_says_why(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "trust.toml").write_text(text)
     with pytest.raises(InputError, match=message):
         read_trust_policy(tmp_path / "trust.toml")
 
 
-def test_a_trust_policy_that_requires_nothing_is_refused():
+def test_a_trust_policy_that_requires_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="keys must name at least one role"):
         TrustPolicy(keys={})
 
 
-def test_a_role_without_keys_can_never_be_satisfied(signed):
+def test_a_role_without_keys_can_never_be_satisfied(signed: Path) -> None:
     with pytest.raises(VerificationError, match="no statement of a trusted gate"):
         open_bundle(signed, trust=TrustPolicy(keys={Role.GATE: ()}))
 
 
-def test_a_folder_that_holds_a_signature_of_ours_is_replaced_and_one_with_more_is_not(signed):
+def test_a_folder_that_holds_a_signature_of_ours_is_replaced_and_one_with_more_is_not(
+    signed: Path,
+) -> None:
     bundle = open_bundle(signed)
     write_artifact(signed, Artifact(kind="bundle", files=bundle.files), beside={SIGNATURES_FILE})
     (signed / "thesis.tex").write_bytes(b"mine")

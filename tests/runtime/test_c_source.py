@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _pytest.mark.structures import MarkDecorator
 from numpy.typing import NDArray
 
 from support.policies import random_policy
@@ -30,7 +29,7 @@ SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover
 LAYOUTS = [None, *Layout]
 
 
-def needs(*tools: str) -> MarkDecorator:
+def needs(*tools: str) -> pytest.MarkDecorator:
     missing = [tool for tool in tools if shutil.which(tool) is None]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.bundles import bundle_files
 from support.certificates import certificate_of
 from support.policies import file_of, random_policy
-from surefoot.artifact import Artifact
 from surefoot.bundle import Bundle, open_bundle, write_bundle
 from surefoot.errors import VerificationError
 from surefoot.runtime.arithmetic import ARITHMETIC
@@ -18,13 +18,7 @@ def bundle_in(tmp_path: Path, arithmetic: str) -> Bundle:
     policy = random_policy(np.random.default_rng(0), (4, 8, 2))
     file = file_of(policy)
     certificate = certificate_of(file, arithmetic=arithmetic)
-    files = {
-        "policy.onnx": file.data,
-        "policy.json": Artifact(kind="policy", files={"policy.onnx": file.data}).manifest(),
-        "certificate.json": certificate.to_json(),
-        "budget.toml": certificate.budget.text.encode(),
-    }
-    write_bundle(tmp_path / "bundle", files, allow_uncertified=False)
+    write_bundle(tmp_path / "bundle", bundle_files(file, certificate), allow_uncertified=False)
     return open_bundle(tmp_path / "bundle")
 
 

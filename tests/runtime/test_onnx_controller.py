@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnxruntime.capi.onnxruntime_pybind11_state import SessionOptions
 
 from support.policies import file_of, random_policy
 from surefoot.errors import InputError, MissingLibraryError
@@ -106,7 +105,7 @@ def test_cuda_is_asked_for_without_fall_back_and_without_tf32(
     asked = []
 
     def refuse(
-        data: bytes, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
+        data: bytes, options: ort.SessionOptions, providers: list[tuple[str, dict[str, str]]]
     ) -> None:
         asked.append((options, providers))
         raise RuntimeError("no device\nsecond line")

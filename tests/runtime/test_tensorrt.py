@@ -14,7 +14,6 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import SessionOptions
 
 from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError, MissingLibraryError, VerificationError
@@ -88,7 +87,7 @@ def test_the_tensorrt_provider_is_refused_while_tf32_is_on(
     asked = []
 
     def refuse(
-        data: bytes, options: SessionOptions, providers: list[tuple[str, dict[str, bool]]]
+        data: bytes, options: ort.SessionOptions, providers: list[tuple[str, dict[str, bool]]]
     ) -> None:
         asked.append((options, providers))
         raise RuntimeError("no libnvinfer.so.10\nsecond line")
