@@ -1,6 +1,8 @@
 """From an id to an environment: which way it runs, what is known about it, what is refused."""
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 from surefoot.envs import BoxActions, DiscreteActions, describe_env, make_env
 from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
-from surefoot.envs.tasks import TASKS
+from surefoot.envs.tasks import TASKS, Task
+from surefoot.envs.vector import Actions
 from surefoot.errors import InputError, MissingLibraryError
 
 ROBOT = """
@@ -35,7 +38,7 @@ gymnasium.register("Robot-v3", entry_point=f"{__name__}:Robot", max_episode_step
 
 
 @pytest.fixture(autouse=True)
-def _clean_registry_and_modules(monkeypatch, tmp_path):
+def _clean_registry_and_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     registered, modules = dict(gymnasium.registry), set(sys.modules)
@@ -47,9 +50,9 @@ def _clean_registry_and_modules(monkeypatch, tmp_path):
             del sys.modules[name]
 
 
-def register_spaces(observation_space, action_space):
+def register_spaces(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
     class Spaces(gymnasium.Env):
-        def __init__(self):
+        def __init__(self) -> None:
             self.observation_space = observation_space
             self.action_space = action_space
 
@@ -57,7 +60,7 @@ def register_spaces(observation_space, action_space):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.env_id)
-def test_gymnasiums_own_registration_runs_on_the_batch(task):
+def test_gymnasiums_own_registration_runs_on_the_batch(task: Task) -> None:
     env = make_env(task.env_id, 2)
     assert isinstance(env, MujocoBatchEnv)
     assert env.resumable
@@ -72,7 +75,9 @@ def test_gymnasiums_own_registration_runs_on_the_batch(task):
         {"entry_point": "gymnasium.envs.mujoco.walker2d_v5:Walker2dEnv"},
     ],
 )
-def test_a_changed_registration_of_a_task_does_not_run_on_the_batch(changed):
+def test_a_changed_registration_of_a_task_does_not_run_on_the_batch(
+    changed: dict[str, object],
+) -> None:
     stock = {"entry_point": "gymnasium.envs.mujoco.hopper_v5:HopperEnv", "max_episode_steps": 1000}
     for env_id in ("MyHopper-v5", "Hopper-v5"):
         gymnasium.registry.pop(env_id, None)
@@ -82,7 +87,7 @@ def test_a_changed_registration_of_a_task_does_not_run_on_the_batch(changed):
         assert not env.resumable
 
 
-def test_a_changed_time_limit_is_kept():
+def test_a_changed_time_limit_is_kept() -> None:
     gymnasium.registry.pop("HalfCheetah-v5")
     gymnasium.register(
         "HalfCheetah-v5",
@@ -105,8 +110,8 @@ def test_a_changed_time_limit_is_kept():
     ],
 )
 def test_the_description_says_what_the_documentation_says(
-    env_id, obs_dim, actions, dt_s, max_episode_steps
-):
+    env_id: str, obs_dim: int, actions: Actions, dt_s: float | None, max_episode_steps: int
+) -> None:
     spec = describe_env(env_id)
     assert spec == make_env(env_id, 1).spec
     assert (spec.env_id, spec.obs_dim, spec.actions) == (env_id, obs_dim, actions)
@@ -115,7 +120,7 @@ def test_the_description_says_what_the_documentation_says(
     assert spec.packages["gymnasium"] == gymnasium.__version__
 
 
-def test_bounds_are_equal_by_value():
+def test_bounds_are_equal_by_value() -> None:
     bounds = BoxActions(*np.float32([[-1], [1]]))
     assert bounds == BoxActions(*np.float32([[-1], [1]]))
     assert bounds != BoxActions(*np.float32([[-1], [2]]))
@@ -123,7 +128,7 @@ def test_bounds_are_equal_by_value():
 
 
 @pytest.mark.parametrize("how", ["name", "file name", "path"])
-def test_a_users_module_registers_its_environment(tmp_path, how):
+def test_a_users_module_registers_its_environment(tmp_path: Path, how: str) -> None:
     folder = tmp_path / "elsewhere" if how == "path" else tmp_path
     folder.mkdir(exist_ok=True)
     name = f"robot_by_{how.replace(' ', '_')}"
@@ -146,14 +151,16 @@ def test_a_users_module_registers_its_environment(tmp_path, how):
         ("robot_syntax.py", "def", "SyntaxError"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_refused(tmp_path, env_module, source, reason):
+def test_a_module_that_cannot_be_imported_is_refused(
+    tmp_path: Path, env_module: str, source: str | None, reason: str
+) -> None:
     if source is not None:
         (tmp_path / f"{env_module.removesuffix('.py')}.py").write_text(source)
     with pytest.raises(InputError, match=f"env_module '{env_module}' cannot be imported: {reason}"):
         make_env("Robot-v3", 1, env_module=env_module)
 
 
-def test_a_file_that_has_the_name_of_another_module_is_refused(tmp_path):
+def test_a_file_that_has_the_name_of_another_module_is_refused(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text(ROBOT)
     with pytest.raises(InputError, match=r"must have a name of its own; 'json' is already .*json"):
         make_env("Robot-v3", 1, env_module=str(tmp_path / "json.py"))
@@ -163,7 +170,7 @@ def test_a_file_that_has_the_name_of_another_module_is_refused(tmp_path):
     ("env_id", "hint"),
     [("Hoper-v5", "; did you mean 'Hopper-v5'"), ("hopper-v5", "'Hopper-v5'"), ("?", "got '[?]'$")],
 )
-def test_an_unknown_id_is_refused_with_the_nearest_one(env_id, hint):
+def test_an_unknown_id_is_refused_with_the_nearest_one(env_id: str, hint: str) -> None:
     with pytest.raises(InputError, match=f"env_id must be registered with Gymnasium, .*{hint}"):
         make_env(env_id, 1)
     with pytest.raises(InputError, match=hint):
@@ -181,7 +188,9 @@ BOX = gymnasium.spaces.Box(-1.0, 1.0, (2,))
         (gymnasium.spaces.Discrete(4), r"observation space .* got Discrete\(4\)"),
     ],
 )
-def test_other_observations_than_flat_boxes_are_refused(observation_space, message):
+def test_other_observations_than_flat_boxes_are_refused(
+    observation_space: gymnasium.Space, message: str
+) -> None:
     register_spaces(observation_space, BOX)
     with pytest.raises(InputError, match=f"Spaces-v0: the {message}"):
         make_env("Spaces-v0", 1)
@@ -196,22 +205,24 @@ def test_other_observations_than_flat_boxes_are_refused(observation_space, messa
         (gymnasium.spaces.Box(-1.0, np.inf, (2,)), "must have finite bounds, got Box"),
     ],
 )
-def test_other_actions_than_bounded_vectors_and_choices_are_refused(action_space, message):
+def test_other_actions_than_bounded_vectors_and_choices_are_refused(
+    action_space: gymnasium.Space, message: str
+) -> None:
     register_spaces(BOX, action_space)
     with pytest.raises(InputError, match=f"Spaces-v0: the action space {message}"):
         describe_env("Spaces-v0")
 
 
 @pytest.mark.parametrize("number", [0, -1])
-def test_numbers_below_one_are_refused(number):
+def test_numbers_below_one_are_refused(number: int) -> None:
     with pytest.raises(InputError, match=f"num_envs must be at least 1, got {number}"):
         make_env("Hopper-v5", number)
     with pytest.raises(InputError, match=f"num_threads must be at least 1, got {number}"):
         make_env("Hopper-v5", 1, num_threads=number)
 
 
-def test_a_task_without_its_package_names_it():
-    def needs_a_package(**_):
+def test_a_task_without_its_package_names_it() -> None:
+    def needs_a_package(**_: object) -> None:
         raise gymnasium.error.DependencyNotInstalled("Box2D is not installed")
 
     gymnasium.register("Lander-v0", needs_a_package)
@@ -219,7 +230,9 @@ def test_a_task_without_its_package_names_it():
         make_env("Lander-v0", 1)
 
 
-def test_mujoco_writes_nothing_into_the_working_folder(tmp_path, capfd):
+def test_mujoco_writes_nothing_into_the_working_folder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     make_env("HalfCheetah-v5", 2)  # its model has a deprecated attribute
     env = make_env("InvertedPendulum-v5", 1)
     env.reset([0])

@@ -8,11 +8,13 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from surefoot.envs import VectorEnv, make_env
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.errors import DivergenceError, InputError
 from surefoot.onnx_file import policy_from_onnx
+from surefoot.policy import Array
 
 TASKS = ("Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "Ant-v5")
 NUM_ENVS = 4
@@ -22,7 +24,7 @@ Act = Callable[[np.ndarray], np.ndarray]
 
 
 @pytest.fixture(autouse=True)
-def _no_log_file(tmp_path, monkeypatch):
+def _no_log_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # gymnasium.make lets MuJoCo write MUJOCO_LOG.TXT
 
 
@@ -36,7 +38,7 @@ def joint_springs(env_id: str) -> Act:
     end_of_positions = model.nq - num_hidden
     end_of_velocities = end_of_positions + model.nv
 
-    def act(obs):
+    def act(obs: NDArray[np.float64]) -> NDArray[np.float64]:
         positions = obs[:, end_of_positions - model.nu : end_of_positions]
         velocities = obs[:, end_of_velocities - model.nu : end_of_velocities]
         return -(positions + 0.1 * velocities)
@@ -48,7 +50,7 @@ def springs_and_noise(env_id: str, seed: int) -> Act:
     """Springs in one half of the environments, noise beyond the actuators' range in the other."""
     springs, rng = joint_springs(env_id), np.random.default_rng(seed)
 
-    def act(obs):
+    def act(obs: NDArray[np.float64]) -> NDArray[np.float32]:
         actions = springs(obs)
         half = len(actions) // 2
         actions[half:] = rng.uniform(-1.3, 1.3, actions[half:].shape)
@@ -95,7 +97,7 @@ def count_ends_in_parity(env_id: str, act: Act, num_steps: int) -> tuple[int, in
 
 
 @pytest.mark.parametrize("env_id", TASKS)
-def test_2000_steps_equal_gymnasium_bit_for_bit_through_resets(env_id):
+def test_2000_steps_equal_gymnasium_bit_for_bit_through_resets(env_id: str) -> None:
     num_terminated, num_truncated = count_ends_in_parity(
         env_id, springs_and_noise(env_id, seed=0), num_steps=2000
     )
@@ -110,12 +112,12 @@ def trained_policy(env_id: str) -> Act:
 
 
 @pytest.mark.parametrize("env_id", TASKS)
-def test_2000_steps_of_a_trained_policy_equal_gymnasium_bit_for_bit(env_id):
+def test_2000_steps_of_a_trained_policy_equal_gymnasium_bit_for_bit(env_id: str) -> None:
     count_ends_in_parity(env_id, trained_policy(env_id), num_steps=2000)
 
 
 @pytest.mark.parametrize("env_id", TASKS)
-def test_steps_from_far_away_states_equal_gymnasium(env_id):
+def test_steps_from_far_away_states_equal_gymnasium(env_id: str) -> None:
     """States that a rollout seldom sees: beyond every bound of health, faster than the clip."""
     num_envs = 200
     env, reference = make_env(env_id, num_envs), gymnasium.make(env_id)
@@ -140,7 +142,7 @@ def test_steps_from_far_away_states_equal_gymnasium(env_id):
 
 
 @pytest.mark.parametrize("env_id", TASKS)
-def test_a_single_environment_equals_one_of_many(env_id):
+def test_a_single_environment_equals_one_of_many(env_id: str) -> None:
     many, one = make_env(env_id, NUM_ENVS), make_env(env_id, 1)
     act = springs_and_noise(env_id, seed=1)
     obs = many.reset([1, 2, 3, 4])
@@ -159,7 +161,7 @@ def run(env: VectorEnv, actions_TNA: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("env_id", TASKS)
-def test_a_loaded_state_has_the_same_future(env_id):
+def test_a_loaded_state_has_the_same_future(env_id: str) -> None:
     env = make_env(env_id, NUM_ENVS, num_threads=2)
     env.reset([1, 2, 3, 4])
     rng = np.random.default_rng(2)
@@ -178,7 +180,7 @@ def test_a_loaded_state_has_the_same_future(env_id):
 
 
 @pytest.mark.parametrize("env_id", TASKS)
-def test_loading_returns_the_observation_that_the_policy_saw_last(env_id):
+def test_loading_returns_the_observation_that_the_policy_saw_last(env_id: str) -> None:
     env = make_env(env_id, NUM_ENVS)
     env.reset([1, 2, 3, 4])
     actions = np.full((NUM_ENVS, env.spec.actions.dim), 0.3, np.float32)
@@ -187,7 +189,7 @@ def test_loading_returns_the_observation_that_the_policy_saw_last(env_id):
     np.testing.assert_array_equal(fresh.load_state_dict(env.state_dict()), obs)
 
 
-def test_time_limit_counts_through_a_loaded_state():
+def test_time_limit_counts_through_a_loaded_state() -> None:
     env = make_env("HalfCheetah-v5", 1)
     env.reset([0])
     actions = np.zeros((1, 6), np.float32)
@@ -199,7 +201,7 @@ def test_time_limit_counts_through_a_loaded_state():
     assert truncated.index(True) == 399
 
 
-def test_truncation_shows_the_last_observation_apart_from_the_next_first_one():
+def test_truncation_shows_the_last_observation_apart_from_the_next_first_one() -> None:
     env = make_env("HalfCheetah-v5", 1)
     env.reset([0])
     actions = np.zeros((1, 6), np.float32)
@@ -214,7 +216,7 @@ def test_truncation_shows_the_last_observation_apart_from_the_next_first_one():
     assert np.abs(last.terminal_obs[0, 8:]).max() < 0.01 < np.abs(last.obs[0, 8:]).max()
 
 
-def test_reset_without_seeds_continues_the_random_streams():
+def test_reset_without_seeds_continues_the_random_streams() -> None:
     env = make_env("Hopper-v5", 2)
     reference = gymnasium.make("Hopper-v5")
     env.reset([5, 6])
@@ -223,7 +225,7 @@ def test_reset_without_seeds_continues_the_random_streams():
         np.testing.assert_array_equal(env.reset()[1], reference.reset()[0])
 
 
-def test_results_belong_to_the_caller():
+def test_results_belong_to_the_caller() -> None:
     env, twin = make_env("Ant-v5", 2), make_env("Ant-v5", 2)
     env.reset([0, 1])[:] = 7.0
     twin.reset([0, 1])
@@ -245,7 +247,9 @@ def velocities(env: VectorEnv) -> np.ndarray:
     ("value", "warning"),
     [(np.nan, "mjWARN_BADQVEL"), (1e12, "mjWARN_BADQVEL"), (9e9, "mjWARN_BADQACC")],
 )
-def test_a_diverged_simulation_stops_with_its_place_and_step(env_id, value, warning):
+def test_a_diverged_simulation_stops_with_its_place_and_step(
+    env_id: str, value: float, warning: str
+) -> None:
     env = make_env(env_id, 3, num_threads=2)
     env.reset([0, 1, 2])
     actions = np.zeros((3, env.spec.actions.dim), np.float32)
@@ -259,7 +263,7 @@ def test_a_diverged_simulation_stops_with_its_place_and_step(env_id, value, warn
 
 
 @pytest.mark.parametrize("env_id", TASKS)
-def test_after_a_divergence_a_reset_starts_afresh(env_id):
+def test_after_a_divergence_a_reset_starts_afresh(env_id: str) -> None:
     env, twin = make_env(env_id, 2), make_env(env_id, 2)
     actions = np.zeros((2, env.spec.actions.dim), np.float32)
     env.reset([0, 1])
@@ -271,7 +275,7 @@ def test_after_a_divergence_a_reset_starts_afresh(env_id):
         np.testing.assert_array_equal(env.step(actions).obs, twin.step(actions).obs)
 
 
-def test_an_action_that_is_not_finite_is_a_divergence():
+def test_an_action_that_is_not_finite_is_a_divergence() -> None:
     env = make_env("Hopper-v5", 2)
     env.reset([0, 1])
     actions = np.zeros((2, 3), np.float32)
@@ -280,12 +284,12 @@ def test_an_action_that_is_not_finite_is_a_divergence():
         env.step(actions)
 
 
-def test_an_error_of_the_engine_is_a_divergence(monkeypatch):
+def test_an_error_of_the_engine_is_a_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
     env = make_env("Hopper-v5", 3)
     env.reset([0, 1, 2])
     assert isinstance(env, MujocoBatchEnv)
 
-    def fail(**_):
+    def fail(**_: int) -> None:
         raise mujoco.batch.SimulationError(np.array([2]), "stack overflow")
 
     monkeypatch.setattr(env._batch, "step", fail)
@@ -293,7 +297,7 @@ def test_an_error_of_the_engine_is_a_divergence(monkeypatch):
         env.step(np.zeros((3, 3), np.float32))
 
 
-def test_a_state_that_ends_not_finite_is_a_divergence(monkeypatch):
+def test_a_state_that_ends_not_finite_is_a_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
     """MuJoCo looks at the state before a substep, never after the last one."""
     env = make_env("Hopper-v5", 3)
     env.reset([0, 1, 2])
@@ -306,14 +310,14 @@ def test_a_state_that_ends_not_finite_is_a_divergence(monkeypatch):
 @pytest.mark.parametrize(
     "actions", [np.zeros((2, 3)), np.zeros((2, 4), np.float32), np.zeros((3, 3), np.float32)]
 )
-def test_actions_of_another_type_or_shape_are_refused(actions):
+def test_actions_of_another_type_or_shape_are_refused(actions: Array) -> None:
     env = make_env("Hopper-v5", 2)
     env.reset([0, 1])
     with pytest.raises(InputError, match=r"Hopper-v5: actions must be float32 of shape \(2, 3\)"):
         env.step(actions)
 
 
-def test_the_layout_of_the_actions_does_not_change_the_reward():
+def test_the_layout_of_the_actions_does_not_change_the_reward() -> None:
     env, twin = make_env("Ant-v5", 64), make_env("Ant-v5", 64)
     env.reset(range(64))
     twin.reset(range(64))
@@ -323,12 +327,12 @@ def test_the_layout_of_the_actions_does_not_change_the_reward():
 
 
 @pytest.mark.parametrize("seeds", [[1], [1, 2, 3], [1, -2]])
-def test_seeds_that_do_not_fit_are_refused(seeds):
+def test_seeds_that_do_not_fit_are_refused(seeds: list[int]) -> None:
     with pytest.raises(InputError, match="seeds must be 2 non-negative integers"):
         make_env("Hopper-v5", 2).reset(seeds)
 
 
-def test_nothing_works_before_the_first_reset():
+def test_nothing_works_before_the_first_reset() -> None:
     env = make_env("Hopper-v5", 2)
     with pytest.raises(InputError, match=r"reset\(\) must come before step\(\)"):
         env.step(np.zeros((2, 3), np.float32))
@@ -336,7 +340,7 @@ def test_nothing_works_before_the_first_reset():
         env.state_dict()
 
 
-def test_the_state_of_another_task_is_refused():
+def test_the_state_of_another_task_is_refused() -> None:
     env = make_env("Hopper-v5", 2)
     env.reset([0, 1])
     state = env.state_dict()

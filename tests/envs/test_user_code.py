@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -27,7 +27,7 @@ class Robot(gymnasium.Env[Any, Any]):
         self.num_steps = 0
         return np.zeros(2, np.float32), {}
 
-    def step(self, action: Any) -> Result:
+    def step(self, action: object) -> Result:
         self.num_steps += 1
         return np.zeros(2, np.float32), 1.0, False, False, {}
 
@@ -41,14 +41,14 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
     gymnasium.registry.update(registered)
 
 
-def register(env_id: str = "Robot-v0", **parts: Any) -> str:
+def register(env_id: str = "Robot-v0", **parts: object) -> str:
     """Register a robot with other parts: attributes and methods by name."""
     gymnasium.register(env_id, type("Changed", (Robot,), parts), max_episode_steps=5)
     return env_id
 
 
-def raising(error: BaseException) -> Callable[..., Any]:
-    def fail(*_: object, **__: object) -> Any:
+def raising(error: BaseException) -> Callable[..., NoReturn]:
+    def fail(*_: object, **__: object) -> NoReturn:
         raise error
 
     return fail
@@ -95,7 +95,7 @@ def test_whatever_code_of_the_user_raises_is_one_error_with_its_place(
 
 
 def test_an_exit_in_the_middle_of_an_episode_names_environment_and_step() -> None:
-    def step(self: Robot, action: Any) -> Result:
+    def step(self: Robot, action: object) -> Result:
         if self.np_random.random() < 2 and self.num_steps == 3:
             raise SystemExit
         return Robot.step(self, action)
@@ -152,7 +152,7 @@ WRONG_RESETS = {
 
 @pytest.mark.parametrize("says", WRONG_RESETS)
 def test_what_a_reset_must_not_return_is_refused_at_once(says: str) -> None:
-    def reset(self: Robot, **_: object) -> Any:
+    def reset(self: Robot, **_: object) -> object:
         return WRONG_RESETS[says]
 
     assert str(failure(register(reset=reset), 0)) == f"Robot-v0 failed in reset(): {says}"
@@ -181,7 +181,7 @@ WRONG_STEPS = {
 
 @pytest.mark.parametrize("says", WRONG_STEPS)
 def test_what_a_step_must_not_return_is_refused_before_the_work(says: str) -> None:
-    def step(self: Robot, action: Any) -> Any:
+    def step(self: Robot, action: object) -> object:
         return WRONG_STEPS[says]
 
     assert str(failure(register(step=step), 0)) == f"Robot-v0 failed at step 1: {says}"
@@ -189,7 +189,7 @@ def test_what_a_step_must_not_return_is_refused_before_the_work(says: str) -> No
 
 @pytest.mark.parametrize("says", [says for says in WRONG_STEPS if "finite" not in says])
 def test_what_a_later_step_must_not_return_is_one_line_too(says: str) -> None:
-    def step(self: Robot, action: Any) -> Any:
+    def step(self: Robot, action: object) -> object:
         good = Robot.step(self, action)
         return good if self.num_steps < 4 else WRONG_STEPS[says]
 
@@ -202,8 +202,8 @@ def test_what_a_later_step_must_not_return_is_one_line_too(says: str) -> None:
 @pytest.mark.parametrize(
     "reward", [1, np.float32(1), np.int64(1), np.array(1.0), True, np.bool_(True)], ids=repr
 )
-def test_every_real_number_is_a_reward(reward: Any) -> None:
-    def step(self: Robot, action: Any) -> Result:
+def test_every_real_number_is_a_reward(reward: object) -> None:
+    def step(self: Robot, action: object) -> Result:
         return np.zeros(2), reward, False, np.bool_(False), {}
 
     env = make_env(register(step=step), 1)

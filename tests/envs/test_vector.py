@@ -12,7 +12,7 @@ from surefoot.errors import InputError
 
 
 @given(seed=st.integers(0, 2**64), num_halves=st.integers(0, 5), num_normals=st.integers(0, 5))
-def test_a_stored_stream_goes_on_where_it_was(seed, num_halves, num_normals):
+def test_a_stored_stream_goes_on_where_it_was(seed: int, num_halves: int, num_normals: int) -> None:
     draw = np.random.default_rng(seed)
     draw.integers(2**32, size=num_halves, dtype=np.uint32)  # leaves half a word over when odd
     draw.normal(size=num_normals)
@@ -23,6 +23,6 @@ def test_a_stored_stream_goes_on_where_it_was(seed, num_halves, num_normals):
         assert again.normal() == draw.normal()
 
 
-def test_another_kind_of_stream_is_refused():
+def test_another_kind_of_stream_is_refused() -> None:
     with pytest.raises(InputError, match="must be a PCG64 generator to be stored, got Philox"):
         generator_state(np.random.Generator(np.random.Philox(0)))

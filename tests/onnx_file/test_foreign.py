@@ -14,13 +14,14 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from support.policies import random_policy
-from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import controller_from_onnx, load_controller_file, policy_to_onnx
-from surefoot.policy import Squash, weights_sha256
+from surefoot.policy import Array, Normaliser, Policy, Squash, weights_sha256
 from surefoot.runtime.arithmetic import runtime_error
 
 OPSETS = [9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 21, 22, 23, 24, 25, 26]
@@ -32,27 +33,35 @@ GO1 = Path(os.environ.get("SUREFOOT_TEST_CONTROLLERS", "controllers")) / "go1_po
 class Writer:
     """Writes one controller in one random encoding."""
 
-    def __init__(self, rng, opset=None, shape=None, inputs_too=None):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        opset: int | None = None,
+        shape: str | None = None,
+        inputs_too: bool | None = None,
+    ) -> None:
         self.rng = rng
         self.opset = int(rng.choice(OPSETS)) if opset is None else opset
         self.shape = str(rng.choice([*SHAPES])) if shape is None else shape
         self.inputs_too = bool(rng.random() < 0.15) if inputs_too is None else inputs_too
         self.nodes, self.constants, self.names = [], [], 0
 
-    def maybe(self, chance=0.5):
+    def maybe(self, chance: float = 0.5) -> bool:
         return bool(self.rng.random() < chance)
 
-    def name(self):
+    def name(self) -> str:
         self.names += 1
         return f"t{self.names}"
 
-    def node(self, op, inputs, count=1, **attributes):
+    def node(
+        self, op: str, inputs: list[str], count: int = 1, **attributes: float | list[int]
+    ) -> str:
         outputs = [self.name() for _ in range(count)]
         label = f"{op}_{self.names}" if self.maybe() else ""
         self.nodes.append(helper.make_node(op, inputs, outputs, name=label, **attributes))
         return outputs[0] if count == 1 else outputs
 
-    def constant(self, array):
+    def constant(self, array: np.float32 | Array) -> str:
         """A constant in a random encoding: raw, typed, a node, or an expression of constants."""
         array = np.asarray(array)
         kind = self.rng.integers(6) if array.dtype == np.float32 else self.rng.integers(3)
@@ -76,7 +85,7 @@ class Writer:
             self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
         return name
 
-    def wrap(self, value, width):
+    def wrap(self, value: str, width: int) -> str:
         """Insert a node that changes nothing, or the shape and back."""
         kind = self.rng.integers(8)
         if kind == 0:
@@ -102,17 +111,17 @@ class Writer:
             return self.node("Dropout", [value])
         return value
 
-    def unsqueeze(self, value, axes):
+    def unsqueeze(self, value: str, axes: list[int]) -> str:
         if self.opset < 13:
             return self.node("Unsqueeze", [value], axes=axes)
         return self.node("Unsqueeze", [value, self.constant(np.array(axes, np.int64))])
 
-    def squeeze(self, value, axes):
+    def squeeze(self, value: str, axes: list[int]) -> str:
         if self.opset < 13:
             return self.node("Squeeze", [value], axes=axes)
         return self.node("Squeeze", [value, self.constant(np.array(axes, np.int64))])
 
-    def vector(self, array):
+    def vector(self, array: NDArray[np.float32]) -> str:
         """A constant that stands beside the data: its own shape, scalars where all are equal."""
         array = np.asarray(array, np.float32)
         if self.shape == "column":
@@ -121,7 +130,7 @@ class Writer:
             return self.constant(array[0])
         return self.constant(array[None] if self.shape != "vector" and self.maybe() else array)
 
-    def affine(self, value, weight, bias):
+    def affine(self, value: str, weight: Array, bias: Array) -> str:
         weight, bias = weight.astype(np.float32), bias.astype(np.float32)
         if self.shape == "column":
             product = self.node("MatMul", [self.constant(weight), value])
@@ -145,7 +154,7 @@ class Writer:
         pair = [product, self.vector(bias)]
         return self.node("Add", pair[::-1] if self.maybe() else pair)
 
-    def clip(self, value, low, high):
+    def clip(self, value: str, low: float, high: float) -> str:
         low, high = np.float32(low), np.float32(high)
         if self.opset < 11:
             return self.node("Clip", [value], min=float(low), max=float(high))
@@ -155,7 +164,7 @@ class Writer:
             )
         return self.node("Clip", [value, self.constant(low), self.constant(high)])
 
-    def activation(self, value, activation):
+    def activation(self, value: str, activation: AnyActivation) -> str:
         match activation:
             case Activation.IDENTITY:
                 return value
@@ -176,7 +185,7 @@ class Writer:
             case _:
                 return self.node(activation.value.capitalize(), [value])
 
-    def normaliser(self, value, normaliser):
+    def normaliser(self, value: str, normaliser: Normaliser) -> str:
         mean, scale = normaliser.mean, normaliser.scale
         if self.maybe():
             value = self.node("Sub", [value, self.vector(mean)])
@@ -190,7 +199,7 @@ class Writer:
             return self.clip(value, -normaliser.clip, normaliser.clip)
         return value
 
-    def mean_part(self, value, width, start):
+    def mean_part(self, value: str, width: int, start: int) -> str:
         """Take the mean, entries from ``start`` on, of a mean and log-deviation output."""
         axis, kind = (-2 if self.shape == "column" else -1), self.rng.integers(3)
         if kind == 0:
@@ -209,7 +218,7 @@ class Writer:
             return self.node("Slice", [value, *cuts])
         return self.node("Gather", [value, self.constant(start + np.arange(width))], axis=axis)
 
-    def controller(self, policy, wide=None):
+    def controller(self, policy: Policy, wide: NDArray[np.float64] | None = None) -> bytes:
         """Return the bytes of a file that computes the policy."""
         width = policy.obs_dim
         value = self.normaliser(self.wrap("observation", width), policy.normaliser)
@@ -239,7 +248,7 @@ class Writer:
         value = self.node("Identity", [self.wrap(value, policy.num_outputs)])
         return self.model(value, policy.obs_dim)
 
-    def model(self, output, obs_dim):
+    def model(self, output: str, obs_dim: int) -> bytes:
         dims = [obs_dim, 1] if self.shape == "column" else [*SHAPES[self.shape], obs_dim]
         if self.shape == "rows":
             dims = [1, 1, obs_dim]
@@ -265,14 +274,14 @@ class Writer:
         return model.SerializeToString()
 
 
-def session_of(data):
+def session_of(data: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def on_runtime(data, obs):
+def on_runtime(data: bytes, obs: NDArray[np.float32]) -> NDArray[np.float32]:
     session = session_of(data)
     entry = session.get_inputs()[0]
     shape = [size if isinstance(size, int) else 1 for size in entry.shape]
@@ -280,7 +289,7 @@ def on_runtime(data, obs):
     return np.array(rows)
 
 
-def f32(value):
+def f32(value: float) -> float:
     return float(np.float32(value))
 
 
@@ -297,7 +306,7 @@ ACTIVATIONS = [
 
 @settings(max_examples=250)
 @given(st.integers(0, 2**32 - 1))
-def test_whatever_the_encoding_the_policy_is_what_onnx_runtime_computes(seed):
+def test_whatever_the_encoding_the_policy_is_what_onnx_runtime_computes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     sizes = tuple(int(size) for size in rng.integers(2, 9, rng.integers(2, 5)))
     activation = ACTIVATIONS[rng.integers(len(ACTIVATIONS))]
@@ -320,7 +329,7 @@ def test_whatever_the_encoding_the_policy_is_what_onnx_runtime_computes(seed):
 
 @pytest.mark.parametrize("opset", OPSETS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_opset_and_shape_is_read_with_nothing_but_layers(opset, shape):
+def test_every_opset_and_shape_is_read_with_nothing_but_layers(opset: int, shape: str) -> None:
     # Normaliser, layers, squash and scale are found as such: nothing becomes a layer of its own.
     rng = np.random.default_rng(opset)
     policy = random_policy(rng, (5, 8, 7, 3), Activation.TANH, Squash.TANH)
@@ -336,7 +345,7 @@ def test_every_opset_and_shape_is_read_with_nothing_but_layers(opset, shape):
         np.testing.assert_array_equal(ours.bias, theirs.bias)
 
 
-def test_a_canonical_graph_of_a_stranger_is_the_same_policy():
+def test_a_canonical_graph_of_a_stranger_is_the_same_policy() -> None:
     rng = np.random.default_rng(0)
     for activation in ACTIVATIONS:
         policy = random_policy(rng, (5, 8, 3), activation, Squash.CLIP)
@@ -355,7 +364,7 @@ def test_a_canonical_graph_of_a_stranger_is_the_same_policy():
         ]
 
 
-def test_a_changed_canonical_file_is_no_stranger_s():
+def test_a_changed_canonical_file_is_no_stranger_s() -> None:
     policy = random_policy(np.random.default_rng(0), (3, 4, 2))
     model = onnx.load_model_from_string(policy_to_onnx(policy))
     weight = numpy_helper.to_array(model.graph.initializer[-3]).copy()
@@ -369,7 +378,7 @@ def test_a_changed_canonical_file_is_no_stranger_s():
 
 
 @given(st.binary(max_size=300))
-def test_arbitrary_bytes_are_refused(garbage):
+def test_arbitrary_bytes_are_refused(garbage: bytes) -> None:
     with pytest.raises(InputError, match="not a valid ONNX file") as caught:
         controller_from_onnx(garbage, "controller.onnx")
     assert "\n" not in str(caught.value)
@@ -377,7 +386,7 @@ def test_arbitrary_bytes_are_refused(garbage):
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_whatever_is_read_of_a_damaged_file_is_what_onnx_runtime_computes(seed):
+def test_whatever_is_read_of_a_damaged_file_is_what_onnx_runtime_computes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     policy = random_policy(rng, (2, 3, 2), ACTIVATIONS[rng.integers(len(ACTIVATIONS))])
     data = bytearray(Writer(rng, inputs_too=False).controller(policy))
@@ -403,7 +412,7 @@ def test_whatever_is_read_of_a_damaged_file_is_what_onnx_runtime_computes(seed):
 
 
 @pytest.mark.skipif(not GO1.is_file(), reason="go1_policy.onnx is not on this machine")
-def test_a_quadruped_s_controller_from_another_project_is_read():
+def test_a_quadruped_s_controller_from_another_project_is_read() -> None:
     file = load_controller_file(GO1)
     assert [len(layer.bias) for layer in file.policy.layers] == [512, 256, 128, 12]
     assert [layer.activation for layer in file.policy.layers[:3]] == [Activation.SILU] * 3

@@ -1,17 +1,28 @@
 """What `surefoot.onnx_file.foreign` does not understand is named in one line, and is not read."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from numpy.typing import ArrayLike
+from onnx import FunctionProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from surefoot.errors import InputError
 from surefoot.onnx_file import controller_from_onnx
 from surefoot.policy import Squash
 
 
-def graph_file(nodes, constants=(), *, inputs=None, outputs=("y",), opset=17, functions=()):
+def graph_file(
+    nodes: list[onnx.NodeProto],
+    constants: Mapping[str, ArrayLike] | None = None,
+    *,
+    inputs: list[ValueInfoProto] | None = None,
+    outputs: tuple[str, ...] = ("y",),
+    opset: int = 17,
+    functions: Sequence[FunctionProto] = (),
+) -> bytes:
     """Return a file with these nodes from x [1, 4]; constants by name."""
     if inputs is None:
         inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
@@ -22,7 +33,7 @@ def graph_file(nodes, constants=(), *, inputs=None, outputs=("y",), opset=17, fu
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["a", "b"]) for name in outputs],
         [
             numpy_helper.from_array(np.asarray(array), name)
-            for name, array in dict(constants).items()
+            for name, array in (constants or {}).items()
         ],
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
@@ -34,12 +45,17 @@ W = {"w": np.ones((4, 2), np.float32)}
 MATMUL = helper.make_node("MatMul", ["x", "w"], ["h"], name="first")
 
 
-def after_matmul(op, inputs=("h",), constants=(), **settings_):
+def after_matmul(
+    op: str,
+    inputs: tuple[str, ...] = ("h",),
+    constants: Mapping[str, ArrayLike] | None = None,
+    **settings_: float,
+) -> bytes:
     node = helper.make_node(op, list(inputs), ["y"], name="last", **settings_)
-    return graph_file([MATMUL, node], {**W, **dict(constants)})
+    return graph_file([MATMUL, node], {**W, **(constants or {})})
 
 
-def inputs_of(*shapes, kind=TensorProto.FLOAT):
+def inputs_of(*shapes: list[int | str], kind: int = TensorProto.FLOAT) -> list[ValueInfoProto]:
     return [helper.make_tensor_value_info(f"x{n or ''}", kind, s) for n, s in enumerate(shapes)]
 
 
@@ -180,7 +196,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_understood_is_refused_by_name_in_one_line(case):
+def test_what_is_not_understood_is_refused_by_name_in_one_line(case: str) -> None:
     data, message = REFUSED[case]
     with pytest.raises(InputError, match=message) as caught:
         controller_from_onnx(data, "controller.onnx")
@@ -188,7 +204,7 @@ def test_what_is_not_understood_is_refused_by_name_in_one_line(case):
     assert str(caught.value).startswith("controller.onnx")
 
 
-def test_constants_in_other_files_are_refused():
+def test_constants_in_other_files_are_refused() -> None:
     model = onnx.load_model_from_string(graph_file([MATMUL], W, outputs=("h",)))
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
@@ -200,7 +216,7 @@ def test_constants_in_other_files_are_refused():
     assert "\n" not in str(caught.value)
 
 
-def test_a_function_of_the_file_s_own_is_refused_even_under_a_known_name():
+def test_a_function_of_the_file_s_own_is_refused_even_under_a_known_name() -> None:
     body = [helper.make_node("Neg", ["a"], ["b"])]
     function = helper.make_function(
         "own", "Relu", ["a"], ["b"], body, [helper.make_opsetid("", 17)]
@@ -217,7 +233,7 @@ def test_a_function_of_the_file_s_own_is_refused_even_under_a_known_name():
             controller_from_onnx(model.SerializeToString(), "controller.onnx")
 
 
-def test_only_what_the_chosen_output_needs_is_read():
+def test_only_what_the_chosen_output_needs_is_read() -> None:
     nodes = [
         MATMUL,
         helper.make_node("Softmax", ["h"], ["value"]),
@@ -233,7 +249,7 @@ def test_only_what_the_chosen_output_needs_is_read():
         controller_from_onnx(data, "controller.onnx", "mean")
 
 
-def test_a_sparse_constant_is_checked_and_read():
+def test_a_sparse_constant_is_checked_and_read() -> None:
     values = numpy_helper.from_array(np.float32([1, 2, 3]), "w")
     model = onnx.load_model_from_string(graph_file([MATMUL], W, outputs=("h",)))
     del model.graph.initializer[:]
@@ -253,7 +269,7 @@ def test_a_sparse_constant_is_checked_and_read():
                 controller_from_onnx(model.SerializeToString(), "controller.onnx")
 
 
-def test_a_double_precision_file_of_float32_numbers_is_read():
+def test_a_double_precision_file_of_float32_numbers_is_read() -> None:
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(4, 2)).astype(np.float32).astype(np.float64)
     nodes = [
@@ -272,7 +288,9 @@ def test_a_double_precision_file_of_float32_numbers_is_read():
 
 @pytest.mark.parametrize("op", ["Max", "Min"])
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_the_extreme_of_any_number_of_constants_is_that_of_onnx_runtime(op, count):
+def test_the_extreme_of_any_number_of_constants_is_that_of_onnx_runtime(
+    op: str, count: int
+) -> None:
     rng = np.random.default_rng(count)
     given = {f"c{k}": rng.normal(size=(4, 2)).astype(np.float32) for k in range(count)}
     # Behind a node of its own, so that the arrays are not those of the file.
@@ -287,7 +305,7 @@ def test_the_extreme_of_any_number_of_constants_is_that_of_onnx_runtime(op, coun
     np.testing.assert_allclose(expected, policy.outputs(obs), atol=1e-5)
 
 
-def test_names_of_several_lines_and_types_that_do_not_exist_are_refused_in_one_line():
+def test_names_of_several_lines_and_types_that_do_not_exist_are_refused_in_one_line() -> None:
     model = onnx.load_model_from_string(after_matmul("Softmax"))
     model.graph.node[1].name = "two\nlines"
     with pytest.raises(InputError, match="node 1 'Softmax'") as caught:

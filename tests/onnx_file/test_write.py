@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,6 +11,7 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -26,7 +29,7 @@ from surefoot.onnx_file import (
     policy_to_onnx,
     save_policy,
 )
-from surefoot.policy import Activation, Normaliser, Policy, Squash, weights_sha256
+from surefoot.policy import Activation, Array, Normaliser, Policy, Squash, weights_sha256
 
 HIDDEN = [activation for activation in Activation if activation is not Activation.IDENTITY]
 EVERY_KIND = [
@@ -37,7 +40,7 @@ EVERY_KIND = [
 ]
 
 
-def on_runtime(data, values, name=INPUT):
+def on_runtime(data: bytes, values: Array, name: str = INPUT) -> NDArray[np.float32]:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return session.run([OUTPUT], {name: values.astype(np.float32)})[0]
 
@@ -46,7 +49,9 @@ def on_runtime(data, values, name=INPUT):
 
 
 @pytest.mark.parametrize(("activation", "squash", "clip"), EVERY_KIND)
-def test_onnx_runtime_and_the_onnx_reference_compute_the_policy(activation, squash, clip):
+def test_onnx_runtime_and_the_onnx_reference_compute_the_policy(
+    activation: Activation, squash: Squash | None, clip: float
+) -> None:
     rng = np.random.default_rng(1)
     policy = random_policy(rng, (5, 16, 8, 3), activation, squash, clip)
     data = policy_to_onnx(policy)
@@ -58,7 +63,9 @@ def test_onnx_runtime_and_the_onnx_reference_compute_the_policy(activation, squa
 
 
 @pytest.mark.parametrize(("activation", "squash", "clip"), EVERY_KIND)
-def test_writing_then_reading_is_the_identity(activation, squash, clip):
+def test_writing_then_reading_is_the_identity(
+    activation: Activation, squash: Squash | None, clip: float
+) -> None:
     policy = random_policy(np.random.default_rng(2), (5, 6, 4, 3), activation, squash, clip)
     metadata = {"env": {"id": "Hopper-v5", "dt": 0.1 + 0.2}, "note": 'ünï "quoted"\n'}
     data = policy_to_onnx(policy, metadata)
@@ -78,9 +85,7 @@ def multiplying(policy: Policy, rng: np.random.Generator) -> Policy:
 
 
 @pytest.mark.parametrize("clip", [5.0, math.inf])
-def test_a_normaliser_that_multiplies_is_written_as_it_computes(
-    clip: float
-) -> None:
+def test_a_normaliser_that_multiplies_is_written_as_it_computes(clip: float) -> None:
     rng = np.random.default_rng(7)
     sizes, tanh = (5, 6, 3), Activation.TANH
     policy = multiplying(random_policy(rng, sizes, tanh, Squash.IDENTITY, clip), rng)
@@ -133,7 +138,7 @@ def test_every_array_is_read_back_bit_for_bit_and_pruned_weights_as_plus_zero():
     assert read.sparsity == policy.sparsity > 0
 
 
-def test_the_dtype_that_holds_a_policy_does_not_change_its_file():
+def test_the_dtype_that_holds_a_policy_does_not_change_its_file() -> None:
     policy = random_policy(np.random.default_rng(4), (4, 6, 2))
     layers = tuple(
         dataclasses.replace(layer, weight=layer.weight.astype(np.float64))
@@ -143,7 +148,7 @@ def test_the_dtype_that_holds_a_policy_does_not_change_its_file():
 
 
 @pytest.mark.parametrize("value", [0.1, 1e300])
-def test_a_value_that_float32_cannot_hold_is_refused(value):
+def test_a_value_that_float32_cannot_hold_is_refused(value: float) -> None:
     policy = random_policy(np.random.default_rng(5), (4, 2))
     weight = policy.layers[0].weight.astype(np.float64)
     weight[0, 1] = value
@@ -152,12 +157,12 @@ def test_a_value_that_float32_cannot_hold_is_refused(value):
         policy_to_onnx(dataclasses.replace(policy, layers=layers))
 
 
-def test_metadata_that_json_cannot_hold_are_refused():
+def test_metadata_that_json_cannot_hold_are_refused() -> None:
     with pytest.raises(InputError, match="metadata must be JSON values"):
         policy_to_onnx(random_policy(np.random.default_rng(6), (4, 2)), {"dt": math.nan})
 
 
-def test_names_shapes_and_versions_are_those_that_are_promised():
+def test_names_shapes_and_versions_are_those_that_are_promised() -> None:
     model = onnx.load_model_from_string(
         policy_to_onnx(random_policy(np.random.default_rng(7), (4, 2)))
     )
@@ -172,7 +177,9 @@ def test_names_shapes_and_versions_are_those_that_are_promised():
 
 @pytest.mark.parametrize("squash", [*Squash, None])
 @pytest.mark.parametrize("clip", [1.0, math.inf])
-def test_the_graph_cut_at_the_state_is_the_tail_of_the_file_bit_for_bit(squash, clip):
+def test_the_graph_cut_at_the_state_is_the_tail_of_the_file_bit_for_bit(
+    squash: Squash | None, clip: float
+) -> None:
     rng = np.random.default_rng(8)
     policy = random_policy(rng, (5, 16, 3), Activation.TANH, squash, clip)
     data, obs = policy_to_onnx(policy), rng.normal(0, 3, (50, 5))
@@ -180,7 +187,7 @@ def test_the_graph_cut_at_the_state_is_the_tail_of_the_file_bit_for_bit(squash, 
     assert np.array_equal(on_runtime(cut_at_state(data), state, STATE), on_runtime(data, obs))
 
 
-def test_a_perturbed_state_is_not_clipped_again():
+def test_a_perturbed_state_is_not_clipped_again() -> None:
     rng = np.random.default_rng(9)
     policy = random_policy(rng, (5, 16, 3), squash=Squash.IDENTITY, clip=1.0)
     beyond = rng.choice([-1.5, 1.5], (20, 5))
@@ -190,19 +197,19 @@ def test_a_perturbed_state_is_not_clipped_again():
     assert np.abs(outputs - clipped).max() > 1e-2
 
 
-def test_only_a_canonical_file_is_cut():
+def test_only_a_canonical_file_is_cut() -> None:
     data = policy_to_onnx(random_policy(np.random.default_rng(10), (4, 6, 2)))
 
-    def rename(model, old, new):
+    def rename(model: onnx.ModelProto, old: str, new: str) -> None:
         for node in model.graph.node:
             for names in (node.input, node.output):
                 names[:] = [new if name == old else name for name in names]
 
-    def state_is_elsewhere(model):
+    def state_is_elsewhere(model: onnx.ModelProto) -> None:
         rename(model, STATE, "other")
         rename(model, next(n.output[0] for n in model.graph.node if n.op_type == "Gemm"), STATE)
 
-    def state_is_not_scaled_yet(model):
+    def state_is_not_scaled_yet(model: onnx.ModelProto) -> None:
         rename(model, STATE, "other")
         rename(model, first(model, "Sub").output[0], STATE)
 
@@ -221,7 +228,7 @@ def test_only_a_canonical_file_is_cut():
 # --- folders ---------------------------------------------------------------------------------
 
 
-def test_saving_then_loading_a_policy_folder_is_the_identity(tmp_path):
+def test_saving_then_loading_a_policy_folder_is_the_identity(tmp_path: Path) -> None:
     policy = random_policy(np.random.default_rng(11), (4, 6, 2))
     facts, inputs, extra = {"steps": 7}, {"dense": "0" * 64}, {"curves.json": b"{}"}
     data = save_policy(tmp_path / "policy", policy, facts=facts, inputs=inputs, extra_files=extra)
@@ -233,7 +240,9 @@ def test_saving_then_loading_a_policy_folder_is_the_identity(tmp_path):
         assert load_controller_file(path).data == data
 
 
-def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(tmp_path):
+def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(
+    tmp_path: Path,
+) -> None:
     data = save_policy(tmp_path, random_policy(np.random.default_rng(12), (4, 6, 2)))
     (tmp_path / POLICY_FILE).write_bytes(data[:-1])
     with pytest.raises(IntegrityError, match=f"{POLICY_FILE} is not the file"):
@@ -246,7 +255,7 @@ def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(tm
         load_policy(tmp_path)
 
 
-def test_a_path_that_holds_no_controller_is_refused(tmp_path):
+def test_a_path_that_holds_no_controller_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent.onnx"):
         with pytest.raises(InputError, match=r"is no run, policy folder, bundle or \.onnx file"):
             load_controller_file(path)
@@ -255,7 +264,10 @@ def test_a_path_that_holds_no_controller_is_refused(tmp_path):
 # --- what is refused -------------------------------------------------------------------------
 
 
-def edited(data, change):
+Edit = Callable[[onnx.ModelProto], object]
+
+
+def edited(data: bytes, change: Edit) -> bytes:
     """Return a file with one thing changed and no metadata of ours, as a stranger would send it."""
     model = onnx.load_model_from_string(data)
     model.producer_name = "somebody"
@@ -264,24 +276,24 @@ def edited(data, change):
     return model.SerializeToString()
 
 
-def constant(model, name):
+def constant(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
     return next(tensor for tensor in model.graph.initializer if tensor.name == name)
 
 
-def set_constant(name, array):
-    def change(model):
+def set_constant(name: str, array: ArrayLike) -> Edit:
+    def change(model: onnx.ModelProto) -> None:
         tensor = numpy_helper.from_array(np.asarray(array, np.float32), name)
         constant(model, name).CopyFrom(tensor)
 
     return change
 
 
-def first(model, op):
+def first(model: onnx.ModelProto, op: str) -> onnx.NodeProto:
     return next(node for node in model.graph.node if node.op_type == op)
 
 
-def set_attribute(op, name, value):
-    def change(model):
+def set_attribute(op: str, name: str, value: float) -> Edit:
+    def change(model: onnx.ModelProto) -> None:
         kept = [entry for entry in first(model, op).attribute if entry.name != name]
         del first(model, op).attribute[:]
         first(model, op).attribute.extend([*kept, helper.make_attribute(name, value)])
@@ -289,25 +301,25 @@ def set_attribute(op, name, value):
     return change
 
 
-def set_metadata(key, text):
-    def change(model):
+def set_metadata(key: str, text: str) -> Edit:
+    def change(model: onnx.ModelProto) -> None:
         entry = model.metadata_props.add()
         entry.key, entry.value = f"surefoot.{key}", text
 
     return change
 
 
-def softmax(model):
+def softmax(model: onnx.ModelProto) -> None:
     node = first(model, "Tanh")
     node.op_type = "Softmax"
 
 
-def custom_domain(model):
+def custom_domain(model: onnx.ModelProto) -> None:
     first(model, "Tanh").domain = "com.microsoft"
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
-def external_data(model):
+def external_data(model: onnx.ModelProto) -> None:
     tensor = constant(model, "weight_1")
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -315,50 +327,50 @@ def external_data(model):
     entry.key, entry.value = "location", "../../etc/passwd"
 
 
-def short_data(model):
+def short_data(model: onnx.ModelProto) -> None:
     tensor = constant(model, "bias_1")
     tensor.ClearField("raw_data")
     tensor.float_data.extend([1.0])
 
 
-def double_weight(model):
+def double_weight(model: onnx.ModelProto) -> None:
     weight = numpy_helper.to_array(constant(model, "weight_1")).astype(np.float64)
     constant(model, "weight_1").CopyFrom(numpy_helper.from_array(weight, "weight_1"))
 
 
-def second_input(model):
+def second_input(model: onnx.ModelProto) -> None:
     model.graph.input.append(helper.make_tensor_value_info("command", TensorProto.FLOAT, ["N", 4]))
 
 
-def second_output(model):
+def second_output(model: onnx.ModelProto) -> None:
     info = helper.make_tensor_value_info(STATE, TensorProto.FLOAT, ["N", 4])
     model.graph.output.append(info)
 
 
-def constant_as_input(model):
+def constant_as_input(model: onnx.ModelProto) -> None:
     model.graph.input.append(helper.make_tensor_value_info("bias_1", TensorProto.FLOAT, [6]))
 
 
-def constant_named_as_the_input(model):
+def constant_named_as_the_input(model: onnx.ModelProto) -> None:
     """The reader would see the mean; a runtime subtracts the observation from itself."""
     mean = numpy_helper.to_array(constant(model, "obs_mean"))
     constant(model, "obs_mean").CopyFrom(numpy_helper.from_array(mean[None], INPUT))
     first(model, "Sub").input[1] = INPUT
 
 
-def add_two_values(model):
+def add_two_values(model: onnx.ModelProto) -> None:
     first(model, "Add").input[1] = first(model, "Mul").input[0]
 
 
-def output_before_the_end(model):
+def output_before_the_end(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = first(model, "Mul").output[0]
 
 
-def no_bias(model):
+def no_bias(model: onnx.ModelProto) -> None:
     del first(model, "Gemm").input[2]
 
 
-def gate_by_another_value(model):
+def gate_by_another_value(model: onnx.ModelProto) -> None:
     """x * sigmoid(y) instead of SiLU's x * sigmoid(x)."""
     position = [node.op_type for node in model.graph.node].index("Tanh")
     tanh = model.graph.node[position]
@@ -368,37 +380,37 @@ def gate_by_another_value(model):
     model.graph.node.insert(position + 1, product)
 
 
-def activation_before_the_layers(model):
+def activation_before_the_layers(model: onnx.ModelProto) -> None:
     first(model, "Div").op_type = "Relu"
     del first(model, "Relu").input[1]
 
 
-def squash_to_two(model):
+def squash_to_two(model: onnx.ModelProto) -> None:
     set_constant("clip_6_low", -2.0)(model)
     set_constant("clip_6_high", 2.0)(model)
 
 
-def dimension(of, size):
-    def change(model):
+def dimension(of: str, size: int) -> Edit:
+    def change(model: onnx.ModelProto) -> None:
         value = getattr(model.graph, of)[0]
         value.type.tensor_type.shape.dim[1].dim_value = size
 
     return change
 
 
-def integer_output(model):
+def integer_output(model: onnx.ModelProto) -> None:
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
 
 
-def opset(version):
-    def change(model):
+def opset(version: int) -> Edit:
+    def change(model: onnx.ModelProto) -> None:
         model.opset_import[0].version = version
 
     return change
 
 
-def weight_with(value):
-    def change(model):
+def weight_with(value: float) -> Edit:
+    def change(model: onnx.ModelProto) -> None:
         weight = np.array(numpy_helper.to_array(constant(model, "weight_2")))
         weight[0, 0] = value
         set_constant("weight_2", weight)(model)
@@ -467,21 +479,21 @@ STRANGE = [
 ]
 
 
-def one_line(error):
+def one_line(error: InputError | IntegrityError) -> bool:
     return bool(str(error)) and "\n" not in str(error)
 
 
 @pytest.mark.parametrize(
     ("change", "message"), [pytest.param(*case[1:], id=case[0]) for case in STRANGE]
 )
-def test_what_is_no_controller_is_refused_by_name_in_one_line(change, message):
+def test_what_is_no_controller_is_refused_by_name_in_one_line(change: Edit, message: str) -> None:
     policy = random_policy(np.random.default_rng(13), (4, 6, 2), Activation.TANH)
     with pytest.raises(InputError, match=message) as caught:
         policy_from_onnx(edited(policy_to_onnx(policy), change), "it.onnx")
     assert one_line(caught.value)
 
 
-def test_an_elu_of_another_slope_is_refused():
+def test_an_elu_of_another_slope_is_refused() -> None:
     data = policy_to_onnx(random_policy(np.random.default_rng(13), (4, 6, 2), Activation.ELU))
     policy_from_onnx(edited(data, set_attribute("Elu", "alpha", 1.0)))
     with pytest.raises(InputError, match=r"'Elu': attribute alpha = 2\.0 is not read"):
@@ -489,7 +501,7 @@ def test_an_elu_of_another_slope_is_refused():
 
 
 @pytest.mark.parametrize("head", [None, '{"kind": "gaussian", "std": null}'])
-def test_a_stranger_s_file_that_names_no_noise_has_none(head):
+def test_a_stranger_s_file_that_names_no_noise_has_none(head: str | None) -> None:
     ours = policy_to_onnx(random_policy(np.random.default_rng(14), (3, 4, 2)))
     change = set_metadata("head", head) if head else lambda model: None
     policy = policy_from_onnx(edited(ours, change)).policy
@@ -501,7 +513,7 @@ def test_a_stranger_s_file_that_names_no_noise_has_none(head):
     assert weights_sha256(noisy) != weights_sha256(policy)
 
 
-def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone():
+def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone() -> None:
     policy = random_policy(np.random.default_rng(14), (4, 6, 2))
     file = policy_from_onnx(edited(policy_to_onnx(policy), lambda model: None))
     obs = np.random.default_rng(15).normal(size=(9, 4))
@@ -509,10 +521,10 @@ def test_a_stranger_s_file_without_metadata_is_read_with_its_graph_alone():
     assert file.metadata == {}
 
 
-def test_scalars_and_rows_broadcast_as_onnx_says():
+def test_scalars_and_rows_broadcast_as_onnx_says() -> None:
     policy = random_policy(np.random.default_rng(16), (4, 6, 2))
 
-    def change(model):
+    def change(model: onnx.ModelProto) -> None:
         set_constant("obs_mean", 0.5)(model)
         set_constant("obs_scale", [[1.0, 2.0, 3.0, 4.0]])(model)
 
@@ -522,7 +534,7 @@ def test_scalars_and_rows_broadcast_as_onnx_says():
     np.testing.assert_allclose(outputs, on_runtime(data, obs), rtol=2e-5, atol=2e-5)
 
 
-def forged(data, key, text):
+def forged(data: bytes, key: str, text: str) -> bytes:
     model = onnx.load_model_from_string(data)
     for entry in model.metadata_props:
         if entry.key == key:
@@ -531,7 +543,7 @@ def forged(data, key, text):
 
 
 @pytest.mark.parametrize("text", ['"' + "0" * 64 + '"', '"a\\nb"', "[1]", "{}"])
-def test_a_forged_weights_digest_is_refused(text):
+def test_a_forged_weights_digest_is_refused(text: str) -> None:
     data = policy_to_onnx(random_policy(np.random.default_rng(18), (4, 2)))
     with pytest.raises(IntegrityError, match=r"names weights_sha256 .*its weights") as caught:
         policy_from_onnx(forged(data, "surefoot.weights_sha256", text))
@@ -539,7 +551,7 @@ def test_a_forged_weights_digest_is_refused(text):
 
 
 @pytest.mark.parametrize("text", ["", "{", "NaN", "1" * 5000, "[" * 100_000, '{"a": 1, "a": 2}'])
-def test_damaged_metadata_are_refused(text):
+def test_damaged_metadata_are_refused(text: str) -> None:
     data = policy_to_onnx(random_policy(np.random.default_rng(19), (4, 2)), {"env": {}})
     with pytest.raises(IntegrityError, match=r"metadata 'surefoot\.env' is not valid") as caught:
         policy_from_onnx(forged(data, "surefoot.env", text))
@@ -547,7 +559,7 @@ def test_damaged_metadata_are_refused(text):
 
 
 @given(st.binary(max_size=400))
-def test_arbitrary_bytes_are_refused(garbage):
+def test_arbitrary_bytes_are_refused(garbage: bytes) -> None:
     with pytest.raises(InputError, match="not a valid ONNX file") as caught:
         policy_from_onnx(garbage)
     assert one_line(caught.value)
@@ -556,7 +568,7 @@ def test_arbitrary_bytes_are_refused(garbage):
 # --- damage ----------------------------------------------------------------------------------
 
 
-def reads_the_same_or_is_refused(data, digest):
+def reads_the_same_or_is_refused(data: bytes, digest: str) -> bool:
     """Return whether it reads as the same policy; any other policy or exception fails the test."""
     try:
         file, message = policy_from_onnx(data), "read"
@@ -572,7 +584,9 @@ DAMAGED = [(Activation.SILU, Squash.CLIP), (Activation.ELU, Squash.TANH), (Activ
 
 
 @pytest.mark.parametrize(("activation", "squash"), DAMAGED)
-def test_a_flipped_byte_anywhere_reads_the_same_or_is_refused(activation, squash):
+def test_a_flipped_byte_anywhere_reads_the_same_or_is_refused(
+    activation: Activation, squash: Squash | None
+) -> None:
     policy = random_policy(np.random.default_rng(21), (2, 2, 2), activation, squash)
     data, digest = policy_to_onnx(policy, {"env": {"id": "x"}}), weights_sha256(policy)
     outcomes = [
@@ -585,7 +599,9 @@ def test_a_flipped_byte_anywhere_reads_the_same_or_is_refused(activation, squash
 
 
 @pytest.mark.parametrize(("activation", "squash"), DAMAGED)
-def test_a_truncated_file_is_refused_at_every_length(activation, squash):
+def test_a_truncated_file_is_refused_at_every_length(
+    activation: Activation, squash: Squash | None
+) -> None:
     policy = random_policy(np.random.default_rng(22), (2, 2, 2), activation, squash)
     data = policy_to_onnx(policy, {"env": {"id": "x"}})
     for length in range(len(data)):
@@ -594,7 +610,9 @@ def test_a_truncated_file_is_refused_at_every_length(activation, squash):
 
 @settings(max_examples=300)
 @given(st.data())
-def test_bytes_replaced_removed_or_inserted_read_the_same_or_are_refused(data):
+def test_bytes_replaced_removed_or_inserted_read_the_same_or_are_refused(
+    data: st.DataObject,
+) -> None:
     activation, squash = data.draw(st.sampled_from(DAMAGED))
     policy = random_policy(np.random.default_rng(23), (2, 2, 2), activation, squash)
     whole = policy_to_onnx(policy)
@@ -605,7 +623,9 @@ def test_bytes_replaced_removed_or_inserted_read_the_same_or_are_refused(data):
 
 
 @pytest.mark.parametrize(("activation", "squash"), DAMAGED[:2])
-def test_whatever_is_read_of_a_damaged_stranger_is_what_onnx_runtime_computes(activation, squash):
+def test_whatever_is_read_of_a_damaged_stranger_is_what_onnx_runtime_computes(
+    activation: Activation, squash: Squash
+) -> None:
     rng = np.random.default_rng(24)
     policy = random_policy(rng, (2, 2, 2), activation, squash)
     data, obs = edited(policy_to_onnx(policy), lambda model: None), rng.normal(size=(4, 2))
