@@ -192,6 +192,8 @@ def run_benchmark(file: ControllerFile, config: BenchConfig) -> Benchmark:
     Raises:
         MissingLibraryError: If a backend's library or device is not there.
     """
+    for backend in config.backends:
+        controller_of(file, backend)  # what is missing is told before anything is measured
     parts = []
     with _pinned(config.pin_cpu):
         for backend in config.backends:

@@ -3,6 +3,7 @@
 import gc
 import math
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from support.policies import file_of, random_policy
 from surefoot.artifact import from_json
 from surefoot.config import build
-from surefoot.errors import InputError
+from surefoot.errors import InputError, MissingLibraryError
+from surefoot.runtime import benchmark
 from surefoot.runtime.benchmark import BenchConfig, Latencies, bench_controller, run_benchmark
 from surefoot.runtime.benchmark_picture import draw_benchmark
 from surefoot.runtime.controller import CheckedController
@@ -101,6 +103,20 @@ def test_every_call_is_counted_and_sees_valid_observations() -> None:
     assert engine.calls == 2 + 30 + 30 + 4 + 20 + 1 + 20
     assert {rows: batch.n for rows, batch in entry.batches.items()} == {5: 20}
     assert entry.size_bytes == 123
+
+
+def test_a_backend_that_is_missing_is_told_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[object] = []
+    monkeypatch.setattr(
+        benchmark, "bench_controller", lambda *given, **more: measured.append(given)
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    file = file_of(random_policy(np.random.default_rng(0), (4, 8, 2)))
+    with pytest.raises(MissingLibraryError, match="onnxruntime"):
+        run_benchmark(file, TINY)
+    assert measured == []
 
 
 def test_garbage_collection_is_on_again_after_a_benchmark_that_failed() -> None:
