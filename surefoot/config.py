@@ -26,6 +26,8 @@ from typing import (
     get_type_hints,
 )
 
+import tomli_w
+
 from surefoot.artifact import read_file, sha256_hex, to_json
 from surefoot.errors import InputError, did_you_mean
 
@@ -249,54 +251,17 @@ def _flatten(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def to_toml(tables: Mapping[str, Any]) -> str:
-    """Write nested tables of plain values as TOML; ``tomllib`` reads the same values back."""
-    lines: list[str] = []
-    _write_table(tables, "", lines)
-    return "\n".join(lines).strip() + "\n"
+    """Write nested tables of plain values as TOML; ``tomllib`` reads the same values back.
 
-
-def _write_table(table: Mapping[str, Any], path: str, lines: list[str]) -> None:
-    for key, value in table.items():
-        if not isinstance(value, Mapping) and not _is_table_list(value):
-            lines.append(f"{_toml_key(key)} = {_toml_value(value)}")
-    for key, value in table.items():
-        dotted = f"{path}.{_toml_key(key)}" if path else _toml_key(key)
-        if isinstance(value, Mapping):
-            lines += ["", f"[{dotted}]"]
-            _write_table(value, dotted, lines)
-        elif _is_table_list(value):
-            for entry in value:
-                lines += ["", f"[[{dotted}]]"]
-                _write_table(entry, dotted, lines)
-
-
-def _is_table_list(value: object) -> bool:
-    entries = value if isinstance(value, (list, tuple)) else ()
-    return bool(entries) and all(isinstance(entry, Mapping) for entry in entries)
-
-
-def _toml_key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else _quote(key)
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _quote(value)
-    if isinstance(value, int):
-        return int.__repr__(value)
-    if isinstance(value, float):
-        return float.__repr__(value)  # not numpy's, which names its type
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(entry) for entry in value) + "]"
-    raise InputError(f"TOML cannot hold a value of type {type(value).__name__}")
-
-
-def _quote(text: str) -> str:
-    # A TOML basic string is a JSON string except for DEL, which TOML wants escaped.
-    escaped = to_json(text).decode().rstrip("\n")
-    return escaped.replace("\x7f", "\\u007f")
+    Raises:
+        InputError: If a value is of a type that TOML does not have, or is no text of Unicode.
+    """
+    try:
+        text = tomli_w.dumps(tables)
+        text.encode()  # a lone surrogate, as in a path that is no UTF-8, is text to Python alone
+        return text
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InputError(f"TOML cannot hold a value: {error}") from error
 
 
 def merge_tables(base: Table, over: Table) -> Table:

@@ -57,6 +57,13 @@ class InterruptedRun(SurefootError):  # noqa: N818 - an interruption is not an e
     label = "interrupted"
 
 
+class InterruptedVerb(SurefootError):  # noqa: N818 - as above
+    """Ctrl-C ended a verb without a checkpoint: files are whole, the step begins anew."""
+
+    exit_code = 130  # 128 + SIGINT, as shells have it
+    label = "interrupted"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest known name, or an empty string."""
     matches = get_close_matches(name, list(known), n=1)

@@ -150,11 +150,9 @@ def test_numpy_floats_are_written_as_numbers() -> None:
     assert to_toml({"a": np.float64(0.1)}) == "a = 0.1\n"
 
 
-@pytest.mark.parametrize("value", [None, b"bytes", {"deep": [[{}]]}, [{}, 1]])
-def test_what_toml_cannot_hold_is_refused(
-    value: Json,
-) -> None:
-    with pytest.raises(InputError, match="TOML cannot hold a value of type"):
+@pytest.mark.parametrize("value", [None, b"bytes", {"deep": [None]}, "\udcff"])
+def test_what_toml_cannot_hold_is_refused(value: object) -> None:
+    with pytest.raises(InputError, match="TOML cannot hold a value"):
         to_toml({"a": value})
 
 

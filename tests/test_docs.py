@@ -20,9 +20,9 @@ from typer.core import TyperGroup
 import surefoot
 from surefoot.budget import Budget
 from surefoot.cli.main import app
-from surefoot.cli.options import TABLES
-from surefoot.config import build, resolve_tables, to_toml
+from surefoot.config import build, to_toml
 from surefoot.quantities import QUANTITIES
+from surefoot.workflow.configuration import Configuration
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob(".github/**/*.md")])
@@ -95,7 +95,7 @@ def test_every_key_that_a_page_sets_exists_and_takes_that_value(page: Path) -> N
     classes = from_code().STAGE_CONFIGS
     for _, *arguments in commands(page):
         given = [arguments[place + 1] for place, word in enumerate(arguments) if word == "--set"]
-        tables = resolve_tables(preset="hopper", overrides=given, known=TABLES)
+        tables = Configuration.resolve(preset="hopper", overrides=given).tables
         for name in {one.partition(".")[0] for one in given}:
             build(classes[name], tables[name], name)
 

@@ -21,12 +21,12 @@ from surefoot.budget import Requirement
 from surefoot.certificate import Verdict
 from surefoot.certify import Assumptions, CertifyConfig
 from surefoot.cli.main import app
-from surefoot.cli.options import TABLES
 from surefoot.config import preset_names
 from surefoot.export import ExportConfig
 from surefoot.quantities import QUANTITIES
 from surefoot.runtime import BenchConfig
 from surefoot.train import TrainConfig
+from surefoot.workflow.configuration import TABLES
 
 MARKER = re.compile(r"^<!-- from the code: (\w+) -->$", re.MULTILINE)
 

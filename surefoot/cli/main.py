@@ -22,12 +22,8 @@ from surefoot.cli.standard_output import owned
 from surefoot.cli.tables import plain
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
-from surefoot.errors import InputError, MissingLibraryError, SurefootError
+from surefoot.errors import InputError, InterruptedVerb, MissingLibraryError, SurefootError
 from surefoot.version import __version__
-
-_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
-
 
 P = ParamSpec("P")
 
@@ -40,9 +36,10 @@ def _as_command(verb: Callable[P, None]) -> Callable[P, None]:
         try:
             with owned():
                 verb(*args, **kwargs)
-        except KeyboardInterrupt:
-            _say("interrupted: what was written is whole; the same command begins this step again")
-            raise typer.Exit(_INTERRUPTED) from None
+        except KeyboardInterrupt as error:  # which typer would end without a word
+            raise InterruptedVerb(
+                "what was written is whole; the same command begins this step again"
+            ) from error
 
     return run
 
@@ -113,9 +110,6 @@ def main() -> None:
 
 
 def _end(error: SurefootError) -> NoReturn:
-    _say(f"{type(error).label}: {' '.join(str(error).split())}")
-    sys.exit(error.exit_code)
-
-
-def _say(line: str) -> None:
+    line = f"{type(error).label}: {' '.join(str(error).split())}"
     print(plain(line), file=sys.stderr)
+    sys.exit(error.exit_code)
