@@ -39,11 +39,11 @@ from surefoot.ball import Norm
 from surefoot.envs import EnvSpec, StepResult, VectorEnv, describe_env, make_env
 from surefoot.onnx_file import (
     ControllerFile,
-    load_controller_file,
     policy_from_onnx,
     policy_to_onnx,
 )
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.machine import machine_facts
 

@@ -24,8 +24,8 @@ from learning import KEPT, METHODS, Cell, cells, kept
 from surefoot.attack.restarting_env import SteadyEnv
 from surefoot.attack.seeds import evaluation_seeds
 from surefoot.envs import make_env
-from surefoot.onnx_file import load_controller_file
 from surefoot.policy import Policy
+from surefoot.runtime.controller_file import load_controller_file
 
 SIZES = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 """In units of half of an actuator's range."""

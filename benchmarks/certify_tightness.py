@@ -52,8 +52,8 @@ from surefoot.certify.bounds.local_bounds import (
 from surefoot.certify.bounds.local_lipsdp import lipsdp_on
 from surefoot.certify.bounds.region import network_of
 from surefoot.certify.counterexamples import Replay, jacobian_norms, worst_at
-from surefoot.onnx_file import load_controller_file
 from surefoot.policy import GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import Visited
 
 HOPPER = Path(__file__).parents[1] / "tests/envs/data/Hopper-v5.onnx"

@@ -22,8 +22,8 @@ from surefoot.attack.method import MethodSummary, summarise_method
 from surefoot.attack.proved_deviation import stretched
 from surefoot.attack.suite import FULL
 from surefoot.certificate import proved_text
-from surefoot.onnx_file import load_controller_file
 from surefoot.policy import GaussianHead, Squash
+from surefoot.runtime.controller_file import load_controller_file
 
 ATTACKS = tuple(name for name in FULL if name != "clean")
 COLOURS = dict(

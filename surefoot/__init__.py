@@ -61,11 +61,18 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from surefoot.export import ExportConfig, export_bundle
-    from surefoot.onnx_file import ControllerFile, load_controller_file, load_policy, save_policy
+    from surefoot.onnx_file import ControllerFile, load_policy, save_policy
     from surefoot.policy import Policy
     from surefoot.records import AttackRecord, BenchRecord, RunSummary, TrainingRecord
     from surefoot.run_folder import RunFolder
-    from surefoot.runtime import Backend, BenchConfig, Controller, load_controller, run_benchmark
+    from surefoot.runtime import (
+        Backend,
+        BenchConfig,
+        Controller,
+        load_controller,
+        load_controller_file,
+        run_benchmark,
+    )
     from surefoot.signing import Role, TrustPolicy
     from surefoot.train import TrainConfig, TrainResult, save_trained, train_policy
     from surefoot.visited import Visited
@@ -187,7 +194,7 @@ _HOMES = {
         "VerificationError",
     ),
     "surefoot.export": ("ExportConfig", "export_bundle"),
-    "surefoot.onnx_file": ("ControllerFile", "load_controller_file", "load_policy", "save_policy"),
+    "surefoot.onnx_file": ("ControllerFile", "load_policy", "save_policy"),
     "surefoot.policy": ("Policy",),
     "surefoot.records": ("AttackRecord", "BenchRecord", "RunSummary", "TrainingRecord"),
     "surefoot.run_folder": ("RunFolder",),
@@ -196,6 +203,7 @@ _HOMES = {
         "BenchConfig",
         "Controller",
         "load_controller",
+        "load_controller_file",
         "run_benchmark",
     ),
     "surefoot.signing": ("Role", "TrustPolicy"),

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from surefoot.activation import Activation as Activation
 from surefoot.activation import AnyActivation
@@ -132,6 +132,9 @@ class Layer:
         weight: Shape (fan_out, fan_in).
         bias: Shape (fan_out,).
         activation: Applied to weight @ x + bias.
+        is_weight: Which entries of ``weight`` are weights, bool, its shape; None for all. The
+            others are structure: zeros between branches, ones that give a value on. They do not
+            count for the sparsity, and no compression changes them.
         rounding: How a file of others rounds before the activation; None for at most fan_in + 2
             roundings of a term.
     """
@@ -139,6 +142,7 @@ class Layer:
     weight: Array
     bias: Array
     activation: AnyActivation
+    is_weight: NDArray[np.bool_] | None = None
     rounding: Rounding | None = None
 
     def __post_init__(self) -> None:
@@ -151,6 +155,15 @@ class Layer:
             raise InputError(f"weight must have shape (fan_out, fan_in), got {self.weight.shape}")
         _require_finite("weight", self.weight, self.weight.shape)
         _require_finite("bias", self.bias, (self.weight.shape[0],))
+        if self.is_weight is not None and self.is_weight.shape != self.weight.shape:
+            raise InputError(
+                f"is_weight must have shape {self.weight.shape}, got {self.is_weight.shape}"
+            )
+
+    @property
+    def weights(self) -> Array:
+        """The entries of ``weight`` that are weights, as a vector."""
+        return self.weight.reshape(-1) if self.is_weight is None else self.weight[self.is_weight]
 
     @property
     def num_roundings(self) -> int:
@@ -309,8 +322,8 @@ class Policy:
     @property
     def sparsity(self) -> float:
         """Fraction of weights that are zero, counted on the weights; biases do not count."""
-        zeros = sum(int((layer.weight == 0).sum()) for layer in self.layers)
-        return zeros / sum(layer.weight.size for layer in self.layers)
+        zeros = sum(int((layer.weights == 0).sum()) for layer in self.layers)
+        return zeros / max(1, sum(layer.weights.size for layer in self.layers))
 
     def state(self, obs: Array, dtype: DTypeLike = np.float64) -> Array:
         """Return the normalised observation, shape (batch, obs_dim), normalised units.
@@ -327,8 +340,12 @@ class Policy:
 
     def network(self, state: Array) -> Array:
         """Return the output of the last layer, shape (batch, num_outputs), in ``state``'s dtype."""
+        return self.hidden(state, len(self.layers))
+
+    def hidden(self, state: Array, num_layers: int) -> Array:
+        """Return the output of the first layers, shape (batch, fan_out), in ``state``'s dtype."""
         hidden = state
-        for layer in self.layers:
+        for layer in self.layers[:num_layers]:
             weight = layer.weight.astype(state.dtype, copy=False)
             bias = layer.bias.astype(state.dtype, copy=False)
             hidden = layer.activation(hidden @ weight.T + bias)
@@ -377,6 +394,8 @@ def weights_sha256(policy: Policy) -> str:
         add("weight", layer.weight)
         add("bias", layer.bias)
         add("activation", layer.activation.value)
+        if layer.is_weight is not None:
+            add("is_weight", layer.is_weight)
     if isinstance(policy.head, GaussianHead):
         add("squash", policy.head.squash.value)
         for name in ("std", "centre", "half_range"):

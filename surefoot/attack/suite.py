@@ -45,10 +45,11 @@ from surefoot.certificate import Certificate
 from surefoot.config import settle_choices, to_table
 from surefoot.envs import VectorEnv, describe_env, make_env, module_digest
 from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun
-from surefoot.onnx_file import ControllerFile, load_controller_file
+from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Layer
 from surefoot.provenance import code_digest
 from surefoot.records import CLEAN, GradientMasking
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.game import finite
@@ -183,7 +184,7 @@ def run_suite(
         VerificationError: If it is about another arithmetic than the runtime has.
         CheckError: If the controller is not its twin, or a certified bound does not hold.
     """
-    onnx_sha256 = sha256_hex(file.data)
+    onnx_sha256 = file.sha256
     if certificate is not None and certificate.onnx_sha256 != onnx_sha256:
         raise IntegrityError(
             f"the certificate is about onnx_sha256 {certificate.onnx_sha256}, "
@@ -252,7 +253,7 @@ class _Suite:
         self._store = store
         self._on_progress, self._num_done = on_progress, 0
         self._key: Json = {
-            "onnx_sha256": sha256_hex(file.data),
+            "onnx_sha256": file.sha256,
             "env": [self.spec.env_id, self.spec.packages, module_digest(config.env_module)],
             "code": code_digest(),
             "ball": [self.ball.norm.value, self.ball.epsilon],
@@ -263,7 +264,7 @@ class _Suite:
                 name: to_table(config)[name]
                 for name in ("selection_episodes", "critic_steps", "sarsa", "adversary_steps")
             },
-            "others": {name: sha256_hex(other.data) for name, other in others.items()},
+            "others": {name: other.sha256 for name, other in others.items()},
             "critics": {name: sha256_hex(critic_to_bytes(one)) for name, one in critics.items()},
         }
         self._chosen: dict[str, str] = {}

@@ -2,7 +2,6 @@
 
 from functools import cached_property
 
-from surefoot.artifact import sha256_hex
 from surefoot.certify.at_states import Effort
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
@@ -74,4 +73,4 @@ class Analysis:
     @cached_property
     def onnx_sha256(self) -> str:
         """Digest of the file."""
-        return sha256_hex(self.controller.data)
+        return self.controller.sha256

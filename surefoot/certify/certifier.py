@@ -108,9 +108,9 @@ def _table_epsilon(budget: Budget, config: CertifyConfig, scope: Scope) -> float
 
 def _proof(analysis: Analysis) -> dict[str, Json]:
     """Return what the checker needs beside the file: multipliers, assumptions, measurements."""
-    agreement = analysis.evidence.agreement
+    origin = analysis.controller.origin
     return {
-        **({} if agreement is None else {"rebuilt_policy": dict(agreement)}),
+        **({} if origin is None else {"rebuilt_policy": origin.agreement.to_table()}),
         "multipliers": [{"name": name} | proof.to_table() for name, proof in analysis.multipliers],
         "evidence": analysis.evidence.to_table(),
         "runtime": analysis.replay.name,

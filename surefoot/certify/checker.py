@@ -6,7 +6,6 @@ No optimiser and no search takes part. Whatever the certificate says beyond the 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from surefoot.artifact import sha256_hex
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.at_states import Effort
 from surefoot.certify.bounds.chain import action_chain
@@ -68,7 +67,7 @@ def check_certificate(
     Raises:
         IntegrityError: If anything it says is not so.
     """
-    digests = weights_sha256(controller.policy), sha256_hex(controller.data)
+    digests = weights_sha256(controller.policy), controller.sha256
     certificate.check_is_about(
         weights_sha256=digests[0], onnx_sha256=digests[1], budget=certificate.budget
     )

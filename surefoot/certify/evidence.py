@@ -52,7 +52,6 @@ class Evidence:
         horizon: Length of an episode in steps, for the undiscounted return.
         sampled: Independent clean episodes of the policy that samples its actions.
         state_limit: Largest magnitude of a state before it is perturbed: an assumption.
-        agreement: How a policy that was rebuilt from a stranger's file agreed with its runtime.
         withheld: What a certificate names that this was read from, and that is not here.
     """
 
@@ -64,7 +63,6 @@ class Evidence:
     horizon: int | None = None
     sampled: SampledEpisodes | None = None
     state_limit: float | None = None
-    agreement: Mapping[str, Json] | None = None
     withheld: Set[Ground] = frozenset()
 
     def __post_init__(self) -> None:

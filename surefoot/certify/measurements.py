@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.artifact import sha256_hex
 from surefoot.ball import Ball
 from surefoot.certify.confidence_limits import (
     betting_mean_limit,
@@ -40,7 +39,7 @@ class FileMeasurements:
     def of(cls, controller: ControllerFile, evidence: Evidence) -> "FileMeasurements":
         """Return what is known about a file."""
         return cls(
-            onnx_sha256=sha256_hex(controller.data),
+            onnx_sha256=controller.sha256,
             sparsity=controller.policy.sparsity,
             size_bytes=len(controller.data),
             evidence=evidence,

@@ -97,6 +97,8 @@ def compress_policy(
             fit the format.
     """
     check_num_kept(policy, num_kept)
+    if num_kept < num_weights(policy):
+        _require_plain(policy)
     if states is None and config.needs_states:
         raise InputError(f"method {config.method} needs calibration states, got none")
     counts = _counts(policy, states, num_kept, config)
@@ -109,6 +111,20 @@ def compress_policy(
             before = inputs @ layers[-1].weight.T.astype(np.float64) + layer.bias
             inputs = np.asarray(layer.activation(before))
     return store_weights(replace(policy, layers=tuple(layers)), config.weights)
+
+
+def _require_plain(policy: Policy) -> None:
+    """Refuse a policy whose matrices hold other entries than weights.
+
+    Raises:
+        InputError: If there is such a layer.
+    """
+    for number, layer in enumerate(policy.layers, start=1):
+        if layer.is_weight is not None:
+            raise InputError(
+                f"layer {number} has branches or gives values on: weights are removed only where "
+                "every entry of a layer is one"
+            )
 
 
 def check_num_kept(policy: Policy, num_kept: int) -> None:

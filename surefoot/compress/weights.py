@@ -45,8 +45,13 @@ def store_weights(policy: Policy, weights: WeightFormat) -> Policy:
         WeightFormat.FLOAT16: _float16,
         WeightFormat.INT8: _int8,
     }[weights]
-    layers = tuple(replace(layer, weight=rounded(layer.weight)) for layer in policy.layers)
-    return replace(policy, layers=layers)
+    layers = []
+    for layer in policy.layers:
+        weight = rounded(layer.weight)
+        if layer.is_weight is not None:
+            weight = np.where(layer.is_weight, weight, layer.weight)
+        layers.append(replace(layer, weight=weight))
+    return replace(policy, layers=tuple(layers))
 
 
 def _float32(weight: Array) -> Array:

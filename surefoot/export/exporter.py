@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surefoot.artifact import Artifact, sha256_hex, to_json
+from surefoot.artifact import Artifact, to_json
 from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, ORIGIN_FILE, Bundle, write_bundle
 from surefoot.certificate import Certificate
 from surefoot.errors import InputError, IntegrityError
@@ -91,7 +91,7 @@ def export_bundle(
         raise IntegrityError(f"the policy folder does not hold the {POLICY_FILE} to be exported")
     certificate.check_is_about(
         weights_sha256=weights_sha256(file.policy),
-        onnx_sha256=sha256_hex(file.data),
+        onnx_sha256=file.sha256,
         budget=certificate.budget,
     )
     require_arithmetic(certificate)

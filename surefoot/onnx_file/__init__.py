@@ -6,20 +6,26 @@ The normaliser, the clip, the layers, the squash and the scale are all inside. `
 policy folder is the canonical file: it is certified, attacked and deployed byte for byte.
 
 * ``write`` and ``read`` the canonical file; ``sparse`` its sparse form; ``folder`` its folder.
-* ``controller``: the bytes of any file to a `ControllerFile`, and the graph cut at the state.
-* ``foreign``: files of others; ``operators`` and ``moves`` know the nodes, ``rebuild`` makes a
-  policy of their steps.
+* ``controller``: the bytes of a canonical file to a `ControllerFile`, and its graph cut at the
+  state.
+* ``foreign``: files of others, to a `ForeignFile`, of which :mod:`surefoot.runtime.controller_file`
+  makes a `ControllerFile` once a runtime has agreed. ``external`` reads the constants that lie
+  beside a file, ``interface`` its inputs and outputs; ``operators`` makes a ``computation`` of its
+  nodes and leaves constants to ``evaluate``; ``rebuild`` makes a policy of that: ``ends`` finds
+  normaliser and head, ``units`` the layers, ``linear`` joins elementwise affine maps.
 * ``graph``: bytes to checked protobuf and arrays, for every reader.
 """
 
 from surefoot.onnx_file.controller import (
+    Agreement,
     ControllerFile,
-    controller_from_onnx,
+    Origin,
     cut_at_state,
     policy_from_onnx,
+    read_onnx,
 )
-from surefoot.onnx_file.folder import load_controller_file, load_policy, save_policy
-from surefoot.onnx_file.foreign import Interface
+from surefoot.onnx_file.folder import load_policy, read_path, save_policy
+from surefoot.onnx_file.foreign import ForeignFile
 from surefoot.onnx_file.graph import (
     INPUT,
     IR_VERSION,
@@ -29,6 +35,7 @@ from surefoot.onnx_file.graph import (
     SPARSE_FILE,
     STATE,
 )
+from surefoot.onnx_file.interface import Input, Interface, feeds
 from surefoot.onnx_file.sparse import dense_onnx, sparse_onnx
 from surefoot.onnx_file.write import policy_to_onnx
 
@@ -40,15 +47,20 @@ __all__ = [
     "POLICY_FILE",
     "SPARSE_FILE",
     "STATE",
+    "Agreement",
     "ControllerFile",
+    "ForeignFile",
+    "Input",
     "Interface",
-    "controller_from_onnx",
+    "Origin",
     "cut_at_state",
     "dense_onnx",
-    "load_controller_file",
+    "feeds",
     "load_policy",
     "policy_from_onnx",
     "policy_to_onnx",
+    "read_onnx",
+    "read_path",
     "save_policy",
     "sparse_onnx",
 ]

@@ -2,13 +2,66 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from surefoot.artifact import Json
+from surefoot.artifact import Json, sha256_hex
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_file.foreign import OPSETS, Interface, import_policy
-from surefoot.onnx_file.graph import OUTPUT, POLICY_FILE, PREFIX, PRODUCER, STATE, parse_onnx
+from surefoot.onnx_file.foreign import ForeignFile, read_foreign
+from surefoot.onnx_file.graph import (
+    OUTPUT,
+    POLICY_FILE,
+    PREFIX,
+    PRODUCER,
+    STATE,
+    parse_onnx,
+    parse_unchecked,
+)
+from surefoot.onnx_file.interface import Interface
 from surefoot.onnx_file.read import NORMALISER_OPS, read_canonical
 from surefoot.policy import Policy, weights_sha256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """How a policy that was read from a stranger's file compared with a runtime on that file.
+
+    Attributes:
+        runtime: Name and version.
+        num_inputs: Observations that were compared, of those where the bound is finite.
+        largest: Largest |runtime - policy| of an output at states up to 128, action units.
+        share: Largest difference as a share of what its bound allows.
+    """
+
+    runtime: str
+    num_inputs: int
+    largest: float
+    share: float
+
+    def to_table(self) -> dict[str, Json]:
+        """Return it as JSON values."""
+        return {
+            "runtime": self.runtime,
+            "num_inputs": self.num_inputs,
+            "largest_difference": self.largest,
+            "largest_share_of_bound": self.share,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where a controller comes from that surefoot did not write.
+
+    Attributes:
+        interface: How its file is fed.
+        sha256: Digest of its file and of those beside it.
+        agreement: How what was read compared with a runtime.
+        notes: What a user should know about it, a sentence each.
+    """
+
+    interface: Interface
+    sha256: str
+    agreement: Agreement
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,14 +71,19 @@ class ControllerFile:
     Attributes:
         policy: What the file computes.
         metadata: What it says about itself (environment, origin, training), parsed JSON by key.
-        data: The bytes themselves.
-        interface: How a file that surefoot did not write is fed; None for a canonical one.
+        data: The bytes for a runtime.
+        origin: Of a file that surefoot did not write; None for a canonical one.
     """
 
     policy: Policy
     metadata: Mapping[str, Json] = field(default_factory=dict)
     data: bytes
-    interface: Interface | None = None
+    origin: Origin | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file, and of those beside it if there are any."""
+        return sha256_hex(self.data) if self.origin is None else self.origin.sha256
 
     @property
     def env_id(self) -> str | None:
@@ -67,26 +125,28 @@ def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
     return ControllerFile(policy=policy, metadata=metadata, data=data)
 
 
-def controller_from_onnx(data: bytes, name: str, output: str | None = None) -> ControllerFile:
+def read_onnx(
+    data: bytes, name: str, output: str | None = None, folder: Path | None = None
+) -> ControllerFile | ForeignFile:
     """Read any controller: a canonical file strictly, a stranger's as far as it is understood.
 
     Args:
         data: The bytes of the file.
         name: How error messages call it.
         output: Which output of a stranger's file are the actions, if it has several.
+        folder: Where the file lies, for a stranger's constants in files beside it.
 
     Raises:
         InputError: If it is no controller, or no known one; the message names the node.
         IntegrityError: If it is a canonical file that was changed.
     """
-    model = parse_onnx(data, name, OPSETS)
+    model = parse_unchecked(data, name)
     ours = any(str(entry.key).startswith(PREFIX) for entry in model.metadata_props)
-    if ours or model.producer_name == PRODUCER:
-        if output not in (None, OUTPUT):
-            raise InputError(f"{name} has no output {output!r}, only {OUTPUT!r}")
-        return policy_from_onnx(data, name)
-    policy, interface = import_policy(model, name, output)
-    return ControllerFile(policy=policy, data=data, interface=interface)
+    if not ours and model.producer_name != PRODUCER:
+        return read_foreign(data, name, output, folder)
+    if output not in (None, OUTPUT):
+        raise InputError(f"{name} has no output {output!r}, only {OUTPUT!r}")
+    return policy_from_onnx(data, name)
 
 
 def cut_at_state(data: bytes) -> bytes:

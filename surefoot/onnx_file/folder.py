@@ -1,5 +1,7 @@
 """The policy folder, whose heart is its ONNX file: written, and read back."""
 
+import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,11 +15,16 @@ from surefoot.artifact import (
     write_artifact,
 )
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_file.controller import ControllerFile, controller_from_onnx, policy_from_onnx
+from surefoot.onnx_file.controller import ControllerFile, policy_from_onnx, read_onnx
+from surefoot.onnx_file.foreign import ForeignFile
 from surefoot.onnx_file.graph import POLICY_FILE
 from surefoot.onnx_file.write import policy_to_onnx
 from surefoot.policy import Policy
 from surefoot.run_folder import policy_places
+
+_EXPORT = "torch.onnx.export(actor, (observation,), 'actor.onnx')"
+    "torch.onnx.export(actor, (observation,), 'actor.onnx'), see docs/reference/controllers.md"
+)
 
 
 def save_policy(
@@ -55,7 +62,7 @@ def load_policy(folder: Path) -> tuple[ControllerFile, Artifact]:
     return policy_from_onnx(artifact.files[POLICY_FILE], f"{folder / POLICY_FILE}"), artifact
 
 
-def load_controller_file(path: Path, output: str | None = None) -> ControllerFile:
+def read_path(path: Path, output: str | None = None) -> ControllerFile | ForeignFile:
     """Read a controller from a run, a policy folder, a bundle or a bare `.onnx` file.
 
     Args:
@@ -67,7 +74,10 @@ def load_controller_file(path: Path, output: str | None = None) -> ControllerFil
         IntegrityError: If a manifest beside it does not hold.
     """
     if path.is_file():
-        return controller_from_onnx(read_file(path), str(path), output)
+        data = read_file(path)
+        if (kind := _other_format(data)) is not None:
+            raise InputError(f"{path} is {kind}, no ONNX file: export its actor with {_EXPORT}")
+        return read_onnx(data, str(path), output, path.parent)
     for folder in policy_places(path):
         if (folder / MANIFEST).is_file() or (folder / POLICY_FILE).is_file():
             kind = "bundle" if is_folder_of(folder, "bundle") else "policy"
@@ -76,3 +86,21 @@ def load_controller_file(path: Path, output: str | None = None) -> ControllerFil
                 raise IntegrityError(f"{folder}: {POLICY_FILE} is missing")
             return policy_from_onnx(files[POLICY_FILE], str(folder / POLICY_FILE))
     raise InputError(f"{path} is no run, policy folder, bundle or .onnx file")
+
+
+def _other_format(data: bytes) -> str | None:
+    """Return what a file is that users take for a controller; None if it may be ONNX.
+
+    Nothing of it is loaded: these formats can hold pickles, which execute code.
+    """
+    if data.startswith(b"\x80") and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "a Python pickle"
+    if not zipfile.is_zipfile(io.BytesIO(data)) or not data.startswith(b"PK"):
+        return None
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+    if "policy.pth" in names:
+        return "a checkpoint of Stable-Baselines3"
+    if any(name.endswith("data.pkl") for name in names):
+        return "a file of PyTorch"
+    return "a zip archive"

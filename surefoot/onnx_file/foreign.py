@@ -2,142 +2,276 @@
 
 The graph is walked once, for one observation (dynamic sizes are 1), and only where the output
 depends on it. Whatever is not understood there is refused, with its node, in one line.
+
+What is read is not yet known to be what a runtime computes: :mod:`surefoot.runtime.controller_file`
+compares the two and makes a `ControllerFile` of it, which is all that the other stages take.
 """
 
-import math
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import version_converter
 
+from surefoot.artifact import sha256_hex
 from surefoot.errors import InputError
-from surefoot.onnx_file.graph import constant, dense_tensor, first_line
-from surefoot.onnx_file.operators import FLOATS, MOST_WEIGHTS, Data, HalfClip, Node, Operator, Value
-from surefoot.onnx_file.rebuild import Step, rebuild
-from surefoot.policy import Policy
+from surefoot.onnx_file.computation import Computation, Computed, Numbers, Value
+from surefoot.onnx_file.external import embed_external_data
+from surefoot.onnx_file.finite import is_finite
+from surefoot.onnx_file.graph import (
+    OWN_DOMAINS,
+    check_model,
+    constant,
+    dense_tensor,
+    first_line,
+    parse_unchecked,
+)
+from surefoot.onnx_file.interface import (
+    Interface,
+    chosen_output,
+    interface_of,
+    notes_of,
+    one_row_of,
+)
+from surefoot.onnx_file.node import Node
+from surefoot.onnx_file.operators import outputs_of
+from surefoot.onnx_file.rebuild import rebuild
+from surefoot.policy import Array, Policy
 
-OPSETS = range(9, 27)
+OPSETS = range(6, 27)
 """Up to the newest opset that ONNX Runtime 1.31 runs."""
 
-_OPERATORS = ("", "ai.onnx")
-"""Both names of the domain of ONNX's own operators."""
+_FIRST_RUN_OPSET = 7
+"""The oldest that ONNX Runtime runs; older files are converted by the onnx package."""
 
-_UNREADABLE = (ValueError, IndexError, TypeError, OverflowError, MemoryError, onnx.defs.SchemaError)
+_LARGEST_OBSERVATION = 2.0**100
+"""Of controllers without a clip: 1e30, in whatever unit."""
+
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    onnx.checker.ValidationError,
+    onnx.defs.SchemaError,
+    onnx.shape_inference.InferenceError,
+)
+"""What NumPy and the reference implementation of ONNX raise where a node is not as it must be."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Interface:
-    """How a runtime feeds a file that surefoot did not write.
+class ForeignFile:
+    """What was understood of a file that surefoot did not write; no runtime has seen it yet.
 
     Attributes:
-        input: Name of the observation.
-        shape: Its shape for one observation.
-        batched: Whether its first size is dynamic.
-        double: Whether it is float64.
-        output: Name of the actions.
+        policy: What the file computes.
+        interface: How it is fed.
+        data: The file for a runtime: with the constants of other files inside, and in an opset that
+            ONNX Runtime runs.
+        sha256: Digest of the file; of its digest and those of the files beside it, a line each and
+            in the order of their names, where there are any.
+        notes: What a user should know about it, a sentence each.
     """
 
-    input: str
-    shape: tuple[int, ...]
-    batched: bool
-    double: bool
-    output: str
+    policy: Policy
+    interface: Interface
+    data: bytes
+    sha256: str
+    notes: tuple[str, ...]
 
 
-def import_policy(
-    model: onnx.ModelProto, name: str, output: str | None = None
-) -> tuple[Policy, Interface]:
-    """Return what a graph computes for one observation, and how it is fed.
+def read_foreign(
+    data: bytes, name: str, output: str | None = None, folder: Path | None = None
+) -> ForeignFile:
+    """Read a controller that somebody else wrote, as far as it is understood.
 
     Args:
-        model: Parsed and checked, of an opset in ``OPSETS``.
+        data: The bytes of the file.
         name: How error messages call it.
         output: Which of several outputs are the actions; whatever only the others need is ignored.
+        folder: Where the file lies, for constants in files beside it.
 
     Raises:
-        InputError: If it is no chain of affine maps and known activations, naming the node.
+        InputError: If it is no directed acyclic graph of affine maps and known activations, naming
+            the node.
     """
-    graph = model.graph
-    if model.training_info:
-        raise InputError(f"{name}: training graphs are not read")
-    constants = {tensor.name: constant(tensor, name) for tensor in graph.initializer}
-    for sparse in graph.sparse_initializer:
-        constants[sparse.values.name] = constant(dense_tensor(sparse, name), name)
-    interface = _interface(graph, set(constants), name, output)
-    size = math.prod(interface.shape)
-    values: dict[str, Value] = {**constants, interface.input: Data(Node(size), interface.shape)}
-    functions = {function.name for function in model.functions if function.domain in _OPERATORS}
-    opset = next(entry.version for entry in model.opset_import if entry.domain in _OPERATORS)
-    for position, node in _needed(graph, interface.output):
-        own_name = f" ({repr(node.name)[1:-1]})" if node.name else ""  # in one line, whatever it is
-        label = f"{name}: node {position} {node.op_type!r}{own_name}"
-        if node.domain not in _OPERATORS or node.op_type in functions:
-            raise InputError(
-                f"{label}: functions and operators of domain {node.domain!r} are not read"
-            )
-        try:
-            outputs = Operator(node, values, opset, label).outputs()
-        except InputError as error:
-            text = str(error)
-            raise InputError(text if text.startswith(name) else f"{label}: {text}") from error
-        except _UNREADABLE as error:
-            raise InputError(f"{label}: cannot be read: {first_line(error)}") from error
-        values.update(zip(node.output, outputs, strict=False))
-    result = values.get(interface.output)
-    if not isinstance(result, Data):
-        raise InputError(f"{name}: output {interface.output!r} does not depend on the observation")
-    steps: list[Step] = []
-    for step in result.node.steps():
-        if isinstance(step, HalfClip):
-            raise InputError(f"{step.label}: a clip needs two finite limits, or [0, inf]")
-        steps.insert(0, step)
-    try:
-        return rebuild(steps, size), interface
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
-
-
-def _interface(
-    graph: onnx.GraphProto, constants: set[str], name: str, output: str | None
-) -> Interface:
-    """Return the one data input and the chosen output.
-
-    Raises:
-        InputError: If there is not exactly one of them, or the input is no float vector.
-    """
-    inputs = [entry for entry in graph.input if entry.name not in constants]
-    outputs = [entry.name for entry in graph.output]
-    if len(inputs) != 1:
-        names = ", ".join(repr(entry.name) for entry in inputs)
-        raise InputError(f"{name} must have one input beside its constants, has {names or 'none'}")
-    chosen = outputs[0] if output is None and len(outputs) == 1 else output
-    if chosen is None or chosen not in outputs:
-        wanted = "more than one output" if output is None else f"no output {output!r}"
-        names = ", ".join(repr(entry) for entry in outputs)
-        raise InputError(f"{name} has {wanted}; choose the actions among {names} with --output")
-    tensor = inputs[0].type.tensor_type
-    if tensor.elem_type not in FLOATS:
-        known = {number: kind for kind, number in onnx.TensorProto.DataType.items()}
-        kind = known.get(tensor.elem_type, tensor.elem_type)
-        raise InputError(f"{name}: input {inputs[0].name!r} must be FLOAT or DOUBLE, is {kind}")
-    dims = list(tensor.shape.dim)
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else 1 for dim in dims)
-    if not shape or min(shape) < 1 or math.prod(shape) > MOST_WEIGHTS:
-        raise InputError(f"{name}: input {inputs[0].name!r} must name its size, has {list(shape)}")
-    return Interface(
-        input=inputs[0].name,
-        shape=shape,
-        batched=len(dims) > 1 and not dims[0].HasField("dim_value"),
-        double=tensor.elem_type == onnx.TensorProto.DOUBLE,
-        output=chosen,
+    model = parse_unchecked(data, name)
+    files = embed_external_data(model, folder, name)
+    opset = check_model(model, name, OPSETS)
+    runs = data if not files else model.SerializeToString()
+    if opset < _FIRST_RUN_OPSET:
+        model, opset = _converted(model, name), _FIRST_RUN_OPSET
+        runs = model.SerializeToString()
+    policy, interface = _Reader(model, name, opset, output).policy()
+    return ForeignFile(
+        policy=policy,
+        interface=interface,
+        data=bytes(runs),
+        sha256=digest_of(data, files),
+        notes=notes_of(interface, model.graph, policy.num_outputs),
     )
 
 
-def _needed(graph: onnx.GraphProto, output: str) -> list[tuple[int, onnx.NodeProto]]:
+def digest_of(data: bytes, files: Mapping[str, bytes]) -> str:
+    """Return the digest of a file and of those beside it.
+
+    `sha256sum policy.onnx policy.onnx.data | cut -c1-64 | sha256sum` prints it.
+    """
+    if not files:
+        return sha256_hex(data)
+    digests = [sha256_hex(data), *(sha256_hex(files[name]) for name in sorted(files))]
+    return hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
+
+
+def _converted(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Return a model of an old opset in the oldest one that ONNX Runtime runs.
+
+    Raises:
+        InputError: If the onnx package cannot convert it.
+    """
+    try:
+        converted = version_converter.convert_version(model, _FIRST_RUN_OPSET)
+        onnx.checker.check_model(converted)
+    except Exception as error:  # of several classes, some of C++
+        raise InputError(
+            f"{name}: its old opset cannot be converted: {first_line(error)}"
+        ) from error
+    return converted
+
+
+class _Reader:
+    """One walk through one graph."""
+
+    def __init__(self, model: onnx.ModelProto, name: str, opset: int, output: str | None) -> None:
+        if model.training_info:
+            raise InputError(f"{name}: training graphs are not read")
+        self._graph, self._name, self._opset = model.graph, name, opset
+        self._functions = {f.name for f in model.functions if f.domain in OWN_DOMAINS}
+        self._constants: dict[str, Array] = {
+            tensor.name: constant(tensor, name) for tensor in self._graph.initializer
+        }
+        for sparse in self._graph.sparse_initializer:
+            self._constants[sparse.values.name] = constant(dense_tensor(sparse, name), name)
+        self._output = chosen_output(self._graph, name, output)
+        self._nodes = _needed_nodes(self._graph, self._output)
+
+    def policy(self) -> tuple[Policy, Interface]:
+        """Return what the graph computes, and how it is fed.
+
+        Raises:
+            InputError: If it is not understood.
+        """
+        taken = {self._output, *(entry for _, node in self._nodes for entry in node.input)}
+        interface = interface_of(self._graph, self._constants, self._name, self._output, taken)
+        fixed = [part for part in interface.parts if len(part.shape) > 1 and part.shape[0] > 1]
+        if not fixed:
+            return self._rebuilt(interface), interface
+        return self._of_one_row(interface)
+
+    def _of_one_row(self, interface: Interface) -> tuple[Policy, Interface]:
+        """Return what a graph with a fixed leading size computes for a row of a batch, or a column.
+
+        Raises:
+            InputError: If it is neither.
+        """
+        reason = "its inputs and its output do not share it"
+        row = one_row_of(interface, self._graph)
+        if row is not None:
+            try:
+                return self._rebuilt(row), row
+            except InputError as error:
+                reason = str(error).removeprefix(f"{self._name}: ")
+        if all(set(part.shape[1:]) <= {1} for part in interface.parts):
+            return self._rebuilt(interface), interface
+        first = next(part for part in interface.parts if part.shape[0] > 1)
+        raise InputError(
+            f"{self._name}: the leading size {first.shape[0]} of input {first.name!r} is no batch "
+            f"({reason}), and is not read as one observation: export it with a leading size of 1"
+        )
+
+    def _rebuilt(self, interface: Interface) -> Policy:
+        """Return what the graph makes of one observation.
+
+        Raises:
+            InputError: If it is not understood.
+        """
+        computation = Computation(interface.obs_dim)
+        numbers = self._walked(interface, computation)
+        if interface.rows > 1 and numbers.ndim and numbers.shape[0] != 1:
+            raise InputError(f"output {self._output!r} has no row for each of the input")
+        try:
+            policy = rebuild(computation, numbers.reshape(-1))
+        except InputError as error:
+            text = str(error)
+            raise InputError(
+                text if text.startswith(self._name) else f"{self._name}: {text}"
+            ) from error
+        limited = np.isfinite(policy.normaliser.clip)
+        largest = float(np.finfo(np.float32).max) if limited else _LARGEST_OBSERVATION
+        if not all(is_finite(computation, entry, largest) for entry in computation.ignored):
+            raise InputError(
+                f"{self._name}: a value that is multiplied by zero is not known to be finite, so "
+                "the product may be NaN: choose an output before it with --output"
+            )
+        return policy
+
+    def _walked(self, interface: Interface, computation: Computation) -> Numbers:
+        """Return the numbers of the output, in its shape, with the steps of its computation.
+
+        Raises:
+            InputError: If a node is not understood.
+        """
+        values: dict[str, Value] = dict(self._constants)
+        ends = np.cumsum([part.size for part in interface.parts])[:-1]
+        for part, sensors in zip(interface.parts, np.split(computation.sensors, ends), strict=True):
+            values[part.name] = Computed(sensors.reshape(part.shape))
+        for position, node in self._nodes:
+            self._take(position, node, values, computation)
+        result = values.get(self._output)
+        if not isinstance(result, Computed):
+            raise InputError(
+                f"{self._name}: output {self._output!r} does not depend on the observation"
+            )
+        return result.numbers
+
+    def _take(
+        self,
+        position: int,
+        node: onnx.NodeProto,
+        values: dict[str, Value],
+        computation: Computation,
+    ) -> None:
+        own_name = f" ({repr(node.name)[1:-1]})" if node.name else ""  # in one line, whatever it is
+        label = f"{self._name}: node {position} {node.op_type!r}{own_name}"
+        if node.domain not in OWN_DOMAINS or node.op_type in self._functions:
+            raise InputError(
+                f"{label}: functions and operators of domain {node.domain!r} are not read: export "
+                "the plain actor, with torch.onnx.export(..., dynamo=False) where it is PyTorch"
+            )
+        try:
+            outputs = outputs_of(Node(node, values, computation, self._opset, label))
+        except InputError as error:
+            text = str(error).removeprefix(f"{label}: ")
+            raise InputError(f"{label}: {text}") from error
+        except _UNREADABLE as error:
+            raise InputError(f"{label}: cannot be read: {first_line(error)}") from error
+        values.update(zip(node.output, outputs, strict=False))
+
+
+def _needed_nodes(graph: onnx.GraphProto, output: str) -> list[tuple[int, onnx.NodeProto]]:
     """Return the nodes that an output depends on, in their order, with their positions."""
     wanted, needed = {output}, []  # an input or output that is left out has the empty name
     for position in range(len(graph.node) - 1, -1, -1):
         node = graph.node[position]
-        if wanted & set(node.output) - {""}:
-            wanted |= set(node.input)
+        if wanted.intersection(node.output) - {""}:
+            wanted.update(node.input)
             needed.append((position, node))
     return needed[::-1]

@@ -17,6 +17,12 @@ OPSET, IR_VERSION = 17, 8
 # From Clip with limits as inputs to the newest opset that ONNX Runtime 1.31 runs; within it the
 # operators of the controller set mean the same.
 READ_OPSETS = range(11, 27)
+OWN_DOMAINS = ("", "ai.onnx")
+"""Both names of the domain of ONNX's own operators."""
+
+MOST_NODES = 2**14
+"""Largest graph that is read."""
+
 PRODUCER = "surefoot"
 PREFIX = "surefoot."
 
@@ -25,17 +31,46 @@ def parse_onnx(data: bytes, name: str, opsets: range = READ_OPSETS) -> onnx.Mode
     """Parse and check ONNX bytes.
 
     Raises:
-        InputError: If they are no ONNX file, or one whose opset is not read.
+        InputError: If they are no ONNX file, or one that is not read.
+    """
+    model = parse_unchecked(data, name)
+    check_model(model, name, opsets)
+    return model
+
+
+def parse_unchecked(data: bytes, name: str) -> onnx.ModelProto:
+    """Parse ONNX bytes whose constants may still lie in other files.
+
+    Raises:
+        InputError: If they are no protobuf of a model.
     """
     try:
-        model = onnx.load_model_from_string(data)
-        onnx.checker.check_model(model)
+        return onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own errors differ between its implementations
         raise InputError(f"{name} is not a valid ONNX file: {first_line(error)}") from error
-    named = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    if len(named) != 1 or named[0] not in opsets:
-        raise InputError(f"{name}: opset must be {opsets[0]} to {opsets[-1]}, got {named}")
-    return model
+
+
+def check_model(model: onnx.ModelProto, name: str, opsets: range) -> int:
+    """Check a model, and return the version of its operators.
+
+    Raises:
+        InputError: If it is no valid model, or one whose size or opset is not read.
+    """
+    if len(model.graph.node) > MOST_NODES:
+        raise InputError(
+            f"{name}: must have at most {MOST_NODES} nodes, has {len(model.graph.node)}"
+        )
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # of several classes, some of them of protobuf
+        raise InputError(f"{name} is not a valid ONNX file: {first_line(error)}") from error
+    # The domain of ONNX's own operators has two names, and a file may import both.
+    versions = {entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS}
+    if len(versions) != 1 or not versions <= set(opsets):
+        raise InputError(
+            f"{name}: opset must be {opsets[0]} to {opsets[-1]}, got {sorted(versions)}"
+        )
+    return int(versions.pop())
 
 
 def dense_tensor(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
@@ -65,33 +100,40 @@ def dense_tensor(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
 
 
 def float_constant(tensor: onnx.TensorProto, name: str) -> Array:
-    """Return a float32 tensor as an array.
+    """Return a finite float32 tensor as an array.
 
     Raises:
-        InputError: If it is of another type, or :func:`constant` refuses it.
+        InputError: If it is of another type, lies in another file, is damaged or not finite.
     """
     if tensor.data_type != onnx.TensorProto.FLOAT:
         raise InputError(
             f"{name}: constant {tensor.name!r} must be FLOAT (1), has type {tensor.data_type}"
         )
-    return constant(tensor, name)
+    array = _array(tensor, name)
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: constant {tensor.name!r} must be finite, has NaN or infinity")
+    return array
 
 
 def constant(tensor: onnx.TensorProto, name: str) -> Array:
-    """Return a tensor of any type as an array.
+    """Return a tensor of any type as an array, which may hold infinity: a limit of a clip.
 
     Raises:
-        InputError: If it lies in another file, is damaged or not finite.
+        InputError: If it lies in another file, is damaged or has NaN.
     """
+    array = _array(tensor, name)
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise InputError(f"{name}: constant {tensor.name!r} must hold numbers, has NaN")
+    return array
+
+
+def _array(tensor: onnx.TensorProto, name: str) -> Array:
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise InputError(f"{name}: constant {tensor.name!r} lies in another file")
     try:
-        array = numpy_helper.to_array(tensor)
+        return numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{name}: constant {tensor.name!r} cannot be read: {error}") from error
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{name}: constant {tensor.name!r} must be finite, has NaN or infinity")
-    return array
 
 
 def first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRe
 from surefoot.artifact import Json, from_json
 from surefoot.errors import InputError
 from surefoot.onnx_file.graph import PREFIX, float_constant
+from surefoot.onnx_file.structure import with_weight_blocks
 from surefoot.policy import CategoricalHead, GaussianHead, Layer, Normaliser, Policy, Squash
 
 ACTIVATION_OPS = {
@@ -37,7 +38,8 @@ def read_canonical(model: onnx.ModelProto, name: str) -> tuple[Policy, dict[str,
         IntegrityError: If its metadata are damaged.
     """
     metadata = _read_metadata(model, name)
-    return _assemble(_Chain.read(model, name), metadata.get("head"), name), metadata
+    policy = _assemble(_Chain.read(model, name), metadata.get("head"), name)
+    return with_weight_blocks(policy, metadata.get("weights"), name), metadata
 
 
 @dataclass(frozen=True, slots=True)

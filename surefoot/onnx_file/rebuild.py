@@ -1,236 +1,187 @@
 """From the elementary steps of a controller to a policy: what becomes normaliser, layer and head.
 
-Nothing is folded that would have to be rounded. An affine step that is no part of normaliser, layer
-or head becomes a layer of its own, with a diagonal weight.
+Affine maps and the activations behind them become units. A unit stands one layer behind the last of
+what it takes; what is needed later is carried through the layers between. Elementwise affine steps
+become part of the normaliser, of the head, or of the affine map beside them.
 
 What bounds what: the rounding term of a policy bounds |file in float32 - policy in real arithmetic|
-where the file is the one that was imported. A layer of fan-in n may round each term n + 2 times,
-normaliser and head three times, diagonal layers at least three times. So these are covered:
-
-* x @ W + b as MatMul and Add, and Gemm with alpha: at most n + 2 roundings of a term;
-* division of a layer or of an action by a constant, as a product with its float32 reciprocal: one
-  rounding for the reciprocal, one for the product, one for a sum;
-* multiplication of an observation by r, as a division by the scale 1 / r, held in float64;
-* float64 data between constants that float32 can hold: fewer roundings than are counted.
+where the file is the one that was read. A layer of fan-in n may round each term n + 2 times, which
+covers x @ W + b as MatMul and Add, Gemm with alpha, and one sum of two computed values; float64
+data between constants that float32 can hold rounds less. :class:`Rounding` counts the rest.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.activation import Activation, AnyActivation, Array, Clamp
+from surefoot.activation import AnyActivation
 from surefoot.errors import InputError
-from surefoot.policy import GaussianHead, Layer, Normaliser, Policy, Squash
-
-_RANGE = 2.0**-60, 2.0**60
-"""Factors that may be a scale: their reciprocals are as far from the ends of float32."""
-
-_WIDEST = 8192
-"""Largest size of a diagonal layer."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Affine:
-    """weight @ x + bias, of shapes (m, n) and (m,); the bias may still come as a :class:`Shift`."""
-
-    weight: Array
-    bias: Array | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Select:
-    """x[rows]."""
-
-    rows: Array
+from surefoot.onnx_file.computation import (
+    Affine,
+    Computation,
+    Given,
+    Limit,
+    Numbers,
+    Step,
+    Sum,
+    needed,
+)
+from surefoot.onnx_file.ends import Graph, take_head, take_normaliser
+from surefoot.onnx_file.evaluate import MOST_ENTRIES
+from surefoot.onnx_file.units import Unit, units_of
+from surefoot.policy import Layer, Policy, Rounding
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shift:
-    """x + amount, elementwise."""
-
-    amount: Array
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scale:
-    """factor * x, or x / factor, elementwise."""
-
-    factor: Array
-    divides: bool
-
-    @property
-    def product(self) -> Array:
-        """What x is multiplied by, rounded to float32."""
-        return np.float32(1) / self.factor if self.divides else self.factor
-
-    @property
-    def is_scale(self) -> bool:
-        """Whether it may be the scale of a normaliser or of an action."""
-        return bool(((self.factor >= _RANGE[0]) & (self.factor <= _RANGE[1])).all())
-
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """An activation, elementwise."""
-
-    activation: AnyActivation
-
-
-Step = Affine | Select | Shift | Scale | Apply
-
-
-def rebuild(steps: Sequence[Step], obs_dim: int) -> Policy:
-    """Return the policy that takes these steps; all arrays are float32.
+def rebuild(computation: Computation, outputs: Numbers) -> Policy:
+    """Return the policy that a computation is; all arrays are float32.
 
     Args:
-        steps: First to last.
-        obs_dim: Number of observations.
+        computation: Of a whole graph.
+        outputs: Numbers of the actions.
 
     Raises:
-        InputError: If a step is out of the range of float32, or too wide.
+        InputError: If it has no form that a policy can take, naming the node.
     """
-    rest = list(_select_first(steps))
-    normaliser = _take_normaliser(rest, obs_dim)
-    width = next(_sizes(reversed(rest)), obs_dim)
-    centre, half_range, squash = _take_head(rest, width)
-    layers = _layers(rest, obs_dim)
-    head = GaussianHead(std=None, squash=squash, centre=centre, half_range=half_range)
+    steps = needed(computation.steps, outputs, computation.size)
+    graph = Graph(_by_limits(steps), outputs, computation.size)
+    graph.steps = _by_maker(graph)
+    graph.steps = _by_use(graph)
+    graph.steps = _by_maker(graph)
+    normaliser, states = take_normaliser(graph, len(computation.sensors))
+    head = take_head(graph)
+    layers = _layers(units_of(graph, states), states)
     return Policy(normaliser=normaliser, layers=tuple(layers), head=head)
 
 
-def _sizes(steps: Iterator[Step]) -> Iterator[int]:
+# --- one step where one unit will be
+
+
+def _groups(keys: Sequence[object]) -> Iterator[Numbers]:
+    """Yield the places of equal keys, by first place."""
+    rows: dict[object, list[int]] = {}
+    for place, key in enumerate(keys):
+        rows.setdefault(key, []).append(place)
+    yield from (np.array(places) for places in rows.values())
+
+
+def _by_limits(steps: Sequence[Step]) -> list[Step]:
+    """Return the same steps, with one clip for each pair of limits."""
+    split: list[Step] = []
     for step in steps:
-        match step:
-            case Affine(weight=weight):
-                yield len(weight)
-            case Select(rows=rows):
-                yield len(rows)
-
-
-def _select_first(steps: Sequence[Step]) -> Iterator[Step]:
-    """Yield the same steps, with each selection made in the affine map before it, if there is one.
-
-    Whatever is elementwise may as well be done for the selected components alone.
-    """
-    done: list[Step] = []
-    for step in steps:
-        if not isinstance(step, Select):
-            done.append(step)
-            continue
-        rows, later = step.rows, []
-        while done and isinstance(last := done[-1], (Shift, Scale, Apply)):
-            later.append(_selected(last, rows))
-            done.pop()
-        before = done.pop() if done else None
-        if isinstance(before, Affine):
-            bias = None if before.bias is None else before.bias[rows]
-            done.append(Affine(before.weight[rows], bias))
+        if isinstance(step, Limit):
+            pairs = list(zip(step.low.tolist(), step.high.tolist(), strict=True))
+            split += [step.part(rows) for rows in _groups(pairs)]
         else:
-            done.append(Select(rows if before is None else _rows(before)[rows]))
-        done += reversed(later)
-    yield from done
+            split.append(step)
+    return split
 
 
-def _rows(step: Step) -> Array:
-    if not isinstance(step, Select):  # only selections and affine maps end the search for one
-        raise InputError(f"a selection cannot follow {type(step).__name__}")
-    return step.rows
+def _by_maker(graph: Graph) -> list[Step]:
+    """Return the same steps, with one elementwise step for each step that it follows."""
+    made_by = graph.makers()
+    split: list[Step] = []
+    for step in graph.steps:
+        if isinstance(step, (Affine, Given, Sum)):
+            split.append(step)
+        else:
+            split += [step.part(rows) for rows in _groups(made_by[step.inputs].tolist())]
+    return split
 
 
-def _selected(step: Shift | Scale | Apply, rows: Array) -> Step:
-    match step:
-        case Shift(amount=amount):
-            return Shift(amount[rows])
-        case Scale(factor=factor, divides=divides):
-            return Scale(factor[rows], divides)
-        case Apply():
-            return step
+def _by_use(graph: Graph) -> list[Step]:
+    """Return the same steps, each split by the steps that take its results."""
+    users: dict[int, tuple[int, ...]] = {}
+
+    def note(numbers: Numbers, user: int) -> None:
+        for number in np.unique(numbers).tolist():
+            users[number] = (*users.get(number, ()), user)
+
+    note(graph.outputs, -1)
+    split: list[Step] = []
+    for step in reversed(graph.steps):
+        for rows in _groups([users[number] for number in step.outputs.tolist()]):
+            split.append(step.part(rows))
+            note(split[-1].sources, len(split))
+    return split[::-1]
 
 
-def _take_normaliser(steps: list[Step], obs_dim: int) -> Normaliser:
-    """Remove what has the shape of a normaliser from the front, and return it."""
-    mean: Array = np.zeros(obs_dim, np.float32)
-    scale: Array = np.ones(obs_dim, np.float32)
-    clip = np.inf
-    if steps and isinstance(step := steps[0], Shift):
-        mean = -step.amount
-        steps.pop(0)
-    if steps and isinstance(step := steps[0], Scale) and step.is_scale:
-        scale = step.factor if step.divides else 1 / step.factor.astype(np.float64)
-        steps.pop(0)
-    match steps[:1]:
-        case [Apply(Clamp(low, high))] if low == -high:
-            clip = high
-            steps.pop(0)
-    return Normaliser(mean=mean, scale=scale, clip=clip)
+# --- units to layers
 
 
-def _take_head(steps: list[Step], width: int) -> tuple[Array, Array, Squash]:
-    """Remove what has the shape of a head from the back: centre, half range and squash."""
-    centre: Array = np.zeros(width, np.float32)
-    half_range: Array = np.ones(width, np.float32)
-    if steps and isinstance(step := steps[-1], Shift) and not _is_bias(steps):
-        centre = step.amount
-        steps.pop()
-    if steps and isinstance(step := steps[-1], Scale) and step.is_scale:
-        half_range = step.product
-        steps.pop()
-    if steps[-1:] == [Apply(Activation.TANH)]:
-        steps.pop()
-        return centre, half_range, Squash.TANH
-    if steps[-1:] == [Apply(Clamp(-1.0, 1.0))]:
-        steps.pop()
-        return centre, half_range, Squash.CLIP
-    return centre, half_range, Squash.IDENTITY
+def _layers(units: Sequence[Unit], states: Numbers) -> Iterator[Layer]:
+    """Yield the layers of units, the last of which gives the outputs of the network.
+
+    Raises:
+        InputError: If a layer would be too large, or joins what is not yet read.
+    """
+    levels = _levels(units, states)
+    total, vector = 0, states
+    for level in range(1, levels[-1] + 1):
+        here = [unit for unit, own in zip(units, levels, strict=True) if own == level]
+        later = [unit.sources for unit, own in zip(units, levels, strict=True) if own > level]
+        carried = np.intersect1d(np.concatenate([vector[:0], *later]), vector)
+        if len(carried):
+            here.append(Unit.copy_of(carried, carried))
+        here.sort(key=lambda unit: unit.activation.value)
+        total += sum(len(unit.outputs) for unit in here) * len(vector)
+        if total > MOST_ENTRIES:
+            raise InputError(f"all layers must have at most {MOST_ENTRIES} weights")
+        yield _layer(here, vector)
+        vector = np.concatenate([unit.outputs for unit in here])
 
 
-def _is_bias(steps: list[Step]) -> bool:
-    before = steps[-2] if len(steps) > 1 else None
-    return isinstance(before, Affine) and before.bias is None
+def _levels(units: Sequence[Unit], states: Numbers) -> list[int]:
+    """Return the number of the layer in which each unit stands."""
+    level_of = dict.fromkeys(states.tolist(), 0)
+    levels = []
+    for unit in units:
+        level = 1 + max((level_of[number] for number in unit.sources.tolist()), default=0)
+        level_of.update(dict.fromkeys(unit.outputs.tolist(), level))
+        levels.append(level)
+    return levels
 
 
-def _layers(steps: list[Step], obs_dim: int) -> list[Layer]:
-    """Return the layers of what is between normaliser and head; the last has no activation."""
-    layers: list[Layer] = []
-    open_bias = False  # whether the last layer may still take a bias
-    width = obs_dim
-    for step in steps:
-        has_layer = bool(layers) and layers[-1].activation is Activation.IDENTITY
-        match step:
-            case Affine(weight, bias):
-                layers.append(_layer(weight, bias))
-            case Select(rows):
-                _require_narrow(max(len(rows), width))
-                layers.append(_layer(np.eye(width, dtype=np.float32)[rows], None))
-            case Shift(amount) if open_bias:
-                layers[-1] = _layer(layers[-1].weight, amount)
-            case Shift(amount):
-                layers.append(_diagonal(np.ones(width, np.float32), amount))
-            case Scale():
-                layers.append(_diagonal(step.product, None))
-            case Apply(activation):
-                last = layers.pop() if has_layer else _diagonal(np.ones(width, np.float32), None)
-                layers.append(Layer(weight=last.weight, bias=last.bias, activation=activation))
-        open_bias = isinstance(step, (Scale, Select)) or (
-            isinstance(step, Affine) and step.bias is None
-        )
-        width = len(layers[-1].weight)
-    if not layers or layers[-1].activation is not Activation.IDENTITY:
-        layers.append(_diagonal(np.ones(width, np.float32), None))
-    return layers
+def _layer(units: Sequence[Unit], vector: Numbers) -> Layer:
+    """Return the layer of units that stand side by side.
+
+    Args:
+        units: Their rows, first to last.
+        vector: Numbers of the outputs of the layer before.
+
+    Raises:
+        InputError: If a weight exceeds float32, or it joins what is not yet read.
+    """
+    place = {int(number): column for column, number in enumerate(vector)}
+    blocks = [unit.matrix(place) for unit in units]
+    exact = np.concatenate([matrix for matrix, _ in blocks])
+    is_weight = np.concatenate([own for _, own in blocks])
+    bias = np.concatenate([unit.bias for unit in units])
+    with np.errstate(over="ignore"):
+        weight, single = exact.astype(np.float32), bias.astype(np.float32)
+    if not (np.isfinite(weight).all() and np.isfinite(single).all()):
+        raise InputError("a weight that is folded into another exceeds float32")
+    changed = not (np.array_equal(weight, exact) and np.array_equal(single, bias))
+    extra = max(unit.extra for unit in units) + changed
+    excess = np.concatenate([unit.excess for unit in units])
+    rounding = None
+    if extra or excess.any():
+        rounding = Rounding(count=len(vector) + 2 + extra, excess=excess)
+    return Layer(
+        weight=weight,
+        bias=single,
+        activation=_activation(units),
+        is_weight=None if is_weight.all() else is_weight,
+        rounding=rounding,
+    )
 
 
-def _layer(weight: Array, bias: Array | None) -> Layer:
-    own = np.zeros(len(weight), np.float32) if bias is None else bias
-    return Layer(weight=weight, bias=own, activation=Activation.IDENTITY)
+def _activation(units: Sequence[Unit]) -> AnyActivation:
+    """Return the activation of all units of a layer.
 
-
-def _diagonal(factors: Array, bias: Array | None) -> Layer:
-    _require_narrow(len(factors))
-    return _layer(np.diag(factors), bias)
-
-
-def _require_narrow(size: int) -> None:
-    if size > _WIDEST:
-        raise InputError(f"an elementwise step must have at most {_WIDEST} entries, got {size}")
+    Raises:
+        InputError: If they have several.
+    """
+    first = units[0].activation
+    if any(unit.activation != first for unit in units):
+        raise InputError("joins values that stand behind different numbers of layers")
+    return first

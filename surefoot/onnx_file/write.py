@@ -29,6 +29,7 @@ from surefoot.onnx_file.graph import (
     STATE,
 )
 from surefoot.onnx_file.read import ACTIVATION_OPS
+from surefoot.onnx_file.structure import weight_blocks
 from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash, weights_sha256
 from surefoot.version import __version__
 
@@ -73,6 +74,8 @@ def policy_to_onnx(policy: Policy, metadata: Mapping[str, Json] | None = None) -
         "head": _head_metadata(policy),
         "weights_sha256": weights_sha256(policy),
     }
+    if any(layer.is_weight is not None for layer in policy.layers):
+        own["weights"] = [weight_blocks(layer) for layer in policy.layers]
     return graph.model(policy, {**(metadata or {}), **own})
 
 

@@ -15,6 +15,7 @@ from surefoot.runtime.benchmark import (
 from surefoot.runtime.benchmark_picture import draw_benchmark
 from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import Backend, controller_of, load_controller
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "controller_of",
     "draw_benchmark",
     "load_controller",
+    "load_controller_file",
     "run_benchmark",
     "runtime_error",
 ]

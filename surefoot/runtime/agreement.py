@@ -5,15 +5,13 @@ runtime - real arithmetic|, of which the float64 reference takes less than a mil
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from surefoot.activation import Clamp
-from surefoot.artifact import Json
 from surefoot.errors import CheckError, InputError
-from surefoot.onnx_file import ControllerFile, Interface
+from surefoot.onnx_file import Agreement, ForeignFile, Interface, feeds
 from surefoot.policy import Array, Policy
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
@@ -21,36 +19,14 @@ from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
 _SINGLES = 256
 """Observations that a file with a dynamic batch also gets one at a time."""
 
-_BISECTIONS = 40
+_LARGEST_STATE = 128.0
+"""Of the states whose largest difference is reported, normalised units; far from them an output may
+be huge, and so is its rounding."""
+
+_BISECTIONS, _INTERPOLATIONS = 8, 3
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Agreement:
-    """What was compared, and the worst that was found.
-
-    Attributes:
-        runtime: Name and version.
-        num_inputs: Observations that were compared, of those where the bound is finite.
-        largest: Largest |ONNX Runtime - policy| of an output, action units.
-        share: Largest difference as a share of what its bound allows.
-    """
-
-    runtime: str
-    num_inputs: int
-    largest: float
-    share: float
-
-    def to_table(self) -> dict[str, Json]:
-        """Return it as JSON values."""
-        return {
-            "runtime": self.runtime,
-            "num_inputs": self.num_inputs,
-            "largest_difference": self.largest,
-            "largest_share_of_bound": self.share,
-        }
-
-
-def check_agreement(file: ControllerFile, *, num_inputs: int = 10_000, seed: int = 0) -> Agreement:
+def check_agreement(file: ForeignFile, *, num_inputs: int = 10_000, seed: int = 0) -> Agreement:
     """Compare a rebuilt policy with ONNX Runtime on random, extreme and boundary observations.
 
     Args:
@@ -60,12 +36,9 @@ def check_agreement(file: ControllerFile, *, num_inputs: int = 10_000, seed: int
 
     Raises:
         CheckError: If an output differs by more than float32 can explain; the message names one.
-        InputError: If the file is a canonical one, ONNX Runtime refuses it, or float32 may
-            overflow at all observations.
+        InputError: If ONNX Runtime refuses the file, or float32 may overflow at all observations.
         MissingLibraryError: If ONNX Runtime is not installed.
     """
-    if file.interface is None:
-        raise InputError("a canonical file is its own policy: there is nothing to compare")
     policy = file.policy
     observations = agreement_observations(policy, num_inputs, np.random.default_rng(seed))
     run = _runner(file.data, file.interface)
@@ -87,7 +60,8 @@ def check_agreement(file: ControllerFile, *, num_inputs: int = 10_000, seed: int
                 f"{bound[column]:.3g}"
             )
         num_checked += len(chosen)
-        largest = max(largest, float(error.max()))
+        if limit <= _LARGEST_STATE:
+            largest = max(largest, float(error.max()))
         share = max(share, float((error / bound).max()))
     if not num_checked:
         raise InputError("the file cannot be compared: float32 may overflow wherever it is run")
@@ -143,30 +117,48 @@ def _at_kinks(policy: Policy, limit: float, count: int, rng: np.random.Generator
         clamp = layer.activation
         kinks = (clamp.low, clamp.high) if isinstance(clamp, Clamp) else (0.0,)
         neuron, kink = rng.integers(len(layer.bias), size=rows), rng.choice(kinks, rows)
-        above = partial(_is_above, policy, number, neuron, kink)
-        low, high = rng.uniform(-limit, limit, (2, rows, policy.obs_dim))
-        start = above(low)
-        crossing = start != above(high)
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            same = (above(middle) == start)[:, None]
-            low, high = np.where(same, middle, low), np.where(same, high, middle)
-        parts.append(low[crossing])
+        beyond = partial(_beyond_kink, policy, number, neuron, kink)
+        ends = rng.uniform(-limit, limit, (2, rows, policy.obs_dim)).astype(np.float32)
+        with np.errstate(all="ignore"):  # what overflows is at no kink
+            parts.append(_crossings(beyond, *ends))
     return np.concatenate(parts)[:count]
 
 
-def _is_above(policy: Policy, number: int, neuron: Array, kink: Array, states: Array) -> Array:
-    """Whether a neuron of a layer is above its kink at each state, shape (n,)."""
-    return np.asarray(_sums(policy, states, number)[np.arange(len(states)), neuron] > kink)
+def _crossings(value: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:
+    """Return where a function of states changes its sign on the segments that end on both sides.
+
+    Bisection makes the segments short, interpolation then finds the place.
+
+    Args:
+        value: From states (n, obs_dim) and the numbers of their rows to (n,).
+        low: One end of each segment, shape (rows, obs_dim).
+        high: The other end.
+    """
+    rows = np.arange(len(low))
+    at_low, at_high = value(low, rows), value(high, rows)
+    crossing = (at_low > 0) != (at_high > 0)
+    rows, low, high = rows[crossing], low[crossing], high[crossing]
+    at_low, at_high = at_low[crossing], at_high[crossing]
+    for step in range(_BISECTIONS + _INTERPOLATIONS):
+        share = np.full(len(rows), 0.5)
+        if step >= _BISECTIONS:
+            share = at_low / (at_low - at_high)
+        middle = (low + share[:, None] * (high - low)).astype(np.float32)
+        at_middle = value(middle, rows)
+        same = (at_middle > 0) == (at_low > 0)
+        low, at_low = np.where(same[:, None], middle, low), np.where(same, at_middle, at_low)
+        high, at_high = np.where(same[:, None], high, middle), np.where(same, at_high, at_middle)
+    return np.where((np.abs(at_low) < np.abs(at_high))[:, None], low, high)
 
 
-def _sums(policy: Policy, states: Array, number: int) -> Array:
-    """Return weight @ input + bias of a layer, shape (n, fan_out)."""
-    hidden = states
-    for layer in policy.layers[:number]:
-        hidden = layer.activation(hidden @ layer.weight.T.astype(np.float64) + layer.bias)
-    last = policy.layers[number]
-    return np.asarray(hidden @ last.weight.T.astype(np.float64) + last.bias)
+def _beyond_kink(
+    policy: Policy, number: int, neuron: Array, kink: Array, states: Array, rows: Array
+) -> Array:
+    """Return by how much a neuron of a layer is above its kink at each state, shape (n,)."""
+    hidden = policy.hidden(states, number)
+    layer = policy.layers[number]
+    weight, bias = layer.weight[neuron[rows]], layer.bias[neuron[rows]]
+    return np.asarray((hidden * weight).sum(axis=1) + bias - kink[rows])
 
 
 def _by_size(policy: Policy, observations: Array) -> Iterator[tuple[float, Array]]:
@@ -178,25 +170,43 @@ def _by_size(policy: Policy, observations: Array) -> Iterator[tuple[float, Array
 
 
 def _runner(data: bytes, interface: Interface) -> Callable[[Array], Array]:
-    """Return ONNX Runtime on the very file, from observations (n, obs_dim) to actions."""
-    session = open_session(data, CPU_PROVIDER)
-    kind = np.float64 if interface.double else np.float32
+    """Return ONNX Runtime on the very file, from observations (n, obs_dim) to actions.
 
-    def call(batch: Array, rows: int) -> Array:
-        shape = (rows, *interface.shape[1:]) if interface.batched else interface.shape
-        given = batch.astype(kind).reshape(shape)
+    Raises:
+        InputError: If it cannot be fed.
+    """
+    session = open_session(data, CPU_PROVIDER)
+    if strange := [entry.name for entry in interface.inputs if entry.dtype == "object"]:
+        raise InputError(f"input {strange[0]!r} is of a type that cannot be fed")
+
+    def call(batch: Array) -> Array:
         try:
-            outputs = session.run([interface.output], {interface.input: given})[0]
-            return np.asarray(outputs).reshape(rows, -1)
+            outputs = session.run([interface.output], dict(feeds(interface, batch)))[0]
+            return np.asarray(outputs).reshape(len(batch), -1)
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             first = str(error).strip().splitlines()[0]
             raise InputError(f"ONNX Runtime cannot run the file: {first}") from error
 
     def run(observations: Array) -> Array:
-        alone = len(observations) if not interface.batched else min(len(observations), _SINGLES)
-        parts = [call(observations[row : row + 1], 1) for row in range(alone)]
-        if alone < len(observations):
-            parts.append(call(observations[alone:], len(observations) - alone))
-        return np.concatenate(parts)
+        return np.concatenate([call(batch) for batch in _batches(observations, interface)])
 
+    if interface.rows > 1:
+        return lambda observations: _in_full_batches(run, observations, interface.rows)
     return run
+
+
+def _batches(observations: Array, interface: Interface) -> Iterator[Array]:
+    """Yield what a call takes: as many rows as the file fixes, or single ones and then the rest."""
+    rows, alone = interface.rows, len(observations)
+    if interface.batched:
+        alone = min(alone, _SINGLES)
+    yield from (observations[row : row + rows] for row in range(0, alone, rows))
+    if alone < len(observations):
+        yield observations[alone:]
+
+
+def _in_full_batches(run: Callable[[Array], Array], observations: Array, rows: int) -> Array:
+    """Run observations whose number is no multiple of a batch: the last ones are repeated."""
+    missing = -len(observations) % rows
+    repeated = np.concatenate([observations, np.repeat(observations[-1:], missing, axis=0)])
+    return run(repeated)[: len(observations)]

@@ -10,13 +10,13 @@ from surefoot.onnx_file import ControllerFile
 _CHILD = """
 import os, sys
 from pathlib import Path
-from surefoot.onnx_file import load_controller_file
+from surefoot.onnx_file import policy_from_onnx
 from surefoot.runtime.load import Backend, controller_of
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-file = load_controller_file(Path(sys.argv[1]))
+file = policy_from_onnx(Path(sys.argv[1]).read_bytes())
 before = resident()
 controller = controller_of(file, Backend(sys.argv[2]))
 print(resident() - before)

@@ -44,7 +44,7 @@ def attack_controller(
         InterruptedRun: If a signal asked to stop; what is finished of a long suite is kept.
     """
     target = open_deployed(bundle, listener, allow_uncertified=allow_uncertified)
-    critics = shipped_critics(bundle, sha256_hex(target.file.data))
+    critics = shipped_critics(bundle, target.file.sha256)
     return attack_deployed(target, out, config or AttackConfig(), critics, listener)
 
 

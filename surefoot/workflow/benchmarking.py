@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from surefoot.artifact import sha256_hex, write_file
+from surefoot.artifact import write_file
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile
 from surefoot.records import BenchRecord
@@ -60,7 +60,7 @@ def benchmark_file(
     check_picture_place(out)
     if every_backend:
         config = replace(config, backends=_at_hand(file, listener))
-    record = run_benchmark(file, config).record(sha256_hex(file.data))
+    record = run_benchmark(file, config).record(file.sha256)
     write_file(out, record.to_json())
     write_picture(out, lambda: draw_benchmark(record), listener)
     return record

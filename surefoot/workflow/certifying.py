@@ -15,8 +15,8 @@ from surefoot.certify import (
     deviation_curves,
     draw_deviation,
 )
-from surefoot.onnx_file import load_controller_file
 from surefoot.run_folder import picture_of
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.workflow.drawing import check_picture_place, write_picture
 from surefoot.workflow.evidence_files import attack_beside, gather_evidence
 from surefoot.workflow.listener import SILENCE, Listener
@@ -54,7 +54,7 @@ def certify_controller(
         output: Which output of a stranger's file are the actions, if it has several.
         dense: What the controller was compressed from, for the quantity ``compression_error``.
         draw: Whether a picture is drawn.
-        listener: Is told why there is no picture.
+        listener: Is told what should be known of a stranger's file, and why there is no picture.
 
     Raises:
         InputError: If a file is not what it should be, or ``out`` cannot be written.
@@ -63,9 +63,10 @@ def certify_controller(
     """
     check_picture_place(out)
     file = load_controller_file(controller, output)
+    for note in () if file.origin is None else file.origin.notes:
+        listener.remark(note)
     evidence = gather_evidence(
         controller,
-        file,
         assumptions or Assumptions(),
         attack=attack or attack_beside(controller),
         bench=bench,

@@ -99,7 +99,7 @@ def compress_controller(
         errors=search.errors(compressed, visited),
         changed_choices=search.changed_choices(compressed),
         original=OriginalPolicy(
-            onnx_sha256=sha256_hex(source.file.data),
+            onnx_sha256=source.file.sha256,
             weights_sha256=weights_sha256(original),
             sparsity=original.sparsity,
         ),
@@ -199,6 +199,6 @@ def _save(
         compressed,
         metadata=kept,
         facts={"sparsity": compressed.sparsity, "compression": compression.to_table()},
-        inputs={POLICY_FILE: sha256_hex(source.file.data)},
+        inputs={POLICY_FILE: source.file.sha256},
         extra_files=extra,
     )

@@ -2,20 +2,19 @@
 
 from pathlib import Path
 
-from surefoot.artifact import read_artifact, sha256_hex
+from surefoot.artifact import read_artifact
 from surefoot.certify import Assumptions, Evidence, Measurement
 from surefoot.errors import InputError
-from surefoot.onnx_file import POLICY_FILE, ControllerFile, load_controller_file
+from surefoot.onnx_file import POLICY_FILE
 from surefoot.policy import Policy
 from surefoot.records import AttackOutcome, AttackRecord, BenchRecord
 from surefoot.run_folder import policy_folder, run_of
-from surefoot.runtime.agreement import check_agreement
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 
 
 def gather_evidence(
     controller: Path,
-    file: ControllerFile,
     assumptions: Assumptions,
     *,
     attack: Path | None = None,
@@ -26,7 +25,6 @@ def gather_evidence(
 
     Args:
         controller: Where the controller was read from: a run or a policy folder has its states.
-        file: The controller.
         assumptions: What the user states.
         attack: An ``attack.json``; it counts for the file whose digest it names.
         bench: A ``bench.json``; the same.
@@ -35,7 +33,6 @@ def gather_evidence(
     Raises:
         InputError: If a measurement file is not one, or ``dense`` is another controller.
         IntegrityError: If the folder of the controller does not verify.
-        CheckError: If a policy that was rebuilt from a stranger's file differs from its runtime.
     """
     visited = _visited(controller)
     return Evidence(
@@ -50,8 +47,6 @@ def gather_evidence(
         discount=assumptions.discount,
         horizon=assumptions.horizon,
         state_limit=assumptions.state_limit,
-        # What was read of a stranger's file must be what runs.
-        agreement=None if file.interface is None else check_agreement(file).to_table(),
     )
 
 
@@ -75,10 +70,10 @@ def _dense_policy(path: Path, controller: Path) -> Policy:
     """
     file, folder = load_controller_file(path), policy_folder(controller)
     named = None if folder is None else read_artifact(folder, "policy").inputs.get(POLICY_FILE)
-    if named is not None and named != sha256_hex(file.data):
+    if named is not None and named != file.sha256:
         raise InputError(
             f"dense must be what {controller} was compressed from, whose sha256 begins "
-            f"{named[:12]}, that of {path} {sha256_hex(file.data)[:12]}"
+            f"{named[:12]}, that of {path} {file.sha256[:12]}"
         )
     return file.policy
 

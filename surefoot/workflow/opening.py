@@ -6,7 +6,8 @@ from pathlib import Path
 from surefoot.artifact import is_folder_of
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate
-from surefoot.onnx_file import ControllerFile, load_controller_file
+from surefoot.onnx_file import ControllerFile
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import require_arithmetic
 from surefoot.workflow.listener import Listener
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from surefoot.artifact import read_file
 from surefoot.errors import InputError
-from surefoot.onnx_file import ControllerFile, load_controller_file, load_policy
+from surefoot.onnx_file import ControllerFile, load_policy
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.run_folder import CRITIC_FILE, policy_folder
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from surefoot.artifact import (
     claim_folder,
     is_folder_of,
     read_artifact,
-    sha256_hex,
     write_file,
 )
 from surefoot.config import REST, Table, build, differences, to_table, to_toml
@@ -138,7 +137,7 @@ def _record_of(run: RunFolder) -> TrainingRecord:
         sparsity=facts.sparsity,
         clean_return=facts.evaluation.best.clean_return if best else facts.evaluation.last,
         weights_sha256=weights_sha256(file.policy),
-        onnx_sha256=sha256_hex(file.data),
+        onnx_sha256=file.sha256,
     )
 
 

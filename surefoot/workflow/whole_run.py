@@ -8,10 +8,11 @@ from surefoot.budget import Budget
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate, Verdict
 from surefoot.envs import module_digest
-from surefoot.onnx_file import load_controller_file, load_policy
+from surefoot.onnx_file import load_policy
 from surefoot.provenance import code_digest
 from surefoot.records import RunSummary
 from surefoot.run_folder import RunFolder, picture_of
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.study.run_summary import summarise
 from surefoot.train.folder import critic_to_bytes
 from surefoot.workflow.attacking import attack_deployed, shipped_critics
@@ -79,7 +80,7 @@ class _Stages:
         self._configuration = configuration
         self._budget = budget
         self._listener = listener
-        self._finished = FinishedStages(run.stages, sha256_hex(self.file.data), listener)
+        self._finished = FinishedStages(run.stages, self.file.sha256, listener)
 
     def draft_certificate(self) -> Certificate:
         """Certify without what is measured on the file."""
@@ -154,7 +155,7 @@ class _Stages:
         table = self._configuration.tables.get("attack", {})
         table = ({"env_module": module} if module else {}) | table
         config = Configuration({"attack": table}).attacking()
-        critics = shipped_critics(self.run.path, sha256_hex(self.file.data))
+        critics = shipped_critics(self.run.path, self.file.sha256)
         read = [critic_to_bytes(critic) for critic in critics.values()]
         read += [load_controller_file(Path(other)).data for other in config.transfer_from]
         inputs = [table, code_digest(), module_digest(module), _bounds_of(certificate)]

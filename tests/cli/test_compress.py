@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from surefoot.artifact import read_artifact, sha256_hex
-from surefoot.onnx_file import load_controller_file, save_policy
+from surefoot.onnx_file import save_policy
 from surefoot.policy import Squash, weights_sha256
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 
 BUDGET = """

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from surefoot.onnx_file import load_controller_file
 from surefoot.policy import CategoricalHead
+from surefoot.runtime.controller_file import load_controller_file
 
 BUDGET = """
 [[require]]

@@ -125,7 +125,7 @@ def test_without_a_clip_nothing_bounds_the_rounding(pipeline, controller):
     ("last", "arguments", "message"),
     [
         ("Softmax", ("--output", "actions"), "node 4 'Softmax' (the_end): not in the controller"),
-        ("Tanh", (), "choose the actions among 'actions', 'value' with --output"),
+        ("Tanh", (), "choose the actions among 'actions' [?, 2], 'value' [?, 1] with --output"),
         ("Tanh", ("--output", "mean"), "has no output 'mean'"),
     ],
 )

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.policies import random_policy
 from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_file import controller_from_onnx, load_controller_file, policy_to_onnx
+from surefoot.onnx_file import policy_to_onnx, read_onnx, read_path
 from surefoot.policy import Array, Normaliser, Policy, Squash, weights_sha256
 from surefoot.runtime.arithmetic import runtime_error
 
@@ -315,7 +315,7 @@ def test_whatever_the_encoding_the_policy_is_what_onnx_runtime_computes(seed: in
     writer = Writer(rng)
     wide = rng.normal(size=policy.layers[-1].weight.shape) if rng.random() < 0.4 else None
     data = writer.controller(policy, wide)
-    file = controller_from_onnx(data, "controller.onnx")
+    file = read_onnx(data, "controller.onnx")
     assert file.policy.obs_dim == policy.obs_dim
     assert file.policy.num_outputs == policy.num_outputs
     state = rng.normal(0, 3, (20, policy.obs_dim))
@@ -334,7 +334,7 @@ def test_every_opset_and_shape_is_read_with_nothing_but_layers(opset: int, shape
     rng = np.random.default_rng(opset)
     policy = random_policy(rng, (5, 8, 7, 3), Activation.TANH, Squash.TANH)
     data = Writer(rng, opset, shape, inputs_too=False).controller(policy)
-    read = controller_from_onnx(data, "controller.onnx").policy
+    read = read_onnx(data, "controller.onnx").policy
     assert [layer.weight.shape for layer in read.layers] == [(8, 5), (7, 8), (3, 7)]
     assert read.normaliser.clip == policy.normaliser.clip
     np.testing.assert_allclose(read.normaliser.mean, policy.normaliser.mean, rtol=1e-7)
@@ -352,7 +352,7 @@ def test_a_canonical_graph_of_a_stranger_is_the_same_policy() -> None:
         model = onnx.load_model_from_string(policy_to_onnx(policy))
         model.producer_name = "somebody"
         del model.metadata_props[:]
-        file = controller_from_onnx(model.SerializeToString(), "controller.onnx")
+        file = read_onnx(model.SerializeToString(), "controller.onnx")
         # It says nothing of its noise.
         assert file.policy.head.std is None
         for name in ("centre", "half_range"):
@@ -371,7 +371,7 @@ def test_a_changed_canonical_file_is_no_stranger_s() -> None:
     weight.flat[0] += 1
     model.graph.initializer[-3].raw_data = weight.tobytes()
     with pytest.raises((InputError, IntegrityError)):
-        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+        read_onnx(model.SerializeToString(), "controller.onnx")
 
 
 # --- damage and others ----------------------------------------------------------------------
@@ -380,7 +380,7 @@ def test_a_changed_canonical_file_is_no_stranger_s() -> None:
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_refused(garbage: bytes) -> None:
     with pytest.raises(InputError, match="not a valid ONNX file") as caught:
-        controller_from_onnx(garbage, "controller.onnx")
+        read_onnx(garbage, "controller.onnx")
     assert "\n" not in str(caught.value)
 
 
@@ -394,7 +394,7 @@ def test_whatever_is_read_of_a_damaged_file_is_what_onnx_runtime_computes(seed: 
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
     data = bytes(data[: rng.integers(len(data))] if rng.random() < 0.1 else data)
     try:
-        file, message = controller_from_onnx(data, "controller.onnx"), "read"
+        file, message = read_onnx(data, "controller.onnx"), "read"
     except (InputError, IntegrityError) as error:
         file, message = None, str(error)
     assert "\n" not in message
@@ -413,7 +413,7 @@ def test_whatever_is_read_of_a_damaged_file_is_what_onnx_runtime_computes(seed: 
 
 @pytest.mark.skipif(not GO1.is_file(), reason="go1_policy.onnx is not on this machine")
 def test_a_quadruped_s_controller_from_another_project_is_read() -> None:
-    file = load_controller_file(GO1)
+    file = read_path(GO1)
     assert [len(layer.bias) for layer in file.policy.layers] == [512, 256, 128, 12]
     assert [layer.activation for layer in file.policy.layers[:3]] == [Activation.SILU] * 3
     assert file.policy.head.squash is Squash.TANH

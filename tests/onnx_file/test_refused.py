@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from onnx import FunctionProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from surefoot.errors import InputError
-from surefoot.onnx_file import controller_from_onnx
+from surefoot.onnx_file import read_onnx
 from surefoot.policy import Squash
 
 
@@ -67,8 +67,11 @@ REFUSED = {
         after_matmul("LayerNormalization", ("h", "s"), {"s": np.ones(2, np.float32)}),
         LAST.format("LayerNormalization") + "not in the controller",
     ),
-    "square": (after_matmul("Mul", ("h", "h")), LAST.format("Mul") + "joins two values"),
-    "residual": (after_matmul("Add", ("h", "h")), LAST.format("Add") + "joins two values"),
+    "square": (after_matmul("Mul", ("h", "h")), LAST.format("Mul") + "multiplies or divides two"),
+    "exponential": (
+        after_matmul("Exp"),
+        LAST.format("Exp") + "not in the controller operator set, but for exp",
+    ),
     "inverse": (
         after_matmul("Div", ("c", "h"), {"c": np.float32(1)}),
         LAST.format("Div") + "divides by the observation",
@@ -84,11 +87,7 @@ REFUSED = {
     ),
     "empty clip": (
         after_matmul("Clip", ("h", "c", "c"), {"c": np.float32(3)}),
-        LAST.format("Clip") + "Clamp low must be below high",
-    ),
-    "repeat": (
-        after_matmul("Add", ("h", "c"), {"c": np.ones((3, 1), np.float32)}),
-        "repeats the observation",
+        LAST.format("Clip") + "a limit must be below the upper one, got 3.0, 3.0",
     ),
     "negative slope": (
         after_matmul("LeakyRelu", alpha=-0.5),
@@ -98,13 +97,9 @@ REFUSED = {
         after_matmul("PRelu", ("h", "c"), {"c": np.float32([0.1, 0.2])}),
         "must have one slope for all",
     ),
-    "recurrent": (
-        graph_file([MATMUL], W, inputs=inputs_of([1, 4], [1, 4]), outputs=("h",)),
-        "must have one input beside its constants, has 'x', 'x1'",
-    ),
     "two outputs": (
         graph_file([MATMUL, helper.make_node("Relu", ["h"], ["y"])], W, outputs=("h", "y")),
-        "more than one output; choose the actions among 'h', 'y' with --output",
+        r"more than one output; choose the actions among 'h' \[\?, \?\], 'y' \[.*\] with --output",
     ),
     "integers": (
         graph_file(
@@ -117,7 +112,7 @@ REFUSED = {
         graph_file(
             [MATMUL, helper.make_node("Relu", ["h"], ["y"])], W, inputs=inputs_of(["N", "M"])
         ),
-        r"node 0 'MatMul' \(first\): cannot be read",
+        r"node 0 'MatMul' \(first\): 1 entries do not fit weights of shape \(2, 4\)",
     ),
     "no observation": (
         graph_file([helper.make_node("Identity", ["w"], ["y"])], W),
@@ -125,7 +120,11 @@ REFUSED = {
     ),
     "nan": (
         graph_file([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": W["w"] * np.nan}),
-        "constant 'w' must be finite, has NaN or infinity",
+        "constant 'w' must hold numbers, has NaN",
+    ),
+    "infinite weights": (
+        graph_file([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": W["w"] * np.inf}),
+        "node 0 'MatMul': takes a constant that is not finite",
     ),
     "infinity by a constant expression": (
         graph_file(
@@ -149,7 +148,7 @@ REFUSED = {
     ),
     "wrong shapes": (
         graph_file([helper.make_node("MatMul", ["x", "w"], ["y"], name="only")], {"w": W["w"].T}),
-        r"node 0 'MatMul' \(only\): cannot be read",
+        r"node 0 'MatMul' \(only\): 4 entries do not fit weights of shape \(4, 2\)",
     ),
     "a cycle": (
         graph_file(
@@ -169,9 +168,9 @@ REFUSED = {
         graph_file([helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")]),
         "functions and operators of domain 'com.microsoft' are not read",
     ),
-    "opset 8": (
-        graph_file([helper.make_node("Relu", ["x"], ["y"])], opset=8),
-        "opset must be 9 to",
+    "opset 5": (
+        graph_file([helper.make_node("Tanh", ["x"], ["y"])], opset=5),
+        "opset must be 6 to",
     ),
     "a wide convolution": (
         graph_file(
@@ -199,7 +198,7 @@ REFUSED = {
 def test_what_is_not_understood_is_refused_by_name_in_one_line(case: str) -> None:
     data, message = REFUSED[case]
     with pytest.raises(InputError, match=message) as caught:
-        controller_from_onnx(data, "controller.onnx")
+        read_onnx(data, "controller.onnx")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("controller.onnx")
 
@@ -212,7 +211,7 @@ def test_constants_in_other_files_are_refused() -> None:
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", "../../etc/passwd"
     with pytest.raises(InputError) as caught:
-        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+        read_onnx(model.SerializeToString(), "controller.onnx")
     assert "\n" not in str(caught.value)
 
 
@@ -225,12 +224,12 @@ def test_a_function_of_the_file_s_own_is_refused_even_under_a_known_name() -> No
     model = onnx.load_model_from_string(data)
     model.opset_import.append(helper.make_opsetid("own", 1))
     with pytest.raises(InputError, match="domain 'own' are not read"):
-        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+        read_onnx(model.SerializeToString(), "controller.onnx")
     for domain in ("", "ai.onnx"):
         model.functions[0].domain = domain
         model.graph.node[0].domain = ""
         with pytest.raises(InputError):
-            controller_from_onnx(model.SerializeToString(), "controller.onnx")
+            read_onnx(model.SerializeToString(), "controller.onnx")
 
 
 def test_only_what_the_chosen_output_needs_is_read() -> None:
@@ -240,13 +239,13 @@ def test_only_what_the_chosen_output_needs_is_read() -> None:
         helper.make_node("Tanh", ["h"], ["actions"]),
     ]
     data = graph_file(nodes, W, outputs=("value", "actions"))
-    file = controller_from_onnx(data, "controller.onnx", "actions")
+    file = read_onnx(data, "controller.onnx", "actions")
     assert file.policy.head.squash is Squash.TANH
     assert file.interface.output == "actions"
     with pytest.raises(InputError, match="node 1 'Softmax'"):
-        controller_from_onnx(data, "controller.onnx", "value")
+        read_onnx(data, "controller.onnx", "value")
     with pytest.raises(InputError, match="no output 'mean'"):
-        controller_from_onnx(data, "controller.onnx", "mean")
+        read_onnx(data, "controller.onnx", "mean")
 
 
 def test_a_sparse_constant_is_checked_and_read() -> None:
@@ -260,13 +259,13 @@ def test_a_sparse_constant_is_checked_and_read() -> None:
         del model.graph.sparse_initializer[:]
         model.graph.sparse_initializer.append(sparse)
         if good:
-            file = controller_from_onnx(model.SerializeToString(), "controller.onnx")
+            file = read_onnx(model.SerializeToString(), "controller.onnx")
             expected = np.zeros(8)
             expected[indices] = [1, 2, 3]
             np.testing.assert_array_equal(file.policy.layers[0].weight.T.reshape(-1), expected)
         else:
             with pytest.raises(InputError):
-                controller_from_onnx(model.SerializeToString(), "controller.onnx")
+                read_onnx(model.SerializeToString(), "controller.onnx")
 
 
 def test_a_double_precision_file_of_float32_numbers_is_read() -> None:
@@ -279,7 +278,7 @@ def test_a_double_precision_file_of_float32_numbers_is_read() -> None:
         helper.make_node("Cast", ["f"], ["y"], to=TensorProto.FLOAT),
     ]
     data = graph_file(nodes, {"w": weight})
-    file = controller_from_onnx(data, "controller.onnx")
+    file = read_onnx(data, "controller.onnx")
     obs = rng.normal(size=(20, 4)).astype(np.float32)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     expected = [session.run(None, {"x": row[None]})[0][0] for row in obs]
@@ -301,7 +300,7 @@ def test_the_extreme_of_any_number_of_constants_is_that_of_onnx_runtime(
     obs = rng.normal(size=(5, 4)).astype(np.float32)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     expected = [session.run(None, {"x": row[None]})[0][0] for row in obs]
-    policy = controller_from_onnx(data, "controller.onnx").policy
+    policy = read_onnx(data, "controller.onnx").policy
     np.testing.assert_allclose(expected, policy.outputs(obs), atol=1e-5)
 
 
@@ -309,9 +308,9 @@ def test_names_of_several_lines_and_types_that_do_not_exist_are_refused_in_one_l
     model = onnx.load_model_from_string(after_matmul("Softmax"))
     model.graph.node[1].name = "two\nlines"
     with pytest.raises(InputError, match="node 1 'Softmax'") as caught:
-        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+        read_onnx(model.SerializeToString(), "controller.onnx")
     assert "\n" not in str(caught.value)
     model.graph.input[0].type.tensor_type.elem_type = 99
     with pytest.raises(InputError) as caught:
-        controller_from_onnx(model.SerializeToString(), "controller.onnx")
+        read_onnx(model.SerializeToString(), "controller.onnx")
     assert "\n" not in str(caught.value)

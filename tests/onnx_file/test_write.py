@@ -23,10 +23,10 @@ from surefoot.onnx_file import (
     POLICY_FILE,
     STATE,
     cut_at_state,
-    load_controller_file,
     load_policy,
     policy_from_onnx,
     policy_to_onnx,
+    read_path,
     save_policy,
 )
 from surefoot.policy import Activation, Array, Normaliser, Policy, Squash, weights_sha256
@@ -237,7 +237,7 @@ def test_saving_then_loading_a_policy_folder_is_the_identity(tmp_path: Path) -> 
     assert (artifact.facts, artifact.inputs) == (facts, inputs)
     assert artifact.files["curves.json"] == b"{}"
     for path in (tmp_path, tmp_path / "policy", tmp_path / "policy" / POLICY_FILE):
-        assert load_controller_file(path).data == data
+        assert read_path(path).data == data
 
 
 def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(
@@ -249,7 +249,7 @@ def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(
         load_policy(tmp_path)
     (tmp_path / POLICY_FILE).write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
     with pytest.raises(IntegrityError, match=f"{POLICY_FILE} is not the file"):
-        load_controller_file(tmp_path)
+        read_path(tmp_path)
     (tmp_path / POLICY_FILE).unlink()
     with pytest.raises(IntegrityError, match=f"{POLICY_FILE} is missing"):
         load_policy(tmp_path)
@@ -258,7 +258,7 @@ def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(
 def test_a_path_that_holds_no_controller_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent.onnx"):
         with pytest.raises(InputError, match=r"is no run, policy folder, bundle or \.onnx file"):
-            load_controller_file(path)
+            read_path(path)
 
 
 # --- what is refused -------------------------------------------------------------------------

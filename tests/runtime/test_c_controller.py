@@ -64,7 +64,7 @@ def test_processes_that_compile_at_once_all_get_the_library(
     path.write_bytes(file.data)
     code = (
         "import sys, numpy as np\nfrom pathlib import Path\n"
-        "from surefoot.onnx_file import load_controller_file\n"
+        "from surefoot.runtime.controller_file import load_controller_file\n"
         "from surefoot.runtime import Backend, controller_of\n"
         "c = controller_of(load_controller_file(Path(sys.argv[1])), Backend.C)\n"
         "print(c(np.zeros((1, 5), np.float32)).tobytes().hex())"

@@ -4,7 +4,6 @@ import itertools
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def same_bits(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.bool_:
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("clip", [5.0, np.inf])
 def test_a_normaliser_that_multiplies_gives_the_bits_of_the_twin(
-    random_policy: Callable[..., Policy], tmp_path: Path, compiler: str, clip: float
+    tmp_path: Path, compiler: str, clip: float
 ) -> None:
     rng = np.random.default_rng(0)
     policy = random_policy(rng, (5, 8, 3), Activation.RELU, Squash.CLIP, clip)

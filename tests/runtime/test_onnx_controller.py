@@ -126,7 +126,7 @@ sys.modules["onnxruntime"] = None
 import numpy as np
 from pathlib import Path
 from surefoot.errors import MissingLibraryError
-from surefoot.onnx_file import load_controller_file
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime import Backend, controller_of
 file = load_controller_file(Path(sys.argv[1]))
 controller_of(file, Backend.NUMPY)(np.zeros((1, 4)))

@@ -1,0 +1,55 @@
+"""Reading any controller file: the one way to a `ControllerFile` of a file that others wrote.
+
+What was understood of such a file is compared with ONNX Runtime on the very file. Only then is it a
+`ControllerFile`, which is what certification, compression, export and attacks take.
+"""
+
+from pathlib import Path
+
+from surefoot.onnx_file import ControllerFile, ForeignFile, Origin, read_onnx, read_path
+from surefoot.runtime.agreement import check_agreement
+
+
+def load_controller_file(path: Path, output: str | None = None) -> ControllerFile:
+    """Read a controller from a run, a policy folder, a bundle or a bare `.onnx` file.
+
+    Args:
+        path: A folder, or an ONNX file that anybody wrote.
+        output: Which output of a stranger's file are the actions, if it has several.
+
+    Raises:
+        InputError: If the path holds none of these, or a file that is not understood.
+        IntegrityError: If a manifest beside it does not hold.
+        CheckError: If ONNX Runtime computes something else than what was understood.
+        MissingLibraryError: If a stranger's file is read without ONNX Runtime.
+    """
+    return _agreed(read_path(path, output))
+
+
+def controller_from_onnx(data: bytes, name: str, output: str | None = None) -> ControllerFile:
+    """Read a controller from the bytes of an ONNX file; see :func:`load_controller_file`.
+
+    Args:
+        data: The bytes of the file.
+        name: How error messages call it.
+        output: Which output of a stranger's file are the actions, if it has several.
+
+    Raises:
+        InputError: If it is no controller, or one that is not understood.
+        IntegrityError: If it is a canonical file that was changed.
+        CheckError: If ONNX Runtime computes something else than what was understood.
+        MissingLibraryError: If a stranger's file is read without ONNX Runtime.
+    """
+    return _agreed(read_onnx(data, name, output))
+
+
+def _agreed(file: ControllerFile | ForeignFile) -> ControllerFile:
+    if isinstance(file, ControllerFile):
+        return file
+    origin = Origin(
+        interface=file.interface,
+        sha256=file.sha256,
+        agreement=check_agreement(file),
+        notes=file.notes,
+    )
+    return ControllerFile(policy=file.policy, data=file.data, origin=origin)
