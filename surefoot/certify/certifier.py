@@ -39,9 +39,10 @@ def certify_analysis(analysis: Analysis, budget: Budget) -> Certificate:
         budget: What is required.
 
     Raises:
-        InputError: If the evidence does not fit the policy.
+        InputError: If the evidence does not fit the policy, or that is not what its file holds.
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
+    analysis.controller.require_read()
     findings = tuple(
         find(analysis, requirement, delta)
         for requirement, delta in zip(budget.requirements, budget.error_shares, strict=True)

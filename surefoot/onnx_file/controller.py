@@ -100,6 +100,19 @@ class ControllerFile:
         text = env.get(key) if isinstance(env, dict) else None
         return text if isinstance(text, str) else None
 
+    def require_read(self) -> None:
+        """Refuse a policy that is not what its file was read as.
+
+        Raises:
+            InputError: If it is of a canonical file and another one than that file holds, or of a
+                file of others without a runtime that agreed.
+        """
+        if self.origin is not None:
+            return
+        read = policy_from_onnx(self.data).policy
+        if weights_sha256(read) != weights_sha256(self.policy):
+            raise InputError("the policy of a controller must be the one that its file holds")
+
 
 def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
     """Read a controller back from ONNX bytes, strictly: what is not understood is refused by name.

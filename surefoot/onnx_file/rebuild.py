@@ -43,12 +43,13 @@ def rebuild(computation: Computation, outputs: Numbers) -> Policy:
         InputError: If it has no form that a policy can take, naming the node.
     """
     steps = needed(computation.steps, outputs, computation.size)
-    graph = Graph(_by_limits(steps), outputs, computation.size)
-    graph.steps = _by_maker(graph)
-    graph.steps = _by_use(graph)
+    graph = Graph(steps, outputs, computation.size)
     graph.steps = _by_maker(graph)
     normaliser, states = take_normaliser(graph, len(computation.sensors))
     head = take_head(graph)
+    graph.steps = _by_limits(graph.steps)
+    graph.steps = _by_use(graph)
+    graph.steps = _by_maker(graph)
     layers = _layers(units_of(graph, states), states)
     return Policy(normaliser=normaliser, layers=tuple(layers), head=head)
 

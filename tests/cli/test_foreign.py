@@ -7,6 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from support.onnx_graphs import Graph
+
 BUDGET = """
 [[require]]
 quantity = "action_deviation"
@@ -119,6 +121,29 @@ def test_without_a_clip_nothing_bounds_the_rounding(pipeline, controller):
     first = certificate["requirements"][0]
     assert (first["verdict"], first["certified"]) == ("UNKNOWN", None)
     assert "no clip after its normaliser" in first["reason"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("certify", "--budget", "budget.toml", "--out", "out.json"),
+        ("compress", "--sparsity", "0.5", "--method", "magnitude", "--out", "out"),
+        ("quantise", "--out", "out"),
+    ],
+)
+def test_no_verb_takes_what_onnx_runtime_does_not_compute(pipeline, tmp_path, command):
+    graph = Graph()
+    turned = graph.node("Transpose", "obs", perm=[1, 0])  # mixes the observations of a batch
+    mixed = graph.node("Reshape", turned, graph.whole(-1, 4))
+    out = graph.dense(mixed, np.arange(8).reshape(2, 4))
+    path = tmp_path / "actor.onnx"
+    path.write_bytes(graph.file({out: ("N", 2)}, {"obs": ("N", 4)}))
+    (tmp_path / "budget.toml").write_text(BUDGET)
+    places = [tmp_path / word if word.startswith(("budget.", "out")) else word for word in command]
+    done = pipeline(places[0], path, *places[1:])
+    assert done.code == 3
+    assert "is not the policy that was rebuilt from it" in done.err
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["actor.onnx", "budget.toml"]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import pytest
 from numpy.typing import ArrayLike
 from onnx import FunctionProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from support.onnx_graphs import Graph
 from surefoot.errors import InputError
 from surefoot.onnx_file import read_onnx
+from surefoot.onnx_file.graph import MOST_NODES
 from surefoot.policy import Squash
 
 
@@ -314,3 +316,36 @@ def test_names_of_several_lines_and_types_that_do_not_exist_are_refused_in_one_l
     with pytest.raises(InputError) as caught:
         read_onnx(model.SerializeToString(), "controller.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_a_graph_of_a_million_nodes_is_refused_before_it_is_checked() -> None:
+    graph = Graph()
+    x = "obs"
+    for _ in range(MOST_NODES + 1):
+        x = graph.node("Relu", x)
+    with pytest.raises(
+        InputError, match=f"must have at most {MOST_NODES} nodes, has {MOST_NODES + 1}"
+    ):
+        read_onnx(graph.file({x: ("N", 4)}, {"obs": ("N", 4)}), "controller.onnx")
+
+
+def test_a_part_that_is_not_read_must_hold_numbers_as_well() -> None:
+    graph = Graph()
+    actions = graph.dense("obs", np.ones((2, 4)))
+    value = graph.dense("obs", np.full((1, 4), np.nan))
+    data = graph.file({actions: ("N", 2), value: ("N", 1)}, {"obs": ("N", 4)})
+    with pytest.raises(InputError, match="must hold numbers, has NaN"):
+        read_onnx(data, "controller.onnx", actions)
+
+
+@pytest.mark.parametrize("op", ["LayerNormalization", "GRU", "LSTM", "Softmax", "HardSwish"])
+def test_an_unknown_operator_of_another_output_does_not_matter(op: str) -> None:
+    graph = Graph()
+    actions, strange = graph.dense("obs", np.ones((2, 4))), graph.name()
+    graph.nodes.append(
+        helper.make_node(op, ["obs"] * (3 if op in ("GRU", "LSTM") else 1), [strange])
+    )
+    if op == "LayerNormalization":
+        graph.nodes[-1].input.append(graph.constant(np.ones(4)))
+    data = graph.file({actions: ("N", 2), strange: ("N", 4)}, {"obs": ("N", 4)})
+    assert read_onnx(data, "controller.onnx", actions).policy.num_outputs == 2

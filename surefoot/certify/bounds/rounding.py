@@ -100,7 +100,10 @@ def rounding_bound(
         layer's own error is carried to the output by the better of two Lipschitz bounds.
     """
     if not np.isfinite(state_bound).all():
-        return Unknown("the state is unbounded: the controller has no clip after its normaliser")
+        return Unknown(
+            "the state is unbounded: the controller has no clip after its normaliser; say how "
+            "large it gets with state_limit = ... under [assume] in a --config file"
+        )
     # A difference o - mean that overflows must still end beyond the clip once it is divided.
     widest = np.full_like(state_bound, state_bound.max())
     if not (policy.normaliser.reach(widest) < _LARGEST).all():

@@ -1,0 +1,94 @@
+"""There is no way to a controller of others around the comparison with ONNX Runtime."""
+
+import pickle
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.onnx_graphs import Graph
+from surefoot.budget import Budget
+from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.errors import CheckError, InputError
+from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx, read_path
+from surefoot.onnx_file.foreign import ForeignFile
+from surefoot.runtime.controller_file import controller_from_onnx, load_controller_file
+
+WEIGHT = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+
+def liar(path: Path) -> Path:
+    """A file that mixes the observations of a batch, which no policy does."""
+    graph = Graph()
+    turned = graph.node("Transpose", "obs", perm=[1, 0])
+    out = graph.dense(graph.node("Reshape", turned, graph.whole(-1, 4)), WEIGHT)
+    path.write_bytes(graph.file({out: ("N", 2)}, {"obs": ("N", 4)}))
+    return path
+
+
+def honest(path: Path) -> Path:
+    graph = Graph()
+    out = graph.dense("obs", WEIGHT)
+    path.write_bytes(graph.file({out: ("N", 2)}, {"obs": ("N", 4)}))
+    return path
+
+
+def test_every_controller_of_others_says_how_it_agreed(tmp_path: Path) -> None:
+    path = honest(tmp_path / "actor.onnx")
+    file = load_controller_file(path)
+    assert file.origin is not None
+    assert file.origin.agreement.num_inputs >= 10_000
+    assert file.sha256 == file.origin.sha256
+
+
+def test_a_file_that_computes_something_else_is_no_controller(tmp_path: Path) -> None:
+    path = liar(tmp_path / "actor.onnx")
+    assert isinstance(read_path(path), ForeignFile)
+    for load in (
+        lambda: load_controller_file(path),
+        lambda: controller_from_onnx(path.read_bytes(), "actor.onnx"),
+    ):
+        with pytest.raises(CheckError, match="is not the policy that was rebuilt"):
+            load()
+
+
+PICKLES = {
+    "a checkpoint of Stable-Baselines3": ("data", "policy.pth", "policy.optimizer.pth"),
+    "a file of PyTorch": ("actor/data.pkl", "actor/version"),
+    "a zip archive": ("readme.txt",),
+}
+
+
+@pytest.mark.parametrize("kind", PICKLES)
+def test_archives_that_hold_no_onnx_say_what_they_are_and_what_to_do(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in PICKLES[kind]:
+            archive.writestr(name, b"x")
+    with pytest.raises(InputError, match=f"is {kind}, no ONNX file: export its actor with torch"):
+        load_controller_file(path)
+
+
+def test_a_pickle_is_named_and_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "actor.pkl"
+    path.write_bytes(pickle.dumps({"weights": [1.0]}))
+    with pytest.raises(InputError, match="is a Python pickle, no ONNX file"):
+        load_controller_file(path)
+
+
+def test_a_certificate_needs_a_controller_whose_file_was_read(tmp_path: Path) -> None:
+    budget = Budget.parse('[[require]]\nquantity = "sparsity"\nat_least = 0.0\n')
+    file = load_controller_file(honest(tmp_path / "actor.onnx"))
+    certify_policy(file, budget, Evidence(), CertifyConfig())
+    by_hand = ControllerFile(policy=file.policy, data=file.data)
+    with pytest.raises(InputError):
+        certify_policy(by_hand, budget, Evidence(), CertifyConfig())
+    own = policy_from_onnx(policy_to_onnx(file.policy))
+    layers = tuple(replace(layer, bias=layer.bias + 1) for layer in own.policy.layers)
+    another = replace(own, policy=replace(own.policy, layers=layers))
+    with pytest.raises(InputError, match="must be the one that its file holds"):
+        certify_policy(another, budget, Evidence(), CertifyConfig())
