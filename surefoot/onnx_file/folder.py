@@ -23,8 +23,6 @@ from surefoot.policy import Policy
 from surefoot.run_folder import policy_places
 
 _EXPORT = "torch.onnx.export(actor, (observation,), 'actor.onnx')"
-    "torch.onnx.export(actor, (observation,), 'actor.onnx'), see docs/reference/controllers.md"
-)
 
 
 def save_policy(
