@@ -14,7 +14,7 @@ from surefoot.ball import Ball, Norm
 from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import InputError, did_you_mean
 from surefoot.quantities import QUANTITIES as QUANTITIES
-from surefoot.quantities.base.quantity import AnyQuantity
+from surefoot.quantities.base.quantity import AnyQuantity, Topic
 from surefoot.quantities.base.quantity import Scope as Scope
 
 
@@ -130,10 +130,10 @@ class Requirement:
         if self.scope is Scope.EVERYWHERE:
             words.append("everywhere")
         if self.scope is Scope.VISITED:
-            words.append(f"at {_percent(self.fraction)} of visited states")
+            words.append(f"at {percent(self.fraction)} of visited states")
         words.append(f"{'at most' if self.at_most is not None else 'at least'} {self.limit:.12g}")
         if self.confidence is not None:
-            words.append(f"with confidence {_percent(self.confidence)}")
+            words.append(f"with confidence {percent(self.confidence)}")
         return " ".join(words)
 
     def to_table(self) -> dict[str, Any]:
@@ -169,6 +169,12 @@ class Budget:
         return sha256_hex(self.text.encode())
 
     @property
+    def silent_about(self) -> tuple[Topic, ...]:
+        """What no requirement speaks of: whatever is the case there, the verdict is the same."""
+        spoken = {requirement.about.topic for requirement in self.requirements}
+        return tuple(topic for topic in Topic if topic not in spoken)
+
+    @property
     def error_shares(self) -> tuple[float, ...]:
         """Chance of error of each requirement, 0 for those that hold always.
 
@@ -180,12 +186,6 @@ class Budget:
         return tuple(
             0.0 if confidence is None else (1 - confidence) / count for confidence in confidences
         )
-
-    @property
-    def silent_about(self) -> tuple[str, ...]:
-        """Quantities that it does not limit: whatever they are, the verdict is the same."""
-        limited = {requirement.quantity for requirement in self.requirements}
-        return tuple(name for name in QUANTITIES if name not in limited)
 
     @classmethod
     def parse(cls, text: str, what: str = "budget") -> "Budget":
@@ -208,6 +208,6 @@ class Budget:
         return cls(requirements=requirements, text=text)
 
 
-def _percent(share: float | None) -> str:
-    # enough digits that 0.9999 does not become 100 %
+def percent(share: float | None) -> str:
+    """Return a share in percent, with so many digits that 0.9999 does not become 100 %."""
     return "" if share is None else f"{100 * share:.12g}%"

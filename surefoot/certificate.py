@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from surefoot.artifact import Json, from_json, to_json
 from surefoot.budget import Budget, Requirement
+from surefoot.claims import Claims
 from surefoot.errors import InputError, IntegrityError
 from surefoot.quantities.base.witness import Witness
 from surefoot.version import __version__
@@ -127,6 +128,11 @@ class Finding:
         if self.verdict is Verdict.REFUTED and self.witness is None:
             raise InputError("verdict REFUTED needs a witness")
 
+    @property
+    def outcome(self) -> str:
+        """The verdict in a word: MET, not PROVED, of what holds in a measurement."""
+        return self.verdict.word(measured=self.measured)
+
     def to_table(self) -> dict[str, Json]:
         """Return the finding as JSON values."""
         return {
@@ -176,8 +182,7 @@ class Certificate:
         deviation_linf: Bound by name on the largest change of one actuator, action units, for
             |d|_inf at most its key ``epsilon``, with ``best`` and ``sampled``.
         findings: One per requirement, in the order of the budget.
-        claims: Further claims (distances between distributions, value bounds, per actuator and
-            per sensor tables), each with its units and domain.
+        claims: Tables, distances and values beside the findings.
         proof: What an independent checker needs to prove the bounds again.
         code_version: Version of surefoot that made it.
     """
@@ -190,7 +195,7 @@ class Certificate:
     lipschitz_l2: Mapping[str, float | None]
     deviation_linf: Mapping[str, float | None]
     findings: tuple[Finding, ...]
-    claims: Mapping[str, Json] = field(default_factory=dict)
+    claims: Claims
     proof: Mapping[str, Json] = field(default_factory=dict)
     code_version: str = __version__
 
@@ -208,6 +213,13 @@ class Certificate:
         """The worst verdict of all requirements."""
         return Verdict.worst(finding.verdict for finding in self.findings)
 
+    @property
+    def headline(self) -> str:
+        """The verdict, and how many requirements are proved, met and so on."""
+        outcomes = [finding.outcome for finding in self.findings]
+        counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)]
+        return f"{self.verdict} ({', '.join(counts)})"
+
     def to_json(self) -> bytes:
         """Return ``certificate.json``."""
         return to_json(
@@ -224,7 +236,7 @@ class Certificate:
                 "deviation_linf": dict(self.deviation_linf),
                 "requirements": [finding.to_table() for finding in self.findings],
                 "verdict": self.verdict.value,
-                "claims": dict(self.claims),
+                "claims": self.claims.to_table(),
                 "proof": dict(self.proof),
             }
         )
@@ -253,7 +265,7 @@ class Certificate:
                 lipschitz_l2=table["lipschitz_l2"],
                 deviation_linf=table["deviation_linf"],
                 findings=tuple(Finding.from_table(entry) for entry in table["requirements"]),
-                claims=table["claims"],
+                claims=Claims.from_table(table["claims"]),
                 proof=table["proof"],
                 code_version=table["code_version"],
             )

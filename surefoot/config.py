@@ -37,6 +37,9 @@ T = TypeVar("T")
 REST: Mapping[str, bool] = {"rest": True}
 """Metadata of the one field, a mapping, that holds the keys which no other field has."""
 
+INLINE: Mapping[str, bool] = {"inline": True}
+"""Metadata of a field, a dataclass or None, whose own fields stand in the table around it."""
+
 
 def preset_names() -> list[str]:
     """Return the names of the presets that are installed."""
@@ -155,6 +158,8 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     if rest is not None:
         others = {key: value for key, value in table.items() if key not in known or key == rest}
         table = {key: value for key, value in table.items() if key not in others} | {rest: others}
+    for name in (name for name, field in known.items() if field.metadata == INLINE):
+        table = _nested(name, hints[name], table)
     for key, value in table.items():
         if key == "kind" and key not in known and hasattr(kind, "kind"):
             if value != cast(Any, kind).kind:
@@ -179,7 +184,8 @@ def to_table(value: Any, *, nulls: bool = False) -> Any:  # noqa: ANN401 - of ma
 
     Args:
         value: A configuration or a record.
-        nulls: Keep fields that are None, which JSON can say and TOML cannot.
+        nulls: Keep fields that are None, which JSON can say and TOML cannot, but for those that are
+            None by default.
 
     Raises:
         InputError: If a field is None where that is not its default, and ``nulls`` is not set.
@@ -188,9 +194,9 @@ def to_table(value: Any, *, nulls: bool = False) -> Any:  # noqa: ANN401 - of ma
         table = {} if not hasattr(value, "kind") else {"kind": value.kind}
         for field in fields(value):
             entry = getattr(value, field.name)
-            if field.metadata == REST:
+            if field.metadata == REST or (field.metadata == INLINE and entry is not None):
                 table |= to_table(entry, nulls=nulls)
-            elif entry is not None or nulls:
+            elif entry is not None or (nulls and field.default is not None):
                 table[field.name] = to_table(entry, nulls=nulls)
             elif field.default is not None:
                 raise InputError(f"{field.name} must not be None, its default is another value")
@@ -202,6 +208,20 @@ def to_table(value: Any, *, nulls: bool = False) -> Any:  # noqa: ANN401 - of ma
     if isinstance(value, Mapping):
         return {str(key): to_table(entry, nulls=nulls) for key, entry in value.items()}
     return str(value) if isinstance(value, Path) else value
+
+
+def _nested(name: str, hint: Any, table: Mapping[str, Any]) -> Table:  # noqa: ANN401
+    """Return a table in which the keys of an inline field stand in a table of their own.
+
+    Raises:
+        InputError: If they stand in one already.
+    """
+    if name in table:
+        raise InputError(f"unknown key {name!r}")
+    inner = next(member for member in (hint, *get_args(hint)) if is_dataclass(member))
+    own = {field.name for field in fields(inner)} & table.keys()
+    outer = {key: value for key, value in table.items() if key not in own}
+    return outer | {name: {key: table[key] for key in own}} if own else outer
 
 
 def settle_choices(value: Any) -> None:  # noqa: ANN401

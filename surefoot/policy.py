@@ -66,7 +66,8 @@ class Normaliser:
 
     Attributes:
         mean: Shape (obs_dim,), raw units.
-        scale: Shape (obs_dim,), raw units, positive. It is the standard deviation plus 1e-8.
+        scale: Shape (obs_dim,), raw units, positive. It is the standard deviation plus
+            a floor, see ``surefoot.sensors``.
         clip: Largest magnitude of a state, in normalised units; infinity for none.
         factor: Shape (obs_dim,), what a file holds that multiplies by 1 / scale instead; or None.
         rounding: How a file of others rounds on the way to the state; None for at most one

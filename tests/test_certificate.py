@@ -1,10 +1,13 @@
 """Laws of `surefoot.certificate`: it says what was found about one file, and cannot be bent."""
 
 import dataclasses
+import enum
 import itertools
 import json
 import math
-from collections.abc import Callable
+import types
+import typing
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from support.policies import file_of, random_policy
 from surefoot.artifact import Json, sha256_hex
 from surefoot.budget import Budget, Requirement
 from surefoot.certificate import Certificate, Finding, Verdict, proved_text
+from surefoot.claims import Claims, VisitedDeviationClaim
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import weights_sha256
@@ -107,15 +111,28 @@ json_values = st.recursive(
     max_leaves=6,
 )
 objects = st.dictionaries(text, json_values, max_size=3)
-numbers = st.lists(finite, max_size=3).map(tuple)
-witnesses = st.builds(
-    Witness,
-    state=st.none() | numbers,
-    perturbation=st.none() | numbers,
-    value=st.none() | finite,
-    violated=st.none() | st.integers(),
-    source=st.none() | text,
-)
+
+
+def values_of(hint):
+    """Draw whatever a field of this type may hold."""
+    args = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(map(values_of, args))
+    if origin is tuple:
+        return st.lists(values_of(args[0]), max_size=2).map(tuple)
+    if origin is Mapping:
+        return st.dictionaries(text, values_of(args[1]), max_size=2)
+    if dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        drawn = {field.name: values_of(hints[field.name]) for field in dataclasses.fields(hint)}
+        return st.builds(hint, **drawn | SIZES.get(hint, {}))
+    if issubclass(hint, enum.Enum):
+        return st.sampled_from(hint)
+    return {float: finite, int: st.integers(), bool: st.booleans(), str: text}.get(hint, st.none())
+
+
+SIZES = {VisitedDeviationClaim: {"epsilon": st.floats(0, 1e9)}}
 
 
 Change = Callable[[dict[str, Json]], object]
@@ -141,7 +158,7 @@ def findings(draw: st.DrawFn, requirement: Requirement) -> Finding:
         method=draw(text),
         verdict=draw(st.sampled_from(verdicts)),
         reason=draw(text),
-        witness=draw(witnesses),
+        witness=draw(values_of(Witness)),
         statistical=statistical,
         measured=measured,
     )
@@ -160,7 +177,7 @@ def certificates(draw: st.DrawFn) -> Certificate:
         lipschitz_l2=draw(st.dictionaries(text, st.none() | finite, max_size=3)),
         deviation_linf=draw(st.dictionaries(text, st.none() | finite, max_size=3)),
         findings=tuple(draw(findings(requirement)) for requirement in chosen),
-        claims=draw(objects),
+        claims=draw(values_of(Claims)),
         proof=draw(objects),
     )
 
@@ -274,7 +291,13 @@ def test_a_forged_verdict_is_refused(file: ControllerFile, verdict: Verdict) -> 
         (put("0.1", "runtime_error"), "runtime_error must be numbers or null, got '0'"),
         (put({"best": "1"}, "lipschitz_l2"), "lipschitz_l2 must be numbers or null, got '1'"),
         (put([], "deviation_linf"), "is malformed"),
-        (put([["a", 1]], "claims"), "was changed after it was written"),
+        (put([["a", 1]], "claims"), "claims must be a table"),
+        (put({}, "claims", "closed_loop"), "unknown key 'claims.closed_loop'"),
+        (put("0.1", "claims", "per_actuator", "epsilon"), "epsilon must be of type float"),
+        (put(1, "claims", "per_actuator", "epsilon"), "was changed after it was written"),
+        (put(None, "claims", "measured"), "claims.measured must be a list"),
+        (put({"w2": 1.0}, "claims", "distribution", "transport"), "unknown key 'transport'"),
+        (lambda table: table["claims"].pop("paper"), "missing key 'claims.paper'"),
         (put("trust me", "signature"), "was changed after it was written"),
     ],
 )

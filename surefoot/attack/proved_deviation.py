@@ -6,6 +6,7 @@ from typing import overload
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Scope
 from surefoot.certificate import Certificate
+from surefoot.quantities.action_deviation import ACTION_DEVIATION
 
 _UP = 1 + 2.0**-40
 """Covers the roundings of a product of bounds in float64."""
@@ -30,7 +31,7 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
     bounds = [
         finding.certified
         for finding in certificate.findings
-        if finding.requirement.quantity == "action_deviation"
+        if finding.requirement.about is ACTION_DEVIATION
         and finding.requirement.scope is Scope.EVERYWHERE
         and finding.requirement.norm is ball.norm
         and finding.requirement.sensors is None
@@ -46,7 +47,7 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
         slope = certificate.lipschitz_l2.get("best")
         if ball.norm is Norm.L2 and slope is not None:
             bounds.append((slope * ball.epsilon + rounding) * _UP)
-        bounds.append((_action_range(certificate) + rounding) * _UP)
+        bounds.append((certificate.claims.per_actuator.action_range + rounding) * _UP)
     return min((bound for bound in bounds if bound is not None and bound < inf), default=None)
 
 
@@ -67,12 +68,6 @@ def stretched(bound: float | None, epsilon: float, wanted: float) -> float | Non
         wanted: Epsilon to stretch it to; for smaller ones it is the same.
     """
     return None if bound is None else bound if wanted <= epsilon else bound * wanted / epsilon * _UP
-
-
-def _action_range(certificate: Certificate) -> float:
-    """Return by how much any output may change at all; infinity if that is not said."""
-    per_actuator = certificate.claims.get("per_actuator") or {}
-    return float(max(per_actuator.get("bounds", {}).get("action_range") or [inf]))
 
 
 def _covers(epsilon: float | None, ball: Ball) -> bool:

@@ -1,13 +1,17 @@
 """The stage function: a controller file and a budget in, a certificate out."""
 
+from dataclasses import replace
+
 from surefoot.artifact import Json
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget, Requirement, Scope
 from surefoot.certificate import Certificate, Finding
 from surefoot.certify.analysis import Analysis
 from surefoot.certify.evidence import CertifyConfig, Evidence
-from surefoot.certify.proved_claims import proved_tables
+from surefoot.certify.proved_claims import proved_tables, table_epsilon
+from surefoot.certify.searches import Searches
 from surefoot.certify.verdict import conclude, conclude_measured
+from surefoot.claims import Claims
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import weights_sha256
 from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
@@ -48,12 +52,9 @@ def certify_analysis(analysis: Analysis, budget: Budget) -> Certificate:
         for requirement, delta in zip(budget.requirements, budget.error_shares, strict=True)
     )
     config, searches = analysis.config, analysis.searches
-    epsilon = _table_epsilon(budget, config, Scope.EVERYWHERE)
-    visited_epsilon = _table_epsilon(budget, config, Scope.VISITED)
-    tables = proved_tables(analysis.proofs, epsilon, visited_epsilon, budget)
-    if (visited := tables["claims"].get("visited_deviation")) is not None:
-        ball = Ball(norm=Norm.LINF, epsilon=visited_epsilon)
-        visited["sampled"] = searches.worst_at_visited(ball).values["deviation"].tolist()
+    epsilon = table_epsilon(budget, Scope.EVERYWHERE, config.epsilon)
+    visited_epsilon = table_epsilon(budget, Scope.VISITED, config.epsilon)
+    proved = proved_tables(analysis.proofs, epsilon, visited_epsilon, budget)
     worst = searches.worst_anywhere(Ball(norm=Norm.LINF, epsilon=epsilon)).values["deviation"]
     slope, _, _ = searches.steepest_slope
     return Certificate(
@@ -61,13 +62,22 @@ def certify_analysis(analysis: Analysis, budget: Budget) -> Certificate:
         onnx_sha256=analysis.onnx_sha256,
         budget=budget,
         arithmetic=config.arithmetic,
-        runtime_error=tuple(tables["runtime_error"]),
-        lipschitz_l2=tables["lipschitz_l2"] | {"sampled": slope},
-        deviation_linf=tables["deviation_linf"] | {"sampled": float(worst.max())},
+        runtime_error=proved.runtime_error,
+        lipschitz_l2=proved.lipschitz_l2 | {"sampled": slope},
+        deviation_linf=proved.deviation_linf | {"sampled": float(worst.max())},
         findings=findings,
-        claims=tables["claims"],
+        claims=_with_sampled(proved.claims, searches),
         proof=_proof(analysis),
     )
+
+
+def _with_sampled(claims: Claims, searches: Searches) -> Claims:
+    """Return the claims with what a search found at the visited states."""
+    if (claim := claims.visited_deviation) is None:
+        return claims
+    worst = searches.worst_at_visited(Ball(norm=claim.norm, epsilon=claim.epsilon))
+    sampled = tuple(worst.values["deviation"].tolist())
+    return replace(claims, visited_deviation=replace(claim, sampled=sampled))
 
 
 def find(analysis: Analysis, requirement: Requirement, delta: float) -> Finding:
@@ -89,22 +99,6 @@ def find(analysis: Analysis, requirement: Requirement, delta: float) -> Finding:
         case MeasuredQuantity() as quantity:
             known = quantity.of_file(requirement, analysis.measurements, delta)
             return conclude_measured(requirement, known, delta)
-
-
-def _table_epsilon(budget: Budget, config: CertifyConfig, scope: Scope) -> float:
-    """Return the perturbation of a table: that of the first linf requirement, of its scope if any.
-
-    A budget that names no linf perturbation leaves it to the configuration.
-    """
-    named = [
-        requirement
-        for requirement in budget.requirements
-        if requirement.about.proved and requirement.norm is Norm.LINF
-    ]
-    for requirement in sorted(named, key=lambda requirement: requirement.scope is not scope):
-        if requirement.epsilon:
-            return requirement.epsilon
-    return config.epsilon
 
 
 def _proof(analysis: Analysis) -> dict[str, Json]:

@@ -4,19 +4,16 @@ No optimiser and no search takes part. Whatever the certificate says beyond the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surefoot.certificate import Certificate, Finding, Verdict
-from surefoot.certify.at_states import Effort
-from surefoot.certify.bounds.chain import action_chain
-from surefoot.certify.bounds.lipsdp_proof import Multipliers, proves_lipschitz
-from surefoot.certify.bounds.rounding import ARITHMETICS
 from surefoot.certify.differences import differences
-from surefoot.certify.evidence import Evidence
 from surefoot.certify.measurements import FileMeasurements
 from surefoot.certify.proofs import Proofs
 from surefoot.certify.proved_claims import epsilon_of, proved_tables
+from surefoot.certify.saved_proofs import saved_proofs
 from surefoot.certify.verdict import finite
+from surefoot.config import to_table
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
@@ -71,18 +68,14 @@ def check_certificate(
     certificate.check_is_about(
         weights_sha256=digests[0], onnx_sha256=digests[1], budget=certificate.budget
     )
-    if certificate.arithmetic not in ARITHMETICS or "evidence" not in certificate.proof:
-        raise IntegrityError("the certificate names no known arithmetic, or no evidence")
-    table = certificate.proof["evidence"]
-    evidence = Evidence.from_table(table, observations, dense_policy, sampled)
-    proofs = Proofs(
+    proofs = saved_proofs(
+        certificate,
         controller.policy,
-        evidence,
-        ARITHMETICS[certificate.arithmetic],
-        list(_proved_multipliers(certificate, controller.policy)),
-        Effort.of(certificate.proof),
+        observations=observations,
+        sampled=sampled,
+        dense_policy=dense_policy,
     )
-    file = FileMeasurements.of(controller, evidence)
+    file = FileMeasurements.of(controller, proofs.evidence)
     faults = list(_table_faults(certificate, proofs))
     proved, unchecked = [], []
     for number, (finding, delta) in enumerate(
@@ -99,34 +92,26 @@ def check_certificate(
     return CheckReport(proved=tuple(proved), unchecked=tuple(unchecked))
 
 
-def _proved_multipliers(
-    certificate: Certificate, policy: Policy
-) -> Iterator[tuple[str, Multipliers]]:
-    """Yield the multipliers after proving each of them on the weights of the file.
-
-    Raises:
-        IntegrityError: If one does not prove its bound.
-    """
-    chain = action_chain(policy)
-    for table in certificate.proof.get("multipliers", []):
-        proof, own = Multipliers.from_table(table), chain
-        if proof.output is not None:
-            own = chain.with_last(chain.matrices[-1].rows(slice(proof.output, proof.output + 1)))
-        known = table.get("name") in ("eclipse_fast", "lipsdp") and own.num_outputs > 0
-        if not known or not proves_lipschitz(own, proof.squared, proof.values):
-            raise IntegrityError(f"{table.get('name')}: the multipliers do not prove the bound")
-        yield table["name"], proof
-
-
 def _table_faults(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
     """Yield what the tables and claims say beyond what is proved."""
-    anywhere = epsilon_of(certificate.deviation_linf)
-    visited = epsilon_of(certificate.claims.get("visited_deviation", {}))
-    again = proved_tables(proofs, anywhere, visited, certificate.budget)
-    said = {name: getattr(certificate, name) for name in again}
-    said |= {"runtime_error": list(certificate.runtime_error)}
+    visited = certificate.claims.visited_deviation
+    again = proved_tables(
+        proofs,
+        epsilon_of(certificate.deviation_linf),
+        visited.epsilon if visited else 0.0,
+        certificate.budget,
+    )
+    if certificate.claims.sensors is None:  # of an older version, which claims nothing of them
+        again = replace(again, claims=replace(again.claims, sensors=None))
     skip = {name for name, ground in _RESTS_ON.items() if ground in proofs.withheld}
-    yield from differences(said, again, "certificate", skip | {"sampled"})
+    for name in ("runtime_error", "lipschitz_l2", "deviation_linf", "claims"):
+        said, proved = (getattr(either, name) for either in (certificate, again))
+        yield from differences(
+            to_table(said, nulls=True),
+            to_table(proved, nulls=True),
+            f"certificate.{name}",
+            skip | {"sampled"},
+        )
 
 
 def _again(

@@ -1,16 +1,33 @@
-"""A certificate in plain words: what is guaranteed, what is not, and why."""
+"""A certificate in plain words: what is guaranteed, what is not, and why.
 
-from collections.abc import Mapping
+A sentence is made of all fields of the finding or claim that it is about: a condition that is left
+out would make it say more than is proved.
+"""
 
-from surefoot.artifact import Json
-from surefoot.budget import Scope
-from surefoot.certificate import Certificate, Finding, Verdict, proved_text
+from collections.abc import Callable, Iterator
+
+from surefoot.budget import Scope, percent
+from surefoot.certificate import Certificate, Finding, Verdict
+from surefoot.certify.claims_in_words import (
+    arithmetic_sentence,
+    bound,
+    claim_sentences,
+    exact,
+    lower,
+    number,
+    perturbed,
+    sensor_sentences,
+)
+from surefoot.certify.verdict import HOLDS
+from surefoot.quantities import QUANTITIES
+from surefoot.quantities.base.quantity import Topic
+from surefoot.quantities.base.witness import Witness
 
 _NOT_GUARANTEED = (
     "Nothing is said about perturbations larger than the epsilon of a requirement, or in another "
     "norm. Epsilon counts in normalised units: sensor k may be wrong by epsilon times its scale.",
     "Nothing is proved about the closed loop. That the action moves little does not prove that the "
-    "robot stays up: no sound model of contacts exists. Attacked returns are measured.",
+    "robot stays up: no sound model of contacts exists. What episodes show is measured.",
     "Total variation, KL and return loss are about the policy that samples its actions. The "
     "deployed controller plays the mean, whose law is a single point.",
     "Statistical claims hold for states drawn like the given ones, independently, in the same "
@@ -24,16 +41,18 @@ def explain(certificate: Certificate) -> str:
     """Return what a certificate guarantees and what it does not, in plain words."""
     head = [
         f"This certificate is about the file with SHA-256 {certificate.onnx_sha256[:16]}... and no "
-        f"other. Its verdict is {certificate.verdict}.",
-        _arithmetic(certificate),
+        f"other. Its verdict is {certificate.headline}.",
+        arithmetic_sentence(certificate.claims.runtime_error, certificate.arithmetic),
     ]
     groups = (
-        ("Guaranteed, always:", _chosen(certificate, Verdict.PROVED, statistical=False)),
-        ("Guaranteed with a confidence:", _chosen(certificate, Verdict.PROVED, statistical=True)),
-        ("Measured on this file, not proved:", _measured(certificate)),
-        ("Violated, with a concrete example:", _refuted(certificate)),
-        ("Neither proved nor refuted:", _unknown(certificate)),
-        ("Said beside the requirements:", _beside(certificate.claims)),
+        ("Guaranteed, always:", _chosen(certificate, _is_proved)),
+        ("Guaranteed with a confidence:", _chosen(certificate, _is_proved_with_confidence)),
+        ("Met, as measured on this file, not proved:", _chosen(certificate, _is_met)),
+        ("Violated, with a concrete example:", _open(certificate, Verdict.REFUTED)),
+        ("Neither proved nor refuted:", _open(certificate, Verdict.UNKNOWN)),
+        ("Said beside the requirements:", list(claim_sentences(certificate))),
+        ("What epsilon is on each sensor:", list(sensor_sentences(certificate.claims.sensors))),
+        ("Not asked, so not answered:", list(map(_topic, certificate.budget.silent_about))),
         ("Not guaranteed:", list(_NOT_GUARANTEED)),
     )
     parts = ["\n".join(head)]
@@ -43,146 +62,49 @@ def explain(certificate: Certificate) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _arithmetic(certificate: Certificate) -> str:
-    if not certificate.runtime_error:
-        reason = certificate.claims.get("runtime_error", {}).get("reason", "no bound")
-        return f"The rounding of the runtime is not bounded ({reason})."
-    largest = max(certificate.runtime_error)
-    output = "logit" if _units(certificate) == "logits" else "action"
-    words = (
-        f"Every deviation includes what {certificate.arithmetic} arithmetic may add, at most "
-        f"{proved_text(largest, digits=2)} per {output}, in any order of summation."
-    )
-    claim = certificate.claims.get("runtime_error", {})
-    given = [claim[key] for key in ("assumption", "state_limit") if key in claim]
-    return f"{words} Assumed: {'; '.join(given)}." if given else words
+def _is_proved(finding: Finding) -> bool:
+    return finding.outcome == "PROVED" and not finding.statistical
 
 
-def _chosen(certificate: Certificate, verdict: Verdict, *, statistical: bool) -> list[str]:
-    units = _units(certificate)
-    return [
-        _sentence(
-            finding,
-            _bound(finding.certified, at_most=finding.requirement.at_most is not None),
-            units,
-        )
-        for finding in certificate.findings
-        if finding.verdict is verdict
-        and finding.statistical == statistical
-        and not finding.measured
-    ]
+def _is_proved_with_confidence(finding: Finding) -> bool:
+    return finding.outcome == "PROVED" and finding.statistical
 
 
-def _measured(certificate: Certificate) -> list[str]:
-    units = _units(certificate)
-    return [
-        _sentence(finding, _number(finding.sampled), units)
-        for finding in certificate.findings
-        if finding.measured and finding.verdict is Verdict.PROVED
-    ]
+def _is_met(finding: Finding) -> bool:
+    return finding.outcome == "MET"
 
 
-def _refuted(certificate: Certificate) -> list[str]:
-    lines = []
-    for finding in certificate.findings:
-        if finding.verdict is Verdict.REFUTED:
-            found = f"found {_number(finding.sampled)}"
-            lines.append(f"required: {finding.requirement.describe()}; {found}")
-    return lines
+def _chosen(certificate: Certificate, belongs: Callable[[Finding], bool]) -> list[str]:
+    units = certificate.claims.runtime_error.units
+    return [_sentence(finding, units) for finding in certificate.findings if belongs(finding)]
 
 
-def _unknown(certificate: Certificate) -> list[str]:
-    return [
-        f"required: {finding.requirement.describe()}; {finding.reason}"
-        for finding in certificate.findings
-        if finding.verdict is Verdict.UNKNOWN
-    ]
-
-
-def _beside(claims: Mapping[str, Json]) -> list[str]:
-    """Return what the claims say that no requirement asks for."""
-    return [*_law(claims), *_radius(claims), *_loss(claims), *_attacks(claims)]
-
-
-def _law(claims: Mapping[str, Json]) -> list[str]:
-    law = claims.get("distribution") or {}
-    if law.get("total_variation") is None:
-        return []
-    return [
-        f"in every state, if the state is wrong by at most {law['epsilon']:g} ({law['norm']}), the "
-        f"law of the sampled action moves by at most {proved_text(law['total_variation'])} in "
-        f"total variation and {_bound(law['kl'])} nats"
-    ]
-
-
-def _radius(claims: Mapping[str, Json]) -> list[str]:
-    radius = claims.get("visited_radius") or {}
-    if "share_proved" not in radius:
-        return []
-    return [
-        f"with confidence {radius['confidence']:.1%}, a share "
-        f"{proved_text(radius['share_proved'], at_most=False)} of the states that the policy visits"
-        f" tolerates {radius['epsilon']:g} ({radius['norm']}) before an output"
-        f" moves by more than {radius['limit']:g}"
-    ]
-
-
-def _loss(claims: Mapping[str, Json]) -> list[str]:
-    value = claims.get("value") or {}
-    lines = []
-    for name in ("coupling", "average", "horizon", "path"):
-        if name in value:
-            bound = value[name]
-            words = f"if the state is wrong by at most {value['epsilon']:g} ({value['norm']}), the "
-            words += f"sampling policy loses at most {_bound(bound['bound'])} of its return by the "
-            words += f"{name} bound, of {_number(bound['trivial'])} that there are"
-            if "confidence" in bound:
-                words += f", with confidence {bound['confidence']:.1%}"
-            lines.append(words + (": vacuous" if bound["vacuous"] else ""))
-    return lines
-
-
-def _attacks(claims: Mapping[str, Json]) -> list[str]:
-    """Return what was measured, with its limits; nothing of it is proved for the whole ball."""
-    lines = []
-    for row in claims.get("measured", []):
-        if row["quantity"] == "success_rate":
-            lines.append(
-                f"under {row['source']} a share {row['value']:.4g} of the episodes did not fail: "
-                f"at least {proved_text(row['at_least'], at_most=False)} with confidence "
-                f"{row['confidence']:.1%}"
-            )
-        elif row.get("mean_at_least"):
-            lines.append(
-                f"under {row['source']} the mean return was {row['value']:.4g}: at least "
-                f"{proved_text(row['mean_at_least']['betting'], at_most=False)} with confidence "
-                f"{row['confidence']:.1%}"
-            )
-    return lines
-
-
-def _units(certificate: Certificate) -> str:
-    """Return the unit of what the controller puts out: actions, or logits."""
-    return str(certificate.claims.get("runtime_error", {}).get("units", "action units"))
-
-
-def _sentence(finding: Finding, value: str, units: str) -> str:
-    requirement = finding.requirement
-    logits = units == "logits"
+def _sentence(finding: Finding, units: str) -> str:
+    """Return what holds about a requirement, under which condition, and how that is known."""
+    requirement, logits = finding.requirement, units == "logits"
     words = requirement.about.claim.format(
-        value=value,
-        norm=requirement.norm,
+        value=_value(finding),
         at_least="at least " if finding.statistical else "",
+        norm=requirement.norm,
         output="logit" if logits else "actuator",
         outputs="logits" if logits else "actions",
         units="" if logits else f" {units}",
     )
-    line = f"{_where(finding)}{words} (required: {_number(requirement.limit)}"
+    known = [f"required: {exact(requirement.limit)}"]
     if finding.sampled is not None and not finding.measured:
-        line += f"; the worst that a search found: {_number(finding.sampled)}"
-    if finding.measured and finding.statistical:
-        line += f"; {finding.reason}"
-    return f"{line}; by {finding.method})"
+        known.append(f"the worst that a search found: {number(finding.sampled)}")
+    if finding.reason != HOLDS:
+        known.append(finding.reason)
+    return f"{_where(finding)}{words} ({'; '.join([*known, f'by {finding.method}'])})"
+
+
+def _value(finding: Finding) -> str:
+    """Return the number that counts, rounded to the side on which it still holds."""
+    if not finding.measured:
+        return bound(finding.certified)
+    if finding.statistical:
+        return lower(finding.sampled)
+    return number(None) if finding.sampled is None else exact(finding.sampled)
 
 
 def _where(finding: Finding) -> str:
@@ -191,19 +113,61 @@ def _where(finding: Finding) -> str:
     if requirement.scope is Scope.EVERYWHERE:
         words.append("in every state")
     if requirement.scope is Scope.VISITED:
-        words.append(f"in {requirement.fraction:.1%} of the states that the policy visits")
+        words.append(f"in {percent(requirement.fraction)} of the states that the policy visits")
     if requirement.confidence is not None:
-        words.append(f"with confidence {requirement.confidence:.1%} (shared by all such claims)")
-    if requirement.epsilon is not None:
-        ball = f"{requirement.epsilon:g} ({requirement.norm})"
-        attacked = f"attacked within {ball}"
-        words.append(attacked if finding.measured else f"if the state is wrong by at most {ball}")
+        words.append(
+            f"with confidence {percent(requirement.confidence)} (shared by all such claims)"
+        )
+    if (ball := requirement.ball) is not None:
+        attacked = f"attacked within {exact(ball.epsilon)} ({ball.norm})"
+        wrong = perturbed(ball.norm, ball.epsilon, ball.sensors)
+        words.append(attacked if finding.measured else wrong)
     return ", ".join(words) + ", " if words else ""
 
 
-def _bound(value: float | None, *, at_most: bool = True) -> str:
-    return _number(None) if value is None else proved_text(value, at_most=at_most)
+def _open(certificate: Certificate, verdict: Verdict) -> list[str]:
+    """Return what is required and does not hold, or is not known to."""
+    lines = []
+    for finding in certificate.findings:
+        if finding.verdict is not verdict:
+            continue
+        words = [f"required: {finding.requirement.describe()}"]
+        if finding.sampled is not None:
+            words.append(f"found {number(finding.sampled)}")
+        if finding.statistical:
+            words.append("counted with a confidence")
+        if finding.certified is not None:
+            words.append(f"proved {bound(finding.certified)} by {finding.method}")
+        elif finding.method != "none":
+            words.append(f"by {finding.method}")
+        words += [finding.reason, *_witness(finding.witness)]
+        lines.append("; ".join(words))
+    return lines
 
 
-def _number(value: Json) -> str:
-    return "unknown" if value is None else f"{value:.4g}"
+def _witness(witness: Witness | None) -> Iterator[str]:
+    """Yield what a witness shows; its states stand in the certificate."""
+    if witness is None:
+        return
+    if witness.deviation is not None:
+        yield (
+            f"in the example output {witness.actuator} moves by {number(witness.deviation)}, "
+            f"replayed by {witness.runtime}"
+        )
+    if witness.measure is not None:
+        yield f"its {witness.measure} is {number(witness.value)}"
+    if witness.slope is not None:
+        yield f"its slope is {number(witness.slope)}"
+    if witness.violated is not None:
+        yield (
+            f"{witness.violated} of {witness.states} states violate it, so that at most a share "
+            f"{number(witness.share_at_most)} holds it"
+        )
+    if witness.source is not None:
+        limit = "" if witness.at_most is None else f", at most {number(witness.at_most)}"
+        yield f"measured on {witness.source}: {witness.seen or number(witness.value)}{limit}"
+
+
+def _topic(topic: Topic) -> str:
+    names = ", ".join(name for name, quantity in QUANTITIES.items() if quantity.topic is topic)
+    return f"{topic.value} ({names})"

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
-from surefoot.artifact import Json
 from surefoot.budget import Budget, Scope
+from surefoot.certify.confidence_limits import success_rate_lower
 from surefoot.certify.proofs import Proofs
+from surefoot.certify.return_claims import DELTA
+from surefoot.claims import VisitedRadiusClaim
 from surefoot.quantities.action_deviation import ACTION_DEVIATION
 from surefoot.unknown import Unknown
 
@@ -12,11 +14,11 @@ _LARGEST_RADIUS = 4.0
 """Radii are sought up to this multiple of the epsilon that is asked for."""
 
 
-def radius_claim(proofs: Proofs, budget: Budget) -> Json:
+def radius_claim(proofs: Proofs, budget: Budget) -> VisitedRadiusClaim | None:
     """Return the certified radius of each visited state, or None where there is no such claim.
 
     Args:
-        proofs: Of the policy.
+        proofs: Proofs about the controller.
         budget: Its first limit on the deviation at visited states is what the radii are about.
     """
     asked = [
@@ -26,20 +28,25 @@ def radius_claim(proofs: Proofs, budget: Budget) -> Json:
     ]
     if not asked or isinstance(proofs.visited, Unknown):
         return None
-    ball = asked[0].perturbation
-    epsilon, largest = ball.epsilon, _LARGEST_RADIUS * ball.epsilon
-    radii = proofs.visited.radius(replace(ball, epsilon=largest), asked[0].limit)
+    ball, limit = asked[0].perturbation, asked[0].limit
+    largest = _LARGEST_RADIUS * ball.epsilon
+    radii = proofs.visited.radius(replace(ball, epsilon=largest), limit)
     if isinstance(radii, Unknown):
         return None
-    return {
-        "norm": str(ball.norm),
-        "sensors": None if ball.sensors is None else list(ball.sensors),
-        "limit": asked[0].limit,
-        "units": f"normalised units, in which no action moves by more than {asked[0].limit:g}",
-        "domain": "the visited states, one per independent episode, in their order",
-        "arithmetic": f"{proofs.everywhere.arithmetic.name}, rounding included",
-        "method": f"bisection up to {largest:g}, {proofs.effort.method}",
-        "certified": radii.tolist(),
-        "epsilon": epsilon,
-        "share_at_least_epsilon": float((radii >= epsilon).mean()),
-    }
+    claim = VisitedRadiusClaim(
+        norm=ball.norm,
+        sensors=ball.sensors,
+        limit=limit,
+        units=f"normalised units, in which no action moves by more than {limit:g}",
+        domain="the visited states, one per independent episode, in their order",
+        arithmetic=f"{proofs.everywhere.arithmetic.name}, rounding included",
+        method=f"bisection up to {largest:g}, {proofs.effort.method}",
+        certified=tuple(radii.tolist()),
+        epsilon=ball.epsilon,
+        share_at_least_epsilon=float((radii >= ball.epsilon).mean()),
+    )
+    if proofs.evidence.num_repeated:  # copies are no further evidence
+        return claim
+    held = int((radii >= ball.epsilon).sum())
+    share = success_rate_lower(held, len(radii), DELTA)
+    return replace(claim, share_proved=share, confidence=1 - DELTA)

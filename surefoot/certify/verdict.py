@@ -19,6 +19,9 @@ from surefoot.quantities.base.search import Found
 from surefoot.quantities.base.witness import Witness
 from surefoot.unknown import Unknown
 
+HOLDS = "the bound holds the limit"
+"""The reason of a finding about which there is nothing else to say."""
+
 _SEARCH_ROUNDING = 1 + 1e-9
 """Covers the rounding of a search's own float64 numbers."""
 
@@ -60,7 +63,7 @@ def conclude(
         sampled=sampled,
         method=bound.method,
         verdict=verdict,
-        reason="; ".join(filter(None, [*words, bound.note])) or "the bound holds the limit",
+        reason="; ".join(filter(None, [*words, bound.note])) or HOLDS,
         witness=witness,
         statistical=requirement.confidence is not None,
     )

@@ -1,13 +1,12 @@
 """A certificate as tables: verdicts, every bound with its gap, and what they mean for returns."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from surefoot.artifact import Json
 from surefoot.cli.tables import Table, proved
 
 if TYPE_CHECKING:
     from surefoot.certificate import Certificate
+    from surefoot.claims import Claims, DistributionClaim, LossClaim
 
 
 def tables_of(certificate: "Certificate") -> list[Table]:
@@ -18,13 +17,13 @@ def tables_of(certificate: "Certificate") -> list[Table]:
             proved(finding.certified, at_most=finding.requirement.at_most is not None),
             finding.sampled,
             finding.method,
-            finding.verdict.word(measured=finding.measured),
+            finding.outcome,
             finding.reason,
         )
         for finding in certificate.findings
     ]
     columns = ("requirement", "certified", "sampled", "method", "verdict", "reason")
-    tables = [Table(f"verdict: {certificate.verdict}", columns, findings)]
+    tables = [Table(f"verdict: {certificate.headline}", columns, findings)]
     for title, bounds in (
         ("l2 Lipschitz bound, action units per normalised unit", certificate.lipschitz_l2),
         ("linf deviation of one actuator, action units", certificate.deviation_linf),
@@ -42,47 +41,50 @@ def tables_of(certificate: "Certificate") -> list[Table]:
         epsilon = f" (epsilon {bounds['epsilon']})" if "epsilon" in bounds else ""
         head = ("bound", "value", "times sampled")
         tables.append(Table(title + epsilon, head, [*rows, ("sampled", sampled, 1.0)]))
-    return [*tables, *_law_tables(certificate.claims), *_return_tables(certificate.claims)]
+    claims = certificate.claims
+    return [*tables, *_law_tables(claims.distribution), *_return_tables(claims)]
 
 
-def _law_tables(claims: Mapping[str, Json]) -> list[Table]:
+def _law_tables(claim: "DistributionClaim") -> list[Table]:
     """Return how far the law of the sampled action may move."""
-    law = claims.get("distribution") or {}
-    names = ("total_variation", "pinsker_total_variation", "kl", "w2")
-    rows = [(name, proved(law[name])) for name in names if law.get(name) is not None]
-    title = f"law of the sampled action, {law.get('norm')} epsilon {law.get('epsilon')}"
-    return [Table(title, ("distance", "at most"), rows)] if rows else []
-
-
-def _return_tables(claims: Mapping[str, Json]) -> list[Table]:
-    """Return what perturbations may cost: every bound, the published ones as printed among them."""
-    value = claims.get("value")
-    if not value:
+    if claim.numbers is None:
         return []
-    known = ("coupling", "average", "horizon", "path", "paper_alpha")
-    entries = [(name, value[name]) for name in known if name in value]
-    rows = [
-        (
-            name,
-            proved(entry["bound"]),
-            entry["trivial"],
-            "NOT A BOUND" if not entry["sound"] else "vacuous" if entry["vacuous"] else "",
-            _when(entry),
-        )
-        for name, entry in entries
+    values = {
+        "total_variation": claim.total_variation,
+        "pinsker_total_variation": claim.numbers.pinsker_total_variation,
+        "kl": claim.kl,
+        "w2": None if claim.transport is None else claim.transport.w2,
+    }
+    rows = [(name, proved(value)) for name, value in values.items() if value is not None]
+    title = f"law of the sampled action, {claim.norm} epsilon {claim.epsilon}"
+    return [Table(title, ("distance", "at most"), rows)]
+
+
+def _return_tables(claims: "Claims") -> list[Table]:
+    """Return what perturbations may cost: every bound, the published ones as printed among them."""
+    value = claims.value
+    if value is None:
+        return []
+    rows: list[tuple[object, ...]] = [
+        (name, proved(loss.bound), loss.trivial, _worth(loss), _when(loss))
+        for name, loss in value.losses.items()
     ]
-    for theorem, entry in claims["paper"]["theorems"].items():
+    for theorem, printed in claims.paper.theorems.printed.items():
         rows += [
-            (f"{theorem}, {law}", bound, entry["trivial_as_printed"], "NOT A BOUND", "as printed")
-            for law, bound in (entry["as_printed"] or {}).items()
+            (f"{theorem}, {law}", bound, printed.trivial_as_printed, "NOT A BOUND", "as printed")
+            for law, bound in printed.as_printed.items()
         ]
-    title = f"loss of return of the sampling policy, {value['norm']} epsilon {value['epsilon']}"
+    title = f"loss of return of the sampling policy, {value.norm} epsilon {value.epsilon}"
     head = ("bound", "value", "without it", "", "holds")
     return [Table(title, head, rows)] if rows else []
 
 
-def _when(entry: Mapping[str, Json]) -> str:
+def _worth(loss: "LossClaim") -> str:
+    return "NOT A BOUND" if not loss.sound else "vacuous" if loss.vacuous else ""
+
+
+def _when(loss: "LossClaim") -> str:
     """Return when a bound on the loss of return holds."""
-    if not entry["sound"]:
+    if not loss.sound:
         return "as printed"
-    return f"confidence {entry['confidence']:g}" if "confidence" in entry else "always"
+    return "always" if loss.confidence is None else f"confidence {loss.confidence:g}"

@@ -48,8 +48,7 @@ def _table_of(verified: "Verification") -> Table:
         ]
     for number, finding in enumerate(opened.certificate.findings):
         again = ", checked again" if number in verified.proved else ""
-        word = finding.verdict.word(measured=finding.measured)
-        rows.append((finding.requirement.describe(), finding.method, f"{word}{again}"))
+        rows.append((finding.requirement.describe(), finding.method, f"{finding.outcome}{again}"))
     uncertified = " but is UNCERTIFIED" if opened.uncertified else ""
     title = f"{verified.path} verifies{uncertified}"
     return Table(title, ("checked", "what", "result"), rows)

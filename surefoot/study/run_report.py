@@ -1,8 +1,10 @@
 """One HTML page about a run: may this controller be deployed, and what is that worth?"""
 
 from surefoot.artifact import from_json, read_artifact, read_file
+from surefoot.ball import Ball
 from surefoot.budget import Scope
 from surefoot.certificate import BOUNDS, Certificate, Verdict, proved_text
+from surefoot.quantities.action_deviation import ACTION_DEVIATION
 from surefoot.records import AttackRecord, BenchRecord, RunSummary
 from surefoot.run_folder import CURVES_FILE, RunFolder, picture_of
 from surefoot.study.figures import deviation_histogram, learning_curve
@@ -53,7 +55,7 @@ def _verdict(certificate: Certificate) -> str:
     met = sum(
         finding.verdict is Verdict.PROVED and finding.measured for finding in certificate.findings
     )
-    silent = ", ".join(certificate.budget.silent_about) or "nothing"
+    silent = "; ".join(topic.value for topic in certificate.budget.silent_about) or "nothing"
     return banner(
         certificate.verdict,
         f"{certificate.verdict}: {_DEPLOY[certificate.verdict]}",
@@ -85,7 +87,7 @@ def _findings(certificate: Certificate) -> str:
             _proved(finding.certified, at_most=finding.requirement.at_most is not None),
             number(finding.sampled),
             finding.method,
-            finding.verdict.word(measured=finding.measured),
+            finding.outcome,
             finding.reason,
         )
         for finding in certificate.findings
@@ -100,23 +102,22 @@ def _findings(certificate: Certificate) -> str:
 
 def _deviations(certificate: Certificate) -> str:
     """Show the bound and the worst found at each visited state, and the limit if there is one."""
-    visited = certificate.claims.get("visited_deviation")
-    if not visited:
+    visited = certificate.claims.visited_deviation
+    if visited is None:
         return ""
     limits = [
         finding.requirement.limit
         for finding in certificate.findings
-        if finding.requirement.quantity == "action_deviation"
+        if finding.requirement.about is ACTION_DEVIATION
         and finding.requirement.scope is Scope.VISITED
-        and finding.requirement.epsilon == visited["epsilon"]
+        and finding.requirement.ball == Ball(norm=visited.norm, epsilon=visited.epsilon)
     ]
-    picture = deviation_histogram(
-        visited["certified"], visited["sampled"], min(limits, default=None)
-    )
+    proved = [bound for bound in visited.certified if bound is not None]
+    picture = deviation_histogram(proved, visited.sampled, min(limits, default=None))
     return figure(
         picture,
-        f"Action deviation under {visited['norm']} perturbations of {visited['epsilon']:g} "
-        f"(normalised units) at {len(visited['certified'])} visited states, one per episode.",
+        f"Action deviation under {visited.norm} perturbations of {visited.epsilon:g} "
+        f"(normalised units) at {len(visited.certified)} visited states, one per episode.",
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.policy import Normaliser
+from surefoot.sensors import SCALE_FLOOR
 
 Floats = NDArray[np.float64]
 
@@ -88,7 +89,7 @@ def normaliser_of(moments: Moments, clip: float) -> Normaliser:
     """Return the normaliser of these statistics, in the float32 that every runtime uses."""
     return Normaliser(
         mean=moments.mean.astype(np.float32),
-        scale=(moments.std() + 1e-8).astype(np.float32),
+        scale=(moments.std() + SCALE_FLOOR).astype(np.float32),
         clip=float(np.float32(clip)),
     )
 

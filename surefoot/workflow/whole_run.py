@@ -7,6 +7,7 @@ from surefoot.artifact import MANIFEST, Json, is_folder_of, read_file, sha256_he
 from surefoot.budget import Budget
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate, Verdict
+from surefoot.config import to_table
 from surefoot.envs import module_digest
 from surefoot.onnx_file import load_policy
 from surefoot.provenance import code_digest
@@ -200,6 +201,6 @@ def _bounds_of(certificate: Certificate) -> Json:
         dict(certificate.deviation_linf),
         dict(certificate.lipschitz_l2),
         list(certificate.runtime_error),
-        certificate.claims.get("per_actuator"),
+        to_table(certificate.claims.per_actuator, nulls=True),
         findings,
     ]

@@ -50,8 +50,8 @@ def test_for_a_larger_ball_the_table_grows_with_it(certificate, times, norm):
 def test_no_output_changes_by_more_than_its_range_and_nothing_is_said_about_the_far_away(
     certificate,
 ):
-    ranged = {"per_actuator": {"bounds": {"action_range": [2.0, 1.0]}}}
-    certificate = replace(certificate, claims=ranged)
+    ranged = replace(certificate.claims.per_actuator, bounds={"action_range": (2.0, 1.0)})
+    certificate = replace(certificate, claims=replace(certificate.claims, per_actuator=ranged))
     assert certified_deviation(certificate, linf(0.05)) == 0.25
     assert certified_deviation(certificate, linf(0.5)) == pytest.approx(2.0 + 2 * 0.01 * 10)
     assert certified_deviation(certificate, linf(0.51)) is None

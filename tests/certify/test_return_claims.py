@@ -9,6 +9,7 @@ from scipy.special import erf, softmax
 
 from surefoot.budget import Budget
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.claims import Replacement, Theorem3
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Policy, Squash
 
@@ -27,9 +28,9 @@ def pair(draw_policy: Build, change: float, **settings: object) -> tuple[Policy,
     return dense, replace(dense, layers=layers)
 
 
-def theorem_3(file: ControllerFile, dense: Policy | None, **evidence: object) -> dict[str, object]:
+def theorem_3(file: ControllerFile, dense: Policy | None, **evidence: object) -> Theorem3:
     given = Evidence(dense_policy=dense, reward_range=(0.0, 1.0), discount=0.9, **evidence)
-    return certify_policy(file, BUDGET, given, QUICK).claims["paper"]["theorems"]["theorem_3"]
+    return certify_policy(file, BUDGET, given, QUICK).claims.paper.theorems.theorem_3
 
 
 @pytest.mark.parametrize("squash", [*Squash, None])
@@ -46,11 +47,11 @@ def test_two_policies_differ_under_attack_by_no_more_than_what_replaces_theorem_
         gaps = np.abs(softmax(first, axis=1) - softmax(second, axis=1)).sum(axis=1) / 2
     else:
         gaps = erf(np.linalg.norm((first - second) / 2.0, axis=1) / np.sqrt(8))
-    assert 0 < gaps.max() <= found["total_variation"] < 0.9
-    bound = found["replaced_by"]
-    assert bound["bound"] == pytest.approx(min(100 * found["total_variation"], 10.0))
-    assert bound["trivial"] == pytest.approx(10.0)
-    assert found["as_printed"] is None
+    assert 0 < gaps.max() <= found.replacement.total_variation < 0.9
+    loss = found.replacement.replaced_by
+    assert loss.bound == pytest.approx(min(100 * found.replacement.total_variation, 10.0))
+    assert loss.trivial == pytest.approx(10.0)
+    assert found.as_printed is None
 
 
 def test_a_change_that_the_squash_hides_proves_nothing_about_the_means(
@@ -58,8 +59,8 @@ def test_a_change_that_the_squash_hides_proves_nothing_about_the_means(
 ) -> None:
     dense, small = pair(draw_policy, 0.5, squash=Squash.CLIP, std=50.0)
     found = theorem_3(controller(small), controller(dense).policy)
-    assert found["total_variation"] == 1.0
-    assert found["replaced_by"]["vacuous"]
+    assert found.replacement.total_variation == 1.0
+    assert found.replacement.replaced_by.vacuous
 
 
 def test_without_a_comparable_dense_policy_nothing_replaces_theorem_3(
@@ -67,10 +68,9 @@ def test_without_a_comparable_dense_policy_nothing_replaces_theorem_3(
 ) -> None:
     dense, small = pair(draw_policy, 1e-3)
     file = controller(small)
-    assert "replaced_by" not in theorem_3(file, None)
+    assert theorem_3(file, None).replacement is None
     louder = replace(dense, head=replace(dense.head, std=2 * dense.head.std))
     found = theorem_3(file, controller(louder).policy)
-    assert (found["replaced_by"], found["why"]) == (
-        None,
-        "the two policies do not name the same noise",
+    assert found.replacement == Replacement(
+        replaced_by=None, why="the two policies do not name the same noise"
     )

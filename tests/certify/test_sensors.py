@@ -153,9 +153,9 @@ def test_a_bound_for_some_sensors_is_none_for_an_attack_on_all(file: ControllerF
 def test_certified_radii_are_in_the_certificate_with_their_share(file: ControllerFile) -> None:
     text = TEMPLATE.format(sensors=[1.0, 1.0, 0.5], everywhere=50.0, visited=0.3)
     certificate = certify_policy(file, Budget.parse(text), evidence(), FAST)
-    claim = certificate.claims["visited_radius"]
-    radii = np.array(claim["certified"])
-    assert claim["share_at_least_epsilon"] == (radii >= 0.2).mean()
+    claim = certificate.claims.visited_radius
+    radii = np.array(claim.certified)
+    assert claim.share_at_least_epsilon == (radii >= 0.2).mean()
     states = file.policy.state(evidence().observations)
     rng = np.random.default_rng(5)
     steps = rng.uniform(-1, 1, (400, 12, 3)) * radii[:, None] * np.array([1.0, 1.0, 0.5])
@@ -165,10 +165,10 @@ def test_certified_radii_are_in_the_certificate_with_their_share(file: Controlle
     )
     assert change.max() <= 0.3
     assert (radii > 0).all()
-    longer = dict(claim) | {"certified": (radii * 1.1).tolist()}
+    longer = replace(claim, certified=tuple((radii * 1.1).tolist()))
     with pytest.raises(IntegrityError, match="radius"):
         check_certificate(
-            replace(certificate, claims={**certificate.claims, "visited_radius": longer}),
+            replace(certificate, claims=replace(certificate.claims, visited_radius=longer)),
             file,
             observations=evidence().observations,
         )

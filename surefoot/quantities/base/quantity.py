@@ -224,9 +224,11 @@ class MeasuredQuantity(Quantity):
     """A quantity that is measured, or counted, on one file.
 
     Attributes:
+        is_rate: Whether it is a share of independent episodes.
         of_returns: Whether it is a mean of returns, which a measurement may then list.
     """
 
+    is_rate: ClassVar[bool] = False
     of_returns: ClassVar[bool] = False
 
     @property
@@ -248,10 +250,19 @@ class MeasuredQuantity(Quantity):
         """Check that a measurement is one of this quantity.
 
         Raises:
-            InputError: If it is not.
+            InputError: If it lists returns where it has none, or a rate is no share of episodes.
         """
         if entry.returns and not self.of_returns:
             raise InputError(f"{self.name} has no returns, got {len(entry.returns)}")
+        if not self.is_rate:
+            return
+        if entry.episodes is None or entry.episodes < 1:
+            raise InputError(f"{self.name} needs its episodes, got {entry.episodes}")
+        successes = entry.value * entry.episodes
+        if not 0 <= entry.value <= 1 or abs(successes - round(successes)) > 1e-6:
+            raise InputError(
+                f"{self.name} must be a share of {entry.episodes} episodes, got {entry.value}"
+            )
 
 
 AnyQuantity = ProvedQuantity | MeasuredQuantity
