@@ -28,12 +28,14 @@ NEEDS = {
     "compression_error": [EVERYWHERE, VISITED],
     "success_rate": [P | {"confidence": 0.95}],
     "attacked_return": [P, P | {"confidence": 0.95}],
+    "clean_return": [{}, {"confidence": 0.95}],
+    "task_success": [{"confidence": 0.95}, P | {"confidence": 0.95}],
     "sparsity": [{}],
     "latency_us": [{}],
     "size_bytes": [{}],
 }
-MAY_BE_CONFIDENT = {"return_loss", "attacked_return"}
-AT_LEAST = {"success_rate", "attacked_return", "sparsity"}
+MAY_BE_CONFIDENT = {"return_loss", "attacked_return", "clean_return"}
+AT_LEAST = {"success_rate", "attacked_return", "clean_return", "task_success", "sparsity"}
 VALUES = P | VISITED | {"at_most": 1.0, "at_least": 0.5}
 
 

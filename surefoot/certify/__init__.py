@@ -31,7 +31,8 @@ from surefoot.certify.control_error import (
 from surefoot.certify.deviation_picture import deviation_curves, draw_deviation
 from surefoot.certify.evidence import Assumptions, CertifyConfig, Evidence
 from surefoot.certify.explain import explain
-from surefoot.quantities.base.measurement import Measurement
+from surefoot.certify.measurements import measurements_of
+from surefoot.quantities.base.measurement import Episodes, Measurement
 
 __all__ = [
     "Analysis",
@@ -40,6 +41,7 @@ __all__ = [
     "CheckReport",
     "ControlError",
     "ControlLimit",
+    "Episodes",
     "Evidence",
     "Measurement",
     "Over",
@@ -52,6 +54,7 @@ __all__ = [
     "draw_deviation",
     "explain",
     "fewest_kept",
+    "measurements_of",
     "paper_control_error",
     "units_of",
     "visited_control_error",

@@ -15,7 +15,9 @@ from surefoot.certify.confidence_limits import (
 )
 from surefoot.certify.evidence import Evidence
 from surefoot.onnx_file import ControllerFile
-from surefoot.quantities.base.measurement import Limits, Measurement
+from surefoot.quantities import QUANTITIES
+from surefoot.quantities.base.measurement import Episodes, Limits, Measurement
+from surefoot.quantities.base.quantity import MeasuredQuantity
 from surefoot.unknown import Unknown
 
 
@@ -68,6 +70,16 @@ class FileMeasurements:
         if allowed is None:
             return Unknown("neither reward_range nor horizon may be missing: they bound a return")
         return lowest_mean(entries, *allowed, delta)
+
+
+def measurements_of(episodes: Episodes) -> tuple[Measurement, ...]:
+    """Return what episodes measure, one number for each quantity that they are about."""
+    measured = (
+        quantity.of_episodes(episodes)
+        for quantity in QUANTITIES.values()
+        if isinstance(quantity, MeasuredQuantity)
+    )
+    return tuple(entry for entry in measured if entry is not None)
 
 
 def lowest_rate(entries: tuple[Measurement, ...], delta: float) -> Limits:

@@ -154,7 +154,8 @@ def _of_value(requirement: Requirement, known: Value) -> Finding:
 
 def _of_limits(requirement: Requirement, known: Limits, delta: float) -> Finding:
     """Return the finding about a measured quantity that counts by its lower limit."""
-    reason = f"measured under {known.source}, not proved for the whole ball: {known.seen}, "
+    beyond = "" if requirement.ball is None else " for the whole ball"
+    reason = f"measured under {known.source}, not proved{beyond}: {known.seen}, "
     reason += f"lower limit with confidence {1 - delta:.12g}"
     verdict, refutation = Verdict.UNKNOWN, None
     if requirement.holds(known.lower):

@@ -1,6 +1,12 @@
 """How often attacks leave the robot up."""
 
-from surefoot.quantities.base.measurement import Limits, MeasuredFile, Value
+from surefoot.quantities.base.measurement import (
+    Episodes,
+    Limits,
+    MeasuredFile,
+    Measurement,
+    Value,
+)
 from surefoot.quantities.base.quantity import MeasuredQuantity, Need, Topic
 from surefoot.unknown import Unknown
 
@@ -21,6 +27,10 @@ class SuccessRate(MeasuredQuantity):
         """Return the limits of the lowest rate over the attacks that were run."""
         entries = file.measurements(self.name, need.ball)
         return entries if isinstance(entries, Unknown) else file.rate_limits(entries, delta)
+
+    def of_episodes(self, episodes: Episodes) -> Measurement | None:
+        """Return the share that survived an attack."""
+        return None if episodes.ball is None else episodes.rate(self.name, episodes.survived)
 
 
 SUCCESS_RATE = SuccessRate()

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from surefoot.artifact import sha256_hex
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import (
     CertifyConfig,
+    Episodes,
     Evidence,
     Measurement,
     certify_policy,
     check_certificate,
     explain,
+    measurements_of,
 )
 from surefoot.certify.verdict import conclude
 from surefoot.config import build
@@ -364,6 +366,76 @@ def test_a_return_with_a_confidence_counts_by_its_lower_limit(file: ControllerFi
     assert (nothing.verdict, "bound a return" in nothing.reason) == (Verdict.UNKNOWN, True)
     beyond = found(700, replace(evidence, reward_range=(0.0, 0.1))).findings[0]
     assert "which reward_range allows" in beyond.reason
+
+
+def clean_episodes(file: ControllerFile, **changes: object) -> Episodes:
+    fields = {
+        "onnx_sha256": sha256_hex(file.data),
+        "source": "the clean loop",
+        "ball": None,
+        "returns": tuple(800 + 100 * np.random.default_rng(0).random(200)),
+        "survived": (True,) * 150 + (False,) * 50,
+        "successes": (True,) * 190 + (False,) * 10,
+    }
+    return Episodes(**fields | changes)
+
+
+def test_clean_episodes_meet_or_miss_what_is_required_of_the_task(file: ControllerFile) -> None:
+    evidence = Evidence(
+        measurements=measurements_of(clean_episodes(file)), reward_range=(0.0, 1.0), horizon=1000
+    )
+
+    def outcome(budget: str, evidence: Evidence = evidence) -> tuple[str, str]:
+        finding = certify(file, budget, evidence).findings[0]
+        assert finding.measured
+        assert finding.certified is None
+        return finding.outcome, finding.reason
+
+    mean = float(np.mean(clean_episodes(file).returns))
+    assert outcome(requirement("clean_return", at_least=mean - 1))[0] == "MET"
+    assert outcome(requirement("clean_return", at_least=mean + 1))[0] == "MISSED"
+    sure = requirement("clean_return", at_least=mean - 1, confidence=0.95)
+    assert outcome(sure)[0] == "UNKNOWN"  # the lower limit is further down
+    assert outcome(sure.replace(str(mean - 1), "600.0"))[0] == "MET"
+    done = requirement("task_success", at_least=0.9, confidence=0.95)
+    word, reason = outcome(done)
+    assert word == "MET"
+    assert "measured under the clean loop, not proved: 190 of 200 episodes" in reason
+    assert outcome(done.replace("0.9\n", "0.99\n"))[0] == "MISSED"
+    silent = measurements_of(clean_episodes(file, successes=None))
+    assert outcome(done, replace(evidence, measurements=silent)) == (
+        "UNKNOWN",
+        "it was not measured",
+    )
+
+
+def test_what_an_attack_left_is_no_clean_return_and_no_clean_success(file: ControllerFile) -> None:
+    attacked = clean_episodes(file, ball=Ball(norm=Norm.LINF, epsilon=0.05), source="mad")
+    evidence = Evidence(measurements=measurements_of(attacked))
+    under = {"epsilon": 0.05, "norm": "linf"}
+    budget = requirement("clean_return", at_least=1)
+    budget += requirement("task_success", at_least=0.1, confidence=0.9)
+    budget += requirement("task_success", at_least=0.1, confidence=0.9, **under)
+    budget += requirement("attacked_return", at_least=1, **under)
+    budget += requirement("success_rate", at_least=0.1, confidence=0.9, **under)
+    outcomes = [finding.outcome for finding in certify(file, budget, evidence).findings]
+    assert outcomes == ["UNKNOWN", "UNKNOWN", "MET", "MET", "MET"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"quantity": "kl"}, "must be a quantity that can be, got 'kl'"),
+        ({"quantity": "task_success", "value": 0.5}, "task_success needs its episodes, got None"),
+        ({"quantity": "success_rate", "value": 0.3, "episodes": 7}, "must be a share of 7"),
+        ({"quantity": "latency_us", "value": 1.0, "returns": (1.0,)}, "has no returns, got 1"),
+    ],
+)
+def test_a_measurement_that_is_none_of_its_quantity_is_refused(
+    file: ControllerFile, entry: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Evidence(measurements=(measurement(file, **entry),))
 
 
 @pytest.mark.parametrize("confidence", [None, 0.95])

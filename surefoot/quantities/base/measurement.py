@@ -3,7 +3,7 @@
 Nothing here is a proof about the policy: an attack that was not run may do worse.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -60,6 +60,51 @@ class Measurement:
     def title(self) -> str:
         """What was run, in words."""
         return self.source or "an attack without a name"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Episodes:
+    """Independent episodes of one controller file under one attack, or under none.
+
+    Attributes:
+        onnx_sha256: Digest of the file.
+        source: What was run, in words.
+        ball: Perturbation set of the attack; None without one.
+        returns: Undiscounted return of each episode.
+        survived: Whether the task did not end the episode before its time, and nothing failed.
+        failures: Number of episodes in which the controller or the simulation failed.
+        successes: What the user's predicate says of each episode; None without a predicate.
+    """
+
+    onnx_sha256: str
+    source: str
+    ball: Ball | None
+    returns: tuple[float, ...]
+    survived: tuple[bool, ...]
+    failures: int = 0
+    successes: tuple[bool, ...] | None = None
+
+    def rate(self, quantity: str, flags: tuple[bool, ...]) -> Measurement:
+        """Return the share of episodes of which ``flags`` are true."""
+        return replace(self._measured(quantity), value=sum(flags) / len(flags))
+
+    def mean_return(self, quantity: str) -> Measurement:
+        """Return the mean return, with the return of each episode."""
+        mean = float(np.mean(self.returns))
+        return replace(
+            self._measured(quantity), value=mean, returns=self.returns, failures=self.failures
+        )
+
+    def _measured(self, quantity: str) -> Measurement:
+        return Measurement(
+            quantity=quantity,
+            value=0.0,
+            onnx_sha256=self.onnx_sha256,
+            epsilon=None if self.ball is None else self.ball.epsilon,
+            norm=None if self.ball is None else self.ball.norm,
+            episodes=len(self.returns),
+            source=self.source,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,13 @@ import numpy as np
 
 from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
-from surefoot.quantities.base.measurement import Limits, MeasuredFile, Measurement, Value
+from surefoot.quantities.base.measurement import (
+    Episodes,
+    Limits,
+    MeasuredFile,
+    Measurement,
+    Value,
+)
 from surefoot.quantities.base.proof import (
     Bound,
     Ground,
@@ -245,6 +251,10 @@ class MeasuredQuantity(Quantity):
             file: Measurements of the file.
             delta: Chance of error allowed to the requirement, if it names a confidence.
         """
+
+    def of_episodes(self, episodes: Episodes) -> Measurement | None:
+        """Return what episodes say about it; None if they are not about it."""
+        return None
 
     def check(self, entry: Measurement) -> None:
         """Check that a measurement is one of this quantity.

@@ -1,0 +1,212 @@
+"""A certificate's claims in plain words: what holds beside its requirements.
+
+A sentence is made of all fields of the claim that it is about: a condition that is left out would
+make it say more than is proved.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from surefoot.ball import Norm
+from surefoot.budget import percent
+from surefoot.certificate import Certificate, proved_text
+from surefoot.claims import (
+    AttackedReturnClaim,
+    DistributionClaim,
+    LossClaim,
+    MeasuredClaim,
+    ReturnLimits,
+    RuntimeErrorClaim,
+    SensorsClaim,
+    ValueClaim,
+    VisitedRadiusClaim,
+)
+
+
+def arithmetic_sentence(claim: RuntimeErrorClaim, arithmetic: str) -> str:
+    """Return what rounding may add to every deviation.
+
+    Args:
+        claim: How far the deployed arithmetic may be from real arithmetic.
+        arithmetic: Name of the deployed arithmetic.
+    """
+    about = f"for {claim.domain} in {claim.arithmetic}"
+    if claim.values is None:
+        return f"The rounding of the runtime is not bounded ({about}: {claim.reason})."
+    each = ", ".join(proved_text(value, digits=2) for value in claim.values)
+    words = (
+        f"Every deviation includes what {arithmetic} arithmetic may add, at most {each} "
+        f"({claim.units}, one for each output), {about}."
+    )
+    given = [text for text in (claim.assumption, claim.state_limit) if text is not None]
+    return f"{words} Assumed: {'; '.join(given)}." if given else words
+
+
+def claim_sentences(certificate: Certificate) -> Iterator[str]:
+    """Yield what the claims of a certificate say that no requirement asks for."""
+    claims = certificate.claims
+    yield from _law(claims.distribution)
+    if claims.visited_radius is not None:
+        yield _radius(claims.visited_radius)
+    if claims.value is not None:
+        yield from _losses(claims.value)
+    for measured in claims.measured:
+        yield from _measured(measured, certificate.onnx_sha256)
+
+
+def _law(claim: DistributionClaim) -> Iterator[str]:
+    if claim.numbers is None:
+        return
+    most = [
+        f"{bound(claim.total_variation)} in total variation",
+        f"{bound(claim.numbers.pinsker_total_variation)} by Pinsker's inequality",
+        f"{bound(claim.kl)} nats",
+    ]
+    if claim.transport is not None:
+        most.append(f"{bound(claim.transport.w2)} in the Wasserstein-2 distance")
+    yield (
+        f"{claim.domain}, {perturbed(claim.norm, claim.epsilon)}, the law of the action of "
+        f"{claim.law}, moves by at most {', '.join(most)} (by {claim.numbers.method})"
+    )
+
+
+def _radius(claim: VisitedRadiusClaim) -> str:
+    radii = np.array(claim.certified)
+    words = (
+        f"of {claim.domain}, a share {number(claim.share_at_least_epsilon)} keeps every output "
+        f"within {exact(claim.limit)} {perturbed(claim.norm, claim.epsilon, claim.sensors)}; their "
+        f"radii go from {lower(radii.min())} to {lower(radii.max())}, half of them from "
+        f"{lower(float(np.median(radii)))} on ({claim.units}; {claim.arithmetic}; by "
+        f"{claim.method})"
+    )
+    if claim.share_proved is None:
+        return words
+    return (
+        f"{words}; with confidence {percent(claim.confidence)} a share {lower(claim.share_proved)} "
+        "of all states that the policy visits does"
+    )
+
+
+def _losses(claim: ValueClaim) -> Iterator[str]:
+    condition = f"{perturbed(claim.norm, claim.epsilon)} by an adversary that {claim.adversary}"
+    about = f"{claim.law}; {claim.assumption}"
+    for name, loss in claim.losses.items():
+        yield f"{condition}, {_loss(name, loss, claim.units)} ({about})"
+    if claim.attacked_return is not None:
+        yield f"{condition}, {_what_is_left(claim.attacked_return, claim.units)} ({about})"
+
+
+def _loss(name: str, loss: LossClaim, units: str) -> str:
+    vacuous = ", which is vacuous" if loss.vacuous else ""
+    if not loss.sound:
+        printed = f"the published {name} says {number(loss.bound)} {units}"
+        return f"{printed} of {number(loss.trivial)}{vacuous}: {loss.flaw}"
+    words = (
+        f"the return falls by at most {bound(loss.bound)} ({units}) by the {name} bound, where no "
+        f"policy can lose more than {number(loss.trivial)}{vacuous}"
+    )
+    if loss.confidence is None:
+        return words
+    return (
+        f"{words}, with confidence {percent(loss.confidence)} from {loss.episodes} episodes whose "
+        f"total variation is {number(loss.mean_total_variation)} on average: {loss.assumption}"
+    )
+
+
+def _what_is_left(claim: AttackedReturnClaim, units: str) -> str:
+    if claim.bound is None:
+        return f"nothing is known of what is left of the return: {claim.reason}"
+    vacuous = ", which is vacuous," if claim.vacuous else ""
+    return (
+        f"the return is at least {lower(claim.bound)} {units}{vacuous} with confidence "
+        f"{percent(claim.confidence)}: it is at least {lower(claim.clean_at_least)} without an "
+        f"adversary, and at least {lower(claim.least_conceivable)} whatever the policy"
+    )
+
+
+def _measured(claim: MeasuredClaim, onnx_sha256: str) -> Iterator[str]:
+    """Yield what was measured, with its limits; nothing of it is proved for the whole ball."""
+    own = claim.onnx_sha256 == onnx_sha256
+    where = "" if own else f" of another file, {claim.onnx_sha256[:16]}...,"
+    source = claim.source or "an attack without a name"
+    head = f"under {source} the {claim.quantity}{where} was {number(claim.value)}"
+    sure = "" if claim.confidence is None else f" with confidence {percent(claim.confidence)}"
+    if claim.rate is not None:
+        yield f"{head}: at least {lower(claim.rate.at_least)}{sure}"
+    if claim.returns is not None:
+        yield f"{head}:{sure} {'; '.join(_limits(claim.returns))}"
+
+
+def _limits(limits: ReturnLimits) -> Iterator[str]:
+    mean = limits.mean_at_least
+    if mean is not None:
+        yield (
+            f"its mean is at least {lower(mean.betting)} by betting, {lower(mean.dkw)} by a band, "
+            f"{lower(mean.hoeffding)} by Hoeffding's inequality, if {limits.assumption}"
+        )
+    if limits.quantile_at_least is not None:
+        least = lower(limits.quantile_at_least)
+        yield f"all but {percent(limits.quantile)} of the returns are at least {least}"
+    yield f"the distribution function that was seen is within {number(limits.distribution_band)}"
+
+
+def sensor_sentences(claim: SensorsClaim | None) -> Iterator[str]:
+    """Yield epsilon in the raw unit of each sensor; first the sensors on which it says little."""
+    if claim is None:
+        return
+    for sensor in claim.degenerate:
+        yield (
+            f"WARNING: sensor {sensor} never moved in training: its scale is at the floor, "
+            f"{number(claim.scale[sensor])} raw units"
+        )
+    for sensor in claim.unresolved:
+        yield (
+            f"WARNING: sensor {sensor} is coarser than epsilon: one step of float32 is "
+            f"{number(claim.float32_step[sensor])} normalised units"
+        )
+    yield f"a normalised unit in raw units, sensor by sensor: {numbers(claim.scale)}"
+    yield f"epsilon {exact(claim.epsilon)} in raw units: {numbers(claim.epsilon_raw)}"
+    yield f"a step of float32 in normalised units: {numbers(claim.float32_step)}"
+    most = ", ".join(map(bound, claim.per_raw_unit))
+    yield f"what each sensor by itself moves at most, {claim.units}: {most}"
+
+
+def perturbed(norm: Norm, epsilon: float, sensors: tuple[float, ...] | None = None) -> str:
+    """Return what may be wrong with the state.
+
+    Args:
+        norm: Norm of the perturbation.
+        epsilon: Size of the perturbation, normalised units.
+        sensors: Share of epsilon by which each sensor may move; None for all of it.
+    """
+    ball = f"{exact(epsilon)} ({norm})"
+    if sensors is None:
+        return f"if the state is wrong by at most {ball}"
+    shares = ", ".join(map(exact, sensors))
+    return f"if each sensor is wrong by at most its share of {ball}, the shares being ({shares})"
+
+
+def bound(value: float | None) -> str:
+    """Return an upper bound, rounded to the side on which it holds."""
+    return number(None) if value is None else proved_text(value)
+
+
+def lower(value: float | None) -> str:
+    """Return a lower bound, rounded to the side on which it holds."""
+    return number(None) if value is None else proved_text(value, at_most=False)
+
+
+def exact(value: float) -> str:
+    """Return what somebody asked for, to twelve digits."""
+    return f"{value:.12g}"
+
+
+def number(value: float | None) -> str:
+    """Return what was found, to four digits."""
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def numbers(values: Sequence[float | None]) -> str:
+    """Return what was found, to four digits each."""
+    return ", ".join(map(number, values))

@@ -1,0 +1,66 @@
+"""What a certificate rests on, read back: assumptions, measurements, multipliers, effort."""
+
+from collections.abc import Iterator
+
+from surefoot.certificate import Certificate
+from surefoot.certify.at_states import Effort
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.lipsdp_proof import Multipliers, proves_lipschitz
+from surefoot.certify.bounds.rounding import ARITHMETICS
+from surefoot.certify.evidence import Evidence
+from surefoot.certify.proofs import Proofs
+from surefoot.errors import IntegrityError
+from surefoot.policy import Array, Policy
+from surefoot.visited import SampledEpisodes
+
+
+def saved_proofs(
+    certificate: Certificate,
+    policy: Policy,
+    *,
+    observations: Array | None = None,
+    sampled: SampledEpisodes | None = None,
+    dense_policy: Policy | None = None,
+) -> Proofs:
+    """Return the proofs that a certificate rests on, built again from the weights of the file.
+
+    Args:
+        certificate: As read back from its file.
+        policy: Policy of the file that it is about.
+        observations: Visited observations; None if they are withheld.
+        sampled: Clean episodes of the sampling policy; None if they are withheld.
+        dense_policy: What the policy was compressed from; None if it is withheld.
+
+    Raises:
+        IntegrityError: If the certificate rests on something else, or its multipliers prove
+            nothing.
+    """
+    if certificate.arithmetic not in ARITHMETICS or "evidence" not in certificate.proof:
+        raise IntegrityError("the certificate names no known arithmetic, or no evidence")
+    table = certificate.proof["evidence"]
+    return Proofs(
+        policy,
+        Evidence.from_table(table, observations, dense_policy, sampled),
+        ARITHMETICS[certificate.arithmetic],
+        list(_proved_multipliers(certificate, policy)),
+        Effort.of(certificate.proof),
+    )
+
+
+def _proved_multipliers(
+    certificate: Certificate, policy: Policy
+) -> Iterator[tuple[str, Multipliers]]:
+    """Yield the multipliers after proving each of them on the weights of the file.
+
+    Raises:
+        IntegrityError: If one does not prove its bound.
+    """
+    chain = action_chain(policy)
+    for table in certificate.proof.get("multipliers", []):
+        proof, own = Multipliers.from_table(table), chain
+        if proof.output is not None:
+            own = chain.with_last(chain.matrices[-1].rows(slice(proof.output, proof.output + 1)))
+        known = table.get("name") in ("eclipse_fast", "lipsdp") and own.num_outputs > 0
+        if not known or not proves_lipschitz(own, proof.squared, proof.values):
+            raise IntegrityError(f"{table.get('name')}: the multipliers do not prove the bound")
+        yield table["name"], proof
