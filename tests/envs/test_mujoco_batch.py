@@ -101,7 +101,7 @@ def test_steps_equal_gymnasium_bit_for_bit_through_resets(env_id: str) -> None:
     num_terminated, num_truncated = count_ends_in_parity(
         env_id, springs_and_noise(env_id, seed=0), num_steps=1050
     )
-    assert num_truncated >= 2
+    assert num_truncated >= 1
     assert num_terminated >= 5 or env_id == "HalfCheetah-v5"
 
 

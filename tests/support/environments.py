@@ -1,7 +1,8 @@
 """Environments that cost nothing, and about which everything is known."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,19 +42,34 @@ def wide_box(dim: int) -> BoxActions:
     return BoxActions(-limit, limit)
 
 
-class TargetEnv:
+class FakeEnv:
+    """What all of them have."""
+
+    resumable = True
+
+    def __init__(self, spec: EnvSpec, num_envs: int) -> None:
+        self.spec, self.num_envs = spec, num_envs
+
+    def state_dict(self) -> State:
+        raise NotImplementedError
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Floats:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+class TargetEnv(FakeEnv):
     """Play the number that is shown: reward -(action - target)^2.
 
     An observation is (target, step of the episode, number of the environment). Episodes last 1 to
     `horizon` steps, drawn at reset; shorter ones terminate, full ones are truncated.
     """
 
-    resumable = True
-
     def __init__(self, num_envs: int, horizon: int = 6, shortest: int = 1) -> None:
-        self.num_envs = num_envs
         actions = BoxActions(np.full(1, -2, np.float32), np.full(1, 4, np.float32))
-        self.spec = spec_of("Target-v0", 3, actions, horizon=horizon, dt_s=0.01)
+        super().__init__(spec_of("Target-v0", 3, actions, horizon=horizon, dt_s=0.01), num_envs)
         self._shortest, self._horizon = shortest, horizon
 
     def reset(self, seeds: Sequence[int] | None = None) -> Floats:
@@ -93,25 +109,20 @@ class TargetEnv:
             },
         }
 
-    def load_state_dict(self, state: State) -> Floats:
+    def load_state_dict(self, state: Mapping[str, Any]) -> Floats:
         self.target, self.time, self.length = state["arrays"].copy()
         self.generators = [
             generator_from_state(state["generators"][str(index)]) for index in range(self.num_envs)
         ]
         return self._obs()
 
-    def close(self) -> None:
-        pass
 
-
-class FormulaEnv:
+class FormulaEnv(FakeEnv):
     """An environment whose every number is a formula of the seed, the step and the action.
 
     The observation of a seed is the same at every step, the reward is that of the action, and the
     episodes of seed s last s % 7 + 1 steps. A seed of ``diverges`` diverges in its second step.
     """
-
-    resumable = True
 
     def __init__(
         self,
@@ -122,14 +133,14 @@ class FormulaEnv:
         spread: float = 1.0,
         diverges: Sequence[int] = (),
     ) -> None:
-        self.spec = spec_of("Formula-v0", obs_dim, wide_box(act_dim), horizon=1000)
-        self.num_envs = num_envs
+        super().__init__(spec_of("Formula-v0", obs_dim, wide_box(act_dim), horizon=1000), num_envs)
         self.num_steps_in_all = 0
         self._reward = reward
         self._spread = spread
         self._diverges = diverges
 
-    def reset(self, seeds: Sequence[int]) -> Floats:
+    def reset(self, seeds: Sequence[int] | None = None) -> Floats:
+        assert seeds is not None
         self._seeds = list(seeds)
         self._num_steps = np.zeros(self.num_envs, np.int64)
         return self._obs()
@@ -146,30 +157,26 @@ class FormulaEnv:
         obs = self._obs()
         return StepResult(obs, reward, terminated, np.zeros_like(terminated), obs)
 
-    def close(self) -> None:
-        pass
-
     def _obs(self) -> Floats:
         draws = [np.random.default_rng(s).normal(size=self.spec.obs_dim) for s in self._seeds]
         return self._spread * np.array(draws)
 
 
-class GridEnv:
+class GridEnv(FakeEnv):
     """A corridor of cells for a controller with two choices, 0 to the left and 1 to the right.
 
     A controller sees (cell / 4 - 1, 0); each step pays the number of the cell it leads to; episodes
     last HORIZON steps and begin at cell seed % 3 + 2.
     """
 
-    resumable = True
     CELLS, HORIZON = 9, 12
 
     def __init__(self, num_envs: int) -> None:
-        self.spec = spec_of("Grid-v0", 2, DiscreteActions(2), horizon=self.HORIZON)
-        self.num_envs = num_envs
+        super().__init__(spec_of("Grid-v0", 2, DiscreteActions(2), horizon=self.HORIZON), num_envs)
         self._random = np.random.default_rng(0)
 
-    def reset(self, seeds: Sequence[int]) -> Floats:
+    def reset(self, seeds: Sequence[int] | None = None) -> Floats:
+        assert seeds is not None
         self._cell = np.array(seeds) % 3 + 2
         self._steps = np.zeros(self.num_envs, np.int64)
         return self._obs()
@@ -186,28 +193,24 @@ class GridEnv:
     def state_dict(self) -> State:
         return {"cell": self._cell.copy(), "steps": self._steps.copy()}
 
-    def load_state_dict(self, state: State) -> Floats:
+    def load_state_dict(self, state: Mapping[str, Any]) -> Floats:
         self._cell, self._steps = state["cell"].copy(), state["steps"].copy()
         return self._obs()
-
-    def close(self) -> None:
-        pass
 
     def _obs(self) -> Floats:
         return np.stack([self._cell / 4 - 1, np.zeros(self.num_envs)], axis=1)
 
 
-class OneStepEnv:
+class OneStepEnv(FakeEnv):
     """Every episode is one step from a random state; the reward is gain times the action."""
-
-    resumable = True
 
     def __init__(self, num_envs: int, obs_dim: int, gain: ArrayLike) -> None:
         self._gain = np.asarray(gain)
-        self.spec = spec_of("OneStep-v0", obs_dim, wide_box(len(self._gain)), horizon=1)
-        self.num_envs = num_envs
+        spec = spec_of("OneStep-v0", obs_dim, wide_box(len(self._gain)), horizon=1)
+        super().__init__(spec, num_envs)
 
-    def reset(self, seeds: Sequence[int]) -> Floats:
+    def reset(self, seeds: Sequence[int] | None = None) -> Floats:
+        assert seeds is not None
         self._random = np.random.default_rng(list(seeds))
         first = [np.random.default_rng(seed).normal(size=self.spec.obs_dim) for seed in seeds]
         self._obs = np.array(first)
@@ -222,14 +225,11 @@ class OneStepEnv:
     def state_dict(self) -> State:
         return {"random": json.dumps(self._random.bit_generator.state), "obs": self._obs.copy()}
 
-    def load_state_dict(self, state: State) -> Floats:
+    def load_state_dict(self, state: Mapping[str, Any]) -> Floats:
         self._random = np.random.default_rng()
         self._random.bit_generator.state = json.loads(state["random"])
         self._obs = state["obs"].copy()
         return self._obs
-
-    def close(self) -> None:
-        pass
 
     def _draw(self) -> Floats:
         self._obs = self._random.normal(size=(self.num_envs, self.spec.obs_dim))

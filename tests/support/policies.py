@@ -87,7 +87,7 @@ def unit_range(policy: Policy) -> Policy:
 
 
 def linear_policy(
-    matrix: ArrayLike, *, bias: float = 0.0, std: ArrayLike = 1.0, clip: float = 10.0
+    matrix: ArrayLike, *, bias: ArrayLike = 0.0, std: ArrayLike = 1.0, clip: float = 10.0
 ) -> Policy:
     """The policy a = matrix @ z + bias, with observations as states."""
     weight = np.asarray(matrix, np.float32)

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.environments import TargetEnv
 from support.policies import bare_states
@@ -48,12 +49,12 @@ TINY = TrainConfig(
 
 
 @pytest.fixture(params=["pa_ad", "sa_rl"])
-def alternating(request):
+def alternating(request: pytest.FixtureRequest) -> TrainConfig:
     defence = replace(TINY.defence, adversary=request.param, attacked=0.25)
     return replace(TINY, defence=defence)
 
 
-def overshooting():
+def overshooting() -> Policy:
     """Return a controller that plays the target plus a half, wherever it sees it."""
     return Policy(
         normaliser=bare_states(3),
@@ -70,7 +71,7 @@ def overshooting():
     )
 
 
-def test_it_finds_the_worst_perturbation_where_that_is_known(alternating):
+def test_it_finds_the_worst_perturbation_where_that_is_known(alternating: TrainConfig) -> None:
     # The loss is (z + delta + 1/2 - z)^2: the worst delta is +epsilon at every state.
     everywhere = replace(alternating.defence, attacked=1.0)
     length = {"total_steps": 16_384, "rollout_steps": 128, "epochs": 10, "minibatch_size": 64}
@@ -86,7 +87,9 @@ def test_it_finds_the_worst_perturbation_where_that_is_known(alternating):
     assert rival.step == config.num_iterations * config.batch_size
 
 
-def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(alternating):
+def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(
+    alternating: TrainConfig,
+) -> None:
     run = Run(alternating, TargetEnv(4), TargetEnv(2), CPU, TargetEnv(4))
     for _ in range(3):
         run.iterate()
@@ -106,7 +109,9 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(alternating):
 @pytest.mark.parametrize(
     ("attacked", "num_attacked"), [(0.01, 1), (0.25, 1), (0.7, 3), (0.9, 4), (1.0, 4)]
 )
-def test_its_share_of_the_environments_is_rounded_to_whole_ones(attacked, num_attacked):
+def test_its_share_of_the_environments_is_rounded_to_whole_ones(
+    attacked: float, num_attacked: int
+) -> None:
     config = replace(TINY, defence=replace(TINY.defence, attacked=attacked))
     rival = LearningAdversary(config, TargetEnv(4), overshooting(), CPU)
     states = np.random.default_rng(0).uniform(-1, 1, (4, 3)).astype(np.float32)
@@ -114,7 +119,7 @@ def test_its_share_of_the_environments_is_rounded_to_whole_ones(attacked, num_at
     assert (seen != states).any(axis=1).tolist() == [env < num_attacked for env in range(4)]
 
 
-def test_it_learns_by_the_settings_of_the_policy_but_dense_and_undefended():
+def test_it_learns_by_the_settings_of_the_policy_but_dense_and_undefended() -> None:
     config = replace(TINY, gamma=0.9, gae_lambda=0.8, hidden=(5,), critic_hidden=(7, 9))
     own = _adversary_config(config)
     assert own == replace(
@@ -130,11 +135,11 @@ def test_it_learns_by_the_settings_of_the_policy_but_dense_and_undefended():
     assert own.seed != config.seed
 
 
-def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbed_ones():
+def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbed_ones() -> None:
     learner = Learner(TINY, TargetEnv(4), CPU)
     before = learner.policy()
 
-    def disturb(state, env):
+    def disturb(state: NDArray[np.float32], env: NDArray[np.int64]) -> NDArray[np.float32]:
         return state + np.float32(100) * (env + 1)[:, None].astype(np.float32)
 
     rollout = learner.play(disturb)
@@ -149,14 +154,16 @@ def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbe
     np.testing.assert_allclose(learner.policy().normaliser.mean, mean, rtol=1e-5)
 
 
-def test_in_a_ball_of_radius_zero_it_is_no_defence_bit_for_bit(target_task):
+def test_in_a_ball_of_radius_zero_it_is_no_defence_bit_for_bit(target_task: None) -> None:
     none = train_policy(replace(TINY, defence=NoDefence()))
     point = train_policy(replace(TINY, defence=AlternatingTraining(epsilon=0, kappa=1.0)))
     assert weights_sha256(point.policy) == weights_sha256(none.policy)
     assert point.facts["adversary_steps"] == 0
 
 
-def test_its_steps_are_told_and_the_sparsity_is_exact(target_task, alternating):
+def test_its_steps_are_told_and_the_sparsity_is_exact(
+    target_task: None, alternating: TrainConfig
+) -> None:
     result = train_policy(alternating)
     # In the first iteration the ball is still a point when the policy plays, not when it does.
     assert result.facts["adversary_steps"] == result.facts["steps"] == 512
@@ -171,8 +178,8 @@ def test_its_steps_are_told_and_the_sparsity_is_exact(target_task, alternating):
     assert weights_sha256(plain.policy) != weights_sha256(result.policy)
 
 
-def test_a_stored_run_goes_on_with_the_same_adversary(alternating):
-    def new_run():
+def test_a_stored_run_goes_on_with_the_same_adversary(alternating: TrainConfig) -> None:
+    def new_run() -> Run:
         return Run(alternating, TargetEnv(4), TargetEnv(2), CPU, TargetEnv(4))
 
     whole, resumed = new_run(), new_run()
@@ -192,10 +199,12 @@ def test_a_stored_run_goes_on_with_the_same_adversary(alternating):
     assert np.array_equal(one, other)
 
 
-def test_an_adversary_that_diverges_is_told_from_the_policy_with_the_step(target_task, monkeypatch):
+def test_an_adversary_that_diverges_is_told_from_the_policy_with_the_step(
+    target_task: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     initialise = LearningAdversary.__init__
 
-    def spoiled(self, *given):
+    def spoiled(self: LearningAdversary, *given: object) -> None:
         initialise(self, *given)
         update = self._learner.ppo.update
         self._learner.ppo.update = lambda samples: update(samples) | {"surrogate": float("nan")}
@@ -206,6 +215,6 @@ def test_an_adversary_that_diverges_is_told_from_the_policy_with_the_step(target
         train_policy(TINY)
 
 
-def test_a_run_without_environments_for_it_is_refused():
+def test_a_run_without_environments_for_it_is_refused() -> None:
     with pytest.raises(InputError, match="rival_env"):
         Run(TINY, TargetEnv(4), TargetEnv(2), CPU)

@@ -1,13 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from surefoot.artifact import Json
 from surefoot.errors import InputError, IntegrityError
 from surefoot.train.checkpoint import Checkpoint, CheckpointStore
 
 CONFIG = {"seed": 0, "noise": {"kind": "fixed", "sigma": 0.1}}
 
 
-def checkpoint(step):
+def checkpoint(step: int) -> Checkpoint:
     rng = np.random.default_rng(step)
     return Checkpoint(
         step=step,
@@ -34,7 +37,10 @@ def checkpoint(step):
     )
 
 
-def same(one, other):
+def same(
+    one: Json,
+    other: Json,
+) -> bool:
     if isinstance(one, np.ndarray):
         return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
     if isinstance(one, dict):
@@ -42,7 +48,7 @@ def same(one, other):
     return one == other
 
 
-def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path: Path) -> None:
     CheckpointStore(tmp_path, CONFIG).save(checkpoint(100))
     loaded = CheckpointStore(tmp_path, CONFIG).load()
     assert loaded.step == 100
@@ -50,7 +56,7 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
     assert loaded.files["best.onnx"] == b"onnx"
 
 
-def test_the_newest_is_loaded_and_two_are_kept(tmp_path):
+def test_the_newest_is_loaded_and_two_are_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, CONFIG)
     assert store.load() is None
     for step in (100, 2000, 30000):
@@ -65,12 +71,14 @@ def test_the_newest_is_loaded_and_two_are_kept(tmp_path):
 
 @pytest.mark.parametrize("name", ["state.json", "arrays.safetensors", "best.onnx", "manifest.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name, damage):
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tmp_path: Path, name: str, damage: str
+) -> None:
     store = CheckpointStore(tmp_path, CONFIG)
     store.save(checkpoint(100))
     store.save(checkpoint(200))
 
-    def spoil(folder):
+    def spoil(folder: str) -> None:
         path = tmp_path / folder / name
         data = path.read_bytes()
         if damage == "delete":
@@ -88,7 +96,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name, 
 
 
 @pytest.mark.parametrize("later", [150, 200, 300])
-def test_after_a_damaged_checkpoint_the_one_before_stays_until_it_is_too_old(tmp_path, later):
+def test_after_a_damaged_checkpoint_the_one_before_stays_until_it_is_too_old(
+    tmp_path: Path, later: int
+) -> None:
     store = CheckpointStore(tmp_path, CONFIG)
     for step in (100, 200):
         store.save(checkpoint(step))
@@ -100,7 +110,9 @@ def test_after_a_damaged_checkpoint_the_one_before_stays_until_it_is_too_old(tmp
         assert sorted(int(name) for name in folders) == left
 
 
-def test_checkpoints_of_another_configuration_are_refused_by_the_keys_that_differ(tmp_path):
+def test_checkpoints_of_another_configuration_are_refused_by_the_keys_that_differ(
+    tmp_path: Path,
+) -> None:
     CheckpointStore(tmp_path, CONFIG).save(checkpoint(100))
     other = {"seed": 1, "noise": {"kind": "learned", "initial": 0.5}}
     with pytest.raises(InputError) as refusal:
@@ -109,7 +121,7 @@ def test_checkpoints_of_another_configuration_are_refused_by_the_keys_that_diffe
         assert part in str(refusal.value)
 
 
-def test_keys_that_are_free_may_differ_and_no_others(tmp_path):
+def test_keys_that_are_free_may_differ_and_no_others(tmp_path: Path) -> None:
     CheckpointStore(tmp_path, CONFIG | {"threads": 1}).save(checkpoint(100))
     free = CheckpointStore(tmp_path, CONFIG | {"threads": 2}, free=["threads"])
     assert free.load().step == 100
@@ -118,8 +130,8 @@ def test_keys_that_are_free_may_differ_and_no_others(tmp_path):
 
 
 def test_a_run_that_other_versions_began_goes_on_with_a_warning_that_names_them(
-    tmp_path, monkeypatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as older:
         older.setattr("surefoot.train.checkpoint.version", lambda name: "0.0")
         CheckpointStore(tmp_path, CONFIG).save(checkpoint(100))
@@ -128,7 +140,7 @@ def test_a_run_that_other_versions_began_goes_on_with_a_warning_that_names_them(
     assert "\n" not in str(said[0].message)
 
 
-def test_a_checkpoint_that_was_being_written_is_cleaned_away(tmp_path):
+def test_a_checkpoint_that_was_being_written_is_cleaned_away(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, CONFIG)
     store.save(checkpoint(100))
     (tmp_path / ".000000000200.123.tmp").mkdir()
@@ -138,7 +150,9 @@ def test_a_checkpoint_that_was_being_written_is_cleaned_away(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["000000000100", "latest"]
 
 
-def test_killed_between_folder_and_pointer_the_pointer_still_leads_to_a_whole_one(tmp_path):
+def test_killed_between_folder_and_pointer_the_pointer_still_leads_to_a_whole_one(
+    tmp_path: Path,
+) -> None:
     store = CheckpointStore(tmp_path, CONFIG)
     store.save(checkpoint(100))
     store.save(checkpoint(200))
@@ -148,7 +162,7 @@ def test_killed_between_folder_and_pointer_the_pointer_still_leads_to_a_whole_on
     assert store.load().step == 200
 
 
-def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         CheckpointStore(tmp_path / "file" / "checkpoints", CONFIG)

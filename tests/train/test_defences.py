@@ -3,19 +3,22 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from support.training import BOX, drawn_samples, new_ppo, seeded
-from surefoot.envs.vector import DiscreteActions
+from surefoot.envs.vector import Actions, DiscreteActions
 from surefoot.train.defence_config import (
     AdversarialReturn,
     BoundedAdversarialReturn,
     ConvexStateAdversarial,
+    Defence,
     StateAdversarial,
 )
 from surefoot.train.defences import convex_term, perturbed_states
 from surefoot.train.differentiable_bounds import mixed_bounds
 from surefoot.train.distributions import Categorical, Gaussian
 from surefoot.train.perturbation_search import uniform_start
+from surefoot.train.ppo import Ppo
 from surefoot.train.samples import surrogate
 from surefoot.train.train_config import LearnedNoise, TrainConfig
 
@@ -36,11 +39,17 @@ ARMS = [
 ]
 
 
-def make_ppo(defence, actions=BOX):
+def make_ppo(
+    defence: Defence,
+    actions: Actions = BOX,
+) -> Ppo:
     return new_ppo(replace(CONFIG, defence=defence), actions)
 
 
-def gradient_of(defence, actions):
+def gradient_of(
+    defence: Defence,
+    actions: Actions,
+) -> tuple[float, Tensor]:
     ppo = make_ppo(defence, actions)
     ppo.num_updates = ppo.config.num_updates // 2
     samples = drawn_samples(ppo)
@@ -51,7 +60,9 @@ def gradient_of(defence, actions):
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
 @pytest.mark.parametrize("arm", ARMS)
-def test_in_a_ball_of_no_size_the_arms_are_a_multiple_of_ppo(arm, actions):
+def test_in_a_ball_of_no_size_the_arms_are_a_multiple_of_ppo(
+    arm: Defence, actions: Actions
+) -> None:
     plain = StateAdversarial(epsilon=0.0, kappa=1.0)
     value, gradient = gradient_of(plain, actions)
     tiny = replace(arm, epsilon=1e-9)  # the search runs, and finds nothing but s
@@ -63,12 +74,12 @@ def test_in_a_ball_of_no_size_the_arms_are_a_multiple_of_ppo(arm, actions):
 
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
-def test_arpo_finds_a_larger_loss_than_random_states_and_than_barpo(actions):
+def test_arpo_finds_a_larger_loss_than_random_states_and_than_barpo(actions: Actions) -> None:
     ppo = make_ppo(ARMS[0], actions)
     # all of pi_old: a ratio beyond its clip has no gradient to follow
     samples = drawn_samples(ppo, 256, ratio_spread=0.0).with_normalised_advantages()
 
-    def loss(states):
+    def loss(states: Tensor) -> float:
         outputs = ppo.agent.actor.mlp(states)
         return float(surrogate(ppo.agent.distribution, outputs, samples, 0.2).value)
 
@@ -89,7 +100,7 @@ def test_arpo_finds_a_larger_loss_than_random_states_and_than_barpo(actions):
     assert arpo > loss(perturbed_states(ppo.agent, one_step, 0.2, samples, seeded(0)))
 
 
-def test_barpo_is_attacked_where_sa_is_regularised():
+def test_barpo_is_attacked_where_sa_is_regularised() -> None:
     ppo = make_ppo(ARMS[2])
     samples = drawn_samples(ppo)
     states = [
@@ -100,7 +111,9 @@ def test_barpo_is_attacked_where_sa_is_regularised():
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_only_the_share_that_was_asked_for_is_attacked(arm):
+def test_only_the_share_that_was_asked_for_is_attacked(
+    arm: Defence,
+) -> None:
     ppo = make_ppo(arm)
     samples = drawn_samples(ppo).with_normalised_advantages()
     moved = perturbed_states(ppo.agent, replace(arm, fraction=0.25), 0.2, samples, seeded(0))
@@ -110,7 +123,9 @@ def test_only_the_share_that_was_asked_for_is_attacked(arm):
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
 @pytest.mark.parametrize("arm", ARMS)
-def test_samples_that_are_not_attacked_count_at_their_own_states(arm, actions):
+def test_samples_that_are_not_attacked_count_at_their_own_states(
+    arm: Defence, actions: Actions
+) -> None:
     # The law of a share p: p of the robust loss of the first samples, and the natural loss of all
     # others; by autograd on the definition, in which s' is constant.
     arm = replace(arm, fraction=0.25)
@@ -122,7 +137,7 @@ def test_samples_that_are_not_attacked_count_at_their_own_states(arm, actions):
     parameters = ppo.agent.actor.parameters.clone().requires_grad_()
     network = ppo.agent.actor.views_of(parameters)
 
-    def loss(states):
+    def loss(states: Tensor) -> Tensor:
         law = ppo.agent.distribution
         ratio = (law.log_prob(network(states), samples.actions).value - samples.log_probs).exp()
         clipped = ratio.clamp(0.8, 1.2)
@@ -136,7 +151,7 @@ def test_samples_that_are_not_attacked_count_at_their_own_states(arm, actions):
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
 @pytest.mark.parametrize("progress", [0.25, 0.5, 1.0])
-def test_the_convex_bound_is_above_what_the_search_finds(actions, progress):
+def test_the_convex_bound_is_above_what_the_search_finds(actions: Actions, progress: float) -> None:
     convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, ramp_end=0.8)
     ppo = make_ppo(convex, actions)
     samples = drawn_samples(ppo)
@@ -154,7 +169,7 @@ def test_the_convex_bound_is_above_what_the_search_finds(actions, progress):
 
 
 @pytest.mark.parametrize(("progress", "beta"), [(0.2, 0.25), (0.4, 0.5), (0.8, 1.0), (0.9, 1.0)])
-def test_the_share_of_ibp_rises_with_the_radius(progress, beta):
+def test_the_share_of_ibp_rises_with_the_radius(progress: float, beta: float) -> None:
     convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, ramp_end=0.8)
     ppo = make_ppo(convex)
     samples = drawn_samples(ppo)
@@ -167,7 +182,7 @@ def test_the_share_of_ibp_rises_with_the_radius(progress, beta):
 
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
-def test_the_gradient_of_the_convex_bound_is_added_to_that_of_ppo(actions):
+def test_the_gradient_of_the_convex_bound_is_added_to_that_of_ppo(actions: Actions) -> None:
     convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, fraction=0.25)
     _, plain = gradient_of(StateAdversarial(epsilon=0.0, kappa=1.0), actions)
     _, found = gradient_of(convex, actions)
@@ -183,7 +198,7 @@ def test_the_gradient_of_the_convex_bound_is_added_to_that_of_ppo(actions):
     assert convex_term(ppo.agent, convex, 0.0, samples) is None
 
 
-def test_a_bound_on_the_distance_is_reached_by_one_of_the_outputs_between():
+def test_a_bound_on_the_distance_is_reached_by_one_of_the_outputs_between() -> None:
     generator = seeded(5)
     clean, lower, width = torch.randn(3, 200, 3, generator=generator, dtype=torch.float64)
     lower, upper = clean - lower.abs(), clean + width.abs()

@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,12 @@ from surefoot.train.defence_config import (
     AlternatingTraining,
     BoundedAdversarialReturn,
     ConvexStateAdversarial,
+    Defence,
     NoDefence,
     StateAdversarial,
 )
 from surefoot.train.pruning_config import MagnitudePruning, MagnitudeStePruning
+from surefoot.train.result import Progress
 from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
 from surefoot.train.trainer import train_policy
 
@@ -30,12 +33,14 @@ DEFENCES = [
 ]
 
 
-def name_of(value):
+def name_of(
+    value: Defence | FixedNoise | LearnedNoise,
+) -> str:
     return getattr(value, "kind", None)
 
 
 @pytest.fixture
-def tiny(tiny):
+def tiny(tiny: TrainConfig) -> TrainConfig:
     return replace(
         tiny,
         total_steps=512,
@@ -47,7 +52,12 @@ def tiny(tiny):
 
 @pytest.mark.parametrize("noise", [FixedNoise(), LearnedNoise()], ids=name_of)
 @pytest.mark.parametrize("defence", DEFENCES, ids=name_of)
-def test_every_defence_trains_a_gaussian_policy_and_changes_it(tiny, target_task, defence, noise):
+def test_every_defence_trains_a_gaussian_policy_and_changes_it(
+    tiny: TrainConfig,
+    target_task: None,
+    defence: Defence,
+    noise: FixedNoise | LearnedNoise,
+) -> None:
     config = replace(tiny, defence=defence, noise=noise)
     assert build(TrainConfig, to_table(config), "train") == config
     result = train_policy(config)
@@ -59,7 +69,11 @@ def test_every_defence_trains_a_gaussian_policy_and_changes_it(tiny, target_task
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1"])
 @pytest.mark.parametrize("defence", DEFENCES, ids=name_of)
-def test_every_defence_but_a_lipschitz_target_trains_a_categorical_policy(tiny, env_id, defence):
+def test_every_defence_but_a_lipschitz_target_trains_a_categorical_policy(
+    tiny: TrainConfig,
+    env_id: str,
+    defence: Defence,
+) -> None:
     config = replace(
         tiny,
         env_id=env_id,
@@ -77,10 +91,15 @@ def test_every_defence_but_a_lipschitz_target_trains_a_categorical_policy(tiny, 
 
 
 @pytest.mark.parametrize("defence", DEFENCES[1:], ids=name_of)
-def test_an_interrupted_training_goes_on_bit_for_bit(tiny, tmp_path, target_task, defence):
+def test_an_interrupted_training_goes_on_bit_for_bit(
+    tiny: TrainConfig,
+    tmp_path: Path,
+    target_task: None,
+    defence: Defence,
+) -> None:
     config = replace(tiny, defence=defence, pruning=MagnitudeStePruning(sparsity=0.5, interval=3))
 
-    def interrupt(progress):
+    def interrupt(progress: Progress) -> None:
         if progress.step >= 256:
             os.kill(os.getpid(), signal.SIGTERM)
 

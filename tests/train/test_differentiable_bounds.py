@@ -3,13 +3,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from support.policies import random_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds import crown
 from surefoot.certify.bounds.local_bounds import local_region
 from surefoot.certify.bounds.region import network_of
-from surefoot.policy import Activation
+from surefoot.policy import Activation, Policy
 from surefoot.train.agent import twin
 from surefoot.train.differentiable_bounds import _relax, crown_bounds, interval_bounds, mixed_bounds
 from surefoot.train.networks import Mlp, forward, new_network
@@ -19,7 +20,9 @@ ACTIVATIONS = [entry for entry in Activation if entry is not Activation.IDENTITY
 RADII = [1e-6, 0.03, 0.3, 2.0]
 
 
-def draw(activation, seed=0, sizes=(4, 12, 9, 7, 3)):
+def draw(
+    activation: Activation, seed: int = 0, sizes: tuple[int, ...] = (4, 12, 9, 7, 3)
+) -> tuple[Policy, Tensor]:
     rng = np.random.default_rng(seed)
     policy = random_policy(rng, sizes, activation)
     return policy, torch.from_numpy(rng.normal(size=(30, sizes[0])))
@@ -27,7 +30,7 @@ def draw(activation, seed=0, sizes=(4, 12, 9, 7, 3)):
 
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_no_point_of_the_ball_leaves_the_bounds(activation, radius):
+def test_no_point_of_the_ball_leaves_the_bounds(activation: Activation, radius: float) -> None:
     policy, states = draw(activation)
     net = twin(policy, dtype=torch.float64)
     rng = np.random.default_rng(1)
@@ -42,7 +45,9 @@ def test_no_point_of_the_ball_leaves_the_bounds(activation, radius):
 
 @pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-15), (torch.float32, 3e-7)])
 @pytest.mark.parametrize("activation", Activation)
-def test_an_activation_stays_between_its_lines_on_every_interval(activation, dtype, slack):
+def test_an_activation_stays_between_its_lines_on_every_interval(
+    activation: Activation, dtype: torch.dtype, slack: float
+) -> None:
     """Wide and narrow ones, on either side of zero and across it; up to rounding."""
     sizes = [1e-6, 1e-3, 0.1, 0.5, 1.0, 1.2784645, 1.3, 2.0, 3.0, 5.0, 8.0, 20.0, 60.0]
     ends = [*(-size for size in reversed(sizes)), 0.0, *sizes]
@@ -60,7 +65,9 @@ def test_an_activation_stays_between_its_lines_on_every_interval(activation, dty
 
 @pytest.mark.parametrize("gain", [0.0, 1.0, 30.0, 1e4])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_bounds_and_gradient_are_finite_in_float32_at_dead_and_saturated_neurons(activation, gain):
+def test_bounds_and_gradient_are_finite_in_float32_at_dead_and_saturated_neurons(
+    activation: Activation, gain: float
+) -> None:
     generator = torch.Generator().manual_seed(0)
     network = new_network(
         (5, 16, 12, 3), activation, output_gain=1.0, generator=generator, device=CPU
@@ -80,7 +87,7 @@ def test_bounds_and_gradient_are_finite_in_float32_at_dead_and_saturated_neurons
 
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_bounds_are_those_of_the_certifier(activation, radius):
+def test_the_bounds_are_those_of_the_certifier(activation: Activation, radius: float) -> None:
     policy, states = draw(activation)
     net, network = twin(policy, dtype=torch.float64), network_of(policy)
     region = local_region(states.numpy(), radius, Norm.LINF)
@@ -99,7 +106,9 @@ def test_the_bounds_are_those_of_the_certifier(activation, radius):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_crown_is_never_looser_than_ibp_and_the_mixture_lies_between(activation):
+def test_crown_is_never_looser_than_ibp_and_the_mixture_lies_between(
+    activation: Activation,
+) -> None:
     policy, states = draw(activation)
     net = twin(policy, dtype=torch.float64)
     tight, loose = crown_bounds(net, states, 0.2), interval_bounds(net, states, 0.2)
@@ -113,7 +122,7 @@ def test_crown_is_never_looser_than_ibp_and_the_mixture_lies_between(activation)
     assert torch.equal(mixed_bounds(net, states, 0.2, 1.0).upper, loose.upper)
 
 
-def test_a_relu_network_in_one_ball_has_the_bounds_that_are_worked_out_by_hand():
+def test_a_relu_network_in_one_ball_has_the_bounds_that_are_worked_out_by_hand() -> None:
     # f(x) = relu(x) - relu(x - 1) on [-1, 2], radius 1.5 around .5; fractions as written
     net = Mlp(
         weights=(
@@ -137,7 +146,7 @@ def test_a_relu_network_in_one_ball_has_the_bounds_that_are_worked_out_by_hand()
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_gradient_is_that_of_finite_differences(activation, beta):
+def test_the_gradient_is_that_of_finite_differences(activation: Activation, beta: float) -> None:
     policy, states = draw(activation, sizes=(3, 6, 5, 2))
     net = twin(policy, dtype=torch.float64)
     noise = torch.Generator().manual_seed(0)  # |w| of a pruned weight has two slopes
@@ -147,7 +156,7 @@ def test_the_gradient_is_that_of_finite_differences(activation, beta):
     ]
     weights = torch.from_numpy(np.random.default_rng(2).normal(size=(2, 30, 2)))
 
-    def value(tensors):
+    def value(tensors: list[Tensor]) -> Tensor:
         moved = Mlp(
             weights=tuple(tensors[:3]), biases=tuple(tensors[3:]), activations=net.activations
         )

@@ -1,15 +1,22 @@
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from surefoot.train.distributions import Categorical, Gaussian
+from surefoot.train.distributions import Categorical, Distribution, Gaussian
 
 
-def doubles(*shape, seed=0):
+def doubles(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def laws(seed=0):
+Law = Callable[[Tensor], torch.distributions.Distribution]
+"""PyTorch's own distribution of the actions at outputs."""
+
+
+def laws(seed: int = 0) -> Iterator[tuple[Distribution, Tensor, Tensor, Tensor, Law]]:
     """Both heads, with outputs, other outputs, actions, and PyTorch's own object for them."""
     log_std = doubles(3, seed=seed + 1) * 0.3
     mean, other = doubles(6, 3, seed=seed + 2), doubles(6, 3, seed=seed + 3)
@@ -32,14 +39,14 @@ def laws(seed=0):
 
 
 @pytest.mark.parametrize("case", [0, 1])
-def test_log_probabilities_are_those_of_pytorch(case):
+def test_log_probabilities_are_those_of_pytorch(case: int) -> None:
     law, output, _, actions, reference = list(laws())[case]
     found = law.log_prob(output, actions).value
     assert found.numpy() == pytest.approx(reference(output).log_prob(actions).numpy(), rel=1e-12)
 
 
 @pytest.mark.parametrize("case", [0, 1])
-def test_the_gradient_of_log_probabilities_is_that_of_autograd(case):
+def test_the_gradient_of_log_probabilities_is_that_of_autograd(case: int) -> None:
     law, output, _, actions, reference = list(laws())[case]
     output = output.requires_grad_()
     (expected,) = torch.autograd.grad(reference(output).log_prob(actions).sum(), output)
@@ -47,7 +54,7 @@ def test_the_gradient_of_log_probabilities_is_that_of_autograd(case):
     assert found.numpy() == pytest.approx(expected.numpy(), rel=1e-10, abs=1e-12)
 
 
-def test_the_gradient_by_the_noise_is_that_of_autograd():
+def test_the_gradient_by_the_noise_is_that_of_autograd() -> None:
     law, mean, _, actions, _ = next(laws())
     log_std = law.log_std.clone().requires_grad_()
     value = torch.distributions.Normal(mean, log_std.exp()).log_prob(actions).sum()
@@ -57,7 +64,7 @@ def test_the_gradient_by_the_noise_is_that_of_autograd():
 
 
 @pytest.mark.parametrize("case", [0, 1])
-def test_the_gradient_of_the_entropy_is_that_of_autograd(case):
+def test_the_gradient_of_the_entropy_is_that_of_autograd(case: int) -> None:
     law, output, _, _, reference = list(laws())[case]
     if case == 0:
         log_std = law.log_std.clone().requires_grad_()
@@ -72,7 +79,7 @@ def test_the_gradient_of_the_entropy_is_that_of_autograd(case):
 
 
 @pytest.mark.parametrize("case", [0, 1])
-def test_the_squared_distance_is_twice_the_divergence_and_has_no_factor_one_half(case):
+def test_the_squared_distance_is_twice_the_divergence_and_has_no_factor_one_half(case: int) -> None:
     law, output, other, _, reference = list(laws())[case]
     divergence = torch.distributions.kl_divergence(reference(output), reference(other))
     found = law.squared_distance(output, other)
@@ -80,7 +87,7 @@ def test_the_squared_distance_is_twice_the_divergence_and_has_no_factor_one_half
 
 
 @pytest.mark.parametrize("case", [0, 1])
-def test_the_gradient_of_the_squared_distance_is_that_of_autograd(case):
+def test_the_gradient_of_the_squared_distance_is_that_of_autograd(case: int) -> None:
     law, output, other, _, _ = list(laws())[case]
     other = other.requires_grad_()
     (expected,) = torch.autograd.grad(law.squared_distance(output, other).sum(), other)
@@ -89,7 +96,7 @@ def test_the_gradient_of_the_squared_distance_is_that_of_autograd(case):
     assert (law.squared_distance_gradient(output)(output) == 0).all()
 
 
-def test_gaussian_samples_have_the_moments_of_the_law():
+def test_gaussian_samples_have_the_moments_of_the_law() -> None:
     law = Gaussian(log_std=torch.tensor([0.0, -1.0]), learned=False)
     noise = law.noise(np.random.default_rng(0), (20_000,))
     samples = law.sample(np.array([[1.0, -2.0]], np.float32), noise)
@@ -98,7 +105,7 @@ def test_gaussian_samples_have_the_moments_of_the_law():
     assert samples.std(0) == pytest.approx([1, np.exp(-1)], rel=0.03)
 
 
-def test_categorical_samples_have_the_probabilities_of_the_law():
+def test_categorical_samples_have_the_probabilities_of_the_law() -> None:
     law = Categorical(num_actions=3)
     logits = np.array([[0.0, 1.0, -1.0]], np.float32)
     samples = law.sample(logits, law.noise(np.random.default_rng(0), (20_000,)))

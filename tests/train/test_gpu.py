@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from surefoot.train.defence_config import (
     AlternatingTraining,
     BoundedAdversarialReturn,
     ConvexStateAdversarial,
+    Defence,
     LipschitzTarget,
     NoDefence,
     StateAdversarial,
@@ -25,10 +27,12 @@ from surefoot.train.pruning_config import (
     MagnitudeStePruning,
     NeuronPruning,
     NoPruning,
+    Pruning,
     RandomPruning,
     SaliencyPruning,
     TwoFourPruning,
 )
+from surefoot.train.result import Progress
 from surefoot.train.train_config import LearnedNoise, TrainConfig
 from surefoot.train.trainer import train_policy
 
@@ -73,19 +77,21 @@ PRUNINGS = [
 ]
 
 
-def kind_of(value):
+def kind_of(
+    value: Defence | Pruning,
+) -> str:
     return value.kind
 
 
 @pytest.mark.parametrize("defence", DEFENCES, ids=kind_of)
-def test_every_defence_trains_on_cuda(defence):
+def test_every_defence_trains_on_cuda(defence: Defence) -> None:
     result = train_policy(replace(CONFIG, defence=defence))
     assert result.facts["device"] == "cuda"
     assert all(np.isfinite(layer.weight).all() for layer in result.policy.layers)
 
 
 @pytest.mark.parametrize("pruning", PRUNINGS, ids=kind_of)
-def test_every_pruning_reaches_its_target_on_cuda(pruning):
+def test_every_pruning_reaches_its_target_on_cuda(pruning: Pruning) -> None:
     policy = train_policy(replace(CONFIG, pruning=pruning)).policy
     size = 11 * 32 + 32 * 32 + 32 * 3
     zeros = sum(int((layer.weight == 0).sum()) for layer in policy.layers)
@@ -98,13 +104,13 @@ def test_every_pruning_reaches_its_target_on_cuda(pruning):
         assert zeros == ceil(size * Fraction(str(asked)))
 
 
-def test_discrete_actions_train_on_cuda():
+def test_discrete_actions_train_on_cuda() -> None:
     config = replace(CONFIG, env_id="CartPole-v1", defence=StateAdversarial(epsilon=0.1, kappa=0.1))
     assert train_policy(config).facts["device"] == "cuda"
 
 
-def test_a_run_on_cuda_goes_on_from_its_checkpoint(tmp_path):
-    def interrupt(progress):
+def test_a_run_on_cuda_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
         if progress.step == 1024:
             raise InterruptedRun("here")
 
@@ -125,7 +131,7 @@ def test_a_run_on_cuda_goes_on_from_its_checkpoint(tmp_path):
     assert len(weights_sha256(resumed.policy)) == 64
 
 
-def test_the_paper_sized_update_fits(tmp_path):
+def test_the_paper_sized_update_fits(tmp_path: Path) -> None:
     """2048 environments x 10 steps, 256x256, 32 minibatches: Table 4 of arXiv 2510.12939."""
     config = replace(
         CONFIG,

@@ -1,31 +1,35 @@
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from support.environments import TargetEnv
 from support.policies import random_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
-from surefoot.envs.vector import BoxActions
+from surefoot.envs.vector import BoxActions, EnvSpec
 from surefoot.errors import DivergenceError, InputError, InterruptedRun
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
-from surefoot.policy import Activation, weights_sha256
-from surefoot.train.agent import new_agent
+from surefoot.policy import Activation, Normaliser, Policy, weights_sha256
+from surefoot.train.agent import Agent, new_agent
 from surefoot.train.defence_config import LipschitzTarget
 from surefoot.train.lipschitz import LipschitzLimit
-from surefoot.train.networks import new_network
+from surefoot.train.networks import TorchNetwork, new_network
 from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import (
     MagnitudePruning,
     MagnitudeStePruning,
     NeuronPruning,
     NoPruning,
+    Pruning,
 )
+from surefoot.train.result import Progress
 from surefoot.train.train_config import TrainConfig
 from surefoot.train.trainer import train_policy
 
@@ -47,11 +51,11 @@ pytestmark = pytest.mark.usefixtures("target_task")
 
 
 @pytest.fixture
-def tiny(tiny):
+def tiny(tiny: TrainConfig) -> TrainConfig:
     return replace(tiny, learning_rate=3e-3)
 
 
-def certified(policy, target):
+def certified(policy: Policy, target: LipschitzTarget) -> float:
     """The bound of the same name by the certifier, about the file that would be deployed."""
     policy = policy_from_onnx(policy_to_onnx(policy), "test").policy
     bounds = closed_form_bounds(action_chain(policy))
@@ -60,7 +64,9 @@ def certified(policy, target):
     return float(bounds.deviations(1.0, target.norm)[target.bound].max())
 
 
-def drawn(seed=0, activation=Activation.TANH, hidden=(8, 7)):
+def drawn(
+    seed: int = 0, activation: Activation = Activation.TANH, hidden: tuple[int, ...] = (8, 7)
+) -> tuple[TorchNetwork, EnvSpec]:
     """A network as training starts, but with a last layer of usual size and a third of zeros."""
     generator = torch.Generator().manual_seed(seed)
     network = new_network(
@@ -71,7 +77,12 @@ def drawn(seed=0, activation=Activation.TANH, hidden=(8, 7)):
     return network, TargetEnv(1).spec
 
 
-def agent_policy(network, spec, activation=Activation.TANH, hidden=(8, 7)):
+def agent_policy(
+    network: TorchNetwork,
+    spec: EnvSpec,
+    activation: Activation = Activation.TANH,
+    hidden: tuple[int, ...] = (8, 7),
+) -> Agent:
     config = TrainConfig(env_id="Target-v0", hidden=hidden, activation=activation)
     agent = new_agent(config, spec, CPU)
     agent.actor.parameters.copy_(network.parameters)
@@ -80,7 +91,9 @@ def agent_policy(network, spec, activation=Activation.TANH, hidden=(8, 7)):
 
 @pytest.mark.parametrize("activation", Activation)
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 7), (8, 7, 6)])
-def test_the_bounds_are_those_of_the_certifier(normaliser, activation, hidden):
+def test_the_bounds_are_those_of_the_certifier(
+    normaliser: Normaliser, activation: Activation, hidden: tuple[int, ...]
+) -> None:
     network, spec = drawn(1, activation, hidden)
     policy = agent_policy(network, spec, activation, hidden).policy(normaliser)
     for bound in ("absolute_product", "combettes_pesquet"):
@@ -94,7 +107,9 @@ def test_the_bounds_are_those_of_the_certifier(normaliser, activation, hidden):
 
 @pytest.mark.parametrize("norm", Norm)
 @pytest.mark.parametrize("bound", ["absolute_product", "combettes_pesquet"])
-def test_the_bound_on_the_length_of_a_change_is_never_below_the_certifiers(normaliser, bound, norm):
+def test_the_bound_on_the_length_of_a_change_is_never_below_the_certifiers(
+    normaliser: Normaliser, bound: str, norm: Norm
+) -> None:
     network = new_network(
         (3, 8, 7, 4),
         Activation.TANH,
@@ -114,12 +129,14 @@ def test_the_bound_on_the_length_of_a_change_is_never_below_the_certifiers(norma
 
 
 @pytest.fixture
-def normaliser():
+def normaliser() -> Normaliser:
     return random_policy(np.random.default_rng(0), (3, 4, 1)).normaliser
 
 
 @pytest.mark.parametrize("target", WAYS)
-def test_a_projection_reaches_the_limit_and_leaves_what_is_under_it(target):
+def test_a_projection_reaches_the_limit_and_leaves_what_is_under_it(
+    target: LipschitzTarget,
+) -> None:
     network, spec = drawn()
     limit = LipschitzLimit(target, spec, CPU)
     before, zeros = network.parameters.clone(), network.parameters == 0
@@ -134,7 +151,7 @@ def test_a_projection_reaches_the_limit_and_leaves_what_is_under_it(target):
     assert torch.equal(network.parameters, again)
 
 
-def test_the_nearest_projection_moves_less_than_scaling():
+def test_the_nearest_projection_moves_less_than_scaling() -> None:
     for bound in ("absolute_product", "combettes_pesquet"):
         moved = {}
         for projection in ("scale", "nearest"):
@@ -150,7 +167,11 @@ def test_the_nearest_projection_moves_less_than_scaling():
 
 @pytest.mark.parametrize("pruning", PRUNING, ids=lambda pruning: pruning.kind)
 @pytest.mark.parametrize("target", WAYS)
-def test_the_policy_of_a_training_is_certified_under_its_target(tiny, target, pruning):
+def test_the_policy_of_a_training_is_certified_under_its_target(
+    tiny: TrainConfig,
+    target: LipschitzTarget,
+    pruning: Pruning,
+) -> None:
     config = replace(tiny, defence=target, pruning=pruning)
     result = train_policy(config)
     assert certified(result.policy, target) <= target.at_most
@@ -162,7 +183,9 @@ def test_the_policy_of_a_training_is_certified_under_its_target(tiny, target, pr
     assert certified(free.policy, target) > 2 * target.at_most
 
 
-def test_the_best_policy_of_a_training_is_one_under_the_target(tiny, monkeypatch):
+def test_the_best_policy_of_a_training_is_one_under_the_target(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     returns = iter(range(8, 0, -1))  # the first evaluated policy plays best, far above the target
     monkeypatch.setattr(
         "surefoot.train.training_run.clean_episodes",
@@ -177,10 +200,14 @@ def test_the_best_policy_of_a_training_is_one_under_the_target(tiny, monkeypatch
 
 
 @pytest.mark.parametrize("pruning", PRUNING, ids=lambda pruning: pruning.kind)
-def test_an_interrupted_training_under_a_target_goes_on_bit_for_bit(tiny, tmp_path, pruning):
+def test_an_interrupted_training_under_a_target_goes_on_bit_for_bit(
+    tiny: TrainConfig,
+    tmp_path: Path,
+    pruning: Pruning,
+) -> None:
     config = replace(tiny, defence=WAYS[1], pruning=pruning)
 
-    def interrupt(progress):
+    def interrupt(progress: Progress) -> None:
         if progress.step >= 512:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -190,13 +217,15 @@ def test_an_interrupted_training_under_a_target_goes_on_bit_for_bit(tiny, tmp_pa
     assert weights_sha256(resumed.policy) == weights_sha256(whole.policy)
 
 
-def test_the_limit_falls_from_its_headroom_to_the_target():
+def test_the_limit_falls_from_its_headroom_to_the_target() -> None:
     target = LipschitzTarget(at_most=2.0, headroom=9.0, ramp_start=0.2, ramp_end=0.6)
     limits = [target.limit(progress) for progress in (0.0, 0.2, 0.4, 0.6, 1.0)]
     assert limits == pytest.approx([18, 18, 6, 2, 2])
 
 
-def test_discrete_actions_refuse_a_lipschitz_target_in_one_line(tiny, monkeypatch):
+def test_discrete_actions_refuse_a_lipschitz_target_in_one_line(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from surefoot.envs.make import make_env
 
     monkeypatch.setattr("surefoot.train.trainer.make_env", make_env)
@@ -208,12 +237,12 @@ def test_discrete_actions_refuse_a_lipschitz_target_in_one_line(tiny, monkeypatc
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.bound}-{way.projection}")
 def test_a_gradient_that_is_not_a_number_stops_a_limited_training_with_its_step(
-    tiny, monkeypatch, way
-):
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, way: LipschitzTarget
+) -> None:
     """The eigenvalues behind a bound do not exist then, and must not be what stops it."""
     clip = Ppo._clip
 
-    def poisoned(self, gradient):
+    def poisoned(self: Ppo, gradient: Tensor) -> Tensor:
         if self.num_updates == 40:
             gradient[0] = torch.nan
         return clip(self, gradient)

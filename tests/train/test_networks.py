@@ -5,22 +5,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.policies import random_policy
-from surefoot.activation import Activation, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.train.agent import twin
-from surefoot.train.networks import forward, mlp_from_layers, new_network
+from surefoot.train.networks import TorchNetwork, forward, mlp_from_layers, new_network
 
 CPU = torch.device("cpu")
 EVERY = [*Activation, LeakyRelu(0.125), ScaledElu(1.75, 1.0625), Clamp(-1.0, 0.5)]
 
 
-def network(activation, sizes=(5, 8, 7, 3), seed=0):
+def network(
+    activation: AnyActivation, sizes: tuple[int, ...] = (5, 8, 7, 3), seed: int = 0
+) -> TorchNetwork:
     generator = torch.Generator().manual_seed(seed)
     return new_network(sizes, activation, output_gain=1.0, generator=generator, device=CPU)
 
 
 @settings(max_examples=30)
 @given(st.sampled_from(EVERY), st.integers(0, 10**6))
-def test_the_twin_computes_what_the_policy_computes(activation, seed):
+def test_the_twin_computes_what_the_policy_computes(activation: AnyActivation, seed: int) -> None:
     rng = np.random.default_rng(seed)
     policy = random_policy(rng, (5, 8, 7, 3), activation)
     states = rng.normal(0, 2, (9, 5))
@@ -29,7 +31,7 @@ def test_the_twin_computes_what_the_policy_computes(activation, seed):
 
 
 @pytest.mark.parametrize("activation", EVERY)
-def test_large_sums_overflow_no_activation_nor_its_gradient(activation):
+def test_large_sums_overflow_no_activation_nor_its_gradient(activation: AnyActivation) -> None:
     """exp(89) is infinite in float32, in which training computes."""
     sums = np.array([-1e4, -200.0, -89.0, 89.0, 200.0, 1e4], np.float32)
     x = torch.from_numpy(sums).requires_grad_()
@@ -40,7 +42,7 @@ def test_large_sums_overflow_no_activation_nor_its_gradient(activation):
 
 
 @pytest.mark.parametrize("activation", EVERY)
-def test_the_gradient_by_inputs_is_that_of_autograd(activation):
+def test_the_gradient_by_inputs_is_that_of_autograd(activation: AnyActivation) -> None:
     rng = np.random.default_rng(0)
     net = twin(random_policy(rng, (5, 8, 7, 3), activation), dtype=torch.float64)
     x = torch.from_numpy(rng.normal(size=(9, 5))).requires_grad_()
@@ -52,7 +54,7 @@ def test_the_gradient_by_inputs_is_that_of_autograd(activation):
 
 
 @pytest.mark.parametrize("activation", EVERY)
-def test_the_gradient_by_parameters_is_that_of_autograd(activation):
+def test_the_gradient_by_parameters_is_that_of_autograd(activation: AnyActivation) -> None:
     net = network(activation)
     x = torch.randn(9, 5, generator=torch.Generator().manual_seed(1))
     parameters = [*net.mlp.weights, *net.mlp.biases]
@@ -70,7 +72,7 @@ def test_the_gradient_by_parameters_is_that_of_autograd(activation):
         assert found.numpy() == pytest.approx(wanted.numpy(), rel=1e-4, abs=1e-5)
 
 
-def test_new_weights_are_orthogonal_with_the_gain_of_their_layer_and_biases_zero():
+def test_new_weights_are_orthogonal_with_the_gain_of_their_layer_and_biases_zero() -> None:
     net = network(Activation.TANH, sizes=(5, 8, 8, 3))
     for weight, gain in zip(net.mlp.weights, (2**0.5, 2**0.5, 1.0), strict=True):
         short = weight if weight.shape[0] <= weight.shape[1] else weight.t()
@@ -79,7 +81,7 @@ def test_new_weights_are_orthogonal_with_the_gain_of_their_layer_and_biases_zero
     assert all((bias == 0).all() for bias in net.mlp.biases)
 
 
-def test_all_parameters_lie_in_one_vector():
+def test_all_parameters_lie_in_one_vector() -> None:
     net = network(Activation.RELU)
     net.parameters.zero_()
     assert all((entry == 0).all() for entry in (*net.mlp.weights, *net.mlp.biases))
@@ -88,7 +90,7 @@ def test_all_parameters_lie_in_one_vector():
     )
 
 
-def test_layers_are_copies_with_positive_zeros():
+def test_layers_are_copies_with_positive_zeros() -> None:
     net = network(Activation.TANH)
     net.mlp.weights[0].mul_(0).neg_()
     layers = net.mlp.to_layers()

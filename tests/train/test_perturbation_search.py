@@ -1,15 +1,17 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from support.policies import random_policy
 from support.training import seeded
 from surefoot.ball import Norm
-from surefoot.policy import Activation, GaussianHead
+from surefoot.policy import Activation, GaussianHead, Policy
 from surefoot.train.agent import twin
 from surefoot.train.distributions import Gaussian
 from surefoot.train.perturbation_search import (
@@ -22,7 +24,9 @@ from surefoot.train.perturbation_search import (
 )
 
 
-def distance_objective(policy, states, dtype=torch.float32):
+def distance_objective(
+    policy: Policy, states: Tensor, dtype: torch.dtype = torch.float32
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """D^2 at perturbations, and its gradient, for a policy with a Gaussian head."""
     net = twin(policy, dtype=dtype)
     law = Gaussian(log_std=torch.tensor(np.log(policy.head.std), dtype=dtype), learned=False)
@@ -35,7 +39,9 @@ def distance_objective(policy, states, dtype=torch.float32):
 
 
 @given(st.floats(1e-6, 10), st.sampled_from([torch.float32, torch.float64]))
-def test_the_radius_is_the_largest_number_that_is_not_above_epsilon(epsilon, dtype):
+def test_the_radius_is_the_largest_number_that_is_not_above_epsilon(
+    epsilon: float, dtype: torch.dtype
+) -> None:
     found = torch.tensor(radius(epsilon, dtype), dtype=dtype)
     assert float(found) <= epsilon < float(torch.nextafter(found, torch.tensor(torch.inf)))
 
@@ -47,7 +53,9 @@ def test_the_radius_is_the_largest_number_that_is_not_above_epsilon(epsilon, dty
     st.sampled_from([0.0, SA_TEMPERATURE, 1.0]),
     st.integers(0, 1000),
 )
-def test_a_perturbation_never_leaves_the_ball(epsilon, steps, slack, temperature, seed):
+def test_a_perturbation_never_leaves_the_ball(
+    epsilon: float, steps: int, slack: float, temperature: float, seed: int
+) -> None:
     slope = torch.randn(6, 4, generator=seeded(seed))
     for start in (corner_start, uniform_start):
         delta = search_ball(
@@ -62,19 +70,19 @@ def test_a_perturbation_never_leaves_the_ball(epsilon, steps, slack, temperature
         assert float(delta.abs().max()) <= epsilon
 
 
-def test_signed_steps_reach_the_maximum_of_a_linear_function():
+def test_signed_steps_reach_the_maximum_of_a_linear_function() -> None:
     slope = torch.tensor([[3.0, -0.1, 1.0]])
     delta = search_ball(lambda delta: slope, torch.zeros(1, 3), epsilon=0.3, steps=4)
     assert delta.tolist()[0] == pytest.approx([0.3, -0.3, 0.3])
 
 
-def test_normalised_steps_reach_the_maximum_of_a_linear_function_in_the_l2_ball():
+def test_normalised_steps_reach_the_maximum_of_a_linear_function_in_the_l2_ball() -> None:
     slope = torch.tensor([[3.0, 4.0]])
     delta = search_ball(lambda delta: slope, torch.zeros(1, 2), epsilon=0.5, steps=4, norm=Norm.L2)
     assert delta.tolist()[0] == pytest.approx([0.3, 0.4])
 
 
-def test_the_gradient_of_the_distance_is_exactly_zero_at_the_clean_state():
+def test_the_gradient_of_the_distance_is_exactly_zero_at_the_clean_state() -> None:
     policy = random_policy(np.random.default_rng(0), (5, 8, 8, 2), Activation.TANH)
     states = torch.randn(7, 5, generator=seeded())
     _, gradient = distance_objective(policy, states)
@@ -87,7 +95,7 @@ def test_the_gradient_of_the_distance_is_exactly_zero_at_the_clean_state():
 
 
 @pytest.mark.parametrize("temperature", [0.0, SA_TEMPERATURE])
-def test_random_perturbations_search_and_bound_are_a_sandwich(temperature):
+def test_random_perturbations_search_and_bound_are_a_sandwich(temperature: float) -> None:
     rng = np.random.default_rng(1)
     policy = random_policy(rng, (5, 16, 16, 2), Activation.TANH)
     states = torch.from_numpy(rng.normal(size=(50, 5)))
@@ -117,7 +125,7 @@ def test_random_perturbations_search_and_bound_are_a_sandwich(temperature):
 
 
 @pytest.mark.parametrize("spread", [1, 50])  # of the actions; where it is large, noise decides
-def test_the_farthest_perturbation_is_that_of_sa_ppo_line_by_line(spread):
+def test_the_farthest_perturbation_is_that_of_sa_ppo_line_by_line(spread: int) -> None:
     """By training.md 2.1, its gradient by autograd."""
     rng = np.random.default_rng(3)
     policy = random_policy(rng, (5, 16, 16, 2), Activation.TANH)
@@ -129,7 +137,7 @@ def test_the_farthest_perturbation_is_that_of_sa_ppo_line_by_line(spread):
         for layer in policy.layers
     ]
 
-    def mean(state):
+    def mean(state: Tensor) -> Tensor:
         for weight, bias in hidden:
             state = torch.tanh(state @ weight.T + bias)
         return state @ last[0].T + last[1]
@@ -160,10 +168,10 @@ def test_the_farthest_perturbation_is_that_of_sa_ppo_line_by_line(spread):
         assert float(value(found).mean()) > max(float(corner.mean()) for corner in corners)
 
 
-def test_equal_generators_give_equal_perturbations():
+def test_equal_generators_give_equal_perturbations() -> None:
     slope = torch.randn(5, 3, generator=seeded(1))
 
-    def search(seed):
+    def search(seed: int) -> Tensor:
         generator = seeded(seed)
         return search_ball(
             lambda delta: slope + delta,

@@ -3,18 +3,22 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from support.training import BOX, drawn_samples, new_ppo, seeded
-from surefoot.envs.vector import DiscreteActions
+from surefoot.envs.vector import Actions, DiscreteActions
 from surefoot.train import ppo as ppo_module
 from surefoot.train.defence_config import (
     AdversarialReturn,
     BoundedAdversarialReturn,
+    Defence,
     NoDefence,
     StateAdversarial,
 )
 from surefoot.train.defences import perturbed_states
+from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import MagnitudePruning
+from surefoot.train.samples import Samples
 from surefoot.train.train_config import LearnedNoise, TrainConfig
 
 CONFIG = TrainConfig(
@@ -37,14 +41,19 @@ ARPO = AdversarialReturn(epsilon=0.2, fraction=0.5, inner_steps=3)
 BARPO = BoundedAdversarialReturn(epsilon=0.2, guidance=0.7, fraction=0.5, inner_steps=3)
 
 
-def make_ppo(config=CONFIG, actions=BOX):
+def make_ppo(config: TrainConfig = CONFIG, actions: Actions = BOX) -> Ppo:
     return new_ppo(config, actions)
 
 
 @pytest.mark.parametrize("actions", [BOX, DiscreteActions(2)])
 @pytest.mark.parametrize("value_clip", [None, 0.2])
 @pytest.mark.parametrize("defence", [NoDefence(), ROBUST, ARPO, BARPO])
-def test_the_gradient_is_that_of_the_loss_as_printed(monkeypatch, actions, value_clip, defence):
+def test_the_gradient_is_that_of_the_loss_as_printed(
+    monkeypatch: pytest.MonkeyPatch,
+    actions: Actions,
+    value_clip: float | None,
+    defence: Defence,
+) -> None:
     ppo = make_ppo(replace(CONFIG, value_clip=value_clip, defence=defence), actions)
     ppo.num_updates = ppo.config.num_updates // 2
     samples = drawn_samples(ppo)
@@ -69,18 +78,20 @@ def test_the_gradient_is_that_of_the_loss_as_printed(monkeypatch, actions, value
         assert one.numpy() == pytest.approx(other.numpy(), rel=1e-3, abs=1e-5)
 
 
-def search(ppo, samples):
+def search(ppo: Ppo, samples: Samples) -> Tensor:
     samples = samples.with_normalised_advantages()
     return perturbed_states(ppo.agent, ppo.config.defence, ppo.epsilon(), samples, seeded(2))
 
 
-def paper_loss(ppo, leaves, log_std, samples, perturbed):
+def paper_loss(
+    ppo: Ppo, leaves: list[Tensor], log_std: Tensor | None, samples: Samples, perturbed: Tensor
+) -> Tensor:
     """The loss as printed, by autograd and torch.distributions."""
     config = ppo.config
     actor = ppo.agent.actor.views_of(leaves[0])
     critic = ppo.agent.critic.views_of(leaves[1])
 
-    def law(output, std):
+    def law(output: Tensor, std: Tensor | None) -> torch.distributions.Distribution:
         if std is None:
             return torch.distributions.Categorical(logits=output)
         return torch.distributions.Independent(torch.distributions.Normal(output, std), 1)
@@ -88,7 +99,7 @@ def paper_loss(ppo, leaves, log_std, samples, perturbed):
     advantages = samples.advantages
     advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
-    def clipped_loss(policy):
+    def clipped_loss(policy: torch.distributions.Distribution) -> Tensor:
         ratio = (policy.log_prob(samples.actions) - samples.log_probs).exp()
         clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
         return -torch.min(ratio * advantages, clipped * advantages).mean()
@@ -114,27 +125,27 @@ def paper_loss(ppo, leaves, log_std, samples, perturbed):
     return loss
 
 
-def run_updates(config, num=3):
+def run_updates(config: TrainConfig, num: int = 3) -> Ppo:
     ppo = make_ppo(config)
     for number in range(num):
         ppo.update(drawn_samples(ppo, seed=number))
     return ppo
 
 
-def same_parameters(one, other):
+def same_parameters(one: Ppo, other: Ppo) -> bool:
     return torch.equal(one.agent.actor.parameters, other.agent.actor.parameters) and torch.equal(
         one.agent.critic.parameters, other.agent.critic.parameters
     )
 
 
 @pytest.mark.parametrize("off", [{"kappa": 0.0}, {"epsilon": 0.0}])
-def test_a_defence_of_no_strength_is_plain_ppo_bit_for_bit(off):
+def test_a_defence_of_no_strength_is_plain_ppo_bit_for_bit(off: dict[str, float]) -> None:
     robust = replace(CONFIG, defence=replace(ROBUST, **off))
     assert same_parameters(run_updates(CONFIG), run_updates(robust))
     assert not same_parameters(run_updates(CONFIG), run_updates(replace(CONFIG, defence=ROBUST)))
 
 
-def test_the_defence_lowers_what_it_penalises():
+def test_the_defence_lowers_what_it_penalises() -> None:
     strong = replace(CONFIG, total_steps=64 * 60, defence=replace(ROBUST, kappa=30.0, ramp_end=0.1))
     weak = replace(strong, defence=replace(strong.defence, kappa=1e-6))
     distances = [
@@ -144,7 +155,7 @@ def test_the_defence_lowers_what_it_penalises():
     assert distances[1] < 0.1 * distances[0]
 
 
-def test_perturbed_states_stay_in_the_ball_of_the_ramp():
+def test_perturbed_states_stay_in_the_ball_of_the_ramp() -> None:
     ppo = make_ppo(replace(CONFIG, defence=replace(ROBUST, ramp_start=0.2, ramp_end=0.6)))
     samples = replace(drawn_samples(ppo, 8), states=torch.zeros(8, 3))
     radii = {}
@@ -156,7 +167,7 @@ def test_perturbed_states_stay_in_the_ball_of_the_ramp():
     assert list(radii.values()) == pytest.approx([0, 0, 0.1, 0.2, 0.2], rel=1e-5)
 
 
-def test_the_learning_rate_falls_linearly_to_its_share():
+def test_the_learning_rate_falls_linearly_to_its_share() -> None:
     ppo = make_ppo(replace(CONFIG, anneal_to=0.1))
     rates = []
     for share in (0.0, 0.5, 1.0):
@@ -165,12 +176,12 @@ def test_the_learning_rate_falls_linearly_to_its_share():
     assert rates == pytest.approx([1e-2, 0.55e-2, 1e-3])
 
 
-def test_rate_and_ball_move_at_every_update(monkeypatch):
+def test_rate_and_ball_move_at_every_update(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once per iteration: an iteration of many updates would be at one strength throughout."""
     ppo = make_ppo(replace(CONFIG, anneal_to=0.1, defence=replace(ROBUST, ramp_end=1.0)))
     step, rates, radii = ppo._optimiser.step, [], []
 
-    def watched():
+    def watched() -> None:
         rates.append([group["lr"] for group in ppo._optimiser.param_groups])
         radii.append(ppo.epsilon())
         step()
@@ -184,7 +195,7 @@ def test_rate_and_ball_move_at_every_update(monkeypatch):
     assert radii == pytest.approx(0.2 * shares)
 
 
-def test_weight_decay_pulls_weights_and_biases_and_leaves_the_noise_alone():
+def test_weight_decay_pulls_weights_and_biases_and_leaves_the_noise_alone() -> None:
     plain, decayed = make_ppo(), make_ppo(replace(CONFIG, weight_decay=0.5))
     for entry in (*plain._trained.values(), *decayed._trained.values()):
         entry.fill_(0.5)
@@ -200,7 +211,7 @@ def test_weight_decay_pulls_weights_and_biases_and_leaves_the_noise_alone():
             assert float(pulled.max()) < 0
 
 
-def test_every_epoch_has_an_order_of_its_own(monkeypatch):
+def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     ppo, orders = make_ppo(replace(CONFIG, epochs=4)), []
     samples = drawn_samples(ppo)
     monkeypatch.setattr(
@@ -211,14 +222,14 @@ def test_every_epoch_has_an_order_of_its_own(monkeypatch):
     assert len({tuple(epoch.tolist()) for epoch in (*epochs, samples.states[:, 0])}) == 5
 
 
-def test_gradients_are_clipped_network_by_network():
+def test_gradients_are_clipped_network_by_network() -> None:
     ppo = make_ppo(replace(CONFIG, max_grad_norm=0.01))
     ppo.update(drawn_samples(ppo))
     norms = [float(net.gradient.norm()) for net in (ppo.agent.actor, ppo.agent.critic)]
     assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
 
 
-def test_every_sample_is_used_once_per_epoch():
+def test_every_sample_is_used_once_per_epoch() -> None:
     ppo = make_ppo()
     samples = drawn_samples(ppo)
     parts = list(samples.minibatches(32, seeded(0)))
@@ -230,7 +241,7 @@ def test_every_sample_is_used_once_per_epoch():
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4])
-def test_a_stored_update_goes_on_bit_for_bit(stop):
+def test_a_stored_update_goes_on_bit_for_bit(stop: int) -> None:
     config = replace(
         CONFIG,
         defence=ROBUST,

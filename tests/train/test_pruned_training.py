@@ -3,17 +3,21 @@
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from support.environments import TargetEnv
 from support.training import let_every_task_be
 from surefoot.config import build, to_table
+from surefoot.envs.vector import StepResult
 from surefoot.errors import DivergenceError, InputError, InterruptedRun
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
-from surefoot.policy import weights_sha256
+from surefoot.policy import Layer, weights_sha256
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import (
@@ -21,10 +25,12 @@ from surefoot.train.pruning_config import (
     MagnitudeStePruning,
     NeuronPruning,
     NoPruning,
+    Pruning,
     RandomPruning,
     SaliencyPruning,
     TwoFourPruning,
 )
+from surefoot.train.result import Progress
 from surefoot.train.train_config import TrainConfig
 from surefoot.train.trainer import train_policy
 
@@ -38,18 +44,23 @@ METHODS = [
 ]
 
 
-def name_of(value):
+def name_of(
+    value: Pruning,
+) -> str:
     return getattr(value, "kind", None)
 
 
 pytestmark = pytest.mark.usefixtures("target_task")
 
 
-def num_zeros(layers):
+def num_zeros(layers: tuple[Layer, ...]) -> list[int]:
     return [int((layer.weight == 0).sum()) for layer in layers]
 
 
-def expected_zeros(pruning, shapes):
+def expected_zeros(
+    pruning: Pruning,
+    shapes: list[tuple[int, int]],
+) -> int:
     """Return how many zeros all layers together have."""
     if isinstance(pruning, NeuronPruning):
         return 0
@@ -61,7 +72,11 @@ def expected_zeros(pruning, shapes):
 
 @pytest.mark.parametrize("target", ["actor", "critic", "both"])
 @pytest.mark.parametrize("pruning", METHODS, ids=name_of)
-def test_the_result_is_pruned_exactly_in_the_networks_that_were_named(tiny, pruning, target):
+def test_the_result_is_pruned_exactly_in_the_networks_that_were_named(
+    tiny: TrainConfig,
+    pruning: Pruning,
+    target: str,
+) -> None:
     result = train_policy(replace(tiny, pruning=replace(pruning, target=target)))
     for name, layers, shapes in (
         ("actor", result.policy.layers, [(8, 3), (12, 8), (1, 12)]),
@@ -82,10 +97,14 @@ def test_the_result_is_pruned_exactly_in_the_networks_that_were_named(tiny, prun
 
 
 @pytest.mark.parametrize("pruning", METHODS, ids=name_of)
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(tiny, tmp_path, pruning):
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    tiny: TrainConfig,
+    tmp_path: Path,
+    pruning: Pruning,
+) -> None:
     config = replace(tiny, pruning=pruning)
 
-    def interrupt(progress):
+    def interrupt(progress: Progress) -> None:
         if progress.step == 640:  # in the middle of the schedule
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -98,7 +117,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tiny, tmp_path, pruning):
     assert resumed.facts == whole.facts
 
 
-def test_a_net_of_fewer_neurons_is_saved_and_read_like_any_other(tiny):
+def test_a_net_of_fewer_neurons_is_saved_and_read_like_any_other(tiny: TrainConfig) -> None:
     result = train_policy(replace(tiny, pruning=NeuronPruning(sparsity=0.5), select="best"))
     read = policy_from_onnx(policy_to_onnx(result.policy), "policy.onnx").policy
     assert weights_sha256(read) == weights_sha256(result.policy)
@@ -108,12 +127,15 @@ def test_a_net_of_fewer_neurons_is_saved_and_read_like_any_other(tiny):
     ]
 
 
-def test_both_networks_are_pruned_unless_one_is_named():
+def test_both_networks_are_pruned_unless_one_is_named() -> None:
     assert {method.target for method in METHODS} == {"both"}
 
 
 @pytest.mark.parametrize("pruning", [NoPruning(), *METHODS], ids=name_of)
-def test_a_configuration_written_as_a_table_reads_back_the_same(tiny, pruning):
+def test_a_configuration_written_as_a_table_reads_back_the_same(
+    tiny: TrainConfig,
+    pruning: Pruning,
+) -> None:
     config = replace(tiny, pruning=pruning)
     assert build(TrainConfig, to_table(config), "train") == config
 
@@ -135,7 +157,7 @@ def test_a_configuration_written_as_a_table_reads_back_the_same(tiny, pruning):
         ({"kind": "two_four", "target": "actors"}, "did you mean 'actor'"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(table, message):
+def test_what_cannot_be_is_refused_in_one_line(table: dict[str, float | str], message: str) -> None:
     with pytest.raises(InputError, match=message) as refusal:
         build(TrainConfig, {"env_id": "Target-v0", "pruning": table}, "train")
     assert "\n" not in str(refusal.value)
@@ -152,15 +174,17 @@ def test_what_cannot_be_is_refused_in_one_line(table, message):
     ],
 )
 def test_what_does_not_fit_the_networks_is_refused_before_anything_is_written(
-    tiny, tmp_path, changes, message
-):
+    tiny: TrainConfig, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as refusal:
         train_policy(replace(tiny, **changes), out=tmp_path / "run")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_another_way_of_pruning_in_the_same_folder_is_refused_by_the_keys(tiny, tmp_path):
+def test_another_way_of_pruning_in_the_same_folder_is_refused_by_the_keys(
+    tiny: TrainConfig, tmp_path: Path
+) -> None:
     train_policy(replace(tiny, pruning=METHODS[1]), out=tmp_path)
     other = replace(tiny, pruning=SaliencyPruning(sparsity=0.6, interval=3))
     with pytest.raises(InputError) as refusal:
@@ -178,8 +202,8 @@ def test_another_way_of_pruning_in_the_same_folder_is_refused_by_the_keys(tiny, 
     ("hidden", "critic_hidden", "name"), [((2,), (60,), "actor"), ((60,), (2,), "critic")]
 )
 def test_a_sparsity_out_of_reach_is_refused_by_the_name_of_the_network(
-    tiny, hidden, critic_hidden, name
-):
+    tiny: TrainConfig, hidden: tuple[int], critic_hidden: tuple[int], name: str
+) -> None:
     pruning = MagnitudePruning(sparsity=0.9)
     config = replace(tiny, hidden=hidden, critic_hidden=critic_hidden, pruning=pruning)
     with pytest.raises(InputError, match=rf"^pruning of the {name}: sparsity must be at most 0\."):
@@ -189,13 +213,17 @@ def test_a_sparsity_out_of_reach_is_refused_by_the_name_of_the_network(
 @pytest.mark.parametrize("pruning", [NoPruning(), *METHODS], ids=name_of)
 @pytest.mark.parametrize("network", ["actor", "critic"])
 def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_checkpoint(
-    tiny, tmp_path, monkeypatch, pruning, network
-):
+    tiny: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pruning: Pruning,
+    network: str,
+) -> None:
     """At update 92 of the 12th iteration, in the middle of the schedule and of an iteration."""
     clip = Ppo._clip
     count = 0
 
-    def poisoned(self, gradient):
+    def poisoned(self: Ppo, gradient: Tensor) -> Tensor:
         nonlocal count
         count += 1
         if count == 2 * 91 + (1 if network == "actor" else 2):
@@ -209,12 +237,14 @@ def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_check
     assert (tmp_path / "checkpoints" / "latest").read_text() == f"{1280:012d}"
 
 
-def test_a_reward_that_is_not_a_number_stops_with_the_step(tiny, tmp_path, monkeypatch):
-    def make_broken(num_envs):
+def test_a_reward_that_is_not_a_number_stops_with_the_step(
+    tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_broken(num_envs: int) -> TargetEnv:
         env = TargetEnv(num_envs)
         step = env.step
 
-        def broken(actions):
+        def broken(actions: NDArray[np.float32]) -> StepResult:
             result = step(actions)
             if env.count > 100:
                 result.reward[0] = np.nan

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
@@ -8,16 +9,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
 
 from surefoot.compress import erdos_renyi_kernel, num_kept
 from surefoot.errors import InputError
-from surefoot.policy import Activation
-from surefoot.train.networks import new_network
+from surefoot.policy import Activation, Layer
+from surefoot.train.networks import TorchNetwork, new_network
 from surefoot.train.pruning import Pruner
 from surefoot.train.pruning_config import (
     MagnitudePruning,
     MagnitudeStePruning,
     NeuronPruning,
+    Pruning,
     RandomPruning,
     SaliencyPruning,
     TwoFourPruning,
@@ -37,11 +41,13 @@ METHODS = [
 ]
 
 
-def name_of(value):
+def name_of(
+    value: Pruning,
+) -> str:
     return getattr(value, "kind", None)
 
 
-def make_network(sizes=SIZES):
+def make_network(sizes: tuple[int, ...] = SIZES) -> TorchNetwork:
     return new_network(
         sizes,
         Activation.TANH,
@@ -51,14 +57,24 @@ def make_network(sizes=SIZES):
     )
 
 
-def make_pruner(network, config, num_updates=NUM_UPDATES):
+def make_pruner(
+    network: TorchNetwork,
+    config: Pruning,
+    num_updates: int = NUM_UPDATES,
+) -> Pruner:
     return Pruner(network, config, num_updates, np.random.default_rng(0))
 
 
 class Training:
     """Prune through Adam steps on noisy gradients that pull every weight off zero."""
 
-    def __init__(self, config, sizes=SIZES, num_updates=NUM_UPDATES, weight_decay=0.01):
+    def __init__(
+        self,
+        config: Pruning,
+        sizes: tuple[int, ...] = SIZES,
+        num_updates: int = NUM_UPDATES,
+        weight_decay: float = 0.01,
+    ) -> None:
         self.network = make_network(sizes)
         self.pruner = make_pruner(self.network, config, num_updates)
         self.pruner.trained.grad = self.network.gradient
@@ -69,38 +85,41 @@ class Training:
         self.num_updates, self.update = num_updates, 0
 
     @property
-    def momentum(self):
+    def momentum(self) -> dict[str, Tensor]:
         return self.optimiser.state[self.pruner.trained]
 
     @property
-    def weights(self):
+    def weights(self) -> list[NDArray[np.float32]]:
         return [weight.numpy() for weight in self.network.mlp.weights]
 
-    def step(self):
+    def step(self) -> None:
         self.network.gradient.normal_(1.0, 1.0, generator=self.generator)
         self.pruner.before_step()
         self.optimiser.step()
         self.update += 1
         self.pruner.after_step(self.update, self.momentum)
 
-    def run(self, watch=lambda training: None):
+    def run(self, watch: "Callable[[Training], object]" = lambda training: None) -> "Training":
         while self.update < self.num_updates:
             self.step()
             watch(self)
         return self
 
 
-def num_weights(sizes):
+def num_weights(sizes: tuple[int, ...]) -> list[int]:
     return [after * before for before, after in itertools.pairwise(sizes)]
 
 
-def zeros(training):
+def zeros(training: Training) -> list[int]:
     return [int((weight == 0).sum()) for weight in training.weights]
 
 
 @pytest.mark.parametrize("config", METHODS, ids=name_of)
 @pytest.mark.parametrize("sizes", [SIZES, (11, 8, 1), (17, 40, 24, 6)])
-def test_at_the_end_exactly_the_target_is_pruned(config, sizes):
+def test_at_the_end_exactly_the_target_is_pruned(
+    config: Pruning,
+    sizes: tuple[int, ...],
+) -> None:
     training = Training(config, sizes, num_updates=60).run()
     shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
     assert training.pruner.state_dict()["mask"].sum() == sum(
@@ -134,22 +153,24 @@ def test_at_the_end_exactly_the_target_is_pruned(config, sizes):
             assert_near(zeros(training), sizes, erdos_renyi_kernel(shapes, 0.8))
 
 
-def assert_near(found, sizes, shares):
+def assert_near(found: list[int], sizes: tuple[int, ...], shares: list[float]) -> None:
     """Each layer has its share of zeros, up to what rounding all of them to a total may move."""
     for zero, size, share in zip(found, num_weights(sizes), shares, strict=True):
         assert abs(zero - size * share) <= 1 + len(shares) / 2
 
 
-def biases(training):
+def biases(training: Training) -> list[NDArray[np.float32]]:
     return [bias.numpy() for bias in training.network.mlp.biases]
 
 
 @pytest.mark.parametrize("config", METHODS, ids=name_of)
-def test_a_pruned_weight_is_exactly_zero_through_a_thousand_adam_steps(config):
+def test_a_pruned_weight_is_exactly_zero_through_a_thousand_adam_steps(
+    config: Pruning,
+) -> None:
     pruned = [np.zeros(weight.shape, bool) for weight in Training(config).weights]
     returned = 0
 
-    def watch(training):
+    def watch(training: Training) -> None:
         nonlocal returned
         mask = training.pruner.mask.numpy()
         assert (training.network.parameters.numpy()[mask == 0] == 0).all()
@@ -170,10 +191,10 @@ def test_a_pruned_weight_is_exactly_zero_through_a_thousand_adam_steps(config):
 
 
 @pytest.mark.parametrize("allocation", ["erk", "uniform", "global"])
-def test_sparsity_counted_on_the_weights_is_that_of_the_schedule(allocation):
+def test_sparsity_counted_on_the_weights_is_that_of_the_schedule(allocation: str) -> None:
     sizes, shapes = num_weights(SIZES), [(16, 5), (12, 16), (3, 12)]
 
-    def watch(training):
+    def watch(training: Training) -> None:
         update = training.update
         if not (250 <= update <= 750 and (update - 250) % 10 == 0) and update != 999:
             return
@@ -190,11 +211,15 @@ def test_sparsity_counted_on_the_weights_is_that_of_the_schedule(allocation):
 
 @pytest.mark.parametrize("config", METHODS, ids=name_of)
 @pytest.mark.parametrize(("interval", "changes"), [(1, 51), (10, 6), (20, 4), (51, 2), (10**9, 2)])
-def test_masks_change_at_the_interval_and_at_the_end_only(config, interval, changes):
+def test_masks_change_at_the_interval_and_at_the_end_only(
+    config: Pruning,
+    interval: int,
+    changes: int,
+) -> None:
     """At the first change nothing is due yet: a long interval is one large step at the end."""
     seen = []
 
-    def watch(training):
+    def watch(training: Training) -> None:
         seen.append(sum(zeros(training)))
 
     training = Training(replace(config, interval=interval), num_updates=100).run(watch)
@@ -208,7 +233,7 @@ def test_masks_change_at_the_interval_and_at_the_end_only(config, interval, chan
         assert zeros(training) == zeros(Training(config, num_updates=100).run())
 
 
-def test_nothing_is_pruned_before_the_burn_in_ends():
+def test_nothing_is_pruned_before_the_burn_in_ends() -> None:
     network = make_network()
     before = network.parameters.clone()
     make_pruner(network, CONFIG).after_step(249, {})
@@ -216,7 +241,9 @@ def test_nothing_is_pruned_before_the_burn_in_ends():
 
 
 @pytest.mark.parametrize("config", METHODS, ids=name_of)
-def test_biases_are_pruned_with_their_neuron_only(config):
+def test_biases_are_pruned_with_their_neuron_only(
+    config: Pruning,
+) -> None:
     training = Training(config).run()
     for bias, weight, after in zip(
         biases(training), training.weights, [*training.weights[1:], None], strict=True
@@ -228,12 +255,12 @@ def test_biases_are_pruned_with_their_neuron_only(config):
             assert (after[:, gone] == 0).all()
 
 
-def test_of_the_extremest_sparsity_one_weight_per_layer_is_left():
+def test_of_the_extremest_sparsity_one_weight_per_layer_is_left() -> None:
     training = Training(replace(CONFIG, sparsity=0.985), num_updates=40).run()
     assert all((weight != 0).sum() >= 1 for weight in training.weights)
 
 
-def test_the_straight_through_gradient_is_that_of_the_masked_network_on_the_dense_weights():
+def test_the_straight_through_gradient_is_that_of_the_masked_network_on_the_dense_weights() -> None:
     """Against autograd, through `w + (mask * w - w).detach()`."""
     training = Training(MagnitudeStePruning(sparsity=0.5), num_updates=40).run()
     dense = training.pruner.trained.detach().clone().requires_grad_()
@@ -252,7 +279,9 @@ def test_the_straight_through_gradient_is_that_of_the_masked_network_on_the_dens
 
 
 @pytest.mark.parametrize("kind", [MagnitudePruning, MagnitudeStePruning])
-def test_momentum_goes_with_a_pruned_weight_unless_it_is_trained_underneath(kind):
+def test_momentum_goes_with_a_pruned_weight_unless_it_is_trained_underneath(
+    kind: type[MagnitudePruning] | type[MagnitudeStePruning],
+) -> None:
     network = make_network((8, 8, 1))
     pruner = make_pruner(network, kind(sparsity=0.5, interval=1), num_updates=100)
     momentum = {key: torch.ones_like(network.parameters) for key in ("exp_avg", "exp_avg_sq")}
@@ -262,7 +291,7 @@ def test_momentum_goes_with_a_pruned_weight_unless_it_is_trained_underneath(kind
     assert all(torch.equal(entry, left) for entry in momentum.values())
 
 
-def test_a_weight_that_grows_underneath_its_mask_returns():
+def test_a_weight_that_grows_underneath_its_mask_returns() -> None:
     training = Training(MagnitudeStePruning(sparsity=0.5, interval=1), num_updates=100)
     while training.update < 60:
         training.step()
@@ -273,7 +302,7 @@ def test_a_weight_that_grows_underneath_its_mask_returns():
     assert training.network.parameters[index] > 99
 
 
-def test_saliency_prunes_what_the_loss_needs_least_however_large_it_is():
+def test_saliency_prunes_what_the_loss_needs_least_however_large_it_is() -> None:
     """Weights of equal size; the loss does not depend on some, noise apart that averages out."""
     network = make_network((8, 8, 1))
     config = SaliencyPruning(sparsity=0.5, allocation="uniform", memory=0.99, interval=10**9)
@@ -297,7 +326,7 @@ def test_saliency_prunes_what_the_loss_needs_least_however_large_it_is():
     assert min(hit) == 1.0
 
 
-def test_the_saliency_is_the_exponential_mean_over_minibatches():
+def test_the_saliency_is_the_exponential_mean_over_minibatches() -> None:
     training = Training(SaliencyPruning(sparsity=0.5, memory=0.7))
     expected = np.zeros(len(training.network.parameters))
     for _ in range(20):
@@ -308,7 +337,9 @@ def test_the_saliency_is_the_exponential_mean_over_minibatches():
 
 
 @pytest.mark.parametrize("config", METHODS, ids=name_of)
-def test_what_is_pruned_stays_so_even_if_it_scores_highest_later(config):
+def test_what_is_pruned_stays_so_even_if_it_scores_highest_later(
+    config: Pruning,
+) -> None:
     training = Training(replace(config, interval=1), num_updates=100)
     while training.update < 50:
         training.step()
@@ -324,7 +355,7 @@ def test_what_is_pruned_stays_so_even_if_it_scores_highest_later(config):
     assert returned == isinstance(config, MagnitudeStePruning)
 
 
-def test_random_masks_are_a_function_of_the_generator_alone():
+def test_random_masks_are_a_function_of_the_generator_alone() -> None:
     masks = []
     for seed, scale in ((0, 1), (0, 7), (1, 1)):
         network = make_network()
@@ -340,7 +371,9 @@ def test_random_masks_are_a_function_of_the_generator_alone():
 
 
 @pytest.mark.parametrize("config", METHODS, ids=name_of)
-def test_stored_in_the_middle_it_goes_on_the_same_bit_for_bit(config):
+def test_stored_in_the_middle_it_goes_on_the_same_bit_for_bit(
+    config: Pruning,
+) -> None:
     whole = Training(config, num_updates=100).run()
     first, second = Training(config, num_updates=100), Training(config, num_updates=100)
     while first.update < 50:
@@ -368,7 +401,9 @@ def test_stored_in_the_middle_it_goes_on_the_same_bit_for_bit(config):
     sparsity=st.floats(0, 0.45),
     seed=st.integers(0, 99),
 )
-def test_the_smaller_net_computes_what_the_masked_one_does(activation, widths, sparsity, seed):
+def test_the_smaller_net_computes_what_the_masked_one_does(
+    activation: Activation, widths: list[int], sparsity: float, seed: int
+) -> None:
     network = new_network(
         (4, *widths, 2),
         activation,
@@ -393,7 +428,7 @@ def test_the_smaller_net_computes_what_the_masked_one_does(activation, widths, s
     )
 
 
-def forward(layers, states):
+def forward(layers: tuple[Layer, ...], states: NDArray[np.float64]) -> NDArray[np.float64]:
     phi = {
         Activation.TANH: np.tanh,
         Activation.RELU: lambda x: np.maximum(x, 0),
@@ -407,7 +442,7 @@ def forward(layers, states):
     return states
 
 
-def test_other_methods_deploy_the_layers_as_they_are():
+def test_other_methods_deploy_the_layers_as_they_are() -> None:
     training = Training(CONFIG, num_updates=40).run()
     layers = training.network.mlp.to_layers()
     assert training.pruner.deployed(layers) == layers
@@ -437,7 +472,9 @@ def test_other_methods_deploy_the_layers_as_they_are():
         (TwoFourPruning(), (2, 2, 2, 2), "needs a layer with at least 3 inputs"),
     ],
 )
-def test_what_cannot_be_reached_is_refused_with_what_can(config, sizes, message):
+def test_what_cannot_be_reached_is_refused_with_what_can(
+    config: Pruning, sizes: tuple[int, ...], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as refusal:
         make_pruner(make_network(sizes), config)
     assert "\n" not in str(refusal.value)
@@ -445,7 +482,10 @@ def test_what_cannot_be_reached_is_refused_with_what_can(config, sizes, message)
 
 @pytest.mark.parametrize("config", METHODS, ids=name_of)
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_a_network_that_diverged_keeps_its_mask_and_stays_non_finite(config, broken):
+def test_a_network_that_diverged_keeps_its_mask_and_stays_non_finite(
+    config: Pruning,
+    broken: float,
+) -> None:
     """The run stops at the end of the iteration; until then nothing is hidden or refused."""
     training = Training(replace(config, interval=1), num_updates=100)
     while training.update < 50:

@@ -3,15 +3,25 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from support.environments import TargetEnv
+from surefoot.envs.vector import StepResult
 from surefoot.errors import DivergenceError
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.train.distributions import Gaussian
 from surefoot.train.rollout import Collector, advantages, values_after
 
 
-def slow_advantages(rewards, values, after, terminated, truncated, gamma, gae_lambda):
+def slow_advantages(
+    rewards: NDArray[np.float64],
+    values: NDArray[np.float64],
+    after: NDArray[np.float64],
+    terminated: NDArray[np.bool_],
+    truncated: NDArray[np.bool_],
+    gamma: float,
+    gae_lambda: float,
+) -> NDArray[np.float64]:
     """Sum of (gamma lambda)^k times the TD errors of the rest of the episode: O(T^2)."""
     num_steps, num_envs = rewards.shape
     result = np.zeros_like(rewards)
@@ -27,7 +37,9 @@ def slow_advantages(rewards, values, after, terminated, truncated, gamma, gae_la
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.floats(0, 1), st.floats(0, 1), st.integers(0, 999))
-def test_advantages_are_the_discounted_sum_of_td_errors(num_steps, num_envs, gamma, lam, seed):
+def test_advantages_are_the_discounted_sum_of_td_errors(
+    num_steps: int, num_envs: int, gamma: float, lam: float, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     shape = (num_steps, num_envs)
     rewards, values, after = rng.normal(size=(3, *shape))
@@ -38,7 +50,7 @@ def test_advantages_are_the_discounted_sum_of_td_errors(num_steps, num_envs, gam
     assert found == pytest.approx(slow_advantages(*arguments, gamma, lam), rel=1e-9, abs=1e-9)
 
 
-def test_truncation_bootstraps_from_the_state_it_cut_and_termination_from_nothing():
+def test_truncation_bootstraps_from_the_state_it_cut_and_termination_from_nothing() -> None:
     """One environment, four steps: cut after the second, ended after the fourth."""
     rewards = np.ones((4, 1))
     values = np.array([[10.0], [20], [30], [40], [50]])
@@ -56,7 +68,7 @@ def test_truncation_bootstraps_from_the_state_it_cut_and_termination_from_nothin
     assert found[:, 0].tolist() == [first, second, third, fourth]
 
 
-def constant_policy(value, weight=0.0):
+def constant_policy(value: float, weight: float = 0.0) -> Policy:
     return Policy(
         normaliser=Normaliser(
             mean=np.zeros(3, np.float32), scale=np.full(3, 2, np.float32), clip=10.0
@@ -80,11 +92,11 @@ def constant_policy(value, weight=0.0):
 SILENT = Gaussian(log_std=torch.full((1,), -30.0), learned=False)
 
 
-def collector(num_envs=3, **more):
+def collector(num_envs: int = 3, **more: object) -> Collector:
     return Collector(TargetEnv(num_envs, **more), list(range(num_envs)), np.random.default_rng(0))
 
 
-def test_a_rollout_is_what_a_plain_loop_plays():
+def test_a_rollout_is_what_a_plain_loop_plays() -> None:
     policy = constant_policy(0.5)
     rollout = collector().collect(policy, SILENT, 40)
     env = TargetEnv(3)
@@ -103,18 +115,18 @@ def test_a_rollout_is_what_a_plain_loop_plays():
     assert np.array_equal(rollout.cut_states, cut)
 
 
-def test_actions_are_stored_before_squash_and_scale():
+def test_actions_are_stored_before_squash_and_scale() -> None:
     rollout = collector().collect(constant_policy(5.0), SILENT, 3)
     assert (rollout.actions == 5).all()
     # played: centre + half_range * clip(5) = 1 + 3
     assert rollout.rewards == pytest.approx(-((4 - rollout.obs[:, :, 0]) ** 2), rel=1e-6)
 
 
-def test_an_episode_that_terminates_at_its_limit_is_not_truncated():
+def test_an_episode_that_terminates_at_its_limit_is_not_truncated() -> None:
     env = TargetEnv(2, horizon=3, shortest=3)
     step = env.step
 
-    def both(actions):
+    def both(actions: NDArray[np.float32]) -> StepResult:
         result = step(actions)
         object.__setattr__(result, "terminated", result.truncated.copy())
         return result
@@ -128,7 +140,7 @@ def test_an_episode_that_terminates_at_its_limit_is_not_truncated():
     assert len(rollout.cut_states) == 0
 
 
-def test_returns_of_episodes_go_on_over_rollouts():
+def test_returns_of_episodes_go_on_over_rollouts() -> None:
     whole, parts = collector(), collector()
     policy = constant_policy(0.3)
     whole.collect(policy, SILENT, 30)
@@ -138,7 +150,7 @@ def test_returns_of_episodes_go_on_over_rollouts():
     assert whole.num_episodes == parts.num_episodes == len(whole.recent_returns) > 5
 
 
-def test_a_stored_collector_goes_on_the_same():
+def test_a_stored_collector_goes_on_the_same() -> None:
     noisy = Gaussian(log_std=torch.zeros(1), learned=False)
     policy = constant_policy(0.0, weight=0.2)
     one, other = collector(), collector()
@@ -150,11 +162,11 @@ def test_a_stored_collector_goes_on_the_same():
     assert one.recent_returns == other.recent_returns
 
 
-def test_a_number_that_is_not_finite_stops_the_run():
+def test_a_number_that_is_not_finite_stops_the_run() -> None:
     env = TargetEnv(2)
     step = env.step
 
-    def broken(actions):
+    def broken(actions: NDArray[np.float32]) -> StepResult:
         result = step(actions)
         result.reward[1] = np.nan
         return result

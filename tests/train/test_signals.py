@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+from signal import Signals
 
 import pytest
 
@@ -12,7 +13,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_asks_to_stop_and_the_handlers_come_back(number):
+def test_the_first_signal_asks_to_stop_and_the_handlers_come_back(number: Signals) -> None:
     before = [signal.getsignal(entry) for entry in SIGNALS]
     with StopRequest() as stop:
         assert not stop.requested
@@ -21,7 +22,7 @@ def test_the_first_signal_asks_to_stop_and_the_handlers_come_back(number):
     assert [signal.getsignal(entry) for entry in SIGNALS] == before
 
 
-def test_the_second_signal_ends_the_process():
+def test_the_second_signal_ends_the_process() -> None:
     code = (
         "import os, signal\n"
         "from surefoot.train.signals import StopRequest\n"
@@ -36,11 +37,11 @@ def test_the_second_signal_ends_the_process():
     assert done.returncode == -signal.SIGTERM
 
 
-def test_outside_the_main_thread_nothing_is_caught():
+def test_outside_the_main_thread_nothing_is_caught() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen = []
 
-    def work():
+    def work() -> None:
         with StopRequest():
             seen.append(signal.getsignal(signal.SIGTERM))
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import fields
 from typing import get_args
 
@@ -19,11 +20,11 @@ from surefoot.train.pruning_config import MagnitudePruning, Pruning
 from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
 
 
-def hopper(**table):
+def hopper(**table: object) -> TrainConfig:
     return build(TrainConfig, {"env_id": "Hopper-v5", **table}, "train")
 
 
-def test_a_configuration_written_as_a_table_reads_back_the_same():
+def test_a_configuration_written_as_a_table_reads_back_the_same() -> None:
     config = TrainConfig(
         env_id="Hopper-v5",
         noise=LearnedNoise(initial=0.3),
@@ -35,7 +36,7 @@ def test_a_configuration_written_as_a_table_reads_back_the_same():
     assert hopper() == TrainConfig(env_id="Hopper-v5")
 
 
-def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper():
+def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper() -> None:
     assert hopper().noise == FixedNoise(sigma=0.1)
     assert hopper().defence == NoDefence()
 
@@ -84,7 +85,7 @@ def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper():
         ({"reward_clip": float("inf")}, "reward_clip must be positive and finite, got inf"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(table, message):
+def test_what_cannot_be_is_refused_in_one_line(table: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message) as refusal:
         hopper(**table)
     assert "\n" not in str(refusal.value)
@@ -110,29 +111,31 @@ def test_what_cannot_be_is_refused_in_one_line(table, message):
         (lambda: LipschitzTarget(at_most=1.0, quantity="lipschits"), "quantity .* 'lipschitz'"),
     ],
 )
-def test_choices_made_in_python_are_checked_like_those_of_a_file(make, message):
+def test_choices_made_in_python_are_checked_like_those_of_a_file(
+    make: Callable[[], object], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         make()
 
 
-def test_a_word_becomes_the_member_it_names():
+def test_a_word_becomes_the_member_it_names() -> None:
     """Code that asks `is Norm.LINF` must not take the other branch for the same word."""
     assert LipschitzTarget(at_most=1.0, norm="linf").norm is Norm.LINF
     assert MagnitudePruning(sparsity=0.5, allocation="global").allocation is Allocation.GLOBAL
     assert TrainConfig(env_id="E-v0", squash="tanh").squash is Squash.TANH
 
 
-def test_the_steps_are_rounded_up_to_whole_iterations():
+def test_the_steps_are_rounded_up_to_whole_iterations() -> None:
     config = hopper(total_steps=5000, num_envs=16, rollout_steps=128, minibatch_size=512, epochs=3)
     assert (config.batch_size, config.num_iterations) == (2048, 3)
     assert (config.updates_per_iteration, config.num_updates) == (12, 36)
 
 
-def test_every_field_of_a_choice_is_documented_where_it_is_defined():
+def test_every_field_of_a_choice_is_documented_where_it_is_defined() -> None:
     for kind in (*get_args(Defence), *get_args(Pruning)):
         text = "".join(part.__doc__ for part in kind.__mro__[:-1])
         assert all(f"\n        {field.name}: " in text for field in fields(kind))
 
 
-def test_every_field_is_documented():
+def test_every_field_is_documented() -> None:
     assert all(f"\n        {field.name}: " in TrainConfig.__doc__ for field in fields(TrainConfig))

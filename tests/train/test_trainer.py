@@ -3,28 +3,37 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from signal import Signals
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from support.environments import TargetEnv
 from support.training import let_every_task_be
 from surefoot.config import build, parse_toml, to_table
+from surefoot.envs.vector import StepResult
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
-from surefoot.policy import weights_sha256
+from surefoot.policy import Policy, weights_sha256
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.defence_config import (
     AdversarialReturn,
     AlternatingTraining,
     BoundedAdversarialReturn,
     ConvexStateAdversarial,
+    Defence,
     NoDefence,
     StateAdversarial,
 )
 from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import MagnitudePruning, NoPruning
+from surefoot.train.result import Progress, TrainResult
 from surefoot.train.train_config import WITHOUT_EFFECT, LearnedNoise, TrainConfig
 from surefoot.train.trainer import pick_device, train_policy
 from surefoot.train.training_run import Run
@@ -52,23 +61,23 @@ TINY = TrainConfig(
 )
 
 
-def digest(config, **more):
+def digest(config: TrainConfig, **more: Path) -> str:
     return weights_sha256(train_policy(config, **more).policy)
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory):
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, Path]:
     out = tmp_path_factory.mktemp("whole")
     return train_policy(TINY, out=out), out
 
 
 @pytest.fixture(scope="module")
-def start_training():
+def start_training() -> Callable[[TrainConfig, Path], ForkServerProcess]:
     """Start a training in a process of its own; a server that has imported all forks it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["surefoot.train"])
 
-    def start(config, out):
+    def start(config: TrainConfig, out: Path) -> ForkServerProcess:
         process = context.Process(target=train_policy, args=(config,), kwargs={"out": out})
         process.start()
         return process
@@ -77,8 +86,10 @@ def start_training():
 
 
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_digest(
-    tmp_path, whole_run, start_training
-):
+    tmp_path: Path,
+    whole_run: tuple[TrainResult, Path],
+    start_training: Callable[[TrainConfig, Path], ForkServerProcess],
+) -> None:
     rng = np.random.default_rng(0)
     for number in range(4):
         before = set(tmp_path.glob("checkpoints/*"))
@@ -96,12 +107,16 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_digest(
     assert digest(TINY, out=tmp_path) == weights_sha256(whole_run[0].policy)
 
 
-def test_equal_seeds_give_equal_digests_and_other_seeds_others(whole_run):
+def test_equal_seeds_give_equal_digests_and_other_seeds_others(
+    whole_run: tuple[TrainResult, Path],
+) -> None:
     assert digest(replace(TINY, num_threads=2)) == weights_sha256(whole_run[0].policy)
     assert digest(replace(TINY, seed=1)) != weights_sha256(whole_run[0].policy)
 
 
-def test_a_finished_run_started_again_gives_the_same_result(whole_run):
+def test_a_finished_run_started_again_gives_the_same_result(
+    whole_run: tuple[TrainResult, Path],
+) -> None:
     result, out = whole_run
     again = train_policy(TINY, out=out)
     assert weights_sha256(again.policy) == weights_sha256(result.policy)
@@ -110,7 +125,9 @@ def test_a_finished_run_started_again_gives_the_same_result(whole_run):
     assert np.array_equal(again.visited.independent, result.visited.independent)
 
 
-def test_the_result_has_the_sparsity_and_counts_of_the_configuration(whole_run):
+def test_the_result_has_the_sparsity_and_counts_of_the_configuration(
+    whole_run: tuple[TrainResult, Path],
+) -> None:
     result, _ = whole_run
     weights = sum(layer.weight.size for layer in result.policy.layers)
     assert result.policy.sparsity == pytest.approx(0.5, abs=3 / weights)
@@ -123,14 +140,18 @@ def test_the_result_has_the_sparsity_and_counts_of_the_configuration(whole_run):
     assert sum(value is not None for value in result.curves["clean_return"]) == 4
 
 
-def test_the_run_folder_holds_the_resolved_configuration_and_scalars(whole_run):
+def test_the_run_folder_holds_the_resolved_configuration_and_scalars(
+    whole_run: tuple[TrainResult, Path],
+) -> None:
     _, out = whole_run
     table = parse_toml((out / "train.toml").read_text(), "train.toml")["train"]
     assert build(TrainConfig, table, "train") == TINY
     assert list((out / "tensorboard").glob("events*"))
 
 
-def test_another_configuration_in_the_same_folder_is_refused_by_name(whole_run):
+def test_another_configuration_in_the_same_folder_is_refused_by_name(
+    whole_run: tuple[TrainResult, Path],
+) -> None:
     _, out = whole_run
     with pytest.raises(InputError, match=r"gamma was 0.99, is 0.9\)"):
         train_policy(replace(TINY, gamma=0.9), out=out)
@@ -138,8 +159,10 @@ def test_another_configuration_in_the_same_folder_is_refused_by_name(whole_run):
     assert build(TrainConfig, table, "train") == TINY  # as it was
 
 
-def test_settings_that_no_weight_depends_on_may_change_when_a_run_goes_on(tmp_path, whole_run):
-    def interrupt(progress):
+def test_settings_that_no_weight_depends_on_may_change_when_a_run_goes_on(
+    tmp_path: Path, whole_run: tuple[TrainResult, Path]
+) -> None:
+    def interrupt(progress: Progress) -> None:
         if progress.step == 640:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -151,14 +174,16 @@ def test_settings_that_no_weight_depends_on_may_change_when_a_run_goes_on(tmp_pa
     assert len(result.visited.independent) == 1
 
 
-def test_a_run_whose_episodes_are_too_short_to_be_recorded_is_not_lost(tiny, monkeypatch, tmp_path):
+def test_a_run_whose_episodes_are_too_short_to_be_recorded_is_not_lost(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     class Short(TargetEnv):
         """Ends after a step or two of a horizon of a thousand."""
 
-        def __init__(self, num_envs):
+        def __init__(self, num_envs: int) -> None:
             super().__init__(num_envs, horizon=1000)
 
-        def _restart(self, indices):
+        def _restart(self, indices: Iterable[int]) -> None:
             super()._restart(indices)
             self.length[list(indices)] = 1 + np.array([*indices]) % 2
 
@@ -203,7 +228,7 @@ OF_OTHER_TESTS = {
 """Settings whose effect is seen in other tests, or in shapes and counts."""
 
 
-def test_every_setting_is_looked_at():
+def test_every_setting_is_looked_at() -> None:
     names = {field.name for field in fields(TrainConfig)}
     assert names == SETTINGS.keys() | OF_OTHER_TESTS | set(WITHOUT_EFFECT)
 
@@ -212,21 +237,23 @@ SHORT = replace(TINY, total_steps=1024)
 
 
 @pytest.fixture(scope="module")
-def short_digest():
+def short_digest() -> str:
     return digest(SHORT)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_no_setting_is_without_effect(short_digest, name):
+def test_no_setting_is_without_effect(short_digest: str, name: str) -> None:
     assert digest(replace(SHORT, **{name: SETTINGS[name]})) != short_digest
 
 
 @pytest.mark.usefixtures("target_task")
-def test_training_and_evaluation_begin_with_other_seeds(tiny, monkeypatch):
+def test_training_and_evaluation_begin_with_other_seeds(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = []
 
     class Watched(TargetEnv):
-        def reset(self, seeds=None):
+        def reset(self, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
             begun.append(list(seeds))
             return super().reset(seeds)
 
@@ -238,7 +265,7 @@ def test_training_and_evaluation_begin_with_other_seeds(tiny, monkeypatch):
     assert not set(training) & set(first)
 
 
-def test_a_folder_that_is_not_ours_is_refused(tmp_path):
+def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="not a surefoot run folder"):
         train_policy(TINY, out=tmp_path)
@@ -246,8 +273,10 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_at_a_checkpoint_from_which_the_run_goes_on(tmp_path, whole_run, number):
-    def interrupt(progress):
+def test_a_signal_stops_at_a_checkpoint_from_which_the_run_goes_on(
+    tmp_path: Path, whole_run: tuple[TrainResult, Path], number: Signals
+) -> None:
+    def interrupt(progress: Progress) -> None:
         if progress.step == 640:  # between two checkpoints
             os.kill(os.getpid(), number)
 
@@ -257,7 +286,7 @@ def test_a_signal_stops_at_a_checkpoint_from_which_the_run_goes_on(tmp_path, who
     assert digest(TINY, out=tmp_path) == weights_sha256(whole_run[0].policy)
 
 
-def test_progress_counts_to_the_end():
+def test_progress_counts_to_the_end() -> None:
     seen = []
     train_policy(replace(TINY, total_steps=512, defence=NoDefence()), on_progress=seen.append)
     assert [progress.step for progress in seen] == [128, 256, 384, 512]
@@ -277,15 +306,15 @@ def test_progress_counts_to_the_end():
     ],
 )
 def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
-    tmp_path, monkeypatch, value, says
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, says: str
+) -> None:
     config = replace(TINY, env_id="Target-v0", num_evaluations=1)
 
-    def make_broken(num_envs):
+    def make_broken(num_envs: int) -> TargetEnv:
         env = TargetEnv(num_envs)
         step, count = env.step, 0
 
-        def broken(actions):
+        def broken(actions: NDArray[np.float32]) -> StepResult:
             nonlocal count
             result = step(actions)
             count += 1
@@ -304,12 +333,12 @@ def test_a_simulation_that_diverges_stops_the_run_and_keeps_the_last_checkpoint(
 
 @pytest.mark.parametrize("what", ["obs", "terminal_obs"])
 def test_an_infinite_observation_stops_a_run_that_does_not_normalise_at_once(
-    tiny, monkeypatch, what
-):
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     """The clip would make a 10 of it."""
 
     class Broken(TargetEnv):
-        def step(self, actions):
+        def step(self, actions: NDArray[np.float32]) -> StepResult:
             result = super().step(actions)
             getattr(result, what)[:] = np.inf
             return result
@@ -321,9 +350,11 @@ def test_an_infinite_observation_stops_a_run_that_does_not_normalise_at_once(
 
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize("reward", [1e160, -1e20])
-def test_a_reward_too_large_to_learn_from_is_named(tiny, monkeypatch, normalise, reward):
+def test_a_reward_too_large_to_learn_from_is_named(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, normalise: bool, reward: float
+) -> None:
     class Generous(TargetEnv):
-        def step(self, actions):
+        def step(self, actions: NDArray[np.float32]) -> StepResult:
             result = super().step(actions)
             result.reward[0] = reward
             return result
@@ -337,9 +368,11 @@ def test_a_reward_too_large_to_learn_from_is_named(tiny, monkeypatch, normalise,
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-def test_the_largest_reward_that_is_let_through_can_be_learned_from(tiny, monkeypatch, normalise):
+def test_the_largest_reward_that_is_let_through_can_be_learned_from(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, normalise: bool
+) -> None:
     class Generous(TargetEnv):
-        def step(self, actions):
+        def step(self, actions: NDArray[np.float32]) -> StepResult:
             result = super().step(actions)
             result.reward[:] = 1e12
             return result
@@ -354,11 +387,11 @@ def test_the_largest_reward_that_is_let_through_can_be_learned_from(tiny, monkey
 
 @pytest.mark.parametrize("name", ["actor", "critic"])
 def test_a_parameter_that_diverges_in_the_very_last_update_stops_the_run(
-    tiny, target_task, monkeypatch, tmp_path, name
-):
+    tiny: TrainConfig, target_task: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
     after_step = Ppo.hold_limit
 
-    def broken(ppo, parameters, *more):
+    def broken(ppo: Ppo, parameters: Tensor, *more: Tensor) -> None:
         after_step(ppo, parameters, *more)
         if ppo.num_updates == ppo.config.num_updates:
             getattr(ppo.agent, name).parameters[0] = torch.nan
@@ -370,8 +403,8 @@ def test_a_parameter_that_diverges_in_the_very_last_update_stops_the_run(
 
 
 def test_a_loss_that_diverges_stops_the_run_with_the_step_and_keeps_no_checkpoint_of_it(
-    monkeypatch, tmp_path
-):
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     let_every_task_be(monkeypatch, TargetEnv)
     config = replace(TINY, env_id="Target-v0", learning_rate=1e30, pruning=NoPruning())
     with pytest.raises(
@@ -384,7 +417,9 @@ def test_a_loss_that_diverges_stops_the_run_with_the_step_and_keeps_no_checkpoin
     assert all(np.isfinite(entry).all() for entry in parameters)
 
 
-def test_a_run_does_not_go_on_another_device_than_it_began_on(tmp_path, monkeypatch):
+def test_a_run_does_not_go_on_another_device_than_it_began_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(TINY, total_steps=128, device="auto")
     train_policy(config, out=tmp_path)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
@@ -392,20 +427,20 @@ def test_a_run_does_not_go_on_another_device_than_it_began_on(tmp_path, monkeypa
         train_policy(config, out=tmp_path)
 
 
-def test_cuda_that_is_not_there_is_an_error_in_one_line(monkeypatch):
+def test_cuda_that_is_not_there_is_an_error_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(MissingLibraryError, match="device must be auto or cpu"):
         pick_device("cuda")
     assert pick_device("auto").type == "cpu"
 
 
-def test_what_pytorch_keeps_per_process_is_put_back():
+def test_what_pytorch_keeps_per_process_is_put_back() -> None:
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     train_policy(replace(TINY, total_steps=128, torch_threads=before[0] + 1))
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
 
 
-def test_it_learns_to_play_the_number_that_is_shown(monkeypatch):
+def test_it_learns_to_play_the_number_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Optimal return 0; always playing the middle of the range costs 1.3 a step."""
     let_every_task_be(monkeypatch, TargetEnv)
     config = TrainConfig(
@@ -429,7 +464,7 @@ def test_it_learns_to_play_the_number_that_is_shown(monkeypatch):
     assert result.facts["evaluation"]["last"] > -0.3
 
 
-def test_it_learns_discrete_actions():
+def test_it_learns_discrete_actions() -> None:
     config = TrainConfig(
         env_id="CartPole-v1",
         total_steps=16384,
@@ -460,7 +495,11 @@ DEFENCES = [
 
 @pytest.mark.usefixtures("target_task")
 @pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.kind)
-def test_the_best_policy_is_one_that_the_whole_ball_was_around(tiny, monkeypatch, defence):
+def test_the_best_policy_is_one_that_the_whole_ball_was_around(
+    tiny: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    defence: Defence,
+) -> None:
     returns = iter(range(8, 0, -1))  # the first evaluated policy plays best, without a ball
     monkeypatch.setattr(
         "surefoot.train.training_run.clean_episodes",
@@ -474,11 +513,11 @@ def test_the_best_policy_is_one_that_the_whole_ball_was_around(tiny, monkeypatch
 @pytest.mark.usefixtures("target_task")
 @pytest.mark.parametrize(("select", "number"), [("best", 2), ("last", 3)])
 def test_the_policy_that_is_deployed_is_the_very_one_that_was_evaluated(
-    tiny, monkeypatch, tmp_path, select, number
-):
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, select: str, number: int
+) -> None:
     seen, returns = [], iter([1.0, 2.0, 4.0, 3.0])
 
-    def evaluate(policy, *more):
+    def evaluate(policy: Policy, *more: object) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         seen.append(weights_sha256(policy))
         return np.full(2, next(returns)), np.ones(2, np.int64)
 
@@ -491,10 +530,12 @@ def test_the_policy_that_is_deployed_is_the_very_one_that_was_evaluated(
 
 
 @pytest.mark.usefixtures("target_task")
-def test_what_is_deployed_is_the_average_of_the_iterations(tiny, monkeypatch):
+def test_what_is_deployed_is_the_average_of_the_iterations(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     iterates = []
 
-    def watch(run):
+    def watch(run: Run) -> None:
         iterate(run)
         iterates.append([layer.weight for layer in run._agent.actor.mlp.to_layers()])
 
@@ -513,10 +554,10 @@ def test_what_is_deployed_is_the_average_of_the_iterations(tiny, monkeypatch):
 @pytest.mark.parametrize("what", ["observation", "reward"])
 @pytest.mark.parametrize("out", [False, True])
 def test_a_number_that_is_not_finite_in_an_evaluation_stops_the_run(
-    tiny, monkeypatch, tmp_path, what, out
-):
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, out: bool
+) -> None:
     class Broken(TargetEnv):
-        def step(self, actions):
+        def step(self, actions: NDArray[np.float32]) -> StepResult:
             result = super().step(actions)
             broken = result.obs if what == "observation" else result.reward
             broken[-1] = np.nan
@@ -524,7 +565,7 @@ def test_a_number_that_is_not_finite_in_an_evaluation_stops_the_run(
 
     made = []
 
-    def make_env(env_id, num_envs, **more):
+    def make_env(env_id: str, num_envs: int, **more: object) -> TargetEnv:
         made.append(num_envs)
         return (TargetEnv if len(made) == 1 else Broken)(num_envs)  # the first one trains
 

@@ -2,22 +2,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.environments import TargetEnv
 from support.policies import random_policy
+from surefoot.envs.vector import StepResult
 from surefoot.errors import InputError, IntegrityError
-from surefoot.policy import Activation, Squash
+from surefoot.policy import Activation, Policy, Squash
 from surefoot.train.evaluation import clean_returns
 from surefoot.train.visited_recorder import record_sampled, record_visited
 from surefoot.visited import Visited
 
 
 @pytest.fixture
-def policy():
+def policy() -> Policy:
     return random_policy(np.random.default_rng(0), (3, 4, 1), Activation.TANH, Squash.CLIP)
 
 
-def test_clean_returns_are_those_of_one_episode_each(policy):
+def test_clean_returns_are_those_of_one_episode_each(policy: Policy) -> None:
     found = clean_returns(policy, TargetEnv(4), [5, 6, 7, 8])
     for seed, value in zip([5, 6, 7, 8], found, strict=True):
         # An environment alone, with the number that it has among four.
@@ -32,13 +34,13 @@ def test_clean_returns_are_those_of_one_episode_each(policy):
         assert value == pytest.approx(total, rel=1e-5)
 
 
-def test_an_episode_without_a_limit_ends_at_the_horizon(policy):
+def test_an_episode_without_a_limit_ends_at_the_horizon(policy: Policy) -> None:
     env = TargetEnv(2, horizon=10**6, shortest=10**6)
     object.__setattr__(env.spec, "max_episode_steps", None)
     count = 0
     step = env.step
 
-    def counted(actions):
+    def counted(actions: NDArray[np.float32]) -> StepResult:
         nonlocal count
         count += 1
         return step(actions)
@@ -49,7 +51,7 @@ def test_an_episode_without_a_limit_ends_at_the_horizon(policy):
     assert count == 1000
 
 
-def test_each_state_is_the_one_at_the_step_that_was_drawn_for_it(policy):
+def test_each_state_is_the_one_at_the_step_that_was_drawn_for_it(policy: Policy) -> None:
     visited = record_visited(policy, TargetEnv(4), seed=3, num_states=50)
     assert visited.independent.shape == (50, 3)
     assert np.array_equal(visited.independent[:, 1], visited.steps)
@@ -57,7 +59,7 @@ def test_each_state_is_the_one_at_the_step_that_was_drawn_for_it(policy):
     assert len(np.unique(visited.independent[:, 0])) == 50
 
 
-def test_accepted_steps_follow_the_law_of_survival(policy):
+def test_accepted_steps_follow_the_law_of_survival(policy: Policy) -> None:
     """Length uniform on 1..6, step uniform on 0..5: P(accepted step = t) ~ P(length > t)."""
     visited = record_visited(policy, TargetEnv(32), seed=0, num_states=3000)
     survival = np.array([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
@@ -68,7 +70,7 @@ def test_accepted_steps_follow_the_law_of_survival(policy):
     assert share == pytest.approx(1 - survival.mean(), abs=0.03)
 
 
-def test_equal_seeds_visit_equal_states_and_other_seeds_others(policy):
+def test_equal_seeds_visit_equal_states_and_other_seeds_others(policy: Policy) -> None:
     one, same, other = (
         record_visited(policy, TargetEnv(4), seed=seed, num_states=6) for seed in (1, 1, 2)
     )
@@ -76,12 +78,12 @@ def test_equal_seeds_visit_equal_states_and_other_seeds_others(policy):
     assert not np.array_equal(one.independent, other.independent)
 
 
-def test_the_pool_is_no_larger_than_asked(policy):
+def test_the_pool_is_no_larger_than_asked(policy: Policy) -> None:
     visited = record_visited(policy, TargetEnv(4), seed=1, num_states=6, num_pool=5)
     assert 0 < len(visited.pool) <= 5
 
 
-def test_without_states_to_record_nothing_is_played(policy):
+def test_without_states_to_record_nothing_is_played(policy: Policy) -> None:
     class Unplayable:
         num_envs = 4
 
@@ -92,13 +94,13 @@ def test_without_states_to_record_nothing_is_played(policy):
     assert visited.independent.shape == visited.pool.shape == (0, 3)
 
 
-def test_a_task_whose_episodes_are_always_too_short_is_an_error(policy):
+def test_a_task_whose_episodes_are_always_too_short_is_an_error(policy: Policy) -> None:
     env = TargetEnv(4, horizon=10**5, shortest=1)
     env._shortest = 1
     object.__setattr__(env.spec, "max_episode_steps", 10**5)
     step = env.step
 
-    def short(actions):
+    def short(actions: NDArray[np.float32]) -> StepResult:
         env.length[:] = env.time + 1
         return step(actions)
 
@@ -107,7 +109,9 @@ def test_a_task_whose_episodes_are_always_too_short_is_an_error(policy):
         record_visited(policy, env, seed=0, num_states=4)
 
 
-def test_sampled_episodes_hold_the_state_at_a_step_that_early_ones_are_drawn_for_more_often(policy):
+def test_sampled_episodes_hold_the_state_at_a_step_that_early_ones_are_drawn_for_more_often(
+    policy: Policy,
+) -> None:
     sampled = record_sampled(policy, TargetEnv(32), 0, num_episodes=2000)
     assert sampled.observations.shape == (2000, 3)
     frequencies = np.bincount(sampled.steps, minlength=6) / 2000
@@ -121,7 +125,9 @@ def test_sampled_episodes_hold_the_state_at_a_step_that_early_ones_are_drawn_for
     assert sampled.horizon == 6
 
 
-def test_sampled_episodes_play_the_law_of_the_policy_and_not_its_mean(monkeypatch):
+def test_sampled_episodes_play_the_law_of_the_policy_and_not_its_mean(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     played = []
     env = TargetEnv(64)
     step = env.step
@@ -139,7 +145,7 @@ def test_sampled_episodes_play_the_law_of_the_policy_and_not_its_mean(monkeypatc
     assert record_sampled(silent, env, 1, num_episodes=4) is None
 
 
-def test_visited_states_written_are_read_back(policy):
+def test_visited_states_written_are_read_back(policy: Policy) -> None:
     visited = record_visited(policy, TargetEnv(4), seed=1, num_states=6)
     again = Visited.from_bytes(visited.to_bytes())
     assert np.array_equal(again.independent, visited.independent)
@@ -150,7 +156,9 @@ def test_visited_states_written_are_read_back(policy):
         assert np.array_equal(written, read)
 
 
-def test_a_file_without_sampled_episodes_is_read_and_one_that_contradicts_itself_is_not(policy):
+def test_a_file_without_sampled_episodes_is_read_and_one_that_contradicts_itself_is_not(
+    policy: Policy,
+) -> None:
     visited = record_visited(policy, TargetEnv(4), seed=1, num_states=6)
     assert Visited.from_bytes(replace(visited, sampled=None).to_bytes()).sampled is None
     short = replace(visited.sampled, steps=visited.sampled.steps[1:])
@@ -159,6 +167,6 @@ def test_a_file_without_sampled_episodes_is_read_and_one_that_contradicts_itself
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"\x80\x04]\x94."])
-def test_what_is_not_a_file_of_visited_states_is_refused(data):
+def test_what_is_not_a_file_of_visited_states_is_refused(data: bytes) -> None:
     with pytest.raises(IntegrityError, match=r"visited\.npz"):
         Visited.from_bytes(data)
