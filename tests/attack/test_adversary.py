@@ -8,7 +8,9 @@ from surefoot.ball import Ball, Norm
 
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("draw", list(Draw))
-def test_random_perturbations_stay_in_the_ball_and_differ_from_step_to_step(norm, draw):
+def test_random_perturbations_stay_in_the_ball_and_differ_from_step_to_step(
+    norm: Norm, draw: Draw
+) -> None:
     adversary = RandomAdversary(ball=Ball(norm=norm, epsilon=0.1), draw=draw)
     state = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
     randoms = random_streams(30)
@@ -20,7 +22,7 @@ def test_random_perturbations_stay_in_the_ball_and_differ_from_step_to_step(norm
 
 
 @pytest.mark.parametrize("draw", list(Draw))
-def test_a_row_depends_on_its_own_stream_alone(draw):
+def test_a_row_depends_on_its_own_stream_alone(draw: Draw) -> None:
     adversary = RandomAdversary(ball=Ball(norm=Norm.LINF, epsilon=0.1), draw=draw)
     state = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
     together = adversary.perturb(state, random_streams(8))
@@ -28,7 +30,7 @@ def test_a_row_depends_on_its_own_stream_alone(draw):
     assert np.array_equal(together, backwards[::-1])
 
 
-def test_no_adversary_changes_nothing():
+def test_no_adversary_changes_nothing() -> None:
     state = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
     assert np.array_equal(NoAdversary().perturb(state, random_streams(8)), state)
     assert NoAdversary().ball.epsilon == 0

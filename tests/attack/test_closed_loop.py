@@ -1,14 +1,17 @@
+from collections.abc import Callable, Mapping
+
 import gymnasium
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.attacks import target_of
 from support.environments import FormulaEnv
 from support.policies import file_of, linear_policy, random_policy, unit_range
 from support.randomness import random_streams
-from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
+from surefoot.attack.adversary import Adversary, Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentConfig
-from surefoot.attack.closed_loop import EvaluateConfig, evaluate
+from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.constant import ConstantAdversary
 from surefoot.attack.cost import Cost
 from surefoot.attack.deployed import DeployedController
@@ -16,10 +19,14 @@ from surefoot.attack.learned import LearnedAdversary
 from surefoot.attack.mad import PUBLISHED, SLACK, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
-from surefoot.ball import Ball, Norm
+from surefoot.attack.target import AttackTarget
+from surefoot.ball import Ball, Norm, Randoms, States
 from surefoot.envs import make_env
+from surefoot.envs.vector import VectorEnv
 from surefoot.errors import CheckError, InputError
-from surefoot.policy import Activation, Squash, weights_sha256
+from surefoot.onnx_file import ControllerFile
+from surefoot.policy import Activation, Array, Policy, Squash, weights_sha256
+from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.game import Direct
 from surefoot.train.pa_ad import Director
@@ -28,15 +35,21 @@ LINF = Ball(norm=Norm.LINF, epsilon=0.1)
 SEEDS = (3, 11, 20, 4, 9)
 
 
-def deploy(file, backend=Backend.ONNX):
+def deploy(file: ControllerFile, backend: Backend = Backend.ONNX) -> DeployedController:
     return DeployedController(controller=controller_of(file, backend), policy=file.policy)
 
 
-def play(deployed, env, adversary, seeds=SEEDS, **config):
+def play(
+    deployed: DeployedController,
+    env: VectorEnv,
+    adversary: Adversary,
+    seeds: tuple[int, ...] = SEEDS,
+    **config: float,
+) -> Evaluation:
     return evaluate(deployed, env, adversary, EvaluateConfig(seeds=seeds, **config))
 
 
-def same(first, second):
+def same(first: Evaluation, second: Evaluation) -> bool:
     return (
         np.array_equal(first.returns, second.returns)
         and np.array_equal(first.lengths, second.lengths)
@@ -47,7 +60,7 @@ def same(first, second):
 
 
 @pytest.fixture(scope="module")
-def hopper_file():
+def hopper_file() -> ControllerFile:
     policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH)
     return file_of(unit_range(policy))
 
@@ -57,14 +70,14 @@ class Spoiled:
 
     name = "spoiled"
 
-    def __init__(self, controller, is_bad):
+    def __init__(self, controller: CheckedController, is_bad: Callable[[Array], bool]) -> None:
         self.obs_dim, self.num_outputs = controller.obs_dim, controller.num_outputs
         self._controller, self._is_bad = controller, is_bad
 
-    def __call__(self, obs):
+    def __call__(self, obs: NDArray[np.float64]) -> NDArray[np.float32]:
         return self._controller(obs)
 
-    def from_state(self, state):
+    def from_state(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
         outputs = self._controller.from_state(state)
         outputs[[self._is_bad(row) for row in state]] = np.nan
         return outputs
@@ -76,15 +89,17 @@ class Outsider:
     ball = LINF
     effort = Cost()
 
-    def __init__(self, wrong):
+    def __init__(self, wrong: Callable[[States], Array]) -> None:
         self._wrong = wrong
 
-    def perturb(self, state, randoms):
+    def perturb(self, state: NDArray[np.float32], randoms: Randoms) -> Array:
         return self._wrong(state)
 
 
 @pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
-def test_the_clean_return_is_that_of_gymnasium(hopper_file, backend):
+def test_the_clean_return_is_that_of_gymnasium(
+    hopper_file: ControllerFile, backend: Backend
+) -> None:
     controller = controller_of(hopper_file, backend)
     evaluation = play(deploy(hopper_file, backend), make_env("Hopper-v5", 5), NoAdversary())
     env = gymnasium.make("Hopper-v5")
@@ -102,7 +117,9 @@ def test_the_clean_return_is_that_of_gymnasium(hopper_file, backend):
 
 @pytest.mark.parametrize("num_envs", [1, 2, 4])
 @pytest.mark.parametrize("norm", list(Norm))
-def test_results_do_not_depend_on_how_episodes_are_batched(hopper_file, norm, num_envs):
+def test_results_do_not_depend_on_how_episodes_are_batched(
+    hopper_file: ControllerFile, norm: Norm, num_envs: int
+) -> None:
     adversary = mad_adversary(hopper_file.policy, Ball(norm=norm, epsilon=0.1), PUBLISHED)
     together = play(deploy(hopper_file), make_env("Hopper-v5", 5), adversary)
     apart = play(deploy(hopper_file), make_env("Hopper-v5", num_envs, num_threads=2), adversary)
@@ -111,7 +128,7 @@ def test_results_do_not_depend_on_how_episodes_are_batched(hopper_file, norm, nu
     assert np.array_equal(together.returns, backwards.returns[::-1])
 
 
-def test_epsilon_zero_is_the_clean_loop_bit_for_bit(hopper_file):
+def test_epsilon_zero_is_the_clean_loop_bit_for_bit(hopper_file: ControllerFile) -> None:
     env = make_env("Hopper-v5", 5)
     clean = play(deploy(hopper_file), env, NoAdversary())
     for norm in Norm:
@@ -121,7 +138,7 @@ def test_epsilon_zero_is_the_clean_loop_bit_for_bit(hopper_file):
     assert clean.max_deviation == 0
 
 
-def build(name, target):
+def build(name: str, target: AttackTarget) -> Mapping[str, Adversary]:
     """Return the variants of an attack; of what there is nothing to learn or to search, any one."""
     policy, ball = target.policy, target.ball
     if name == "constant":
@@ -136,11 +153,13 @@ def build(name, target):
 
 @pytest.mark.parametrize("norm", list(Norm))
 @pytest.mark.parametrize("name", [name for name in FULL if name != "clean"])
-def test_every_attack_in_a_ball_of_one_point_returns_the_state_bit_for_bit(name, norm):
+def test_every_attack_in_a_ball_of_one_point_returns_the_state_bit_for_bit(
+    name: str, norm: Norm
+) -> None:
     rng = np.random.default_rng(12)
     file = file_of(random_policy(rng, (4, 8, 2), squash=Squash.IDENTITY))
 
-    def make_env(num):
+    def make_env(num: int) -> FormulaEnv:
         return FormulaEnv(4, 2, num, reward=lambda action: action @ [1.0, -2.0])
 
     target = target_of(file.policy, Ball(norm=norm, epsilon=0.0), make_env)
@@ -154,20 +173,22 @@ def test_every_attack_in_a_ball_of_one_point_returns_the_state_bit_for_bit(name,
         assert same(clean, play(deploy(file), make_env(5), adversary))
 
 
-def test_the_clean_loop_uses_the_normaliser_of_the_deployed_file():
+def test_the_clean_loop_uses_the_normaliser_of_the_deployed_file() -> None:
     file = file_of(linear_policy([[1.0, -2.0]]))
     never = Spoiled(controller_of(file, Backend.ONNX), lambda state: True)  # fails at any state
     clean = DeployedController(controller=never, policy=file.policy)
     assert play(clean, FormulaEnv(2, 1, 5), NoAdversary()).num_failures == 0
 
 
-def test_an_attack_that_does_nothing_is_the_clean_loop_bit_for_bit(hopper_file):
+def test_an_attack_that_does_nothing_is_the_clean_loop_bit_for_bit(
+    hopper_file: ControllerFile,
+) -> None:
     env = make_env("Hopper-v5", 5)
     idle = Outsider(lambda state: state)  # through the entry after the normaliser
     assert same(play(deploy(hopper_file), env, NoAdversary()), play(deploy(hopper_file), env, idle))
 
 
-def test_an_attack_leaves_policy_and_normaliser_as_they_were(hopper_file):
+def test_an_attack_leaves_policy_and_normaliser_as_they_were(hopper_file: ControllerFile) -> None:
     before = weights_sha256(hopper_file.policy)
     env = make_env("Hopper-v5", 5)
     clean = play(deploy(hopper_file), env, NoAdversary())
@@ -177,7 +198,7 @@ def test_an_attack_leaves_policy_and_normaliser_as_they_were(hopper_file):
     assert same(clean, play(deployed, env, NoAdversary()))
 
 
-def test_mad_moves_actions_further_than_random_perturbations(hopper_file):
+def test_mad_moves_actions_further_than_random_perturbations(hopper_file: ControllerFile) -> None:
     env = make_env("Hopper-v5", 5)
     randoms = [RandomAdversary(ball=LINF, draw=draw) for draw in Draw]
     by_chance = max(play(deploy(hopper_file), env, one).max_deviation for one in randoms)
@@ -186,7 +207,7 @@ def test_mad_moves_actions_further_than_random_perturbations(hopper_file):
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8])
-def test_every_episode_counts_once_however_short(num_envs):
+def test_every_episode_counts_once_however_short(num_envs: int) -> None:
     file = file_of(linear_policy([[1.0, -2.0]]))
     env = FormulaEnv(2, 1, num_envs)
     evaluation = play(deploy(file), env, NoAdversary(), seeds=tuple(range(8)))
@@ -198,7 +219,7 @@ def test_every_episode_counts_once_however_short(num_envs):
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(norm):
+def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(norm: Norm) -> None:
     row = np.array([30.0, -2.5, 10.0, -20.0])
     policy = linear_policy([row])
     ball = Ball(norm=norm, epsilon=0.1)
@@ -207,7 +228,7 @@ def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(norm):
     seeds = tuple(range(20, 50))
     sharp = AscentConfig(slack=20, temperature=0.0, keep_best=True)
 
-    def attacked(adversary):
+    def attacked(adversary: Adversary) -> Evaluation:
         env = FormulaEnv(4, 1, 30, reward=lambda action: -(action[0] ** 2), spread=0.0)
         evaluation = play(deploy(file_of(policy)), env, adversary, seeds)
         assert (evaluation.returns >= -evaluation.lengths * worst**2 * (1 + 1e-6)).all()
@@ -224,7 +245,7 @@ def test_each_attack_meets_the_analytic_worst_case_of_a_linear_controller(norm):
     assert strongest.returns.sum() < boundary.returns.sum() < uniform.returns.sum() < 0
 
 
-def test_actions_that_no_attack_moves_keep_their_return():
+def test_actions_that_no_attack_moves_keep_their_return() -> None:
     file = file_of(linear_policy([[0.0, 0.0]], bias=1.0))
     mad = mad_adversary(file.policy, LINF, SLACK)
     evaluation = play(deploy(file), FormulaEnv(2, 1, 5, reward=lambda action: action[0]), mad)
@@ -233,12 +254,12 @@ def test_actions_that_no_attack_moves_keep_their_return():
 
 
 @pytest.mark.parametrize("perturbed", [True, False])
-def test_a_controller_that_returns_nan_under_attack_is_counted(perturbed):
+def test_a_controller_that_returns_nan_under_attack_is_counted(perturbed: bool) -> None:
     file = file_of(linear_policy([[1.0, -2.0]]))
     healthy = controller_of(file, Backend.NUMPY)
     clean = np.random.default_rng(11).normal(size=2).astype(np.float32)  # the state of seed 11
 
-    def is_bad(state):
+    def is_bad(state: NDArray[np.float32]) -> np.bool_:
         return np.abs(state - clean).max() < 0.2 and (state != clean).any() == perturbed
 
     spoiled = Spoiled(healthy, is_bad)
@@ -252,7 +273,7 @@ def test_a_controller_that_returns_nan_under_attack_is_counted(perturbed):
 
 
 @pytest.mark.parametrize("num_envs", [1, 2, 5, 9])
-def test_a_simulation_that_diverges_fails_its_own_episode_alone(num_envs):
+def test_a_simulation_that_diverges_fails_its_own_episode_alone(num_envs: int) -> None:
     file = file_of(linear_policy([[1.0, -2.0]]))
     adversary = RandomAdversary(ball=LINF)
     sound = play(deploy(file), FormulaEnv(2, 1, 5), adversary)
@@ -278,13 +299,13 @@ def test_a_simulation_that_diverges_fails_its_own_episode_alone(num_envs):
     ],
     ids=["outside", "nan", "float64", "shape"],
 )
-def test_an_adversary_that_breaks_the_rules_stops_the_run(wrong):
+def test_an_adversary_that_breaks_the_rules_stops_the_run(wrong: Callable[[States], Array]) -> None:
     file = file_of(linear_policy([[1.0, -2.0]]))
     with pytest.raises(CheckError, match="Outsider"):
         play(deploy(file), FormulaEnv(2, 1, 5), Outsider(wrong))
 
 
-def test_in_a_ball_of_one_point_every_step_is_outside():
+def test_in_a_ball_of_one_point_every_step_is_outside() -> None:
     file = file_of(linear_policy([[1.0, -2.0]]))
     outsider = Outsider(lambda state: np.nextafter(state, np.float32(9)))
     outsider.ball = Ball(norm=Norm.LINF, epsilon=0.0)
@@ -292,7 +313,7 @@ def test_in_a_ball_of_one_point_every_step_is_outside():
         play(deploy(file), FormulaEnv(2, 1, 5), outsider)
 
 
-def test_a_deviation_above_the_certified_bound_stops_the_run():
+def test_a_deviation_above_the_certified_bound_stops_the_run() -> None:
     file = file_of(linear_policy([[1.0, -2.0]]))
     mad = mad_adversary(file.policy, LINF, SLACK)
     worst = 0.1 * 3
@@ -301,7 +322,7 @@ def test_a_deviation_above_the_certified_bound_stops_the_run():
         play(deploy(file), FormulaEnv(2, 1, 5), mad, certified_deviation=worst * 0.99)
 
 
-def test_discrete_actions_are_the_argmax_of_the_logits():
+def test_discrete_actions_are_the_argmax_of_the_logits() -> None:
     file = file_of(random_policy(np.random.default_rng(2), (4, 16, 2), Activation.RELU, None))
     deployed = deploy(file)
     clean = play(deployed, make_env("CartPole-v1", 2), NoAdversary())
@@ -319,8 +340,8 @@ def test_discrete_actions_are_the_argmax_of_the_logits():
     assert play(deployed, make_env("CartPole-v1", 3), mad).max_deviation > 0
 
 
-def test_an_environment_of_another_controller_is_refused():
-    def attempt(env_id, policy):
+def test_an_environment_of_another_controller_is_refused() -> None:
+    def attempt(env_id: str, policy: Policy) -> None:
         play(deploy(file_of(policy)), make_env(env_id, 1), NoAdversary())
 
     rng = np.random.default_rng(3)
@@ -343,6 +364,6 @@ def test_an_environment_of_another_controller_is_refused():
 
 
 @pytest.mark.parametrize("seeds", [(), (1, 1), (-1, 2)])
-def test_seeds_that_are_no_episodes_are_refused(seeds):
+def test_seeds_that_are_no_episodes_are_refused(seeds: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="seeds must be different and non-negative"):
         EvaluateConfig(seeds=seeds)

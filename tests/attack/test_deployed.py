@@ -1,12 +1,14 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.policies import file_of, random_policy
 from surefoot.attack.deployed import DeployedController
 from surefoot.errors import CheckError, InputError
-from surefoot.policy import Activation, Squash
+from surefoot.policy import Activation, Array, Policy, Squash
 from surefoot.runtime.load import Backend, controller_of
 
 BACKENDS = [Backend.NUMPY, Backend.ONNX]
@@ -17,20 +19,22 @@ class FakeController:
 
     name = "fake"
 
-    def __init__(self, policy, spoil=lambda outputs, call: outputs):
+    def __init__(
+        self, policy: Policy, spoil: Callable[[Array, int], Array] = lambda outputs, call: outputs
+    ) -> None:
         self.obs_dim, self.num_outputs = policy.obs_dim, policy.num_outputs
-        self.batches = []
+        self.batches: list[int] = []
         self._policy, self._spoil = policy, spoil
 
-    def __call__(self, obs):
+    def __call__(self, obs: Array) -> Array:
         return self.from_state(self._policy.state(obs, np.float32))
 
-    def from_state(self, state):
+    def from_state(self, state: NDArray[np.float32]) -> Array:
         self.batches.append(len(state))
         return self._spoil(self._policy.outputs_at(state), len(self.batches))
 
 
-def raw_observations(policy, num, seed=0):
+def raw_observations(policy: Policy, num: int, seed: int = 0) -> NDArray[np.float64]:
     """Draw observations inside and outside of the range of the clip, and at its edges."""
     rng = np.random.default_rng(seed)
     units = rng.normal(0, 6, (num, policy.obs_dim))
@@ -38,7 +42,7 @@ def raw_observations(policy, num, seed=0):
     return policy.normaliser.mean + units * policy.normaliser.scale
 
 
-def largest_weight_lost(policy, number):
+def largest_weight_lost(policy: Policy, number: int) -> Policy:
     """Return the policy without the largest weight of one layer."""
     layers = list(policy.layers)
     weight = layers[number].weight.copy()
@@ -49,7 +53,9 @@ def largest_weight_lost(policy, number):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("squash", [*Squash, None])
-def test_observations_give_the_outputs_of_their_states_bit_for_bit(backend, squash):
+def test_observations_give_the_outputs_of_their_states_bit_for_bit(
+    backend: Backend, squash: Squash | None
+) -> None:
     policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH, squash)
     file = file_of(policy)
     deployed = DeployedController(controller=controller_of(file, backend), policy=file.policy)
@@ -59,7 +65,7 @@ def test_observations_give_the_outputs_of_their_states_bit_for_bit(backend, squa
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("activation", list(Activation))
-def test_a_sound_controller_is_its_twin(backend, activation):
+def test_a_sound_controller_is_its_twin(backend: Backend, activation: Activation) -> None:
     file = file_of(random_policy(np.random.default_rng(2), (11, 64, 64, 3), activation))
     deployed = DeployedController(controller=controller_of(file, backend), policy=file.policy)
     states = np.random.default_rng(3).uniform(-10.1, 10.1, (300, 11)).astype(np.float32)
@@ -69,7 +75,7 @@ def test_a_sound_controller_is_its_twin(backend, activation):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("number", range(3))
-def test_a_controller_with_one_weight_changed_is_found_out(backend, number):
+def test_a_controller_with_one_weight_changed_is_found_out(backend: Backend, number: int) -> None:
     policy = random_policy(np.random.default_rng(4), (11, 64, 64, 3), Activation.TANH)
     altered = controller_of(file_of(largest_weight_lost(policy, number)), backend)
     deployed = DeployedController(controller=altered, policy=policy)
@@ -80,7 +86,7 @@ def test_a_controller_with_one_weight_changed_is_found_out(backend, number):
         deployed.at_observations(raw_observations(policy, 50))
 
 
-def test_one_observation_enters_per_call():
+def test_one_observation_enters_per_call() -> None:
     policy = random_policy(np.random.default_rng(6), (4, 8, 2))
     fake = FakeController(policy)
     deployed = DeployedController(controller=fake, policy=policy)
@@ -89,10 +95,10 @@ def test_one_observation_enters_per_call():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_number_that_is_not_finite_spoils_its_own_row(bad):
+def test_a_number_that_is_not_finite_spoils_its_own_row(bad: float) -> None:
     policy = random_policy(np.random.default_rng(7), (4, 8, 2))
 
-    def spoil(outputs, call):
+    def spoil(outputs: NDArray[np.float32], call: int) -> NDArray[np.float32]:
         return outputs + (bad if call == 3 else 0)
 
     deployed = DeployedController(controller=FakeController(policy, spoil), policy=policy)
@@ -100,10 +106,10 @@ def test_a_number_that_is_not_finite_spoils_its_own_row(bad):
     assert finite.tolist() == [True, True, False, True, True]
 
 
-def test_an_overflow_that_the_controller_reports_spoils_its_own_row():
+def test_an_overflow_that_the_controller_reports_spoils_its_own_row() -> None:
     policy = random_policy(np.random.default_rng(8), (4, 8, 2))
 
-    def spoil(outputs, call):
+    def spoil(outputs: NDArray[np.float32], call: int) -> NDArray[np.float32] | None:
         if call == 2:
             raise CheckError("overflow")
         return outputs
@@ -113,13 +119,13 @@ def test_an_overflow_that_the_controller_reports_spoils_its_own_row():
     assert finite.tolist() == [True, False, True]
 
 
-def test_a_policy_without_clip_is_checked_as_far_as_its_states_go():
+def test_a_policy_without_clip_is_checked_as_far_as_its_states_go() -> None:
     policy = random_policy(np.random.default_rng(9), (4, 8, 2), clip=np.inf)
     deployed = DeployedController(controller=FakeController(policy), policy=policy)
     deployed.at_states(np.array([[1e4, 0, -3, 1], [0.1, 0, 0, 0]], np.float32))
 
 
-def test_a_controller_of_other_sizes_is_refused():
+def test_a_controller_of_other_sizes_is_refused() -> None:
     policy = random_policy(np.random.default_rng(10), (4, 8, 2))
     other = random_policy(np.random.default_rng(10), (5, 8, 2))
     with pytest.raises(InputError, match="the controller has"):

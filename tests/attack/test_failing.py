@@ -1,15 +1,17 @@
 """Controllers and simulations that fail under attack: counted, never dropped, never a crash."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.attacks import target_of
 from support.environments import FormulaEnv
 from support.policies import file_of, linear_policy
 from surefoot.attack import suite
-from surefoot.attack.closed_loop import EvaluateConfig, evaluate
+from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.fitted_critic import fit_value
 from surefoot.attack.imitation import record_moves
@@ -20,11 +22,14 @@ from surefoot.attack.sarsa import SarsaSettings, record
 from surefoot.attack.suite import FULL, AttackConfig, run_suite
 from surefoot.ball import Ball, Norm
 from surefoot.envs import make_env
+from surefoot.envs.vector import State, StepResult
 from surefoot.errors import CheckError, DivergenceError
 from surefoot.policy import (
     Activation,
+    Array,
     CategoricalHead,
     GaussianHead,
+    Head,
     Layer,
     Normaliser,
     Policy,
@@ -49,7 +54,7 @@ TINY = AttackConfig(
 pytestmark = pytest.mark.usefixtures("brief_training")
 
 
-def overflowing(obs_dim, head, where=0.15, sign=1):
+def overflowing(obs_dim: int, head: Head, where: float = 0.15, sign: int = 1) -> Policy:
     """Return a policy that in float32 is inf - inf once sign times the first state exceeds where.
 
     Its float64 twin is finite everywhere.
@@ -78,7 +83,7 @@ def overflowing(obs_dim, head, where=0.15, sign=1):
     )
 
 
-def gaussian(act_dim):
+def gaussian(act_dim: int) -> GaussianHead:
     return GaussianHead(
         std=np.full(act_dim, 0.1),
         squash=Squash.IDENTITY,
@@ -87,7 +92,7 @@ def gaussian(act_dim):
     )
 
 
-def test_a_policy_that_overflows_in_float32_alone():
+def test_a_policy_that_overflows_in_float32_alone() -> None:
     policy = overflowing(4, CategoricalHead(num_actions=2))
     state = np.array([[0.1, 0, 0, 0], [0.4, 0, 0, 0]], np.float32)
     with np.errstate(all="ignore"):
@@ -98,7 +103,9 @@ def test_a_policy_that_overflows_in_float32_alone():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("squash", list(Squash))
 @pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
-def test_an_overflow_is_a_failure_whatever_a_backend_makes_of_it(squash, backend):
+def test_an_overflow_is_a_failure_whatever_a_backend_makes_of_it(
+    squash: Squash, backend: Backend
+) -> None:
     """A Clip of ONNX makes its limit of NaN; the action looks like any other."""
     file = file_of(overflowing(2, replace(gaussian(1), squash=squash)))
     deployed = DeployedController(controller=controller_of(file, backend), policy=file.policy)
@@ -110,11 +117,11 @@ def test_an_overflow_is_a_failure_whatever_a_backend_makes_of_it(squash, backend
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("learn", ["sarsa", "value", "imitation", "adversary"])
 @pytest.mark.parametrize("kind", ["nan", "diverging"])
-def test_what_learns_from_a_failing_controller_gets_finite_numbers(learn, kind):
+def test_what_learns_from_a_failing_controller_gets_finite_numbers(learn: str, kind: str) -> None:
     diverges = kind == "diverging"
     policy = linear_policy([[1.0, -1.0]]) if diverges else overflowing(2, gaussian(1), -1e9)
 
-    def make(num):
+    def make(num: int) -> RestartingEnv:
         env = _Diverging(FormulaEnv(2, 1, num), every=5 if diverges else 10**9)
         return RestartingEnv(env)
 
@@ -145,32 +152,32 @@ def test_what_learns_from_a_failing_controller_gets_finite_numbers(learn, kind):
 class _Diverging:
     """Diverges at every so many steps, and is a task without seeds of its own elsewhere."""
 
-    def __init__(self, env, every):
+    def __init__(self, env: FormulaEnv, every: int) -> None:
         self.spec, self.num_envs, self.resumable = env.spec, env.num_envs, True
         self._env, self._every, self._count = env, every, 0
 
-    def reset(self, seeds=None):
+    def reset(self, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
         return self._env.reset(seeds)
 
-    def step(self, actions):
+    def step(self, actions: NDArray[np.float32]) -> StepResult:
         assert np.isfinite(actions).all()
         self._count += 1
         if self._count % self._every == 0:
             raise DivergenceError("diverged")
         return self._env.step(actions)
 
-    def state_dict(self):
+    def state_dict(self) -> State:
         return {"count": self._count}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: State) -> NDArray[np.float64]:
         self._count = state["count"]
         return self._env._obs()
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
-def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew():
+def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew() -> None:
     env = RestartingEnv(_Diverging(FormulaEnv(2, 1, 3), every=2))
     before = env.reset([6, 13, 20])
     actions = np.zeros((3, 1), np.float32)
@@ -188,7 +195,7 @@ def test_a_simulation_that_diverges_cuts_every_episode_and_begins_anew():
     assert other.num_restarts == 0
 
 
-def test_a_simulation_that_is_sound_is_untouched():
+def test_a_simulation_that_is_sound_is_untouched() -> None:
     plain, steady = make_env("CartPole-v1", 2), RestartingEnv(make_env("CartPole-v1", 2))
     assert np.array_equal(plain.reset([1, 2]), steady.reset([1, 2]))
     for number in range(40):
@@ -201,21 +208,21 @@ def test_a_simulation_that_is_sound_is_untouched():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_failure_is_no_violation_and_hides_none(bad):
+def test_a_failure_is_no_violation_and_hides_none(bad: float) -> None:
     file = file_of(linear_policy([[1.0, -2.0]]))
     healthy = controller_of(file, Backend.NUMPY)
 
     class Failing:
         name, obs_dim, num_outputs, calls = "failing", 2, 1, 0
 
-        def __call__(self, obs):
+        def __call__(self, obs: Array) -> Array:
             return healthy(obs)
 
-        def from_state(self, state):
+        def from_state(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
             self.calls += 1
             return healthy.from_state(state) if self.calls > 1 else np.full((1, 1), bad, np.float32)
 
-    def attempt(certified):
+    def attempt(certified: float) -> Evaluation | None:
         deployed = DeployedController(controller=Failing(), policy=file.policy)
         config = EvaluateConfig(seeds=(3, 4, 5), certified_deviation=certified)
         adversary = mad_adversary(file.policy, BALL)
@@ -226,7 +233,9 @@ def test_a_failure_is_no_violation_and_hides_none(bad):
         attempt(0.1)
 
 
-def test_the_worst_attack_is_the_one_that_fails_the_controller_though_it_returns_more(monkeypatch):
+def test_the_worst_attack_is_the_one_that_fails_the_controller_though_it_returns_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # A pendulum that is left alone swings through its lowest point, where -cos is 1. Its rewards
     # are costs, of which an episode that ends early has fewer.
     policy = overflowing(3, gaussian(1), where=1.1, sign=-1)
@@ -245,7 +254,7 @@ def test_the_worst_attack_is_the_one_that_fails_the_controller_though_it_returns
     assert any("random makes the controller fail in 2 episodes" in sign for sign in signs)
 
 
-def test_a_whole_suite_on_discrete_choices():
+def test_a_whole_suite_on_discrete_choices() -> None:
     # It pushes to where the pole leans, which holds it for a while.
     policy = linear_policy([[0, 0, -1, 0], [0, 0, 1, 0]])
     policy = replace(policy, head=CategoricalHead(num_actions=2))

@@ -1,8 +1,10 @@
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.attacks import target_of
 from support.environments import GridEnv
@@ -12,11 +14,13 @@ from surefoot.attack.critic_attacks import FITTED, critic_variants
 from surefoot.attack.fitted_critic import fit_value
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig, run_suite
+from surefoot.attack.suite_report import AttackResult
 from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
-from surefoot.onnx_file import policy_to_onnx
+from surefoot.onnx_file import ControllerFile, policy_to_onnx
 from surefoot.policy import Activation, CategoricalHead
-from surefoot.runtime.load import controller_of
+from surefoot.runtime.controller import CheckedController
+from surefoot.runtime.load import Backend, controller_of
 
 TINY = AttackConfig(
     suite="full",
@@ -31,17 +35,19 @@ TINY = AttackConfig(
 
 
 @pytest.fixture(scope="module")
-def file():
+def file() -> ControllerFile:
     policy = random_policy(np.random.default_rng(1), (11, 16, 3), Activation.TANH)
     return file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
 
 
 @pytest.mark.usefixtures("brief_training")
-def test_a_suite_that_was_cut_short_goes_on_and_finds_the_same(file, tmp_path):
+def test_a_suite_that_was_cut_short_goes_on_and_finds_the_same(
+    file: ControllerFile, tmp_path: Path
+) -> None:
     work, kept = tmp_path / "work", tmp_path / "kept"
     learned = []
 
-    def copy(done, remark):
+    def copy(done: int, remark: str) -> None:
         if remark.startswith("sa-rl, ") and remark not in learned:
             learned.append(remark)
             if len(learned) == 3:  # two trainings are in the store, the third has its checkpoint
@@ -61,8 +67,10 @@ def test_a_suite_that_was_cut_short_goes_on_and_finds_the_same(file, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in pieces} == pieces
 
 
-def test_a_suite_that_is_stopped_keeps_what_is_finished(file, tmp_path):
-    def stop(done, remark):
+def test_a_suite_that_is_stopped_keeps_what_is_finished(
+    file: ControllerFile, tmp_path: Path
+) -> None:
+    def stop(done: int, remark: str) -> None:
         if remark.startswith("mad, "):
             raise KeyboardInterrupt
 
@@ -72,7 +80,7 @@ def test_a_suite_that_is_stopped_keeps_what_is_finished(file, tmp_path):
     assert "evaluation" in names
 
 
-def test_epsilon_zero_is_the_clean_loop_in_every_attack(file):
+def test_epsilon_zero_is_the_clean_loop_in_every_attack(file: ControllerFile) -> None:
     report = run_suite(file, None, replace(TINY, epsilon=0.0))
     assert list(report.attacks) == list(FULL)
     clean = report.attacks["clean"].evaluation
@@ -84,24 +92,26 @@ def test_epsilon_zero_is_the_clean_loop_in_every_attack(file):
 class Counted:
     """A controller that counts the states that it is asked about."""
 
-    def __init__(self, controller):
+    def __init__(self, controller: CheckedController) -> None:
         self.name, self.obs_dim = controller.name, controller.obs_dim
         self.num_outputs, self._controller = controller.num_outputs, controller
         self.num_states = 0
 
-    def __call__(self, obs):
+    def __call__(self, obs: NDArray[np.float64]) -> NDArray[np.float32]:
         return self._controller(obs)
 
-    def from_state(self, state):
+    def from_state(self, state: NDArray[np.float32]) -> NDArray[np.float32]:
         self.num_states += len(state)
         return self._controller.from_state(state)
 
 
 @pytest.mark.parametrize("name", ["corners", "square", "spsa"])
-def test_a_search_asks_the_deployed_controller_as_often_as_it_says(file, monkeypatch, name):
+def test_a_search_asks_the_deployed_controller_as_often_as_it_says(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     deployed = []
 
-    def deploy(*given):
+    def deploy(*given: ControllerFile | Backend) -> Counted:
         deployed.append(Counted(controller_of(*given)))
         return deployed[0]
 
@@ -113,7 +123,9 @@ def test_a_search_asks_the_deployed_controller_as_often_as_it_says(file, monkeyp
     assert deployed[0].num_states == effort.queries + 2 * effort.env_steps
 
 
-def test_other_controllers_are_tried_on_this_one_by_their_paths(file, monkeypatch, tmp_path):
+def test_other_controllers_are_tried_on_this_one_by_their_paths(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(transfer, "_NUM_STEPS", 20)
     monkeypatch.setitem(
         suite._SUITES, "quick", {each: FULL[each] for each in ("clean", "transfer")}
@@ -123,7 +135,7 @@ def test_other_controllers_are_tried_on_this_one_by_their_paths(file, monkeypatc
         policy = random_policy(np.random.default_rng(2), (obs_dim, 8, 3))
         path.write_bytes(policy_to_onnx(unit_range(policy)))
 
-    def transferred(path):
+    def transferred(path: Path) -> AttackResult | None:
         config = replace(TINY, suite="quick", transfer_from=(str(path),))
         return run_suite(file, None, config).attacks["transfer"]
 
@@ -132,12 +144,12 @@ def test_other_controllers_are_tried_on_this_one_by_their_paths(file, monkeypatc
         transferred(wide)
 
 
-def test_an_attack_that_needs_a_critic_and_may_not_fit_one_says_so(file):
+def test_an_attack_that_needs_a_critic_and_may_not_fit_one_says_so(file: ControllerFile) -> None:
     with pytest.raises(InputError, match="critic_steps must be positive"):
         run_suite(file, None, replace(TINY, critic_steps=0))
 
 
-def test_every_critic_is_tried_and_one_of_other_sizes_is_refused():
+def test_every_critic_is_tried_and_one_of_other_sizes_is_refused() -> None:
     right = linear_policy([[-0.1, 0.0], [0.6, 0.0]])
     right = replace(
         right,

@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -8,11 +10,14 @@ from support.environments import OneStepEnv
 from support.policies import linear_policy
 from surefoot.attack import learned_attacks
 from surefoot.attack.constant import ConstantAdversary
-from surefoot.attack.learned import learn_start
+from surefoot.attack.learned import LearnedConfig, Start, learn_start
 from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.push import push_variants
 from surefoot.attack.store import Store
+from surefoot.attack.target import AttackTarget, Variants
 from surefoot.ball import Ball, Norm
+from surefoot.policy import Policy
+from surefoot.train.game import Direct
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.5)
 GAIN = np.array([1.0, -0.5])
@@ -21,12 +26,12 @@ TOTAL = 10 * ITERATION
 
 
 @pytest.fixture(scope="module")
-def told():
+def told() -> list[float]:
     return []
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory, told):
+def target(tmp_path_factory: pytest.TempPathFactory, told: list[float]) -> AttackTarget:
     policy = linear_policy([[2.0, -1.0, 0.5], [-1.0, 0.5, 2.0]])
     return target_of(
         policy,
@@ -38,7 +43,7 @@ def target(tmp_path_factory, told):
 
 
 @pytest.fixture(scope="module")
-def with_teachers(target):
+def with_teachers(target: AttackTarget) -> AttackTarget:
     return replace(
         target,
         strongest=("actuator 0 up", push_variants(target.policy, BALL)["actuator 0 up"]),
@@ -47,22 +52,19 @@ def with_teachers(target):
 
 
 @pytest.fixture(scope="module")
-def raced(with_teachers):
+def raced(with_teachers: AttackTarget) -> Variants:
     return sa_rl_variants(with_teachers, TOTAL)
 
 
-@pytest.fixture
-def taught_by(target):
+def taught_by(
+    target: AttackTarget, name: str, **changes: tuple[str, ConstantAdversary] | None
+) -> AttackTarget:
     """Return the same target after an attack that is known by its name."""
-
-    def taught_by(name, **changes):
-        teacher = push_variants(target.policy, BALL)[name]
-        return replace(target, strongest=(name, teacher), tell=lambda *given: None, **changes)
-
-    return taught_by
+    teacher = push_variants(target.policy, BALL)[name]
+    return replace(target, strongest=(name, teacher), tell=lambda *given: None, **changes)
 
 
-def test_those_that_are_taught_race_and_what_is_not_is_trained_to_the_end(raced):
+def test_those_that_are_taught_race_and_what_is_not_is_trained_to_the_end(raced: Variants) -> None:
     returns = {name: facts["returns"] for name, facts in raced.facts["training"].items()}
     assert set(returns) == set(raced.adversaries)
     assert len(returns.pop("no start")) == 10
@@ -73,7 +75,7 @@ def test_those_that_are_taught_race_and_what_is_not_is_trained_to_the_end(raced)
     assert teachers == {"actuator 0 up", "constant", None}
 
 
-def test_without_anything_to_be_taught_by_all_are_trained_to_the_end(target):
+def test_without_anything_to_be_taught_by_all_are_trained_to_the_end(target: AttackTarget) -> None:
     variants = pa_ad_variants(replace(target, tell=lambda *given: None), ITERATION)
     seen = {name: len(told["returns"]) for name, told in variants.facts["training"].items()}
     assert seen == {"taught": 1, "no start": 4}  # the latter learns from a quarter of the steps
@@ -81,16 +83,18 @@ def test_without_anything_to_be_taught_by_all_are_trained_to_the_end(target):
     assert variants.effort.env_steps == 2 * ITERATION + snapshots * episodes
 
 
-def test_progress_grows_from_nothing_to_all(raced, told):
+def test_progress_grows_from_nothing_to_all(raced: Variants, told: list[float]) -> None:
     assert told == sorted(told)
     assert 0 < told[0] < 0.1
     assert told[-1] == pytest.approx(1)
 
 
-def test_what_is_trained_is_not_trained_again_and_leaves_no_checkpoints(raced, with_teachers):
+def test_what_is_trained_is_not_trained_again_and_leaves_no_checkpoints(
+    raced: Variants, with_teachers: AttackTarget
+) -> None:
     assert not list(with_teachers.store.folder.glob("*.unfinished"))
 
-    def refuse(num_envs):
+    def refuse(num_envs: int) -> NoReturn:
         raise AssertionError("no environment is needed")
 
     again = sa_rl_variants(replace(with_teachers, make_env=refuse), TOTAL)
@@ -104,10 +108,12 @@ def test_what_is_trained_is_not_trained_again_and_leaves_no_checkpoints(raced, w
 
 @pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("learn", [sa_rl_variants, pa_ad_variants])
-def test_another_teacher_makes_another_adversary(target, taught_by, learn):
-    by_up = learn(taught_by("actuator 0 up"), 768)
+def test_another_teacher_makes_another_adversary(
+    target: AttackTarget, learn: Callable[[AttackTarget, int], Variants]
+) -> None:
+    by_up = learn(taught_by(target, "actuator 0 up"), 768)
     pieces = set(target.store.folder.iterdir())
-    by_down = learn(taught_by("actuator 0 down"), 768)
+    by_down = learn(taught_by(target, "actuator 0 down"), 768)
     assert pieces < set(target.store.folder.iterdir())
     state = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     for name, settings in by_up.facts["scan"].items():
@@ -120,7 +126,7 @@ def test_another_teacher_makes_another_adversary(target, taught_by, learn):
         else:
             assert first["returns"] == second["returns"]
     # The first teacher's are still there.
-    again = learn(taught_by("actuator 0 up", make_env=None), 768)
+    again = learn(taught_by(target, "actuator 0 up", make_env=None), 768)
     assert again.effort == by_up.effort
     for name, adversary in by_up.adversaries.items():
         found = again.adversaries[name].perturb(state, [])
@@ -128,16 +134,20 @@ def test_another_teacher_makes_another_adversary(target, taught_by, learn):
 
 
 @pytest.mark.usefixtures("short_training")
-def test_lessons_are_learned_once_for_each_teacher_and_counted(taught_by, monkeypatch):
+def test_lessons_are_learned_once_for_each_teacher_and_counted(
+    target: AttackTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taught = []
 
-    def count(policy, craft, settings, *given):
+    def count(policy: Policy, craft: Direct, settings: LearnedConfig, *given: object) -> Start:
         taught.append(settings.lessons)
         return learn_start(policy, craft, settings, *given)
 
     monkeypatch.setattr(learned_attacks, "learn_start", count)
     constant = ConstantAdversary(BALL, np.array([-0.5, 0.5, -0.5]))
-    variants = sa_rl_variants(taught_by("actuator 1 up", constant=("constant", constant)), 768)
+    variants = sa_rl_variants(
+        taught_by(target, "actuator 1 up", constant=("constant", constant)), 768
+    )
     scan, training = variants.facts["scan"], variants.facts["training"]
     assert {one["teacher"] for one in scan.values()} == {"actuator 1 up", "constant", None}
     assert taught == [one["lessons"] for one in scan.values() if one["lessons"]]

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 
+from surefoot.artifact import Json
 from surefoot.attack.method import summarise_method
 from surefoot.errors import InputError
 
 
-def agent(clean, failures=None, **attacks):
+def agent(
+    clean: list[float], failures: dict[str, int] | None = None, **attacks: list[float]
+) -> dict[str, Json]:
     failures = failures or {}
     entries = {
         name: {
@@ -39,14 +42,14 @@ AGENTS = [
 ]
 
 
-def test_the_median_agent_is_chosen_by_its_worst_attack():
+def test_the_median_agent_is_chosen_by_its_worst_attack() -> None:
     summary = summarise_method(AGENTS)
     assert summary.worst == (5.0, 1.0, 3.0)
     assert summary.median_agent == 2
     assert summary.attacked == {"mad": (5.0, 7.0, 3.0), "rs": (8.0, 1.0, 6.0)}
 
 
-def test_the_interquartile_mean_is_over_agents_so_that_a_bad_one_counts_whole():
+def test_the_interquartile_mean_is_over_agents_so_that_a_bad_one_counts_whole() -> None:
     assert summarise_method(AGENTS).worst_iqm == pytest.approx((5 + 1 + 3) / 3)
     assert summarise_method(AGENTS).clean_iqm == pytest.approx(8.0)
     # Of eight agents the two worst and the two best are left out, with all of their episodes.
@@ -54,7 +57,7 @@ def test_the_interquartile_mean_is_over_agents_so_that_a_bad_one_counts_whole():
     assert summarise_method(eight).worst_iqm == pytest.approx(np.mean([2, 3, 4, 5]) + 0.5)
 
 
-def test_the_worst_attack_of_an_agent_is_the_one_that_its_report_names():
+def test_the_worst_attack_of_an_agent_is_the_one_that_its_report_names() -> None:
     # By returns alone it would be rs; mad made the controller fail.
     fatal = agent([9.0] * 4, {"mad": 2}, mad=[8.0] * 4, rs=[1.0] * 4)
     summary = summarise_method([fatal, fatal])
@@ -63,13 +66,13 @@ def test_the_worst_attack_of_an_agent_is_the_one_that_its_report_names():
     assert summary.failures == 4
 
 
-def test_agents_that_differ_leave_an_interval_even_if_their_episodes_do_not():
+def test_agents_that_differ_leave_an_interval_even_if_their_episodes_do_not() -> None:
     summary = summarise_method(AGENTS)
     assert (summary.worst_interval.low, summary.worst_interval.high) == (1.0, 5.0)
     assert (summary.clean_interval.low, summary.clean_interval.high) == (7.0, 9.0)
 
 
-def test_episodes_are_drawn_again_within_each_agent():
+def test_episodes_are_drawn_again_within_each_agent() -> None:
     # Agents of equal episodes: nothing but the episodes can vary.
     noisy = [agent([9.0] * 4, mad=[0.0, 4, 8, 12])] * 2
     summary = summarise_method(noisy)
@@ -88,11 +91,13 @@ def test_episodes_are_drawn_again_within_each_agent():
         ("settings", {"adversary_steps": 2000}),
     ],
 )
-def test_agents_that_were_attacked_differently_are_no_method(name, value):
+def test_agents_that_were_attacked_differently_are_no_method(
+    name: str, value: dict[str, int] | float | str
+) -> None:
     with pytest.raises(InputError, match=f"one {name}"):
         summarise_method([AGENTS[0], AGENTS[1] | {name: value}])
 
 
-def test_no_agent_is_no_method():
+def test_no_agent_is_no_method() -> None:
     with pytest.raises(InputError, match="at least one"):
         summarise_method([])

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.policies import linear_policy, random_policy
 from support.randomness import random_streams
@@ -12,12 +13,12 @@ from surefoot.policy import Activation
 MATRIX = np.array([[3.0, -0.2, 1.0, 0.7], [-1.0, 2.0, 0.5, -0.1]], np.float32)
 
 
-def states(num, dim):
+def states(num: int, dim: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=(num, dim)).astype(np.float32)
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-def test_each_push_meets_the_analytic_worst_case_of_a_linear_controller(norm):
+def test_each_push_meets_the_analytic_worst_case_of_a_linear_controller(norm: Norm) -> None:
     policy, ball = linear_policy(MATRIX), Ball(norm=norm, epsilon=0.5)
     state = states(20, 4)
     variants = push_variants(policy, ball)
@@ -30,7 +31,7 @@ def test_each_push_meets_the_analytic_worst_case_of_a_linear_controller(norm):
         np.testing.assert_allclose(sign * change, 0.5 * size, rtol=1e-6 if norm == "linf" else 0.02)
 
 
-def test_a_push_all_but_always_beats_the_best_of_a_hundred_random_perturbations():
+def test_a_push_all_but_always_beats_the_best_of_a_hundred_random_perturbations() -> None:
     policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH)
     ball = Ball(norm=Norm.LINF, epsilon=0.1)
     state = states(30, 11)
@@ -38,7 +39,9 @@ def test_a_push_all_but_always_beats_the_best_of_a_hundred_random_perturbations(
         adversary = push_variants(policy, ball)[f"actuator {number} {way}"]
         randoms = random_streams(30)
 
-        def gain(moved, number=number, sign=sign):
+        def gain(
+            moved: NDArray[np.float32], number: int = number, sign: int = sign
+        ) -> NDArray[np.float32]:
             return sign * (policy.network(moved) - policy.network(state))[:, number]
 
         found = gain(adversary.perturb(state, random_streams(30)))
@@ -46,7 +49,7 @@ def test_a_push_all_but_always_beats_the_best_of_a_hundred_random_perturbations(
         assert (found > np.max(tries, axis=0)).mean() > 0.9
 
 
-def test_a_discrete_controller_is_pushed_towards_each_action():
+def test_a_discrete_controller_is_pushed_towards_each_action() -> None:
     policy = random_policy(np.random.default_rng(2), (4, 16, 3), Activation.RELU, None)
     state = states(200, 4)
     before = policy.head.select(policy.network(state))

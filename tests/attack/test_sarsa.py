@@ -3,18 +3,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from support.attacks import target_of
 from support.environments import GridEnv
 from support.policies import random_policy
 from surefoot.attack.sarsa import Critics, Records, fit_sarsa, record, td_targets
+from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball, Norm
-from surefoot.policy import Normaliser
+from surefoot.policy import Normaliser, Policy
 
 GAMMA = 0.7
 
 
-def two_state_mdp(num, seed=0):
+def two_state_mdp(num: int, seed: int = 0) -> Records:
     """Return records of two states and two actions: action a leads to state a with chance 0.8.
 
     The policy plays action 1 with chance 0.6 in state 0 and 0.3 in state 1; the step pays 1 for
@@ -26,7 +29,7 @@ def two_state_mdp(num, seed=0):
     next_actions = (random.random(num) < np.where(nexts == 1, 0.3, 0.6)).astype(int)
     terminated = (states == 1) & (actions == 0)
 
-    def one_hot(numbers):
+    def one_hot(numbers: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.eye(2, dtype=np.float32)[numbers])
 
     return Records(
@@ -39,7 +42,7 @@ def two_state_mdp(num, seed=0):
     )
 
 
-def exact_q():
+def exact_q() -> NDArray[np.float64]:
     """Return Q of (state, action) by solving the linear equations of the process."""
     chance = {0: 0.6, 1: 0.3}
     matrix, reward = np.eye(4), np.zeros(4)
@@ -56,7 +59,7 @@ def exact_q():
     return np.linalg.solve(matrix, reward)
 
 
-def test_q_of_a_two_state_process_is_the_exact_one():
+def test_q_of_a_two_state_process_is_the_exact_one() -> None:
     critics, losses = fit_sarsa(two_state_mdp(9600), ((0.0, 1.0),), gamma=GAMMA, epochs=2)
     pairs = torch.eye(2).repeat_interleave(2, 0), torch.eye(2).repeat(2, 1)
     found = critics(torch.cat(pairs, 1))[0].detach().numpy()
@@ -64,7 +67,7 @@ def test_q_of_a_two_state_process_is_the_exact_one():
     assert losses["last"][0] < losses["first"][0]
 
 
-def test_shuffled_records_have_the_same_targets():
+def test_shuffled_records_have_the_same_targets() -> None:
     critics = Critics(3, 4, torch.Generator().manual_seed(0))
     records, order = two_state_mdp(200), torch.randperm(200)
     targets = td_targets(critics, records, GAMMA)
@@ -72,7 +75,7 @@ def test_shuffled_records_have_the_same_targets():
     np.testing.assert_allclose(shuffled.numpy(), targets[:, order].numpy(), rtol=1e-5)
 
 
-def test_bounds_hold_all_over_the_ball():
+def test_bounds_hold_all_over_the_ball() -> None:
     generator = torch.Generator().manual_seed(1)
     critics = Critics(3, 5, generator)
     inputs = torch.randn(20, 5, generator=generator)
@@ -86,14 +89,14 @@ def test_bounds_hold_all_over_the_ball():
             assert (value <= high[number] + 1e-5).all()
 
 
-def test_the_robust_term_makes_q_flatter():
+def test_the_robust_term_makes_q_flatter() -> None:
     critics, _ = fit_sarsa(two_state_mdp(4800), ((0.0, 1.0), (0.3, 10.0)), gamma=GAMMA, epochs=1)
     low, high = critics.bounds(torch.rand(50, 4), torch.full((2, 1, 1), 0.1))
     plain, robust = (high - low).mean(1).tolist()
     assert robust < 0.5 * plain
 
 
-def test_a_layer_view_of_a_critic_is_the_critic():
+def test_a_layer_view_of_a_critic_is_the_critic() -> None:
     critics = Critics(2, 4, torch.Generator().manual_seed(2))
     inputs = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
     hidden = inputs
@@ -104,7 +107,7 @@ def test_a_layer_view_of_a_critic_is_the_critic():
 
 
 @pytest.fixture
-def corridor():
+def corridor() -> tuple[Policy, AttackTarget]:
     policy = random_policy(np.random.default_rng(4), (2, 8, 2), squash=None)
     as_they_are = Normaliser(mean=np.zeros(2, np.float32), scale=np.ones(2, np.float32), clip=10.0)
     policy = replace(policy, normaliser=as_they_are)
@@ -112,8 +115,8 @@ def corridor():
 
 
 def test_records_tell_what_followed_and_cut_episodes_go_on_with_the_controllers_own_action(
-    corridor,
-):
+    corridor: tuple[Policy, AttackTarget],
+) -> None:
     policy, target = corridor
     records = record(target, 32 * 24)
     cells = (records.states[:, 0] + 1) * 4

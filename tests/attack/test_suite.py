@@ -1,6 +1,7 @@
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -12,7 +13,7 @@ from surefoot.artifact import sha256_hex, to_json
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.suite import AttackConfig, run_suite, strongest
-from surefoot.attack.suite_report import AttackResult
+from surefoot.attack.suite_report import AttackReport, AttackResult
 from surefoot.ball import Norm
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
@@ -24,17 +25,19 @@ SMALL = AttackConfig(epsilon=0.05, episodes=4, selection_episodes=2, num_threads
 
 
 @pytest.fixture(scope="module")
-def file():
+def file() -> ControllerFile:
     policy = random_policy(np.random.default_rng(1), (11, 32, 32, 3), Activation.TANH)
     return file_of(unit_range(policy), {"env": {"id": "Hopper-v5"}})
 
 
 @pytest.fixture(scope="module")
-def report(file):
+def report(file: ControllerFile) -> AttackReport:
     return run_suite(file, None, SMALL)
 
 
-def test_attack_json_has_the_keys_that_were_promised(report, file):
+def test_attack_json_has_the_keys_that_were_promised(
+    report: AttackReport, file: ControllerFile
+) -> None:
     table = report.to_table()
     assert {"epsilon", "norm", "backend", "episodes", "attacks", "worst"} <= set(table)
     assert (table["epsilon"], table["norm"], table["backend"]) == (0.05, "linf", "onnx")
@@ -51,7 +54,9 @@ def test_attack_json_has_the_keys_that_were_promised(report, file):
     to_json(table)
 
 
-def test_without_failures_the_worst_attack_is_the_one_of_the_lowest_mean(report):
+def test_without_failures_the_worst_attack_is_the_one_of_the_lowest_mean(
+    report: AttackReport,
+) -> None:
     table = report.to_table()
     means = {name: table["attacks"][name]["mean"] for name in ("random", "mad", "push")}
     worst = min(means, key=means.get)
@@ -59,7 +64,7 @@ def test_without_failures_the_worst_attack_is_the_one_of_the_lowest_mean(report)
     assert table["worst"] == {"attack": worst, "mean": means[worst], "failures": 0}
 
 
-def test_variants_are_chosen_on_other_episodes_than_are_reported(report):
+def test_variants_are_chosen_on_other_episodes_than_are_reported(report: AttackReport) -> None:
     table = report.to_table()
     for result in report.attacks.values():
         assert result.evaluation.seeds == evaluation_seeds(4)
@@ -73,20 +78,22 @@ def test_variants_are_chosen_on_other_episodes_than_are_reported(report):
     assert {"published", "slack", "applied"} < set(table["attacks"]["mad"]["selection"])
 
 
-def test_the_same_suite_gives_the_same_report_at_any_number_of_threads(report, file):
+def test_the_same_suite_gives_the_same_report_at_any_number_of_threads(
+    report: AttackReport, file: ControllerFile
+) -> None:
     again = run_suite(file, None, replace(SMALL, num_threads=2)).to_table()
     table = report.to_table()
     assert again.pop("settings") == table.pop("settings") | {"num_threads": 2}
     assert again == table
 
 
-def test_the_report_holds_the_settings_that_would_repeat_it(report):
+def test_the_report_holds_the_settings_that_would_repeat_it(report: AttackReport) -> None:
     table = report.to_table()["settings"]
     given = {name: value for name, value in table.items() if value is not None}
     assert build(AttackConfig, given, "attack") == SMALL
 
 
-def test_progress_goes_from_nothing_to_everything_and_names_what_runs(file):
+def test_progress_goes_from_nothing_to_everything_and_names_what_runs(file: ControllerFile) -> None:
     told = []
     run_suite(file, None, SMALL, on_progress=lambda done, remark: told.append((done, remark)))
     assert told == sorted(told, key=lambda entry: entry[0])
@@ -94,7 +101,9 @@ def test_progress_goes_from_nothing_to_everything_and_names_what_runs(file):
     assert {"clean, clean", "mad, published", "push, actuator 2 down"} <= {name for _, name in told}
 
 
-def test_backends_that_round_differently_tell_much_the_same(report, file):
+def test_backends_that_round_differently_tell_much_the_same(
+    report: AttackReport, file: ControllerFile
+) -> None:
     numpy = run_suite(file, None, replace(SMALL, backend=Backend.NUMPY))
     assert numpy.to_table()["backend"] == "numpy"
     for name, result in numpy.attacks.items():
@@ -102,7 +111,9 @@ def test_backends_that_round_differently_tell_much_the_same(report, file):
         assert np.abs(result.evaluation.lengths - lengths).max() <= 3
 
 
-def test_every_deviation_is_held_against_the_certificate(report, file):
+def test_every_deviation_is_held_against_the_certificate(
+    report: AttackReport, file: ControllerFile
+) -> None:
     reached = report.attacks["mad"].evaluation.max_deviation
     assert 0 < reached < 0.25  # what the finding of the fixture certifies
     sound = run_suite(file, certificate_of(file), SMALL)
@@ -121,13 +132,13 @@ def test_every_deviation_is_held_against_the_certificate(report, file):
         ({"backend": "onyx"}, "backend must be one of .* did you mean 'onnx'"),
     ],
 )
-def test_choices_made_in_python_are_checked(settings, message):
+def test_choices_made_in_python_are_checked(settings: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         AttackConfig(**settings)
     assert AttackConfig(norm="l2").norm is Norm.L2
 
 
-def test_the_certificate_names_the_perturbation_if_nobody_does(file):
+def test_the_certificate_names_the_perturbation_if_nobody_does(file: ControllerFile) -> None:
     table = {"epsilon": 0.01, "best": 0.25}
     certificate = certificate_of(file, deviation_linf=table)
     tiny = replace(SMALL, epsilon=None, episodes=1, selection_episodes=1)
@@ -139,19 +150,21 @@ def test_the_certificate_names_the_perturbation_if_nobody_does(file):
         run_suite(file, certificate, replace(tiny, norm=Norm.L2))
 
 
-def test_a_certificate_about_another_file_is_refused(file):
+def test_a_certificate_about_another_file_is_refused(file: ControllerFile) -> None:
     other = file_of(file.policy, {"env": {"id": "Hopper-v5"}, "note": "another"})
     with pytest.raises(IntegrityError, match="the certificate is about onnx_sha256"):
         run_suite(file, certificate_of(other), SMALL)
 
 
 @pytest.mark.parametrize("arithmetic", ["tf32", "float16"])
-def test_a_certificate_about_another_arithmetic_is_refused(file, arithmetic):
+def test_a_certificate_about_another_arithmetic_is_refused(
+    file: ControllerFile, arithmetic: str
+) -> None:
     with pytest.raises(VerificationError, match=f"about arithmetic '{arithmetic}'"):
         run_suite(file, certificate_of(file, arithmetic=arithmetic), SMALL)
 
 
-def test_the_file_names_the_environment_and_the_user_may_name_another(file):
+def test_the_file_names_the_environment_and_the_user_may_name_another(file: ControllerFile) -> None:
     nameless = ControllerFile(policy=file.policy, data=file.data)
     with pytest.raises(InputError, match=r"attack.env_id must be given"):
         run_suite(nameless, None, SMALL)
@@ -161,7 +174,7 @@ def test_the_file_names_the_environment_and_the_user_may_name_another(file):
         run_suite(file, None, replace(SMALL, env_id="Walker2d-v5"))
 
 
-def test_a_module_that_the_file_names_is_not_imported(file, tmp_path):
+def test_a_module_that_the_file_names_is_not_imported(file: ControllerFile, tmp_path: Path) -> None:
     module = tmp_path / "never_imported.py"
     module.write_text("raise SystemExit('imported')")
     named = file_of(file.policy, {"env": {"id": "Hopper-v5", "module": str(module)}})
@@ -189,11 +202,13 @@ gymnasium.register("Steady-v0", Steady, max_episode_steps=5)
 """
 
 
-def test_what_is_stored_of_a_task_is_of_the_module_as_it_was(file, tmp_path):
+def test_what_is_stored_of_a_task_is_of_the_module_as_it_was(
+    file: ControllerFile, tmp_path: Path
+) -> None:
     module, work = tmp_path / "steady_task.py", tmp_path / "work"
     config = replace(SMALL, episodes=2, env_id="Steady-v0", env_module=str(module))
 
-    def clean(reward):
+    def clean(reward: str) -> float:
         module.write_text(MODULE.replace("REWARD", reward))
         sys.modules.pop("steady_task", None)
         gymnasium.registry.pop("Steady-v0", None)
@@ -208,13 +223,15 @@ def test_what_is_stored_of_a_task_is_of_the_module_as_it_was(file, tmp_path):
     assert len(set(work.iterdir()) - pieces) == len(pieces) - 1
 
 
-def test_a_suite_runs_in_the_l2_ball_too(file):
+def test_a_suite_runs_in_the_l2_ball_too(file: ControllerFile) -> None:
     report = run_suite(file, None, replace(SMALL, norm=Norm.L2, episodes=2))
     assert report.to_table()["norm"] == "l2"
     assert report.attacks["mad"].evaluation.max_deviation > 0
 
 
-def evaluation_of(returns, failures=(None, None)):
+def evaluation_of(
+    returns: list[float], failures: tuple[str | None, ...] = (None, None)
+) -> Evaluation:
     return Evaluation(
         seeds=(1, 2),
         returns=np.array(returns),
@@ -225,14 +242,16 @@ def evaluation_of(returns, failures=(None, None)):
     )
 
 
-def test_the_strongest_variant_fails_the_controller_or_else_costs_the_most():
+def test_the_strongest_variant_fails_the_controller_or_else_costs_the_most() -> None:
     mild, harsh = evaluation_of([9.0, 9.0]), evaluation_of([1.0, 2.0])
     fatal = evaluation_of([9.5, 9.5], ("not finite", None))
     assert strongest({"mild": mild, "harsh": harsh}) == "harsh"
     assert strongest({"mild": mild, "fatal": fatal, "harsh": harsh}) == "fatal"
 
 
-def test_the_worst_attack_of_a_report_is_the_one_that_fails_the_controller(report):
+def test_the_worst_attack_of_a_report_is_the_one_that_fails_the_controller(
+    report: AttackReport,
+) -> None:
     results = {
         name: AttackResult(variant=name, selection={}, evaluation=evaluation, certified=None)
         for name, evaluation in {
@@ -247,14 +266,14 @@ def test_the_worst_attack_of_a_report_is_the_one_that_fails_the_controller(repor
     assert (worst.attack, worst.mean, worst.failures) == ("fatal", 9.5, 1)
 
 
-def test_the_clean_loop_is_no_attack_even_when_it_returns_least(report):
+def test_the_clean_loop_is_no_attack_even_when_it_returns_least(report: AttackReport) -> None:
     low = AttackResult(
         variant="clean", selection={}, evaluation=evaluation_of([-9.0, -9.0]), certified=None
     )
     assert replace(report, attacks={**report.attacks, "clean": low}).worst != "clean"
 
 
-def test_failures_are_counted_in_the_report_and_no_episode_is_dropped():
+def test_failures_are_counted_in_the_report_and_no_episode_is_dropped() -> None:
     evaluation = evaluation_of([5.0, 7.0], ("not finite", None))
     outcome = AttackResult(
         variant="x", selection={}, evaluation=evaluation, certified=None
@@ -275,6 +294,6 @@ def test_failures_are_counted_in_the_report_and_no_episode_is_dropped():
         ({"epsilonn": 0.1}, "unknown key 'attack.epsilonn'"),
     ],
 )
-def test_a_wrong_configuration_is_refused_by_name(table, said):
+def test_a_wrong_configuration_is_refused_by_name(table: dict[str, float | str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         build(AttackConfig, table, "attack")

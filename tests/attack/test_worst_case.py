@@ -6,24 +6,27 @@ do depends on the cell in which an episode begins: in the linf ball on both coor
 perturbation, in the l2 ball nearly on its right direction.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.attacks import target_of
 from support.environments import GridEnv
-from support.policies import file_of
-from surefoot.attack.adversary import NoAdversary
+from support.policies import bare_states, file_of
+from surefoot.attack.adversary import Adversary, NoAdversary
 from surefoot.attack.closed_loop import EvaluateConfig, evaluate
 from surefoot.attack.critic_attacks import critic_variants
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.learned import LearnedAdversary, LearnedConfig, learn_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
+from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball, Norm
 from surefoot.onnx_file import policy_from_onnx
-from surefoot.policy import Activation, CategoricalHead, Layer, Normaliser, Policy
+from surefoot.policy import Activation, CategoricalHead, Layer, Policy
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.game import Direct
 from surefoot.train.pa_ad import Director
@@ -43,20 +46,19 @@ PPO = LearnedConfig(
     total_steps=16_000, learning_rate=3e-3, sigma=1.0, num_envs=16, rollout_steps=24
 )
 
-
 OFFSET = 0.62
+Play = Callable[[Adversary], NDArray[np.float64]]
+"""From an adversary to the returns of a controller under it."""
 
 
 @pytest.fixture(scope="module", params=BALLS, ids=lambda ball: ball.norm)
-def ball(request):
+def ball(request: pytest.FixtureRequest) -> Ball:
     return request.param
 
 
-def policy_of(slope):
+def policy_of(slope: NDArray[np.float64]) -> Policy:
     return Policy(
-        normaliser=Normaliser(
-            mean=np.zeros(2, np.float32), scale=np.ones(2, np.float32), clip=10.0
-        ),
+        normaliser=bare_states(2),
         layers=(
             Layer(
                 weight=np.array([-slope, slope], np.float32),
@@ -69,11 +71,13 @@ def policy_of(slope):
 
 
 @pytest.fixture(scope="module")
-def policy():
+def policy() -> Policy:
     return policy_of(SLOPE)
 
 
-def exact_worst_returns(env, ball, slope=SLOPE):
+def exact_worst_returns(
+    env: type[GridEnv], ball: Ball, slope: NDArray[np.float64] = SLOPE
+) -> NDArray[np.float64]:
     """Return the least return from the first cell of each seed, by backward induction."""
     cells = np.arange(env.CELLS)
     lead = OFFSET + slope[0] * (cells / 4 - 1)
@@ -96,36 +100,32 @@ def exact_worst_returns(env, ball, slope=SLOPE):
     return value[np.array(SEEDS) % 3 + 2]
 
 
-@pytest.fixture(scope="module")
-def player():
-    def player(policy):
-        file = file_of(policy)
-        controller = controller_of(file, Backend.ONNX)
-        deployed = DeployedController(controller=controller, policy=file.policy)
-        config = EvaluateConfig(seeds=SEEDS)
-        return lambda adversary: evaluate(deployed, GridEnv(len(SEEDS)), adversary, config).returns
-
-    return player
+def player(policy: Policy) -> Play:
+    file = file_of(policy)
+    controller = controller_of(file, Backend.ONNX)
+    deployed = DeployedController(controller=controller, policy=file.policy)
+    config = EvaluateConfig(seeds=SEEDS)
+    return lambda adversary: evaluate(deployed, GridEnv(len(SEEDS)), adversary, config).returns
 
 
 @pytest.fixture(scope="module")
-def play(policy, player):
+def play(policy: Policy) -> Play:
     return player(policy)
 
 
 @pytest.fixture(scope="module")
-def worst(ball):
+def worst(ball: Ball) -> NDArray[np.float64]:
     return exact_worst_returns(GridEnv, ball)
 
 
 @pytest.fixture(scope="module")
-def target(policy, ball):
+def target(policy: Policy, ball: Ball) -> AttackTarget:
     target = target_of(policy, ball, GridEnv)
     teacher = FULL["push"](target, CONFIG).adversaries["action 0"]
     return replace(target, strongest=("push, action 0", teacher))
 
 
-def test_the_worst_case_is_bad_but_not_everywhere(play, worst):
+def test_the_worst_case_is_bad_but_not_everywhere(play: Play, worst: NDArray[np.float64]) -> None:
     clean = play(NoAdversary())
     assert (worst < clean).any()
     assert (worst == clean).any() or len(set(worst)) > 1
@@ -133,7 +133,9 @@ def test_the_worst_case_is_bad_but_not_everywhere(play, worst):
 
 @pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("name", FULL)
-def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, play, worst, name):
+def test_an_attack_reaches_the_worst_case_and_goes_no_further(
+    target: AttackTarget, play: Play, worst: NDArray[np.float64], name: str
+) -> None:
     found = [play(adversary) for adversary in FULL[name](target, CONFIG).adversaries.values()]
     assert all((returns >= worst).all() for returns in found)
     clean = play(NoAdversary())
@@ -141,7 +143,7 @@ def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, play, wors
     assert lost >= SHARES.get(name, 1.0)
 
 
-def test_a_critic_of_states_reaches_the_worst_case_where_states_alone_decide(ball, player):
+def test_a_critic_of_states_reaches_the_worst_case_where_states_alone_decide(ball: Ball) -> None:
     # It makes the controller see the state of least value, which the second coordinate says nothing
     # about: nor may the controller's choice. From there it would go left.
     slope = np.array([0.6, 0.0])
@@ -155,8 +157,8 @@ def test_a_critic_of_states_reaches_the_worst_case_where_states_alone_decide(bal
 
 @pytest.mark.parametrize("kind", ["sa-rl", "pa-ad"])
 def test_learned_adversaries_need_no_teacher_to_reach_the_worst_case(
-    policy, ball, play, worst, kind
-):
+    policy: Policy, ball: Ball, play: Play, worst: NDArray[np.float64], kind: str
+) -> None:
     craft = Direct(ball, 2) if kind == "sa-rl" else Director(policy, ball)
     learned = learn_adversary(policy, craft, PPO, GridEnv)
     actor = policy_from_onnx(learned.actor).policy

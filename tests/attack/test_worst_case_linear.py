@@ -16,6 +16,7 @@ from support.policies import linear_policy
 from support.randomness import random_streams
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.suite import FULL, AttackConfig
+from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball, Norm
 
 ROW = np.array([2.0, -1.0, 0.5])
@@ -53,7 +54,7 @@ pytestmark = pytest.mark.usefixtures("short_training")
 
 
 @pytest.fixture(scope="module", params=list(Norm))
-def target(request):
+def target(request: pytest.FixtureRequest) -> AttackTarget:
     ball = Ball(norm=request.param, epsilon=EPSILON)
     target = target_of(linear_policy([ROW]), ball, lambda num: OneStepEnv(num, 3, [1.0]))
     attack, variant = TEACHER.split(", ")
@@ -62,7 +63,9 @@ def target(request):
 
 
 @pytest.mark.parametrize("name", FULL)
-def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, name):
+def test_an_attack_reaches_the_worst_case_and_goes_no_further(
+    target: AttackTarget, name: str
+) -> None:
     state = np.random.default_rng(5).normal(size=(40, 3)).astype(np.float32)
     linf = target.ball.norm is Norm.LINF
     worst = EPSILON * (np.abs(ROW).sum() if linf else np.linalg.norm(ROW))
@@ -78,7 +81,9 @@ def test_an_attack_reaches_the_worst_case_and_goes_no_further(target, name):
 
 
 @pytest.mark.parametrize("name", sorted(LEARNED))
-def test_a_learned_adversary_is_trained_from_the_strongest_attack_and_from_nothing(target, name):
+def test_a_learned_adversary_is_trained_from_the_strongest_attack_and_from_nothing(
+    target: AttackTarget, name: str
+) -> None:
     variants = FULL[name](target, CONFIG)
     scan, training = variants.facts["scan"], variants.facts["training"]
     assert {settings["teacher"] for settings in scan.values()} == {TEACHER, None}
