@@ -1,4 +1,7 @@
-"""The wheel and the sdist hold it all, and what is installed keeps the architecture."""
+"""The wheel and the sdist hold it all, and what is installed keeps the architecture.
+
+Also of ``__main__.py`` and ``version.py``.
+"""
 
 import email
 import os

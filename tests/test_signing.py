@@ -1,4 +1,7 @@
-"""A signed bundle is accepted only whole, fresh, and on the word of keys that are pinned."""
+"""A signed bundle is accepted only whole, fresh, and on the word of keys that are pinned.
+
+Also of ``keys.py``.
+"""
 
 import base64
 import json

@@ -1,3 +1,8 @@
+"""Attacks that only ask the controller: they find corners, and are deceived by no gradient.
+
+Also of ``attack/blackbox_attacks.py``.
+"""
+
 import itertools
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""Controllers and simulations that fail under attack: counted, never dropped, never a crash."""
+"""Controllers and simulations that fail under attack: counted, never dropped, never a crash.
+
+Also of ``attack/restarting_env.py``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,3 +1,8 @@
+"""Learned adversaries: they find the least reward, are taught, stopped and taken up again.
+
+Also of ``attack/imitation.py``.
+"""
+
 from collections.abc import Callable
 from pathlib import Path
 

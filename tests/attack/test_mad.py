@@ -1,3 +1,8 @@
+"""The gradient attacks on the action itself reach what a corner reaches, and stay in the ball.
+
+Also of ``attack/ascent.py``.
+"""
+
 import itertools
 from dataclasses import replace
 

@@ -1,3 +1,8 @@
+"""Pieces of an interrupted attack are kept whole, or are not there.
+
+Also of ``attack/target.py``.
+"""
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,3 +1,8 @@
+"""The suite: what is chosen, reported and held against the certificate.
+
+Also of ``attack/suite_report.py``.
+"""
+
 import shutil
 import sys
 from dataclasses import replace

@@ -4,6 +4,8 @@ The controller always goes right, where the reward grows, and the more clearly t
 Perturbations turn it around in the first cells and not in the last, so that the worst an attack can
 do depends on the cell in which an episode begins: in the linf ball on both coordinates of the
 perturbation, in the l2 ball nearly on its right direction.
+
+Also of ``attack/critic_attacks.py``.
 """
 
 from collections.abc import Callable

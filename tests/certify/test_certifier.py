@@ -1,4 +1,9 @@
-"""The stage function: verdicts follow from bounds and witnesses, and say why."""
+"""The stage function: verdicts follow from bounds and witnesses, and say why.
+
+Also of ``certify/at_states.py``, ``certify/evidence.py``, ``certify/everywhere.py``,
+``certify/measurements.py``, ``certify/proofs.py``, ``certify/searches.py``, ``certify/verdict.py``
+and ``unknown.py``.
+"""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""The checker accepts what the stage writes and refuses every forgery."""
+"""The checker accepts what the stage writes and refuses every forgery.
+
+Also of ``certify/differences.py`` and ``certify/proved_claims.py``.
+"""
 
 import ast
 import importlib.util

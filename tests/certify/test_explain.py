@@ -1,4 +1,7 @@
-"""Plain words say what the numbers say, and always what is not guaranteed."""
+"""Plain words say what the numbers say, and always what is not guaranteed.
+
+Also of ``certify/analysis.py`` and ``certify/deviation_picture.py``.
+"""
 
 import enum
 from collections.abc import Callable, Iterator

@@ -1,4 +1,7 @@
-"""A budget with a radius for each sensor, from the file to the checker; and certified radii."""
+"""A budget with a radius for each sensor, from the file to the checker; and certified radii.
+
+Also of ``certify/radii.py``.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+from support.certificates import certificate_of
+from support.command_line import run_pipeline
+from support.policies import random_policy
 from surefoot.artifact import Artifact
 from surefoot.bundle import write_bundle
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 
 
 @pytest.fixture(params=["tf32", "float16"])
-def bundle(request, random_policy, certificate_of, tmp_path):
+def bundle(request, tmp_path):
     file = policy_from_onnx(policy_to_onnx(random_policy(np.random.default_rng(0), (4, 8, 2))))
     certificate = certificate_of(file, arithmetic=request.param)
     files = {
@@ -24,9 +27,9 @@ def bundle(request, random_policy, certificate_of, tmp_path):
 
 @pytest.mark.parametrize("verb", ["attack", "bench", "verify"])
 @pytest.mark.parametrize("flags", [(), ("--allow-uncertified",)])
-def test_every_verb_refuses_it(pipeline, bundle, tmp_path, verb, flags):
+def test_every_verb_refuses_it(bundle, tmp_path, verb, flags):
     out = () if verb == "verify" else ("--out", tmp_path / "result.json")
-    done = pipeline(verb, bundle, *out, *flags)
+    done = run_pipeline(verb, bundle, *out, *flags)
     assert done.code == 5
     assert "the runtime has 'float32'" in done.err
     assert not (tmp_path / "result.json").exists()

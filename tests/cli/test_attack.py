@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from support.command_line import run_pipeline
 from surefoot.artifact import sha256_hex
 from surefoot.attack import imitation, learned, learned_attacks, suite, transfer
 from surefoot.workflow.attacking import shipped_critics
@@ -23,7 +24,7 @@ SETTINGS = {
 
 
 @pytest.fixture
-def attack(pipeline, tiny_run, monkeypatch):
+def attack(tiny_run, monkeypatch):
     """Return the command of a full suite that has few attacks and learns briefly."""
     monkeypatch.setitem(suite._SUITES, "full", {name: suite.FULL[name] for name in NAMES})
     monkeypatch.setattr(transfer, "_NUM_STEPS", 20)
@@ -36,7 +37,7 @@ def attack(pipeline, tiny_run, monkeypatch):
     ]
 
     def attack(out):
-        return pipeline("attack", tiny_run / "bundle", "--suite", "full", "--out", out, *given)
+        return run_pipeline("attack", tiny_run / "bundle", "--suite", "full", "--out", out, *given)
 
     return attack
 
@@ -89,18 +90,18 @@ def test_the_critic_of_a_run_is_found_from_its_bundle_and_is_of_this_controller_
     assert not shipped_critics(tmp_path / "bundle", sha256_hex(controller))
 
 
-def test_failures_of_an_attack_reach_the_certificate(pipeline, tiny_run, tmp_path):
+def test_failures_of_an_attack_reach_the_certificate(tiny_run, tmp_path):
     run, budget = tmp_path / "run", tmp_path / "budget.toml"
     shutil.copytree(tiny_run, run)
     budget.write_text(
         '[[require]]\nquantity = "attacked_return"\nepsilon = 0.05\nnorm = "linf"\n'
         "at_least = -1000\n"
     )
-    assert pipeline("certify", run, "--budget", budget, "--out", tmp_path / "a.json").code == 0
+    assert run_pipeline("certify", run, "--budget", budget, "--out", tmp_path / "a.json").code == 0
     table = json.loads((run / "attack.json").read_bytes())
     table["attacks"]["mad"]["failures"] = 2
     (run / "attack.json").write_text(json.dumps(table))
-    done = pipeline("certify", run, "--budget", budget, "--out", tmp_path / "b.json")
+    done = run_pipeline("certify", run, "--budget", budget, "--out", tmp_path / "b.json")
     assert done.code == 4, done.err
     (finding,) = json.loads((tmp_path / "b.json").read_bytes())["requirements"]
     assert finding["verdict"] == "UNKNOWN"

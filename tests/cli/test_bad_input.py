@@ -11,6 +11,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from support.command_line import run_pipeline
+
 ACTION = """
 [[require]]
 quantity = "action_deviation"
@@ -22,12 +24,12 @@ at_most = 0.5
 
 
 @pytest.fixture
-def refused(pipeline, tmp_path):
+def refused(tmp_path):
     """Return a function that runs a command which must be refused, and returns its one line."""
 
     def run(*args, code=2):
         before = sorted(tmp_path.rglob("*"))
-        done = pipeline(*args)
+        done = run_pipeline(*args)
         assert done.code == code, done
         assert done.out == ""
         lines = [line for line in done.err.splitlines() if not line.startswith("WARNING")]

@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from support.command_line import run_pipeline
+from support.policies import random_policy
 from surefoot.artifact import read_artifact, sha256_hex
 from surefoot.onnx_file import save_policy
 from surefoot.policy import Squash, weights_sha256
@@ -30,7 +32,7 @@ at_least = 0.6
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, random_policy):
+def folder(tmp_path_factory):
     """A dense policy folder with visited states, about no environment."""
     rng = np.random.default_rng(0)
     policy = random_policy(rng, (4, 12, 10, 2), squash=Squash.CLIP, clip=4.0)
@@ -44,12 +46,12 @@ def folder(tmp_path_factory, random_policy):
 
 
 @pytest.fixture
-def compress(pipeline, folder, tmp_path):
+def compress(folder, tmp_path):
     """Return a function that compresses and returns the JSON and the artifact."""
 
     def run(*args, source=folder, states=0):
         out = tmp_path / "small"
-        done = pipeline(
+        done = run_pipeline(
             *("compress", source, "--out", out, "--visited-states", states, "--json", *args)
         )
         assert done.code == 0, done.err
@@ -58,9 +60,9 @@ def compress(pipeline, folder, tmp_path):
     return run
 
 
-def test_a_run_is_compressed_certified_exported_and_attacked(pipeline, tiny_run, tmp_path):
+def test_a_run_is_compressed_certified_exported_and_attacked(tiny_run, tmp_path):
     small = tmp_path / "small"
-    done = pipeline("compress", tiny_run, "--sparsity", 0.75, "--out", small, "--json")
+    done = run_pipeline("compress", tiny_run, "--sparsity", 0.75, "--out", small, "--json")
     assert done.code == 0, done.err
     result = json.loads(done.out)
     file, artifact = load_controller_file(small), read_artifact(small, "policy")
@@ -89,11 +91,11 @@ def test_a_run_is_compressed_certified_exported_and_attacked(pipeline, tiny_run,
     budget.write_text(BUDGET)
     quick = ("--set", "certify.search_states=4", "--set", "certify.search_steps=2")
     quick += ("--set", "certify.lipsdp_iterations=5", "--set", "certify.lipsdp_per_actuator=0")
-    done = pipeline("certify", small, "--budget", budget, "--out", certificate, *quick)
+    done = run_pipeline("certify", small, "--budget", budget, "--out", certificate, *quick)
     assert done.code == 0, done
-    done = pipeline("export", small, "--certificate", certificate, "--out", bundle)
+    done = run_pipeline("export", small, "--certificate", certificate, "--out", bundle)
     assert done.code == 0, done.err
-    done = pipeline(
+    done = run_pipeline(
         *("attack", bundle, "--out", tmp_path / "attack.json"),
         *("--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"),
         *("--set", "attack.epsilon=0.01", "--set", "attack.num_threads=1"),
@@ -109,20 +111,20 @@ at_most = {limit}
 """
 
 
-def test_a_certificate_may_name_what_it_was_compressed_from(pipeline, compress, folder, tmp_path):
+def test_a_certificate_may_name_what_it_was_compressed_from(compress, folder, tmp_path):
     result, _, _ = compress("--max-control-error", 0.2, "--over", "box", "--method", "magnitude")
     small, budget = tmp_path / "small", tmp_path / "budget.toml"
     budget.write_text(COMPRESSION.format(limit=0.2))
     args = ("certify", small, "--budget", budget, "--out", tmp_path / "c.json", "--json")
     args += ("--set", "certify.search_states=4", "--set", "certify.search_steps=2")
     args += ("--set", "certify.lipsdp_iterations=5", "--set", "certify.lipsdp_per_actuator=0")
-    done = pipeline(*args, "--dense", folder)
+    done = run_pipeline(*args, "--dense", folder)
     assert done.code == 0, done
     finding = json.loads(done.out)["requirements"][0]
     assert finding["certified"] == pytest.approx(result["control_error"]["box"]["certified"])
-    assert pipeline(*args).code == 4  # without it nothing is known
+    assert run_pipeline(*args).code == 4  # without it nothing is known
     compress("--sparsity", 0.1)
-    done = pipeline(*args, "--dense", small)  # which is not what it was made from
+    done = run_pipeline(*args, "--dense", small)  # which is not what it was made from
     assert done.code == 2
     assert "dense must be what" in done.err
 
@@ -169,35 +171,33 @@ def test_weights_of_fewer_bits_alone(compress, weights):
             assert (layer.weight.astype(np.float16) == layer.weight).all()
 
 
-def test_quantise_is_compress_to_8_bits(pipeline, compress, folder, tmp_path):
+def test_quantise_is_compress_to_8_bits(compress, folder, tmp_path):
     result, _, _ = compress("--weights", "int8")
-    done = pipeline("quantise", folder, "--out", tmp_path / "int8", "--json")
+    done = run_pipeline("quantise", folder, "--out", tmp_path / "int8", "--json")
     assert json.loads(done.out)["onnx_sha256"] == result["onnx_sha256"]
 
 
 @pytest.mark.parametrize("command", [("quantise",), ("compress", "--weights", "int8")])
-def test_a_bare_file_that_names_no_environment_is_rounded_all_the_same(
-    pipeline, folder, tmp_path, command
-):
-    done = pipeline(*command, folder / "policy.onnx", "--out", tmp_path / "int8", "--json")
+def test_a_bare_file_that_names_no_environment_is_rounded_all_the_same(folder, tmp_path, command):
+    done = run_pipeline(*command, folder / "policy.onnx", "--out", tmp_path / "int8", "--json")
     assert done.code == 0, done.err
-    whole = pipeline("quantise", folder, "--out", tmp_path / "whole", "--json")
+    whole = run_pipeline("quantise", folder, "--out", tmp_path / "whole", "--json")
     assert json.loads(done.out)["onnx_sha256"] == json.loads(whole.out)["onnx_sha256"]
     assert json.loads(done.out)["calibration_states"] == 0
 
 
-def test_the_largest_sparsity_that_a_message_names_can_be_had(pipeline, folder, tmp_path):
+def test_the_largest_sparsity_that_a_message_names_can_be_had(folder, tmp_path):
     flags = ("--method", "magnitude", "--visited-states", 0, "--out", tmp_path / "out")
-    refused = pipeline("compress", folder, "--sparsity", 0.985, *flags)
+    refused = run_pipeline("compress", folder, "--sparsity", 0.985, *flags)
     assert refused.code == 2
     named = re.search(r"at most (0\.\d+),", refused.err)[1]
-    assert pipeline("compress", folder, "--sparsity", named, *flags).code == 0
+    assert run_pipeline("compress", folder, "--sparsity", named, *flags).code == 0
 
 
 @pytest.mark.parametrize("over", ["visited", "box"])
-def test_the_least_limit_that_a_message_names_can_be_had(pipeline, folder, tmp_path, over):
+def test_the_least_limit_that_a_message_names_can_be_had(folder, tmp_path, over):
     def compress(limit):
-        return pipeline(
+        return run_pipeline(
             *("compress", folder, "--max-control-error", limit, "--weights", "float16"),
             *("--over", over, "--visited-states", 0, "--out", tmp_path / "small"),
         )
@@ -219,8 +219,8 @@ def test_a_bare_file_with_observations_of_ones_own(compress, folder, tmp_path):
     assert one["onnx_sha256"] == two["onnx_sha256"]
 
 
-def test_a_table_says_certified_beside_measured(pipeline, folder, tmp_path):
-    done = pipeline(
+def test_a_table_says_certified_beside_measured(folder, tmp_path):
+    done = run_pipeline(
         *("compress", folder, "--sparsity", 0.3, "--out", tmp_path / "s", "--visited-states", 0)
     )
     assert done.code == 0, done.err
@@ -262,7 +262,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("args", "message"), ERRORS)
-def test_bad_input_is_one_line_and_leaves_nothing(pipeline, folder, tmp_path, args, message):
+def test_bad_input_is_one_line_and_leaves_nothing(folder, tmp_path, args, message):
     rng = np.random.default_rng(0)
     nan = rng.normal(0, 1, (50, 4))
     nan[3, 2] = np.nan
@@ -275,7 +275,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(pipeline, folder, tmp_path, ar
     (given / "TEXT.npy").write_text("obs")
     args = [given / f"{arg}.npy" if str(arg).isupper() else arg for arg in args]
     states = () if "--visited-states" in args else ("--visited-states", 0)
-    done = pipeline("compress", folder, "--out", tmp_path / "out", *states, *args)
+    done = run_pipeline("compress", folder, "--out", tmp_path / "out", *states, *args)
     assert (done.code, done.out) == (2, "")
     lines = [line for line in done.err.splitlines() if not line.startswith("compress ")]
     assert len(lines) == 1, done.err
@@ -285,26 +285,24 @@ def test_bad_input_is_one_line_and_leaves_nothing(pipeline, folder, tmp_path, ar
 
 @pytest.mark.parametrize("what", ["folder", "file"])
 @pytest.mark.parametrize("verb", [("compress", "--sparsity", 0.5), ("quantise",)])
-def test_what_is_compressed_is_never_overwritten(pipeline, folder, tmp_path, what, verb):
+def test_what_is_compressed_is_never_overwritten(folder, tmp_path, what, verb):
     path = tmp_path / "mine"
     shutil.copytree(folder, path)
     before = {entry.name: entry.read_bytes() for entry in path.iterdir()}
     given = path if what == "folder" else path / "policy.onnx"
-    done = pipeline(*verb, given, "--out", tmp_path / "other" / ".." / "mine")
+    done = run_pipeline(*verb, given, "--out", tmp_path / "other" / ".." / "mine")
     assert done.code == 2
     assert "out must be another folder than that of the policy" in done.err
     assert {entry.name: entry.read_bytes() for entry in path.iterdir()} == before
 
 
-def test_of_a_policy_that_chooses_it_is_said_how_often_it_chooses_otherwise(
-    pipeline, random_policy, tmp_path
-):
+def test_of_a_policy_that_chooses_it_is_said_how_often_it_chooses_otherwise(tmp_path):
     rng = np.random.default_rng(5)
     policy = random_policy(rng, (4, 12, 3), squash=None)
     observations = rng.normal(policy.normaliser.mean, policy.normaliser.scale, (90, 4))
     np.save(tmp_path / "seen.npy", observations)
     save_policy(tmp_path / "dense", policy)
-    done = pipeline(
+    done = run_pipeline(
         *("compress", tmp_path / "dense", "--out", tmp_path / "small", "--sparsity", 0.6),
         *("--method", "magnitude", "--calibration", tmp_path / "seen.npy", "--json"),
         *("--visited-states", 0),
@@ -319,9 +317,9 @@ def test_of_a_policy_that_chooses_it_is_said_how_often_it_chooses_otherwise(
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.51, 0.6, 0.77, 0.9])
 def test_what_is_compressed_passes_the_budget_that_asks_for_its_sparsity(
-    pipeline, folder, tmp_path, sparsity
+    folder, tmp_path, sparsity
 ):
-    done = pipeline(
+    done = run_pipeline(
         *("compress", folder, "--sparsity", sparsity, "--out", tmp_path / "small"),
         *("--method", "magnitude", "--visited-states", 0),
     )
@@ -329,12 +327,12 @@ def test_what_is_compressed_passes_the_budget_that_asks_for_its_sparsity(
     budget = tmp_path / "budget.toml"
     budget.write_text(f'[[require]]\nquantity = "sparsity"\nat_least = {sparsity}\n')
     certified = ("--budget", budget, "--out", tmp_path / "certificate.json")
-    assert pipeline("certify", tmp_path / "small", *certified).code == 0
+    assert run_pipeline("certify", tmp_path / "small", *certified).code == 0
 
 
-def test_a_sparser_policy_cannot_become_denser(pipeline, compress, tmp_path):
+def test_a_sparser_policy_cannot_become_denser(compress, tmp_path):
     compress("--sparsity", 0.6)
-    done = pipeline(
+    done = run_pipeline(
         *("compress", tmp_path / "small", "--sparsity", 0.3, "--out", tmp_path / "out"),
         *("--method", "magnitude", "--visited-states", 0),
     )
@@ -346,7 +344,7 @@ def test_a_sparser_policy_cannot_become_denser(pipeline, compress, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["a file", "a folder that recorded none"])
-def test_without_states_only_magnitude_and_the_box_go(pipeline, folder, tmp_path, source):
+def test_without_states_only_magnitude_and_the_box_go(folder, tmp_path, source):
     path = folder / "policy.onnx"
     if source != "a file":
         none = np.empty((0, 4))
@@ -354,9 +352,9 @@ def test_without_states_only_magnitude_and_the_box_go(pipeline, folder, tmp_path
         policy, path = load_controller_file(folder).policy, tmp_path / "bare"
         save_policy(path, policy, extra_files={VISITED_FILE: visited.to_bytes()})
     bare = (path, "--visited-states", 0, "--out", tmp_path / "out")
-    done = pipeline("compress", *bare, "--sparsity", 0.5)
+    done = run_pipeline("compress", *bare, "--sparsity", 0.5)
     assert done.code == 2
     assert "give --calibration" in done.err
-    done = pipeline("compress", *bare, "--sparsity", 0.5, "--method", "magnitude", "--json")
+    done = run_pipeline("compress", *bare, "--sparsity", 0.5, "--method", "magnitude", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["control_error"]["visited"] is None

@@ -9,21 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from support.command_line import run_pipeline
 from surefoot.runtime.cuda import num_cuda_devices
 
 
 @pytest.fixture(scope="module")
-def keys(pipeline, tmp_path_factory):
+def keys(tmp_path_factory):
     folder = tmp_path_factory.mktemp("keys")
     for name in ("ours", "theirs", "rig"):
-        assert pipeline("keygen", "--out", folder / name).code == 0
+        assert run_pipeline("keygen", "--out", folder / name).code == 0
     return folder
 
 
 @pytest.fixture(scope="module")
-def bundle(pipeline, tiny_run, keys, tmp_path_factory):
+def bundle(tiny_run, keys, tmp_path_factory):
     out = tmp_path_factory.mktemp("deploy") / "bundle"
-    done = pipeline(
+    done = run_pipeline(
         *("export", tiny_run, "--certificate", tiny_run / "certificate.json"),
         *("--target", "all", "--sign", keys / "ours", "--sign", f"tester={keys / 'rig'}"),
         *("--out", out, "--json"),
@@ -47,14 +48,14 @@ def test_all_that_can_be_built_is_in_the_bundle(bundle):
     assert {"numpy", "onnx", "c"} <= set(parity)
 
 
-def test_a_private_key_is_for_its_owner_alone_and_never_overwritten(pipeline, keys):
+def test_a_private_key_is_for_its_owner_alone_and_never_overwritten(keys):
     assert (keys / "ours").stat().st_mode & 0o077 == 0
-    done = pipeline("keygen", "--out", keys / "ours")
+    done = run_pipeline("keygen", "--out", keys / "ours")
     assert done.code == 2
     assert "a key is never overwritten" in done.err
 
 
-def test_signatures_are_verified_with_the_key_of_each_role_alone(pipeline, bundle, keys, tmp_path):
+def test_signatures_are_verified_with_the_key_of_each_role_alone(bundle, keys, tmp_path):
     trust = tmp_path / "trust.toml"
 
     def verify(*, tester="rig", test="parity/c"):
@@ -62,7 +63,7 @@ def test_signatures_are_verified_with_the_key_of_each_role_alone(pipeline, bundl
             f'[keys]\ncertifier = ["{keys}/ours.pub"]\ngate = ["{keys}/ours.pub"]\n'
             f'tester = ["{keys}/{tester}.pub"]\n[require]\ntests = ["{test}"]\n'
         )
-        return pipeline("verify", bundle, "--policy", trust, "--json")
+        return run_pipeline("verify", bundle, "--policy", trust, "--json")
 
     done = verify()
     assert done.code == 0, done.err
@@ -72,40 +73,40 @@ def test_signatures_are_verified_with_the_key_of_each_role_alone(pipeline, bundl
     assert done.code == 5
     assert "no statement of a trusted tester" in done.err
     # One key for all roles: the tester's statement is not signed with it.
-    assert pipeline("verify", bundle, "--key", keys / "ours.pub").code == 5
-    done = pipeline("verify", bundle, "--key", keys / "theirs.pub")
+    assert run_pipeline("verify", bundle, "--key", keys / "ours.pub").code == 5
+    done = run_pipeline("verify", bundle, "--key", keys / "theirs.pub")
     assert done.code == 5
     assert done.out == ""
     assert "no statement of a trusted certifier" in done.err
-    done = pipeline("verify", bundle, "--policy", trust, "--key", keys / "ours.pub")
+    done = run_pipeline("verify", bundle, "--policy", trust, "--key", keys / "ours.pub")
     assert done.code == 2
     assert "not both" in done.err
 
 
-def test_two_keys_for_one_role_are_bad_input(pipeline, tiny_run, keys, tmp_path):
+def test_two_keys_for_one_role_are_bad_input(tiny_run, keys, tmp_path):
     export = ("export", tiny_run, "--certificate", tiny_run / "certificate.json")
     for signs in (("ours", "theirs"), ("tester=ours", "tester=theirs", "ours")):
         flags = [word for sign in signs for word in ("--sign", sign)]
-        done = pipeline(*export, *flags, "--out", tmp_path / "bundle")
+        done = run_pipeline(*export, *flags, "--out", tmp_path / "bundle")
         assert done.code == 2
         assert "one key for each role" in done.err
     assert not (tmp_path / "bundle").exists()
 
 
-def test_c_that_was_changed_does_not_verify(pipeline, bundle, tmp_path):
+def test_c_that_was_changed_does_not_verify(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "bundle")
     with (tmp_path / "bundle" / "policy.c").open("a") as file:
         file.write("/* backdoor */\n")
-    done = pipeline("verify", tmp_path / "bundle")
+    done = run_pipeline("verify", tmp_path / "bundle")
     assert done.code == 5
     assert "policy.c" in done.err
 
 
-def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(pipeline, bundle, tmp_path):
+def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(bundle, tmp_path):
     results = {}
     for backend in ("c", "onnx"):
         out = tmp_path / f"{backend}.json"
-        done = pipeline(
+        done = run_pipeline(
             *("attack", bundle, "--backend", backend, "--out", out, "--json"),
             *("--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"),
             *("--set", "attack.epsilon=0.05", "--set", "attack.num_threads=1"),
@@ -121,8 +122,8 @@ def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(pipeline, b
         assert c[name]["returns"] == pytest.approx(onnx[name]["returns"], rel=1e-4), name
 
 
-def test_an_unknown_target_is_bad_input(pipeline, tiny_run, tmp_path):
-    done = pipeline(
+def test_an_unknown_target_is_bad_input(tiny_run, tmp_path):
+    done = run_pipeline(
         *("export", tiny_run, "--certificate", tiny_run / "certificate.json"),
         *("--target", "onnx,see", "--out", tmp_path / "bundle"),
     )
@@ -132,27 +133,27 @@ def test_an_unknown_target_is_bad_input(pipeline, tiny_run, tmp_path):
 
 
 def test_without_a_compiler_the_c_is_refused_by_name_and_left_out_of_all(
-    pipeline, tiny_run, bundle, tmp_path, monkeypatch
+    tiny_run, bundle, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     export = ("export", tiny_run, "--certificate", tiny_run / "certificate.json", "--target")
-    done = pipeline(*export, "c", "--out", tmp_path / "c")
+    done = run_pipeline(*export, "c", "--out", tmp_path / "c")
     assert done.code == 2
     assert "needs a C compiler: install gcc or clang" in done.err
     assert not (tmp_path / "c").exists()
-    done = pipeline(*export, "all", "--out", tmp_path / "all")
+    done = run_pipeline(*export, "all", "--out", tmp_path / "all")
     assert done.code == 0
     assert "no c: backend c needs a C compiler" in done.err
     assert not (tmp_path / "all" / "policy.c").exists()
-    assert pipeline("verify", tmp_path / "all").code == 0
-    done = pipeline("bench", bundle, "--backend", "c", "--out", tmp_path / "bench.json")
+    assert run_pipeline("verify", tmp_path / "all").code == 0
+    done = run_pipeline("bench", bundle, "--backend", "c", "--out", tmp_path / "bench.json")
     assert done.code == 2
     assert len(done.err.strip().splitlines()) == 1
 
 
-def test_a_quantised_policy_is_certified_and_exported_by_itself(pipeline, tiny_run, tmp_path):
-    done = pipeline("quantise", tiny_run, "--out", tmp_path / "int8", "--json")
+def test_a_quantised_policy_is_certified_and_exported_by_itself(tiny_run, tmp_path):
+    done = run_pipeline("quantise", tiny_run, "--out", tmp_path / "int8", "--json")
     assert done.code == 0, done.err
     budget = tmp_path / "budget.toml"
     budget.write_text(
@@ -162,22 +163,22 @@ def test_a_quantised_policy_is_certified_and_exported_by_itself(pipeline, tiny_r
     certificate = tmp_path / "certificate.json"
     quick = ("--set", "certify.search_states=4", "--set", "certify.search_steps=2")
     quick += ("--set", "certify.lipsdp_iterations=5", "--set", "certify.lipsdp_per_actuator=0")
-    assert pipeline(
+    assert run_pipeline(
         "certify", tmp_path / "int8", "--budget", budget, "--out", certificate, *quick
     ).code in (0, 4)
     export = ("--target", "c", "--out", tmp_path / "bundle", "--allow-uncertified")
     # Not with the certificate of the policy that it came from.
     theirs = tiny_run / "certificate.json"
-    assert pipeline("export", tmp_path / "int8", "--certificate", theirs, *export).code == 2
-    done = pipeline("export", tmp_path / "int8", "--certificate", certificate, *export)
+    assert run_pipeline("export", tmp_path / "int8", "--certificate", theirs, *export).code == 2
+    done = run_pipeline("export", tmp_path / "int8", "--certificate", certificate, *export)
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "bundle" / "policy.c.json").read_bytes())
     assert {layer["weights"] for layer in report["layers"]} == {"int8_t"}
 
 
-def test_every_backend_at_hand_is_benchmarked(pipeline, bundle, tmp_path):
+def test_every_backend_at_hand_is_benchmarked(bundle, tmp_path):
     out = tmp_path / "bench.json"
-    done = pipeline(
+    done = run_pipeline(
         *("bench", bundle, "--backend", "all", "--out", out, "--json"),
         *("--set", "bench.num_calls=100", "--set", "bench.paced_s=0.02"),
         *("--set", "bench.batches=[4]"),

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+from support.command_line import run_pipeline
 from surefoot.policy import CategoricalHead
 from surefoot.runtime.controller_file import load_controller_file
 
@@ -50,12 +51,12 @@ at_least = 0.5
     ],
 )
 def test_choices_are_trained_pruned_certified_exported_attacked_and_compressed(
-    pipeline, tiny_config, tmp_path, env_id, num_actions
+    tiny_config, tmp_path, env_id, num_actions
 ):
     config, run, small = tmp_path / "choices.toml", tmp_path / "run", tmp_path / "small"
     config.write_text(tiny_config.read_text().split("[[require]]")[0] + BUDGET)
     settings = ("--config", config, "--set", f"train.env_id={env_id}")
-    done = pipeline("run", *settings, "--out", run, "--json")
+    done = run_pipeline("run", *settings, "--out", run, "--json")
     assert done.code == 0, done.err
     summary = json.loads(done.out)
     assert (summary["env"], summary["verdict"]) == (env_id, "PROVED")
@@ -68,16 +69,16 @@ def test_choices_are_trained_pruned_certified_exported_attacked_and_compressed(
     attacks = json.loads((run / "attack.json").read_text())["attacks"]
     assert set(attacks) == {"clean", "random", "mad", "push"}
     assert all(np.isfinite(entry["returns"]).all() for entry in attacks.values())
-    done = pipeline("compress", run, "--sparsity", 0.75, "--out", small, "--json")
+    done = run_pipeline("compress", run, "--sparsity", 0.75, "--out", small, "--json")
     assert done.code == 0, done.err
     assert load_controller_file(small).policy.sparsity >= 0.75
     budget, certificate = tmp_path / "budget.toml", tmp_path / "certificate.json"
     budget.write_text(BUDGET)
-    certified = pipeline("certify", small, "--budget", budget, "--out", certificate)
+    certified = run_pipeline("certify", small, "--budget", budget, "--out", certificate)
     assert certified.code == 0, certified.err
     target = ("--certificate", certificate, "--target", "onnx,c")
-    exported = pipeline("export", small, *target, "--out", tmp_path / "bundle")
+    exported = run_pipeline("export", small, *target, "--out", tmp_path / "bundle")
     assert exported.code == 0, exported.err
     fast = [f"--set=attack.{key}" for key in ("episodes=2", "selection_episodes=1", "epsilon=0.05")]
-    attacked = pipeline("attack", tmp_path / "bundle", *fast, "--out", tmp_path / "attack.json")
+    attacked = run_pipeline("attack", tmp_path / "bundle", *fast, "--out", tmp_path / "attack.json")
     assert attacked.code == 0, attacked.err

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from support.command_line import run_pipeline
 from support.onnx_graphs import Graph
 
 BUDGET = """
@@ -93,15 +94,15 @@ def controller(tmp_path):
     return make
 
 
-def certified(pipeline, path, *arguments):
+def certified(path, *arguments):
     out = path.parent / "certificate.json"
     budget = path.parent / "budget.toml"
-    done = pipeline("certify", path, "--budget", budget, "--out", out, *arguments)
+    done = run_pipeline("certify", path, "--budget", budget, "--out", out, *arguments)
     return done, json.loads(out.read_text()) if out.is_file() else None
 
 
-def test_what_can_be_proved_is_and_what_needs_more_says_so(pipeline, controller):
-    done, certificate = certified(pipeline, controller(), "--output", "actions")
+def test_what_can_be_proved_is_and_what_needs_more_says_so(controller):
+    done, certificate = certified(controller(), "--output", "actions")
     assert done.code == 4, done.err
     verdicts = [(entry["verdict"], entry["reason"]) for entry in certificate["requirements"]]
     assert [verdict for verdict, _ in verdicts] == ["PROVED", "UNKNOWN", "UNKNOWN", "PROVED"]
@@ -115,8 +116,8 @@ def test_what_can_be_proved_is_and_what_needs_more_says_so(pipeline, controller)
     assert certificate["claims"]["per_actuator"]["bounds"]["action_range"] == [2.0, 2.0]
 
 
-def test_without_a_clip_nothing_bounds_the_rounding(pipeline, controller):
-    done, certificate = certified(pipeline, controller(clip=False), "--output", "actions")
+def test_without_a_clip_nothing_bounds_the_rounding(controller):
+    done, certificate = certified(controller(clip=False), "--output", "actions")
     assert done.code == 4, done.err
     first = certificate["requirements"][0]
     assert (first["verdict"], first["certified"]) == ("UNKNOWN", None)
@@ -154,8 +155,8 @@ def test_no_verb_takes_what_onnx_runtime_does_not_compute(pipeline, tmp_path, co
         ("Tanh", ("--output", "mean"), "has no output 'mean'"),
     ],
 )
-def test_what_is_not_understood_ends_in_one_line(pipeline, controller, last, arguments, message):
-    done, certificate = certified(pipeline, controller(last), *arguments)
+def test_what_is_not_understood_ends_in_one_line(controller, last, arguments, message):
+    done, certificate = certified(controller(last), *arguments)
     assert done.code == 2
     assert certificate is None
     assert message in done.err

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from support.command_line import run_pipeline
 from surefoot.artifact import sha256_hex
 from surefoot.onnx_file import policy_from_onnx
 
@@ -50,10 +51,10 @@ def test_the_summary_says_what_the_files_say(tiny_run):
         assert entry["sampled"] == finding["sampled"]
 
 
-def test_a_second_run_does_nothing_again(tiny_run, tiny_config, pipeline, tmp_path):
+def test_a_second_run_does_nothing_again(tiny_run, tiny_config, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
-    done = pipeline("run", "--config", tiny_config, "--out", copy, "--json")
+    done = run_pipeline("run", "--config", tiny_config, "--out", copy, "--json")
     assert done.code == 0
     assert done.err == ""
     for name in ("certificate.json", "attack.json", "bench.json"):
@@ -62,32 +63,32 @@ def test_a_second_run_does_nothing_again(tiny_run, tiny_config, pipeline, tmp_pa
 
 
 def test_a_finished_training_is_that_of_any_number_of_threads_but_of_its_own_states(
-    tiny_run, tiny_config, pipeline, tmp_path
+    tiny_run, tiny_config, tmp_path
 ):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     train = ("train", "--config", tiny_config, "--out", copy)
-    done = pipeline(*train, "--set", "train.num_threads=2", "--set", "train.checkpoint_steps=7")
+    done = run_pipeline(*train, "--set", "train.num_threads=2", "--set", "train.checkpoint_steps=7")
     assert done.code == 0, done.err
     assert (copy / "policy" / "manifest.json").read_bytes() == (
         tiny_run / "policy" / "manifest.json"
     ).read_bytes()
-    done = pipeline(*train, "--set", "train.visited_states=3")
+    done = run_pipeline(*train, "--set", "train.visited_states=3")
     assert done.code == 2
     assert "another configuration (visited_states was" in done.err
 
 
-def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, pipeline, tmp_path):
+def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     (copy / "certificate.json").unlink()
     shutil.rmtree(copy / "bundle")
-    done = pipeline("run", "--config", tiny_config, "--out", copy)
+    done = run_pipeline("run", "--config", tiny_config, "--out", copy)
     assert done.code == 0
     assert "certify ..." in done.err
     assert "export ..." in done.err
     assert "train" not in done.err
-    assert pipeline("verify", copy / "bundle").code == 0
+    assert run_pipeline("verify", copy / "bundle").code == 0
     # What is computed again from the same inputs is the same.
     again = (copy / "certificate.json").read_bytes()
     assert again == (tiny_run / "certificate.json").read_bytes()
@@ -95,7 +96,7 @@ def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, pipel
 
 @pytest.mark.parametrize("change", ["code", "critic", "other"])
 def test_a_run_is_attacked_again_by_other_code_and_with_another_critic(
-    tiny_run, tiny_config, pipeline, monkeypatch, tmp_path, change
+    tiny_run, tiny_config, monkeypatch, tmp_path, change
 ):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
@@ -106,28 +107,26 @@ def test_a_run_is_attacked_again_by_other_code_and_with_another_critic(
         monkeypatch.setattr("surefoot.workflow.whole_run.shipped_critics", lambda *given: {})
     else:  # a run, as `attack.transfer_from` takes it
         more = ["--set", f'attack.transfer_from=["{tiny_run}"]']
-    done = pipeline("run", "--config", tiny_config, "--out", copy, *more)
+    done = run_pipeline("run", "--config", tiny_config, "--out", copy, *more)
     assert done.code == 0
     assert "attack ..." in done.err
     assert "train" not in done.err
 
 
-def test_a_budget_that_cannot_be_met_is_not_exported(tiny_run, tiny_config, pipeline, tmp_path):
+def test_a_budget_that_cannot_be_met_is_not_exported(tiny_run, tiny_config, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     budget = tmp_path / "budget.toml"
     budget.write_text('[[require]]\nquantity = "sparsity"\nat_least = 0.99\n')
-    done = pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
+    done = run_pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
     assert done.code == 3
     assert not (copy / "bundle").exists(), "the bundle of a laxer budget must not stay"
-    assert pipeline("certify", copy, "--out", tmp_path / "again.json").code == 3
+    assert run_pipeline("certify", copy, "--out", tmp_path / "again.json").code == 3
     assert json.loads((copy / "summary.json").read_text())["verdict"] == "REFUTED"
 
 
 @pytest.mark.parametrize("bound", ["absolute_product", "combettes_pesquet"])
-def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(
-    pipeline, tiny_config, tmp_path, bound
-):
+def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(tiny_config, tmp_path, bound):
     largest, epsilon, rounding = 0.002, 0.05, 1e-5
     budget = tmp_path / "budget.toml"
     budget.write_text(
@@ -138,9 +137,9 @@ def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(
     def certified(defence):
         run = tmp_path / defence[9:13]
         flags = ("--set", f"train.defence={{{defence}}}", "--set", "train.learning_rate=3e-3")
-        done = pipeline("train", "--config", tiny_config, *flags, "--out", run)
+        done = run_pipeline("train", "--config", tiny_config, *flags, "--out", run)
         assert done.code == 0, done.err
-        return pipeline("certify", run, "--budget", budget, "--out", run / "c.json").code
+        return run_pipeline("certify", run, "--budget", budget, "--out", run / "c.json").code
 
     at_most = (largest - 2 * rounding) / epsilon
     held = f'kind = "lipschitz", at_most = {at_most}, bound = "{bound}", ramp_end = 0.5'
@@ -148,9 +147,7 @@ def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(
     assert certified('kind = "none"') == 3  # REFUTED: it takes the target
 
 
-def test_a_measured_requirement_is_decided_by_the_measurement(
-    tiny_run, tiny_config, pipeline, tmp_path
-):
+def test_a_measured_requirement_is_decided_by_the_measurement(tiny_run, tiny_config, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     shutil.rmtree(copy / "bundle")
@@ -161,20 +158,20 @@ def test_a_measured_requirement_is_decided_by_the_measurement(
             '[[require]]\nquantity = "attacked_return"\nepsilon = 0.05\nnorm = "linf"\n'
             f"at_least = {at_least}\n"
         )
-        done = pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
+        done = run_pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
         assert done.code == code, done.err
-        again = pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
+        again = run_pipeline("run", "--config", tiny_config, "--budget", budget, "--out", copy)
         assert "..." not in again.err, "a second run does nothing again"
 
 
-def test_a_certificate_rests_on_the_attacks_of_its_own_run(tiny_run, pipeline, tmp_path):
+def test_a_certificate_rests_on_the_attacks_of_its_own_run(tiny_run, tmp_path):
     def certified(controller, at_least):
         out, budget = tmp_path / "certificate.json", tmp_path / "budget.toml"
         budget.write_text(
             '[[require]]\nquantity = "success_rate"\nepsilon = 0.05\nnorm = "linf"\n'
             f"confidence = 0.95\nat_least = {at_least}\n"
         )
-        code = pipeline("certify", controller, "--budget", budget, "--out", out).code
+        code = run_pipeline("certify", controller, "--budget", budget, "--out", out).code
         return code, json.loads(out.read_text())
 
     # A controller of 4096 steps falls in all of three episodes, whatever attacks it.
@@ -208,7 +205,7 @@ def test_the_report_is_one_page_with_every_figure(tiny_run):
     assert "PROVED" in page
 
 
-def test_every_verb_prints_one_json_object(tiny_run, pipeline, tmp_path):
+def test_every_verb_prints_one_json_object(tiny_run, tmp_path):
     bundle = tiny_run / "bundle"
     budget = bundle / "budget.toml"
     fast = ["--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"]
@@ -237,16 +234,16 @@ def test_every_verb_prints_one_json_object(tiny_run, pipeline, tmp_path):
         ("report", tiny_run, "--out", tmp_path / "report.html"),
     ]
     for command in commands:
-        done = pipeline(*command, "--json")
+        done = run_pipeline(*command, "--json")
         assert done.code == 0, done.err
         assert isinstance(json.loads(done.out), dict), command
 
 
-def test_export_of_a_certificate_about_another_policy_is_refused(tiny_run, pipeline, tmp_path):
+def test_export_of_a_certificate_about_another_policy_is_refused(tiny_run, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny_run, other)
     certificate = tiny_run / "certificate.json"
-    changed = pipeline(
+    changed = run_pipeline(
         "train",
         "--config",
         other / "config.toml",
@@ -260,7 +257,7 @@ def test_export_of_a_certificate_about_another_policy_is_refused(tiny_run, pipel
         "train.num_evaluations=1",
     )
     assert changed.code == 0, changed.err
-    done = pipeline(
+    done = run_pipeline(
         "export", tmp_path / "seven", "--certificate", certificate, "--out", tmp_path / "bundle"
     )
     assert done.code == 2
@@ -269,28 +266,28 @@ def test_export_of_a_certificate_about_another_policy_is_refused(tiny_run, pipel
 
 
 @pytest.mark.parametrize("name", ["attack.json", "attack.png", "bench.json", "certificate.png"])
-def test_a_run_makes_again_what_was_deleted(tiny_run, tiny_config, pipeline, tmp_path, name):
+def test_a_run_makes_again_what_was_deleted(tiny_run, tiny_config, tmp_path, name):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     (copy / name).unlink()
-    assert pipeline("run", "--config", tiny_config, "--out", copy).code == 0
+    assert run_pipeline("run", "--config", tiny_config, "--out", copy).code == 0
     assert (copy / name).is_file()
 
 
-def test_flags_stand_above_the_configuration(tiny_run, pipeline, tmp_path):
+def test_flags_stand_above_the_configuration(tiny_run, tmp_path):
     config = tmp_path / "attack.toml"
     config.write_text('[attack]\nbackend = "onnx"\nepisodes = 2\nselection_episodes = 1\n')
     out = tmp_path / "attack.json"
-    done = pipeline(
+    done = run_pipeline(
         "attack", tiny_run / "bundle", "--backend", "numpy", "--config", config, "--out", out
     )
     assert done.code == 0, done.err
     assert json.loads(out.read_text())["backend"] == "numpy"
 
 
-def test_a_setting_keeps_the_others_of_the_run(tiny_run, pipeline, tmp_path):
+def test_a_setting_keeps_the_others_of_the_run(tiny_run, tmp_path):
     out = tmp_path / "certificate.json"
-    done = pipeline("certify", tiny_run, "--set", "certify.seed=5", "--out", out)
+    done = run_pipeline("certify", tiny_run, "--set", "certify.seed=5", "--out", out)
     assert done.code == 0, done.err
     proof = json.loads(out.read_text())["proof"]
     assert proof["seed"] == 5

@@ -1,4 +1,7 @@
-"""From an id to an environment: which way it runs, what is known about it, what is refused."""
+"""From an id to an environment: which way it runs, what is known about it, what is refused.
+
+Also of ``envs/tasks.py``.
+"""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Code of the user may fail anywhere: it never decides how surefoot ends, and fails in one line."""
+"""Code of the user may fail anywhere: it never decides how surefoot ends, and fails in one line.
+
+Also of ``envs/contract.py``.
+"""
 
 import re
 from collections.abc import Callable, Iterator

@@ -2,6 +2,8 @@
 
 A random controller is written in a random one of very many encodings. The oracle is ONNX Runtime on
 the very bytes, within the bound on its rounding.
+
+Also of ``onnx_file/moves.py`` and ``onnx_file/operators.py``.
 """
 
 import math

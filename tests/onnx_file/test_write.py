@@ -1,4 +1,8 @@
-"""Laws of `surefoot.onnx_file`: the file computes the policy, and nothing else can be read."""
+"""Laws of `surefoot.onnx_file`: the file computes the policy, and nothing else can be read.
+
+Also of ``onnx_file/controller.py``, ``onnx_file/folder.py``, ``onnx_file/graph.py`` and
+``onnx_file/read.py``.
+"""
 
 import dataclasses
 import math

@@ -1,4 +1,8 @@
-"""Latencies are order statistics, deadlines are counted from the schedule."""
+"""Latencies are order statistics, deadlines are counted from the schedule.
+
+Also of ``runtime/benchmark_picture.py``, ``runtime/load_maker.py``, ``runtime/machine.py`` and
+``runtime/memory.py``.
+"""
 
 import gc
 import math

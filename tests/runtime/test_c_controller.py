@@ -1,4 +1,7 @@
-"""The C backend: compiled once, for this machine, into a cache that only its owner may write."""
+"""The C backend: compiled once, for this machine, into a cache that only its owner may write.
+
+Also of ``runtime/c_compiler.py``.
+"""
 
 import subprocess
 import sys

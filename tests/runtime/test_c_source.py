@@ -1,4 +1,7 @@
-"""Generated C: every layout, compiler and machine computes the bits of the NumPy twin."""
+"""Generated C: every layout, compiler and machine computes the bits of the NumPy twin.
+
+Also of ``runtime/c_templates.py``.
+"""
 
 import itertools
 import re

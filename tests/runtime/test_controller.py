@@ -1,4 +1,7 @@
-"""Laws of every controller: what computes it does not show, apart from the last bits."""
+"""Laws of every controller: what computes it does not show, apart from the last bits.
+
+Also of ``runtime/numpy_controller.py``.
+"""
 
 import shutil
 from collections.abc import Iterator

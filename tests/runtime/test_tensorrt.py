@@ -1,6 +1,8 @@
 """TensorRT without TensorRT: one-line errors here, and the right calls on a module that fakes it.
 
 What needs a GPU is run by ``make test-gpu``; docs/hardware.md tells how.
+
+Also of ``runtime/cuda.py``, ``runtime/tensorrt_controller.py`` and ``runtime/tensorrt_plan.py``.
 """
 
 import json

@@ -1,3 +1,8 @@
+"""What a training leaves is read back as what it was.
+
+Also of ``train/result.py``.
+"""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,8 @@
+"""The update of PPO against the loss as printed, by autograd.
+
+Also of ``train/samples.py``.
+"""
+
 from dataclasses import fields, replace
 
 import numpy as np

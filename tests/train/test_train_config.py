@@ -1,3 +1,8 @@
+"""Configurations of a training: what is refused, and what changes nothing.
+
+Also of ``train/defence_config.py`` and ``train/pruning_config.py``.
+"""
+
 from collections.abc import Callable
 from dataclasses import fields
 from typing import get_args

@@ -1,3 +1,8 @@
+"""Whole trainings: the same seed, the same digest, whatever happens on the way.
+
+Also of ``train/learner.py``, ``train/tensorboard_log.py`` and ``train/training_run.py``.
+"""
+
 import multiprocessing
 import os
 import re

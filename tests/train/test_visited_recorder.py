@@ -1,3 +1,8 @@
+"""Visited states follow the law that certificates count on.
+
+Also of ``train/evaluation.py``.
+"""
+
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +12,10 @@ from numpy.typing import NDArray
 from support.environments import TargetEnv
 from support.policies import random_policy
 from surefoot.envs.vector import StepResult
-from surefoot.errors import InputError, IntegrityError
+from surefoot.errors import InputError
 from surefoot.policy import Activation, Policy, Squash
 from surefoot.train.evaluation import clean_returns
 from surefoot.train.visited_recorder import record_sampled, record_visited
-from surefoot.visited import Visited
 
 
 @pytest.fixture
@@ -143,30 +147,3 @@ def test_sampled_episodes_play_the_law_of_the_policy_and_not_its_mean(
     assert actions.std() == pytest.approx(0.7 * head.half_range[0], rel=0.1)
     silent = replace(policy, head=replace(head, std=None))
     assert record_sampled(silent, env, 1, num_episodes=4) is None
-
-
-def test_visited_states_written_are_read_back(policy: Policy) -> None:
-    visited = record_visited(policy, TargetEnv(4), seed=1, num_states=6)
-    again = Visited.from_bytes(visited.to_bytes())
-    assert np.array_equal(again.independent, visited.independent)
-    assert np.array_equal(again.pool, visited.pool)
-    assert again.num_discarded == visited.num_discarded
-    for name in ("observations", "steps", "alive", "returns", "horizon"):
-        written, read = (getattr(entry.sampled, name) for entry in (visited, again))
-        assert np.array_equal(written, read)
-
-
-def test_a_file_without_sampled_episodes_is_read_and_one_that_contradicts_itself_is_not(
-    policy: Policy,
-) -> None:
-    visited = record_visited(policy, TargetEnv(4), seed=1, num_states=6)
-    assert Visited.from_bytes(replace(visited, sampled=None).to_bytes()).sampled is None
-    short = replace(visited.sampled, steps=visited.sampled.steps[1:])
-    with pytest.raises(IntegrityError, match="do not fit"):
-        Visited.from_bytes(replace(visited, sampled=short).to_bytes())
-
-
-@pytest.mark.parametrize("data", [b"", b"PK", b"\x80\x04]\x94."])
-def test_what_is_not_a_file_of_visited_states_is_refused(data: bytes) -> None:
-    with pytest.raises(IntegrityError, match=r"visited\.npz"):
-        Visited.from_bytes(data)

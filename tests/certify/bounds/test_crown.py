@@ -1,4 +1,7 @@
-"""Local bounds against exact values: rational corners, linear programs, searches. No tolerance."""
+"""Local bounds against exact values: rational corners, linear programs, searches. No tolerance.
+
+Also of ``certify/bounds/local_bounds.py`` and ``certify/bounds/region.py``.
+"""
 
 from collections.abc import Callable
 from fractions import Fraction

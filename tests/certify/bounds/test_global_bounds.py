@@ -1,4 +1,7 @@
-"""Global bounds between brute force below and each other above; published errors as pins."""
+"""Global bounds between brute force below and each other above; published errors as pins.
+
+Also of ``certify/bounds/chain.py``.
+"""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""The semidefinite bound: its gradient, its block matrix, and what its proof refuses."""
+"""The semidefinite bound: its gradient, its block matrix, and what its proof refuses.
+
+Also of ``certify/bounds/lipsdp_proof.py``.
+"""
 
 from collections.abc import Callable
 from fractions import Fraction

@@ -1,4 +1,7 @@
-"""Lines must enclose the activation at every point, checked in 80-bit arithmetic."""
+"""Lines must enclose the activation at every point, checked in 80-bit arithmetic.
+
+Also of ``certify/bounds/tangent_points.py``.
+"""
 
 import numpy as np
 import pytest

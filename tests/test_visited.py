@@ -1,0 +1,84 @@
+"""Visited observations are read back as they were written, or refused."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from surefoot.errors import IntegrityError
+from surefoot.visited import SampledEpisodes, Visited
+
+
+def drawn(num: int = 6, obs_dim: int = 3) -> Visited:
+    rng = np.random.default_rng(0)
+    sampled = SampledEpisodes(
+        observations=rng.normal(size=(num, obs_dim)),
+        steps=rng.integers(20, size=num),
+        alive=rng.random(num) < 0.5,
+        returns=rng.normal(size=num),
+        horizon=20,
+    )
+    return Visited(
+        independent=rng.normal(size=(num, obs_dim)),
+        steps=rng.integers(20, size=num),
+        num_discarded=4,
+        pool=rng.normal(size=(30, obs_dim)),
+        sampled=sampled,
+    )
+
+
+def npz(**arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_what_was_written_is_read_back() -> None:
+    visited = drawn()
+    again = Visited.from_bytes(visited.to_bytes())
+    for name in ("independent", "steps", "num_discarded", "pool"):
+        assert np.array_equal(getattr(again, name), getattr(visited, name))
+    for name in ("observations", "steps", "alive", "returns", "horizon"):
+        written, read = (getattr(entry.sampled, name) for entry in (visited, again))
+        assert np.array_equal(written, read)
+
+
+def test_a_file_may_have_no_sampled_episodes() -> None:
+    assert Visited.from_bytes(replace(drawn(), sampled=None).to_bytes()).sampled is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": np.arange(5)},
+        {"returns": np.zeros((6, 1))},
+        {"alive": np.ones(7, np.bool_)},
+        {"observations": np.zeros(6)},
+        {"steps": np.arange(15, 21)},
+        {"steps": np.arange(-1, 5)},
+        {"horizon": 0},
+    ],
+)
+def test_sampled_episodes_that_do_not_fit_each_other_are_refused(
+    change: dict[str, np.ndarray | int],
+) -> None:
+    visited = drawn()
+    assert visited.sampled is not None
+    damaged = replace(visited, sampled=replace(visited.sampled, **change))
+    with pytest.raises(IntegrityError, match="do not fit"):
+        Visited.from_bytes(damaged.to_bytes())
+
+
+@pytest.mark.parametrize("missing", ["independent", "steps", "num_discarded", "pool"])
+def test_a_file_in_which_an_array_is_missing_is_refused(missing: str) -> None:
+    arrays = {"independent": 0, "steps": 0, "num_discarded": 0, "pool": 0}
+    arrays.pop(missing)
+    with pytest.raises(IntegrityError, match=rf"visited\.npz .*{missing}"):
+        Visited.from_bytes(npz(**arrays))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"\x80\x04]\x94."])
+def test_what_is_no_file_of_visited_states_is_refused(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match=r"visited\.npz"):
+        Visited.from_bytes(data)
