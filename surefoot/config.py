@@ -7,6 +7,7 @@ dataclasses is written as a table whose ``kind`` names one of them: ``ClassVar``
 Records of results (``records``) are read and written in the same way, from JSON.
 """
 
+import codecs
 import tomllib
 import types
 from collections.abc import Collection, Mapping, Sequence
@@ -28,7 +29,7 @@ from typing import (
 
 import tomli_w
 
-from surefoot.artifact import read_file, sha256_hex, to_json
+from surefoot.artifact import MAX_FILE_BYTES, read_file, sha256_hex, to_json
 from surefoot.errors import InputError, did_you_mean
 
 Table = dict[str, Any]
@@ -73,16 +74,20 @@ def parse_toml(text: str, what: str) -> Table:
         raise InputError(f"{what} is not valid TOML: {error}") from error
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file.
+def read_text(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> str:
+    """Return the text of a UTF-8 file, without the mark that some editors put before it.
 
     Raises:
         InputError: If it cannot be read or is not UTF-8.
+        IntegrityError: If it is larger than ``max_bytes``.
     """
+    data = read_file(path, max_bytes=max_bytes)
     try:
-        return read_file(path).decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: it is not UTF-8") from error
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        hint = ", it begins as UTF-16 does" if is_utf16 else ""
+        raise InputError(f"{path} is not valid TOML: it is not UTF-8{hint}") from error
 
 
 def read_toml(path: Path) -> Table:

@@ -31,7 +31,7 @@ def draw_png(width: float, height: float, paint: Painter) -> bytes:
     with _figure(width, height) as figure:
         paint(figure)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DPI)
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": "surefoot"})
         return buffer.getvalue()
 
 

@@ -101,6 +101,12 @@ class RunFolder:
         return self.path / "stages.json"
 
     @property
+    def results(self) -> frozenset[Path]:
+        """Files that a run writes again and again: whatever is there is its own."""
+        drawn = (self.certificate, self.draft_certificate, self.attack, self.bench)
+        return frozenset({*drawn, *map(picture_of, drawn), self.summary, self.report})
+
+    @property
     def tables(self) -> Table:
         """Resolved configuration; empty where there is none.
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from surefoot.artifact import Json, from_json, read_file, to_json
-from surefoot.config import build, parse_toml
+from surefoot.artifact import Json, from_json, to_json
+from surefoot.config import build, parse_toml, read_text
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.keys import read_public_key
 
@@ -135,10 +135,7 @@ def read_trust_policy(path: Path) -> TrustPolicy:
     Raises:
         InputError: If it is not such a file, or a key cannot be read.
     """
-    try:
-        tables = parse_toml(read_file(path, max_bytes=MAX_SIGNATURE_BYTES).decode(), str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8") from error
+    tables = parse_toml(read_text(path, max_bytes=MAX_SIGNATURE_BYTES), str(path))
     if unknown := set(tables) - {"keys", "require"}:
         raise InputError(f"{path}: unknown table {min(unknown)!r}; known are keys and require")
     named = tables.get("keys")

@@ -114,8 +114,8 @@ class AttackConfig:
         transfer_from: Other controllers of the task (files, runs or bundles), such as the dense one
             that this was pruned from: what moves their actions most is played on this one.
         env_id: Gymnasium id; the one that the file names if it is not given.
-        env_module: Module that registers it. What the file names is never imported: a file may come
-            from anywhere.
+        env_module: Module that registers it. What the file names is not imported here: a file may
+            come from anywhere.
         num_threads: Threads of the physics; results do not depend on it.
     """
 

@@ -1,19 +1,21 @@
 """Attacking: a deployed controller in closed loop, under every attack of a suite."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from surefoot.artifact import read_file, sha256_hex, write_file
 from surefoot.attack import AttackConfig, draw_attacks, run_suite
 from surefoot.errors import InputError
 from surefoot.onnx_file import POLICY_FILE
+from surefoot.output_path import ATTACK, check_result_and_picture
 from surefoot.policy import Layer
 from surefoot.records import AttackRecord
 from surefoot.run_folder import CRITIC_FILE, RunFolder
 from surefoot.train.folder import critic_from_bytes
-from surefoot.workflow.drawing import check_picture_place, write_picture
+from surefoot.workflow.drawing import write_picture
 from surefoot.workflow.listener import SILENCE, Listener
-from surefoot.workflow.opening import Deployed, open_deployed
+from surefoot.workflow.opening import Deployed, environment_module, open_deployed
 
 Critics = Mapping[str, tuple[Layer, ...]]
 """Layers from states to values, by where they come from."""
@@ -44,8 +46,12 @@ def attack_controller(
         InterruptedRun: If a signal asked to stop; what is finished of a long suite is kept.
     """
     target = open_deployed(bundle, listener, allow_uncertified=allow_uncertified)
+    config = config or AttackConfig()
+    module = environment_module(target.file, bundle, config.env_module)
+    if module != config.env_module:
+        listener.remark(f"importing {module}, as the controller says")
     critics = shipped_critics(bundle, target.file.sha256)
-    return attack_deployed(target, out, config or AttackConfig(), critics, listener)
+    return attack_deployed(target, out, replace(config, env_module=module), critics, listener)
 
 
 def attack_deployed(
@@ -58,7 +64,7 @@ def attack_deployed(
         CheckError: If the runtime is not its twin, or a certified bound does not hold.
         InterruptedRun: If a signal asked to stop; what is finished of a long suite is kept.
     """
-    check_picture_place(out)
+    check_result_and_picture(out, ATTACK)
     # What is finished of a long suite, for the same command to go on after an interruption.
     work = None if config.suite == "quick" else out.with_suffix(".work")
     if work == out:

@@ -6,9 +6,10 @@ from pathlib import Path
 from surefoot.artifact import write_file
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile
+from surefoot.output_path import BENCH, check_result_and_picture
 from surefoot.records import BenchRecord
 from surefoot.runtime import Backend, BenchConfig, controller_of, draw_benchmark, run_benchmark
-from surefoot.workflow.drawing import check_picture_place, write_picture
+from surefoot.workflow.drawing import write_picture
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.opening import open_deployed
 
@@ -57,7 +58,7 @@ def benchmark_file(
         InputError: If ``out`` cannot be written.
         MissingLibraryError: If the library or the device of a backend is not there.
     """
-    check_picture_place(out)
+    check_result_and_picture(out, BENCH)
     if every_backend:
         config = replace(config, backends=_at_hand(file, listener))
     record = run_benchmark(file, config).record(file.sha256)

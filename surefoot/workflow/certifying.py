@@ -15,9 +15,10 @@ from surefoot.certify import (
     deviation_curves,
     draw_deviation,
 )
+from surefoot.output_path import CERTIFICATE, check_result_and_picture
 from surefoot.run_folder import picture_of
 from surefoot.runtime.controller_file import load_controller_file
-from surefoot.workflow.drawing import check_picture_place, write_picture
+from surefoot.workflow.drawing import write_picture
 from surefoot.workflow.evidence_files import attack_beside, gather_evidence
 from surefoot.workflow.listener import SILENCE, Listener
 
@@ -61,7 +62,7 @@ def certify_controller(
         IntegrityError: If a folder does not verify.
         CheckError: If a policy that was rebuilt from a stranger's file differs from its runtime.
     """
-    check_picture_place(out)
+    check_result_and_picture(out, CERTIFICATE, (controller, attack, bench, dense))
     file = load_controller_file(controller, output)
     for note in () if file.origin is None else file.origin.notes:
         listener.remark(note)

@@ -15,6 +15,7 @@ from surefoot.compress import (
 )
 from surefoot.errors import InputError
 from surefoot.onnx_file import POLICY_FILE, save_policy
+from surefoot.output_path import check_artifact_folder
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.run_folder import CRITIC_FILE
 from surefoot.visited import VISITED_FILE, Visited
@@ -73,6 +74,7 @@ def compress_controller(
             or ``out`` is the folder of the original, or not ours.
         IntegrityError: If a file of the original was changed.
     """
+    check_artifact_folder(out, (calibration,))
     config, limit = config or OneShotConfig(), limit or ControlLimit()
     _check_target(sparsity, config, limit, visited_states)
     source = read_source(policy, calibration, env_module)
@@ -88,6 +90,8 @@ def compress_controller(
     states = _states_of(source, config, limit)
     search = CompressionSearch(original=original, states=states, config=config, limit=limit)
     compressed = _compress(search, sparsity, listener)
+    if visited_states != 0 and source.env_module != env_module:
+        listener.remark(f"importing {source.env_module}, as the controller says")
     visited, returns = _play(source, compressed, visited_states)
     compression = Compression(
         method=config.method if removes else None,

@@ -3,23 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from surefoot.artifact import check_place, write_file
-from surefoot.errors import InputError
+from surefoot.artifact import write_file
 from surefoot.run_folder import picture_of
 from surefoot.workflow.listener import Listener
-
-
-def check_picture_place(out: Path) -> None:
-    """Check that a result and its picture can be written: asked before the work.
-
-    Raises:
-        InputError: If not, or if they would be the same file.
-    """
-    picture = picture_of(out)
-    if picture == out:
-        raise InputError(f"out must not end in .png, where its picture goes, got {out}")
-    for path in (out, picture):
-        check_place(path)
 
 
 def write_picture(out: Path, draw: Callable[[], bytes], listener: Listener) -> None:

@@ -15,6 +15,7 @@ from surefoot.export import ExportConfig, Target, build_form, export_bundle
 from surefoot.export.exporter import PARITY_FILE
 from surefoot.export.forms import C_FOOTPRINT_FILE, C_REPORT_FILE
 from surefoot.onnx_file import ControllerFile, load_policy
+from surefoot.output_path import check_artifact_folder
 from surefoot.run_folder import RunFolder
 from surefoot.runtime import CConfig
 from surefoot.signing import Role
@@ -84,6 +85,7 @@ def export_controller(
         IntegrityError: If the certificate is about another file.
         CheckError: If the certificate does not prove the budget, or an exported form differs.
     """
+    check_artifact_folder(out, (policy,))
     place = RunFolder(policy).policy
     folder = place if place.is_dir() else policy
     if not folder.is_dir():

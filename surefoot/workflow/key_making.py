@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surefoot.artifact import write_file
-from surefoot.errors import InputError
 from surefoot.keys import generate_key
+from surefoot.output_path import check_new_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +27,9 @@ def make_key_pair(out: Path) -> KeyPair:
     Raises:
         InputError: If one of the files exists, or cannot be written.
     """
+    check_new_file(out)
     pair = KeyPair(private=out, public=out.with_name(f"{out.name}.pub"))
-    for path in (pair.private, pair.public):
-        if path.exists():
-            raise InputError(f"{path} exists; a key is never overwritten")
+    check_new_file(pair.public)
     private_pem, public_pem = generate_key()
     write_file(pair.private, private_pem, mode=0o600)
     write_file(pair.public, public_pem)

@@ -6,6 +6,7 @@ from pathlib import Path
 from surefoot.artifact import is_folder_of
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate
+from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import require_arithmetic
@@ -23,6 +24,28 @@ class Deployed:
 
     file: ControllerFile
     certificate: Certificate | None
+
+
+def environment_module(file: ControllerFile, path: Path, given: str | None) -> str | None:
+    """Return the module that registers the environment: the given one, or else the file's own.
+
+    Args:
+        file: The controller.
+        path: Where it was read from.
+        given: What the user says.
+
+    Raises:
+        InputError: If the file names a module beside itself: whoever made the file made that.
+    """
+    if given is not None or file.env_module is None:
+        return given
+    module, folder = Path(file.env_module), path if path.is_dir() else path.parent
+    if module.suffix == ".py" and module.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"the controller names {module} for its environment, which came with it: give"
+            " --env-module if you trust it"
+        )
+    return file.env_module
 
 
 def open_deployed(path: Path, listener: Listener, *, allow_uncertified: bool) -> Deployed:

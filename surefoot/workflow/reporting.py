@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from surefoot.artifact import write_file
+from surefoot.output_path import REPORT, check_result_file
 from surefoot.run_folder import RunFolder
 from surefoot.study.run_report import render_report
 
@@ -17,5 +18,6 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     """
     folder = RunFolder(run)
     path = out or folder.report
+    check_result_file(path, REPORT)
     write_file(path, render_report(folder).encode())
     return path

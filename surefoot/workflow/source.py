@@ -15,6 +15,7 @@ from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.run_folder import CRITIC_FILE, policy_folder
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.opening import environment_module
 
 if TYPE_CHECKING:
     from surefoot.envs import VectorEnv
@@ -110,7 +111,7 @@ def read_source(path: Path, calibration: Path | None, env_module: str | None) ->
         visited=None if data is None else Visited.from_bytes(data),
         observations=None if calibration is None else _read_observations(calibration),
         critic=files.get(CRITIC_FILE),
-        env_module=env_module or file.env_module,
+        env_module=environment_module(file, path, env_module),
     )
 
 

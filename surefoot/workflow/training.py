@@ -16,6 +16,7 @@ from surefoot.config import REST, Table, build, differences, to_table, to_toml
 from surefoot.envs import describe_env
 from surefoot.errors import InputError
 from surefoot.onnx_file import load_policy
+from surefoot.output_path import check_run_folder
 from surefoot.policy import weights_sha256
 from surefoot.records import TrainingRecord
 from surefoot.run_folder import RunFolder
@@ -42,6 +43,7 @@ def train_run(
         DivergenceError: If simulation or training become non-finite.
         InterruptedRun: If a signal asked to stop; a checkpoint is written.
     """
+    check_run_folder(out)
     config = configuration.training()
     # Refuse an unfit task before anything is written.
     describe_env(config.env_id, config.env_module)
