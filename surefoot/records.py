@@ -136,10 +136,10 @@ class AttackOutcome:
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
     @property
-    def num_successes(self) -> int:
-        """Number of episodes that the task did not end before their time, and that did not fail."""
+    def survived(self) -> tuple[bool, ...]:
+        """Whether the task did not end the episode before its time, and nothing failed."""
         ends = zip(self.terminated, self.failure_reasons, strict=True)
-        return sum(not ended and failure is None for ended, failure in ends)
+        return tuple(not ended and failure is None for ended, failure in ends)
 
     def __post_init__(self) -> None:
         """Check that every list is about the same episodes.

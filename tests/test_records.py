@@ -188,7 +188,7 @@ def test_lists_about_other_episodes_are_refused() -> None:
         AttackRecord.from_json(to_json(table), "it")
 
 
-def test_an_episode_is_a_success_if_it_neither_ended_early_nor_failed() -> None:
+def test_an_episode_is_survived_if_it_neither_ended_early_nor_failed() -> None:
     ends: list[tuple[bool, str | None]] = [
         (ended, reason) for ended in (False, True) for reason in (None, "not finite")
     ]
@@ -199,4 +199,4 @@ def test_an_episode_is_a_success_if_it_neither_ended_early_nor_failed() -> None:
         terminated=tuple(ended for ended, _ in ends),
         failure_reasons=tuple(reason for _, reason in ends),
     )
-    assert four.num_successes == 1
+    assert four.survived == (True, False, False, False)

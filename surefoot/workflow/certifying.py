@@ -37,7 +37,6 @@ def certify_controller(
     bench: Path | None = None,
     output: str | None = None,
     dense: Path | None = None,
-    draw: bool = True,
     listener: Listener = SILENCE,
 ) -> Certificate:
     """Certify a controller and write the certificate, and its picture beside it.
@@ -54,7 +53,6 @@ def certify_controller(
         bench: A ``bench.json``.
         output: Which output of a stranger's file are the actions, if it has several.
         dense: What the controller was compressed from, for the quantity ``compression_error``.
-        draw: Whether a picture is drawn.
         listener: Is told what should be known of a stranger's file, and why there is no picture.
 
     Raises:
@@ -74,6 +72,25 @@ def certify_controller(
         dense=dense,
     )
     analysis = Analysis(file, evidence, config or CertifyConfig())
+    return certify_analysed(analysis, budget, out, listener)
+
+
+def certify_analysed(
+    analysis: Analysis, budget: Budget, out: Path, listener: Listener, *, draw: bool = True
+) -> Certificate:
+    """Certify a controller whose evidence is gathered, see :func:`certify_controller`.
+
+    Args:
+        analysis: Proofs and searches about the controller.
+        budget: What is required.
+        out: The certificate, a JSON file.
+        listener: Is told why there is no picture.
+        draw: Whether a picture is drawn.
+
+    Raises:
+        InputError: If ``out`` cannot be written.
+    """
+    check_result_and_picture(out, CERTIFICATE)
     certificate = certify_analysis(analysis, budget)
     write_file(out, certificate.to_json())
     # An older one would be about another certificate.

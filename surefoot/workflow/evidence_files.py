@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from surefoot.artifact import read_artifact
-from surefoot.certify import Assumptions, Evidence, Measurement
+from surefoot.ball import Ball
+from surefoot.certify import Assumptions, Episodes, Evidence, Measurement, measurements_of
 from surefoot.errors import InputError
 from surefoot.onnx_file import POLICY_FILE
 from surefoot.policy import Policy
-from surefoot.records import AttackOutcome, AttackRecord, BenchRecord
+from surefoot.records import CLEAN, AttackOutcome, AttackRecord, BenchRecord
 from surefoot.run_folder import policy_folder, run_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
@@ -79,7 +80,7 @@ def _dense_policy(path: Path, controller: Path) -> Policy:
 
 
 def _attack_measurements(path: Path) -> list[Measurement]:
-    """Return mean return and success rate under every attack of an ``attack.json``.
+    """Return what the episodes of an ``attack.json`` measure: the clean loop and each attack.
 
     Episodes have different seeds, and each attack was tuned on others than these.
 
@@ -90,38 +91,23 @@ def _attack_measurements(path: Path) -> list[Measurement]:
     try:
         return [
             measurement
-            for name, outcome in record.attacked.items()
-            for measurement in _measurements_of(name, outcome, record)
+            for name, outcome in record.attacks.items()
+            for measurement in measurements_of(_episodes(name, outcome, record))
         ]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _measurements_of(
-    name: str, outcome: AttackOutcome, record: AttackRecord
-) -> tuple[Measurement, Measurement]:
-    source = f"{name}, one of {len(record.attacked)} attacks"
-    attacked_return = Measurement(
-        quantity="attacked_return",
-        value=outcome.mean,
+def _episodes(name: str, outcome: AttackOutcome, record: AttackRecord) -> Episodes:
+    clean = name == CLEAN
+    return Episodes(
+        onnx_sha256=record.onnx_sha256,
+        source="no attack" if clean else f"{name}, one of {len(record.attacked)} attacks",
+        ball=None if clean else Ball(norm=record.norm, epsilon=record.epsilon),
         returns=outcome.returns,
+        survived=outcome.survived,
         failures=outcome.failures,
-        onnx_sha256=record.onnx_sha256,
-        epsilon=record.epsilon,
-        norm=record.norm,
-        episodes=record.episodes,
-        source=source,
     )
-    success_rate = Measurement(
-        quantity="success_rate",
-        value=outcome.num_successes / record.episodes,
-        onnx_sha256=record.onnx_sha256,
-        epsilon=record.epsilon,
-        norm=record.norm,
-        episodes=record.episodes,
-        source=source,
-    )
-    return attacked_return, success_rate
 
 
 def _bench_measurements(path: Path) -> list[Measurement]:

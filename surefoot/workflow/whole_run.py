@@ -7,6 +7,7 @@ from surefoot.artifact import MANIFEST, Json, is_folder_of, read_file, sha256_he
 from surefoot.budget import Budget
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate, Verdict
+from surefoot.certify import Analysis
 from surefoot.config import to_table
 from surefoot.envs import module_digest
 from surefoot.onnx_file import load_policy
@@ -18,8 +19,9 @@ from surefoot.study.run_summary import summarise
 from surefoot.train.folder import critic_to_bytes
 from surefoot.workflow.attacking import attack_deployed, shipped_critics
 from surefoot.workflow.benchmarking import benchmark_file
-from surefoot.workflow.certifying import certify_controller
+from surefoot.workflow.certifying import certify_analysed
 from surefoot.workflow.configuration import Configuration
+from surefoot.workflow.evidence_files import gather_evidence
 from surefoot.workflow.exporting import export_controller
 from surefoot.workflow.finished_stages import FinishedStages
 from surefoot.workflow.listener import SILENCE, Listener
@@ -112,17 +114,11 @@ class _Stages:
         return [self._budget.text, tables.get("certify", {}), tables.get("assume", {})]
 
     def _certify(self, out: Path, attack: Path | None, bench: Path | None, *, draw: bool) -> None:
-        certify_controller(
-            self.run.path,
-            self._budget,
-            out,
-            config=self._configuration.certification(),
-            assumptions=self._configuration.assumptions(),
-            attack=attack,
-            bench=bench,
-            draw=draw,
-            listener=self._listener,
+        evidence = gather_evidence(
+            self.run.path, self._configuration.assumptions(), attack=attack, bench=bench
         )
+        analysis = Analysis(self.file, evidence, self._configuration.certification())
+        certify_analysed(analysis, self._budget, out, self._listener, draw=draw)
 
     def export(self, certificate: Certificate) -> None:
         """Write the bundle of a proved policy; without a proof none stays in the folder."""
