@@ -1,13 +1,11 @@
 """One thread for all, and short trainings for learned adversaries."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 import torch
 
-from surefoot.attack import imitation, learned_attacks
-from surefoot.attack.learned import LearnedConfig
+from support.attacks import shorten
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,21 +15,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(num_threads)
-
-
-def shorten(
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    lesson_steps: int,
-    epochs: int,
-    num_envs: int,
-    rollout_steps: int,
-) -> None:
-    """Make lessons and iterations of learned adversaries short."""
-    monkeypatch.setattr(imitation, "_NUM_STEPS", lesson_steps)
-    monkeypatch.setattr(imitation, "_EPOCHS", epochs)
-    brief = partial(LearnedConfig, num_envs=num_envs, rollout_steps=rollout_steps)
-    monkeypatch.setattr(learned_attacks, "LearnedConfig", brief)
 
 
 @pytest.fixture

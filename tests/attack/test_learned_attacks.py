@@ -1,11 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 import pytest
 
-from support.attacks import target_of
+from support.attacks import shorten, target_of
 from support.environments import OneStepEnv
 from support.policies import linear_policy
 from surefoot.attack import learned_attacks
@@ -21,8 +21,17 @@ from surefoot.train.game import Direct
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.5)
 GAIN = np.array([1.0, -0.5])
-ITERATION = 32 * 256
+NUM_ENVS, ROLLOUT_STEPS = 16, 32
+ITERATION = NUM_ENVS * ROLLOUT_STEPS
 TOTAL = 10 * ITERATION
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_iterations() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        size = {"num_envs": NUM_ENVS, "rollout_steps": ROLLOUT_STEPS}
+        shorten(patch, lesson_steps=200, epochs=20, **size)
+        yield
 
 
 @pytest.fixture(scope="module")

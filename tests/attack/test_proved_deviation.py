@@ -103,9 +103,16 @@ def test_what_is_unknown_bounds_no_attack() -> None:
     assert certified_deviation(certificate, linf(0.05)) is None
 
 
-@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU])
-@pytest.mark.parametrize("norm", list(Norm))
-@pytest.mark.parametrize("epsilon", [0.05, 0.12])
+# Every pair of the three.
+@pytest.mark.parametrize(
+    ("activation", "norm", "epsilon"),
+    [
+        (Activation.TANH, Norm.LINF, 0.05),
+        (Activation.TANH, Norm.L2, 0.12),
+        (Activation.RELU, Norm.LINF, 0.12),
+        (Activation.RELU, Norm.L2, 0.05),
+    ],
+)
 def test_no_attack_moves_an_action_further_than_is_certified(
     activation: Activation, norm: Norm, epsilon: float
 ) -> None:

@@ -1,5 +1,7 @@
 """One tiny run of the whole pipeline, shared by the tests of the command line."""
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ def pipeline() -> Callable[..., Done]:
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a configuration of seconds."""
+    """A configuration of seconds."""
     path = tmp_path_factory.mktemp("config") / "tiny.toml"
     path.write_text(TINY)
     return path
@@ -24,8 +26,16 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Path) -> Path:
-    """Return a finished run of the whole pipeline; tests must not change it."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    done = run_pipeline("run", "--config", tiny_config, "--out", out)
-    assert done.code == 0, done.err
+    """A finished run of the whole pipeline; tests must not change it.
+
+    The workers of pytest-xdist share one: the first that needs it makes it, the others wait.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    out = shared / "tiny"
+    with (shared / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "summary.json").exists():
+            done = run_pipeline("run", "--config", tiny_config, "--out", out)
+            assert done.code == 0, done.err
     return out

@@ -174,13 +174,13 @@ def test_a_certificate_rests_on_the_attacks_of_its_own_run(tiny_run, tmp_path):
         code = run_pipeline("certify", controller, "--budget", budget, "--out", out).code
         return code, json.loads(out.read_text())
 
-    # A controller of 4096 steps falls in all of three episodes, whatever attacks it.
+    # A controller of 4096 steps falls in both episodes, whatever attacks it.
     attacks = json.loads((tiny_run / "attack.json").read_text())["attacks"]
     assert all(all(entry["terminated"]) for entry in attacks.values())
     code, certificate = certified(tiny_run, 0.9)
     assert code == 3
     finding = certificate["requirements"][0]
-    assert (finding["sampled"], finding["witness"]["seen"]) == (0.0, "0 of 3 episodes")
+    assert (finding["sampled"], finding["witness"]["seen"]) == (0.0, "0 of 2 episodes")
     assert certified(tiny_run / "policy", 0.0)[0] == 0
     rows = certificate["claims"]["measured"]
     assert [row["value"] for row in rows if row["quantity"] == "attacked_return"] == [

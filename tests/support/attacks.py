@@ -1,8 +1,13 @@
-"""What an attack is given: a target, and one random stream per row."""
+"""What an attack is given, and how its learned adversaries are made to learn briefly."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+import pytest
+
+from surefoot.attack import imitation, learned_attacks
+from surefoot.attack.learned import LearnedConfig
 from surefoot.attack.store import Store
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball
@@ -24,3 +29,18 @@ def target_of(
         query=lambda state: policy.outputs_at(state),
     )
     return replace(target, **changes)
+
+
+def shorten(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    lesson_steps: int,
+    epochs: int,
+    num_envs: int,
+    rollout_steps: int,
+) -> None:
+    """Make lessons and iterations of learned adversaries short."""
+    monkeypatch.setattr(imitation, "_NUM_STEPS", lesson_steps)
+    monkeypatch.setattr(imitation, "_EPOCHS", epochs)
+    brief = partial(LearnedConfig, num_envs=num_envs, rollout_steps=rollout_steps)
+    monkeypatch.setattr(learned_attacks, "LearnedConfig", brief)

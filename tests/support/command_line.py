@@ -43,8 +43,8 @@ lipsdp_per_actuator = 0
 
 [attack]
 epsilon = 0.05
-episodes = 3
-selection_episodes = 2
+episodes = 2
+selection_episodes = 1
 num_threads = 1
 
 [bench]
