@@ -26,7 +26,7 @@ int main(void)
     for (step = 0; step < STEPS; ++step) {
         if (policy_actions_or_hold(&controller, obs, actions) != POLICY_OK) {
             (void)printf("step %ld: held or rejected\n", step);
-        } /* write the actions to your motors here */
+        } /* write the actions to your motors here, or policy_choice(actions) */
         (void)clock_gettime(CLOCK_MONOTONIC, &now);
         worst = (nanoseconds(release, now) > worst) ? nanoseconds(release, now) : worst;
         misses += (nanoseconds(release, now) > PERIOD_NS) ? 1 : 0;

@@ -3,7 +3,7 @@
     state   z = clip((o - mean) / scale, -clip, clip)
     network h_0 = z;  h_i = phi_i(W_i h_{i-1} + b_i);  the last phi is the identity
     Gaussian head     action = centre + half_range * squash(h_L)      (the mean; std is its noise)
-    categorical head  output = h_L, the logits; the action is their argmax
+    categorical head  output = h_L, the logits; the action is start + their argmax
 
 Every other reading of a policy (the torch twin, the certifier's chain, ONNX, C) is tested equal to
 :meth:`Policy.outputs`.
@@ -240,33 +240,50 @@ class GaussianHead:
         squashed = self.squash(network_output)
         return np.asarray(squashed * self.half_range.astype(kind) + self.centre.astype(kind))
 
+    def act(self, sample: Array) -> Array:
+        """Return what the environment takes for a sample of the means, shape (batch, act_dim)."""
+        return self.outputs(sample)
+
     def select(self, outputs: Array) -> Array:
         """Return what the environment takes: the outputs themselves."""
         return outputs
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CategoricalHead:
-    """A softmax over ``num_actions`` actions, deployed by its most probable one."""
+    """A softmax over ``num_actions`` actions, deployed by its most probable one.
+
+    Attributes:
+        num_actions: Number of actions.
+        start: The environment's own number for the first of them (``start`` of Gymnasium's
+            ``Discrete``); the others follow.
+    """
 
     num_actions: int
+    start: int = 0
 
     def __post_init__(self) -> None:
         """Check the number of actions.
 
         Raises:
-            InputError: If there are fewer than two.
+            InputError: If there are fewer than two, or an int of C cannot hold one.
         """
         if self.num_actions < 2:
             raise InputError(f"num_actions must be at least 2, got {self.num_actions}")
+        if not -(2**31) <= self.start <= 2**31 - self.num_actions:
+            raise InputError(f"start must leave every action in 32 bits, got {self.start}")
 
     def outputs(self, network_output: Array) -> Array:
         """Return the logits, shape (batch, num_actions)."""
         return network_output
 
+    def act(self, choice: Array) -> Array:
+        """Return what the environment takes for choices counted from zero, shape (batch,)."""
+        return choice + self.start
+
     def select(self, outputs: Array) -> Array:
-        """Return what the environment takes: the argmax of the logits, shape (batch,), int64."""
-        return np.asarray(np.argmax(outputs, axis=1))
+        """Return what the environment takes: ``start`` + argmax of the logits, (batch,), int64."""
+        return self.act(np.argmax(outputs, axis=1))
 
 
 Head = GaussianHead | CategoricalHead
@@ -403,6 +420,8 @@ def weights_sha256(policy: Policy) -> str:
             add(name, getattr(policy.head, name))
     else:
         add("num_actions", policy.head.num_actions)
+        if policy.head.start:  # files of version 0.1 know no other start than zero
+            add("start", policy.head.start)
     return digest.hexdigest()
 
 

@@ -120,6 +120,14 @@ def test_a_gaussian_acts_by_its_outputs_and_a_categorical_by_their_argmax() -> N
     assert random_policy(rng, (2, 3)).head.select(logits) is logits
 
 
+@pytest.mark.parametrize("start", [-1, 0, 7])
+def test_choices_are_counted_from_the_start_of_the_task(start: int) -> None:
+    head = CategoricalHead(num_actions=3, start=start)
+    logits = np.array([[9.0, 2.0, 1.0], [3.0, 0.0, 4.0]])
+    assert head.select(logits).tolist() == [start, start + 2]
+    assert head.act(np.array([1])).tolist() == [start + 1]
+
+
 def test_sparsity_counts_zero_weights_of_either_sign_and_no_biases() -> None:
     policy = random_policy(np.random.default_rng(7), (4, 6, 2))
     layers = tuple(
@@ -168,6 +176,9 @@ def single_changes(policy: Policy) -> Iterator[tuple[str, Policy]]:
             yield f"squash {squash}", replace(policy, head=replace(head, squash=squash))
         yield "head kind", replace(policy, head=CategoricalHead(num_actions=head.std.size))
         yield "no noise", replace(policy, head=replace(head, std=None))
+    else:
+        for start in (-1, 1):
+            yield f"start {start}", replace(policy, head=replace(head, start=start))
 
 
 @pytest.mark.parametrize("squash", [Squash.CLIP, None])
@@ -246,6 +257,8 @@ def normaliser(size: int = 3, **changes: NDArray[np.float64] | float) -> Normali
         (lambda: gaussian(half_range=np.zeros(2)), r"half_range must be positive, got 0\.0"),
         (lambda: gaussian(centre=np.zeros(3)), r"centre must have shape \(2,\), got \(3,\)"),
         (lambda: CategoricalHead(num_actions=1), "num_actions must be at least 2, got 1"),
+        (lambda: CategoricalHead(num_actions=2, start=2**31 - 1), "start must leave every action"),
+        (lambda: CategoricalHead(num_actions=2, start=-(2**31) - 1), "start must leave every"),
         (lambda: Policy(normaliser=normaliser(), layers=(), head=gaussian()), "at least one"),
         (
             lambda: Policy(normaliser=normaliser(), layers=(layer(4, 2),), head=gaussian()),

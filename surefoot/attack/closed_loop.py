@@ -13,7 +13,7 @@ from surefoot.artifact import from_json, to_json
 from surefoot.attack.adversary import Adversary, NoAdversary
 from surefoot.attack.deployed import DeployedController, Outputs
 from surefoot.ball import Randoms, States
-from surefoot.envs.vector import Actions, BoxActions, EnvSpec, Floats, VectorEnv
+from surefoot.envs.vector import Actions, BoxActions, DiscreteActions, EnvSpec, Floats, VectorEnv
 from surefoot.errors import CheckError, DivergenceError, InputError
 from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash
 
@@ -150,8 +150,9 @@ def check_fit(policy: Policy, spec: EnvSpec) -> None:
     """
     head, actions = policy.head, spec.actions
     if isinstance(head, CategoricalHead):
-        fits = not isinstance(actions, BoxActions) and actions.num == head.num_actions
-        wanted = f"{head.num_actions} discrete actions"
+        theirs = None if isinstance(actions, BoxActions) else (actions.num, actions.start)
+        fits = theirs == (head.num_actions, head.start)
+        wanted = _describe(DiscreteActions(head.num_actions, head.start))
     else:
         fits = isinstance(actions, BoxActions) and _same_range(head, actions)
         limits = [(head.centre + sign * head.half_range).tolist() for sign in (-1, 1)]
@@ -177,7 +178,8 @@ def _same_range(head: GaussianHead, actions: BoxActions) -> bool:
 def _describe(actions: Actions) -> str:
     if isinstance(actions, BoxActions):
         return f"{actions.dim} actuators in {[actions.low.tolist(), actions.high.tolist()]}"
-    return f"{actions.num} discrete actions"
+    counted = f" from {actions.start} on" if actions.start else ""
+    return f"{actions.num} discrete actions{counted}"
 
 
 @dataclass(slots=True)
@@ -273,7 +275,7 @@ class _Loop:
         if isinstance(actions, BoxActions):
             rest = np.clip(np.float32(0), actions.low, actions.high)
             return np.tile(rest, (self.env.num_envs, 1))
-        return np.zeros(self.env.num_envs, np.int64)
+        return np.full(self.env.num_envs, actions.start, np.int64)
 
 
 def _play_together(loop: _Loop, seeds: Sequence[int]) -> list[_Episode]:

@@ -289,11 +289,11 @@ def _explore(policy: Policy, state_ND: Array, random: np.random.Generator) -> tu
     outputs = finite(policy.network(state_ND))
     if isinstance(policy.head, CategoricalHead):
         choice_N = (outputs + random.gumbel(size=outputs.shape)).argmax(1)
-        return np.eye(policy.num_outputs, dtype=np.float32)[choice_N], choice_N
+        one_hot = np.eye(policy.num_outputs, dtype=np.float32)[choice_N]
+        return one_hot, policy.head.act(choice_N)
     sigma = DEFAULT_SIGMA if policy.head.std is None else policy.head.std
     action = (outputs + sigma * random.standard_normal(outputs.shape)).astype(np.float32)
-    played: Array = policy.head.outputs(action)
-    return action, played
+    return action, policy.head.act(action)
 
 
 def _greedy(policy: Policy, state_ND: Array) -> Array:

@@ -26,7 +26,7 @@ from surefoot.certify.bounds.rounding import (
 )
 from surefoot.certify.bounds.slopes import slope_range
 from surefoot.certify.bounds.upward import Float, IntervalMatrix, matmul_up, up
-from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash
+from surefoot.policy import Activation, Array, CategoricalHead, GaussianHead, Policy, Squash
 from surefoot.unknown import Unknown
 
 
@@ -46,6 +46,8 @@ def comparable(policy: Policy, dense: Policy | None) -> Policy | Unknown:
         return Unknown("the dense policy has another normaliser")
     if type(policy.head) is not type(dense.head):
         return Unknown("the dense policy has another head")
+    if isinstance(policy.head, CategoricalHead) and policy.head != dense.head:
+        return Unknown("the dense policy has other actions")
     if isinstance(policy.head, GaussianHead) and isinstance(dense.head, GaussianHead):
         ends = [
             (h.squash, h.centre.tolist(), h.half_range.tolist()) for h in (policy.head, dense.head)

@@ -181,13 +181,13 @@ def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
     if (rest := chain.remaining()) is not None:
         raise InputError(f"{rest.label}: does not fit normaliser, layers, squash, scale")
     num_outputs = chain.num_outputs
-    if head == {"kind": "categorical", "num_actions": num_outputs}:
+    if isinstance(head, dict) and head.get("kind") == "categorical":
         if squash is not Squash.IDENTITY or scaled or shifted:
             raise InputError(f"{name}: the logits of a categorical head must not be transformed")
         return Policy(
             normaliser=normaliser,
             layers=tuple(layers),
-            head=CategoricalHead(num_actions=num_outputs),
+            head=CategoricalHead(num_actions=num_outputs, start=_start(head, num_outputs, name)),
         )
     return Policy(
         normaliser=normaliser,
@@ -216,6 +216,19 @@ def _take_activation(chain: _Chain) -> AnyActivation:
     return Activation.IDENTITY
 
 
+def _start(head: dict[str, Json], num_outputs: int, name: str) -> int:
+    """Return the number of the first discrete action, which is written if it is not zero.
+
+    Raises:
+        InputError: If the metadata is about another head than the graph's.
+    """
+    start = head.get("start", 0)
+    known = {"kind": "categorical", "num_actions": num_outputs}
+    fits = type(start) is int and head == (known | {"start": start} if start else known)
+    _require_fit(fits, head, name)
+    return int(start)
+
+
 def _std(head: Json, num_outputs: int, name: str) -> Array | None:
     """Return the standard deviation that the metadata says, None if it says nothing.
 
@@ -225,13 +238,14 @@ def _std(head: Json, num_outputs: int, name: str) -> Array | None:
     if head is None or head == {"kind": "gaussian", "std": None}:
         return None
     std = head.get("std") if isinstance(head, dict) and head.get("kind") == "gaussian" else None
-    if (
-        not isinstance(std, list)
-        or len(std) != num_outputs
-        or any(type(entry) is not float for entry in std)
-    ):
-        raise InputError(f"{name}: metadata 'surefoot.head' does not fit the graph, got {head!r}")
+    is_vector = isinstance(std, list) and len(std) == num_outputs
+    _require_fit(is_vector and all(type(entry) is float for entry in std or ()), head, name)
     return np.array(std)
+
+
+def _require_fit(fits: bool, head: Json, name: str) -> None:
+    if not fits:
+        raise InputError(f"{name}: metadata 'surefoot.head' does not fit the graph, got {head!r}")
 
 
 def _take_normaliser(chain: _Chain) -> Normaliser:

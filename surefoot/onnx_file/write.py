@@ -163,6 +163,7 @@ class _GraphWriter:
 
 def _head_metadata(policy: Policy) -> Json:
     if isinstance(policy.head, CategoricalHead):
-        return {"kind": "categorical", "num_actions": policy.head.num_actions}
+        start = {"start": policy.head.start} if policy.head.start else {}
+        return {"kind": "categorical", "num_actions": policy.head.num_actions, **start}
     std = policy.head.std
     return {"kind": "gaussian", "std": None if std is None else [float(value) for value in std]}

@@ -17,7 +17,15 @@ import numpy as np
 from surefoot.activation import AnyActivation
 from surefoot.artifact import Json
 from surefoot.errors import InputError
-from surefoot.policy import Activation, Array, GaussianHead, Policy, Squash, weights_sha256
+from surefoot.policy import (
+    Activation,
+    Array,
+    CategoricalHead,
+    GaussianHead,
+    Policy,
+    Squash,
+    weights_sha256,
+)
 from surefoot.runtime.c_activations import c_call, c_functions, c_name, twin
 from surefoot.runtime.c_layer_text import array, constants, float_literal, function, stores_once
 from surefoot.runtime.c_layers import CLayer, Layout, Machine, choose_layout, lay_out, padded
@@ -168,6 +176,7 @@ def _header_values(
         "digest": weights_sha256(policy),
         "num_obs": str(policy.obs_dim),
         "num_actions": str(policy.num_outputs),
+        "start": _start(policy),
         "even": str(buffers[0]),
         "odd": str(buffers[1]),
         "layers": "\n".join(layers),
@@ -178,6 +187,12 @@ def _header_values(
         "observations": "\n".join(_observation_lines(policy)),
         "actions": "\n".join(_action_lines(policy)),
     }
+
+
+def _start(policy: Policy) -> str:
+    """Return the first discrete action as a constant of C, where 2147483648 is no int."""
+    start = policy.head.start if isinstance(policy.head, CategoricalHead) else 0
+    return str(start) if start >= 0 else f"({start + 1} - 1)"
 
 
 def _observation_lines(policy: Policy) -> list[str]:
@@ -192,7 +207,7 @@ def _observation_lines(policy: Policy) -> list[str]:
 
 def _action_lines(policy: Policy) -> list[str]:
     if not isinstance(policy.head, GaussianHead):
-        return [" *   outputs are logits; policy_choice() gives the index of the largest"]
+        return [" *   outputs are logits; policy_choice() gives the action that they choose"]
     lines = [" *   action: range"]
     for number in range(policy.num_outputs):
         centre = float(policy.head.centre[number])

@@ -19,6 +19,7 @@ $actions
 
 #define POLICY_NUM_OBS $num_obs
 #define POLICY_NUM_ACTIONS $num_actions
+#define POLICY_START $start /* what the environment calls its first discrete action */
 #define POLICY_WEIGHTS_SHA256 "$digest"
 
 /* What a call returns. */
@@ -48,7 +49,8 @@ int policy_actions_or_hold(policy_state *s, const float obs[POLICY_NUM_OBS],
 int policy_actions_at_state(policy_state *s, const float state[POLICY_NUM_OBS],
                             float actions[POLICY_NUM_ACTIONS]);
 
-/* Index of the largest output, the first of equals. */
+/* The discrete action that outputs choose: POLICY_START + the index of the largest, the first of
+ * equals. */
 int policy_choice(const float outputs[POLICY_NUM_ACTIONS]);
 
 #ifdef POLICY_SELF_TEST
@@ -142,7 +144,7 @@ int policy_choice(const float outputs[POLICY_NUM_ACTIONS])
             best = i;
         }
     }
-    return best;
+    return POLICY_START + best;
 }
 
 #ifdef POLICY_SELF_TEST

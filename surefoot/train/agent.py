@@ -34,7 +34,7 @@ class Agent:
     def head(self) -> Head:
         """Return the head that is deployed; float32 like the file that will hold it."""
         if isinstance(self.spec.actions, DiscreteActions):
-            return CategoricalHead(num_actions=self.spec.actions.num)
+            return CategoricalHead(num_actions=self.spec.actions.num, start=self.spec.actions.start)
         low, high = self.spec.actions.low, self.spec.actions.high
         assert isinstance(self.distribution, Gaussian)
         return GaussianHead(

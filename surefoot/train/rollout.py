@@ -107,8 +107,7 @@ class Collector:
             obs[step] = self._obs
             states[step] = see(self._obs, every)
             actions[step] = distribution.sample(policy.network(states[step]), noise[step])
-            played = actions[step] if discrete else policy.head.outputs(actions[step])
-            result = self.env.step(played)
+            result = self.env.step(policy.head.act(actions[step]))
             rewards[step] = result.reward
             # An episode that terminates at its very limit has no value after it.
             cut = result.truncated & ~result.terminated

@@ -142,7 +142,7 @@ def _sample(policy: Policy, obs: NDArray[np.float64], generator: np.random.Gener
     raw = policy.network(policy.state(obs, np.float32))
     if isinstance(policy.head, GaussianHead):
         noise = generator.standard_normal(raw.shape) * policy.head.noise
-        return policy.head.outputs((raw + noise).astype(np.float32))
+        return policy.head.act((raw + noise).astype(np.float32))
     # The largest of the logits with Gumbel noise is a draw from their softmax.
     return policy.head.select(raw + generator.gumbel(size=raw.shape))
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -25,7 +26,7 @@ from surefoot.envs import make_env
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import CheckError, InputError
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Activation, Array, Policy, Squash, weights_sha256
+from surefoot.policy import Activation, Array, CategoricalHead, Policy, Squash, weights_sha256
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.game import Direct
@@ -338,6 +339,34 @@ def test_discrete_actions_are_the_argmax_of_the_logits() -> None:
     env.close()
     mad = mad_adversary(file.policy, LINF, PUBLISHED)
     assert play(deployed, make_env("CartPole-v1", 3), mad).max_deviation > 0
+
+
+def test_choices_of_an_attacked_loop_are_counted_as_the_task_counts() -> None:
+    taken = []
+
+    class Counting(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-9.0, 9.0, (4,), np.float64)
+        action_space = gymnasium.spaces.Discrete(3, start=-1)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return self.np_random.normal(size=4), {}
+
+        def step(self, action):
+            taken.append(int(action))
+            return self.np_random.normal(size=4), float(action), False, False, {}
+
+    gymnasium.register("Counting-v0", Counting, max_episode_steps=7)
+    policy = random_policy(np.random.default_rng(2), (4, 16, 3), Activation.RELU, None)
+    head = CategoricalHead(num_actions=3, start=-1)
+    env = make_env("Counting-v0", 1)
+    taken.clear()
+    evaluation = play(deploy(file_of(replace(policy, head=head))), env, NoAdversary())
+    assert set(taken) == {-1, 0, 1}
+    assert evaluation.returns.sum() == sum(taken)
+    with pytest.raises(InputError, match=r"3 discrete actions from -1 on; the .* 3 discrete act"):
+        play(deploy(file_of(policy)), env, NoAdversary())
+    del gymnasium.registry["Counting-v0"]
 
 
 def test_an_environment_of_another_controller_is_refused() -> None:

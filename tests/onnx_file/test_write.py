@@ -33,7 +33,15 @@ from surefoot.onnx_file import (
     read_path,
     save_policy,
 )
-from surefoot.policy import Activation, Array, Normaliser, Policy, Squash, weights_sha256
+from surefoot.policy import (
+    Activation,
+    Array,
+    CategoricalHead,
+    Normaliser,
+    Policy,
+    Squash,
+    weights_sha256,
+)
 
 HIDDEN = [activation for activation in Activation if activation is not Activation.IDENTITY]
 EVERY_KIND = [
@@ -79,6 +87,29 @@ def test_writing_then_reading_is_the_identity(
     assert file.metadata["weights_sha256"] == weights_sha256(policy)
     assert {key: file.metadata[key] for key in metadata} == metadata
     assert policy_to_onnx(file.policy, file.metadata) == data
+
+
+@pytest.mark.parametrize("start", [-1, 0, 7])
+def test_the_number_of_the_first_choice_is_read_back_and_held_by_the_digest(start: int) -> None:
+    policy = random_policy(np.random.default_rng(2), (5, 6, 3), squash=None)
+    head = CategoricalHead(num_actions=3, start=start)
+    data = policy_to_onnx(dataclasses.replace(policy, head=head))
+    file = policy_from_onnx(data)
+    assert file.policy.head == head
+    assert policy_to_onnx(file.policy, file.metadata) == data
+    for other in {-1, 0, 1, 7} - {start}:
+        more = f', "start": {other}' if other else ""
+        text = '{"kind": "categorical", "num_actions": 3' + more + "}"
+        with pytest.raises(IntegrityError, match="its weights have another"):
+            policy_from_onnx(forged(data, "surefoot.head", text))
+
+
+@pytest.mark.parametrize("start", ["0", "true", "1.0", '"1"', "null", "[1]"])
+def test_a_first_choice_that_is_no_written_number_is_refused(start: str) -> None:
+    data = policy_to_onnx(random_policy(np.random.default_rng(2), (5, 6, 3), squash=None))
+    text = '{"kind": "categorical", "num_actions": 3, "start": ' + start + "}"
+    with pytest.raises(InputError, match=r"'surefoot\.head' does not fit the graph"):
+        policy_from_onnx(forged(data, "surefoot.head", text))
 
 
 def multiplying(policy: Policy, rng: np.random.Generator) -> Policy:
@@ -475,6 +506,7 @@ STRANGE = [
     ("head of another kind", set_metadata("head", '{"kind": "beta"}'), "'surefoot.head' does not"),
     ("std of another size", set_metadata("head", '{"kind": "gaussian", "std": [0.1]}'), "head"),
     ("std in words", set_metadata("head", '{"kind": "gaussian", "std": ["a", "b"]}'), "head"),
+    ("start of actuators", set_metadata("head", '{"kind": "gaussian", "start": 1}'), "head"),
     (
         "logits that are squashed",
         set_metadata("head", '{"kind": "categorical", "num_actions": 2}'),

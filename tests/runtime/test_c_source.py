@@ -18,7 +18,15 @@ from support.policies import random_policy
 from surefoot.errors import InputError
 from surefoot.export.footprint import footprint
 from surefoot.export.parity import parity_observations
-from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.policy import (
+    Activation,
+    CategoricalHead,
+    GaussianHead,
+    Layer,
+    Normaliser,
+    Policy,
+    Squash,
+)
 from surefoot.policy import weights_sha256 as digest_of
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.c_activations import C_TAU
@@ -250,6 +258,35 @@ def test_a_bad_observation_is_rejected_with_a_code_or_holds_the_last_action(
     (folder / "hold.c").write_text(HOLD)
     run(compiler, *STRICT, "-O2", "policy.c", "hold.c", "-o", "hold", cwd=folder)
     assert run(folder / "hold", cwd=folder).split() == ["1", "1", "1", "1", "0", "2", "1"]
+
+
+CHOICE = r"""
+#include "policy.h"
+#include <stdio.h>
+int main(void)
+{
+    const float outputs[3][POLICY_NUM_ACTIONS] = {
+        {2.0f, 1.0f, 2.0f}, {0.0f, 1.0f, 1.0f}, {1.0f, 2.0f, 3.0f}};
+    int i;
+    for (i = 0; i < 3; ++i) {
+        (void)printf("%d ", policy_choice(outputs[i]));
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("start", [-(2**31), -1, 0, 7])
+def test_the_choice_in_c_is_that_of_the_head(random_policy, tmp_path, compiler, start):
+    policy = random_policy(np.random.default_rng(0), (4, 8, 3), squash=None)
+    policy = replace(policy, head=CategoricalHead(num_actions=3, start=start))
+    folder = write(tmp_path / "c", c_source(policy))
+    (folder / "choice.c").write_text(CHOICE)
+    run(compiler, *STRICT, "-O2", "policy.c", "choice.c", "-o", "choice", cwd=folder)
+    outputs = np.float32([[2, 1, 2], [0, 1, 1], [1, 2, 3]])
+    chosen = [int(word) for word in run(folder / "choice", cwd=folder).split()]
+    assert chosen == policy.head.select(outputs).tolist()
 
 
 @needs("gcc")
