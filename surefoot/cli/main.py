@@ -1,7 +1,9 @@
 """The application: its verbs, and how errors and interruptions end it."""
 
 import functools
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Annotated, NoReturn, ParamSpec
@@ -24,6 +26,10 @@ from surefoot.cli.train import train
 from surefoot.cli.verify import verify
 from surefoot.errors import InputError, InterruptedVerb, MissingLibraryError, SurefootError
 from surefoot.version import __version__
+
+
+TRACEBACK_VARIABLE = "SUREFOOT_TRACEBACK"
+"""The environment variable that asks for the traceback above the one line of an error."""
 
 P = ParamSpec("P")
 
@@ -50,7 +56,8 @@ app = typer.Typer(
     epilog=(
         "Exit codes: 0 done and every requirement proved, 2 bad input, 3 refuted or a check "
         "failed, 4 not proved, 5 does not verify, 75 interrupted (run the same command to go on), "
-        "130 interrupted (run the same command to begin this step again)."
+        "130 interrupted (run the same command to begin this step again). "
+        f"With {TRACEBACK_VARIABLE}=1 an error shows where it happened."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -110,6 +117,8 @@ def main() -> None:
 
 
 def _end(error: SurefootError) -> NoReturn:
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
     line = f"{type(error).label}: {' '.join(str(error).split())}"
     print(plain(line), file=sys.stderr)
     sys.exit(error.exit_code)

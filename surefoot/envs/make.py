@@ -10,7 +10,6 @@ from typing import Any
 
 import gymnasium
 import mujoco
-import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.error import DependencyNotInstalled
@@ -22,7 +21,7 @@ from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.envs.tasks import stock_task
 from surefoot.envs.user_code import user_code
-from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, VectorEnv
+from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, VectorEnv, rounded_down
 from surefoot.errors import InputError, MissingLibraryError, did_you_mean
 
 AnyEnv = gymnasium.Env[Any, Any]
@@ -158,7 +157,14 @@ def _describe_actions(env_id: str, space: spaces.Space[Any]) -> BoxActions | Dis
         raise InputError(f"{env_id}: the action space must have one axis, got {space}")
     if not space.is_bounded():
         raise InputError(f"{env_id}: the action space must have finite bounds, got {space}")
-    return BoxActions(space.low.astype(np.float32), space.high.astype(np.float32))
+    # Inward, for the nearest float32 of a bound may lie beyond it.
+    actions = BoxActions(-rounded_down(-space.low), rounded_down(space.high))
+    if not (actions.low < actions.high).all() or not (actions.half_range > 0).all():
+        raise InputError(
+            f"{env_id}: the action space must have low < high in float32, got {space.low} to"
+            f" {space.high}"
+        )
+    return actions
 
 
 def _import_module(env_module: str) -> None:

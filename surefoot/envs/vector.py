@@ -44,6 +44,33 @@ class BoxActions:
         """Number of actuators."""
         return len(self.low)
 
+    @property
+    def centre(self) -> NDArray[np.float32]:
+        """Middle of the range, float32 (A,), action units."""
+        return ((self.low.astype(np.float64) + self.high) / 2).astype(np.float32)
+
+    @property
+    def half_range(self) -> NDArray[np.float32]:
+        """Largest distance from the centre, float32 (A,), action units.
+
+        Law: in float32, centre + s * half_range lies between the bounds for every |s| <= 1.
+        """
+        half = ((self.high.astype(np.float64) - self.low) / 2).astype(np.float32)
+        reaches_over = (self.centre + half > self.high) | (self.centre - half < self.low)
+        # A real number within the bounds is rounded to one within them, for rounding is monotone;
+        # the step to the next float32 is far more than what float64 rounds of the distance.
+        centre = self.centre.astype(np.float64)
+        nearer = rounded_down(np.minimum(self.high - centre, centre - self.low))
+        return np.where(reaches_over, np.nextafter(nearer, np.float32(0)), half)
+
+
+def rounded_down(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return the largest float32 that are not above the values; -infinity where there is none."""
+    with np.errstate(over="ignore"):
+        nearest = values.astype(np.float32)
+    below: NDArray[np.float32] = np.nextafter(nearest, np.float32(-np.inf))
+    return np.where(nearest > values, below, nearest)
+
 
 @dataclass(frozen=True, slots=True)
 class DiscreteActions:

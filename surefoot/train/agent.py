@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from surefoot.envs.vector import DiscreteActions, EnvSpec
-from surefoot.policy import CategoricalHead, GaussianHead, Head, Normaliser, Policy
+from surefoot.envs.vector import DiscreteActions, EnvSpec, rounded_down
+from surefoot.policy import CategoricalHead, GaussianHead, Head, Normaliser, Policy, Squash
 from surefoot.train.distributions import Categorical, Distribution, Gaussian
 from surefoot.train.networks import Mlp, TorchNetwork, mlp_from_layers, new_network
 from surefoot.train.streams import Stream, torch_stream
 from surefoot.train.train_config import FixedNoise, LearnedNoise, TrainConfig
+
+_TANH_EXCESS = np.float64(2.0**-21)
+"""Twice what tanh exceeds 1 by on ONNX Runtime 1.31, tried on every float32 from 1/2 to 32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,15 +36,18 @@ class Agent:
 
     def head(self) -> Head:
         """Return the head that is deployed; float32 like the file that will hold it."""
-        if isinstance(self.spec.actions, DiscreteActions):
-            return CategoricalHead(num_actions=self.spec.actions.num, start=self.spec.actions.start)
-        low, high = self.spec.actions.low, self.spec.actions.high
+        actions = self.spec.actions
+        if isinstance(actions, DiscreteActions):
+            return CategoricalHead(num_actions=actions.num, start=actions.start)
         assert isinstance(self.distribution, Gaussian)
+        half_range = actions.half_range
+        if self.config.squash is Squash.TANH:
+            half_range = rounded_down(half_range * (1 - _TANH_EXCESS))
         return GaussianHead(
             std=np.exp(self.distribution.log_std.cpu().numpy().astype(np.float64)),
             squash=self.config.squash,
-            centre=(high + low) / 2,
-            half_range=(high - low) / 2,
+            centre=actions.centre,
+            half_range=half_range,
         )
 
     def policy(self, normaliser: Normaliser, network: Mlp | None = None) -> Policy:

@@ -59,6 +59,13 @@ def register_spaces(observation_space: gymnasium.Space, action_space: gymnasium.
             self.observation_space = observation_space
             self.action_space = action_space
 
+        def reset(self, *, seed=None, options=None):
+            return np.zeros(self.observation_space.shape), {}
+
+        def step(self, action):
+            assert self.action_space.contains(action)
+            return np.zeros(self.observation_space.shape), 0.0, False, False, {}
+
     gymnasium.register("Spaces-v0", Spaces)
 
 
@@ -213,6 +220,23 @@ def test_other_actions_than_bounded_vectors_and_choices_are_refused(
 ) -> None:
     register_spaces(BOX, action_space)
     with pytest.raises(InputError, match=f"Spaces-v0: the action space {message}"):
+        describe_env("Spaces-v0")
+
+
+@pytest.mark.parametrize("low", [0.1, -0.1, 1 / 3])
+def test_bounds_are_rounded_inward(low):
+    register_spaces(BOX, gymnasium.spaces.Box(low, low + 1e-3, (2,), np.float64))
+    actions = describe_env("Spaces-v0").actions
+    assert actions.low.dtype == actions.high.dtype == np.float32
+    assert (actions.low.astype(np.float64) >= low).all()
+    assert (actions.high.astype(np.float64) <= low + 1e-3).all()
+    assert (actions.high - actions.low > 0.99e-3).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (1.0, 1.0 + 1e-12), (1.0, 1.0 + 1e-7)])
+def test_bounds_that_leave_no_range_in_float32_are_refused(low, high):
+    register_spaces(BOX, gymnasium.spaces.Box(low, high, (2,), np.float64))
+    with pytest.raises(InputError, match="the action space must have low < high in float32, got"):
         describe_env("Spaces-v0")
 
 

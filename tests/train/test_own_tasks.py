@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from surefoot.onnx_file import load_controller_file
+from surefoot.policy import Squash
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train import TrainConfig, save_trained, train_policy
+from surefoot.train.train_config import FixedNoise
 
 TINY = TrainConfig(
     env_id="Own-v0",
@@ -57,6 +59,34 @@ def _own_registry() -> Iterator[None]:
 
 def register(**parts: Any) -> None:
     gymnasium.register("Own-v0", type("Changed", (Own,), parts), max_episode_steps=10)
+
+
+@pytest.mark.parametrize("squash", [Squash.CLIP, Squash.TANH])
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.1), (0.1, 0.7), (-1e-3, 1 / 3)])
+def test_no_action_oversteps_float64_bounds(
+    tmp_path: Path, squash: Squash, low: float, high: float
+) -> None:
+    space = gymnasium.spaces.Box(low, high, (3,), np.float64)
+
+    def reward(self: Own, action: Any) -> float:
+        assert action.dtype == np.float64
+        assert space.contains(action)
+        return float(action.sum())
+
+    register(action_space=space, reward=reward)
+    noise = FixedNoise(sigma=5.0)  # so that most samples meet the squash
+    result = train_policy(replace(TINY, total_steps=256, squash=squash, noise=noise))
+    # The same policy with outputs of its network that no squash lets through.
+    steep = tuple(replace(layer, weight=layer.weight * 1000) for layer in result.policy.layers)
+    policy_to_save = replace(result, policy=replace(result.policy, layers=steep))
+    save_trained(tmp_path / "policy", policy_to_save)
+    file = load_controller_file(tmp_path)
+    obs = np.random.default_rng(0).normal(size=(1000, 2))
+    for backend in (Backend.NUMPY, Backend.ONNX, Backend.C):
+        actions = controller_of(file, backend)(obs).astype(np.float64)
+        assert (actions >= low).all()
+        assert (actions <= high).all()
+        assert actions.min() < low + 1e-6 < high - 1e-6 < actions.max()
 
 
 @pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.ONNX])
