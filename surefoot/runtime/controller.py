@@ -1,5 +1,6 @@
 """What every controller does, whatever computes it, and what it does with a bad observation."""
 
+import threading
 from enum import StrEnum
 from typing import Protocol
 
@@ -17,7 +18,8 @@ class OnBadObservation(StrEnum):
     RAISE = "raise"
     """Raise InputError; nothing is computed."""
     HOLD = "hold"
-    """Return the last action again, for the whole batch; raise InputError if there is none."""
+    """Return the last action again, for the whole batch: that of the same thread for as many rows.
+    Raise InputError if there is none."""
 
 
 class Controller(Protocol):
@@ -76,8 +78,30 @@ class Engine(Protocol):
         """Return outputs, shape (batch, num_outputs), for C-contiguous float32 states."""
 
 
+class _Held(threading.local):
+    """The last outputs of one thread, by the number of their rows."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[int, Array] = {}
+        self.num_rows = 0
+
+    def keep(self, outputs: Array) -> None:
+        self.num_rows = len(outputs)
+        self.outputs[self.num_rows] = outputs.copy()
+
+    def instead_of(self, bad: Array) -> Array | None:
+        """Return what is held for a bad batch; one without rows is taken for the last one."""
+        has_rows = isinstance(bad, np.ndarray) and bad.ndim == 2 and len(bad)
+        held = self.outputs.get(len(bad) if has_rows else self.num_rows)
+        return None if held is None else held.copy()
+
+
 class CheckedController:
-    """The controller of any engine: what goes in and what comes out is checked."""
+    """The controller of any engine: what goes in and what comes out is checked.
+
+    Threads may share it: one call is computed at a time, and what is held for a bad observation is
+    the thread's own.
+    """
 
     def __init__(
         self, engine: Engine, on_bad_observation: OnBadObservation = OnBadObservation.RAISE
@@ -92,7 +116,9 @@ class CheckedController:
         self.name, self.obs_dim = engine.name, engine.obs_dim
         self.num_outputs = engine.num_outputs
         self._holds = on_bad_observation is OnBadObservation.HOLD
-        self._last: Array | None = None
+        self._held = _Held()
+        # An engine computes in memory of its own, and may give up the interpreter's lock meanwhile.
+        self._one_at_a_time = threading.Lock()
 
     def __call__(self, obs: Array) -> Array:
         """Return actions (or logits), shape (batch, num_outputs), float32.
@@ -107,12 +133,14 @@ class CheckedController:
         try:
             checked = check_batch(obs, self.obs_dim, "obs")
         except InputError:
-            if not self._holds or self._last is None:
+            if not self._holds or (held := self._held.instead_of(obs)) is None:
                 raise
-            return self._last.copy()
-        outputs = _check_outputs(self.engine.infer(checked))
+            return held
+        with self._one_at_a_time:
+            outputs = self.engine.infer(checked)
+        _check_outputs(outputs)
         if self._holds:
-            self._last = outputs.copy()
+            self._held.keep(outputs)
         return outputs
 
     def from_state(self, state: Array) -> Array:
@@ -128,7 +156,10 @@ class CheckedController:
             CheckError: If the arithmetic overflowed, so that an output is not finite.
         """
         checked = check_batch(state, self.obs_dim, "state")
-        return _check_outputs(self.engine.infer_from_state(checked))
+        with self._one_at_a_time:
+            outputs = self.engine.infer_from_state(checked)
+        _check_outputs(outputs)
+        return outputs
 
 
 def check_batch(batch: Array, width: int, name: str) -> Array:
@@ -162,10 +193,9 @@ def check_batch(batch: Array, width: int, name: str) -> Array:
     return np.ascontiguousarray(batch)
 
 
-def _check_outputs(outputs: Array) -> Array:
+def _check_outputs(outputs: Array) -> None:
     if not _is_finite(outputs):
         raise CheckError("the controller overflowed float32: an output is not finite")
-    return outputs
 
 
 def _is_finite(array: Array) -> bool:

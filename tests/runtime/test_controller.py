@@ -4,7 +4,10 @@ Also of ``runtime/numpy_controller.py``.
 """
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 from support.policies import file_of, random_policy
 from surefoot.errors import CheckError, InputError
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Activation, Squash
+from surefoot.policy import Activation, Array, Squash
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.load import Backend, controller_of
@@ -162,12 +165,83 @@ def test_on_request_the_last_action_is_held_instead(
     controller = controller_of(file, backend, OnBadObservation.HOLD)
     with pytest.raises(InputError, match=message):  # nothing to hold yet
         controller(obs)
+    rows = 2 if case == "one row bad" else 1
     for seed in (1, 2):
-        last = controller(draw(1, seed=seed))
+        last = controller(draw(rows, seed=seed))
         for _ in range(2):
             assert np.array_equal(controller(obs), last)
     with pytest.raises(InputError, match=message):
         controller.from_state(obs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_held_has_as_many_rows_as_what_is_bad(
+    file: ControllerFile, backend: Backend
+) -> None:
+    controller = controller_of(file, backend, OnBadObservation.HOLD)
+    one, three = controller(draw(1, seed=1)), controller(draw(3, seed=2))
+    bad = np.full((4, OBS_DIM), np.nan, np.float32)
+    assert np.array_equal(controller(bad[:1]), one)
+    assert np.array_equal(controller(bad[:3]), three)
+    assert np.array_equal(controller(np.zeros(OBS_DIM)), three)  # which says no size
+    with pytest.raises(InputError, match="must be finite"):
+        controller(bad[:2])
+
+
+@pytest.mark.parametrize("backend", ALL_BACKENDS)
+def test_threads_that_share_a_controller_get_their_own_answers(
+    file: ControllerFile, backend: Backend
+) -> None:
+    """Two robots, one controller: 4,000 calls each, with bad observations in between."""
+    controller = controller_of(file, backend, OnBadObservation.HOLD)
+    bad = np.full((1, OBS_DIM), np.nan, np.float32)
+    robots = [draw(2000, seed=1), draw(2000, seed=2)]
+    alone = [[controller(obs[None]).copy() for obs in each] for each in robots]
+    gate = threading.Barrier(len(robots))
+
+    def play(number: int) -> int:
+        gate.wait()
+        wrong = 0
+        for obs, expected in zip(robots[number], alone[number], strict=True):
+            wrong += not np.array_equal(controller(obs[None]), expected)
+            wrong += not np.array_equal(controller(bad), expected)
+        return wrong
+
+    with ThreadPoolExecutor(len(robots)) as pool:
+        assert list(pool.map(play, range(len(robots)))) == [0, 0]
+
+
+def test_a_thread_is_never_given_what_another_one_did(file: ControllerFile) -> None:
+    controller = controller_of(file, Backend.NUMPY, OnBadObservation.HOLD)
+    controller(draw(1))
+    with ThreadPoolExecutor(1) as pool, pytest.raises(InputError, match="must be finite"):
+        pool.submit(controller, np.full((1, OBS_DIM), np.nan)).result()
+
+
+def test_an_engine_computes_one_call_at_a_time() -> None:
+    """Which holds for engines that are not at hand here, such as TensorRT's."""
+
+    class Shared:
+        """Answers from memory that it also computes in."""
+
+        name, obs_dim, num_outputs, size_bytes = "shared", 1, 1, 0
+        memory = np.zeros((1, 1), np.float32)
+
+        def infer(self, obs: Array) -> Array:
+            self.memory[:] = obs
+            time.sleep(1e-5)
+            return self.memory.copy()
+
+        infer_from_state = infer
+
+    controller = CheckedController(Shared())
+
+    def echo(number: int) -> list[int]:
+        given = np.full((1, 1), number, np.float32)
+        return [int(call(given)[0, 0]) for call in (controller, controller.from_state)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(echo, range(400))) == [[n, n] for n in range(400)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
