@@ -38,6 +38,10 @@ class UserCodeError(CheckError):
     """Code of the user failed: the message names its environment and the step."""
 
 
+class ReplayError(CheckError):
+    """A task does not repeat itself, so that episodes in progress cannot be taken up again."""
+
+
 class IntegrityError(SurefootError):
     """A digest or a format does not hold: what was read was damaged, or is about something else."""
 

@@ -62,7 +62,7 @@ def imitation(
         )
         states.append(seen)
         moves.append(done)
-        begin_with(run, _fit(run, craft, np.concatenate(states), np.concatenate(moves)))
+        run.take_actor(_fit(run, craft, np.concatenate(states), np.concatenate(moves)))
         play = _player(run.policy(), craft)
     return _actor(run)
 
@@ -76,14 +76,6 @@ def effort_of(teacher: Adversary, craft: Craft, lessons: int) -> Cost:
         gradients=num_steps * (lessons - 1) * craft.gradients,
         updates=updates,
     ) + teacher.effort.times(num_steps * lessons)
-
-
-def begin_with(run: Run, actor: Singles) -> None:
-    """Give a run the parameters of its actor; everything else goes on."""
-    checkpoint = run.checkpoint()
-    checkpoint.tree["ppo"]["parameters"]["actor"] = actor
-    checkpoint.tree["average"]["parameters"] = actor
-    run.load_checkpoint(checkpoint)
 
 
 def _actor(run: Run) -> Singles:

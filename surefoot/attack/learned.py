@@ -21,7 +21,7 @@ import torch
 from surefoot.artifact import Json
 from surefoot.attack.adversary import Adversary
 from surefoot.attack.cost import Cost
-from surefoot.attack.imitation import begin_with, effort_of, imitation
+from surefoot.attack.imitation import effort_of, imitation
 from surefoot.ball import Ball, Randoms, States
 from surefoot.config import to_table
 from surefoot.envs.vector import VectorEnv
@@ -31,7 +31,7 @@ from surefoot.policy import Policy
 from surefoot.train.checkpoint import CheckpointStore
 from surefoot.train.game import Craft, Game
 from surefoot.train.rollout import Singles
-from surefoot.train.train_config import LearnedNoise, TrainConfig
+from surefoot.train.train_config import LearnedNoise, Resume, TrainConfig
 from surefoot.train.training_run import Run
 
 MakeEnv = Callable[[int], VectorEnv]
@@ -64,6 +64,7 @@ class LearnedConfig:
         num_envs: Environments stepped together.
         rollout_steps: Steps of each between two updates.
         seed: Seed of every random draw.
+        resume: What a training that was stopped goes on with, see `TrainConfig`.
     """
 
     total_steps: int
@@ -78,6 +79,7 @@ class LearnedConfig:
     num_envs: int = 32
     rollout_steps: int = 256
     seed: int = 0
+    resume: Resume = "replay"
 
     def config(self, env: VectorEnv, clip: float) -> TrainConfig:
         """Return the configuration of the adversary's own training.
@@ -106,6 +108,7 @@ class LearnedConfig:
             evaluation_episodes=_EVALUATION_EPISODES,
             select="best",
             visited_states=0,
+            resume=self.resume,
         )
 
 
@@ -238,7 +241,7 @@ def learn_adversary(
         if stored is not None:
             run.load_checkpoint(stored)
         elif start is not None:
-            begin_with(run, start.actor)
+            run.take_actor(start.actor)
             run.evaluate()
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
@@ -250,7 +253,7 @@ def learn_adversary(
                 diverged = str(error)
                 break
             if start is not None and run.iteration <= _WARM_UP * config.num_iterations:
-                begin_with(run, start.actor)
+                run.take_actor(start.actor)
             if run.curves["clean_return"][-1] is not None:
                 checkpoint = run.checkpoint()
                 best = checkpoint.files["best.onnx"]

@@ -46,11 +46,11 @@ def sa_rl_variants(target: AttackTarget, total_steps: int) -> Variants:
         target: What is attacked.
         total_steps: Environment steps of each training.
     """
-    taught = LearnedConfig(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
+    taught = _taught(target, total_steps)
     scan: Scan = {"taught": (taught, target.strongest)}
     if target.constant:
         scan["taught by the constant"] = (replace(taught, lessons=1), target.constant)
-    scan["no start"] = (replace(_fresh(total_steps), gamma=0.99, gae_lambda=0.95), None)
+    scan["no start"] = (replace(_fresh(target, total_steps), gamma=0.99, gae_lambda=0.95), None)
     return _learn(target, "sa-rl", Direct(target.ball, target.policy.obs_dim), scan)
 
 
@@ -61,20 +61,25 @@ def pa_ad_variants(target: AttackTarget, total_steps: int) -> Variants:
         target: What is attacked.
         total_steps: Environment steps of each training.
     """
-    taught = LearnedConfig(total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS)
     scan: Scan = {
-        "taught": (taught, target.strongest),
-        "no start": (_fresh(total_steps), None),
+        "taught": (_taught(target, total_steps), target.strongest),
+        "no start": (_fresh(target, total_steps), None),
     }
     return _learn(target, "pa-ad", Director(target.policy, target.ball), scan)
 
 
-def _fresh(total_steps: int) -> LearnedConfig:
+def _taught(target: AttackTarget, total_steps: int) -> LearnedConfig:
+    return LearnedConfig(
+        total_steps=total_steps, learning_rate=1e-3, lessons=_LESSONS, resume=target.resume
+    )
+
+
+def _fresh(target: AttackTarget, total_steps: int) -> LearnedConfig:
     """Return the settings of learning from nothing: more noise, and updates of few new steps each.
 
     One that is taught begins near an optimum, where the advantages of so few steps lead it away.
     """
-    settings = LearnedConfig(total_steps=total_steps, sigma=0.6)
+    settings = LearnedConfig(total_steps=total_steps, sigma=0.6, resume=target.resume)
     return replace(settings, rollout_steps=settings.rollout_steps // 4)
 
 

@@ -1,5 +1,6 @@
 """A suite of attacks on one controller file: tuned on some episodes, reported on others."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -43,8 +44,8 @@ from surefoot.attack.transfer import seen_through, transfer_variants
 from surefoot.ball import Ball, Norm, States
 from surefoot.certificate import Certificate
 from surefoot.config import settle_choices, to_table
-from surefoot.envs import VectorEnv, describe_env, make_env, module_digest
-from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun
+from surefoot.envs import VectorEnv, check_replay, describe_env, make_env, module_digest
+from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun, ReplayError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Layer
 from surefoot.provenance import code_digest
@@ -54,6 +55,7 @@ from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.game import finite
 from surefoot.train.signals import StopRequest
+from surefoot.train.train_config import Resume
 from surefoot.version import __version__
 
 Attack = Callable[[AttackTarget, "AttackConfig"], Variants]
@@ -279,7 +281,17 @@ class _Suite:
             query=self._deployed.query,
             critics=critics,
             others={name: other.policy for name, other in others.items()},
+            resume=self._resume() if config.suite == "full" else "replay",
         )
+
+    def _resume(self) -> Resume:
+        """Return what a training of an adversary that was stopped can go on with."""
+        try:
+            check_replay(self._make_env)
+        except ReplayError as error:
+            warnings.warn(f"{error}; adversaries begin new episodes", stacklevel=2)
+            return "new_episodes"
+        return "replay"
 
     def run(self, name: str) -> AttackResult:
         """Choose the strongest variant of an attack, and play it on the evaluation episodes."""

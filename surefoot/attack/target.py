@@ -10,6 +10,7 @@ from surefoot.attack.store import Store
 from surefoot.ball import Ball, States
 from surefoot.envs.vector import VectorEnv
 from surefoot.policy import Array, Layer, Policy
+from surefoot.train.train_config import Resume
 
 Tell = Callable[[float, str], None]
 """Is told which share of the attack in progress is done, and what is going on; raises to stop."""
@@ -28,6 +29,7 @@ class AttackTarget:
         tell: Progress.
         query: The deployed controller: from states, (N, D), to its outputs.
         critics: Values of states that came with the controller, by name.
+        resume: What a training of an adversary that was stopped goes on with.
         others: Other controllers of the task, whose perturbations are tried on this one, by name.
         strongest: The adversary that did most harm so far, if there was any, and its name; one that
             answers to the state.
@@ -47,6 +49,7 @@ class AttackTarget:
     chosen: Mapping[str, str] = field(default_factory=dict)
     critics: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
     others: Mapping[str, Policy] = field(default_factory=dict)
+    resume: Resume = "replay"
 
     def at(self, share: float, width: float) -> "AttackTarget":
         """Return the target for a part of an attack: its progress fills a slice of the whole."""

@@ -27,7 +27,6 @@ from surefoot.cli.verify import verify
 from surefoot.errors import InputError, InterruptedVerb, MissingLibraryError, SurefootError
 from surefoot.version import __version__
 
-
 TRACEBACK_VARIABLE = "SUREFOOT_TRACEBACK"
 """The environment variable that asks for the traceback above the one line of an error."""
 

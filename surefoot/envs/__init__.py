@@ -6,6 +6,7 @@ Gymnasium's numbers; all else runs on Gymnasium's own vector environment.
 """
 
 from surefoot.envs.make import describe_env, make_env, module_digest
+from surefoot.envs.replay import check_replay
 from surefoot.envs.vector import (
     BoxActions,
     DiscreteActions,
@@ -22,6 +23,7 @@ __all__ = [
     "State",
     "StepResult",
     "VectorEnv",
+    "check_replay",
     "describe_env",
     "make_env",
     "module_digest",

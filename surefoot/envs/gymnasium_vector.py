@@ -22,9 +22,9 @@ from surefoot.envs.vector import (
     check_seeds,
     check_state,
     generator_from_state,
-    generator_state,
+    stream_state,
 )
-from surefoot.errors import CheckError, DivergenceError, InputError
+from surefoot.errors import DivergenceError, InputError, ReplayError
 
 AnyEnv = gymnasium.Env[Any, Any]
 
@@ -129,7 +129,7 @@ class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[Obs, dict[str, Any]]:
         with user_code(lambda: f"{self._name} failed in reset()"):
             if seed is None:
-                self._start = {"np_random": generator_state(self.env.unwrapped.np_random)}
+                self._start = {"np_random": self.env.unwrapped.np_random.bit_generator.state}
             else:
                 self._start = {"seed": seed}
             self._actions = []
@@ -152,7 +152,10 @@ class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
     def state_dict(self) -> State:
         shape = (len(self._actions), *(self.action_space.shape or ()))
         actions = np.array(self._actions, self.action_space.dtype).reshape(shape)
-        return {**self._start, "actions": actions, "obs": self.obs.copy()}
+        start = self._start
+        if "np_random" in start:
+            start = {"np_random": stream_state(start["np_random"])}
+        return {**start, "actions": actions, "obs": self.obs.copy()}
 
     def load_state_dict(self, state: State) -> None:
         if "np_random" in state:
@@ -162,7 +165,7 @@ class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
         for action in state["actions"]:
             self.step(action)
         if not np.array_equal(self.obs, state["obs"]):
-            raise CheckError(
+            raise ReplayError(
                 f"{self._name} cannot go on where it stopped: the same start and the same"
                 f" {len(self._actions)} actions led to another observation, so the task is not"
                 " deterministic (randomness outside of its np_random, or memory of past episodes)"

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 import mujoco
+import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.error import DependencyNotInstalled
@@ -137,15 +138,21 @@ def _describe(env_id: str, env: AnyEnv) -> EnvSpec:
     obs = env.observation_space
     if not isinstance(obs, spaces.Box) or len(obs.shape) != 1:
         raise InputError(f"{env_id}: the observation space must be a Box of shape (n,), got {obs}")
-    dt_s = getattr(env.unwrapped, "dt", None)
     return EnvSpec(
         env_id=env_id,
         obs_dim=obs.shape[0],
         actions=_describe_actions(env_id, env.action_space),
-        dt_s=float(dt_s) if isinstance(dt_s, float) and dt_s > 0 else None,
+        dt_s=_period(getattr(env.unwrapped, "dt", None)),
         max_episode_steps=gymnasium.spec(env_id).max_episode_steps,
         packages={name: version(name) for name in ("gymnasium", "mujoco")},
     )
+
+
+def _period(dt: object) -> float | None:
+    """Return the time between two actions in seconds if ``dt`` is one, of whatever real type."""
+    array = np.asarray(dt)
+    is_number = not array.ndim and array.dtype.kind in "fiu"
+    return float(array) if is_number and 0 < array < np.inf else None
 
 
 def _describe_actions(env_id: str, space: spaces.Space[Any]) -> BoxActions | DiscreteActions:

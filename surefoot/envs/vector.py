@@ -188,7 +188,7 @@ class VectorEnv(Protocol):
 
         Raises:
             InputError: If the state is of another task or number of environments.
-            CheckError: If a replayed episode does not repeat itself.
+            ReplayError: If a replayed episode does not repeat itself.
         """
 
     def close(self) -> None:
@@ -248,7 +248,15 @@ def generator_state(generator: np.random.Generator) -> State:
     Raises:
         InputError: If the stream is not NumPy's PCG64, the one that Gymnasium uses.
     """
-    state = generator.bit_generator.state
+    return stream_state(generator.bit_generator.state)
+
+
+def stream_state(state: Mapping[str, Any]) -> State:
+    """Return what NumPy calls the state of a bit generator as JSON-able values.
+
+    Raises:
+        InputError: If it is not of a PCG64, the one that Gymnasium uses.
+    """
     if state["bit_generator"] != "PCG64":
         raise InputError(
             f"np_random must be a PCG64 generator to be stored, got {state['bit_generator']}"

@@ -9,8 +9,8 @@ A checkpoint is a tree of dicts whose leaves are arrays, numbers and strings.
 
 import shutil
 import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,18 +47,24 @@ class Checkpoint:
         step: Environment steps that were done.
         tree: The state.
         files: Further files by name.
+        config: Configuration of the run that saved it, as plain values; known once it is loaded.
     """
 
     step: int
     tree: Tree
     files: Mapping[str, bytes]
+    config: Mapping[str, Json] = field(default_factory=dict)
 
 
 class CheckpointStore:
     """The checkpoints of one run, newest last."""
 
     def __init__(
-        self, folder: Path, config: Mapping[str, Json], free: Collection[str] = ()
+        self,
+        folder: Path,
+        config: Mapping[str, Json],
+        free: Collection[str] = (),
+        check: Callable[[Mapping[str, Json], str], None] | None = None,
     ) -> None:
         """Use a folder for a run.
 
@@ -66,6 +72,8 @@ class CheckpointStore:
             folder: Is made if it is not there.
             config: Configuration of the run, as plain values.
             free: Keys in which a checkpoint may differ.
+            check: Takes configuration and code version of a checkpoint and refuses one of another
+                run; it stands in for the comparison of all keys that are not free.
 
         Raises:
             InputError: If the folder cannot be written.
@@ -73,6 +81,7 @@ class CheckpointStore:
         self._folder = folder
         self._config = dict(config)
         self._free = frozenset(free)
+        self._check = check or self._refuse_other
         self._damaged: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +131,7 @@ class CheckpointStore:
                 damage = error
                 self._damaged.add(name)
                 continue
-            self._refuse_other(artifact.facts["config"])
+            self._check(artifact.facts["config"], artifact.code_version)
             self._warn_of_other(artifact.facts.get("versions", {}))
             content = from_json(artifact.files["state.json"], f"{name}/state.json")
             arrays = load(artifact.files["arrays.safetensors"])
@@ -130,6 +139,7 @@ class CheckpointStore:
                 step=content["step"],
                 tree=_with_arrays(content["tree"], arrays),
                 files=artifact.files,
+                config=artifact.facts["config"],
             )
         if damage is not None:
             raise IntegrityError(f"every checkpoint is damaged: {damage}") from damage
@@ -145,7 +155,8 @@ class CheckpointStore:
         latest = read_file(pointer).decode(errors="replace") if pointer.is_file() else ""
         return sorted(names, key=lambda name: name != latest)
 
-    def _refuse_other(self, stored: Json) -> None:
+    def _refuse_other(self, stored: Mapping[str, Json], code_version: str) -> None:
+        del code_version
         if changes := differences(stored, self._config, self._free):
             raise InputError(
                 f"{self._folder} holds checkpoints of another configuration ({changes}):"

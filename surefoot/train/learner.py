@@ -34,13 +34,21 @@ class Learner:
         collector: The environments.
     """
 
-    def __init__(self, config: TrainConfig, env: VectorEnv, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        env: VectorEnv,
+        device: torch.device,
+        planned_updates: int | None = None,
+    ) -> None:
         """Start untrained.
 
         Args:
             config: Configuration of the learning.
             env: The task; is reset here.
             device: Device of the updates.
+            planned_updates: Optimiser steps over which sparsity and a defence rise; those of the
+                configuration if not given.
 
         Raises:
             InputError: If the defence does not fit the actions of the task, or a network cannot be
@@ -52,9 +60,15 @@ class Learner:
             config,
             minibatch_generator=torch_stream(config.seed, Stream.MINIBATCHES, device),
             search_generator=torch_stream(config.seed, Stream.SEARCH, device),
+            planned_updates=planned_updates,
         )
         seeds = env_seeds(numpy_stream(config.seed, Stream.ENVIRONMENTS), config.num_envs)
-        self.collector = Collector(env, seeds, numpy_stream(config.seed, Stream.ACTIONS))
+        self.collector = Collector(
+            env,
+            seeds,
+            numpy_stream(config.seed, Stream.ACTIONS),
+            stores_episodes=config.resume == "replay",
+        )
         self._config = config
         self._device = device
         self._moments = Moments.none(env.spec.obs_dim)
@@ -106,11 +120,22 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a stored state."""
+        """Go back to a stored state, and begin new episodes where the run is configured so.
+
+        Raises:
+            InputError: If the episodes of the state are wanted and it holds none.
+        """
+        config = self._config
         self.ppo.load_state_dict(state["ppo"])
-        self.collector.load_state_dict(state["collector"])
         self._moments = Moments.from_state(state["moments"])
         self._rewards.load_state_dict(state["rewards"])
+        new_seeds = None
+        if config.resume == "new_episodes":
+            # Seeds of their own for every place at which a run may be stopped.
+            stream = numpy_stream(config.seed, Stream.ENVIRONMENTS, self.ppo.num_updates)
+            new_seeds = env_seeds(stream, config.num_envs)
+            self._rewards.begin_episodes()
+        self.collector.load_state_dict(state["collector"], new_seeds)
 
     def _normaliser(self) -> Normaliser:
         return normaliser_of(self._moments, self._config.observation_clip)

@@ -120,6 +120,10 @@ class RewardNormaliser:
         """Return everything that later rewards depend on."""
         return {"returns": self._returns.copy(), "moments": self._moments.state_dict()}
 
+    def begin_episodes(self) -> None:
+        """Forget the returns of the episodes in progress."""
+        self._returns[:] = 0
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a stored state."""
         self._returns = state["returns"].copy()

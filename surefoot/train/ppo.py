@@ -50,8 +50,17 @@ class Ppo:
         *,
         minibatch_generator: torch.Generator,
         search_generator: torch.Generator,
+        planned_updates: int | None = None,
     ) -> None:
         """Start at update zero, with no momentum and dense networks.
+
+        Args:
+            agent: Is changed in place.
+            config: The run.
+            minibatch_generator: Of the order of the samples.
+            search_generator: Of the searches inside a ball.
+            planned_updates: Optimiser steps over which sparsity and a defence rise; all if not
+                given.
 
         Raises:
             InputError: If the defence does not fit the actions of the task, or a network cannot be
@@ -60,6 +69,7 @@ class Ppo:
         self.agent = agent
         self.config = config
         self.num_updates = 0
+        self._planned_updates = planned_updates or config.num_updates
         defence, device = config.defence, agent.actor.parameters.device
         self.limit = (
             LipschitzLimit(defence, agent.spec, device)
@@ -102,7 +112,7 @@ class Ppo:
                 continue
             generator = numpy_stream(config.seed, Stream.PRUNING, number)
             try:
-                pruners[name] = Pruner(network, config.pruning, config.num_updates, generator)
+                pruners[name] = Pruner(network, config.pruning, self._planned_updates, generator)
             except InputError as error:
                 raise InputError(f"pruning of the {name}: {error}") from error
         return pruners
@@ -210,8 +220,8 @@ class Ppo:
         return is_sparse and is_defended
 
     def progress(self) -> float:
-        """Return the share of all updates that is done."""
-        return self.num_updates / self.config.num_updates
+        """Return the share of the ramps that is done: 1 where a run was extended beyond them."""
+        return min(1.0, self.num_updates / self._planned_updates)
 
     def epsilon(self) -> float:
         """Return the radius of the defence at this update: a linear ramp."""
@@ -220,7 +230,8 @@ class Ppo:
 
     def _learning_rate(self) -> float:
         """Return the rate at this update: linear from the first to its annealed share."""
-        remaining = 1 - (1 - self.config.anneal_to) * self.progress()
+        done = self.num_updates / self.config.num_updates
+        remaining = 1 - (1 - self.config.anneal_to) * done
         return self.config.learning_rate * remaining
 
     def is_finite(self) -> bool:

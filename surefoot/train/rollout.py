@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.envs.vector import DiscreteActions, VectorEnv
-from surefoot.errors import DivergenceError
+from surefoot.errors import DivergenceError, InputError
 from surefoot.policy import Array, Policy
 from surefoot.train.distributions import Distribution
 
@@ -52,10 +52,23 @@ class Collector:
     """Plays the task with exploration; keeps the environments and the returns of episodes."""
 
     def __init__(
-        self, env: VectorEnv, seeds: Sequence[int], generator: np.random.Generator
+        self,
+        env: VectorEnv,
+        seeds: Sequence[int],
+        generator: np.random.Generator,
+        *,
+        stores_episodes: bool = True,
     ) -> None:
-        """Start an episode in every environment."""
+        """Start an episode in every environment.
+
+        Args:
+            env: The task; is reset.
+            seeds: One per environment.
+            generator: Of the exploration.
+            stores_episodes: Whether the state holds the episodes in progress.
+        """
         self.env = env
+        self._stores_episodes = stores_episodes
         self.recent_returns: deque[float] = deque(maxlen=100)
         self.num_episodes = 0
         self._generator = generator
@@ -149,20 +162,32 @@ class Collector:
             self._returns[done_N] = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that later rollouts depend on."""
+        """Return everything that later rollouts depend on, the episodes in progress if stored."""
         return {
-            "env": self.env.state_dict(),
+            "env": self.env.state_dict() if self._stores_episodes else None,
             "generator": self._generator.bit_generator.state,
             "returns": self._returns.copy(),
             "recent_returns": np.array(self.recent_returns),
             "num_episodes": self.num_episodes,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a stored state."""
-        self._obs = self.env.load_state_dict(state["env"])
+    def load_state_dict(self, state: Mapping[str, Any], new_seeds: Sequence[int] | None) -> None:
+        """Go back to a stored state, with its episodes or with new ones of these seeds.
+
+        Raises:
+            InputError: If its episodes are wanted and it holds none.
+        """
+        if new_seeds is not None:
+            self._obs = self.env.reset(new_seeds)
+            self._returns = np.zeros(self.env.num_envs)
+        elif state["env"] is None:
+            raise InputError(
+                'train.resume must be "new_episodes", as when the run was stopped, got "replay"'
+            )
+        else:
+            self._obs = self.env.load_state_dict(state["env"])
+            self._returns = state["returns"].copy()
         self._generator.bit_generator.state = state["generator"]
-        self._returns = state["returns"].copy()
         self.recent_returns = deque(state["recent_returns"].tolist(), maxlen=100)
         self.num_episodes = state["num_episodes"]
 

@@ -14,8 +14,11 @@ from surefoot.train.ranges import (
     require_positive,
 )
 
-WITHOUT_EFFECT = ("num_threads", "checkpoint_steps")
-"""Settings that nothing of a result depends on."""
+WITHOUT_EFFECT = ("num_threads", "checkpoint_steps", "resume")
+"""Settings that nothing of a result depends on, as long as the training is not stopped."""
+
+Resume = Literal["replay", "new_episodes"]
+"""What a stopped training goes on with, see `TrainConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +110,9 @@ class TrainConfig:
             ramp of the defence is over and the final sparsity is reached.
         visited_states: Independent states that are recorded for certification.
         checkpoint_steps: Environment steps between two checkpoints.
+        resume: What a stopped training goes on with: its episodes, which are replayed, so that the
+            result is that of a training that was never stopped; or new episodes, for tasks that
+            do not repeat themselves.
     """
 
     env_id: str
@@ -147,6 +153,7 @@ class TrainConfig:
     select: Literal["last", "best"] = "last"
     visited_states: int = 384
     checkpoint_steps: int = 50_000
+    resume: Resume = "replay"
 
     def __post_init__(self) -> None:
         """Check choices, ranges and that the sizes fit each other.

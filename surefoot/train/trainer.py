@@ -1,27 +1,32 @@
 """The stage function of training."""
 
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import torch
 
-from surefoot.artifact import claim_folder, write_file
+from surefoot.artifact import Json, claim_folder, write_file
 from surefoot.config import to_table, to_toml
 from surefoot.envs.make import make_env
+from surefoot.envs.replay import check_replay
 from surefoot.envs.vector import VectorEnv
-from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError
+from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError, ReplayError
 from surefoot.run_folder import RunFolder
-from surefoot.train.checkpoint import CheckpointStore
+from surefoot.train.checkpoint import Checkpoint, CheckpointStore
 from surefoot.train.defence_config import AlternatingTraining
 from surefoot.train.result import Progress, TrainResult
+from surefoot.train.resume import Begun, words_of
 from surefoot.train.signals import StopRequest
 from surefoot.train.tensorboard_log import TensorboardLog
 from surefoot.train.train_config import WITHOUT_EFFECT, TrainConfig
-from surefoot.train.training_run import Run
+from surefoot.train.training_run import Run, planned_steps
 
 _MAX_VISITED_ENVS = 32
+_DIFFERENT = "the result is not that of a training that was never stopped"
+_NEW_EPISODES = 'train.resume = "new_episodes" begins new episodes where a training goes on'
 _WHEN_UNFINISHED = (*WITHOUT_EFFECT, "visited_states")
 """What may differ when a run goes on: its states are recorded at its end."""
 
@@ -35,13 +40,21 @@ def train_policy(
     """Train a policy.
 
     On the CPU the result is a function of the configuration alone: equal seeds give equal digests,
-    however often the run was stopped or killed in between.
+    however often the run was stopped or killed in between: the episodes in progress are replayed.
+    Whether the task allows that is tried at the start. Where it does not, ``config.resume`` lets a
+    stopped run begin new episodes; where it did so stands in the facts of the result.
+
+    A run may be extended by a larger ``total_steps``, finished or not. The learning rate, the
+    averaging and the grid of evaluations are then those of the longer run; sparsity and the ramp of
+    a defence, which must not run backwards, keep the length that they were begun with.
 
     Args:
         config: The run.
         out: Run folder for checkpoints, TensorBoard and the resolved configuration. If it holds
             checkpoints of the same configuration, the run goes on from the newest; what no weight
-            depends on (``num_threads``, ``visited_states``, ``checkpoint_steps``) may differ.
+            depends on (``num_threads``, ``visited_states``, ``checkpoint_steps``, ``resume``) may
+            differ, and ``total_steps`` may be larger. What an older version did not know counts as
+            its default.
         on_progress: Called after every iteration.
 
     Raises:
@@ -49,6 +62,8 @@ def train_policy(
             networks; ``out`` is not ours, cannot be written, or holds checkpoints of another
             configuration; or the episodes of the policy are too short for ``visited_states``.
         IntegrityError: If every checkpoint in ``out`` is damaged.
+        ReplayError: If the task cannot be replayed and no new episodes are allowed.
+        UserCodeError: If code of the task fails.
         MissingLibraryError: If a device was asked for that is not there, or a library of the task.
         DivergenceError: If simulation or training become non-finite; the checkpoints before stay.
         InterruptedRun: If a signal asked to stop: a checkpoint was written.
@@ -63,25 +78,34 @@ def train_policy(
         store = _open_store(folder, config, device) if folder is not None and goes_on else None
         checkpoint = store.load() if store else None
 
-        def environments(num_envs: int) -> VectorEnv:
-            env = make_env(
+        def make(num_envs: int) -> VectorEnv:
+            return make_env(
                 config.env_id,
                 num_envs,
                 num_threads=config.num_threads,
                 env_module=config.env_module,
             )
-            return stack.enter_context(closing(env))
 
+        def environments(num_envs: int) -> VectorEnv:
+            return stack.enter_context(closing(make(num_envs)))
+
+        env = environments(config.num_envs)
+        if not env.resumable and config.resume == "replay":
+            with _hint_at_new_episodes():
+                check_replay(make)
         has_rival = isinstance(config.defence, AlternatingTraining)
         run = Run(
             config,
-            environments(config.num_envs),
+            env,
             environments(config.evaluation_episodes),
             device,
             rival_env=environments(config.num_envs) if has_rival else None,
+            planned_steps=None if checkpoint is None else planned_steps(checkpoint),
         )
         if checkpoint is not None:
-            run.load_checkpoint(checkpoint)
+            with _hint_at_new_episodes():
+                run.load_checkpoint(checkpoint)
+            _warn_of_what_changed(run, checkpoint)
         if folder is not None:
             store = store or _open_store(folder, config, device)
             text = to_toml({"train": to_table(config)})
@@ -116,7 +140,33 @@ def _open_store(folder: RunFolder, config: TrainConfig, device: torch.device) ->
     claim_folder(folder.path, "run")
     # With the device that was picked: one cannot go on where the other was.
     table = to_table(config) | {"device": device.type}
-    return CheckpointStore(folder.checkpoints, table, free=_WHEN_UNFINISHED)
+
+    def check(stored: Mapping[str, Json], code_version: str) -> None:
+        Begun(stored, code_version, str(folder.path)).check_same(table, _WHEN_UNFINISHED)
+
+    return CheckpointStore(folder.checkpoints, table, check=check)
+
+
+@contextmanager
+def _hint_at_new_episodes() -> Iterator[None]:
+    """Tell what helps where episodes cannot be replayed.
+
+    Raises:
+        ReplayError: If the block raised one.
+    """
+    try:
+        yield
+    except ReplayError as error:
+        raise ReplayError(f"{error}; {_NEW_EPISODES}") from error
+
+
+def _warn_of_what_changed(run: Run, checkpoint: Checkpoint) -> None:
+    """Say in which ways a run that goes on is not the run that was stopped."""
+    if run.config.resume == "new_episodes":
+        words = f"new episodes begin at step {run.step}: {_DIFFERENT}"
+        warnings.warn(words, stacklevel=3)
+    if run.extensions and run.extensions[-1].step == checkpoint.step:
+        warnings.warn(words_of(run.extensions[-1], run.config), stacklevel=3)
 
 
 def _go_on(

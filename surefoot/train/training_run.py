@@ -1,12 +1,14 @@
 """One training run: everything that changes while it goes on, and one iteration of it."""
 
+import math
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from surefoot.artifact import Json
 from surefoot.config import config_sha256
@@ -22,11 +24,18 @@ from surefoot.train.distributions import Gaussian
 from surefoot.train.evaluation import clean_episodes
 from surefoot.train.learner import Learner
 from surefoot.train.result import TrainResult
+from surefoot.train.resume import Extension
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
 from surefoot.train.train_config import TrainConfig
 from surefoot.train.visited_recorder import record_visited
 
 _BEST_FILE = "best.onnx"
+
+
+def planned_steps(checkpoint: Checkpoint) -> int:
+    """Return the steps that the run of a loaded checkpoint was begun with."""
+    extensions = checkpoint.tree.get("extensions")
+    return int((extensions[0] if extensions else checkpoint.config)["total_steps"])
 
 
 class Run:
@@ -38,6 +47,7 @@ class Run:
         evaluation_steps: Environment steps of all evaluations.
         curves: One value per iteration, by name.
         timing: Seconds, by what they were spent on.
+        extensions: Where the run was given more steps than before.
     """
 
     def __init__(
@@ -47,6 +57,7 @@ class Run:
         eval_env: VectorEnv,
         device: torch.device,
         rival_env: VectorEnv | None = None,
+        planned_steps: int | None = None,
     ) -> None:
         """Start at iteration zero.
 
@@ -56,6 +67,8 @@ class Run:
             eval_env: The same task with ``evaluation_episodes`` environments.
             device: Device of the updates.
             rival_env: The same task with ``num_envs`` environments, where an adversary learns too.
+            planned_steps: Steps that the run was begun with; ``config.total_steps`` if it was not
+                extended.
 
         Raises:
             InputError: If the environments of the adversary are missing, the defence does not fit
@@ -68,7 +81,8 @@ class Run:
         self.timing = {"rollout": 0.0, "update": 0.0, "evaluation": 0.0}
         self._eval_env = eval_env
         self._device = device
-        self._learner = Learner(config, env, device)
+        planned = replace(config, total_steps=planned_steps or config.total_steps)
+        self._learner = Learner(config, env, device, planned.num_updates)
         self._agent, self._ppo = self._learner.agent, self._learner.ppo
         self._collector = self._learner.collector
         self._adversary: LearningAdversary | None = None
@@ -79,6 +93,8 @@ class Run:
             self.timing["adversary"] = 0.0
         self._average = WeightAverage(self._agent.actor, config.averaging * config.num_iterations)
         self._best: tuple[float, int, Policy] | None = None
+        self.extensions: list[Extension] = []
+        self._new_episodes: list[int] = []
 
     @property
     def step(self) -> int:
@@ -197,12 +213,25 @@ class Run:
                 "curves": curves,
                 "timing": self.timing,
                 "best": best,
+                "extensions": [asdict(entry) for entry in self.extensions],
+                "new_episodes": self._new_episodes,
             },
             files={_BEST_FILE: policy_to_onnx(self._best[2])} if self._best else {},
         )
 
+    def take_actor(self, parameters: NDArray[np.float32]) -> None:
+        """Put other parameters in the place of the actor's and of their average."""
+        ppo, average = self._ppo.state_dict(), self._average.state_dict()
+        ppo["parameters"]["actor"] = parameters
+        self._ppo.load_state_dict(ppo)
+        self._average.load_state_dict(average | {"parameters": parameters})
+
     def load_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Go back to a stored state."""
+        """Go back to a stored state; what the run then does not repeat is kept for its facts.
+
+        Raises:
+            ReplayError: If its episodes cannot be replayed.
+        """
         tree = checkpoint.tree
         self.iteration = tree["iteration"]
         self.evaluation_steps = tree.get("evaluation_steps", 0)  # not in those of version 0.1
@@ -215,6 +244,13 @@ class Run:
             for name, column in tree["curves"].items()
         }
         self.timing = dict(tree["timing"])
+        # What came after version 0.1 stands with its default.
+        self.extensions = [Extension(**entry) for entry in tree.get("extensions", [])]
+        self._new_episodes = list(tree.get("new_episodes", []))
+        if (total := checkpoint.config.get("total_steps", math.inf)) < self.config.total_steps:
+            self.extensions.append(Extension(step=checkpoint.step, total_steps=total))
+        if self.config.resume == "new_episodes":
+            self._new_episodes.append(checkpoint.step)
         self._best = None
         if tree["best"]:
             best = policy_from_onnx(checkpoint.files[_BEST_FILE], _BEST_FILE).policy
@@ -265,6 +301,8 @@ class Run:
             "target_sparsity": pruner.schedule.target if pruner else 0.0,
             "hidden": [layer.weight.shape[0] for layer in policy.layers[:-1]],
             "selected": self.config.select,
+            "extensions": [asdict(entry) for entry in self.extensions],
+            "new_episodes_at": self._new_episodes,
             "evaluation": {
                 "episodes": self.config.evaluation_episodes,
                 "steps": self.evaluation_steps,

@@ -12,16 +12,15 @@ from surefoot.artifact import (
     read_artifact,
     write_file,
 )
-from surefoot.config import REST, Table, build, differences, to_table, to_toml
+from surefoot.config import REST, Table, build, to_table, to_toml
 from surefoot.envs import describe_env
-from surefoot.errors import InputError
 from surefoot.onnx_file import load_policy
 from surefoot.output_path import check_run_folder
 from surefoot.policy import weights_sha256
 from surefoot.records import TrainingRecord
 from surefoot.run_folder import RunFolder
 from surefoot.train import Progress, TrainConfig, save_trained, train_policy
-from surefoot.train.train_config import WITHOUT_EFFECT
+from surefoot.train.resume import Begun
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.listener import SILENCE, Listener
 
@@ -30,6 +29,8 @@ def train_run(
     out: Path, configuration: Configuration, *, listener: Listener = SILENCE
 ) -> TrainingRecord:
     """Train a policy into a run folder, unless that very training is already done.
+
+    A finished training goes on where ``train.total_steps`` is larger than it was.
 
     Args:
         out: The run folder; a started run goes on.
@@ -69,7 +70,7 @@ def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
 
 
 def _is_trained(run: RunFolder, table: Table) -> bool:
-    """Return whether the policy folder is the result of this configuration.
+    """Return whether the policy folder is the result of this configuration, not of a shorter one.
 
     Raises:
         InputError: If it is the result of another one.
@@ -77,13 +78,10 @@ def _is_trained(run: RunFolder, table: Table) -> bool:
     """
     if not is_folder_of(run.policy, "policy"):
         return False
-    before: Table = read_artifact(run.policy, "policy").facts.get("config", {})
-    if changes := differences(before, table, WITHOUT_EFFECT):
-        raise InputError(
-            f"{run.path} holds the training of another configuration ({changes}):"
-            " use another output folder or the same configuration"
-        )
-    return True
+    artifact = read_artifact(run.policy, "policy")
+    begun = Begun(artifact.facts.get("config", {}), artifact.code_version, str(run.path))
+    begun.check_same(table)
+    return begun.total_steps >= int(table["total_steps"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

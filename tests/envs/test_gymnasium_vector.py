@@ -237,8 +237,9 @@ def test_a_random_stream_that_cannot_be_stored_is_refused() -> None:
     gymnasium.register("Mersenne-v0", Mersenne)
     env = make_env("Mersenne-v0", 1)
     env.reset([0])
+    env.reset()
     with pytest.raises(InputError, match=r"np_random must be a PCG64 generator .* got MT19937"):
-        env.reset()
+        env.state_dict()
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,12 @@ def _clean_registry_and_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
             del sys.modules[name]
 
 
-def register_spaces(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+def register_spaces(
+    observation_space: gymnasium.Space, action_space: gymnasium.Space, **parts: object
+) -> None:
     class Spaces(gymnasium.Env):
         def __init__(self) -> None:
+            vars(self).update(parts)
             self.observation_space = observation_space
             self.action_space = action_space
 
@@ -238,6 +241,34 @@ def test_bounds_that_leave_no_range_in_float32_are_refused(low, high):
     register_spaces(BOX, gymnasium.spaces.Box(low, high, (2,), np.float64))
     with pytest.raises(InputError, match="the action space must have low < high in float32, got"):
         describe_env("Spaces-v0")
+
+
+@pytest.mark.parametrize(
+    ("dt", "dt_s"),
+    [
+        (0.25, 0.25),
+        (np.float32(0.25), 0.25),
+        (np.array(0.25), 0.25),
+        (np.float16(0.25), 0.25),
+        (2, 2.0),
+        (np.int64(2), 2.0),
+        (np.longdouble(0.25), 0.25),
+        (0.0, None),
+        (-1, None),
+        (np.nan, None),
+        (np.inf, None),
+        (True, None),
+        ("0.25", None),
+        ([0.25], None),
+        (None, None),
+    ],
+)
+def test_a_period_of_any_real_type_is_taken_and_nothing_else(
+    dt: object, dt_s: float | None
+) -> None:
+    register_spaces(BOX, BOX, dt=dt)
+    assert describe_env("Spaces-v0").dt_s == dt_s
+    assert type(describe_env("Spaces-v0").dt_s) in (float, type(None))
 
 
 @pytest.mark.parametrize("number", [0, -1])

@@ -1,5 +1,7 @@
 """Training on tasks of the user's own: what is deployed does what was trained."""
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,12 @@ import gymnasium
 import numpy as np
 import pytest
 
+from surefoot.errors import InputError, InterruptedRun, ReplayError
 from surefoot.onnx_file import load_controller_file
-from surefoot.policy import Squash
+from surefoot.policy import Squash, weights_sha256
 from surefoot.runtime.load import Backend, controller_of
-from surefoot.train import TrainConfig, save_trained, train_policy
+from surefoot.train import Progress, TrainConfig, save_trained, train_policy
+from surefoot.train.defence_config import AlternatingTraining, NoDefence
 from surefoot.train.train_config import FixedNoise
 
 TINY = TrainConfig(
@@ -108,3 +112,143 @@ def test_the_deployed_file_chooses_what_was_trained(tmp_path: Path, backend: Bac
         obs, reward, *_ = env.step(head.select(control(obs[None]))[0])
         earned += float(reward)
     assert earned == 10
+
+
+class Private(Own):
+    """Draws from a generator of its own, which no seed of Gymnasium's sets."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.draw = np.random.default_rng(seed)
+
+    def step(self, action: Any) -> Any:
+        return self.draw.normal(size=2), self.reward(action), False, False, {}
+
+
+class Shared(Own):
+    """All environments draw from one stream, which the last reset has seeded."""
+
+    draw = np.random.default_rng(0)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        if seed is not None:
+            Shared.draw = np.random.default_rng(seed)
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        return Shared.draw.normal(size=2), self.reward(action), False, False, {}
+
+
+class Remembering(Own):
+    """Each episode starts where the number of those before it leads."""
+
+    num_episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        obs, info = super().reset(seed=seed)
+        self.num_episodes += 1
+        return obs + self.num_episodes, info
+
+
+class OtherStream(Own):
+    """Its stream is none that can be stored."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        if seed is not None:
+            self.np_random = np.random.Generator(np.random.MT19937(seed))
+        return self.np_random.normal(size=2), {}
+
+
+class Unpaid(Own):
+    """Only its rewards do not repeat themselves."""
+
+    draw = np.random.default_rng()
+
+    def reward(self, action: Any) -> float:
+        return float(self.draw.normal())
+
+
+UNREPEATABLE = (Private, lambda: Private(3), Shared, Remembering, OtherStream, Unpaid)
+
+
+@pytest.mark.parametrize("task", UNREPEATABLE)
+def test_a_task_that_cannot_be_replayed_is_refused_before_anything_is_written(
+    tmp_path: Path, task: Any
+) -> None:
+    gymnasium.register("Own-v0", task, max_episode_steps=10)
+    with pytest.raises(ReplayError, match=r'^Own-v0.*; train\.resume = "new_episodes" begins new'):
+        train_policy(TINY, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def stopped_at(step: int, config: TrainConfig, out: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun):
+        train_policy(config, out=out, on_progress=stop)
+
+
+@pytest.mark.parametrize("task", UNREPEATABLE)
+@pytest.mark.parametrize("defence", [NoDefence(), AlternatingTraining(epsilon=0.1)])
+def test_new_episodes_let_it_go_on_and_stand_in_the_record(
+    tmp_path: Path, task: Any, defence: Any
+) -> None:
+    gymnasium.register("Own-v0", task, max_episode_steps=10)
+    config = replace(TINY, resume="new_episodes", defence=defence)
+    stopped_at(256, config, tmp_path)
+    with pytest.warns(UserWarning, match="new episodes begin at step 256: the result is not that"):
+        result = train_policy(config, out=tmp_path)
+    assert result.facts["new_episodes_at"] == [256]
+    assert result.facts["steps"] == 1024
+
+
+def test_new_episodes_are_the_same_ones_wherever_a_training_goes_on_again(tmp_path: Path) -> None:
+    register()
+    config = replace(TINY, resume="new_episodes")
+    digests = set()
+    for number in range(2):
+        stopped_at(512, config, tmp_path / str(number))
+        with pytest.warns(UserWarning, match="new episodes"):
+            result = train_policy(config, out=tmp_path / str(number))
+        digests.add(weights_sha256(result.policy))
+    whole = train_policy(config)
+    assert whole.facts["new_episodes_at"] == []
+    assert len(digests) == 1
+    assert digests != {weights_sha256(whole.policy)}
+
+
+def test_a_training_that_can_be_replayed_is_not_changed_by_the_wish_for_new_episodes() -> None:
+    register()
+    one, other = (train_policy(replace(TINY, resume=how)) for how in ("replay", "new_episodes"))
+    assert weights_sha256(one.policy) == weights_sha256(other.policy)
+
+
+def test_a_training_without_stored_episodes_is_not_replayed(tmp_path: Path) -> None:
+    register()
+    stopped_at(256, replace(TINY, resume="new_episodes"), tmp_path)
+    with pytest.raises(InputError, match=r'train\.resume must be "new_episodes"'):
+        train_policy(TINY, out=tmp_path)
+
+
+def test_a_task_that_reuses_its_arrays_trains_the_same_policy() -> None:
+    """Its episodes are cut: what is bootstrapped from is the last observation, not the next one."""
+
+    class Hoarder(Own):
+        def __init__(self) -> None:
+            self.seen = np.zeros(2)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.seen[:] = super().reset(seed=seed)[0]
+            return self.seen, {"seen": self.seen}
+
+        def step(self, action: Any) -> Any:
+            self.seen[:], *rest = super().step(action)
+            return self.seen, *rest
+
+    digests = []
+    for task in (Own, Hoarder):
+        gymnasium.registry.pop("Own-v0", None)
+        gymnasium.register("Own-v0", task, max_episode_steps=10)
+        digests.append(weights_sha256(train_policy(TINY).policy))
+    assert digests[0] == digests[1]
