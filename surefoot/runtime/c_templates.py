@@ -12,8 +12,9 @@ $observations
  *
 $actions
  *
- * Compile as C99 without -ffast-math and with -ffp-contract=off: then every compiler gives the same
- * bits, which policy_self_test() checks. Nothing here allocates, blocks, recurses or calls libm. */
+ * Compile as C99 or later, or as C++, without -ffast-math and with -ffp-contract=off: then every
+ * compiler gives the same bits, which policy_self_test() checks. Nothing here allocates, blocks,
+ * recurses or calls libm. */
 #ifndef SUREFOOT_POLICY_H
 #define SUREFOOT_POLICY_H
 
@@ -21,6 +22,10 @@ $actions
 #define POLICY_NUM_ACTIONS $num_actions
 #define POLICY_START $start /* what the environment calls its first discrete action */
 #define POLICY_WEIGHTS_SHA256 "$digest"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* What a call returns. */
 #define POLICY_OK 0
@@ -59,6 +64,10 @@ int policy_choice(const float outputs[POLICY_NUM_ACTIONS]);
 int policy_self_test(policy_state *s, float *largest);
 #endif
 
+#ifdef __cplusplus
+}
+#endif
+
 #endif
 """
 
@@ -71,14 +80,23 @@ SOURCE = """\
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __FAST_MATH__
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \\
+    (defined(__FINITE_MATH_ONLY__) && (__FINITE_MATH_ONLY__ != 0))
 #error "-ffast-math reorders sums and removes the tests for NaN: the certificate would be void"
 #endif
-#if FLT_EVAL_METHOD != 0
-#error "float must be computed as float (FLT_EVAL_METHOD 0)"
+/* Besides 0 it may be 16, where only half precision is computed otherwise, or 32 (ISO/IEC TS
+ * 18661-3, 5.3). */
+#if (FLT_EVAL_METHOD != 0) && (FLT_EVAL_METHOD != 16) && (FLT_EVAL_METHOD != 32)
+#error "float must be computed as float (FLT_EVAL_METHOD 0, 16 or 32)"
 #endif
+#ifdef __cplusplus
+#define restrict __restrict /* a word of C99 that C++ does not have */
+#endif
+/* No product is fused with a sum, whatever the dialect and the processor. */
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize ("fp-contract=off")
 #endif
 $constants$functions
 static int is_finite(const float *x, size_t n)

@@ -208,7 +208,90 @@ def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them() -> Non
     assert non_zeros <= counted[Layout.CSR] < weights
 
 
-@pytest.mark.parametrize("flag", ["-ffast-math", "-mfpmath=387"])
+DIALECTS = {
+    "gcc": ("", "-std=c99", "-std=c17", "-std=gnu17"),
+    "clang": ("", "-std=c99", "-std=gnu17"),
+    "g++": ("-xc++", "-xc++ -std=c++98", "-xc++ -std=c++20"),
+    "clang++": ("-xc++", "-xc++ -std=c++98", "-xc++ -std=c++20"),
+}
+"""How people compile who have not read the header."""
+
+
+@pytest.mark.parametrize(
+    ("compiler", "dialect"),
+    [
+        pytest.param(name, dialect, marks=needs(name))
+        for name, dialects in DIALECTS.items()
+        for dialect in dialects
+    ],
+)
+def test_no_dialect_and_no_processor_changes_a_bit(random_policy, tmp_path, compiler, dialect):
+    policy = random_policy(np.random.default_rng(7), (9, 40, 33, 5), squash=Squash.TANH)
+    folder = write(tmp_path / "c", c_source(policy, CConfig(machine=Machine.PC)))
+    files = ("policy.c", "policy_main.c", "-DPOLICY_SELF_TEST", "-o", "policy")
+    for level in ("-O2", "-O3"):
+        run(compiler, *dialect.split(), level, "-march=native", *files, cwd=folder)
+        assert "same bits (0), largest difference 0" in run(folder / "policy", cwd=folder)
+
+
+@needs("gcc")
+def test_half_precision_that_is_evaluated_as_itself_does_not_stop_the_compiler(
+    random_policy, tmp_path
+):
+    """FLT_EVAL_METHOD is 16 then, in the dialects of GNU; floats are computed as floats."""
+    folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
+    supported = subprocess.run(
+        ["gcc", "-mavx512fp16", "-E", "-dM", "-xc", "/dev/null"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "__FLT_EVAL_METHOD__ 16" not in supported.stdout:
+        pytest.skip("this gcc knows no AVX512-FP16")
+    run("gcc", "-O2", "-mavx512fp16", "-c", "policy.c", cwd=folder)
+
+
+CPP_CALLER = r"""
+#include "policy.h"
+#include <cstdio>
+int main()
+{
+    static policy_state state;
+    float largest = 1.0f;
+    const int code = policy_self_test(&state, &largest);
+    std::printf("%d %g", code, largest);
+    return policy_choice(state.last);
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("c", "cpp"),
+    [
+        pytest.param(c, cpp, marks=needs(c, cpp))
+        for c, cpp in (("gcc", "g++"), ("clang", "clang++"), ("gcc", "clang++"))
+    ],
+)
+def test_cpp_links_with_what_c_compiled(random_policy, tmp_path, c, cpp):
+    folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
+    (folder / "caller.cpp").write_text(CPP_CALLER)
+    run(c, *STRICT, "-O2", "-DPOLICY_SELF_TEST", "-c", "policy.c", cwd=folder)
+    warnings = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-DPOLICY_SELF_TEST")
+    run(cpp, "-std=c++11", *warnings, "caller.cpp", "policy.o", "-o", "caller", cwd=folder)
+    assert run(folder / "caller", cwd=folder) == "0 0"
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "-ffast-math",
+        "-Ofast",
+        "-mfpmath=387",
+        "-funsafe-math-optimizations",
+        "-ffinite-math-only",
+        "-freciprocal-math",
+    ],
+)
 @needs("gcc")
 def test_arithmetic_that_voids_the_certificate_does_not_compile(tmp_path: Path, flag: str) -> None:
     folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
