@@ -80,11 +80,10 @@ def cache_folder() -> Path:
     Raises:
         InputError: If it cannot be made, or belongs to somebody else.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "surefoot"
+    folder = _cache_place()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
+        status = folder.lstat()  # of a link that somebody left in its place it is another one's
     except OSError as error:
         raise InputError(
             f"cannot make the cache {folder} (set XDG_CACHE_HOME): {error.strerror}"
@@ -92,6 +91,14 @@ def cache_folder() -> Path:
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise InputError(f"cache {folder} must be writable by its owner alone, and owned by you")
     return folder
+
+
+def _cache_place() -> Path:
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return (Path(base) / "surefoot").resolve()
+    except RuntimeError:  # a user id that no entry of passwd names, as containers have
+        return Path(tempfile.gettempdir()).resolve() / f"surefoot-{os.getuid()}"
 
 
 def _version(compiler: str) -> str:

@@ -3,9 +3,11 @@
 Also of ``runtime/c_compiler.py``.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -86,6 +88,39 @@ def test_without_a_compiler_the_error_says_what_to_install(
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(MissingLibraryError, match="backend c needs a C compiler: install gcc or"):
         controller_of(file, Backend.C)
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Be a user id that no entry of passwd names, as in many containers."""
+
+    def no_entry(uid: int) -> NoReturn:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path / f"surefoot-{os.getuid()}"
+
+
+def test_a_user_without_a_home_has_a_cache_of_its_own(file: ControllerFile, nobody: Path) -> None:
+    controller = controller_of(file, Backend.C)
+    obs = np.zeros((1, 5), np.float32)
+    assert (controller(obs) == twin_outputs(file.policy, obs)).all()
+    assert [entry.suffix for entry in nobody.iterdir()] == [".so"]
+    assert nobody.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_in_the_place_of_a_cache_is_refused(
+    file: ControllerFile, nobody: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    nobody.symlink_to(elsewhere)
+    with pytest.raises(InputError, match="must be writable by its owner alone"):
+        controller_of(file, Backend.C)
+    assert not list(elsewhere.iterdir())
 
 
 def test_a_cache_that_others_may_write_is_refused(file: ControllerFile, cache: Path) -> None:
