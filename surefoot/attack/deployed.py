@@ -33,7 +33,7 @@ class DeployedController:
 
     controller: Controller
     policy: Policy
-    _error_bounds: dict[int, Array] = field(default_factory=dict)
+    _error_bounds: dict[float, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the two have the same sizes.
@@ -128,7 +128,7 @@ class DeployedController:
     def _error_bound(self, state_NO: States) -> Array:
         """Return the bound on rounding over the smallest box of whole size with these states."""
         # The exact state of an observation may lie a few roundings beyond its float32 state.
-        limit = max(1, math.ceil(np.abs(state_NO).max() * (1 + 2.0**-20)))
+        limit = float(max(1, math.ceil(np.abs(state_NO).max() * (1 + 2.0**-20))))
         if limit not in self._error_bounds:
             self._error_bounds[limit] = runtime_error(self.policy, state_limit=limit)
         return self._error_bounds[limit]

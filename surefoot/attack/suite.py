@@ -49,6 +49,7 @@ from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedR
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Layer
 from surefoot.provenance import code_digest
+from surefoot.ranges import MOST_AT_ONCE, MOST_THREADS, require_at_least
 from surefoot.records import CLEAN, GradientMasking
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
@@ -144,11 +145,11 @@ class AttackConfig:
         settle_choices(self)
         if self.epsilon is not None:
             Ball(norm=self.norm, epsilon=self.epsilon)
-        if self.critic_steps < 0:
-            raise InputError(f"critic_steps must be at least 0, got {self.critic_steps}")
-        for name in ("episodes", "selection_episodes", "adversary_steps", "num_threads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+            require_at_least(self, 0, "epsilon")
+        require_at_least(self, 0, "critic_steps")
+        require_at_least(self, 1, "adversary_steps")
+        require_at_least(self, 1, "episodes", "selection_episodes", most=MOST_AT_ONCE)
+        require_at_least(self, 1, "num_threads", most=MOST_THREADS)
 
     @property
     def num_steps(self) -> int:

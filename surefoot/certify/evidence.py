@@ -14,6 +14,7 @@ from surefoot.quantities import QUANTITIES
 from surefoot.quantities.base.measurement import Measurement
 from surefoot.quantities.base.proof import Ground
 from surefoot.quantities.base.quantity import MeasuredQuantity
+from surefoot.ranges import MOST_AT_ONCE, require_at_least, require_positive
 from surefoot.visited import SampledEpisodes
 
 _LONGEST = 10**7
@@ -304,18 +305,8 @@ class CertifyConfig:
             InputError: If one is out of range.
         """
         settle_choices(self)
-        if not 0 < self.epsilon < np.inf:
-            raise InputError(f"epsilon must be positive and finite, got {self.epsilon}")
-        for name in ("search_states", "search_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in (
-            "seed",
-            "search_restarts",
-            "lipsdp_iterations",
-            "lipsdp_per_actuator",
-            "split_boxes",
-            "alpha_steps",
-        ):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+        require_positive(self, "epsilon")
+        require_at_least(self, 1, "search_states", "search_steps", most=MOST_AT_ONCE)
+        require_at_least(self, 0, "search_restarts", most=MOST_AT_ONCE)
+        steps = ("lipsdp_iterations", "lipsdp_per_actuator", "split_boxes", "alpha_steps")
+        require_at_least(self, 0, "seed", *steps)

@@ -109,6 +109,8 @@ def main() -> None:
         _end(error)
     except OSError as error:
         _end(InputError(f"{error.filename or 'a file'}: {error.strerror or error}"))
+    except MemoryError as error:
+        _end(InputError(f"a setting needs more memory than there is: {error}"))
     except ModuleNotFoundError as error:
         if (hint := hint_to_install(error)) is None:
             raise

@@ -20,6 +20,7 @@ from surefoot.export.parity import (
 )
 from surefoot.onnx_file import POLICY_FILE, ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.ranges import MOST_AT_ONCE, require_at_least
 from surefoot.runtime.arithmetic import TAU, runtime_error
 from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
@@ -52,8 +53,8 @@ class ExportConfig:
         """
         if not self.targets:
             raise InputError("targets must hold at least one")
-        if self.num_random < 1:
-            raise InputError(f"num_random must be at least 1, got {self.num_random}")
+        require_at_least(self, 1, "num_random", most=10 * MOST_AT_ONCE)
+        require_at_least(self, 0, "seed")
 
 
 _DEFAULT = ExportConfig()

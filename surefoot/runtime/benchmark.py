@@ -18,6 +18,7 @@ from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array
+from surefoot.ranges import MOST_AT_ONCE, require_at_least
 from surefoot.records import BackendRecord, BenchRecord, LatencyRecord
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
@@ -26,6 +27,11 @@ from surefoot.runtime.machine import machine_facts
 from surefoot.runtime.memory import memory_bytes
 
 _MIN_BEYOND = 10
+
+
+_MOST_CALLS = 10**8
+_LONGEST_S = 86_400.0
+"""A day at one control rate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,16 +68,21 @@ class BenchConfig:
         """
         if not self.backends:
             raise InputError("backends must hold at least one")
-        if self.num_calls < 1:
-            raise InputError(f"num_calls must be at least 1, got {self.num_calls}")
-        if self.warm_up < 0:
-            raise InputError(f"warm_up must not be negative, got {self.warm_up}")
-        if any(rate < 1 for rate in self.rates_hz):
-            raise InputError(f"rates_hz must be at least 1 each, got {self.rates_hz}")
-        if not self.paced_s > 0:
-            raise InputError(f"paced_s must be positive, got {self.paced_s}")
-        if any(rows < 1 for rows in self.batches):
-            raise InputError(f"batches must be at least 1 each, got {self.batches}")
+        require_at_least(self, 1, "num_calls", most=_MOST_CALLS)
+        require_at_least(self, 0, "warm_up", most=_MOST_CALLS)
+        require_at_least(self, 0, "seed")
+        if not all(1 <= rate <= MOST_AT_ONCE for rate in self.rates_hz):
+            raise InputError(
+                f"rates_hz must be at least 1 and at most {MOST_AT_ONCE} each, got {self.rates_hz}"
+            )
+        if not 0 < self.paced_s <= _LONGEST_S:
+            raise InputError(
+                f"paced_s must be positive and at most {_LONGEST_S:.0f}, got {self.paced_s}"
+            )
+        if not all(1 <= rows <= MOST_AT_ONCE for rows in self.batches):
+            raise InputError(
+                f"batches must be at least 1 and at most {MOST_AT_ONCE} each, got {self.batches}"
+            )
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
         if self.pin_cpu is not None and self.pin_cpu not in cores:
             raise InputError(f"pin_cpu must be one of {sorted(cores)}, got {self.pin_cpu}")

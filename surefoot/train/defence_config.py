@@ -9,12 +9,15 @@ from typing import ClassVar, Literal
 
 from surefoot.ball import Norm
 from surefoot.config import settle_choices
-from surefoot.train.ranges import (
+from surefoot.ranges import (
     require_at_least,
     require_fraction,
     require_order,
     require_positive,
 )
+
+_MOST_STEPS = 10**6
+"""Largest number of steps of a search, which are drawn together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +126,7 @@ class StateAdversarial(WeightedBall):
             InputError: If one does not hold.
         """
         WeightedBall.__post_init__(self)
-        require_at_least(self, 1, "inner_steps")
+        require_at_least(self, 1, "inner_steps", most=_MOST_STEPS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +166,7 @@ class AdversarialReturn(GrowingBall):
         """
         GrowingBall.__post_init__(self)
         require_at_least(self, 0, "guidance")
-        require_at_least(self, 1, "inner_steps")
+        require_at_least(self, 1, "inner_steps", most=_MOST_STEPS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,7 +228,7 @@ class AlternatingTraining(GrowingBall):
         settle_choices(self)
         require_fraction(self, "attacked")
         require_at_least(self, 0, "kappa")
-        require_at_least(self, 1, "inner_steps")
+        require_at_least(self, 1, "inner_steps", most=_MOST_STEPS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

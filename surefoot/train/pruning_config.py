@@ -12,7 +12,7 @@ from surefoot.compress.masks import check_sparsity
 from surefoot.compress.scores import Score, Seen, magnitude, random, saliency
 from surefoot.config import settle_choices
 from surefoot.errors import InputError
-from surefoot.train.ranges import require_at_least, require_order
+from surefoot.ranges import require_at_least, require_order
 
 PruningTarget = Literal["actor", "critic", "both"]
 

@@ -6,16 +6,21 @@ from typing import ClassVar, Literal
 from surefoot.config import settle_choices
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Squash
-from surefoot.train.defence_config import Defence, NoDefence
-from surefoot.train.pruning_config import NoPruning, Pruning
-from surefoot.train.ranges import (
+from surefoot.ranges import (
+    MOST_AT_ONCE,
+    MOST_THREADS,
     require_at_least,
     require_fraction,
     require_positive,
 )
+from surefoot.train.defence_config import Defence, NoDefence
+from surefoot.train.pruning_config import NoPruning, Pruning
 
 WITHOUT_EFFECT = ("num_threads", "checkpoint_steps", "resume")
 """Settings that nothing of a result depends on, as long as the training is not stopped."""
+
+_WIDEST = 2**16
+"""Widest layer: two of them make a matrix of 17 GB."""
 
 Resume = Literal["replay", "new_episodes"]
 """What a stopped training goes on with, see `TrainConfig`."""
@@ -164,13 +169,13 @@ class TrainConfig:
         settle_choices(self)
         positive = "learning_rate clip_range max_grad_norm observation_clip reward_clip"
         require_positive(self, *positive.split())
-        require_at_least(self, 0, "seed", "weight_decay", "entropy_coefficient")
-        require_at_least(self, 0, "value_coefficient", "visited_states")
-        counts = (
-            "total_steps num_envs rollout_steps num_threads torch_threads epochs"
-            " num_evaluations evaluation_episodes checkpoint_steps"
-        )
-        require_at_least(self, 1, *counts.split())
+        require_at_least(self, 0, "seed", most=2**128)
+        require_at_least(self, 0, "weight_decay", "entropy_coefficient", "value_coefficient")
+        require_at_least(self, 1, "total_steps", "epochs", "num_evaluations", "checkpoint_steps")
+        sizes = ("num_envs", "rollout_steps", "evaluation_episodes")
+        require_at_least(self, 1, *sizes, most=MOST_AT_ONCE)
+        require_at_least(self, 1, "num_threads", "torch_threads", most=MOST_THREADS)
+        require_at_least(self, 0, "visited_states", most=MOST_AT_ONCE)
         require_at_least(self, 2, "minibatch_size")  # advantages are divided by their std
         require_fraction(self, "gamma", "gae_lambda")
         for name in ("anneal_to", "averaging"):
@@ -181,6 +186,8 @@ class TrainConfig:
         for name in ("hidden", "critic_hidden"):
             if not all(width >= 1 for width in getattr(self, name)):
                 raise InputError(f"{name} must hold positive widths, got {getattr(self, name)}")
+            if not all(width <= _WIDEST for width in getattr(self, name)):
+                raise InputError(f"{name} must hold widths of at most {_WIDEST}")
         if self.batch_size % self.minibatch_size:
             raise InputError(
                 f"minibatch_size must divide num_envs * rollout_steps = {self.batch_size},"

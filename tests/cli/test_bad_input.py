@@ -58,6 +58,13 @@ TRAINING_ERRORS = [
     ("train.activation=rellu", "did you mean 'relu'"),
     ("train.minibatch_size=100", "minibatch_size must divide"),
     ("train.device=tpu", "device"),
+    ("train.clip_range=1e300", "clip_range must be at most 3.40282347e+38, got 1e+300"),
+    ("train.value_clip=-1e300", "value_clip must be positive and finite, got -1e+300"),
+    ("train.defence.epsilon=1e300", "epsilon must be at most 3.40282347e+38, got 1e+300"),
+    ("train.hidden=[1e300]", "hidden must hold widths of at most 65536"),
+    ("train.num_envs=1e300", "num_envs must be at most 1000000, got 1000000000"),
+    ("train.total_steps=1e300", "total_steps must be at most 1e+12, got 1000000000"),
+    ("train.num_envs=1e9", "num_envs must be at most 1000000, got 1000000000"),
     ("trian.seed=1", "unknown table 'trian'; did you mean 'train'"),
     ("nonsense", "--set must have the form"),
 ]

@@ -152,8 +152,12 @@ def test_bench_json_has_its_stable_keys() -> None:
     ("table", "message"),
     [
         ({"num_calls": 0}, "num_calls must be at least 1, got 0"),
-        ({"warm_up": -1}, "warm_up must not be negative"),
+        ({"warm_up": -1}, "warm_up must be at least 0, got -1"),
         ({"rates_hz": [50, 0]}, "rates_hz must be at least 1"),
+        ({"rates_hz": [50, 10**9]}, "rates_hz must be at least 1 and at most 1000000"),
+        ({"num_calls": 10**300}, "num_calls must be at most 100000000, got 1000000"),
+        ({"paced_s": 1e300}, r"paced_s must be positive and at most 86400, got 1e\+300"),
+        ({"batches": [4, 10**300]}, "batches must be at least 1 and at most 1000000"),
         ({"paced_s": 0.0}, "paced_s must be positive"),
         ({"backends": []}, "backends must hold at least one"),
         ({"backends": ["onx"]}, "did you mean 'onnx'"),

@@ -88,6 +88,14 @@ def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper() -> None:
         ({"device": "gpu"}, "device must be one of auto, cpu, cuda"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive and finite, got nan"),
         ({"reward_clip": float("inf")}, "reward_clip must be positive and finite, got inf"),
+        ({"total_steps": 10**12 + 1}, r"total_steps must be at most 1e\+12, got 1000000000001"),
+        ({"num_envs": 2_000_000}, "num_envs must be at most 1000000, got 2000000"),
+        ({"num_threads": 1025}, "num_threads must be at most 1024, got 1025"),
+        ({"hidden": [64, 10**6]}, "hidden must hold widths of at most 65536"),
+        (
+            {"defence": {"kind": "atla", "epsilon": 0.1, "inner_steps": 10**7}},
+            "inner_steps must be at most 1000000, got 10000000",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(table: dict[str, object], message: str) -> None:
