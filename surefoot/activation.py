@@ -4,9 +4,10 @@ Those without a parameter are members of :class:`Activation`; each of the others
 its own. All of them are called alike, compare by value, and never fall as x rises (SiLU apart).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -152,8 +153,91 @@ class Clamp:
         return np.clip(x, x.dtype.type(self.low), x.dtype.type(self.high))
 
 
-AnyActivation = Activation | LeakyRelu | ScaledElu | Clamp
+OneActivation = Activation | LeakyRelu | ScaledElu | Clamp
+"""One function for all neurons."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Several functions side by side: the first for the first neurons, and so on.
+
+    Neurons of the identity carry what a later layer needs past a layer.
+
+    Attributes:
+        parts: Each function, and for how many neurons.
+    """
+
+    parts: tuple[tuple[OneActivation, int], ...]
+
+    def __post_init__(self) -> None:
+        """Check the parts.
+
+        Raises:
+            InputError: If there is only one, two neighbours are the same, or one has no neuron.
+        """
+        functions = [function for function, _ in self.parts]
+        if len(functions) < 2 or any(a == b for a, b in pairwise(functions)):
+            raise InputError(f"Mixed parts must be several that differ, got {functions}")
+        if any(count < 1 for _, count in self.parts):
+            raise InputError("Mixed parts must have at least one neuron each")
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[OneActivation, int]]) -> "AnyActivation":
+        """Return the parts with equal neighbours joined; one function alone is no mixture."""
+        joined: list[tuple[OneActivation, int]] = []
+        for function, count in parts:
+            before = joined.pop() if joined and joined[-1][0] == function else (function, 0)
+            joined.append((function, before[1] + count))
+        return joined[0][0] if len(joined) == 1 else cls(tuple(joined))
+
+    @property
+    def width(self) -> int:
+        """Number of neurons."""
+        return sum(count for _, count in self.parts)
+
+    @property
+    def value(self) -> str:
+        """Functions and numbers of neurons, as digests say it."""
+        return f"mixed({', '.join(f'{function.value}: {n}' for function, n in self.parts)})"
+
+    def places(self) -> Iterator[tuple[OneActivation, slice]]:
+        """Yield each function and its neurons."""
+        start = 0
+        for function, count in self.parts:
+            yield function, slice(start, start + count)
+            start += count
+
+    def __call__(self, x: Array) -> Array:
+        """Apply each function to its neurons, along the last axis, in the dtype of ``x``."""
+        return by_part(lambda function, part: function(part), self, x)
+
+
+AnyActivation = OneActivation | Mixed
 """What a layer may apply."""
+
+
+def parts_of(activation: AnyActivation) -> list[OneActivation]:
+    """Return the functions that an activation consists of."""
+    if isinstance(activation, Mixed):
+        return [function for function, _ in activation.parts]
+    return [activation]
+
+
+def by_part(compute: Callable[..., Array], activation: AnyActivation, *arrays: Array) -> Array:
+    """Compute something elementwise for each function, on its neurons along the last axis.
+
+    Args:
+        compute: From one function and its neurons of each array to an array.
+        activation: One function or several.
+        arrays: Of one shape (..., n), or of shapes that NumPy broadcasts.
+    """
+    if not isinstance(activation, Mixed):
+        return compute(activation, *arrays)
+    found = [
+        compute(function, *(array[..., neurons] for array in arrays))
+        for function, neurons in activation.places()
+    ]
+    return np.concatenate(found, axis=-1)
 
 
 def _require_float32(name: str, value: float) -> None:

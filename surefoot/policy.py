@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from surefoot.activation import Activation as Activation
-from surefoot.activation import AnyActivation
+from surefoot.activation import AnyActivation, Mixed
 from surefoot.activation import Array as Array
 from surefoot.errors import InputError
 
@@ -156,6 +156,10 @@ class Layer:
             raise InputError(f"weight must have shape (fan_out, fan_in), got {self.weight.shape}")
         _require_finite("weight", self.weight, self.weight.shape)
         _require_finite("bias", self.bias, (self.weight.shape[0],))
+        if isinstance(self.activation, Mixed) and self.activation.width != self.bias.size:
+            raise InputError(
+                f"activation must have {self.bias.size} neurons, got {self.activation.value}"
+            )
         if self.is_weight is not None and self.is_weight.shape != self.weight.shape:
             raise InputError(
                 f"is_weight must have shape {self.weight.shape}, got {self.is_weight.shape}"

@@ -13,6 +13,7 @@ together as one, so that what they share cancels.
 import numpy as np
 from scipy.linalg import block_diag
 
+from surefoot.activation import AnyActivation, Mixed
 from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import crown_bounds
 from surefoot.certify.bounds.local_bounds import action_change, local_region, values_at
@@ -143,8 +144,20 @@ def _difference_of(policy: Policy, dense: Policy) -> Network:
             *(np.concatenate(pair) for pair in zip(ours.biases, theirs.biases, strict=True)),
             np.zeros(policy.num_outputs),
         ),
-        activations=(*ours.activations, Activation.IDENTITY),
+        activations=(
+            *(
+                _side_by_side(activation, len(bias))
+                for activation, bias in zip(ours.activations, ours.biases, strict=False)
+            ),
+            Activation.IDENTITY,
+        ),
     )
+
+
+def _side_by_side(activation: AnyActivation, width: int) -> AnyActivation:
+    """Return the activation of a layer of this width and of a second one beside it."""
+    parts = activation.parts if isinstance(activation, Mixed) else ((activation, width),)
+    return Mixed.of([*parts, *parts])
 
 
 def _capped(policy: Policy, dense: Policy, state_bound: Float) -> Float:

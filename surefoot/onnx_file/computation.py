@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.activation import AnyActivation, Array
+from surefoot.activation import Array, OneActivation
 
 Numbers = NDArray[np.int64]
 
@@ -168,7 +168,7 @@ class Standardise(Step):
 class Apply(Step):
     """An activation, elementwise."""
 
-    activation: AnyActivation
+    activation: OneActivation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surefoot.activation import Activation, AnyActivation, Array, LeakyRelu, ScaledElu
+from surefoot.activation import Activation, Array, LeakyRelu, OneActivation, ScaledElu
 from surefoot.errors import InputError
 from surefoot.onnx_file.computation import (
     Apply,
@@ -198,7 +198,7 @@ def activated(node: Node) -> Computed:
     return node.add(Apply(inputs=x.flat, activation=activation), x.shape)
 
 
-def _activation(node: Node) -> AnyActivation:
+def _activation(node: Node) -> OneActivation:
     match node.op:
         case "LeakyRelu":
             return LeakyRelu(node.number("alpha"))

@@ -1,16 +1,25 @@
 """The strict reader of canonical files: one chain of known nodes in one order, and nothing else."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
-from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Array,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    OneActivation,
+    ScaledElu,
+)
 from surefoot.artifact import Json, from_json
 from surefoot.errors import InputError
-from surefoot.onnx_file.graph import PREFIX, float_constant
+from surefoot.onnx_file.graph import PREFIX, constant, float_constant
 from surefoot.onnx_file.structure import with_weight_blocks
 from surefoot.policy import CategoricalHead, GaussianHead, Layer, Normaliser, Policy, Squash
 
@@ -50,6 +59,107 @@ class _Node:
     constants: tuple[Array, ...]
     attributes: dict[str, float]
     label: str
+    parts: "tuple[_Node | None, ...]" = ()
+    """What each part of a mixture applies, None for the identity."""
+
+
+class _Walk:
+    """A walk along the nodes of a graph, each of which takes the result of the one before it."""
+
+    def __init__(self, graph: onnx.GraphProto, constants: dict[str, Array], name: str) -> None:
+        self._nodes = list(graph.node)
+        self._constants = constants
+        self._name = name
+        self._value = graph.input[0].name
+        self._output = graph.output[0].name
+        self._position = 0
+
+    def steps(self) -> Iterator[_Node]:
+        """Yield the steps from the input to the output.
+
+        Raises:
+            InputError: If they are not known operators in one chain.
+        """
+        while self._position < len(self._nodes):
+            is_split = self._nodes[self._position].op_type == "Split"
+            yield self._mixture() if is_split else self._step(_OPERATORS)
+        if self._value != self._output:
+            raise InputError(f"{self._name}: the chain must end in the output {self._output!r}")
+
+    @property
+    def _label(self) -> str:
+        op = self._nodes[self._position].op_type
+        return f"{self._name}: node {self._position} {op!r}"
+
+    def _step(self, known: Set[str]) -> _Node:
+        """Return one step, of one node or, for SiLU, of two.
+
+        Raises:
+            InputError: If it is no known one.
+        """
+        node, label = self._nodes[self._position], self._label
+        if node.domain or node.op_type not in known:
+            raise InputError(f"{label}: not in the controller operator set")
+        if len(node.output) != 1 or node.input[0] != self._value:
+            raise InputError(f"{label}: must take the result of the node before it")
+        attributes = _read_attributes(node, label)
+        pair = self._nodes[self._position + 1 : self._position + 2]
+        if pair and _is_silu(node, pair[0]):
+            self._value, self._position = pair[0].output[0], self._position + 2
+            return _Node("Silu", (), {}, label)
+        if any(entry not in self._constants for entry in node.input[1:]):
+            raise InputError(f"{label}: every input but the first must be a constant")
+        entries = tuple(self._constants[entry] for entry in node.input[1:])
+        if any(entry.dtype.kind == "i" for entry in entries):
+            raise InputError(f"{label}: its constants must be FLOAT (1)")
+        self._value, self._position = node.output[0], self._position + 1
+        return _Node(node.op_type, entries, attributes, label)
+
+    def _mixture(self) -> _Node:
+        """Return the step of Split, an activation of some of its parts, and Concat.
+
+        Raises:
+            InputError: If the nodes are others, or in another order.
+        """
+        split, label = self._nodes[self._position], self._label
+        sizes = self._constants.get(split.input[1]) if len(split.input) == 2 else None
+        if split.domain or split.input[0] != self._value or not _is_along_neurons(split):
+            raise InputError(f"{label}: must split the result of the node before it along axis 1")
+        if sizes is None or sizes.dtype.kind != "i" or len(sizes) != len(split.output):
+            raise InputError(f"{label}: must have a constant size for each part")
+        self._position += 1
+        parts, values = [], []
+        for name in split.output:
+            self._value = name
+            taken = self._nodes[self._position : self._position + 1]
+            applies = taken and taken[0].op_type != "Concat" and taken[0].input[:1] == [name]
+            parts.append(self._step(_PART_OPERATORS) if applies else None)
+            values.append(self._value)
+        joined = self._nodes[self._position] if self._position < len(self._nodes) else None
+        if joined is None or joined.op_type != "Concat" or list(joined.input) != values:
+            raise InputError(f"{label}: its parts must be joined again in their order")
+        if joined.domain or not _is_along_neurons(joined):
+            raise InputError(f"{self._label}: must join along axis 1")
+        self._value, self._position = joined.output[0], self._position + 1
+        return _Node("Mixture", (sizes,), {}, label, tuple(parts))
+
+
+def _is_along_neurons(node: onnx.NodeProto) -> bool:
+    """Return whether axis = 1 is the only attribute of a node."""
+    given = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    return given == {"axis": 1}
+
+
+def _sizes(tensor: onnx.TensorProto, name: str) -> Array:
+    """Return the sizes of the parts of a mixture.
+
+    Raises:
+        InputError: If they are no row of positive numbers.
+    """
+    sizes = constant(tensor, name)
+    if sizes.ndim != 1 or not (sizes > 0).all():
+        raise InputError(f"{name}: constant {tensor.name!r} must be a row of positive sizes")
+    return sizes
 
 
 class _Chain:
@@ -79,11 +189,16 @@ class _Chain:
                 f"{name} must have one input and one output, "
                 f"has {len(graph.input)} and {len(graph.output)}"
             )
-        constants = {tensor.name: float_constant(tensor, name) for tensor in graph.initializer}
+        constants = {
+            tensor.name: _sizes(tensor, name)
+            if tensor.data_type == onnx.TensorProto.INT64
+            else float_constant(tensor, name)
+            for tensor in graph.initializer
+        }
         if (given := graph.input[0].name) in constants:
             # What is fed would stand in for the constant wherever a node names it.
             raise InputError(f"{name}: input {given!r} is a constant as well")
-        steps = list(cls._walk(graph, constants, graph.input[0].name, name))
+        steps = list(_Walk(graph, constants, name).steps())
         layers = [step.constants[0].shape for step in steps if step.op == "Gemm"]
         if not layers:
             raise InputError(f"{name}: no Gemm layer after the normaliser")
@@ -92,33 +207,6 @@ class _Chain:
         _check_value(graph.input[0], layers[0][1], f"{name}: input")
         _check_value(graph.output[0], layers[-1][0], f"{name}: output")
         return cls(steps, layers[0][1], layers[-1][0])
-
-    @staticmethod
-    def _walk(
-        graph: onnx.GraphProto, constants: dict[str, Array], value: str, name: str
-    ) -> Iterator[_Node]:
-        nodes = list(graph.node)
-        position = 0
-        while position < len(nodes):
-            node = nodes[position]
-            label = f"{name}: node {position} {node.op_type!r}"
-            if node.domain or node.op_type not in _OPERATORS:
-                raise InputError(f"{label}: not in the controller operator set")
-            if len(node.output) != 1 or node.input[0] != value:
-                raise InputError(f"{label}: must take the result of the node before it")
-            attributes = _read_attributes(node, label)
-            pair = nodes[position + 1] if position + 1 < len(nodes) else None
-            if pair is not None and _is_silu(node, pair):
-                yield _Node("Silu", (), {}, label)
-                value, position = pair.output[0], position + 2
-                continue
-            if any(entry not in constants for entry in node.input[1:]):
-                raise InputError(f"{label}: every input but the first must be a constant")
-            entries = tuple(constants[entry] for entry in node.input[1:])
-            yield _Node(node.op_type, entries, attributes, label)
-            value, position = node.output[0], position + 1
-        if value != graph.output[0].name:
-            raise InputError(f"{name}: the chain must end in the output {graph.output[0].name!r}")
 
     def take(self, *ops: str) -> _Node | None:
         """Return the next step and move on if it is one of ``ops``, else None."""
@@ -148,7 +236,8 @@ def _is_silu(node: onnx.NodeProto, pair: onnx.NodeProto) -> bool:
 
 
 NORMALISER_OPS = {"Sub", "Div", "Mul", "Clip", "Identity"}
-_OPERATORS = {*NORMALISER_OPS, "Add", "Gemm", *_OPS_TO_ACTIVATION, *_PARAMETERS}
+_PART_OPERATORS = {"Clip", *_OPS_TO_ACTIVATION, *_PARAMETERS}
+_OPERATORS = {*NORMALISER_OPS, *_PART_OPERATORS, "Add", "Gemm"}
 
 
 def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
@@ -202,18 +291,29 @@ def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
 
 
 def _take_activation(chain: _Chain) -> AnyActivation:
-    if step := chain.take(*_OPS_TO_ACTIVATION):
-        return _OPS_TO_ACTIVATION[step.op]
-    if chain.take("Silu"):
-        return Activation.SILU
-    if step := chain.take("LeakyRelu"):
-        return LeakyRelu(**step.attributes)
-    if step := chain.take("Selu"):
-        return ScaledElu(**step.attributes)
+    if step := chain.take("Mixture"):
+        counts = step.constants[0].tolist()
+        return Mixed(tuple(zip(map(_activation, step.parts), counts, strict=True)))
+    if step := chain.take(*_OPS_TO_ACTIVATION, "Silu", *_PARAMETERS):
+        return _activation(step)
     # Behind the last layer a Clip is the squash.
-    if step := chain.take_before("Clip", "Gemm"):
-        return Clamp(*_limits(step))
-    return Activation.IDENTITY
+    return _activation(chain.take_before("Clip", "Gemm"))
+
+
+def _activation(step: _Node | None) -> OneActivation:
+    """Return the activation that a step is; the identity for none."""
+    if step is None:
+        return Activation.IDENTITY
+    match step.op:
+        case "Silu":
+            return Activation.SILU
+        case "LeakyRelu":
+            return LeakyRelu(**step.attributes)
+        case "Selu":
+            return ScaledElu(**step.attributes)
+        case "Clip":
+            return Clamp(*_limits(step))
+    return _OPS_TO_ACTIVATION[step.op]
 
 
 def _start(head: dict[str, Json], num_outputs: int, name: str) -> int:

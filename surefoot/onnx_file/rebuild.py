@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from surefoot.activation import AnyActivation
+from surefoot.activation import Mixed
 from surefoot.errors import InputError
 from surefoot.onnx_file.computation import (
     Affine,
@@ -113,7 +113,7 @@ def _layers(units: Sequence[Unit], states: Numbers) -> Iterator[Layer]:
     """Yield the layers of units, the last of which gives the outputs of the network.
 
     Raises:
-        InputError: If a layer would be too large, or joins what is not yet read.
+        InputError: If a layer would be too large.
     """
     levels = _levels(units, states)
     total, vector = 0, states
@@ -150,7 +150,7 @@ def _layer(units: Sequence[Unit], vector: Numbers) -> Layer:
         vector: Numbers of the outputs of the layer before.
 
     Raises:
-        InputError: If a weight exceeds float32, or it joins what is not yet read.
+        InputError: If a weight exceeds float32.
     """
     place = {int(number): column for column, number in enumerate(vector)}
     blocks = [unit.matrix(place) for unit in units]
@@ -170,19 +170,7 @@ def _layer(units: Sequence[Unit], vector: Numbers) -> Layer:
     return Layer(
         weight=weight,
         bias=single,
-        activation=_activation(units),
+        activation=Mixed.of([(unit.activation, len(unit.outputs)) for unit in units]),
         is_weight=None if is_weight.all() else is_weight,
         rounding=rounding,
     )
-
-
-def _activation(units: Sequence[Unit]) -> AnyActivation:
-    """Return the activation of all units of a layer.
-
-    Raises:
-        InputError: If they have several.
-    """
-    first = units[0].activation
-    if any(unit.activation != first for unit in units):
-        raise InputError("joins values that stand behind different numbers of layers")
-    return first

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.activation import Activation, AnyActivation, Array, Clamp
+from surefoot.activation import Activation, Array, Clamp, OneActivation
 from surefoot.errors import InputError
 from surefoot.onnx_file.computation import (
     Affine,
@@ -71,7 +71,7 @@ class Unit:
     terms: tuple[Term, ...]
     bias: Array
     has_bias: bool
-    activation: AnyActivation = Activation.IDENTITY
+    activation: OneActivation = Activation.IDENTITY
     extra: int = 0
     excess: Array
     outputs: Numbers
@@ -252,7 +252,7 @@ class _Builder:
             outputs=outputs,
         )
 
-    def _activate(self, step: Step, activation: AnyActivation) -> None:
+    def _activate(self, step: Step, activation: OneActivation) -> None:
         unit = self._opened(step.inputs, step.outputs) or self._single(step.inputs, step.outputs)
         self._place(replace(unit, activation=activation))
 
@@ -357,7 +357,7 @@ def _constant(amount: Array, outputs: Numbers) -> Unit:
     return Unit(terms=(), bias=bias, has_bias=True, excess=zeros, outputs=outputs)
 
 
-def _activation_of(step: Limit) -> AnyActivation:
+def _activation_of(step: Limit) -> OneActivation:
     """Return the activation of limits that are the same for all.
 
     Raises:

@@ -14,7 +14,16 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Array,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    OneActivation,
+    ScaledElu,
+)
 from surefoot.artifact import (
     Json,
 )
@@ -129,8 +138,25 @@ class _GraphWriter:
                 return self.node("Selu", [value], alpha=alpha, gamma=gamma)
             case Clamp(low, high):
                 return self.clip(value, low, high)
+            case Mixed(parts):
+                return self.mixture(value, parts)
             case _:
                 return self.node(ACTIVATION_OPS[activation], [value])
+
+    def mixture(self, value: str, parts: Sequence[tuple[OneActivation, int]]) -> str:
+        """Write Split, the function of each part, and Concat."""
+        number = len(self.nodes)
+        sizes = np.array([count for _, count in parts], np.int64)
+        self.constants.append(numpy_helper.from_array(sizes, f"sizes_{number}"))
+        names = [f"split_{number}_{part}" for part in range(len(parts))]
+        node = onnx.helper.make_node("Split", [value, f"sizes_{number}"], names, name=names[0])
+        node.attribute.append(onnx.helper.make_attribute("axis", 1))
+        self.nodes.append(node)
+        applied = [
+            self.activation(name, function)
+            for name, (function, _) in zip(names, parts, strict=True)
+        ]
+        return self.node("Concat", applied, axis=1)
 
     def model(self, policy: Policy, metadata: Mapping[str, Json]) -> bytes:
         float32 = onnx.TensorProto.FLOAT

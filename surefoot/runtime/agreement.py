@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from surefoot.activation import Clamp
+from surefoot.activation import Clamp, OneActivation, by_part
 from surefoot.errors import CheckError, InputError
 from surefoot.onnx_file import Agreement, ForeignFile, Interface, feeds
-from surefoot.policy import Array, Policy
+from surefoot.policy import Array, Layer, Policy
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
 
@@ -114,14 +114,23 @@ def _at_kinks(policy: Policy, limit: float, count: int, rng: np.random.Generator
     rows = count // len(policy.layers) + 1
     parts = []
     for number, layer in enumerate(policy.layers):
-        clamp = layer.activation
-        kinks = (clamp.low, clamp.high) if isinstance(clamp, Clamp) else (0.0,)
-        neuron, kink = rng.integers(len(layer.bias), size=rows), rng.choice(kinks, rows)
+        neuron = rng.integers(len(layer.bias), size=rows)
+        kink = _kinks(layer)[rng.integers(2, size=rows), neuron]
         beyond = partial(_beyond_kink, policy, number, neuron, kink)
         ends = rng.uniform(-limit, limit, (2, rows, policy.obs_dim)).astype(np.float32)
         with np.errstate(all="ignore"):  # what overflows is at no kink
             parts.append(_crossings(beyond, *ends))
     return np.concatenate(parts)[:count]
+
+
+def _kinks(layer: Layer) -> Array:
+    """Return two places at which each neuron may have a kink, shape (2, fan_out)."""
+
+    def of_one(function: OneActivation, neurons: Array) -> Array:
+        ends = (function.low, function.high) if isinstance(function, Clamp) else (0.0, 0.0)
+        return np.tile(np.array(ends)[:, None], neurons.size)
+
+    return by_part(of_one, layer.activation, layer.bias)
 
 
 def _crossings(value: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:

@@ -16,7 +16,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Array,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    OneActivation,
+    ScaledElu,
+    by_part,
+)
 from surefoot.errors import InputError
 from surefoot.policy import GaussianHead, Layer, Policy, Squash
 
@@ -54,6 +64,11 @@ class _Range:
     @property
     def magnitude(self) -> Array:
         return np.maximum(np.abs(self.lower), np.abs(self.upper))
+
+    @property
+    def stacked(self) -> Array:
+        """Its fields in their order, shape (3, width)."""
+        return np.stack([self.lower, self.upper, self.error])
 
 
 def runtime_error(policy: Policy, *, state_limit: float, tau: float = TAU) -> Array:
@@ -118,6 +133,15 @@ def _affine(layer: Layer, x: _Range) -> _Range:
 
 
 def _activated(activation: AnyActivation, x: _Range, tau: float) -> _Range:
+    if isinstance(activation, Mixed):
+        found = by_part(
+            lambda function, *part: _activated(function, _Range(*part), tau).stacked,
+            activation,
+            x.lower,
+            x.upper,
+            x.error,
+        )
+        return _Range(*found)
     own = _own_error(activation, x.magnitude + x.error, tau)
     lower, upper = activation(x.lower), activation(x.upper)
     if activation is Activation.SILU:  # not monotone: its least value is -0.27846454...
@@ -127,7 +151,7 @@ def _activated(activation: AnyActivation, x: _Range, tau: float) -> _Range:
     return _Range(lower, upper, _steepest(activation) * x.error + own)
 
 
-def _own_error(activation: AnyActivation, reach: Array, tau: float) -> Array | float:
+def _own_error(activation: OneActivation, reach: Array, tau: float) -> Array | float:
     """Return the error of an activation itself on inputs of at most ``reach``."""
     match activation:
         case Activation.IDENTITY | Activation.RELU | Clamp():
@@ -141,7 +165,7 @@ def _own_error(activation: AnyActivation, reach: Array, tau: float) -> Array | f
             return tau * np.maximum(1, reach) if activation in _GROWING else tau
 
 
-def _steepest(activation: AnyActivation) -> float:
+def _steepest(activation: OneActivation) -> float:
     """Return the largest slope."""
     if isinstance(activation, ScaledElu):
         return activation.size

@@ -14,7 +14,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Array,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    OneActivation,
+    ScaledElu,
+    by_part,
+)
 from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
 from surefoot.runtime.c_layer_text import float_literal
 
@@ -135,7 +145,7 @@ def c_name(activation: Activation) -> str:
     return _NAMES.get(activation, activation.value)
 
 
-def c_call(activation: AnyActivation, value: str) -> str:
+def c_call(activation: OneActivation, value: str) -> str:
     """Return the C expression of an activation of ``value``."""
     match activation:
         case LeakyRelu(alpha):
@@ -148,7 +158,7 @@ def c_call(activation: AnyActivation, value: str) -> str:
             return f"{c_name(activation)}({value})"
 
 
-def c_functions(used: set[AnyActivation]) -> str:
+def c_functions(used: set[OneActivation]) -> str:
     """Return the C text of the activations in ``used`` and of what they call."""
     kinds = {type(activation) for activation in used}
     plain = {activation for activation in used if isinstance(activation, Activation)}
@@ -169,6 +179,8 @@ def twin(activation: AnyActivation, x: Array) -> Array:
     """Compute what the C function computes, bit for bit, elementwise."""
     with np.errstate(under="ignore", invalid="ignore"):
         match activation:
+            case Mixed():
+                return by_part(twin, activation, x)
             case ScaledElu(alpha, gamma):
                 below = np.float32(alpha) * _exp_of_minus(-np.minimum(x, 0), 1)
                 return np.asarray(np.float32(gamma) * np.where(x > 0, x, below))

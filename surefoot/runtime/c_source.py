@@ -14,7 +14,7 @@ from string import Template
 
 import numpy as np
 
-from surefoot.activation import AnyActivation
+from surefoot.activation import AnyActivation, Mixed, OneActivation, parts_of
 from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.policy import (
@@ -22,6 +22,7 @@ from surefoot.policy import (
     Array,
     CategoricalHead,
     GaussianHead,
+    Layer,
     Policy,
     Squash,
     weights_sha256,
@@ -144,8 +145,8 @@ def _is_tanh(policy: Policy) -> bool:
     return isinstance(policy.head, GaussianHead) and policy.head.squash is Squash.TANH
 
 
-def _used(policy: Policy) -> set[AnyActivation]:
-    used: set[AnyActivation] = {layer.activation for layer in policy.layers}
+def _used(policy: Policy) -> set[OneActivation]:
+    used = {function for layer in policy.layers for function in parts_of(layer.activation)}
     return used | ({Activation.TANH} if _is_tanh(policy) else set())
 
 
@@ -256,10 +257,8 @@ def _forward(policy: Policy, laid_out: Sequence[CLayer], machine: Machine) -> st
     for number, layer in enumerate(policy.layers, start=1):
         source, target = buffers[(number - 1) % 2], buffers[number % 2]
         lines.append(f"    layer_{number}({source}, {target});")
-        fused = _fused(laid_out[number - 1], layer.activation, machine)
-        if layer.activation is not Activation.IDENTITY and not fused:
-            value = f"{target}[i]"
-            lines += _loop(f"{layer.bias.size}u", f"{value} = {c_call(layer.activation, value)};")
+        if not _fused(laid_out[number - 1], layer.activation, machine):
+            lines += _activated(layer, target)
     value = f"{buffers[len(policy.layers) % 2]}[i]"
     if isinstance(policy.head, GaussianHead):
         squashed = value
@@ -268,11 +267,22 @@ def _forward(policy: Policy, laid_out: Sequence[CLayer], machine: Machine) -> st
         elif policy.head.squash is Squash.CLIP:
             squashed = f"(({value} < -1.0f) ? -1.0f : (({value} > 1.0f) ? 1.0f : {value}))"
         value = f"({squashed} * half_range[i]) + centre[i]"
-    return "\n".join(lines + _loop("POLICY_NUM_ACTIONS", f"actions[i] = {value};"))
+    return "\n".join(lines + _loop("0u", "POLICY_NUM_ACTIONS", f"actions[i] = {value};"))
 
 
-def _loop(count: str, statement: str) -> list[str]:
-    return [f"    for (i = 0u; i < {count}; ++i) {{", f"        {statement}", "    }"]
+def _activated(layer: Layer, target: str) -> Iterator[str]:
+    """Yield the loops that apply the activation of a layer, one for each function."""
+    activation, whole = layer.activation, slice(0, layer.bias.size)
+    parts = activation.places() if isinstance(activation, Mixed) else [(activation, whole)]
+    for one, neurons in parts:
+        if one is not Activation.IDENTITY:
+            value = f"{target}[i]"
+            statement = f"{value} = {c_call(one, value)};"
+            yield from _loop(f"{neurons.start}u", f"{neurons.stop}u", statement)
+
+
+def _loop(start: str, stop: str, statement: str) -> list[str]:
+    return [f"    for (i = {start}; i < {stop}; ++i) {{", f"        {statement}", "    }"]
 
 
 def _vectors(policy: Policy) -> str:

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    ScaledElu,
+)
 from surefoot.policy import Layer
 
 _FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -45,6 +52,9 @@ SILU_SLOPES = (-0.09984, 1.09984)
 def forward(activation: AnyActivation, x: Tensor) -> Tensor:
     """Return an activation of ``x``, elementwise."""
     match activation:
+        case Mixed():
+            parts = [forward(one, x[..., neurons]) for one, neurons in activation.places()]
+            return torch.cat(parts, dim=-1)
         case LeakyRelu(alpha):
             return functional.leaky_relu(x, alpha)
         case ScaledElu(alpha, gamma):
@@ -58,6 +68,12 @@ def forward(activation: AnyActivation, x: Tensor) -> Tensor:
 def _backward(activation: AnyActivation, g: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """Return the gradient with respect to what an activation took."""
     match activation:
+        case Mixed():
+            parts = [
+                _backward(one, g[..., neurons], before[..., neurons], after[..., neurons])
+                for one, neurons in activation.places()
+            ]
+            return torch.cat(parts, dim=-1)
         case LeakyRelu(alpha):
             return torch.where(before > 0, g, alpha * g)
         case ScaledElu(alpha, gamma):

@@ -177,3 +177,43 @@ class RandomController(Graph):
         x = self.steps(self.linear(x, sizes[-1], 2), 2, 2)
         x = self.node("Identity", self.steps(self.squash(x, 2), 2, 2))
         return self.file({x: ("N", 2)}, {"obs": ("N", num_sensors)}), x
+
+    def branched(self, num_sensors: int) -> tuple[bytes, str]:
+        """Return a controller with encoders, skips and sums, and the name of its output."""
+        front = self.steps("obs", num_sensors, 2)
+        if self.maybe():
+            front = self.node("Clip", front, self.constant(-5.0), self.constant(5.0))
+        values = [("obs", num_sensors), (front, num_sensors)]
+        for _ in range(self.rng.integers(2, 6)):
+            values.append(self._next(values))
+        last, width = self._concatenated(values)
+        x = self.steps(self.linear(last, width, 2), 2, 2)
+        x = self.node("Identity", self.steps(self.squash(x, 2), 2, 1))
+        return self.file({x: ("N", 2)}, {"obs": ("N", num_sensors)}), x
+
+    def _next(self, values: list[tuple[str, int]]) -> tuple[str, int]:
+        """One more value, of one or two that are there."""
+        x, size = values[self.rng.integers(len(values))]
+        kind = self.rng.integers(5)
+        if kind == 0 and size > 1:  # a part
+            start = int(self.rng.integers(size - 1))
+            return self.cut(x, start, size), size - start
+        if kind == 1:
+            return self._concatenated(values)
+        if kind == 2:  # a residual: of the same size, through a layer of its own
+            other, other_size = values[self.rng.integers(len(values))]
+            projected = self.linear(other, other_size, size)
+            if self.maybe():
+                projected = self.activation(projected)
+            op = str(self.rng.choice(["Add", "Sub"]))
+            return self.node(op, *self.rng.permutation([x, projected]).tolist()), size
+        if kind == 3:
+            return self.steps(x, size, 2), size
+        fan_out = int(self.rng.integers(2, 6))
+        return self.activation(self.steps(self.linear(x, size, fan_out), fan_out, 1)), fan_out
+
+    def _concatenated(self, values: list[tuple[str, int]]) -> tuple[str, int]:
+        count = int(self.rng.integers(2, 4))
+        chosen = [values[k] for k in self.rng.integers(len(values), size=count)]
+        chosen[-1] = values[-1]
+        return self.node("Concat", *[x for x, _ in chosen], axis=1), sum(n for _, n in chosen)

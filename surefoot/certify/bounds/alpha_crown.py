@@ -24,7 +24,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.activation import Activation, AnyActivation
+from surefoot.activation import Activation, AnyActivation, parts_of
 from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import (
     bounds_of_chunk,
@@ -36,7 +36,12 @@ from surefoot.certify.bounds.crown import (
 )
 from surefoot.certify.bounds.region import Bounds, Network, Region
 from surefoot.certify.bounds.relaxation import Lines, image, relax
-from surefoot.certify.bounds.tangent_points import Touches, free_touches, lines_touching
+from surefoot.certify.bounds.tangent_points import (
+    Touches,
+    free_touches,
+    is_relu,
+    lines_touching,
+)
 from surefoot.certify.bounds.upward import Float, gamma
 
 _HALVED_NEURONS = 1
@@ -167,7 +172,7 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
         choices.append(_Tangents(touch, np.zeros_like(touch), np.zeros_like(touch)))
     choices = _descend(problem, choices, steps)
     upper = _sound(problem, choices)
-    if any(layer.activation is Activation.RELU for layer in layers):
+    if any(Activation.RELU in parts_of(layer.activation) for layer in layers):
         pieces = 2**_HALVED_NEURONS
         parts = _Problem(
             network, region, layers, np.tile(rows, (pieces, 1)), np.tile(shift, pieces)
@@ -267,16 +272,17 @@ def _step(
         network = problem.network
         value = _times(hidden, network.weights[number].T) + network.biases[number]
         touch, price = choice.touch, choice.price
-        if layer.activation is Activation.RELU:
+        # d/dt of the tangent at y is phi''(t) (y - t): towards y, which is best where t = y.
+        new = touch + (value - touch) * size
+        relu = is_relu(layer.activation, touch.shape[-1])
+        if relu.any():
             # d/dk of A (k y) is A y; only its sign is used, so that no scale has to be known.
             stride = np.sqrt(size) / 2
-            new = np.clip(touch - np.sign(line.coefficients * value) * stride, 0.0, 1.0)
+            slope = np.clip(touch - np.sign(line.coefficients * value) * stride, 0.0, 1.0)
+            new = np.where(relu, slope, new)
             # d/db of b half y is half y; b stays at least 0, as a multiplier of an inequality.
             dearer = np.sign(choice.half * value) * np.abs(line.coefficients) * stride
             price = np.where(choice.half != 0, np.maximum(price - dearer, 0.0), 0.0)
-        else:
-            # d/dt of the tangent at y is phi''(t) (y - t): towards y, which is best where t = y.
-            new = touch + (value - touch) * size
         touch = np.where(line.free & np.isfinite(new), new, touch)
         moved.append(_Tangents(touch, choice.half, np.where(np.isfinite(price), price, 0.0)))
         # The relaxed network at the worst point: lines in the place of activations.
@@ -295,7 +301,7 @@ def _halved(problem: _Problem, choices: list[_Tangents]) -> list[_Tangents]:
         weight, bias = problem.network.weights[number], problem.network.biases[number]
         value = _times(hidden, weight.T) + bias
         hidden = line.slope * value + line.cut
-        relu = layer.activation is Activation.RELU
+        relu = is_relu(layer.activation, value.shape[-1])
         # Only neurons that may be on either side of the kink have halves.
         crossing = layer.touches.below.free[:, None, :] & relu
         gap = np.abs(line.coefficients * (hidden - np.maximum(value, 0.0)))

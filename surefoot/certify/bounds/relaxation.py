@@ -15,7 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    ScaledElu,
+    by_part,
+)
 from surefoot.certify.bounds.piecewise_linear import kinked_image, kinked_lines
 from surefoot.certify.bounds.slopes import SILU_EXTREME, derivative, slope_range_on
 from surefoot.certify.bounds.upward import UNIT, Float
@@ -39,6 +47,11 @@ class Lines:
     slope_high: Float
     cut_high: Float
 
+    @property
+    def as_tuple(self) -> tuple[Float, Float, Float, Float]:
+        """Its fields in their order."""
+        return self.slope_low, self.cut_low, self.slope_high, self.cut_high
+
 
 def relax(activation: AnyActivation, low: Float, high: Float) -> Lines:
     """Return lines that enclose an activation on [low, high].
@@ -52,6 +65,9 @@ def relax(activation: AnyActivation, low: Float, high: Float) -> Lines:
         Zhang et al., NeurIPS 2018 (arXiv 1811.00866), with tangents chosen for the least area.
     """
     match activation:
+        case Mixed():
+            found = by_part(lambda *part: np.stack(relax(*part).as_tuple), activation, low, high)
+            return Lines(*found)
         case Activation.IDENTITY:
             one, zero = np.ones_like(low), np.zeros_like(low)
             return Lines(one, zero, one, zero)
@@ -73,6 +89,9 @@ def relax(activation: AnyActivation, low: Float, high: Float) -> Lines:
 
 def image(activation: AnyActivation, low: Float, high: Float) -> tuple[Float, Float]:
     """Return bounds of an activation on [low, high]."""
+    if isinstance(activation, Mixed):
+        found = by_part(lambda *part: np.stack(image(*part)), activation, low, high)
+        return found[0], found[1]
     if activation in (Activation.IDENTITY, Activation.RELU):
         return activation(low), activation(high)
     if not isinstance(activation, Activation):

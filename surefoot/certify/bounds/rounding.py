@@ -15,7 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    OneActivation,
+    ScaledElu,
+    by_part,
+    parts_of,
+)
 from surefoot.certify.bounds.chain import network_chain
 from surefoot.certify.bounds.slopes import slope_range
 from surefoot.certify.bounds.upward import Float, matmul_up, up, vector_norm_up
@@ -154,11 +164,12 @@ def rounding_bound(
 def smooth_activations(policy: Policy) -> bool:
     """Return whether a bound on the policy rests on ``TAU``, which is measured and not proved."""
     squashed = isinstance(policy.head, GaussianHead) and policy.head.squash is Squash.TANH
-    return squashed or any(_is_smooth(layer.activation) for layer in policy.layers)
+    functions = {one for layer in policy.layers for one in parts_of(layer.activation)}
+    return squashed or any(_is_smooth(function) for function in functions)
 
 
-def _is_smooth(activation: AnyActivation) -> bool:
-    return activation not in _EXACT and not isinstance(activation, (LeakyRelu, Clamp))
+def _is_smooth(function: OneActivation) -> bool:
+    return function not in _EXACT and not isinstance(function, (LeakyRelu, Clamp))
 
 
 def state_bound(policy: Policy, epsilon: float) -> Float:
@@ -176,6 +187,8 @@ def _normaliser_error(normaliser: Normaliser, inputs: Float) -> Float:
 def _activation_error(activation: AnyActivation, inputs: Float) -> Float:
     """Return the error of a runtime's activation itself for |x| <= ``inputs``."""
     match activation:
+        case Mixed():
+            return by_part(_activation_error, activation, inputs)
         case Activation.IDENTITY | Activation.RELU | Clamp():
             return np.zeros_like(inputs)
         case LeakyRelu(alpha):
@@ -189,6 +202,8 @@ def _activation_error(activation: AnyActivation, inputs: Float) -> Float:
 def activation_range(activation: AnyActivation, inputs: Float) -> Float:
     """Return a bound of |phi(x)| for |x| <= ``inputs``."""
     match activation:
+        case Mixed():
+            return by_part(activation_range, activation, inputs)
         case Activation.TANH:
             return np.minimum(inputs, 1.0)
         case Activation.SIGMOID:

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from surefoot.activation import Activation, AnyActivation, Array, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Array,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    ScaledElu,
+    by_part,
+    parts_of,
+)
 from surefoot.certify.bounds.upward import Float
 
 
@@ -63,8 +73,11 @@ _WIDENING = 1e-14
 
 
 def slope_range(activation: AnyActivation) -> SlopeRange:
-    """Return the slope range over all real numbers."""
+    """Return the slope range over all real numbers, of several functions that of all of them."""
     match activation:
+        case Mixed():
+            ranges = [slope_range(function) for function in parts_of(activation)]
+            return SlopeRange(min(r.low for r in ranges), max(r.high for r in ranges))
         case LeakyRelu(alpha):
             return SlopeRange(float(np.floor(alpha * 2**20) / 2**20), 1.0)
         case ScaledElu():
@@ -76,8 +89,15 @@ def slope_range(activation: AnyActivation) -> SlopeRange:
 
 
 def derivative(activation: AnyActivation, x: Array) -> Array:
-    """Return the derivative of an activation in float64; at a kink that of one side."""
+    """Return the derivative of an activation in float64; at a kink that of one side.
+
+    Args:
+        activation: The function, or one for each of the last axis.
+        x: Where, shape (..., n).
+    """
     match activation:
+        case Mixed():
+            return by_part(derivative, activation, x)
         case Activation.IDENTITY:
             return np.ones_like(x)
         case Activation.RELU:
@@ -103,6 +123,9 @@ def derivative(activation: AnyActivation, x: Array) -> Array:
 
 def slope_range_on(activation: AnyActivation, low: Float, high: Float) -> tuple[Float, Float]:
     """Return bounds of all secant slopes between points of [low, high], elementwise."""
+    if isinstance(activation, Mixed):
+        found = by_part(lambda *part: np.stack(slope_range_on(*part)), activation, low, high)
+        return found[0], found[1]
     ends = derivative(activation, low), derivative(activation, high)
     smallest, largest = np.minimum(*ends), np.maximum(*ends)
     whole = slope_range(activation)

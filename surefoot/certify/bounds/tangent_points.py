@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.activation import Activation, AnyActivation
+from surefoot.activation import Activation, AnyActivation, Mixed, by_part
 from surefoot.certify.bounds.region import Bounds
 from surefoot.certify.bounds.slopes import SILU_EXTREME, derivative
 from surefoot.certify.bounds.upward import UNIT, Float
@@ -52,6 +52,13 @@ class Touches:
 def free_touches(activation: AnyActivation, before: Bounds) -> Touches:
     """Return where lines may touch on intervals; nowhere for an activation without such lines."""
     low, high = before.lower, before.upper
+    if isinstance(activation, Mixed):
+        return _joined(
+            [
+                free_touches(function, Bounds(low[..., neurons], high[..., neurons]))
+                for function, neurons in activation.places()
+            ]
+        )
     middle = low + (high - low) / 2
     nowhere = Side(np.zeros(low.shape, dtype=bool), middle, middle)
     match activation:
@@ -77,6 +84,32 @@ def free_touches(activation: AnyActivation, before: Bounds) -> Touches:
             return Touches(nowhere, nowhere, middle)
 
 
+def _joined(parts: list[Touches]) -> Touches:
+    """Return the freedom of neurons that stand side by side."""
+
+    def side(each: list[Side]) -> Side:
+        return Side(
+            np.concatenate([one.free for one in each], axis=-1),
+            np.concatenate([one.least for one in each], axis=-1),
+            np.concatenate([one.most for one in each], axis=-1),
+        )
+
+    return Touches(
+        side([part.below for part in parts]),
+        side([part.above for part in parts]),
+        np.concatenate([part.start for part in parts], axis=-1),
+    )
+
+
+def is_relu(activation: AnyActivation, width: int) -> NDArray[np.bool_]:
+    """Return which of ``width`` neurons are ReLUs, shape (width,)."""
+    return by_part(
+        lambda function, part: np.full(part.shape, function is Activation.RELU),
+        activation,
+        np.zeros(width),
+    )
+
+
 def lines_touching(
     activation: AnyActivation, before: Bounds, touch: Float, above: NDArray[np.bool_]
 ) -> tuple[Float, Float]:
@@ -88,6 +121,18 @@ def lines_touching(
         touch: Inside the ranges of ``free_touches``, shape (B, r, n).
         above: Which lines are above the activation, shape (B, r, n).
     """
+    if isinstance(activation, Mixed):
+        found = by_part(
+            lambda function, low, high, *rest: np.stack(
+                lines_touching(function, Bounds(low, high), *rest)
+            ),
+            activation,
+            before.lower,
+            before.upper,
+            touch,
+            above,
+        )
+        return found[0], found[1]
     if activation is Activation.RELU:
         return touch, np.zeros_like(touch)
     low, high = before.lower[:, None, :], before.upper[:, None, :]
