@@ -18,7 +18,7 @@ class Chain:
     """Affine layers W_L ... W_1 with activations of known slopes between them.
 
     Attributes:
-        matrices: W_1 to W_L; all but the last are exact.
+        matrices: W_1 to W_L; exact, but for the last one and for products of several layers.
         slopes: Slope range after each of the L - 1 hidden layers.
     """
 
@@ -39,6 +39,21 @@ class Chain:
         """Return the chain with another last matrix (other units, other outputs)."""
         return Chain(matrices=(*self.matrices[:-1], last), slopes=self.slopes)
 
+    def joined(self) -> "Chain":
+        """Return the chain with matrices multiplied where no activation stands between them.
+
+        Their product is what the semidefinite proof and the norms are about; a slope that is always
+        1 has no multiplier.
+        """
+        matrices, slopes = [self.matrices[0]], []
+        for slope, matrix in zip(self.slopes, self.matrices[1:], strict=True):
+            if slope.low == slope.high == 1:
+                matrices[-1] = matrix @ matrices[-1]
+            else:
+                matrices.append(matrix)
+                slopes.append(slope)
+        return Chain(matrices=tuple(matrices), slopes=tuple(slopes))
+
 
 def network_chain(policy: Policy) -> Chain:
     """Return the chain of the network output: the raw mean, or the logits."""
@@ -57,9 +72,10 @@ def action_chain(policy: Policy) -> Chain:
     """
     chain = network_chain(policy)
     if isinstance(policy.head, CategoricalHead):
-        return chain
+        return chain.joined()
     half_range = policy.head.half_range.astype(np.float64)
-    return chain.with_last(IntervalMatrix.exact(half_range[:, None] * chain.matrices[-1].centre))
+    last = IntervalMatrix.exact(half_range[:, None] * chain.matrices[-1].centre)
+    return chain.with_last(last).joined()
 
 
 def distribution_chain(policy: Policy) -> Chain:
@@ -70,9 +86,9 @@ def distribution_chain(policy: Policy) -> Chain:
     """
     chain = network_chain(policy)
     if isinstance(policy.head, CategoricalHead):
-        return chain
+        return chain.joined()
     last = chain.matrices[-1].centre / policy.head.noise.astype(np.float64)[:, None]
-    return chain.with_last(IntervalMatrix(last, up(np.abs(last), 1) * 2.0**-52))
+    return chain.with_last(IntervalMatrix(last, up(np.abs(last), 1) * 2.0**-52)).joined()
 
 
 def logit_difference_chain(policy: Policy) -> Chain:
@@ -82,4 +98,5 @@ def logit_difference_chain(policy: Policy) -> Chain:
     # One rounding for each difference; the sign of a pair does not matter to a bound.
     first, second = np.triu_indices(last.shape[0], k=1)
     difference = last[first] - last[second]
-    return chain.with_last(IntervalMatrix(difference, up(np.abs(difference), 1) * 2.0**-52))
+    inexact = IntervalMatrix(difference, up(np.abs(difference), 1) * 2.0**-52)
+    return chain.with_last(inexact).joined()

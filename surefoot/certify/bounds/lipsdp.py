@@ -66,7 +66,7 @@ class SemidefiniteBounds:
 def semidefinite_bounds(
     chain: Chain, *, iterations: int, row_iterations: int
 ) -> SemidefiniteBounds:
-    """Return the semidefinite bounds of a chain of exact matrices, each with its proof.
+    """Return the semidefinite bounds of a chain, each with its proof.
 
     Args:
         chain: What is bounded; there are none for a single layer, a zero matrix or an identity

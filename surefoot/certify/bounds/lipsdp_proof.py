@@ -3,7 +3,8 @@
 A chain is L-Lipschitz in l2 if, for some positive multipliers of its hidden neurons, the matrix of
 :func:`block_matrix` is positive semidefinite. Multipliers are float32, so that with float32 weights
 and slopes of few digits every entry of that matrix is exact in float64, and one Cholesky proves it.
-Those of a scaled ELU have more digits: products then round, and the proof allows for that.
+Those of a scaled ELU have more digits: products then round, and the proof allows for that, as it
+does for matrices that are products of several layers.
 
 Statement and proof: docs/explanation/mathematics.md, 4.6 and 4.8.
 """
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from surefoot.artifact import Json
 from surefoot.certify.bounds.chain import Chain
 from surefoot.certify.bounds.slopes import SlopeRange
-from surefoot.certify.bounds.upward import UNIT, Float, proves_semidefinite, up
+from surefoot.certify.bounds.upward import UNIT, Float, IntervalMatrix, proves_semidefinite, up
 from surefoot.errors import IntegrityError
 
 
@@ -96,7 +97,7 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
     the Schur complement of the extra block 1 / (|A B| Lam_i), rounded down.
 
     Args:
-        chain: Exact matrices.
+        chain: Whose centres are taken.
         squared: L^2.
         multipliers: Lam_i of each hidden layer, float32 by value.
 
@@ -136,16 +137,30 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
 def proves_lipschitz(chain: Chain, squared: float, values: tuple[NDArray[np.float32], ...]) -> bool:
     """Return whether multipliers prove that ``squared`` bounds the square of the constant."""
     sizes = [len(matrix.centre) for matrix in chain.matrices[:-1]]
-    if any(matrix.radius.any() for matrix in chain.matrices):
-        return False  # the proof is about exact weights
     if [layer.size for layer in values] != sizes or not 0 < squared < np.inf:
         return False
     # A multiplier of zero or less would turn the sector condition around.
     if not all(np.isfinite(layer).all() and (layer > 0).all() for layer in values):
         return False
-    matrix = block_matrix(chain, squared, tuple(layer.astype(np.float64) for layer in values))
+    multipliers = tuple(layer.astype(np.float64) for layer in values)
+    matrix = block_matrix(chain, squared, multipliers)
     # An entry rounds twice; none of an equilibrated semidefinite matrix exceeds 2.
-    return proves_semidefinite(matrix, error=8 * UNIT * len(matrix))
+    return proves_semidefinite(
+        matrix, error=8 * UNIT * len(matrix), spread=_spread(chain, multipliers)
+    )
+
+
+def _spread(chain: Chain, multipliers: tuple[Float, ...]) -> Float | None:
+    """Return by how much entries of the block matrix may err with the weights; None if not at all.
+
+    Weights stand off the diagonal alone, and linearly.
+    """
+    if not any(matrix.radius.any() for matrix in chain.matrices):
+        return None
+    radii = tuple(IntervalMatrix.exact(matrix.radius) for matrix in chain.matrices)
+    spread = np.abs(block_matrix(Chain(matrices=radii, slopes=chain.slopes), 0.0, multipliers))
+    np.fill_diagonal(spread, 0.0)
+    return up(spread, 2)
 
 
 def prove(

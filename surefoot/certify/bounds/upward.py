@@ -135,12 +135,13 @@ def proves_norm(matrix: Float, bound: float) -> bool:
     return proves_semidefinite(block)
 
 
-def proves_semidefinite(matrix: Float, error: float = 0.0) -> bool:
+def proves_semidefinite(matrix: Float, error: float = 0.0, spread: Float | None = None) -> bool:
     """Return whether a symmetric matrix is proved positive semidefinite by one Cholesky.
 
     Args:
         matrix: Symmetric, shape (n, n).
         error: Bound on the spectral norm of what the equilibrated matrix may be wrong by.
+        spread: Entrywise bound on what the matrix itself may be wrong by besides, shape (n, n).
 
     Reference:
         Rump, BIT 46 (2006) 433-452: when floating-point Cholesky runs to its end, the smallest
@@ -155,6 +156,9 @@ def proves_semidefinite(matrix: Float, error: float = 0.0) -> bool:
     exponents = -np.round(np.log2(diagonal) / 2).astype(np.int64)
     with np.errstate(over="ignore", under="ignore"):
         scaled = np.ldexp(matrix, exponents[:, None] + exponents[None, :])
+        if spread is not None:  # the Frobenius norm is at least the spectral one
+            wrong = np.ldexp(spread, exponents[:, None] + exponents[None, :])
+            error = float(up(error + vector_norm_up(wrong)))
     trace = float(up(scaled.trace(), size))
     phi = gamma(size + 1) * (1.0 + 2.0 * gamma(size + 1))
     shift = float(up(2.0 * (phi * trace + error + 1e-290), 4))
