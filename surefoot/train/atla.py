@@ -4,7 +4,7 @@ N = environments, D = obs_dim.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from surefoot.train.game import Craft, Direct, Game, with_fast_layers
 from surefoot.train.learner import Learner
 from surefoot.train.pa_ad import Director
 from surefoot.train.pruning_config import NoPruning
-from surefoot.train.rollout import Disturb, Singles
+from surefoot.train.rollout import Flags, Floats, Singles
 from surefoot.train.streams import Stream, numpy_stream
 from surefoot.train.train_config import LearnedNoise, TrainConfig
 
@@ -60,8 +60,8 @@ class LearningAdversary:
         """Environment steps done."""
         return self._iteration * self._batch_size
 
-    def disturb(self, policy: Policy, epsilon: float) -> Disturb | None:
-        """Return the function that perturbs a policy's states by the mean moves of this moment.
+    def disturbance(self, policy: Policy, epsilon: float) -> "MeanMoves | None":
+        """Return what the mean moves of this moment do to the states of a policy.
 
         Args:
             policy: Policy that sees them.
@@ -69,15 +69,11 @@ class LearningAdversary:
         """
         if epsilon == 0:
             return None
-        actor, craft = with_fast_layers(self._learner.policy()), self._craft(policy, epsilon)
-
-        def disturbed(state_ND: Singles, env_N: NDArray[np.int64]) -> Singles:
-            seen_ND, here = state_ND.copy(), env_N < self._num_attacked
-            attacked = state_ND[here]
-            seen_ND[here] = craft(attacked, actor.head.select(actor.outputs_at(attacked)))
-            return seen_ND
-
-        return disturbed
+        return MeanMoves(
+            actor=with_fast_layers(self._learner.policy()),
+            craft=self._craft(policy, epsilon),
+            num_attacked=self._num_attacked,
+        )
 
     def iterate(self, policy: Policy, epsilon: float) -> None:
         """Play one rollout against a policy and learn from it.
@@ -120,6 +116,32 @@ class LearningAdversary:
         if self._defence.adversary == "pa_ad":
             return Director(policy, ball)
         return Direct(ball, policy.obs_dim)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeanMoves:
+    """The mean moves of a frozen adversary in the first environments, as attacks are played.
+
+    Attributes:
+        actor: From states to moves.
+        craft: From moves to perturbed states.
+        num_attacked: Environments in which it moves.
+    """
+
+    actor: Policy
+    craft: Craft
+    num_attacked: int
+
+    def see(self, state_ND: Singles, env_N: NDArray[np.int64]) -> Singles:
+        """Return the states as they are seen, (n, D); see `rollout.Disturbance`."""
+        seen_ND, here = state_ND.copy(), env_N < self.num_attacked
+        attacked = state_ND[here]
+        moves = self.actor.head.select(self.actor.outputs_at(attacked))
+        seen_ND[here] = self.craft(attacked, moves)
+        return seen_ND
+
+    def stepped(self, returns_N: Floats, done_N: Flags) -> None:
+        """Do nothing: it learns in a game of its own."""
 
 
 def _adversary_config(config: TrainConfig) -> TrainConfig:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from surefoot.ball import Norm
 from surefoot.config import settle_choices
+from surefoot.errors import InputError
 from surefoot.ranges import (
     require_at_least,
     require_fraction,
@@ -186,7 +187,31 @@ class BoundedAdversarialReturn(AdversarialReturn):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AlternatingTraining(GrowingBall):
+class DisturbedEpisodes(GrowingBall):
+    """A ball in which whole episodes are disturbed, with or without the penalty of SA beside it.
+
+    Attributes:
+        kappa: Weight of D^2 in the loss, as in SA, at the states that the policy saw; 0 for none.
+        inner_steps: Steps of the search of SA; of no effect if ``kappa`` is 0.
+        fraction: Share of each minibatch that SA perturbs, in (0, 1]; likewise.
+    """
+
+    kappa: float = 0.0
+    inner_steps: int = 10
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        GrowingBall.__post_init__(self)
+        require_at_least(self, 0, "kappa")
+        require_at_least(self, 1, "inner_steps", most=_MOST_STEPS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlternatingTraining(DisturbedEpisodes):
     """ATLA: learn in turns with an adversary that learns to make the policy fail.
 
     While the policy plays, the adversary moves the states that it sees, by its mean move: so are
@@ -202,10 +227,6 @@ class AlternatingTraining(GrowingBall):
         attacked: Share of the environments in which it does so, in (0, 1], rounded to whole ones
             and at least one. In all of them, as published, a policy may come to need its adversary:
             one of Hopper returned 2750 at the end with it, and 354 without.
-        kappa: Weight of D^2 in the loss, as in SA, at the states that the policy saw; 0 for ATLA
-            alone.
-        inner_steps: Steps of the search of SA; of no effect if ``kappa`` is 0.
-        fraction: Share of each minibatch that SA perturbs, in (0, 1]; likewise.
 
     Reference:
         Zhang et al., ICLR 2021 (arXiv 2101.08452), algorithm 1; with PA-AD: Sun et al., ICLR 2022
@@ -215,8 +236,6 @@ class AlternatingTraining(GrowingBall):
     kind: ClassVar[str] = "atla"
     adversary: Literal["pa_ad", "sa_rl"] = "pa_ad"
     attacked: float = 0.5
-    kappa: float = 0.0
-    inner_steps: int = 10
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -224,11 +243,45 @@ class AlternatingTraining(GrowingBall):
         Raises:
             InputError: If one does not hold.
         """
-        GrowingBall.__post_init__(self)
+        DisturbedEpisodes.__post_init__(self)
         settle_choices(self)
         require_fraction(self, "attacked")
-        require_at_least(self, 0, "kappa")
-        require_at_least(self, 1, "inner_steps", most=_MOST_STEPS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SensorBiases(DisturbedEpisodes):
+    """Learn with sensors that are off by the same amounts for a whole episode.
+
+    A steady push fells gaits that stand any other disturbance of its size. Each bias is a corner of
+    the ball: a random one, or one from a search for the corner under which the policy of the moment
+    returns least. ``fraction`` is that of SA alone: the biases are in shares of the environments.
+
+    Attributes:
+        unbiased: Share of the environments whose sensors are right, in [0, 1].
+        searched: Share of the environments with a bias of the search, in [0, 1]; those that are
+            left have a random one.
+        hold_steps: Steps after which a random bias changes within an episode; None for never.
+    """
+
+    kind: ClassVar[str] = "bias"
+    unbiased: float = 0.25
+    searched: float = 0.375
+    hold_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: If one does not hold.
+        """
+        DisturbedEpisodes.__post_init__(self)
+        require_at_least(self, 0, "unbiased", "searched")
+        if self.unbiased + self.searched > 1:
+            raise InputError(
+                f"unbiased + searched must be at most 1, got {self.unbiased:g} + {self.searched:g}"
+            )
+        if self.hold_steps is not None:
+            require_at_least(self, 1, "hold_steps")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -285,6 +338,7 @@ Defence = (
     | AdversarialReturn
     | BoundedAdversarialReturn
     | AlternatingTraining
+    | SensorBiases
     | LipschitzTarget
 )
 """One at a time: a Lipschitz target, say, is not combined with SA."""

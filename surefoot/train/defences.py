@@ -12,10 +12,10 @@ from torch import Tensor
 from surefoot.train.agent import Agent
 from surefoot.train.defence_config import (
     AdversarialReturn,
-    AlternatingTraining,
     BoundedAdversarialReturn,
     ConvexStateAdversarial,
     Defence,
+    DisturbedEpisodes,
     GrowingBall,
     StateAdversarial,
 )
@@ -26,9 +26,9 @@ from surefoot.train.samples import ActorTerm, Samples, surrogate
 
 def _searches(
     defence: Defence,
-) -> TypeGuard[StateAdversarial | AdversarialReturn | AlternatingTraining]:
+) -> TypeGuard[StateAdversarial | AdversarialReturn | DisturbedEpisodes]:
     """Whether a defence searches for a state in its ball."""
-    if isinstance(defence, AlternatingTraining):
+    if isinstance(defence, DisturbedEpisodes):
         return defence.kappa > 0
     return isinstance(defence, StateAdversarial | AdversarialReturn)
 
@@ -49,7 +49,7 @@ def perturbed_states(
         return minibatch.states[:0]
     part = _regularised(defence, minibatch)
     actor, distribution = agent.actor.mlp, agent.distribution
-    if isinstance(defence, (StateAdversarial, AlternatingTraining, BoundedAdversarialReturn)):
+    if isinstance(defence, (StateAdversarial, DisturbedEpisodes, BoundedAdversarialReturn)):
         delta = farthest_perturbation(
             actor,
             distribution,
@@ -77,9 +77,9 @@ def defence_term(
 ) -> ActorTerm:
     """Build the term that the defence adds to the actor's loss, a function of the outputs.
 
-    SA, and ATLA with a kappa, add kappa D^2(pi(.|s), pi(.|s')), in which pi(.|s) and sigma are
-    constant; ARPO and BARPO add L_rob, the surrogate with pi(a|s') over the old pi(a|s), where
-    s' = s for samples that are not perturbed. s' is constant in all of them.
+    SA, and disturbed episodes with a kappa, add kappa D^2(pi(.|s), pi(.|s')), in which pi(.|s) and
+    sigma are constant; ARPO and BARPO add L_rob, the surrogate with pi(a|s') over the old pi(a|s),
+    where s' = s for samples that are not perturbed. s' is constant in all of them.
 
     Args:
         agent: The agent that is updated.
@@ -100,7 +100,7 @@ def defence_term(
         by_clean, by_disturbed = robust.by_output.clone(), robust.by_output[:num]
         by_clean[:num] = 0.0
         return replace(robust, by_output=torch.cat([by_clean, by_disturbed]))
-    if num == 0 or not isinstance(defence, (StateAdversarial, AlternatingTraining)):
+    if num == 0 or not isinstance(defence, (StateAdversarial, DisturbedEpisodes)):
         return ActorTerm(torch.zeros((), device=clean_MA.device), no_change)
     reference = clean_MA[:num]
     slope = distribution.squared_distance_gradient(reference, defence.kappa / num)

@@ -16,7 +16,7 @@ from surefoot.train.agent import new_agent
 from surefoot.train.moments import Moments, RewardNormaliser, normaliser_of
 from surefoot.train.networks import Mlp
 from surefoot.train.ppo import Ppo
-from surefoot.train.rollout import Collector, Disturb, Rollout, advantages, values_after
+from surefoot.train.rollout import Collector, Disturbance, Rollout, advantages, values_after
 from surefoot.train.samples import Samples
 from surefoot.train.streams import Stream, env_seeds, numpy_stream, torch_stream
 from surefoot.train.train_config import TrainConfig
@@ -80,14 +80,14 @@ class Learner:
         """Return the deterministic policy of this moment, or that of another network."""
         return self.agent.policy(self._normaliser(), network)
 
-    def play(self, disturb: Disturb | None = None) -> Rollout:
+    def play(self, disturbance: Disturbance | None = None) -> Rollout:
         """Play one rollout, see `Collector.collect`.
 
         Raises:
             DivergenceError: If a simulation or the policy becomes non-finite.
         """
         return self.collector.collect(
-            self.policy(), self.agent.distribution, self._config.rollout_steps, disturb
+            self.policy(), self.agent.distribution, self._config.rollout_steps, disturbance
         )
 
     def learn(self, rollout: Rollout) -> dict[str, float]:

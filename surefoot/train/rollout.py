@@ -4,9 +4,9 @@ T = steps of a rollout, N = environments, O = obs_dim, A = number of actuators.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,21 @@ from surefoot.train.distributions import Distribution
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]
-Disturb = Callable[[Singles, NDArray[np.int64]], Singles]
-"""From true states, (n, O), and the number of the environment of each, (n,), to those seen."""
+
+
+class Disturbance(Protocol):
+    """What an adversary makes of the states while a rollout is played."""
+
+    def see(self, state_NO: Singles, env_N: NDArray[np.int64]) -> Singles:
+        """Return what the policy sees of true states, (n, O), of numbered environments, (n,)."""
+
+    def stepped(self, returns_N: Floats, done_N: Flags) -> None:
+        """Learn what a step of all environments led to.
+
+        Args:
+            returns_N: Undiscounted return of each episode so far, (N,).
+            done_N: Whether it ended with this step, (N,).
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,7 +97,7 @@ class Collector:
         policy: Policy,
         distribution: Distribution,
         num_steps: int,
-        disturb: Disturb | None = None,
+        disturbance: Disturbance | None = None,
     ) -> Rollout:
         """Play ``num_steps`` steps in every environment with sampled actions.
 
@@ -94,7 +107,7 @@ class Collector:
             policy: Policy that plays.
             distribution: Distribution of its actions.
             num_steps: T.
-            disturb: What an adversary makes of every state before the policy sees it.
+            disturbance: What an adversary makes of every state before the policy sees it.
 
         Raises:
             DivergenceError: If a simulation or the policy becomes non-finite.
@@ -102,7 +115,7 @@ class Collector:
 
         def see(obs: Floats, env: NDArray[np.int64]) -> Singles:
             state = policy.state(obs, np.float32)
-            return state if disturb is None else disturb(state, env)
+            return state if disturbance is None else disturbance.see(state, env)
 
         num_envs, obs_dim = self._obs.shape
         every = np.arange(num_envs)
@@ -115,7 +128,7 @@ class Collector:
         )
         rewards = np.empty((num_steps, num_envs))
         terminated, truncated = np.empty((2, num_steps, num_envs), np.bool_)
-        cut_obs = [np.empty((0, obs_dim))]
+        cut_obs, cut_states = [np.empty((0, obs_dim))], [np.empty((0, obs_dim), np.float32)]
         for step in range(num_steps):
             obs[step] = self._obs
             states[step] = see(self._obs, every)
@@ -125,21 +138,24 @@ class Collector:
             # An episode that terminates at its very limit has no value after it.
             cut = result.truncated & ~result.terminated
             terminated[step], truncated[step] = result.terminated, cut
-            if cut.any():
+            if cut.any():  # as the adversary of the episode that ends makes it look
                 cut_obs.append(result.terminal_obs[cut])
-            self._count_episodes(result.reward, result.terminated | result.truncated)
+                cut_states.append(see(result.terminal_obs[cut], every[cut]))
+            done = result.terminated | result.truncated
+            self._returns += result.reward
+            if disturbance is not None:
+                disturbance.stepped(self._returns, done)
+            self._count_episodes(done)
             self._obs = result.obs
         states[num_steps] = see(self._obs, every)
-        ended = np.concatenate([self._obs, *cut_obs])
-        cut_states = see(ended[num_envs:], np.nonzero(truncated)[1])
         # Observations by themselves, for the clip makes a finite state of an infinite one.
         seen = {
             "observation": obs,
-            "last observation": ended,
+            "last observation": np.concatenate([self._obs, *cut_obs]),
             "state": states,
             "action": actions,
             "reward": rewards,
-            "last state": cut_states,
+            "last state": np.concatenate(cut_states),
         }
         for name, array in seen.items():
             if not np.isfinite(array).all():
@@ -151,11 +167,10 @@ class Collector:
             rewards=rewards,
             terminated=terminated,
             truncated=truncated,
-            cut_states=cut_states,
+            cut_states=seen["last state"],
         )
 
-    def _count_episodes(self, reward_N: Floats, done_N: Flags) -> None:
-        self._returns += reward_N
+    def _count_episodes(self, done_N: Flags) -> None:
         if done_N.any():
             self.recent_returns.extend(self._returns[done_N].tolist())
             self.num_episodes += int(done_N.sum())

@@ -19,6 +19,7 @@ class Stream(IntEnum):
     PRUNING = 7
     SAMPLED = 8
     ADVERSARY = 9
+    BIASES = 10
 
 
 def numpy_stream(seed: int, stream: Stream, *index: int) -> np.random.Generator:

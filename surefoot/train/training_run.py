@@ -18,13 +18,15 @@ from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy
 from surefoot.train.atla import LearningAdversary
 from surefoot.train.averaging import WeightAverage
+from surefoot.train.biases import EpisodeBiases
 from surefoot.train.checkpoint import Checkpoint
-from surefoot.train.defence_config import AlternatingTraining
+from surefoot.train.defence_config import AlternatingTraining, SensorBiases
 from surefoot.train.distributions import Gaussian
 from surefoot.train.evaluation import clean_episodes
 from surefoot.train.learner import Learner
 from surefoot.train.result import TrainResult
 from surefoot.train.resume import Extension
+from surefoot.train.rollout import Disturbance
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
 from surefoot.train.train_config import TrainConfig
 from surefoot.train.visited_recorder import record_visited
@@ -91,6 +93,9 @@ class Run:
                 raise InputError("defence atla needs rival_env: environments for the adversary")
             self._adversary = LearningAdversary(config, rival_env, self._learner.policy(), device)
             self.timing["adversary"] = 0.0
+        self._biases: EpisodeBiases | None = None
+        if isinstance(config.defence, SensorBiases):
+            self._biases = EpisodeBiases(config, env.spec.obs_dim)
         self._average = WeightAverage(self._agent.actor, config.averaging * config.num_iterations)
         self._best: tuple[float, int, Policy] | None = None
         self.extensions: list[Extension] = []
@@ -132,10 +137,7 @@ class Run:
             DivergenceError: If the simulation, a loss or a parameter becomes non-finite.
         """
         began = time.perf_counter()
-        disturb = None
-        if self._adversary:
-            disturb = self._adversary.disturb(self._learner.policy(), self._ppo.epsilon())
-        rollout = self._learner.play(disturb)
+        rollout = self._learner.play(self._disturbance())
         played = time.perf_counter()
         losses = self._learner.learn(rollout)
         pruner = self._ppo.pruners.get("actor")
@@ -152,6 +154,12 @@ class Run:
         self.timing["rollout"] += played - began
         self.timing["update"] += learned - played
         self.timing["evaluation"] += time.perf_counter() - evaluated
+
+    def _disturbance(self) -> Disturbance | None:
+        """Return what disturbs the states of the next rollout, if anything."""
+        if self._adversary:
+            return self._adversary.disturbance(self._learner.policy(), self._ppo.epsilon())
+        return self._biases.disturbance(self._ppo.epsilon()) if self._biases else None
 
     def evaluate(self) -> float:
         """Return the mean clean return of the deterministic policy; it may be the best so far.
@@ -192,6 +200,8 @@ class Run:
             row["lipschitz"] = float(self._ppo.limit.bound(self._average.mlp))
         if self._adversary:
             row |= self._adversary.row()
+        if self._biases:
+            row |= self._biases.row()
         for name, value in row.items():
             self.curves.setdefault(name, []).append(value)
 
@@ -209,6 +219,7 @@ class Run:
                 "evaluation_steps": self.evaluation_steps,
                 **self._learner.state_dict(),
                 "adversary": self._adversary and self._adversary.state_dict(),
+                "biases": self._biases and self._biases.state_dict(),
                 "average": self._average.state_dict(),
                 "curves": curves,
                 "timing": self.timing,
@@ -238,6 +249,8 @@ class Run:
         self._learner.load_state_dict(tree)
         if self._adversary:
             self._adversary.load_state_dict(tree["adversary"])
+        if self._biases:
+            self._biases.load_state_dict(tree["biases"])
         self._average.load_state_dict(tree["average"])
         self.curves = {
             name: [None if np.isnan(value) else value for value in column.tolist()]
