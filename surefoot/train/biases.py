@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.ball import Ball, Norm
+from surefoot.policy import Policy
 from surefoot.train.defence_config import SensorBiases
 from surefoot.train.rollout import Flags, Floats, Singles
 from surefoot.train.streams import Stream, numpy_stream
@@ -74,7 +75,7 @@ class EpisodeBiases:
     """A bias of all sensors in each environment, as large as the ball allows, for a whole episode.
 
     The first environments have none, the last ones that of the search, those between a random one.
-    It is a `rollout.Disturbance`.
+    It is a `rollout.TrainingAdversary` and a `rollout.Disturbance`.
     """
 
     def __init__(self, config: TrainConfig, obs_dim: int) -> None:
@@ -97,8 +98,9 @@ class EpisodeBiases:
         self._searched_returns: deque[float] = deque(maxlen=100)
         self._renew(np.ones(num_envs, np.bool_))
 
-    def disturbance(self, epsilon: float) -> "EpisodeBiases | None":
+    def disturbance(self, policy: Policy, epsilon: float) -> "EpisodeBiases | None":
         """Return itself with biases of a size, or None while that is zero."""
+        del policy  # the search knows what episodes return, and no more
         self._ball = Ball(norm=Norm.LINF, epsilon=epsilon)
         return self if epsilon else None
 
@@ -129,6 +131,9 @@ class EpisodeBiases:
             else:
                 self._direction_ND[env] = self._random.standard_normal(self._direction_ND.shape[1])
         self._age_N[which_N] = 0
+
+    def iterate(self, policy: Policy, epsilon: float) -> None:
+        """Do nothing: it learns while rollouts are played."""
 
     def row(self) -> dict[str, float | None]:
         """Return its point in the curves: the mean return under the biases of the search."""

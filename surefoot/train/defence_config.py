@@ -115,10 +115,13 @@ class StateAdversarial(WeightedBall):
 
     Attributes:
         inner_steps: Steps of the search for s'.
+        collect_attacked: Whether the policy sees s' in the rollouts, too, as in algorithm 1 of that
+            paper, instead of the true states.
     """
 
     kind: ClassVar[str] = "sa"
     inner_steps: int = 10
+    collect_attacked: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges.

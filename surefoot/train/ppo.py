@@ -1,6 +1,6 @@
 """Proximal policy optimisation, with defences and pruning."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -138,8 +138,11 @@ class Ppo:
         value_loss = self._critic_gradient(minibatch)
         for pruner in self.pruners.values():
             pruner.before_step()
-        # Each network on its own, so that a large regulariser does not slow the critic down.
-        norms = [self._clip(network.gradient) for network in self._networks.values()]
+        gradients = [network.gradient for network in self._networks.values()]
+        if self.config.joint_gradient:
+            norms = self._clip(gradients)
+        else:
+            norms = torch.cat([self._clip([gradient]) for gradient in gradients])
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate()
         self._optimiser.step()
@@ -200,11 +203,14 @@ class Ppo:
         critic.backward(trace, (by_value * scale)[:, None])
         return error.square().mean()
 
-    def _clip(self, gradient: Tensor) -> Tensor:
-        """Scale a gradient to the largest norm that is allowed; return its norm before."""
-        norm: Tensor = torch.linalg.vector_norm(gradient)
-        gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
-        return norm
+    def _clip(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Scale gradients, as one vector, to the largest norm allowed; return the norm of each."""
+        norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
+        norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(norms)
+        share = (self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(share)
+        return norms
 
     def hold_limit(self, parameters: Tensor, underneath: Tensor | None = None) -> None:
         """Bring parameters of the actor, or an average of them, under a Lipschitz target."""

@@ -36,6 +36,30 @@ class Disturbance(Protocol):
         """
 
 
+class TrainingAdversary(Protocol):
+    """Who disturbs the rollouts of a training; goes on after `load_state_dict` as before it."""
+
+    def disturbance(self, policy: Policy, epsilon: float) -> Disturbance | None:
+        """Return what it does to the next rollout, or None while it does nothing.
+
+        Args:
+            policy: That is to see the disturbed states.
+            epsilon: Radius of the ball, normalised units.
+        """
+
+    def iterate(self, policy: Policy, epsilon: float) -> None:
+        """Learn from the policy that the last rollout led to, if it learns in games of its own."""
+
+    def row(self) -> dict[str, float | None]:
+        """Return its point in the curves."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that later disturbances depend on."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a stored state."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Rollout:
     """What was played.

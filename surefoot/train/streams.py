@@ -20,6 +20,7 @@ class Stream(IntEnum):
     SAMPLED = 8
     ADVERSARY = 9
     BIASES = 10
+    COLLECTION = 11
 
 
 def numpy_stream(seed: int, stream: Stream, *index: int) -> np.random.Generator:

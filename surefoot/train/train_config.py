@@ -100,7 +100,9 @@ class TrainConfig:
         entropy_coefficient: Weight of the entropy bonus, for learned noise and discrete actions.
         value_coefficient: Weight of the mean squared value error in the loss.
         value_clip: Largest change of a predicted value per iteration, if any.
-        max_grad_norm: l2 norm to which the gradient of each network is clipped.
+        max_grad_norm: l2 norm to which gradients are clipped.
+        joint_gradient: Whether the gradients of actor and critic are clipped as one vector, and not
+            each by itself, so that a large regulariser slows the critic down, too.
         normalise_observations: Whether observations are normalised by running statistics.
         normalise_rewards: Whether rewards are divided by the running std of the discounted return.
         observation_clip: Largest magnitude of a state, normalised units.
@@ -146,6 +148,7 @@ class TrainConfig:
     value_coefficient: float = 0.5
     value_clip: float | None = None
     max_grad_norm: float = 0.5
+    joint_gradient: bool = False
     normalise_observations: bool = True
     normalise_rewards: bool = True
     observation_clip: float = 10.0

@@ -17,16 +17,17 @@ from surefoot.errors import InputError
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy
 from surefoot.train.atla import LearningAdversary
+from surefoot.train.attacked_collection import AttackedCollection
 from surefoot.train.averaging import WeightAverage
 from surefoot.train.biases import EpisodeBiases
 from surefoot.train.checkpoint import Checkpoint
-from surefoot.train.defence_config import AlternatingTraining, SensorBiases
+from surefoot.train.defence_config import AlternatingTraining, SensorBiases, StateAdversarial
 from surefoot.train.distributions import Gaussian
 from surefoot.train.evaluation import clean_episodes
 from surefoot.train.learner import Learner
 from surefoot.train.result import TrainResult
 from surefoot.train.resume import Extension
-from surefoot.train.rollout import Disturbance
+from surefoot.train.rollout import TrainingAdversary
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
 from surefoot.train.train_config import TrainConfig
 from surefoot.train.visited_recorder import record_visited
@@ -87,19 +88,30 @@ class Run:
         self._learner = Learner(config, env, device, planned.num_updates)
         self._agent, self._ppo = self._learner.agent, self._learner.ppo
         self._collector = self._learner.collector
-        self._adversary: LearningAdversary | None = None
-        if isinstance(config.defence, AlternatingTraining):
-            if rival_env is None:
-                raise InputError("defence atla needs rival_env: environments for the adversary")
-            self._adversary = LearningAdversary(config, rival_env, self._learner.policy(), device)
+        self._adversary = self._new_adversary(rival_env)
+        if isinstance(self._adversary, LearningAdversary):
             self.timing["adversary"] = 0.0
-        self._biases: EpisodeBiases | None = None
-        if isinstance(config.defence, SensorBiases):
-            self._biases = EpisodeBiases(config, env.spec.obs_dim)
         self._average = WeightAverage(self._agent.actor, config.averaging * config.num_iterations)
         self._best: tuple[float, int, Policy] | None = None
         self.extensions: list[Extension] = []
         self._new_episodes: list[int] = []
+
+    def _new_adversary(self, rival_env: VectorEnv | None) -> TrainingAdversary | None:
+        """Return who disturbs the rollouts, if the defence has anybody do so.
+
+        Raises:
+            InputError: If the environments of a learning adversary are missing.
+        """
+        config, defence = self.config, self.config.defence
+        if isinstance(defence, AlternatingTraining):
+            if rival_env is None:
+                raise InputError("defence atla needs rival_env: environments for the adversary")
+            return LearningAdversary(config, rival_env, self._learner.policy(), self._device)
+        if isinstance(defence, SensorBiases):
+            return EpisodeBiases(config, self._collector.env.spec.obs_dim)
+        if isinstance(defence, StateAdversarial) and defence.collect_attacked:
+            return AttackedCollection(config, self._agent, self._device)
+        return None
 
     @property
     def step(self) -> int:
@@ -137,7 +149,10 @@ class Run:
             DivergenceError: If the simulation, a loss or a parameter becomes non-finite.
         """
         began = time.perf_counter()
-        rollout = self._learner.play(self._disturbance())
+        disturbance = None
+        if self._adversary:
+            disturbance = self._adversary.disturbance(self._learner.policy(), self._ppo.epsilon())
+        rollout = self._learner.play(disturbance)
         played = time.perf_counter()
         losses = self._learner.learn(rollout)
         pruner = self._ppo.pruners.get("actor")
@@ -147,6 +162,7 @@ class Run:
         learned = time.perf_counter()
         if self._adversary:
             self._adversary.iterate(self._learner.policy(), self._ppo.epsilon())
+        if "adversary" in self.timing:
             self.timing["adversary"] += time.perf_counter() - learned
         evaluated = time.perf_counter()
         clean_return = self.evaluate() if self._is_evaluation_due() else None
@@ -154,12 +170,6 @@ class Run:
         self.timing["rollout"] += played - began
         self.timing["update"] += learned - played
         self.timing["evaluation"] += time.perf_counter() - evaluated
-
-    def _disturbance(self) -> Disturbance | None:
-        """Return what disturbs the states of the next rollout, if anything."""
-        if self._adversary:
-            return self._adversary.disturbance(self._learner.policy(), self._ppo.epsilon())
-        return self._biases.disturbance(self._ppo.epsilon()) if self._biases else None
 
     def evaluate(self) -> float:
         """Return the mean clean return of the deterministic policy; it may be the best so far.
@@ -200,8 +210,6 @@ class Run:
             row["lipschitz"] = float(self._ppo.limit.bound(self._average.mlp))
         if self._adversary:
             row |= self._adversary.row()
-        if self._biases:
-            row |= self._biases.row()
         for name, value in row.items():
             self.curves.setdefault(name, []).append(value)
 
@@ -219,7 +227,6 @@ class Run:
                 "evaluation_steps": self.evaluation_steps,
                 **self._learner.state_dict(),
                 "adversary": self._adversary and self._adversary.state_dict(),
-                "biases": self._biases and self._biases.state_dict(),
                 "average": self._average.state_dict(),
                 "curves": curves,
                 "timing": self.timing,
@@ -249,8 +256,6 @@ class Run:
         self._learner.load_state_dict(tree)
         if self._adversary:
             self._adversary.load_state_dict(tree["adversary"])
-        if self._biases:
-            self._biases.load_state_dict(tree["biases"])
         self._average.load_state_dict(tree["average"])
         self.curves = {
             name: [None if np.isnan(value) else value for value in column.tolist()]
@@ -298,7 +303,10 @@ class Run:
     def _facts(self, policy: Policy) -> dict[str, Json]:
         assert self._best is not None
         pruner = self._ppo.pruners.get("actor")
-        adversary = {"adversary_steps": self._adversary.step} if self._adversary else {}
+        adversary = self._adversary
+        learned = (
+            {"adversary_steps": adversary.step} if isinstance(adversary, LearningAdversary) else {}
+        )
         return {
             "env": {
                 "id": self._collector.env.spec.env_id,
@@ -307,7 +315,7 @@ class Run:
             "config_sha256": config_sha256(self.config),
             "seed": self.config.seed,
             "steps": self.step,
-            **adversary,
+            **learned,
             "updates": self._ppo.num_updates,
             "episodes": self._collector.num_episodes,
             "sparsity": policy.sparsity,

@@ -10,7 +10,15 @@ import torch
 
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import InputError
-from surefoot.policy import weights_sha256
+from surefoot.policy import (
+    Activation,
+    GaussianHead,
+    Layer,
+    Normaliser,
+    Policy,
+    Squash,
+    weights_sha256,
+)
 from surefoot.train.biases import CornerSearch, EpisodeBiases
 from surefoot.train.defence_config import NoDefence, SensorBiases
 from surefoot.train.pruning_config import MagnitudePruning
@@ -41,8 +49,17 @@ TINY = TrainConfig(
 )
 
 
+POLICY = Policy(
+    normaliser=Normaliser(mean=np.zeros(DIM), scale=np.ones(DIM), clip=10.0),
+    layers=(Layer(weight=np.ones((1, DIM)), bias=np.zeros(1), activation=Activation.IDENTITY),),
+    head=GaussianHead(
+        std=np.ones(1), squash=Squash.CLIP, centre=np.zeros(1), half_range=np.ones(1)
+    ),
+)
+
+
 def biases(config: TrainConfig = TINY, epsilon: float = EPSILON) -> EpisodeBiases:
-    found = EpisodeBiases(config, DIM).disturbance(epsilon)
+    found = EpisodeBiases(config, DIM).disturbance(POLICY, epsilon)
     assert found is not None
     return found
 
