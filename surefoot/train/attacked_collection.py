@@ -34,9 +34,9 @@ class AttackedCollection:
         """Share an agent that learns; it is only read.
 
         Args:
-            config: Of a training whose defence is SA.
-            agent: Of the training.
-            device: Of the search.
+            config: Training whose defence is SA.
+            agent: Agent of the training.
+            device: Device of the search.
         """
         assert isinstance(config.defence, StateAdversarial)
         self._agent, self._device = agent, device

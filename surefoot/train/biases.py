@@ -22,7 +22,7 @@ _SMOOTHING = 0.7
 """Weight of the worst episodes of a generation in the next distribution."""
 
 _LEAST_SPREAD = 0.2
-"""Of a sensor's direction: the policy changes, so that the search must never settle."""
+"""Least spread of a direction: the policy changes, so that the search must never settle."""
 
 
 class CornerSearch:
@@ -82,7 +82,7 @@ class EpisodeBiases:
         """Draw the first biases.
 
         Args:
-            config: Of a training whose defence are biases.
+            config: Training whose defence are biases.
             obs_dim: D.
         """
         assert isinstance(config.defence, SensorBiases)

@@ -1,18 +1,16 @@
 """Rollouts of SA that are played at perturbed states."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from surefoot.envs.vector import VectorEnv
+from support.environments import TargetEnv
 from surefoot.policy import weights_sha256
 from surefoot.train.defence_config import NoDefence, StateAdversarial
 from surefoot.train.train_config import FixedNoise, TrainConfig
 from surefoot.train.training_run import Run
 
-MakeEnv = Callable[[int], VectorEnv]
 CPU = torch.device("cpu")
 DEFENCE = StateAdversarial(
     epsilon=0.3, ramp_end=0.25, kappa=0.1, inner_steps=5, collect_attacked=True
@@ -33,12 +31,12 @@ TINY = TrainConfig(
 )
 
 
-def run_of(target_env: MakeEnv, config: TrainConfig = TINY) -> Run:
-    return Run(config, target_env(config.num_envs), target_env(2), CPU)
+def run_of(config: TrainConfig = TINY) -> Run:
+    return Run(config, TargetEnv(config.num_envs), TargetEnv(2), CPU)
 
 
-def test_the_policy_sees_states_of_the_ball_at_which_it_acts_otherwise(target_env: MakeEnv) -> None:
-    run, epsilon = run_of(target_env), 0.3
+def test_the_policy_sees_states_of_the_ball_at_which_it_acts_otherwise() -> None:
+    run, epsilon = run_of(), 0.3
     run._agent.actor.mlp.weights[-1].mul_(200)  # at the start all outputs are nearly zero
     policy = run._learner.policy()
     adversary = run._adversary
@@ -56,13 +54,13 @@ def test_the_policy_sees_states_of_the_ball_at_which_it_acts_otherwise(target_en
     assert change(seen).mean() > change(random).mean()
 
 
-def test_without_it_the_rollouts_are_of_true_states(target_env: MakeEnv) -> None:
+def test_without_it_the_rollouts_are_of_true_states() -> None:
     for defence in (replace(DEFENCE, collect_attacked=False), NoDefence()):
-        assert run_of(target_env, replace(TINY, defence=defence))._adversary is None
+        assert run_of(replace(TINY, defence=defence))._adversary is None
 
 
-def test_a_stored_run_goes_on_bit_for_bit(target_env: MakeEnv) -> None:
-    whole, first, second = (run_of(target_env) for _ in range(3))
+def test_a_stored_run_goes_on_bit_for_bit() -> None:
+    whole, first, second = (run_of() for _ in range(3))
     for _ in range(2):
         whole.iterate()
         first.iterate()
@@ -73,9 +71,9 @@ def test_a_stored_run_goes_on_bit_for_bit(target_env: MakeEnv) -> None:
     assert weights_sha256(second.policy()) == weights_sha256(whole.policy())
 
 
-def test_it_changes_what_is_learned(target_env: MakeEnv) -> None:
-    attacked = run_of(target_env)
-    clean = run_of(target_env, replace(TINY, defence=replace(DEFENCE, collect_attacked=False)))
+def test_it_changes_what_is_learned() -> None:
+    attacked = run_of()
+    clean = run_of(replace(TINY, defence=replace(DEFENCE, collect_attacked=False)))
     for run in (attacked, clean):
         run.iterate()
         run.iterate()

@@ -1,6 +1,5 @@
 """Biases of the sensors that stay for an episode, and the search for the worst of them."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -8,17 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from surefoot.envs.vector import VectorEnv
+from support.environments import TargetEnv
+from support.policies import linear_policy
+from support.training import let_every_task_be
 from surefoot.errors import InputError
-from surefoot.policy import (
-    Activation,
-    GaussianHead,
-    Layer,
-    Normaliser,
-    Policy,
-    Squash,
-    weights_sha256,
-)
+from surefoot.policy import weights_sha256
 from surefoot.train.biases import CornerSearch, EpisodeBiases
 from surefoot.train.defence_config import NoDefence, SensorBiases
 from surefoot.train.pruning_config import MagnitudePruning
@@ -26,7 +19,6 @@ from surefoot.train.train_config import FixedNoise, TrainConfig
 from surefoot.train.trainer import train_policy
 from surefoot.train.training_run import Run
 
-MakeEnv = Callable[[int], VectorEnv]
 CPU = torch.device("cpu")
 EPSILON = 0.3
 DIM = 3
@@ -49,13 +41,7 @@ TINY = TrainConfig(
 )
 
 
-POLICY = Policy(
-    normaliser=Normaliser(mean=np.zeros(DIM), scale=np.ones(DIM), clip=10.0),
-    layers=(Layer(weight=np.ones((1, DIM)), bias=np.zeros(1), activation=Activation.IDENTITY),),
-    head=GaussianHead(
-        std=np.ones(1), squash=Squash.CLIP, centre=np.zeros(1), half_range=np.ones(1)
-    ),
-)
+POLICY = linear_policy(np.ones((1, DIM)))
 
 
 def biases(config: TrainConfig = TINY, epsilon: float = EPSILON) -> EpisodeBiases:
@@ -132,19 +118,17 @@ def test_random_biases_switch_within_an_episode_when_asked_and_searched_ones_do_
 
 
 def test_in_a_ball_of_radius_zero_it_is_no_defence_bit_for_bit(
-    monkeypatch: pytest.MonkeyPatch, target_env: MakeEnv
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "surefoot.train.trainer.make_env", lambda env_id, num_envs, **more: target_env(num_envs)
-    )
+    let_every_task_be(monkeypatch, TargetEnv)
     none = train_policy(replace(TINY, defence=NoDefence()))
     point = train_policy(replace(TINY, defence=replace(DEFENCE, epsilon=0.0)))
     assert weights_sha256(point.policy) == weights_sha256(none.policy)
 
 
-def test_a_stored_run_goes_on_with_the_same_biases(target_env: MakeEnv) -> None:
+def test_a_stored_run_goes_on_with_the_same_biases() -> None:
     def new() -> Run:
-        return Run(TINY, target_env(8), target_env(2), CPU)
+        return Run(TINY, TargetEnv(8), TargetEnv(2), CPU)
 
     whole, first = new(), new()
     for _ in range(3):
