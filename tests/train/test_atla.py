@@ -140,9 +140,7 @@ def test_statistics_are_of_true_observations_and_the_policy_learns_from_disturbe
     before = learner.policy()
 
     class Disturbed:
-        def see(
-            self, state: NDArray[np.float32], env: NDArray[np.int64]
-        ) -> NDArray[np.float32]:
+        def see(self, state: NDArray[np.float32], env: NDArray[np.int64]) -> NDArray[np.float32]:
             return state + np.float32(100) * (env + 1)[:, None].astype(np.float32)
 
         def stepped(self, returns: NDArray[np.float64], done: NDArray[np.bool_]) -> None:
