@@ -5,14 +5,14 @@ all of a rollout is seen through one normaliser.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.policy import Normaliser
-from surefoot.sensors import SCALE_FLOOR
+from surefoot.sensors import SCALE_FLOOR, SensorScales
 
 Floats = NDArray[np.float64]
 
@@ -92,6 +92,19 @@ def normaliser_of(moments: Moments, clip: float) -> Normaliser:
         scale=(moments.std() + SCALE_FLOOR).astype(np.float32),
         clip=float(np.float32(clip)),
     )
+
+
+def with_constant_scale(normaliser: Normaliser, scale: float) -> Normaliser:
+    """Return the normaliser with another scale on sensors that never moved, raw units.
+
+    On the readings that were seen it computes the same: there they are zero.
+    """
+    constant = list(SensorScales.of(normaliser).degenerate)
+    if not constant:
+        return normaliser
+    scales = normaliser.scale.copy()
+    scales[constant] = scale
+    return replace(normaliser, scale=scales)
 
 
 class RewardNormaliser:

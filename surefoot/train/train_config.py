@@ -104,6 +104,8 @@ class TrainConfig:
         joint_gradient: Whether the gradients of actor and critic are clipped as one vector, and not
             each by itself, so that a large regulariser slows the critic down, too.
         normalise_observations: Whether observations are normalised by running statistics.
+        constant_scale: Scale that is deployed for a sensor that never moved while training, raw
+            units per normalised unit; the statistics say none.
         normalise_rewards: Whether rewards are divided by the running std of the discounted return.
         observation_clip: Largest magnitude of a state, normalised units.
         reward_clip: Largest magnitude of a normalised reward.
@@ -150,6 +152,7 @@ class TrainConfig:
     max_grad_norm: float = 0.5
     joint_gradient: bool = False
     normalise_observations: bool = True
+    constant_scale: float = 1.0
     normalise_rewards: bool = True
     observation_clip: float = 10.0
     reward_clip: float = 10.0
@@ -170,7 +173,9 @@ class TrainConfig:
             InputError: If one does not hold.
         """
         settle_choices(self)
-        positive = "learning_rate clip_range max_grad_norm observation_clip reward_clip"
+        positive = (
+            "learning_rate clip_range max_grad_norm observation_clip constant_scale reward_clip"
+        )
         require_positive(self, *positive.split())
         require_at_least(self, 0, "seed", most=2**128)
         require_at_least(self, 0, "weight_decay", "entropy_coefficient", "value_coefficient")

@@ -15,8 +15,9 @@ from surefoot.envs.replay import check_replay
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError, ReplayError
 from surefoot.run_folder import RunFolder
+from surefoot.sensors import SensorScales
 from surefoot.train.checkpoint import Checkpoint, CheckpointStore
-from surefoot.train.defence_config import AlternatingTraining
+from surefoot.train.defence_config import AlternatingTraining, GrowingBall
 from surefoot.train.result import Progress, TrainResult
 from surefoot.train.resume import Begun, words_of
 from surefoot.train.signals import StopRequest
@@ -25,6 +26,10 @@ from surefoot.train.train_config import WITHOUT_EFFECT, TrainConfig
 from surefoot.train.training_run import Run, planned_steps
 
 _MAX_VISITED_ENVS = 32
+
+_EPSILON = 0.05
+"""Perturbation for which sensors are looked at where no defence names one, normalised units."""
+
 _DIFFERENT = "the result is not that of a training that was never stopped"
 _NEW_EPISODES = 'train.resume = "new_episodes" begins new episodes where a training goes on'
 _WHEN_UNFINISHED = (*WITHOUT_EFFECT, "visited_states")
@@ -116,10 +121,26 @@ def train_policy(
         _go_on(run, store, log, stop, on_progress)
         num_envs = min(_MAX_VISITED_ENVS, max(1, config.visited_states))
         result = run.result(environments(num_envs))
+        _warn_of_sensors(result)
         if stop.requested:
             kept = "; its checkpoint is kept" if store else ""
             raise InterruptedRun(f"interrupted after the last step{kept}")
         return result
+
+
+def _warn_of_sensors(result: TrainResult) -> None:
+    """Name the sensors on which a perturbation of this policy says little."""
+    config, policy = result.config, result.policy
+    if constant := result.facts["constant_sensors"]:
+        words = (
+            f"sensors {constant} never moved while training, so nothing is known of what the policy"
+            f" does if they move; their scale is {config.constant_scale:g} of their raw unit"
+            " (train.constant_scale)"
+        )
+        warnings.warn(words, stacklevel=3)
+    epsilon = config.defence.epsilon if isinstance(config.defence, GrowingBall) else _EPSILON
+    for words in SensorScales.of(policy.normaliser).warnings(epsilon):
+        warnings.warn(words, stacklevel=3)
 
 
 def pick_device(name: str) -> torch.device:

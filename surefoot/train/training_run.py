@@ -16,6 +16,7 @@ from surefoot.envs.vector import VectorEnv
 from surefoot.errors import InputError
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy
+from surefoot.sensors import SensorScales
 from surefoot.train.atla import LearningAdversary
 from surefoot.train.attacked_collection import AttackedCollection
 from surefoot.train.averaging import WeightAverage
@@ -25,6 +26,7 @@ from surefoot.train.defence_config import AlternatingTraining, SensorBiases, Sta
 from surefoot.train.distributions import Gaussian
 from surefoot.train.evaluation import clean_episodes
 from surefoot.train.learner import Learner
+from surefoot.train.moments import with_constant_scale
 from surefoot.train.result import TrainResult
 from surefoot.train.resume import Extension
 from surefoot.train.rollout import TrainingAdversary
@@ -132,7 +134,16 @@ class Run:
     def policy(self) -> Policy:
         """Return the policy that would be deployed if the training ended now."""
         policy = self._masked_policy()
-        return replace(policy, layers=self._deployed("actor", policy.layers))
+        return replace(
+            policy,
+            normaliser=with_constant_scale(policy.normaliser, self.config.constant_scale),
+            layers=self._deployed("actor", policy.layers),
+        )
+
+    @property
+    def constant_sensors(self) -> tuple[int, ...]:
+        """Sensors that have never moved, numbered from 0."""
+        return SensorScales.of(self._masked_policy().normaliser).degenerate
 
     def _masked_policy(self) -> Policy:
         """Return the same, with pruned neurons as zeros."""
@@ -322,6 +333,7 @@ class Run:
             "target_sparsity": pruner.schedule.target if pruner else 0.0,
             "hidden": [layer.weight.shape[0] for layer in policy.layers[:-1]],
             "selected": self.config.select,
+            "constant_sensors": list(self.constant_sensors),
             "extensions": [asdict(entry) for entry in self.extensions],
             "new_episodes_at": self._new_episodes,
             "evaluation": {

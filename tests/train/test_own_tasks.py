@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InputError, InterruptedRun, ReplayError
-from surefoot.onnx_file import load_controller_file
 from surefoot.policy import Squash, weights_sha256
+from surefoot.runtime import load_controller_file
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train import Progress, TrainConfig, save_trained, train_policy
 from surefoot.train.defence_config import AlternatingTraining, NoDefence
@@ -252,3 +253,69 @@ def test_a_task_that_reuses_its_arrays_trains_the_same_policy() -> None:
         gymnasium.register("Own-v0", task, max_episode_steps=10)
         digests.append(weights_sha256(train_policy(TINY).policy))
     assert digests[0] == digests[1]
+
+
+class Powered(Own):
+    """A robot that also tells its supply voltage, 24.0, and a channel that nothing is wired to."""
+
+    observation_space: Any = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        obs, info = super().reset(seed=seed)
+        return np.append(obs, [24.0, 0.0]), info
+
+    def step(self, action: Any) -> Any:
+        obs, *rest = super().step(action)
+        return np.append(obs, [24.0, 0.0]), *rest
+
+
+CONSTANT = r"sensors \[2, 3\] never moved while training.* their scale is {:g} of their raw unit"
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_sensors_that_never_moved_are_named_and_do_not_saturate_the_policy(scale: float) -> None:
+    gymnasium.register("Own-v0", Powered, max_episode_steps=10)
+    with pytest.warns(UserWarning, match=CONSTANT.format(scale)):
+        result = train_policy(replace(TINY, constant_scale=scale))
+    assert result.facts["constant_sensors"] == [2, 3]
+    normaliser = result.policy.normaliser
+    assert normaliser.scale[2:].tolist() == [scale, scale]
+    obs = np.append(np.random.default_rng(0).normal(size=(50, 2)), [[24.0, 0.0]] * 50, axis=1)
+    assert (result.policy.state(obs, np.float32)[:, 2:] == 0).all()
+    # A tenth of a volt is a tenth of a unit, or two, and not the clip.
+    moved = result.policy.state(obs + np.array([0, 0, 0.1, 0]), np.float32)[:, 2]
+    assert moved == pytest.approx(0.1 / scale, rel=1e-5)
+
+
+def test_a_sensor_that_begins_to_move_is_scaled_by_how_it_moves() -> None:
+    class Late(Powered):
+        num_resets = 0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            obs, info = super().reset(seed=seed)
+            self.num_resets += 1
+            return obs + np.array([0, 0, 1, 1]) * (self.num_resets > 20), info
+
+    gymnasium.register("Own-v0", Late, max_episode_steps=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = train_policy(replace(TINY, resume="new_episodes"))
+    assert result.facts["constant_sensors"] == []
+    assert (result.policy.normaliser.scale[2:] < 0.5).all()
+
+
+def test_sensors_that_float32_cannot_resolve_are_named() -> None:
+    class Surveyor(Own):
+        """Tells its place in metres from a pole of the earth: one float32 step is half of one."""
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            obs, info = super().reset(seed=seed)
+            return obs + np.array([0, 5.4e6]), info
+
+        def step(self, action: Any) -> Any:
+            obs, *rest = super().step(action)
+            return obs + np.array([0, 5.4e6]), *rest
+
+    gymnasium.register("Own-v0", Surveyor, max_episode_steps=10)
+    with pytest.warns(UserWarning, match="sensor 1: epsilon 0.05 .* one float32 step is 0.5"):
+        train_policy(TINY)
