@@ -113,6 +113,7 @@ def test_what_is_drawn_at_random_is_no_constant(op: str) -> None:
         ),
         lambda g, x: g.node("Slice", x, g.whole(-1), g.whole(-9), g.whole(1), g.whole(-1)),
         lambda g, x: g.node("Concat", x, g.cut(x, 1, 3), x, axis=1),
+        lambda g, x: g.node("Concat", x, g.constant([[0.5, -2.0]]), "obs", axis=1),
         lambda g, x: g.nodes_of("Split", 2, x, g.whole(1, 3), axis=1)[1],
     ],
 )
