@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 import signal
-from functools import partial
+from pathlib import Path
 
 import pytest
 
-from support.command_line import run_pipeline
+from support.attacks import shorten
+from support.command_line import Done, run_pipeline
 from surefoot.artifact import sha256_hex
-from surefoot.attack import imitation, learned, learned_attacks, suite, transfer
+from surefoot.attack import learned, suite, transfer
+from surefoot.train.training_run import Run
 from surefoot.workflow.attacking import shipped_critics
 
 NAMES = ("clean", "push", "transfer", "sa-rl")
@@ -23,48 +25,40 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def attack(tiny_run, monkeypatch):
-    """Return the command of a full suite that has few attacks and learns briefly."""
+def attack_bundle(tiny_run: Path, monkeypatch: pytest.MonkeyPatch, out: Path) -> Done:
+    """Run a full suite that has few attacks and learns briefly."""
     monkeypatch.setitem(suite._SUITES, "full", {name: suite.FULL[name] for name in NAMES})
     monkeypatch.setattr(transfer, "_NUM_STEPS", 20)
-    monkeypatch.setattr(imitation, "_NUM_STEPS", 16)
-    monkeypatch.setattr(imitation, "_EPOCHS", 1)
-    brief = partial(learned.LearnedConfig, num_envs=8, rollout_steps=16)
-    monkeypatch.setattr(learned_attacks, "LearnedConfig", brief)
+    shorten(monkeypatch, lesson_steps=16, epochs=1, num_envs=8, rollout_steps=16)
     given = [
         word for name, value in SETTINGS.items() for word in ("--set", f"attack.{name}={value}")
     ]
-
-    def attack(out):
-        return run_pipeline("attack", tiny_run / "bundle", "--suite", "full", "--out", out, *given)
-
-    return attack
+    return run_pipeline("attack", tiny_run / "bundle", "--suite", "full", "--out", out, *given)
 
 
 def test_a_suite_that_is_told_to_stop_exits_75_and_goes_on_to_the_same_result(
-    attack, monkeypatch, tmp_path
-):
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     whole, stopped = tmp_path / "whole.json", tmp_path / "stopped.json"
-    assert attack(whole).code == 0
+    assert attack_bundle(tiny_run, monkeypatch, whole).code == 0
 
     iterate, calls = learned.Run.iterate, []
 
-    def told_to_stop(run):
+    def told_to_stop(run: Run) -> None:
         iterate(run)
         calls.append(run.iteration)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(learned.Run, "iterate", told_to_stop)
-    done = attack(stopped)
+    done = attack_bundle(tiny_run, monkeypatch, stopped)
     assert done.code == 75
     assert "interrupted; what is finished is kept" in done.err
     assert len(calls) == 2
     assert not stopped.exists()
     before = len(list(stopped.with_suffix(".work").iterdir()))
 
-    done = attack(stopped)
+    done = attack_bundle(tiny_run, monkeypatch, stopped)
     assert done.code == 0, done.err
     assert len(list(stopped.with_suffix(".work").iterdir())) > before > 3
     assert stopped.read_bytes() == whole.read_bytes()
@@ -74,8 +68,8 @@ def test_a_suite_that_is_told_to_stop_exits_75_and_goes_on_to_the_same_result(
 
 
 def test_the_critic_of_a_run_is_found_from_its_bundle_and_is_of_this_controller_alone(
-    tiny_run, tmp_path
-):
+    tiny_run: Path, tmp_path: Path
+) -> None:
     controller = (tiny_run / "policy" / "policy.onnx").read_bytes()
     critic = shipped_critics(tiny_run, sha256_hex(controller))
     assert list(critic) == ["shipped"]
@@ -90,7 +84,7 @@ def test_the_critic_of_a_run_is_found_from_its_bundle_and_is_of_this_controller_
     assert not shipped_critics(tmp_path / "bundle", sha256_hex(controller))
 
 
-def test_failures_of_an_attack_reach_the_certificate(tiny_run, tmp_path):
+def test_failures_of_an_attack_reach_the_certificate(tiny_run: Path, tmp_path: Path) -> None:
     run, budget = tmp_path / "run", tmp_path / "budget.toml"
     shutil.copytree(tiny_run, run)
     budget.write_text(

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -23,21 +25,16 @@ at_most = 0.5
 """
 
 
-@pytest.fixture
-def refused(tmp_path):
-    """Return a function that runs a command which must be refused, and returns its one line."""
-
-    def run(*args, code=2):
-        before = sorted(tmp_path.rglob("*"))
-        done = run_pipeline(*args)
-        assert done.code == code, done
-        assert done.out == ""
-        lines = [line for line in done.err.splitlines() if not line.startswith("WARNING")]
-        assert len(lines) == 1, done.err
-        assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
-        return lines[0]
-
-    return run
+def refused(tmp_path: Path, *args: Path | str, code: int = 2) -> str:
+    """Run a command that must be refused, and return its one line."""
+    before = sorted(tmp_path.rglob("*"))
+    done = run_pipeline(*args)
+    assert done.code == code, done
+    assert done.out == ""
+    lines = [line for line in done.err.splitlines() if not line.startswith("WARNING")]
+    assert len(lines) == 1, done.err
+    assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+    return lines[0]
 
 
 TRAINING_ERRORS = [
@@ -71,13 +68,18 @@ TRAINING_ERRORS = [
 
 
 @pytest.mark.parametrize(("override", "message"), TRAINING_ERRORS)
-def test_training_configuration(refused, tiny_config, tmp_path, override, message):
-    line = refused("train", "--config", tiny_config, "--out", tmp_path / "run", "--set", override)
+def test_training_configuration(
+    tiny_config: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    line = refused(
+        tmp_path, "train", "--config", tiny_config, "--out", tmp_path / "run", "--set", override
+    )
     assert message in line
 
 
-def test_a_defence_that_does_not_fit_the_head(refused, tiny_config, tmp_path):
+def test_a_defence_that_does_not_fit_the_head(tiny_config: Path, tmp_path: Path) -> None:
     line = refused(
+        tmp_path,
         *("train", "--config", tiny_config, "--out", tmp_path / "run"),
         *("--set", "train.env_id=CartPole-v1"),
         *("--set", 'train.defence={kind = "lipschitz", at_most = 1.0}'),
@@ -86,26 +88,28 @@ def test_a_defence_that_does_not_fit_the_head(refused, tiny_config, tmp_path):
     assert "got CartPole-v1" in line
 
 
-def test_a_task_without_its_extra(refused, tiny_config, tmp_path, monkeypatch):
+def test_a_task_without_its_extra(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "Box2D", None)
     settings = ("--config", tiny_config, "--set", "train.env_id=LunarLander-v3")
-    line = refused("train", *settings, "--out", tmp_path / "run")
+    line = refused(tmp_path, "train", *settings, "--out", tmp_path / "run")
     assert "LunarLander-v3 needs a package that is missing: Box2D is not installed" in line
     assert "gymnasium[box2d]" in line
 
 
 def test_another_configuration_in_the_folder_of_a_finished_training(
-    refused, copied, tiny_config, tmp_path
-):
+    copied: Path, tiny_config: Path, tmp_path: Path
+) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in copied.rglob("*"))
     settings = ("--set", "train.pruning.sparsity=0.6", "--set", "train.gamma=0.9")
-    line = refused("train", "--config", tiny_config, "--out", copied, *settings)
+    line = refused(tmp_path, "train", "--config", tiny_config, "--out", copied, *settings)
     assert "(gamma was 0.99, is 0.9, pruning.sparsity was 0.5, is 0.6)" in line
     assert sorted((path, path.stat().st_mtime_ns) for path in copied.rglob("*")) == before
 
 
-def test_unknown_preset(refused, tmp_path):
-    line = refused("train", "--preset", "hoper", "--out", tmp_path / "run")
+def test_unknown_preset(tmp_path: Path) -> None:
+    line = refused(tmp_path, "train", "--preset", "hoper", "--out", tmp_path / "run")
     assert "unknown preset 'hoper'; did you mean 'hopper'" in line
 
 
@@ -129,9 +133,10 @@ for kind in (Image, Table):
 
 
 @pytest.mark.parametrize("kind", ["Image", "Table"])
-def test_observations_that_are_no_vector(refused, tiny_config, tmp_path, kind):
+def test_observations_that_are_no_vector(tiny_config: Path, tmp_path: Path, kind: str) -> None:
     (tmp_path / f"odd_{kind.lower()}.py").write_text(ENVIRONMENTS)
     line = refused(
+        tmp_path,
         "train",
         "--config",
         tiny_config,
@@ -159,29 +164,29 @@ BUDGET_ERRORS = [
 
 
 @pytest.mark.parametrize(("text", "message"), BUDGET_ERRORS)
-def test_budget(refused, tiny_run, tmp_path, text, message):
+def test_budget(tiny_run: Path, tmp_path: Path, text: str, message: str) -> None:
     budget = tmp_path / "budget.toml"
     budget.write_text(text)
     out = tmp_path / "certificate.json"
-    assert message in refused("certify", tiny_run, "--budget", budget, "--out", out)
+    assert message in refused(tmp_path, "certify", tiny_run, "--budget", budget, "--out", out)
 
 
 @pytest.fixture
-def copied(tiny_run, tmp_path):
+def copied(tiny_run: Path, tmp_path: Path) -> Path:
     """Return a copy of the tiny run that a test may damage."""
     shutil.copytree(tiny_run, tmp_path / "run")
     return tmp_path / "run"
 
 
-def _delete(path):
+def _delete(path: Path) -> None:
     path.unlink()
 
 
-def _truncate(path):
+def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def _tamper(path):
+def _tamper(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -189,9 +194,12 @@ def _tamper(path):
 
 @pytest.mark.parametrize("damage", [_delete, _truncate, _tamper])
 @pytest.mark.parametrize("name", ["policy.onnx", "manifest.json", "visited.npz"])
-def test_damaged_policy_folder(refused, copied, tmp_path, name, damage):
+def test_damaged_policy_folder(
+    copied: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
     damage(copied / "policy" / name)
     line = refused(
+        tmp_path,
         "certify",
         copied / "policy",
         "--budget",
@@ -204,26 +212,28 @@ def test_damaged_policy_folder(refused, copied, tmp_path, name, damage):
 
 @pytest.mark.parametrize("damage", [_delete, _truncate, _tamper])
 @pytest.mark.parametrize("name", ["policy.onnx", "manifest.json", "certificate.json"])
-def test_damaged_bundle_does_not_verify(refused, copied, name, damage):
+def test_damaged_bundle_does_not_verify(
+    tmp_path: Path, copied: Path, name: str, damage: Callable[[Path], None]
+) -> None:
     damage(copied / "bundle" / name)
-    assert "does not verify" in refused("verify", copied / "bundle", code=5)
+    assert "does not verify" in refused(tmp_path, "verify", copied / "bundle", code=5)
 
 
-def _with_nan(model):
+def _with_nan(model: onnx.ModelProto) -> None:
     tensor = next(entry for entry in model.graph.initializer if entry.name == "weight_1")
     array = numpy_helper.to_array(tensor).copy()
     array[0, 0] = np.nan
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
-def _with_infinity(model):
+def _with_infinity(model: onnx.ModelProto) -> None:
     tensor = next(entry for entry in model.graph.initializer if entry.name == "bias_1")
     array = numpy_helper.to_array(tensor).copy()
     array[0] = np.inf
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
-def _with_softmax(model):
+def _with_softmax(model: onnx.ModelProto) -> None:
     next(node for node in model.graph.node if node.op_type == "Tanh").op_type = "Softmax"
 
 
@@ -235,18 +245,23 @@ def _with_softmax(model):
         (_with_softmax, "'Softmax': not in the controller operator set"),
     ],
 )
-def test_onnx_that_is_no_controller(refused, copied, tmp_path, change, message):
+def test_onnx_that_is_no_controller(
+    copied: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], object], message: str
+) -> None:
     model = onnx.load(copied / "policy" / "policy.onnx")
     change(model)
     path = tmp_path / "controller.onnx"
     onnx.save(model, path)
     budget = copied / "bundle" / "budget.toml"
-    line = refused("certify", path, "--budget", budget, "--out", tmp_path / "certificate.json")
+    line = refused(
+        tmp_path, "certify", path, "--budget", budget, "--out", tmp_path / "certificate.json"
+    )
     assert message in line
 
 
-def test_controller_of_another_environment(refused, copied, tmp_path):
+def test_controller_of_another_environment(copied: Path, tmp_path: Path) -> None:
     line = refused(
+        tmp_path,
         "attack",
         copied / "bundle",
         "--out",
@@ -259,29 +274,34 @@ def test_controller_of_another_environment(refused, copied, tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["train", "run"])
-def test_output_folder_that_is_not_ours(refused, tiny_config, tmp_path, verb):
+def test_output_folder_that_is_not_ours(tiny_config: Path, tmp_path: Path, verb: str) -> None:
     theirs = tmp_path / "thesis"
     theirs.mkdir()
     (theirs / "chapter1.tex").write_text("do not touch")
-    line = refused(verb, "--config", tiny_config, "--out", theirs)
+    line = refused(tmp_path, verb, "--config", tiny_config, "--out", theirs)
     assert f"{theirs} exists and is not a surefoot run folder" in line
 
 
-def test_bundle_folder_that_is_not_ours(refused, copied, tmp_path):
+def test_bundle_folder_that_is_not_ours(copied: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "thesis"
     theirs.mkdir()
     (theirs / "chapter1.tex").write_text("do not touch")
-    line = refused("export", copied, "--certificate", copied / "certificate.json", "--out", theirs)
+    line = refused(
+        tmp_path, "export", copied, "--certificate", copied / "certificate.json", "--out", theirs
+    )
     assert "is not a surefoot bundle folder" in line
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_disk_full_or_read_only(refused, copied, tmp_path, monkeypatch, number):
-    def fail(descriptor):
+def test_disk_full_or_read_only(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
     line = refused(
+        tmp_path,
         "export",
         copied,
         "--certificate",
@@ -303,8 +323,8 @@ def test_disk_full_or_read_only(refused, copied, tmp_path, monkeypatch, number):
     ],
 )
 def test_a_result_that_cannot_be_written_is_refused_before_the_work(
-    refused, tiny_run, tmp_path, monkeypatch, verb, out, said
-):
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, out: str, said: str
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder.png").mkdir()
     work = {
@@ -314,20 +334,22 @@ def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     }[verb]
     monkeypatch.setattr(work, lambda *given, **named: pytest.fail("it was worked"))
     controller = tiny_run if verb == "certify" else tiny_run / "bundle"
-    assert said in refused(verb, controller, "--out", tmp_path / out)
+    assert said in refused(tmp_path, verb, controller, "--out", tmp_path / out)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "folder.png"]
 
 
-def test_folder_that_does_not_exist(refused, tmp_path):
+def test_folder_that_does_not_exist(tmp_path: Path) -> None:
     for verb in ("verify", "attack", "bench"):
-        assert "no such" in refused(verb, tmp_path / "nowhere")
+        assert "no such" in refused(tmp_path, verb, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
     ("library", "extra", "verb"),
     [("torch", "train", "train"), ("mujoco", "train", "train"), ("onnxruntime", "cpu", "bench")],
 )
-def test_library_that_is_not_installed(tiny_run, tiny_config, tmp_path, library, extra, verb):
+def test_library_that_is_not_installed(
+    tiny_run: Path, tiny_config: Path, tmp_path: Path, library: str, extra: str, verb: str
+) -> None:
     arguments = {
         "train": ["train", "--config", str(tiny_config), "--out", str(tmp_path / "run")],
         "bench": ["bench", str(tiny_run / "bundle"), "--out", str(tmp_path / "bench.json")],
@@ -348,13 +370,15 @@ def test_library_that_is_not_installed(tiny_run, tiny_config, tmp_path, library,
 @pytest.mark.parametrize(
     "text", ["[]", "{}", '{"attacks": {"mad": {}}}', '{"attacks": 3}', "not json"]
 )
-def test_measurements_that_are_none(refused, tiny_run, tmp_path, text):
+def test_measurements_that_are_none(tiny_run: Path, tmp_path: Path, text: str) -> None:
     path = tmp_path / "attack.json"
     path.write_text(text)
     for flag in ("--attack", "--bench"):
-        line = refused("certify", tiny_run, flag, path, "--out", tmp_path / "certificate.json")
+        line = refused(
+            tmp_path, "certify", tiny_run, flag, path, "--out", tmp_path / "certificate.json"
+        )
         assert str(path) in line
 
 
-def test_path_that_is_too_long(refused, tmp_path):
-    assert "too long" in refused("verify", tmp_path / ("x" * 300))
+def test_path_that_is_too_long(tmp_path: Path) -> None:
+    assert "too long" in refused(tmp_path, "verify", tmp_path / ("x" * 300))

@@ -3,14 +3,15 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from support.command_line import run_pipeline
+from support.command_line import Done, run_pipeline
 from support.policies import random_policy
-from surefoot.artifact import read_artifact, sha256_hex
-from surefoot.onnx_file import save_policy
+from surefoot.artifact import Artifact, Json, read_artifact, sha256_hex
+from surefoot.onnx_file import ControllerFile, save_policy
 from surefoot.policy import Squash, weights_sha256
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
@@ -32,7 +33,7 @@ at_least = 0.6
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dense policy folder with visited states, about no environment."""
     rng = np.random.default_rng(0)
     policy = random_policy(rng, (4, 12, 10, 2), squash=Squash.CLIP, clip=4.0)
@@ -45,22 +46,21 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def compress(folder, tmp_path):
-    """Return a function that compresses and returns the JSON and the artifact."""
-
-    def run(*args, source=folder, states=0):
-        out = tmp_path / "small"
-        done = run_pipeline(
-            *("compress", source, "--out", out, "--visited-states", states, "--json", *args)
-        )
-        assert done.code == 0, done.err
-        return json.loads(done.out), read_artifact(out, "policy"), load_controller_file(out)
-
-    return run
+def compressed(
+    folder: Path, tmp_path: Path, *args: object, source: Path | None = None, states: int = 0
+) -> tuple[dict[str, Json], Artifact, ControllerFile]:
+    """Compress, and return the JSON, the artifact and what is in it."""
+    out = tmp_path / "small"
+    done = run_pipeline(
+        *("compress", source or folder, "--out", out, "--visited-states", states, "--json", *args)
+    )
+    assert done.code == 0, done.err
+    return json.loads(done.out), read_artifact(out, "policy"), load_controller_file(out)
 
 
-def test_a_run_is_compressed_certified_exported_and_attacked(tiny_run, tmp_path):
+def test_a_run_is_compressed_certified_exported_and_attacked(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     small = tmp_path / "small"
     done = run_pipeline("compress", tiny_run, "--sparsity", 0.75, "--out", small, "--json")
     assert done.code == 0, done.err
@@ -111,8 +111,10 @@ at_most = {limit}
 """
 
 
-def test_a_certificate_may_name_what_it_was_compressed_from(compress, folder, tmp_path):
-    result, _, _ = compress("--max-control-error", 0.2, "--over", "box", "--method", "magnitude")
+def test_a_certificate_may_name_what_it_was_compressed_from(folder: Path, tmp_path: Path) -> None:
+    result, _, _ = compressed(
+        folder, tmp_path, "--max-control-error", 0.2, "--over", "box", "--method", "magnitude"
+    )
     small, budget = tmp_path / "small", tmp_path / "budget.toml"
     budget.write_text(COMPRESSION.format(limit=0.2))
     args = ("certify", small, "--budget", budget, "--out", tmp_path / "c.json", "--json")
@@ -123,7 +125,7 @@ def test_a_certificate_may_name_what_it_was_compressed_from(compress, folder, tm
     finding = json.loads(done.out)["requirements"][0]
     assert finding["certified"] == pytest.approx(result["control_error"]["box"]["certified"])
     assert run_pipeline(*args).code == 4  # without it nothing is known
-    compress("--sparsity", 0.1)
+    compressed(folder, tmp_path, "--sparsity", 0.1)
     done = run_pipeline(*args, "--dense", small)  # which is not what it was made from
     assert done.code == 2
     assert "dense must be what" in done.err
@@ -131,9 +133,13 @@ def test_a_certificate_may_name_what_it_was_compressed_from(compress, folder, tm
 
 @pytest.mark.parametrize("method", ["magnitude", "obd", "obs", "sparsegpt"])
 @pytest.mark.parametrize("allocation", ["erk", "uniform", "global"])
-def test_every_method_reaches_its_sparsity(compress, method, allocation):
-    result, _, file = compress(
-        *("--method", method, "--allocation", allocation, "--sparsity", 0.5, "--refit")
+def test_every_method_reaches_its_sparsity(
+    folder: Path, tmp_path: Path, method: str, allocation: str
+) -> None:
+    result, _, file = compressed(
+        folder,
+        tmp_path,
+        *("--method", method, "--allocation", allocation, "--sparsity", 0.5, "--refit"),
     )
     assert file.policy.sparsity == 0.5
     errors = result["control_error"]
@@ -145,24 +151,28 @@ def test_every_method_reaches_its_sparsity(compress, method, allocation):
 
 
 @pytest.mark.parametrize("target", [("visited", 0), ("visited", 0.02), ("box", 0)])
-def test_the_largest_sparsity_that_holds_is_certified_and_one_more_is_not(compress, target):
+def test_the_largest_sparsity_that_holds_is_certified_and_one_more_is_not(
+    folder: Path, tmp_path: Path, target: tuple[str | float, ...]
+) -> None:
     over, epsilon = target
     flags = ("--epsilon", epsilon, "--method", "magnitude")
-    result, _, file = compress("--max-control-error", 0.2, "--over", over, *flags)
+    result, _, file = compressed(
+        folder, tmp_path, "--max-control-error", 0.2, "--over", over, *flags
+    )
     entry = result["control_error"][over]
     assert entry["measured"] <= entry["certified"] <= 0.2
     assert file.policy.sparsity > 0
     sparser = 1 - (result["kept_weights"] - 1) / sum(
         layer.weight.size for layer in file.policy.layers
     )
-    again, _, _ = compress("--sparsity", sparser, *flags)
+    again, _, _ = compressed(folder, tmp_path, "--sparsity", sparser, *flags)
     assert again["kept_weights"] == result["kept_weights"] - 1
     assert again["control_error"][over]["certified"] > 0.2
 
 
 @pytest.mark.parametrize("weights", ["float16", "int8"])
-def test_weights_of_fewer_bits_alone(compress, weights):
-    result, _, file = compress("--weights", weights)
+def test_weights_of_fewer_bits_alone(folder: Path, tmp_path: Path, weights: str) -> None:
+    result, _, file = compressed(folder, tmp_path, "--weights", weights)
     assert result["weights"] == weights
     assert result["method"] is result["allocation"] is None, "no weight was chosen"
     assert result["control_error"]["visited"]["certified"] < 0.05
@@ -171,14 +181,16 @@ def test_weights_of_fewer_bits_alone(compress, weights):
             assert (layer.weight.astype(np.float16) == layer.weight).all()
 
 
-def test_quantise_is_compress_to_8_bits(compress, folder, tmp_path):
-    result, _, _ = compress("--weights", "int8")
+def test_quantise_is_compress_to_8_bits(folder: Path, tmp_path: Path) -> None:
+    result, _, _ = compressed(folder, tmp_path, "--weights", "int8")
     done = run_pipeline("quantise", folder, "--out", tmp_path / "int8", "--json")
     assert json.loads(done.out)["onnx_sha256"] == result["onnx_sha256"]
 
 
 @pytest.mark.parametrize("command", [("quantise",), ("compress", "--weights", "int8")])
-def test_a_bare_file_that_names_no_environment_is_rounded_all_the_same(folder, tmp_path, command):
+def test_a_bare_file_that_names_no_environment_is_rounded_all_the_same(
+    folder: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
     done = run_pipeline(*command, folder / "policy.onnx", "--out", tmp_path / "int8", "--json")
     assert done.code == 0, done.err
     whole = run_pipeline("quantise", folder, "--out", tmp_path / "whole", "--json")
@@ -186,7 +198,7 @@ def test_a_bare_file_that_names_no_environment_is_rounded_all_the_same(folder, t
     assert json.loads(done.out)["calibration_states"] == 0
 
 
-def test_the_largest_sparsity_that_a_message_names_can_be_had(folder, tmp_path):
+def test_the_largest_sparsity_that_a_message_names_can_be_had(folder: Path, tmp_path: Path) -> None:
     flags = ("--method", "magnitude", "--visited-states", 0, "--out", tmp_path / "out")
     refused = run_pipeline("compress", folder, "--sparsity", 0.985, *flags)
     assert refused.code == 2
@@ -195,31 +207,36 @@ def test_the_largest_sparsity_that_a_message_names_can_be_had(folder, tmp_path):
 
 
 @pytest.mark.parametrize("over", ["visited", "box"])
-def test_the_least_limit_that_a_message_names_can_be_had(folder, tmp_path, over):
-    def compress(limit):
+def test_the_least_limit_that_a_message_names_can_be_had(
+    folder: Path, tmp_path: Path, over: str
+) -> None:
+    def compress(limit: float | str) -> Done:
         return run_pipeline(
             *("compress", folder, "--max-control-error", limit, "--weights", "float16"),
             *("--over", over, "--visited-states", 0, "--out", tmp_path / "small"),
         )
 
-    done = compress(1e-6)
+    done = compressed(folder, tmp_path, 1e-6)
     assert done.code == 2
     least = done.err.split("must be at least ")[1].split(",")[0]
-    done = compress(least)
+    done = compressed(folder, tmp_path, least)
     assert done.code == 0, done.err
 
 
-def test_a_bare_file_with_observations_of_ones_own(compress, folder, tmp_path):
+def test_a_bare_file_with_observations_of_ones_own(folder: Path, tmp_path: Path) -> None:
     visited = Visited.from_bytes(read_artifact(folder, "policy").files[VISITED_FILE])
     np.save(tmp_path / "seen.npy", np.concatenate([visited.pool, visited.independent]))
-    one, _, _ = compress("--sparsity", 0.5)
-    two, _, _ = compress(
-        *("--sparsity", 0.5, "--calibration", tmp_path / "seen.npy"), source=folder / "policy.onnx"
+    one, _, _ = compressed(folder, tmp_path, "--sparsity", 0.5)
+    two, _, _ = compressed(
+        folder,
+        tmp_path,
+        *("--sparsity", 0.5, "--calibration", tmp_path / "seen.npy"),
+        source=folder / "policy.onnx",
     )
     assert one["onnx_sha256"] == two["onnx_sha256"]
 
 
-def test_a_table_says_certified_beside_measured(folder, tmp_path):
+def test_a_table_says_certified_beside_measured(folder: Path, tmp_path: Path) -> None:
     done = run_pipeline(
         *("compress", folder, "--sparsity", 0.3, "--out", tmp_path / "s", "--visited-states", 0)
     )
@@ -262,7 +279,9 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("args", "message"), ERRORS)
-def test_bad_input_is_one_line_and_leaves_nothing(folder, tmp_path, args, message):
+def test_bad_input_is_one_line_and_leaves_nothing(
+    folder: Path, tmp_path: Path, args: tuple[str | float, ...], message: str
+) -> None:
     rng = np.random.default_rng(0)
     nan = rng.normal(0, 1, (50, 4))
     nan[3, 2] = np.nan
@@ -285,7 +304,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, tmp_path, args, messag
 
 @pytest.mark.parametrize("what", ["folder", "file"])
 @pytest.mark.parametrize("verb", [("compress", "--sparsity", 0.5), ("quantise",)])
-def test_what_is_compressed_is_never_overwritten(folder, tmp_path, what, verb):
+def test_what_is_compressed_is_never_overwritten(
+    folder: Path, tmp_path: Path, what: str, verb: tuple[str | float, ...]
+) -> None:
     path = tmp_path / "mine"
     shutil.copytree(folder, path)
     before = {entry.name: entry.read_bytes() for entry in path.iterdir()}
@@ -296,7 +317,7 @@ def test_what_is_compressed_is_never_overwritten(folder, tmp_path, what, verb):
     assert {entry.name: entry.read_bytes() for entry in path.iterdir()} == before
 
 
-def test_of_a_policy_that_chooses_it_is_said_how_often_it_chooses_otherwise(tmp_path):
+def test_of_a_policy_that_chooses_it_is_said_how_often_it_chooses_otherwise(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     policy = random_policy(rng, (4, 12, 3), squash=None)
     observations = rng.normal(policy.normaliser.mean, policy.normaliser.scale, (90, 4))
@@ -317,8 +338,8 @@ def test_of_a_policy_that_chooses_it_is_said_how_often_it_chooses_otherwise(tmp_
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.51, 0.6, 0.77, 0.9])
 def test_what_is_compressed_passes_the_budget_that_asks_for_its_sparsity(
-    folder, tmp_path, sparsity
-):
+    folder: Path, tmp_path: Path, sparsity: float
+) -> None:
     done = run_pipeline(
         *("compress", folder, "--sparsity", sparsity, "--out", tmp_path / "small"),
         *("--method", "magnitude", "--visited-states", 0),
@@ -330,8 +351,8 @@ def test_what_is_compressed_passes_the_budget_that_asks_for_its_sparsity(
     assert run_pipeline("certify", tmp_path / "small", *certified).code == 0
 
 
-def test_a_sparser_policy_cannot_become_denser(compress, tmp_path):
-    compress("--sparsity", 0.6)
+def test_a_sparser_policy_cannot_become_denser(folder: Path, tmp_path: Path) -> None:
+    compressed(folder, tmp_path, "--sparsity", 0.6)
     done = run_pipeline(
         *("compress", tmp_path / "small", "--sparsity", 0.3, "--out", tmp_path / "out"),
         *("--method", "magnitude", "--visited-states", 0),
@@ -344,7 +365,9 @@ def test_a_sparser_policy_cannot_become_denser(compress, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["a file", "a folder that recorded none"])
-def test_without_states_only_magnitude_and_the_box_go(folder, tmp_path, source):
+def test_without_states_only_magnitude_and_the_box_go(
+    folder: Path, tmp_path: Path, source: str
+) -> None:
     path = folder / "policy.onnx"
     if source != "a file":
         none = np.empty((0, 4))

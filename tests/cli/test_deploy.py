@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from support.command_line import run_pipeline
+from support.command_line import Done, run_pipeline
 from surefoot.runtime.cuda import num_cuda_devices
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory):
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
     for name in ("ours", "theirs", "rig"):
         assert run_pipeline("keygen", "--out", folder / name).code == 0
@@ -22,7 +22,7 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bundle(tiny_run, keys, tmp_path_factory):
+def bundle(tiny_run: Path, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("deploy") / "bundle"
     done = run_pipeline(
         *("export", tiny_run, "--certificate", tiny_run / "certificate.json"),
@@ -41,24 +41,26 @@ def bundle(tiny_run, keys, tmp_path_factory):
     return out
 
 
-def test_all_that_can_be_built_is_in_the_bundle(bundle):
+def test_all_that_can_be_built_is_in_the_bundle(bundle: Path) -> None:
     names = {path.name for path in bundle.iterdir()}
     assert {"policy.onnx", "policy.c", "policy.h", "controller.intoto.jsonl"} <= names
     parity = json.loads((bundle / "parity.json").read_bytes())
     assert {"numpy", "onnx", "c"} <= set(parity)
 
 
-def test_a_private_key_is_for_its_owner_alone_and_never_overwritten(keys):
+def test_a_private_key_is_for_its_owner_alone_and_never_overwritten(keys: Path) -> None:
     assert (keys / "ours").stat().st_mode & 0o077 == 0
     done = run_pipeline("keygen", "--out", keys / "ours")
     assert done.code == 2
     assert "a key is never overwritten" in done.err
 
 
-def test_signatures_are_verified_with_the_key_of_each_role_alone(bundle, keys, tmp_path):
+def test_signatures_are_verified_with_the_key_of_each_role_alone(
+    bundle: Path, keys: Path, tmp_path: Path
+) -> None:
     trust = tmp_path / "trust.toml"
 
-    def verify(*, tester="rig", test="parity/c"):
+    def verify(*, tester: str = "rig", test: str = "parity/c") -> Done:
         trust.write_text(
             f'[keys]\ncertifier = ["{keys}/ours.pub"]\ngate = ["{keys}/ours.pub"]\n'
             f'tester = ["{keys}/{tester}.pub"]\n[require]\ntests = ["{test}"]\n'
@@ -83,7 +85,7 @@ def test_signatures_are_verified_with_the_key_of_each_role_alone(bundle, keys, t
     assert "not both" in done.err
 
 
-def test_two_keys_for_one_role_are_bad_input(tiny_run, keys, tmp_path):
+def test_two_keys_for_one_role_are_bad_input(tiny_run: Path, keys: Path, tmp_path: Path) -> None:
     export = ("export", tiny_run, "--certificate", tiny_run / "certificate.json")
     for signs in (("ours", "theirs"), ("tester=ours", "tester=theirs", "ours")):
         flags = [word for sign in signs for word in ("--sign", sign)]
@@ -93,7 +95,7 @@ def test_two_keys_for_one_role_are_bad_input(tiny_run, keys, tmp_path):
     assert not (tmp_path / "bundle").exists()
 
 
-def test_c_that_was_changed_does_not_verify(bundle, tmp_path):
+def test_c_that_was_changed_does_not_verify(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "bundle")
     with (tmp_path / "bundle" / "policy.c").open("a") as file:
         file.write("/* backdoor */\n")
@@ -102,7 +104,9 @@ def test_c_that_was_changed_does_not_verify(bundle, tmp_path):
     assert "policy.c" in done.err
 
 
-def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(bundle, tmp_path):
+def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(
+    bundle: Path, tmp_path: Path
+) -> None:
     results = {}
     for backend in ("c", "onnx"):
         out = tmp_path / f"{backend}.json"
@@ -122,7 +126,7 @@ def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(bundle, tmp
         assert c[name]["returns"] == pytest.approx(onnx[name]["returns"], rel=1e-4), name
 
 
-def test_an_unknown_target_is_bad_input(tiny_run, tmp_path):
+def test_an_unknown_target_is_bad_input(tiny_run: Path, tmp_path: Path) -> None:
     done = run_pipeline(
         *("export", tiny_run, "--certificate", tiny_run / "certificate.json"),
         *("--target", "onnx,see", "--out", tmp_path / "bundle"),
@@ -133,8 +137,8 @@ def test_an_unknown_target_is_bad_input(tiny_run, tmp_path):
 
 
 def test_without_a_compiler_the_c_is_refused_by_name_and_left_out_of_all(
-    tiny_run, bundle, tmp_path, monkeypatch
-):
+    tiny_run: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     export = ("export", tiny_run, "--certificate", tiny_run / "certificate.json", "--target")
@@ -152,7 +156,9 @@ def test_without_a_compiler_the_c_is_refused_by_name_and_left_out_of_all(
     assert len(done.err.strip().splitlines()) == 1
 
 
-def test_a_quantised_policy_is_certified_and_exported_by_itself(tiny_run, tmp_path):
+def test_a_quantised_policy_is_certified_and_exported_by_itself(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     done = run_pipeline("quantise", tiny_run, "--out", tmp_path / "int8", "--json")
     assert done.code == 0, done.err
     budget = tmp_path / "budget.toml"
@@ -176,7 +182,7 @@ def test_a_quantised_policy_is_certified_and_exported_by_itself(tiny_run, tmp_pa
     assert {layer["weights"] for layer in report["layers"]} == {"int8_t"}
 
 
-def test_every_backend_at_hand_is_benchmarked(bundle, tmp_path):
+def test_every_backend_at_hand_is_benchmarked(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     done = run_pipeline(
         *("bench", bundle, "--backend", "all", "--out", out, "--json"),
@@ -192,7 +198,7 @@ def test_every_backend_at_hand_is_benchmarked(bundle, tmp_path):
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_example_controls_a_robot_at_a_fixed_rate(bundle):
+def test_the_example_controls_a_robot_at_a_fixed_rate(bundle: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "control_loop.py"
     done = subprocess.run(
         [sys.executable, str(example), str(bundle), "0.2"],
@@ -205,7 +211,7 @@ def test_the_example_controls_a_robot_at_a_fixed_rate(bundle):
     assert re.match(r"25 steps at 125 Hz: \d+ deadlines missed, worst latency", done.stdout)
 
 
-def test_the_example_in_c_compiles_and_runs(bundle, tmp_path):
+def test_the_example_in_c_compiles_and_runs(bundle: Path, tmp_path: Path) -> None:
     if shutil.which("gcc") is None:
         pytest.skip("not installed: gcc")
     example = Path(__file__).parents[2] / "examples" / "control_loop.c"

@@ -2,6 +2,7 @@
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,8 +52,8 @@ at_least = 0.5
     ],
 )
 def test_choices_are_trained_pruned_certified_exported_attacked_and_compressed(
-    tiny_config, tmp_path, env_id, num_actions
-):
+    tiny_config: Path, tmp_path: Path, env_id: str, num_actions: int
+) -> None:
     config, run, small = tmp_path / "choices.toml", tmp_path / "run", tmp_path / "small"
     config.write_text(tiny_config.read_text().split("[[require]]")[0] + BUDGET)
     settings = ("--config", config, "--set", f"train.env_id={env_id}")

@@ -70,7 +70,7 @@ FLAGS = {
 }
 
 
-def test_verbs_and_flags_are_the_agreed_ones():
+def test_verbs_and_flags_are_the_agreed_ones() -> None:
     commands = typer.main.get_command(app).commands
     found = {
         name: {option for parameter in command.params for option in parameter.opts}
@@ -79,14 +79,14 @@ def test_verbs_and_flags_are_the_agreed_ones():
     assert found == FLAGS
 
 
-def test_every_verb_and_flag_has_a_help_text():
+def test_every_verb_and_flag_has_a_help_text() -> None:
     for command in typer.main.get_command(app).commands.values():
         assert command.help
         for parameter in command.params:
             assert getattr(parameter, "help", None), (command.name, parameter.name)
 
 
-def test_help_loads_no_stage():
+def test_help_loads_no_stage() -> None:
     code = (
         "import sys, surefoot.cli\n"
         "heavy = {'torch', 'mujoco', 'gymnasium', 'onnxruntime', 'matplotlib'} & set(sys.modules)\n"

@@ -1,14 +1,16 @@
 """`pipeline certify` on files that surefoot did not write."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from support.command_line import run_pipeline
+from support.command_line import Done, run_pipeline
 from support.onnx_graphs import Graph
+from surefoot.artifact import Json
 
 BUDGET = """
 [[require]]
@@ -41,68 +43,60 @@ at_most = 40
 """
 
 
-@pytest.fixture
-def controller(tmp_path):
+def written_controller(tmp_path: Path, last: str = "Tanh", clip: bool = True) -> Path:
     """An actor as Stable-Baselines3 and rsl_rl export them: two outputs, one of them the value."""
     rng = np.random.default_rng(0)
-
-    def make(last="Tanh", clip=True):
-        arrays = {
-            "w1": rng.normal(0, 0.4, (16, 5)),
-            "b1": rng.normal(0, 0.1, 16),
-            "w2": rng.normal(0, 0.4, (2, 16)),
-            "b2": rng.normal(0, 0.1, 2),
-            "v": rng.normal(0, 0.4, (1, 16)),
-            "low": np.array(-10.0),
-            "high": np.array(10.0),
-        }
-        constants = [
-            numpy_helper.from_array(array.astype(np.float32), name)
-            for name, array in arrays.items()
-        ]
-        start = helper.make_node(
-            "Clip" if clip else "Identity", ["obs", "low", "high"][: 3 if clip else 1], ["z"]
-        )
-        nodes = [
-            start,
-            helper.make_node("Gemm", ["z", "w1", "b1"], ["y"], transB=1),
-            helper.make_node("Elu", ["y"], ["h"]),
-            helper.make_node("Gemm", ["h", "w2", "b2"], ["mean"], transB=1),
-            helper.make_node(last, ["mean"], ["actions"], name="the_end"),
-            helper.make_node("Gemm", ["h", "v"], ["value"], transB=1),
-        ]
-        info = helper.make_tensor_value_info
-        graph = helper.make_graph(
-            nodes,
-            "actor",
-            [info("obs", TensorProto.FLOAT, ["N", 5])],
-            [
-                info("actions", TensorProto.FLOAT, ["N", 2]),
-                info("value", TensorProto.FLOAT, ["N", 1]),
-            ],
-            constants,
-        )
-        opsets = [helper.make_opsetid("", 17)]
-        model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=8, producer_name="pytorch"
-        )
-        path = tmp_path / "actor.onnx"
-        onnx.save(model, path)
-        (tmp_path / "budget.toml").write_text(BUDGET)
-        return path
-
-    return make
+    arrays = {
+        "w1": rng.normal(0, 0.4, (16, 5)),
+        "b1": rng.normal(0, 0.1, 16),
+        "w2": rng.normal(0, 0.4, (2, 16)),
+        "b2": rng.normal(0, 0.1, 2),
+        "v": rng.normal(0, 0.4, (1, 16)),
+        "low": np.array(-10.0),
+        "high": np.array(10.0),
+    }
+    constants = [
+        numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()
+    ]
+    start = helper.make_node(
+        "Clip" if clip else "Identity", ["obs", "low", "high"][: 3 if clip else 1], ["z"]
+    )
+    nodes = [
+        start,
+        helper.make_node("Gemm", ["z", "w1", "b1"], ["y"], transB=1),
+        helper.make_node("Elu", ["y"], ["h"]),
+        helper.make_node("Gemm", ["h", "w2", "b2"], ["mean"], transB=1),
+        helper.make_node(last, ["mean"], ["actions"], name="the_end"),
+        helper.make_node("Gemm", ["h", "v"], ["value"], transB=1),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "actor",
+        [info("obs", TensorProto.FLOAT, ["N", 5])],
+        [
+            info("actions", TensorProto.FLOAT, ["N", 2]),
+            info("value", TensorProto.FLOAT, ["N", 1]),
+        ],
+        constants,
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="pytorch")
+    path = tmp_path / "actor.onnx"
+    onnx.save(model, path)
+    (tmp_path / "budget.toml").write_text(BUDGET)
+    return path
 
 
-def certified(path, *arguments):
+def certified(path: Path, *arguments: str) -> tuple[Done, Json]:
     out = path.parent / "certificate.json"
     budget = path.parent / "budget.toml"
     done = run_pipeline("certify", path, "--budget", budget, "--out", out, *arguments)
     return done, json.loads(out.read_text()) if out.is_file() else None
 
 
-def test_what_can_be_proved_is_and_what_needs_more_says_so(controller):
-    done, certificate = certified(controller(), "--output", "actions")
+def test_what_can_be_proved_is_and_what_needs_more_says_so(tmp_path: Path) -> None:
+    done, certificate = certified(written_controller(tmp_path), "--output", "actions")
     assert done.code == 4, done.err
     verdicts = [(entry["verdict"], entry["reason"]) for entry in certificate["requirements"]]
     assert [verdict for verdict, _ in verdicts] == ["PROVED", "UNKNOWN", "UNKNOWN", "PROVED"]
@@ -116,8 +110,8 @@ def test_what_can_be_proved_is_and_what_needs_more_says_so(controller):
     assert certificate["claims"]["per_actuator"]["bounds"]["action_range"] == [2.0, 2.0]
 
 
-def test_without_a_clip_nothing_bounds_the_rounding(controller):
-    done, certificate = certified(controller(clip=False), "--output", "actions")
+def test_without_a_clip_nothing_bounds_the_rounding(tmp_path: Path) -> None:
+    done, certificate = certified(written_controller(tmp_path, clip=False), "--output", "actions")
     assert done.code == 4, done.err
     first = certificate["requirements"][0]
     assert (first["verdict"], first["certified"]) == ("UNKNOWN", None)
@@ -132,7 +126,9 @@ def test_without_a_clip_nothing_bounds_the_rounding(controller):
         ("quantise", "--out", "out"),
     ],
 )
-def test_no_verb_takes_what_onnx_runtime_does_not_compute(pipeline, tmp_path, command):
+def test_no_verb_takes_what_onnx_runtime_does_not_compute(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     graph = Graph()
     turned = graph.node("Transpose", "obs", perm=[1, 0])  # mixes the observations of a batch
     mixed = graph.node("Reshape", turned, graph.whole(-1, 4))
@@ -141,7 +137,7 @@ def test_no_verb_takes_what_onnx_runtime_does_not_compute(pipeline, tmp_path, co
     path.write_bytes(graph.file({out: ("N", 2)}, {"obs": ("N", 4)}))
     (tmp_path / "budget.toml").write_text(BUDGET)
     places = [tmp_path / word if word.startswith(("budget.", "out")) else word for word in command]
-    done = pipeline(places[0], path, *places[1:])
+    done = run_pipeline(places[0], path, *places[1:])
     assert done.code == 3
     assert "is not the policy that was rebuilt from it" in done.err
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["actor.onnx", "budget.toml"]
@@ -155,8 +151,10 @@ def test_no_verb_takes_what_onnx_runtime_does_not_compute(pipeline, tmp_path, co
         ("Tanh", ("--output", "mean"), "has no output 'mean'"),
     ],
 )
-def test_what_is_not_understood_ends_in_one_line(controller, last, arguments, message):
-    done, certificate = certified(controller(last), *arguments)
+def test_what_is_not_understood_ends_in_one_line(
+    tmp_path: Path, last: str, arguments: tuple[str, ...], message: str
+) -> None:
+    done, certificate = certified(written_controller(tmp_path, last), *arguments)
     assert done.code == 2
     assert certificate is None
     assert message in done.err

@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from support.command_line import run_pipeline
-from surefoot.artifact import sha256_hex
+from surefoot.artifact import Json, sha256_hex
 from surefoot.onnx_file import policy_from_onnx
 
 STABLE_FILES = {
@@ -23,18 +24,18 @@ STABLE_FILES = {
 }
 
 
-def test_a_run_leaves_every_result(tiny_run):
+def test_a_run_leaves_every_result(tiny_run: Path) -> None:
     assert {entry.name for entry in tiny_run.iterdir()} >= STABLE_FILES
 
 
-def test_the_certified_file_is_the_deployed_and_the_attacked_file(tiny_run):
+def test_the_certified_file_is_the_deployed_and_the_attacked_file(tiny_run: Path) -> None:
     data = (tiny_run / "bundle" / "policy.onnx").read_bytes()
     assert (tiny_run / "policy" / "policy.onnx").read_bytes() == data
     for name in ("certificate.json", "attack.json", "bench.json", "summary.json"):
         assert json.loads((tiny_run / name).read_text())["onnx_sha256"] == sha256_hex(data)
 
 
-def test_the_summary_says_what_the_files_say(tiny_run):
+def test_the_summary_says_what_the_files_say(tiny_run: Path) -> None:
     summary, attack, bench, certificate = (
         json.loads((tiny_run / f"{name}.json").read_text())
         for name in ("summary", "attack", "bench", "certificate")
@@ -51,7 +52,7 @@ def test_the_summary_says_what_the_files_say(tiny_run):
         assert entry["sampled"] == finding["sampled"]
 
 
-def test_a_second_run_does_nothing_again(tiny_run, tiny_config, tmp_path):
+def test_a_second_run_does_nothing_again(tiny_run: Path, tiny_config: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     done = run_pipeline("run", "--config", tiny_config, "--out", copy, "--json")
@@ -63,8 +64,8 @@ def test_a_second_run_does_nothing_again(tiny_run, tiny_config, tmp_path):
 
 
 def test_a_finished_training_is_that_of_any_number_of_threads_but_of_its_own_states(
-    tiny_run, tiny_config, tmp_path
-):
+    tiny_run: Path, tiny_config: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     train = ("train", "--config", tiny_config, "--out", copy)
@@ -78,7 +79,9 @@ def test_a_finished_training_is_that_of_any_number_of_threads_but_of_its_own_sta
     assert "another configuration (visited_states was" in done.err
 
 
-def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, tmp_path):
+def test_a_run_resumes_at_the_stage_that_is_missing(
+    tiny_run: Path, tiny_config: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     (copy / "certificate.json").unlink()
@@ -96,8 +99,8 @@ def test_a_run_resumes_at_the_stage_that_is_missing(tiny_run, tiny_config, tmp_p
 
 @pytest.mark.parametrize("change", ["code", "critic", "other"])
 def test_a_run_is_attacked_again_by_other_code_and_with_another_critic(
-    tiny_run, tiny_config, monkeypatch, tmp_path, change
-):
+    tiny_run: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: str
+) -> None:
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     more = []
@@ -113,7 +116,9 @@ def test_a_run_is_attacked_again_by_other_code_and_with_another_critic(
     assert "train" not in done.err
 
 
-def test_a_budget_that_cannot_be_met_is_not_exported(tiny_run, tiny_config, tmp_path):
+def test_a_budget_that_cannot_be_met_is_not_exported(
+    tiny_run: Path, tiny_config: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     budget = tmp_path / "budget.toml"
@@ -126,7 +131,9 @@ def test_a_budget_that_cannot_be_met_is_not_exported(tiny_run, tiny_config, tmp_
 
 
 @pytest.mark.parametrize("bound", ["absolute_product", "combettes_pesquet"])
-def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(tiny_config, tmp_path, bound):
+def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(
+    tiny_config: Path, tmp_path: Path, bound: str
+) -> None:
     largest, epsilon, rounding = 0.002, 0.05, 1e-5
     budget = tmp_path / "budget.toml"
     budget.write_text(
@@ -134,7 +141,7 @@ def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(tiny_config,
         f'scope = "everywhere"\nat_most = {largest}\n'
     )
 
-    def certified(defence):
+    def certified(defence: str) -> int:
         run = tmp_path / defence[9:13]
         flags = ("--set", f"train.defence={{{defence}}}", "--set", "train.learning_rate=3e-3")
         done = run_pipeline("train", "--config", tiny_config, *flags, "--out", run)
@@ -147,7 +154,9 @@ def test_a_lipschitz_target_meets_the_budget_that_it_was_chosen_for(tiny_config,
     assert certified('kind = "none"') == 3  # REFUTED: it takes the target
 
 
-def test_a_measured_requirement_is_decided_by_the_measurement(tiny_run, tiny_config, tmp_path):
+def test_a_measured_requirement_is_decided_by_the_measurement(
+    tiny_run: Path, tiny_config: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     shutil.rmtree(copy / "bundle")
@@ -164,8 +173,8 @@ def test_a_measured_requirement_is_decided_by_the_measurement(tiny_run, tiny_con
         assert "..." not in again.err, "a second run does nothing again"
 
 
-def test_a_certificate_rests_on_the_attacks_of_its_own_run(tiny_run, tmp_path):
-    def certified(controller, at_least):
+def test_a_certificate_rests_on_the_attacks_of_its_own_run(tiny_run: Path, tmp_path: Path) -> None:
+    def certified(controller: Path, at_least: float) -> tuple[int, Json]:
         out, budget = tmp_path / "certificate.json", tmp_path / "budget.toml"
         budget.write_text(
             '[[require]]\nquantity = "success_rate"\nepsilon = 0.05\nnorm = "linf"\n'
@@ -198,14 +207,14 @@ def test_a_certificate_rests_on_the_attacks_of_its_own_run(tiny_run, tmp_path):
     assert certificate["requirements"][0]["reason"] == "it was measured on another file"
 
 
-def test_the_report_is_one_page_with_every_figure(tiny_run):
+def test_the_report_is_one_page_with_every_figure(tiny_run: Path) -> None:
     page = (tiny_run / "report.html").read_text()
     assert page.count("<svg") >= 2
     assert not re.search(r'(src|href)="(?!#|data:)', page), "the page must not load anything"
     assert "PROVED" in page
 
 
-def test_every_verb_prints_one_json_object(tiny_run, tmp_path):
+def test_every_verb_prints_one_json_object(tiny_run: Path, tmp_path: Path) -> None:
     bundle = tiny_run / "bundle"
     budget = bundle / "budget.toml"
     fast = ["--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"]
@@ -239,7 +248,9 @@ def test_every_verb_prints_one_json_object(tiny_run, tmp_path):
         assert isinstance(json.loads(done.out), dict), command
 
 
-def test_export_of_a_certificate_about_another_policy_is_refused(tiny_run, tmp_path):
+def test_export_of_a_certificate_about_another_policy_is_refused(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(tiny_run, other)
     certificate = tiny_run / "certificate.json"
@@ -266,7 +277,9 @@ def test_export_of_a_certificate_about_another_policy_is_refused(tiny_run, tmp_p
 
 
 @pytest.mark.parametrize("name", ["attack.json", "attack.png", "bench.json", "certificate.png"])
-def test_a_run_makes_again_what_was_deleted(tiny_run, tiny_config, tmp_path, name):
+def test_a_run_makes_again_what_was_deleted(
+    tiny_run: Path, tiny_config: Path, tmp_path: Path, name: str
+) -> None:
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     (copy / name).unlink()
@@ -274,7 +287,7 @@ def test_a_run_makes_again_what_was_deleted(tiny_run, tiny_config, tmp_path, nam
     assert (copy / name).is_file()
 
 
-def test_flags_stand_above_the_configuration(tiny_run, tmp_path):
+def test_flags_stand_above_the_configuration(tiny_run: Path, tmp_path: Path) -> None:
     config = tmp_path / "attack.toml"
     config.write_text('[attack]\nbackend = "onnx"\nepisodes = 2\nselection_episodes = 1\n')
     out = tmp_path / "attack.json"
@@ -285,7 +298,7 @@ def test_flags_stand_above_the_configuration(tiny_run, tmp_path):
     assert json.loads(out.read_text())["backend"] == "numpy"
 
 
-def test_a_setting_keeps_the_others_of_the_run(tiny_run, tmp_path):
+def test_a_setting_keeps_the_others_of_the_run(tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "certificate.json"
     done = run_pipeline("certify", tiny_run, "--set", "certify.seed=5", "--out", out)
     assert done.code == 0, done.err
