@@ -1,0 +1,128 @@
+"""A certificate rests on what lies beside the controller, and on nothing about another one.
+
+Also of ``workflow/evidence_files.py`` and ``workflow/drawing.py``.
+"""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.heard import Heard
+from surefoot.ball import Norm
+from surefoot.budget import Budget
+from surefoot.certificate import Verdict
+from surefoot.certify import Assumptions, CertifyConfig
+from surefoot.errors import InputError
+from surefoot.records import CLEAN, AttackRecord, BenchRecord
+from surefoot.run_folder import RunFolder, picture_of
+from surefoot.workflow.attacking import attack_controller
+from surefoot.workflow.certifying import certify_controller
+from surefoot.workflow.configuration import Configuration
+from surefoot.workflow.drawing import write_picture
+from surefoot.workflow.evidence_files import gather_evidence
+
+CLEAN_RETURN = '[[require]]\nquantity = "clean_return"\nat_least = {}\n'
+
+
+@pytest.fixture(scope="module")
+def attacked(
+    trained: Path, configuration: Configuration, tmp_path_factory: pytest.TempPathFactory
+) -> RunFolder:
+    """Return a run that was trained and attacked; tests must not change it."""
+    run = RunFolder(tmp_path_factory.mktemp("attacked") / "run")
+    shutil.copytree(trained, run.path)
+    config = configuration.attacking()
+    attack_controller(run.policy, run.attack, config=config, allow_uncertified=True)
+    return run
+
+
+def test_every_outcome_is_a_measurement_of_its_own_kind(attacked: RunFolder) -> None:
+    record = AttackRecord.read(attacked.attack)
+    evidence = gather_evidence(attacked.path, Assumptions(), attack=attacked.attack)
+    found = {
+        (entry.quantity, entry.source.partition(",")[0]): entry for entry in evidence.measurements
+    }
+    returns = {name: outcome.mean for name, outcome in record.attacks.items() if name != CLEAN}
+    assert {
+        source: entry.value
+        for (quantity, source), entry in found.items()
+        if quantity == "attacked_return"
+    } == pytest.approx(returns)
+    clean = found["clean_return", "no attack"]
+    assert clean.value == pytest.approx(np.mean(record.attacks[CLEAN].returns))
+    assert (clean.epsilon, clean.norm) == (None, None)
+    for (quantity, _), entry in found.items():
+        assert entry.onnx_sha256 == record.onnx_sha256
+        if quantity != "clean_return":
+            assert (entry.epsilon, entry.norm) == (record.epsilon, Norm.LINF)
+
+
+def test_the_clean_return_of_the_own_run_decides_a_budget(
+    attacked: RunFolder, configuration: Configuration, tmp_path: Path
+) -> None:
+    mean = AttackRecord.read(attacked.attack).attacks[CLEAN].mean
+    verdicts = [
+        certify_controller(
+            attacked.path,
+            Budget.parse(CLEAN_RETURN.format(limit)),
+            tmp_path / f"{limit}.json",
+            config=configuration.certification(),
+        ).verdict
+        for limit in (mean - 1, mean + 1)
+    ]
+    assert verdicts == [Verdict.PROVED, Verdict.REFUTED]
+
+
+def test_a_measurement_of_another_file_counts_for_nothing(
+    attacked: RunFolder, configuration: Configuration, tmp_path: Path
+) -> None:
+    other = dataclasses.replace(AttackRecord.read(attacked.attack), onnx_sha256="0" * 64)
+    (tmp_path / "attack.json").write_bytes(other.to_json())
+    certificate = certify_controller(
+        attacked.path,
+        Budget.parse(CLEAN_RETURN.format(-1000.0)),
+        tmp_path / "certificate.json",
+        config=configuration.certification(),
+        attack=tmp_path / "attack.json",
+    )
+    assert certificate.findings[0].reason == "it was measured on another file"
+
+
+@pytest.mark.parametrize("record", [AttackRecord, BenchRecord])
+def test_a_file_that_is_no_measurement_is_refused_by_name(
+    trained: Path, tmp_path: Path, record: type
+) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text("{}")
+    given = {"attack": path} if record is AttackRecord else {"bench": path}
+    with pytest.raises(InputError, match=r"notes\.json"):
+        gather_evidence(trained, Assumptions(), **given)
+
+
+def test_what_it_was_compressed_from_must_be_that(trained: Path) -> None:
+    assert gather_evidence(trained, Assumptions(), dense=trained).dense_policy is not None
+
+
+def test_an_older_picture_goes_with_its_certificate(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out = tmp_path / "certificate.json"
+    certify_controller(trained, configuration.budget(), out, config=configuration.certification())
+    first = picture_of(out).read_bytes()
+    certify_controller(trained, configuration.budget(), out, config=CertifyConfig(search_states=3))
+    assert picture_of(out).read_bytes() != first
+
+
+def test_a_picture_that_cannot_be_drawn_ends_nothing(tmp_path: Path) -> None:
+    def draw() -> bytes:
+        raise RuntimeError("no\nfonts")
+
+    heard = Heard()
+    write_picture(tmp_path / "result.json", draw, heard)
+    assert heard.remarks == ["no picture: no fonts"]
+    write_picture(tmp_path / "nowhere" / "result.json", lambda: b"drawn", heard)
+    assert "no picture: cannot write" in heard.remarks[1]
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,69 @@
+"""A training is done once, goes on where it stopped, and tells how far it is.
+
+Also of ``workflow/listener.py``.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.heard import Heard
+from surefoot.config import merge_tables
+from surefoot.errors import InputError
+from surefoot.onnx_file import load_policy
+from surefoot.records import TrainingRecord
+from surefoot.run_folder import RunFolder
+from surefoot.workflow.configuration import Configuration
+from surefoot.workflow.training import train_run
+
+
+def test_the_record_says_what_the_folder_holds(trained: Path, configuration: Configuration) -> None:
+    run = RunFolder(trained)
+    record = TrainingRecord.read(run.training)
+    file, artifact = load_policy(run.policy)
+    assert record.onnx_sha256 == file.sha256
+    assert record.sparsity == file.policy.sparsity == 0.0
+    assert (record.env, record.seed) == ("CartPole-v1", 0)
+    assert record.steps == configuration.training().total_steps
+    curve = json.loads(artifact.files["curves.json"])["clean_return"]
+    assert record.clean_return == [value for value in curve if value is not None][-1]
+
+
+def test_a_finished_training_is_kept_and_told_of_no_more(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out, heard = tmp_path / "run", Heard()
+    shutil.copytree(trained, out)
+    before = (RunFolder(out).policy / "manifest.json").read_bytes()
+    record = train_run(out, configuration, listener=heard)
+    assert record == TrainingRecord.read(RunFolder(trained).training)
+    assert (RunFolder(out).policy / "manifest.json").read_bytes() == before
+    assert not heard.totals
+
+
+def test_progress_reaches_the_total(configuration: Configuration, tmp_path: Path) -> None:
+    heard = Heard()
+    train_run(tmp_path / "run", configuration, listener=heard)
+    (steps,), (total,) = heard.steps.values(), heard.totals.values()
+    assert steps == sorted(steps)
+    assert steps[-1] == total == configuration.training().total_steps
+
+
+def test_another_training_is_refused_in_the_same_folder(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    other = Configuration({"train": {"seed": 5}}).over(configuration)
+    with pytest.raises(InputError, match=r"another configuration \(seed was 0, is 5\)"):
+        train_run(out, other)
+
+
+def test_the_whole_configuration_is_kept(trained: Path, configuration: Configuration) -> None:
+    kept = Configuration.of_run(trained)
+    assert kept.training() == configuration.training()
+    for name in ("certify", "attack", "bench", "require"):
+        assert kept.tables[name] == configuration.tables[name]
+    assert merge_tables(configuration.tables, kept.tables) == kept.tables

@@ -1,0 +1,116 @@
+"""A run does each stage once for the same inputs, and its results are about one controller.
+
+Also of ``workflow/finished_stages.py``.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.heard import Heard
+from surefoot.certificate import Certificate, Verdict
+from surefoot.errors import IntegrityError
+from surefoot.records import AttackRecord, BenchRecord, RunSummary
+from surefoot.run_folder import RunFolder
+from surefoot.workflow.configuration import Configuration
+from surefoot.workflow.finished_stages import FinishedStages
+from surefoot.workflow.whole_run import run_pipeline
+
+
+@pytest.fixture(scope="module")
+def finished(
+    trained: Path, configuration: Configuration, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a finished run; tests must not change it."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    shutil.copytree(trained, out)
+    run_pipeline(out, configuration)
+    return out
+
+
+def test_every_result_is_about_the_deployed_file(finished: Path) -> None:
+    run = RunFolder(finished)
+    summary = RunSummary.read(run.summary)
+    assert summary.verdict is Verdict.PROVED
+    digests = {
+        summary.onnx_sha256,
+        AttackRecord.read(run.attack).onnx_sha256,
+        BenchRecord.read(run.bench).onnx_sha256,
+        Certificate.parse(run.certificate.read_bytes()).onnx_sha256,
+    }
+    assert len(digests) == 1
+    assert all(path.is_file() for path in run.results - {run.draft_certificate.with_suffix(".png")})
+
+
+def test_a_second_run_does_nothing_again(
+    finished: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out, heard = tmp_path / "run", Heard()
+    shutil.copytree(finished, out)
+    assert run_pipeline(out, configuration, listener=heard) == RunSummary.read(
+        RunFolder(finished).summary
+    )
+    assert (heard.remarks, heard.totals) == ([], {})
+
+
+def test_the_certificate_of_before_the_measurements_knows_none(
+    finished: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    draft = RunFolder(out).draft_certificate
+    before = draft.read_bytes()
+    draft.unlink()
+    run_pipeline(out, configuration)
+    assert draft.read_bytes() == before
+
+
+Stages = Callable[[], FinishedStages]
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Stages:
+    """Return a function that reads what is finished anew, as another process would."""
+    return lambda: FinishedStages(tmp_path / "stages.json", "0" * 64, Heard())
+
+
+def test_a_stage_is_done_once_until_an_input_or_a_result_changes(
+    stages: Stages, tmp_path: Path
+) -> None:
+    out, calls = tmp_path / "out", []
+
+    def perform(inputs: object) -> int:
+        def work() -> None:
+            calls.append(inputs)
+            out.write_text(str(inputs))
+
+        stages().once("work", inputs, (out,), work)
+        return len(calls)
+
+    assert [perform("a"), perform("a"), perform("b"), perform("a"), perform("a")] == [1, 1, 2, 3, 3]
+    out.write_text("changed by somebody")
+    assert perform("a") == 4
+    out.unlink()
+    assert [perform("a"), perform("a")] == [5, 5]
+
+
+def test_a_stage_that_fails_is_not_done(stages: Stages, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def fail() -> None:
+        out.write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stages().once("work", 1, (out,), fail)
+    calls: list[int] = []
+    stages().once("work", 1, (out,), lambda: calls.append(1))
+    assert calls == [1]
+
+
+def test_a_list_of_finished_stages_that_is_none_is_refused(stages: Stages, tmp_path: Path) -> None:
+    (tmp_path / "stages.json").write_text("[]")
+    with pytest.raises(IntegrityError, match="is not a JSON object"):
+        stages().once("work", 1, (tmp_path / "out",), lambda: None)
