@@ -16,6 +16,8 @@ from surefoot.export import Target
 from surefoot.runtime import Backend
 from surefoot.train import TrainConfig
 
+RUN = "import sys; sys.argv = ['pipeline']; from surefoot.cli import main; main()"
+
 
 def test_the_names_are_those_of_the_stages() -> None:
     assert set(completion.BACKENDS) == {backend.value for backend in Backend}
@@ -40,11 +42,7 @@ def completed(*words: str) -> list[str]:
     """Return what bash is offered for the last word."""
     line = " ".join(["pipeline", *words])
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; sys.argv = ['pipeline']; from surefoot.cli import main; main()",
-        ],
+        [sys.executable, "-c", RUN],
         env=os.environ
         | {
             "_PIPELINE_COMPLETE": "complete_bash",

@@ -3,10 +3,14 @@
 import subprocess
 import sys
 
+import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from surefoot.cli import app
+from surefoot.version import __version__
 
+LIBRARIES = {"torch", "mujoco", "gymnasium", "onnxruntime", "matplotlib", "numpy", "scipy", "onnx"}
 TRAINING = {"--preset", "--config", "--set", "--seed", "--device", "--env-module", "--json"}
 FLAGS = {
     "train": {"--out", *TRAINING},
@@ -70,27 +74,44 @@ FLAGS = {
 }
 
 
+def application() -> TyperGroup:
+    """Return the application as the library of the command line sees it."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
 def test_verbs_and_flags_are_the_agreed_ones() -> None:
-    commands = typer.main.get_command(app).commands
     found = {
         name: {option for parameter in command.params for option in parameter.opts}
-        for name, command in commands.items()
+        for name, command in application().commands.items()
     }
     assert found == FLAGS
 
 
+def test_the_application_itself_has_three_options() -> None:
+    options = {option for parameter in application().params for option in parameter.opts}
+    assert options == {"--version", "--install-completion", "--show-completion"}
+
+
 def test_every_verb_and_flag_has_a_help_text() -> None:
-    for command in typer.main.get_command(app).commands.values():
+    for command in (application(), *application().commands.values()):
         assert command.help
         for parameter in command.params:
             assert getattr(parameter, "help", None), (command.name, parameter.name)
 
 
-def test_help_loads_no_stage() -> None:
-    code = (
-        "import sys, surefoot.cli\n"
-        "heavy = {'torch', 'mujoco', 'gymnasium', 'onnxruntime', 'matplotlib'} & set(sys.modules)\n"
-        "print(*sorted(heavy))"
-    )
+def test_help_loads_no_stage_and_no_library_of_numbers() -> None:
+    code = f"import sys, surefoot.cli; print(*sorted({LIBRARIES} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "command", [("-c", "from surefoot.cli import main; main()"), ("-m", "surefoot")]
+)
+def test_the_version_is_said_however_it_is_started(command: tuple[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *command, "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"surefoot {__version__}\n"), done.stderr
