@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.records import bench_record_of, outcome_of
 from surefoot.artifact import to_json
 from surefoot.ball import Norm
 from surefoot.certificate import Verdict
@@ -13,10 +14,8 @@ from surefoot.errors import InputError
 from surefoot.records import (
     AttackOutcome,
     AttackRecord,
-    BackendRecord,
     BenchRecord,
     GradientMasking,
-    LatencyRecord,
     LatencySummary,
     Record,
     RequirementSummary,
@@ -29,22 +28,11 @@ from surefoot.records import (
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 
-def outcome(*, returns: tuple[float, ...] = (1.5, 0.1), failures: int = 1) -> AttackOutcome:
-    return AttackOutcome(
-        returns=returns,
-        mean=0.8,
-        iqm=0.8,
-        interval=(0.1, 1.5),
-        max_deviation=0.25,
-        max_deviation_per_output=(0.25, 0.0),
+def outcome() -> AttackOutcome:
+    return replace(
+        outcome_of([1.5, 0.1], failures=1),
         certified_deviation=None,
         reached_share=None,
-        lengths=(7, 8),
-        terminated=(True, False),
-        failures=failures,
-        failure_reasons=("not finite", None),
-        variant="steps",
-        effort={"queries": 3},
         selection={"steps": VariantRecord(mean=1.0, max_deviation=0.5, failures=0)},
         more={"critic": "shipped"},
     )
@@ -63,26 +51,7 @@ ATTACK = AttackRecord(
     env="Hopper-v5",
     more={"seeds": {"evaluation": [1, 2]}, "code_sha256": "1" * 64},
 )
-LATENCY = {"n": 9, "p50_us": 1.0, "p90_us": None, "p99_us": None, "p999_us": None, "max_us": 2.0}
-BENCH = BenchRecord(
-    backends={
-        "numpy": BackendRecord(
-            **LATENCY,
-            inference=LatencyRecord(**LATENCY),
-            paced={"50": LatencyRecord(**LATENCY)},
-            paced_under_load={},
-            misses={"50": 0},
-            misses_under_load={},
-            batches={},
-            size_bytes=1000,
-            memory_bytes=None,
-            warm_up=3,
-        )
-    },
-    timer_floor_us=0.05,
-    machine={"cpu": "a CPU", "affinity": [0, 1]},
-    onnx_sha256="0" * 64,
-)
+BENCH = bench_record_of()
 SUMMARY = RunSummary(
     env="Hopper-v5",
     steps=4096,
@@ -178,7 +147,7 @@ def test_what_is_no_object_is_refused(data: bytes, message: str) -> None:
 
 def test_lists_about_other_episodes_are_refused() -> None:
     with pytest.raises(InputError, match="one entry for each episode, got 3, 2, 2, 2"):
-        outcome(returns=(1.0, 2.0, 3.0))
+        replace(outcome(), returns=(1.0, 2.0, 3.0))
     table = ATTACK.to_table() | {"episodes": 3}
     with pytest.raises(InputError, match="episodes is 3, but clean has 2"):
         AttackRecord.from_json(to_json(table), "it")

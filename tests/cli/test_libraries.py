@@ -79,6 +79,6 @@ def test_an_error_without_words_is_said_by_its_name(monkeypatch: pytest.MonkeyPa
     def refuse(name: str) -> object:
         raise OSError
 
-    monkeypatch.setattr(libraries.importlib, "import_module", refuse)
+    monkeypatch.setattr("surefoot.cli.libraries.importlib.import_module", refuse)
     with pytest.raises(InputError, match="torch cannot be loaded here: OSError"):
         libraries.load_simulation()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.command_line import run_pipeline
 from surefoot.cli.tables import Table, plain
 
 ROBOT = """
@@ -134,14 +135,14 @@ def test_a_name_that_is_no_text_is_said_all_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["[lr=3e-4]b", "[red]x", "e[/b]", r"\[x", ":smile:", "a$b_c$"])
-def test_names_are_no_markup(tiny_run: Path, tmp_path: Path, pipeline, name: str) -> None:
+def test_names_are_no_markup(tiny_run: Path, tmp_path: Path, name: str) -> None:
     place = tmp_path / "x" / name
     shutil.copytree(tiny_run / "bundle", place)
-    run = pipeline("verify", place)
+    run = run_pipeline("verify", place)
     assert run.code == 0, run.err
     assert f"{name} verifies" in "".join(run.out.split("\n")[:3])
     key = tmp_path / f"key{name.replace('/', '')}"
-    assert pipeline("keygen", "--out", key).code == 0
+    assert run_pipeline("keygen", "--out", key).code == 0
 
 
 def test_a_table_shows_every_character_that_it_is_given() -> None:

@@ -21,7 +21,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def arguments_of(verb: str, run: Path, config: Path) -> list[object]:
     """Return a command that would succeed, without its output."""
-    return {
+    commands: dict[str, list[object]] = {
         "train": ["train", "--config", config],
         "run": ["run", "--config", config],
         "compress": ["compress", run, "--sparsity", 0.9],
@@ -32,7 +32,8 @@ def arguments_of(verb: str, run: Path, config: Path) -> list[object]:
         "attack": ["attack", run / "bundle"],
         "bench": ["bench", run / "bundle"],
         "report": ["report", run],
-    }[verb]
+    }
+    return commands[verb]
 
 
 VERBS = ["train", "run", "compress", "quantise", "certify", "export", "keygen", "attack", "bench"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support.heard import Heard
-from support.policies import file_of, random_policy
+from support.policies import file_of, random_policy, unit_range
 from surefoot.errors import InputError, VerificationError
 from surefoot.onnx_file import ControllerFile, save_policy
 from surefoot.records import AttackRecord, BenchRecord
@@ -121,13 +121,10 @@ def test_an_attack_plays_the_environment_that_the_file_names(
     tmp_path: Path, configuration: Configuration
 ) -> None:
     (tmp_path / "still_robot.py").write_text(ROBOT)
-    policy = random_policy(np.random.default_rng(0), (4, 8, 2))
-    head = dataclasses.replace(
-        policy.head, centre=np.zeros(2, np.float32), half_range=np.ones(2, np.float32)
-    )
+    policy = unit_range(random_policy(np.random.default_rng(0), (4, 8, 2)))
     env = {"id": "Still-v0", "module": str(tmp_path / "still_robot.py")}
     run = RunFolder(tmp_path / "run")
-    save_policy(run.policy, dataclasses.replace(policy, head=head), metadata={"env": env})
+    save_policy(run.policy, policy, metadata={"env": env})
     heard = Heard()
     record = attack_controller(
         run.path,
