@@ -9,21 +9,32 @@ import hashlib
 import json
 import math
 import os
-import re
-import shutil
-from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
+import stat
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from surefoot.atomic import (
+    clear_leftovers,
+    is_leftover,
+    make_folders,
+    new_file,
+    new_folder,
+    try_file,
+    try_folder,
+)
 from surefoot.errors import InputError, IntegrityError
+from surefoot.limits import MAX_FILE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES
 from surefoot.version import __version__
 
 MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 1 << 20
-MAX_FILE_BYTES = 1 << 30
 _MARKER = "surefoot.json"
+_MANIFEST_BEGINS = b'{\n  "code_version": "'
+_END = b"\n}\n"
+"""How :func:`to_json` ends a table, and nothing inside of it."""
 
 Json = Any
 """Whatever ``json`` can write: None, bool, int, float, str, list and dict of these."""
@@ -82,49 +93,51 @@ def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         InputError: If there is no such file, or it cannot be read.
         IntegrityError: If it is larger than ``max_bytes``.
     """
-    with _os_errors(f"cannot read {path}"):
+    with os_errors(f"cannot read {path}"):
         if not path.is_file():
             raise InputError(f"no such file: {path}")
-        if (size := path.stat().st_size) > max_bytes:
-            raise IntegrityError(f"{path} has {size} bytes, more than the {max_bytes} allowed")
-        return path.read_bytes()
+        # What has become a pipe since then is opened without waiting for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"no such file: {path}")
+            if status.st_size > max_bytes:
+                raise IntegrityError(_too_large(path, status.st_size, max_bytes))
+            data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:  # it grows, or the system does not tell its size
+        raise IntegrityError(_too_large(path, len(data), max_bytes))
+    return data
 
 
-def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = 0o666, beside: Path | None = None) -> None:
     """Write ``data`` to ``path`` so that a crash leaves either the old file or the new one.
 
     Args:
         path: The file.
         data: Its content.
         mode: Who may read and write it, less the umask.
+        beside: The entry beside which the unfinished file may lie, for a folder that must at no
+            time hold another file; ``path`` itself if nothing is said.
 
     Raises:
-        InputError: If the target cannot be written (disk full, read-only, no such folder).
+        InputError: If the target cannot be written (disk full, read-only, no such folder), or
+            another process is writing it.
     """
-    temporary = _temporary_of(path)
-    with _os_errors(f"cannot write {path}"):
-        try:
-            _write_and_sync(temporary, data, mode)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+    with os_errors(f"cannot write {path}"), new_file(path, mode, beside) as file:
+        file.write(data)
 
 
 def check_place(path: Path) -> None:
     """Refuse a file that could not be written, before the work that is to fill it.
 
     Raises:
-        InputError: If nothing can be written there.
+        InputError: If nothing can be written there, or what is there cannot be replaced.
     """
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder")
-    temporary = _temporary_of(path)
-    with _os_errors(f"cannot write {path}"):
-        try:
-            _write_and_sync(temporary, b"")
-        finally:
-            temporary.unlink(missing_ok=True)
+    if path.exists() and not path.is_file():
+        raise InputError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'no file'}")
+    with os_errors(f"cannot write {path}"):
+        try_file(path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,47 +185,54 @@ def write_artifact(folder: Path, artifact: Artifact, beside: Set[str] = frozense
         InputError: If ``folder`` exists and is not an artifact of this kind, holds a file that is
             not the artifact's, or cannot be written.
     """
-    with _os_errors(f"cannot write {folder}"):
-        _refuse_foreign(folder, MANIFEST, artifact.kind)
-        _refuse_strays(folder, artifact.kind, beside)
-        place = folder.resolve()  # `.` has no name to which a neighbour's could be added
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-        old = place.with_name(f".{place.name}.{os.getpid()}.old")
-        _clear_stale(place)
-        try:
-            temporary.mkdir(parents=True)
-            for name, data in {**artifact.files, MANIFEST: artifact.manifest()}.items():
-                _write_and_sync(temporary / name, data)
-            _sync_folder(temporary)
-            if place.exists():
-                place.rename(old)
-            temporary.rename(place)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if old.exists() and not place.exists():
-                old.rename(place)
-            shutil.rmtree(old, ignore_errors=True)
-        _sync_folder(place.parent)
+    files = {**artifact.files, MANIFEST: artifact.manifest()}
+    with os_errors(f"cannot write {folder}"):
+        _refuse_others(folder, artifact.kind, set(files) | beside)
+        # `.` has no name to which a neighbour's could be added
+        with new_folder(folder.resolve()) as temporary:
+            for name, data in files.items():
+                with new_file(temporary / name, 0o666) as file:
+                    file.write(data)
 
 
-def read_artifact(folder: Path, kind: str, beside: Set[str] = frozenset()) -> Artifact:
+def check_artifact_place(folder: Path, kind: str, beside: Set[str] = frozenset()) -> None:
+    """Refuse a folder that could not be written, before the work that is to fill it.
+
+    Args:
+        folder: Where an artifact is to go.
+        kind: What it is.
+        beside: Names of files that go with it; if its manifest is torn, of all that it may hold.
+
+    Raises:
+        InputError: As :func:`write_artifact`, or if what is there cannot be replaced.
+    """
+    with os_errors(f"cannot write {folder}"):
+        _refuse_others(folder, kind, beside)
+        try_folder(folder.resolve())
+
+
+def read_artifact(
+    folder: Path, kind: str, beside: Set[str] = frozenset(), *, max_bytes: int = MAX_FILE_BYTES
+) -> Artifact:
     """Read the folder and check every byte of it against its manifest.
 
     Args:
         folder: The artifact.
         kind: What it must be.
         beside: Names of files that may stand in the folder without being part of the artifact.
+        max_bytes: Of all its files together.
 
     Raises:
         InputError: If there is no such folder or manifest, or it cannot be read.
-        IntegrityError: If a file is missing, extra, a link, or not what the manifest says.
+        IntegrityError: If a file is missing, extra, a link, or not what the manifest says, or there
+            are too many or too large ones.
     """
-    with _os_errors(f"cannot read {folder}"):
+    with os_errors(f"cannot read {folder}"):
         if not folder.is_dir():
             raise InputError(f"no such folder: {folder}")
         if not (folder / MANIFEST).is_file():
             raise InputError(f"{folder} is not a {kind}: it has no {MANIFEST}")
-        found = {entry.name: entry for entry in folder.iterdir()}
+        found = _entries(folder)
     raw = read_file(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
     manifest = from_json(raw, f"{folder / MANIFEST}")
     named = _named_files(manifest, kind, folder) | {MANIFEST}
@@ -224,9 +244,12 @@ def read_artifact(folder: Path, kind: str, beside: Set[str] = frozenset()) -> Ar
     ):
         if names:
             raise IntegrityError(f"{folder}: {min(names)} {verb}")
-    files = {name: read_file(folder / name) for name in sorted(named - {MANIFEST})}
-    for name, data in files.items():
-        if manifest["files"][name] != {"sha256": sha256_hex(data), "size": len(data)}:
+    files: dict[str, bytes] = {}
+    for name in sorted(named - {MANIFEST}):
+        left = max_bytes - sum(map(len, files.values()))
+        files[name] = read_file(folder / name, max_bytes=left)
+        described = {"sha256": sha256_hex(files[name]), "size": len(files[name])}
+        if manifest["files"][name] != described:
             raise IntegrityError(f"{folder}: {name} is not the file that the manifest describes")
     artifact = Artifact(
         kind=kind,
@@ -247,11 +270,30 @@ def claim_folder(folder: Path, kind: str) -> None:
         InputError: If ``folder`` exists, is not empty and is not a folder of this kind, or cannot
             be written.
     """
-    with _os_errors(f"cannot write {folder}"):
-        _refuse_foreign(folder, _MARKER, kind)
-        folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / _MARKER).exists():
-        write_file(folder / _MARKER, to_json({"schema": _schema(kind)}))
+    marker, mark = folder / _MARKER, to_json({"schema": _schema(kind)})
+    with os_errors(f"cannot write {folder}"):
+        torn = marker.is_file() and _is_torn(
+            read_file(marker, max_bytes=MAX_MANIFEST_BYTES), mark.removesuffix(_END)
+        )
+        if not torn:
+            _refuse_foreign(folder, _MARKER, kind)
+        make_folders(folder)
+    if torn or not marker.exists():
+        write_file(marker, mark)
+
+
+def unclaim_folder(folder: Path, made: Sequence[Path]) -> None:
+    """Remove a folder in which there is nothing but the mark that it is ours.
+
+    Args:
+        folder: The folder.
+        made: Itself and folders above it that go with it, the lowest first.
+    """
+    if [entry.name for entry in folder.iterdir()] == [_MARKER]:
+        (folder / _MARKER).unlink()
+        for path in made:
+            with suppress(OSError):  # somebody else has come to use it
+                path.rmdir()
 
 
 def is_folder_of(folder: Path, kind: str) -> bool:
@@ -281,44 +323,49 @@ def _refuse_foreign(folder: Path, marker: str, kind: str) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"output {folder} exists and is not a folder")
-    if any(folder.iterdir()) and not ((folder / marker).is_file() and is_folder_of(folder, kind)):
+    if all(is_leftover(entry.name) for entry in folder.iterdir()):
+        return
+    if not ((folder / marker).is_file() and is_folder_of(folder, kind)):
         raise InputError(f"output folder {folder} exists and is not a surefoot {kind} folder")
 
 
-def _refuse_strays(folder: Path, kind: str, beside: Set[str]) -> None:
-    """Refuse to replace an artifact in which others have put files of their own.
+def _refuse_others(folder: Path, kind: str, own: Set[str]) -> None:
+    """Check that ``folder`` is absent, empty, or an artifact of this kind without other files.
+
+    A manifest that was torn by a loss of power names no files. It is ours all the same, and what
+    lies beside it can only be told by its name.
+
+    Args:
+        folder: The folder.
+        kind: What it must be.
+        own: Names of files that are the artifact's beside those that its manifest names.
 
     Raises:
-        InputError: If there is such a file.
+        InputError: If it is somebody else's, or somebody put files of their own into it.
     """
-    if (folder / MANIFEST).is_file():
-        raw = read_file(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
-        named = _named_files(from_json(raw, MANIFEST), kind, folder) | {MANIFEST}
-        if strays := {entry.name for entry in folder.iterdir()} - named - beside:
-            raise InputError(f"output folder {folder} holds {min(strays)}, which is not surefoot's")
+    if folder.is_dir():
+        clear_leftovers(folder)
+    manifest = folder / MANIFEST
+    named = {MANIFEST}
+    if manifest.is_file():
+        raw = read_file(manifest, max_bytes=MAX_MANIFEST_BYTES)
+        if not _is_torn(raw, _MANIFEST_BEGINS):
+            _refuse_foreign(folder, MANIFEST, kind)
+            named |= _named_files(from_json(raw, MANIFEST), kind, folder)
+    else:
+        _refuse_foreign(folder, MANIFEST, kind)
+    if folder.is_dir() and (strays := {entry.name for entry in folder.iterdir()} - named - own):
+        raise InputError(f"output folder {folder} holds {min(strays)}, which is not surefoot's")
 
 
-def _clear_stale(place: Path) -> None:
-    """Remove what writers that were killed left beside ``place``, or put it back if it is all."""
-    pattern = re.compile(rf"\.{re.escape(place.name)}\.(\d{{1,9}})\.(tmp|old)")
-    for entry in list(place.parent.iterdir()) if place.parent.is_dir() else []:
-        if (match := pattern.fullmatch(entry.name)) and not _is_alive(int(match[1])):
-            if match[2] == "old" and not place.exists():
-                entry.rename(place)
-            else:
-                shutil.rmtree(entry, ignore_errors=True)
+def _is_torn(data: bytes, begin: bytes) -> bool:
+    """Return whether a loss of power left this of a file of :func:`to_json` that began so.
 
-
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # what carries our number was left by an earlier process
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
+    File systems leave the beginning of a file, or blocks of zeros, which JSON never holds.
+    """
+    kept, zero, _ = data.partition(b"\0")
+    is_whole = not zero and data.endswith(_END)
+    return not is_whole and kept[: len(begin)] == begin[: len(kept)]
 
 
 def _named_files(manifest: Json, kind: str, folder: Path) -> set[str]:
@@ -341,9 +388,21 @@ def _named_files(manifest: Json, kind: str, folder: Path) -> set[str]:
     return set(manifest["files"])
 
 
+def _entries(folder: Path) -> dict[str, Path]:
+    """Return what is in a folder by name.
+
+    Raises:
+        IntegrityError: If that is more than an artifact may hold.
+    """
+    found = {entry.name: entry for entry in islice(folder.iterdir(), MAX_FILES + 1)}
+    if len(found) > MAX_FILES:
+        raise IntegrityError(f"{folder} holds more than the {MAX_FILES} files allowed")
+    return found
+
+
 @contextmanager
-def _os_errors(what: str) -> Iterator[None]:
-    """Turn an error of the system into bad input, in one line.
+def os_errors(what: str) -> Iterator[None]:
+    """Turn an error of the system into bad input, in one line that begins with ``what``.
 
     Raises:
         InputError: If the block raised an OSError.
@@ -354,21 +413,5 @@ def _os_errors(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {error.strerror or error}") from error
 
 
-def _temporary_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def _write_and_sync(path: Path, data: bytes, mode: int = 0o666) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(os.open(path, flags, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _too_large(path: Path, size: int, limit: int) -> str:
+    return f"{path} has {size} bytes, more than the {limit} allowed"

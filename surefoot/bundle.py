@@ -173,7 +173,8 @@ def sign_bundle(
         for role, predicate in predicates.items()
         if role in keys
     ]
-    write_file(folder / SIGNATURES_FILE, sign(statements, keys))
+    # Beside the bundle, so that no unfinished file is ever inside of it.
+    write_file(folder / SIGNATURES_FILE, sign(statements, keys), beside=folder.resolve())
 
 
 def _check_signatures(path: Path, bundle: Bundle, trust: TrustPolicy) -> None:

@@ -29,8 +29,9 @@ from typing import (
 
 import tomli_w
 
-from surefoot.artifact import MAX_FILE_BYTES, read_file, sha256_hex, to_json
+from surefoot.artifact import read_file, sha256_hex, to_json
 from surefoot.errors import InputError, did_you_mean
+from surefoot.limits import MAX_FILE_BYTES
 
 Table = dict[str, Any]
 T = TypeVar("T")

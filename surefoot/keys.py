@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from surefoot.artifact import read_file
+from surefoot.artifact import os_errors, read_file, write_file
+from surefoot.atomic import new_file
 from surefoot.errors import InputError
 
 _MAX_KEY_BYTES = 1 << 16
@@ -29,6 +30,31 @@ def generate_key() -> tuple[bytes, bytes]:
 def public_pem(key: Ed25519PrivateKey) -> bytes:
     """Return the public half of a key, PEM."""
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def write_key_pair(private: Path, public: Path) -> bool:
+    """Write a new key pair, and return whether it is new.
+
+    A private key that has no public half was written by a process that was killed then: it gets
+    its public half and is left as it is.
+
+    Args:
+        private: File of the private key, readable by its owner alone.
+        public: File of the public key.
+
+    Raises:
+        InputError: If either exists otherwise, or cannot be written.
+    """
+    if public.exists():
+        raise InputError(f"{public} exists; a key is never overwritten")
+    is_new = not private.exists()
+    if is_new:
+        with os_errors(f"cannot write {private}"), new_file(private, 0o600) as file:
+            if private.exists():  # since this file is locked, no other process makes it
+                raise InputError(f"{private} exists; a key is never overwritten")
+            file.write(generate_key()[0])
+    write_file(public, public_pem(read_private_key(private)))
+    return is_new
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:

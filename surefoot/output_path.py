@@ -99,15 +99,15 @@ def check_result_and_picture(
         check_result_file(picture, PICTURE, inputs)
 
 
-def check_new_file(out: Path) -> None:
-    """Check that a file may be written that never replaces another.
+def check_key_file(out: Path) -> None:
+    """Check that a key may lie at this place; that none is overwritten is for who writes it.
 
     Raises:
         InputError: If not.
     """
     _check_name(out, "file")
     _check_place_in_artifact(out)
-    if out.exists() or out.is_symlink():
+    if out.is_symlink():
         raise InputError(f"{out} exists; a key is never overwritten")
 
 

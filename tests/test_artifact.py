@@ -1,12 +1,15 @@
 """An artifact is written whole or not at all, and every byte of it is checked when it is read."""
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -17,6 +20,8 @@ from surefoot.artifact import (
     MANIFEST,
     Artifact,
     Json,
+    check_artifact_place,
+    check_place,
     claim_folder,
     from_json,
     is_folder_of,
@@ -27,6 +32,7 @@ from surefoot.artifact import (
     write_artifact,
     write_file,
 )
+from surefoot.atomic import clear_leftovers
 from surefoot.errors import InputError, IntegrityError
 
 ARTIFACT = Artifact(
@@ -378,8 +384,155 @@ def test_a_writer_that_was_killed_between_two_renames_loses_nothing(
     assert read_artifact(folder, "thing") == ARTIFACT
 
 
-def test_the_temporary_of_a_living_writer_is_left_alone(folder: Path, tmp_path: Path) -> None:
-    living = tmp_path / f".thing.{os.getppid()}.tmp"
-    living.mkdir()
+@pytest.mark.parametrize("name", [".file.surefoot-tmp", ".thing.surefoot-tmp"])
+def test_what_a_living_process_is_writing_is_left_alone(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    living = tmp_path / name
+    if name == ".file.surefoot-tmp":
+        living.touch()
+        write = partial(write_file, tmp_path / "file", b"new")
+    else:
+        living.mkdir()
+        write = partial(write_artifact, folder, Artifact(kind="thing", files={"c": b"c"}))
+    descriptor = os.open(living, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    clear_leftovers(tmp_path)
+    assert living.exists()
+    with pytest.raises(InputError, match="another process is writing it"):
+        write()
+    assert read_artifact(folder, "thing") == ARTIFACT
+    os.close(descriptor)  # as the end of its process does
+    write_file(tmp_path / "file", b"new")
     write_artifact(folder, ARTIFACT)
-    assert living.is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "thing"]
+
+
+def test_the_names_of_unfinished_files_depend_on_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In a container every process may be number 1, and meet what an earlier one left.
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    (tmp_path / ".file.1.tmp").touch()
+    (tmp_path / ".file.surefoot-tmp").touch()
+    write_file(tmp_path / "file", b"new")
+    assert read_file(tmp_path / "file") == b"new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".file.1.tmp", "file"]
+
+
+TEARS = {
+    "empty": lambda data: b"",
+    "half": lambda data: data[: len(data) // 2],
+    "all but a byte": lambda data: data[:-1],
+    "zeros": lambda data: bytes(len(data)),
+    "zeros from the middle": lambda data: data[: len(data) // 2] + bytes(100),
+}
+
+
+@pytest.mark.parametrize("tear", TEARS)
+def test_what_a_loss_of_power_tore_is_still_ours(folder: Path, tmp_path: Path, tear: str) -> None:
+    manifest, run = folder / MANIFEST, tmp_path / "run"
+    manifest.write_bytes(TEARS[tear](manifest.read_bytes()))
+    with pytest.raises(IntegrityError):
+        read_artifact(folder, "thing")
+    write_artifact(folder, ARTIFACT)
+    assert read_artifact(folder, "thing") == ARTIFACT
+    claim_folder(run, "run")
+    mark = run / "surefoot.json"
+    whole = mark.read_bytes()
+    (run / "result").touch()
+    mark.write_bytes(TEARS[tear](whole))
+    claim_folder(run, "run")
+    assert mark.read_bytes() == whole
+
+
+@pytest.mark.parametrize("tear", TEARS)
+def test_a_torn_manifest_gives_no_leave_to_replace_the_files_of_others(
+    folder: Path, tear: str
+) -> None:
+    manifest = folder / MANIFEST
+    manifest.write_bytes(TEARS[tear](manifest.read_bytes()))
+    (folder / "notes.txt").write_bytes(b"mine")
+    before = content_of(folder)
+    with pytest.raises(InputError, match=r"holds notes\.txt, which is not surefoot's"):
+        write_artifact(folder, ARTIFACT)
+    assert content_of(folder) == before
+
+
+@pytest.mark.parametrize("mine", [b"{}", b"{\n", b"mine", b'{\n  "schema": "surefoot/other/1"\n'])
+def test_a_file_of_another_beginning_is_not_a_torn_one_of_ours(tmp_path: Path, mine: bytes) -> None:
+    (tmp_path / "surefoot.json").write_bytes(mine)
+    if mine == b"{\n":  # the beginning of everything that is ours, too
+        (tmp_path / "surefoot.json").write_bytes(mine + b"x")
+    with pytest.raises(InputError, match="is not a surefoot run folder"):
+        claim_folder(tmp_path, "run")
+
+
+def test_a_place_is_tried_and_left_as_it_was(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    file.chmod(0o604)
+    os.utime(file, ns=(10**18, 10**18 + 1))
+    before = file.stat()
+    check_place(file)
+    after = file.stat()
+    for name in ("st_mode", "st_mtime_ns", "st_uid", "st_gid", "st_size"):
+        assert getattr(after, name) == getattr(before, name), name
+    assert file.read_bytes() == b"old"
+    check_place(tmp_path / "absent")
+    check_artifact_place(folder, "thing")
+    check_artifact_place(tmp_path / "a" / "b", "thing")
+    assert read_artifact(folder, "thing") == ARTIFACT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "thing"]
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_place_that_is_not_ours_is_refused_before_the_work(tmp_path: Path, case: str) -> None:
+    FOREIGN[case](tmp_path / "target")
+    with pytest.raises(InputError, match=r"output .*target (exists and is not|holds notes\.txt)"):
+        check_artifact_place(tmp_path / "target", "thing")
+
+
+REPLACED = {
+    "a file": lambda tmp_path: check_place(tmp_path / "file"),
+    "a folder": lambda tmp_path: check_artifact_place(tmp_path / "thing", "thing"),
+}
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EBUSY])
+@pytest.mark.parametrize(
+    ("case", "call"), [("a file", 0), *(("a folder", number) for number in range(0, 8, 2))]
+)
+def test_what_cannot_be_replaced_is_found_by_trying_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, call: int, code: int
+) -> None:
+    """So it is with an immutable file, a mount point, another's file in a sticky folder."""
+    (tmp_path / "file").write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        fail_at(patch, "replace" if case == "a file" else "rename", call, code)
+        with pytest.raises(InputError, match=f"cannot write .*: {os.strerror(code)}"):
+            REPLACED[case](tmp_path)
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert read_artifact(folder, "thing") == ARTIFACT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "thing"]
+
+
+def test_no_file_is_no_place_for_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(InputError, match=r"cannot write .*: it is (a folder|no file)"):
+            check_place(path)
+
+
+@given(st.binary(max_size=200))
+def test_no_beginning_of_a_manifest_can_be_taken_for_another_kind_of_file(data: bytes) -> None:
+    """A manifest is torn only if it could have become one of ours."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / MANIFEST).write_bytes(data)
+        try:
+            check_artifact_place(folder, "thing")
+        except InputError:
+            return
+        kept = data.partition(b"\0")[0]
+        assert ARTIFACT.manifest().startswith(kept[:20])

@@ -17,7 +17,7 @@ from surefoot.output_path import (
     REPORT,
     ResultKind,
     check_artifact_folder,
-    check_new_file,
+    check_key_file,
     check_result_and_picture,
     check_result_file,
     check_run_folder,
@@ -39,7 +39,7 @@ def check_file(out: Path) -> None:
     check_result_file(out, CERTIFICATE)
 
 
-CHECKS = [check_file, check_new_file, check_artifact_folder, check_run_folder]
+CHECKS = [check_file, check_key_file, check_artifact_folder, check_run_folder]
 each_check = pytest.mark.parametrize("check", CHECKS)
 
 
@@ -167,10 +167,8 @@ def test_a_folder_in_which_somebody_works_is_not_replaced(
     check_run_folder(here)
 
 
-def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
-    check_new_file(tmp_path / "key")
-    (tmp_path / "key").write_text("old")
+def test_a_key_is_never_written_through_a_link(tmp_path: Path) -> None:
+    check_key_file(tmp_path / "key")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    for name in ("key", "dangling"):
-        with pytest.raises(InputError, match="a key is never overwritten"):
-            check_new_file(tmp_path / name)
+    with pytest.raises(InputError, match="a key is never overwritten"):
+        check_key_file(tmp_path / "dangling")

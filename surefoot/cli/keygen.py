@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from surefoot.cli.console import show
+from surefoot.cli.console import CONSOLE, show
 from surefoot.cli.options import AsJson
 from surefoot.cli.tables import Table
 
@@ -17,6 +17,6 @@ def keygen(
     """Make an Ed25519 key pair: keep the private key off the robot, pin the public one there."""
     from surefoot.workflow.key_making import make_key_pair
 
-    pair = make_key_pair(out)
+    pair = make_key_pair(out, CONSOLE)
     result = {"private": str(pair.private), "public": str(pair.public)}
     show(as_json, result, Table("key pair", ("half", "file"), [*result.items()]))

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from surefoot.artifact import MAX_FILE_BYTES
 from surefoot.errors import InputError
+from surefoot.limits import MAX_FILE_BYTES
 from surefoot.policy import Array
 
 POLICY_FILE, SPARSE_FILE = "policy.onnx", "policy.sparse.onnx"

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from surefoot.artifact import write_file
-from surefoot.keys import generate_key
-from surefoot.output_path import check_new_file
+from surefoot.keys import write_key_pair
+from surefoot.output_path import check_key_file
+from surefoot.workflow.listener import SILENCE, Listener
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,16 +21,21 @@ class KeyPair:
     public: Path
 
 
-def make_key_pair(out: Path) -> KeyPair:
+def make_key_pair(out: Path, listener: Listener = SILENCE) -> KeyPair:
     """Make an Ed25519 key pair: the private key at ``out``, the public one at ``out``.pub.
 
+    A private key without its public half, which a process left that was killed, gets it.
+
+    Args:
+        out: Where the private key goes.
+        listener: Is told if only the public half was made.
+
     Raises:
-        InputError: If one of the files exists, or cannot be written.
+        InputError: If one of the files exists otherwise, or cannot be written.
     """
-    check_new_file(out)
     pair = KeyPair(private=out, public=out.with_name(f"{out.name}.pub"))
-    check_new_file(pair.public)
-    private_pem, public_pem = generate_key()
-    write_file(pair.private, private_pem, mode=0o600)
-    write_file(pair.public, public_pem)
+    for path in (pair.private, pair.public):
+        check_key_file(path)
+    if not write_key_pair(pair.private, pair.public):
+        listener.remark(f"{out} was there without its public half, which is made of it")
     return pair
