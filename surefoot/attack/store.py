@@ -4,10 +4,13 @@ A piece is found by what it is about: the digest of a key that names everything 
 file begins with the digest of the rest; a damaged one is made again.
 """
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from surefoot.artifact import Json, claim_folder, sha256_hex, to_json, write_file
+from surefoot.artifact import Json, claim_folder, os_errors, sha256_hex, to_json, write_file
+from surefoot.atomic import discard_folder
+from surefoot.ownership import hold_folder
 
 _KIND = "attack-work"
 _DIGEST_LENGTH = 64
@@ -54,9 +57,31 @@ class Store:
         return None if self.folder is None else self.folder / f"{_name(kind, key)}.unfinished"
 
     def discard(self, kind: str, key: Json) -> None:
-        """Remove the checkpoints of something that is finished."""
+        """Remove the checkpoints of something that is finished.
+
+        Raises:
+            InputError: If they cannot be removed.
+        """
         if (folder := self.scratch(kind, key)) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            with os_errors(f"cannot remove {folder}"):
+                discard_folder(folder)
+
+
+@contextmanager
+def open_store(folder: Path | None) -> Iterator[Store]:
+    """Yield a store that no other process uses while the block runs.
+
+    Args:
+        folder: Of the pieces, or None to keep them in memory.
+
+    Raises:
+        InputError: If the folder is not ours, cannot be written, or another process uses it.
+    """
+    if folder is None:
+        yield Store()
+        return
+    with hold_folder(folder, _KIND):
+        yield Store(folder)
 
 
 def _name(kind: str, key: Json) -> str:

@@ -37,7 +37,7 @@ from surefoot.attack.push import push_variants
 from surefoot.attack.restarting_env import RestartingEnv
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
-from surefoot.attack.store import Store
+from surefoot.attack.store import Store, open_store
 from surefoot.attack.suite_report import AttackReport, AttackResult
 from surefoot.attack.target import AttackTarget, Variants
 from surefoot.attack.transfer import seen_through, transfer_variants
@@ -209,7 +209,8 @@ def run_suite(
                     "interrupted; what is finished is kept" if work else "interrupted"
                 )
 
-        suite = _Suite(file, certificate, config, tell, critics or {}, Store(work))
+        store = stack.enter_context(open_store(work))
+        suite = _Suite(file, certificate, config, tell, critics or {}, store)
         attacks = {name: suite.run(name) for name in _SUITES[config.suite]}
         masking = suite.masking(attacks) if config.suite == "full" else None
     return AttackReport(

@@ -7,7 +7,6 @@
 A checkpoint is a tree of dicts whose leaves are arrays, numbers and strings.
 """
 
-import shutil
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +21,14 @@ from surefoot.artifact import (
     Artifact,
     Json,
     from_json,
+    os_errors,
     read_artifact,
     read_file,
     to_json,
     write_artifact,
     write_file,
 )
+from surefoot.atomic import clear_leftovers, discard_folder, make_folders
 from surefoot.config import differences
 from surefoot.errors import InputError, IntegrityError, SurefootError
 from surefoot.policy import Array
@@ -37,6 +38,7 @@ Tree = dict[str, Any]
 
 _ARRAY = "$array"
 _NUM_KEPT = 2
+_LATEST = "latest"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,12 +50,14 @@ class Checkpoint:
         tree: The state.
         files: Further files by name.
         config: Configuration of the run that saved it, as plain values; known once it is loaded.
+        code_version: Version of surefoot that made it.
     """
 
     step: int
     tree: Tree
     files: Mapping[str, bytes]
     config: Mapping[str, Json] = field(default_factory=dict)
+    code_version: str = __version__
 
 
 class CheckpointStore:
@@ -82,13 +86,10 @@ class CheckpointStore:
         self._config = dict(config)
         self._free = frozenset(free)
         self._check = check or self._refuse_other
-        self._damaged: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for stale in [*folder.glob(".*.tmp"), *folder.glob(".*.old")]:
-                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-        except OSError as error:
-            raise InputError(f"cannot write {folder}: {error.strerror}") from error
+        self._stale: set[str] = set()
+        with os_errors(f"cannot write {folder}"):
+            make_folders(folder)
+            clear_leftovers(folder)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, point to it, and drop those that are too old.
@@ -106,22 +107,25 @@ class CheckpointStore:
         name = f"{checkpoint.step:012d}"
         facts: dict[str, Json] = {"config": self._config, "versions": _versions()}
         artifact = Artifact(kind="checkpoint", files=files, facts=facts)
-        write_artifact(self._folder / name, artifact)
-        write_file(self._folder / "latest", name.encode())
-        self._damaged.discard(name)
-        sound = [other for other in self._names() if other not in self._damaged]
-        for old in [*sound[:-_NUM_KEPT], *self._damaged]:
-            shutil.rmtree(self._folder / old, ignore_errors=True)
+        with os_errors(f"cannot write {self._folder}"):
+            if name in self._stale:
+                discard_folder(self._folder / name)
+            write_artifact(self._folder / name, artifact)
+            write_file(self._folder / _LATEST, name.encode())
+            self._stale.discard(name)
+            self._drop_old()
+            for stale in self._stale:
+                discard_folder(self._folder / stale)
+            self._stale.clear()
 
     def load(self) -> Checkpoint | None:
         """Return the newest checkpoint that holds, or None if there is none.
 
-        One that is damaged is passed over for the one before it. If other versions of the libraries
-        wrote it, as far as it says, a warning names them.
+        One that is damaged is passed over for the one before it; if none holds, a warning says so.
+        If other versions of the libraries wrote it, as far as it says, a warning names them.
 
         Raises:
             InputError: If the checkpoints are of another configuration.
-            IntegrityError: If there are checkpoints and every one is damaged.
         """
         damage: SurefootError | None = None
         for name in self._candidates():
@@ -129,9 +133,13 @@ class CheckpointStore:
                 artifact = read_artifact(self._folder / name, "checkpoint")
             except (IntegrityError, InputError) as error:
                 damage = error
-                self._damaged.add(name)
+                self._stale.add(name)
                 continue
             self._check(artifact.facts["config"], artifact.code_version)
+            # What is newer has not been read, and will be made again.
+            self._stale |= {other for other in self._names() if other > name}
+            with os_errors(f"cannot write {self._folder}"):
+                self._drop_old()
             self._warn_of_other(artifact.facts.get("versions", {}))
             content = from_json(artifact.files["state.json"], f"{name}/state.json")
             arrays = load(artifact.files["arrays.safetensors"])
@@ -140,10 +148,24 @@ class CheckpointStore:
                 tree=_with_arrays(content["tree"], arrays),
                 files=artifact.files,
                 config=artifact.facts["config"],
+                code_version=artifact.code_version,
             )
         if damage is not None:
-            raise IntegrityError(f"every checkpoint is damaged: {damage}") from damage
+            warnings.warn(
+                f"every checkpoint in {self._folder} is damaged, so that it begins again: {damage}",
+                stacklevel=2,
+            )
         return None
+
+    def _drop_old(self) -> None:
+        """Keep the newest, as many as are kept.
+
+        Raises:
+            OSError: If one of the others cannot be removed.
+        """
+        sound = [name for name in self._names() if name not in self._stale]
+        for old in sound[:-_NUM_KEPT]:
+            discard_folder(self._folder / old)
 
     def _names(self) -> list[str]:
         return sorted(entry.name for entry in self._folder.iterdir() if entry.name.isdigit())
@@ -151,7 +173,7 @@ class CheckpointStore:
     def _candidates(self) -> list[str]:
         """Return the checkpoints from newest to oldest, starting at the one pointed to."""
         names = self._names()[::-1]
-        pointer = self._folder / "latest"
+        pointer = self._folder / _LATEST
         latest = read_file(pointer).decode(errors="replace") if pointer.is_file() else ""
         return sorted(names, key=lambda name: name != latest)
 

@@ -8,12 +8,19 @@ from pathlib import Path
 
 import torch
 
-from surefoot.artifact import Json, claim_folder, write_file
+from surefoot.artifact import Json, write_file
 from surefoot.config import to_table, to_toml
 from surefoot.envs.make import make_env
 from surefoot.envs.replay import check_replay
 from surefoot.envs.vector import VectorEnv
-from surefoot.errors import DivergenceError, InterruptedRun, MissingLibraryError, ReplayError
+from surefoot.errors import (
+    DivergenceError,
+    InputError,
+    InterruptedRun,
+    MissingLibraryError,
+    ReplayError,
+)
+from surefoot.ownership import hold_folder
 from surefoot.run_folder import RunFolder
 from surefoot.sensors import SensorScales
 from surefoot.train.checkpoint import Checkpoint, CheckpointStore
@@ -24,6 +31,7 @@ from surefoot.train.signals import StopRequest
 from surefoot.train.tensorboard_log import TensorboardLog
 from surefoot.train.train_config import WITHOUT_EFFECT, TrainConfig
 from surefoot.train.training_run import Run, planned_steps
+from surefoot.version import __version__
 
 _MAX_VISITED_ENVS = 32
 
@@ -64,9 +72,9 @@ def train_policy(
 
     Raises:
         InputError: If the task is unknown; the defence or the pruning does not fit it or its
-            networks; ``out`` is not ours, cannot be written, or holds checkpoints of another
-            configuration; or the episodes of the policy are too short for ``visited_states``.
-        IntegrityError: If every checkpoint in ``out`` is damaged.
+            networks; ``out`` is not ours, is in use by another process, cannot be written, or
+            holds checkpoints of another configuration or of a version that cannot be gone on from;
+            or the episodes of the policy are too short for ``visited_states``.
         ReplayError: If the task cannot be replayed and no new episodes are allowed.
         UserCodeError: If code of the task fails.
         MissingLibraryError: If a device was asked for that is not there, or a library of the task.
@@ -79,9 +87,11 @@ def train_policy(
         # A run that goes on is held against its checkpoints first; of one that is refused at its
         # start nothing is left behind.
         folder = None if out is None else RunFolder(out)
-        goes_on = folder is not None and folder.checkpoints.is_dir()
-        store = _open_store(folder, config, device) if folder is not None and goes_on else None
-        checkpoint = store.load() if store else None
+        store = checkpoint = None
+        if folder is not None and folder.checkpoints.is_dir():
+            stack.enter_context(hold_folder(folder.path, "run"))
+            store = _open_store(folder, config, device)
+            checkpoint = store.load()
 
         def make(num_envs: int) -> VectorEnv:
             return make_env(
@@ -107,12 +117,14 @@ def train_policy(
             rival_env=environments(config.num_envs) if has_rival else None,
             planned_steps=None if checkpoint is None else planned_steps(checkpoint),
         )
+        if folder is not None and store is None:
+            stack.enter_context(hold_folder(folder.path, "run"))
+            store = _open_store(folder, config, device)
         if checkpoint is not None:
             with _hint_at_new_episodes():
-                run.load_checkpoint(checkpoint)
+                _restore(run, checkpoint)
             _warn_of_what_changed(run, checkpoint)
         if folder is not None:
-            store = store or _open_store(folder, config, device)
             text = to_toml({"train": to_table(config)})
             write_file(folder.training_config, text.encode())
         events = None if folder is None else folder.tensorboard
@@ -157,8 +169,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def _open_store(folder: RunFolder, config: TrainConfig, device: torch.device) -> CheckpointStore:
-    """Claim the run folder."""
-    claim_folder(folder.path, "run")
+    """Return the checkpoints of a run folder that is held."""
     # With the device that was picked: one cannot go on where the other was.
     table = to_table(config) | {"device": device.type}
 
@@ -188,6 +199,25 @@ def _warn_of_what_changed(run: Run, checkpoint: Checkpoint) -> None:
         warnings.warn(words, stacklevel=3)
     if run.extensions and run.extensions[-1].step == checkpoint.step:
         warnings.warn(words_of(run.extensions[-1], run.config), stacklevel=3)
+
+
+def _restore(run: Run, checkpoint: Checkpoint) -> None:
+    """Put a run where a checkpoint was.
+
+    Raises:
+        InputError: If another version wrote it, and this one does not understand it.
+    """
+    if checkpoint.code_version == __version__:
+        run.load_checkpoint(checkpoint)
+        return
+    try:
+        run.load_checkpoint(checkpoint)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"surefoot {__version__} does not understand the checkpoints of surefoot"
+            f" {checkpoint.code_version} ({error!r}): go on with that version, or use another"
+            " output folder"
+        ) from error
 
 
 def _go_on(

@@ -22,7 +22,13 @@ class FinishedStages:
         self._listener = listener
 
     def once(
-        self, name: str, inputs: Json, files: Sequence[Path], perform: Callable[[], object]
+        self,
+        name: str,
+        inputs: Json,
+        files: Sequence[Path],
+        perform: Callable[[], object],
+        *,
+        holds: bool = True,
     ) -> None:
         """Perform a stage unless it is done.
 
@@ -31,13 +37,11 @@ class FinishedStages:
             inputs: Everything that its result depends on, beside the controller and the version.
             files: What it writes; the first one always, the others perhaps.
             perform: The stage.
-
-        Raises:
-            IntegrityError: If the file of the finished stages is malformed.
+            holds: Whether what it wrote, beyond these files, is still whole.
         """
         done = self._read()
         wanted = sha256_hex(to_json([__version__, self._onnx_sha256, inputs]))
-        if files[0].exists() and done.get(name) == [wanted, _digests(files)]:
+        if holds and files[0].exists() and done.get(name) == [wanted, _digests(files)]:
             return
         self._listener.remark(f"{name} ...")
         perform()
@@ -45,10 +49,12 @@ class FinishedStages:
         write_file(self._path, to_json(done))
 
     def _read(self) -> dict[str, Json]:
-        table = from_json(read_file(self._path), str(self._path)) if self._path.exists() else {}
-        if not isinstance(table, dict):
-            raise IntegrityError(f"{self._path} is not a JSON object")
-        return table
+        """Return which stages are done; none where the file is not whole, which costs time alone."""
+        try:
+            table = from_json(read_file(self._path), str(self._path)) if self._path.exists() else {}
+        except IntegrityError:
+            return {}
+        return table if isinstance(table, dict) else {}
 
 
 def _digests(files: Sequence[Path]) -> dict[str, str]:

@@ -7,19 +7,22 @@ from typing import Literal
 
 from surefoot.artifact import (
     Json,
-    claim_folder,
+    check_artifact_place,
     is_folder_of,
     read_artifact,
     write_file,
 )
 from surefoot.config import REST, Table, build, to_table, to_toml
 from surefoot.envs import describe_env
+from surefoot.errors import IntegrityError
 from surefoot.onnx_file import load_policy
 from surefoot.output_path import check_run_folder
+from surefoot.ownership import hold_folder
 from surefoot.policy import weights_sha256
 from surefoot.records import TrainingRecord
 from surefoot.run_folder import RunFolder
 from surefoot.train import Progress, TrainConfig, save_trained, train_policy
+from surefoot.train.folder import TRAINED_FILES
 from surefoot.train.resume import Begun
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.listener import SILENCE, Listener
@@ -38,9 +41,8 @@ def train_run(
         listener: Is told of progress.
 
     Raises:
-        InputError: If the configuration is wrong, or the folder is not ours or holds another
-            training.
-        IntegrityError: If the policy of the folder was changed after it was written.
+        InputError: If the configuration is wrong, or the folder is not ours, holds another training
+            or is in use by another process.
         DivergenceError: If simulation or training become non-finite.
         InterruptedRun: If a signal asked to stop; a checkpoint is written.
     """
@@ -49,13 +51,14 @@ def train_run(
     # Refuse an unfit task before anything is written.
     describe_env(config.env_id, config.env_module)
     run, table = RunFolder(out), to_table(config)
-    if not _is_trained(run, table):
-        _train(run, config, listener)
-    claim_folder(run.path, "run")
-    write_file(run.config, to_toml(configuration.tables | {"train": table}).encode())
-    record = _record_of(run)
-    write_file(run.training, record.to_json())
-    return record
+    with hold_folder(run.path, "run"):
+        if not _is_trained(run, table, listener):
+            check_artifact_place(run.policy, "policy", TRAINED_FILES)
+            _train(run, config, listener)
+        write_file(run.config, to_toml(configuration.tables | {"train": table}).encode())
+        record = _record_of(run)
+        write_file(run.training, record.to_json())
+        return record
 
 
 def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
@@ -69,16 +72,21 @@ def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
     save_trained(run.policy, result)
 
 
-def _is_trained(run: RunFolder, table: Table) -> bool:
+def _is_trained(run: RunFolder, table: Table, listener: Listener) -> bool:
     """Return whether the policy folder is the result of this configuration, not of a shorter one.
+
+    A policy that is not as it was written, after a loss of power say, is made again.
 
     Raises:
         InputError: If it is the result of another one.
-        IntegrityError: If it was changed after it was written.
     """
     if not is_folder_of(run.policy, "policy"):
         return False
-    artifact = read_artifact(run.policy, "policy")
+    try:
+        artifact = read_artifact(run.policy, "policy")
+    except IntegrityError as error:
+        listener.remark(f"made again from the newest checkpoint: {error}")
+        return False
     begun = Begun(artifact.facts.get("config", {}), artifact.code_version, str(run.path))
     begun.check_same(table)
     return begun.total_steps >= int(table["total_steps"])

@@ -1,16 +1,19 @@
 """The whole run: every stage from one configuration, skipping what is already done."""
 
-import shutil
 from pathlib import Path
 
 from surefoot.artifact import MANIFEST, Json, is_folder_of, read_file, sha256_hex, write_file
+from surefoot.atomic import discard_folder
 from surefoot.budget import Budget
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import Analysis
 from surefoot.config import to_table
 from surefoot.envs import module_digest
+from surefoot.errors import InputError, VerificationError
 from surefoot.onnx_file import load_policy
+from surefoot.output_path import check_run_folder
+from surefoot.ownership import hold_folder
 from surefoot.provenance import code_digest
 from surefoot.records import RunSummary
 from surefoot.run_folder import RunFolder, picture_of
@@ -47,13 +50,23 @@ def run_pipeline(
         listener: Is told of progress and of each stage.
 
     Raises:
-        InputError: If the configuration is wrong, or the folder is not ours.
+        InputError: If the configuration is wrong, or the folder is not ours or in use by another
+            process.
         IntegrityError: If a result of the folder was changed after it was written.
         CheckError: If a check of a stage fails.
         InterruptedRun: If a signal asked to stop; what is finished is kept.
     """
     budget = budget or configuration.budget()
     configuration = configuration.with_budget(budget)
+    check_run_folder(out)
+    with hold_folder(out, "run"):
+        return _run_held(out, configuration, budget, listener)
+
+
+def _run_held(
+    out: Path, configuration: Configuration, budget: Budget, listener: Listener
+) -> RunSummary:
+    """Run every stage into a folder in which no other process works."""
     train_run(out, configuration, listener=listener)
     stages = _Stages(RunFolder(out), configuration, budget, listener)
     # What is measured on the file must be known before the budget can be decided; a latency only
@@ -127,7 +140,7 @@ class _Stages:
             self._listener.remark(f"not exported: the verdict is {certificate.verdict}")
             if is_folder_of(folder, "bundle"):
                 # It was proved for another budget; a robot must not find it under this run.
-                shutil.rmtree(folder)
+                discard_folder(folder)
                 self._listener.remark(f"removed {folder}: it was exported for another budget")
             return
         self._finished.once(
@@ -142,8 +155,8 @@ class _Stages:
                 every_target=self._configuration.wants_every_target,
                 listener=self._listener,
             ),
+            holds=_verifies(folder),
         )
-        open_bundle(folder)
 
     def attack(self, certificate: Certificate) -> None:
         """Attack the bundle's controller; the policy's own file, the same bytes, without one."""
@@ -184,6 +197,15 @@ class _Stages:
                 listener=self._listener,
             ),
         )
+
+
+def _verifies(bundle: Path) -> bool:
+    """Return whether a bundle is whole, every file of it."""
+    try:
+        open_bundle(bundle)
+    except (InputError, VerificationError):
+        return False
+    return True
 
 
 def _read_certificate(path: Path) -> Certificate:

@@ -1,10 +1,11 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from surefoot.artifact import Json
-from surefoot.errors import InputError, IntegrityError
+from surefoot.errors import InputError
 from surefoot.train.checkpoint import Checkpoint, CheckpointStore
 
 CONFIG = {"seed": 0, "noise": {"kind": "fixed", "sigma": 0.1}}
@@ -91,8 +92,11 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     spoil("000000000200")
     assert store.load().step == 100
     spoil("000000000100")
-    with pytest.raises(IntegrityError, match="000000000100"):
-        store.load()
+    with pytest.warns(UserWarning, match=r"every checkpoint in .* begins again: .*000000000100"):
+        assert store.load() is None
+    store.save(checkpoint(100))  # in the place of the damaged one
+    assert store.load().step == 100
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["000000000100", "latest"]
 
 
 @pytest.mark.parametrize("later", [150, 200, 300])
@@ -143,9 +147,9 @@ def test_a_run_that_other_versions_began_goes_on_with_a_warning_that_names_them(
 def test_a_checkpoint_that_was_being_written_is_cleaned_away(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, CONFIG)
     store.save(checkpoint(100))
-    (tmp_path / ".000000000200.123.tmp").mkdir()
-    (tmp_path / ".000000000200.123.tmp" / "state.json").write_text("{")
-    (tmp_path / ".latest.123.tmp").write_text("x")
+    (tmp_path / ".000000000200.surefoot-tmp").mkdir()
+    (tmp_path / ".000000000200.surefoot-tmp" / "state.json").write_text("{")
+    (tmp_path / ".latest.surefoot-tmp").write_text("x")
     assert CheckpointStore(tmp_path, CONFIG).load().step == 100
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["000000000100", "latest"]
 
@@ -160,6 +164,31 @@ def test_killed_between_folder_and_pointer_the_pointer_still_leads_to_a_whole_on
     assert store.load().step == 100
     (tmp_path / "latest").unlink()
     assert store.load().step == 200
+
+
+def test_killed_before_the_oldest_was_dropped_it_is_dropped_when_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    store = CheckpointStore(tmp_path, CONFIG)
+    for step in (100, 200):
+        store.save(checkpoint(step))
+    shutil.copytree(tmp_path / "000000000100", tmp_path / "000000000050")
+    assert CheckpointStore(tmp_path, CONFIG).load().step == 200
+    assert not (tmp_path / "000000000050").exists()
+
+
+def test_what_is_newer_than_the_checkpoint_that_a_run_goes_on_from_is_not_counted_on(
+    tmp_path: Path,
+) -> None:
+    store = CheckpointStore(tmp_path, CONFIG)
+    for step in (100, 200):
+        store.save(checkpoint(step))
+    (tmp_path / "latest").write_bytes(b"000000000100")
+    (tmp_path / "000000000200" / "state.json").write_text("{")  # torn, and never read
+    assert store.load().step == 100
+    store.save(checkpoint(150))
+    folders = [entry.name for entry in tmp_path.iterdir() if entry.is_dir()]
+    assert sorted(int(name) for name in folders) == [100, 150]
 
 
 def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
