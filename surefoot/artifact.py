@@ -187,7 +187,9 @@ def write_artifact(folder: Path, artifact: Artifact, beside: Set[str] = frozense
     """
     files = {**artifact.files, MANIFEST: artifact.manifest()}
     with os_errors(f"cannot write {folder}"):
-        _refuse_others(folder, artifact.kind, set(files) | beside)
+        clear_leftovers(folder)
+        named = _names_of(folder, artifact.kind)
+        _refuse_strays(folder, (set(files) if named is None else named) | beside)
         # `.` has no name to which a neighbour's could be added
         with new_folder(folder.resolve()) as temporary:
             for name, data in files.items():
@@ -201,13 +203,15 @@ def check_artifact_place(folder: Path, kind: str, beside: Set[str] = frozenset()
     Args:
         folder: Where an artifact is to go.
         kind: What it is.
-        beside: Names of files that go with it; if its manifest is torn, of all that it may hold.
+        beside: Names of files about an older artifact, which go with it.
 
     Raises:
         InputError: As :func:`write_artifact`, or if what is there cannot be replaced.
     """
     with os_errors(f"cannot write {folder}"):
-        _refuse_others(folder, kind, beside)
+        clear_leftovers(folder)
+        if (named := _names_of(folder, kind)) is not None:
+            _refuse_strays(folder, named | beside)
         try_folder(folder.resolve())
 
 
@@ -329,32 +333,33 @@ def _refuse_foreign(folder: Path, marker: str, kind: str) -> None:
         raise InputError(f"output folder {folder} exists and is not a surefoot {kind} folder")
 
 
-def _refuse_others(folder: Path, kind: str, own: Set[str]) -> None:
-    """Check that ``folder`` is absent, empty, or an artifact of this kind without other files.
+def _names_of(folder: Path, kind: str) -> set[str] | None:
+    """Return which names an artifact that may be replaced has in ``folder``; none if it is empty.
 
-    A manifest that was torn by a loss of power names no files. It is ours all the same, and what
-    lies beside it can only be told by its name.
-
-    Args:
-        folder: The folder.
-        kind: What it must be.
-        own: Names of files that are the artifact's beside those that its manifest names.
+    A manifest that a loss of power tore is ours all the same, but tells no names: None.
 
     Raises:
-        InputError: If it is somebody else's, or somebody put files of their own into it.
+        InputError: If the folder is somebody else's.
     """
-    if folder.is_dir():
-        clear_leftovers(folder)
     manifest = folder / MANIFEST
-    named = {MANIFEST}
-    if manifest.is_file():
-        raw = read_file(manifest, max_bytes=MAX_MANIFEST_BYTES)
-        if not _is_torn(raw, _MANIFEST_BEGINS):
-            _refuse_foreign(folder, MANIFEST, kind)
-            named |= _named_files(from_json(raw, MANIFEST), kind, folder)
-    else:
+    if not manifest.is_file():
         _refuse_foreign(folder, MANIFEST, kind)
-    if folder.is_dir() and (strays := {entry.name for entry in folder.iterdir()} - named - own):
+        return set()
+    raw = read_file(manifest, max_bytes=MAX_MANIFEST_BYTES)
+    if _is_torn(raw, _MANIFEST_BEGINS):
+        return None
+    _refuse_foreign(folder, MANIFEST, kind)
+    return _named_files(from_json(raw, MANIFEST), kind, folder)
+
+
+def _refuse_strays(folder: Path, own: Set[str]) -> None:
+    """Refuse to replace an artifact in which others have put files of their own.
+
+    Raises:
+        InputError: If there is such a file.
+    """
+    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if strays := found - own - {MANIFEST}:
         raise InputError(f"output folder {folder} holds {min(strays)}, which is not surefoot's")
 
 

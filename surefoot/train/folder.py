@@ -16,15 +16,12 @@ from surefoot.artifact import Json, from_json, to_json
 from surefoot.config import config_sha256, to_table
 from surefoot.envs.vector import BoxActions
 from surefoot.errors import IntegrityError
-from surefoot.onnx_file import POLICY_FILE, save_policy
+from surefoot.onnx_file import save_policy
 from surefoot.policy import Activation, Layer
 from surefoot.run_folder import CRITIC_FILE, CURVES_FILE
 from surefoot.train.result import TrainResult
 from surefoot.version import __version__
 from surefoot.visited import VISITED_FILE
-
-TRAINED_FILES = frozenset((POLICY_FILE, CRITIC_FILE, VISITED_FILE, CURVES_FILE))
-"""The files of a policy folder that a training wrote, its manifest not among them."""
 
 
 def save_trained(folder: Path, result: TrainResult) -> bytes:

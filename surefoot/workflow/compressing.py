@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from surefoot.artifact import sha256_hex
+from surefoot.artifact import check_artifact_place, sha256_hex
 from surefoot.certify import ControlLimit
 from surefoot.compress import (
     Method,
@@ -75,6 +75,7 @@ def compress_controller(
         IntegrityError: If a file of the original was changed.
     """
     check_artifact_folder(out, (calibration,))
+    check_artifact_place(out, "policy")
     config, limit = config or OneShotConfig(), limit or ControlLimit()
     _check_target(sparsity, config, limit, visited_states)
     source = read_source(policy, calibration, env_module)

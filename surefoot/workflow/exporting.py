@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from surefoot.artifact import Json, from_json
+from surefoot.artifact import Json, check_artifact_place, from_json
 from surefoot.bundle import Bundle, sign_bundle
 from surefoot.certificate import Certificate
 from surefoot.config import REST, build
@@ -18,7 +18,7 @@ from surefoot.onnx_file import ControllerFile, load_policy
 from surefoot.output_path import check_artifact_folder
 from surefoot.run_folder import RunFolder
 from surefoot.runtime import CConfig
-from surefoot.signing import Role
+from surefoot.signing import SIGNATURES_FILE, Role
 from surefoot.workflow.listener import SILENCE, Listener
 
 
@@ -86,6 +86,7 @@ def export_controller(
         CheckError: If the certificate does not prove the budget, or an exported form differs.
     """
     check_artifact_folder(out, (policy,))
+    check_artifact_place(out, "bundle", {SIGNATURES_FILE})
     place = RunFolder(policy).policy
     folder = place if place.is_dir() else policy
     if not folder.is_dir():

@@ -51,7 +51,8 @@ class FinishedStages:
     def _read(self) -> dict[str, Json]:
         """Return which stages are done; none where the file is not whole, which costs time alone."""
         try:
-            table = from_json(read_file(self._path), str(self._path)) if self._path.exists() else {}
+            data = read_file(self._path) if self._path.exists() else b"{}"
+            table = from_json(data, str(self._path))
         except IntegrityError:
             return {}
         return table if isinstance(table, dict) else {}

@@ -22,7 +22,6 @@ from surefoot.policy import weights_sha256
 from surefoot.records import TrainingRecord
 from surefoot.run_folder import RunFolder
 from surefoot.train import Progress, TrainConfig, save_trained, train_policy
-from surefoot.train.folder import TRAINED_FILES
 from surefoot.train.resume import Begun
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.listener import SILENCE, Listener
@@ -53,7 +52,7 @@ def train_run(
     run, table = RunFolder(out), to_table(config)
     with hold_folder(run.path, "run"):
         if not _is_trained(run, table, listener):
-            check_artifact_place(run.policy, "policy", TRAINED_FILES)
+            check_artifact_place(run.policy, "policy")
             _train(run, config, listener)
         write_file(run.config, to_toml(configuration.tables | {"train": table}).encode())
         record = _record_of(run)
