@@ -49,7 +49,7 @@ class FinishedStages:
         write_file(self._path, to_json(done))
 
     def _read(self) -> dict[str, Json]:
-        """Return which stages are done; none where the file is not whole, which costs time alone."""
+        """Return which stages are done; none where the file is not whole: that costs time alone."""
         try:
             data = read_file(self._path) if self._path.exists() else b"{}"
             table = from_json(data, str(self._path))
