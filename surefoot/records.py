@@ -115,6 +115,7 @@ class AttackOutcome:
         variant: The variant that was chosen.
         effort: Counts of work by name: environment steps, gradients, queries, updates.
         selection: Every variant on the selection episodes, by name.
+        successes: Whether each episode did the task, by the user's predicate; None without one.
         more: Facts of some attacks alone: their critic, their search, their training.
     """
 
@@ -133,6 +134,7 @@ class AttackOutcome:
     variant: str
     effort: Mapping[str, int]
     selection: Mapping[str, VariantRecord]
+    successes: tuple[bool, ...] | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
     @property
@@ -147,11 +149,12 @@ class AttackOutcome:
         Raises:
             InputError: If one is longer than another, or there is no episode.
         """
-        lists = (self.returns, self.lengths, self.terminated, self.failure_reasons)
+        lists = [self.returns, self.lengths, self.terminated, self.failure_reasons]
+        lists += [] if self.successes is None else [self.successes]
         if len({len(entries) for entries in lists}) != 1 or not self.returns:
             raise InputError(
-                "returns, lengths, terminated and failure_reasons must have one entry for each"
-                f" episode, got {', '.join(str(len(entries)) for entries in lists)}"
+                "returns, lengths, terminated, failure_reasons and successes must have one entry"
+                f" for each episode, got {', '.join(str(len(entries)) for entries in lists)}"
             )
 
 

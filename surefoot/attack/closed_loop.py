@@ -4,7 +4,7 @@ N = environments, O = obs_dim, M = num_outputs, E = episodes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from surefoot.artifact import from_json, to_json
 from surefoot.attack.adversary import Adversary, NoAdversary
 from surefoot.attack.deployed import DeployedController, Outputs
+from surefoot.attack.success import PlayedEpisode, Predicate
 from surefoot.ball import Randoms, States
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions, EnvSpec, Floats, VectorEnv
 from surefoot.errors import CheckError, DivergenceError, InputError
@@ -32,10 +33,12 @@ class EvaluateConfig:
         seeds: One per episode; each seeds the environment and, apart from it, the adversary.
         certified_deviation: Proved bound on the change of one output, action units, if there is
             one for this perturbation set.
+        success: Whether an episode did the task, if anybody says so.
     """
 
     seeds: tuple[int, ...]
     certified_deviation: float | None = None
+    success: Predicate | None = None
 
     def __post_init__(self) -> None:
         """Check the seeds.
@@ -59,6 +62,8 @@ class Evaluation:
         failures: Why the controller or the simulation failed, None where neither did, E of them.
         deviations: Largest |a(z') - a(z)| of each output over the steps of each episode, action
             units (logits for a categorical head), (E, M).
+        successes: Whether each episode did the task, by the predicate; None without one. An episode
+            that failed did not.
     """
 
     seeds: tuple[int, ...]
@@ -67,6 +72,7 @@ class Evaluation:
     terminated: NDArray[np.bool_]
     failures: tuple[str | None, ...]
     deviations: Floats
+    successes: tuple[bool, ...] | None = None
 
     @property
     def max_deviation(self) -> float:
@@ -90,7 +96,9 @@ class Evaluation:
         """Return everything as JSON; no number is rounded."""
         arrays = ("returns", "lengths", "terminated", "deviations")
         table = {name: getattr(self, name).tolist() for name in arrays}
-        return to_json(table | {"seeds": list(self.seeds), "failures": list(self.failures)})
+        table |= {"seeds": list(self.seeds), "failures": list(self.failures)}
+        successes = None if self.successes is None else list(self.successes)
+        return to_json(table | {"successes": successes})
 
     @classmethod
     def from_json(cls, data: bytes) -> "Evaluation":
@@ -103,6 +111,7 @@ class Evaluation:
             terminated=np.array(table["terminated"], np.bool_),
             failures=tuple(table["failures"]),
             deviations=np.array(table["deviations"], np.float64),
+            successes=None if table["successes"] is None else tuple(table["successes"]),
         )
 
 
@@ -128,7 +137,7 @@ def evaluate(
             deviation exceeds the certified bound.
     """
     check_fit(deployed.policy, env.spec)
-    loop = _Loop(deployed, env, adversary, config.certified_deviation)
+    loop = _Loop(deployed, env, adversary, config.certified_deviation, config.success is not None)
     episodes: list[_Episode] = []
     for first in range(0, len(config.seeds), env.num_envs):
         episodes += _play_together(loop, config.seeds[first : first + env.num_envs])
@@ -139,6 +148,21 @@ def evaluate(
         terminated=np.array([episode.terminated for episode in episodes]),
         failures=tuple(episode.failure for episode in episodes),
         deviations=np.array([episode.deviation for episode in episodes]),
+        successes=None
+        if config.success is None
+        else tuple(_succeeds(episode, config.success) for episode in episodes),
+    )
+
+
+def _succeeds(episode: "_Episode", success: Predicate) -> bool:
+    if episode.failure is not None:
+        return False
+    return success(
+        PlayedEpisode(
+            observations=np.array(episode.observations),
+            rewards=np.array(episode.rewards),
+            terminated=episode.terminated,
+        )
     )
 
 
@@ -194,6 +218,8 @@ class _Episode:
     terminated: bool = False
     over: bool = False
     failure: str | None = None
+    observations: list[Floats] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
 
     def fail(self, reason: str) -> None:
         self.failure, self.over = reason, True
@@ -207,12 +233,16 @@ class _Loop:
     env: VectorEnv
     adversary: Adversary
     certified: float | None
+    keeps_steps: bool
 
     def run(self, episodes: Sequence[_Episode]) -> None:
         """Play the episodes to their ends, one per environment; what is left over idles."""
         seeds = [episode.seed for episode in episodes]
         obs_NO = self.env.reset(seeds + seeds[:1] * (self.env.num_envs - len(seeds)))
         idle_NA = self._idle_actions()
+        if self.keeps_steps:
+            for episode, obs_O in zip(episodes, obs_NO, strict=False):
+                episode.observations.append(obs_O.copy())
         for _ in range(self.env.spec.max_episode_steps or DEFAULT_HORIZON):
             live = np.array([i for i, episode in enumerate(episodes) if not episode.over], np.int64)
             if not live.size:
@@ -232,6 +262,9 @@ class _Loop:
                 episode.terminated = bool(result.terminated[i])
                 episode.over = episode.terminated or bool(result.truncated[i])
                 episode.length += 1
+                if self.keeps_steps:
+                    episode.observations.append(result.terminal_obs[i].copy())
+                    episode.rewards.append(float(result.reward[i]))
                 np.maximum(episode.deviation, deviation_M, out=episode.deviation)
             obs_NO = result.obs
 

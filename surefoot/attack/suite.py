@@ -38,6 +38,7 @@ from surefoot.attack.restarting_env import RestartingEnv
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.store import Store, open_store
+from surefoot.attack.success import Predicate, success_predicate
 from surefoot.attack.suite_report import AttackReport, AttackResult
 from surefoot.attack.target import AttackTarget, Variants
 from surefoot.attack.transfer import seen_through, transfer_variants
@@ -119,6 +120,8 @@ class AttackConfig:
         env_id: Gymnasium id; the one that the file names if it is not given.
         env_module: Module that registers it. What the file names is not imported here: a file may
             come from anywhere.
+        success: Name of a function of ``env_module`` that says whether an episode did the task; see
+            ``surefoot.attack.success``.
         num_threads: Threads of the physics; results do not depend on it.
     """
 
@@ -134,6 +137,7 @@ class AttackConfig:
     transfer_from: tuple[str, ...] = ()
     env_id: str | None = None
     env_module: str | None = None
+    success: str | None = None
     num_threads: int = 2
 
     def __post_init__(self) -> None:
@@ -254,6 +258,7 @@ class _Suite:
             seen_through(file.policy, other.policy, path)
         if "critic" in _SUITES[config.suite]:
             check_critics(file.policy, critics, config.critic_steps)
+        self._success = _success(config)
         self._store = store
         self._on_progress, self._num_done = on_progress, 0
         self._key: Json = {
@@ -391,11 +396,13 @@ class _Suite:
             raise CheckError(
                 f"{name}, {variant} has {adversary.ball}; the suite is for {self.ball}"
             )
-        key = [self._key, self._certified, name, variant, list(seeds)]
+        key = [self._key, self._certified, name, variant, list(seeds), self._config.success]
         piece = self._store.get("evaluation", key)
         if piece is not None:
             return Evaluation.from_json(piece)
-        config = EvaluateConfig(seeds=seeds, certified_deviation=self._certified)
+        config = EvaluateConfig(
+            seeds=seeds, certified_deviation=self._certified, success=self._success
+        )
         with closing(self._make_env(min(len(seeds), _MAX_ENVS))) as env:
             evaluation = evaluate(self._deployed, env, adversary, config)
         self._store.put("evaluation", key, evaluation.to_json())
@@ -416,6 +423,12 @@ def _played(adversary: Adversary, evaluation: Evaluation) -> Cost:
 def strongest(tried: Mapping[str, Evaluation]) -> str:
     """Return the variant that did most harm."""
     return min(tried, key=lambda name: tried[name].standing)
+
+
+def _success(config: AttackConfig) -> Predicate | None:
+    if config.success is None or config.env_module is None:
+        return None
+    return success_predicate(config.env_module, config.success)
 
 
 def _epsilon(certificate: Certificate | None, config: AttackConfig) -> float:

@@ -65,6 +65,7 @@ class AttackResult:
             terminated=tuple(evaluation.terminated.tolist()),
             failures=evaluation.num_failures,
             failure_reasons=tuple(evaluation.failures),
+            successes=evaluation.successes,
             variant=self.variant,
             effort=self.effort.to_table(),
             selection={

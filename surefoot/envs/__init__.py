@@ -5,7 +5,7 @@ MuJoCo tasks Hopper, Walker2d, HalfCheetah and Ant run threaded on `mujoco.batch
 Gymnasium's numbers; all else runs on Gymnasium's own vector environment.
 """
 
-from surefoot.envs.make import describe_env, make_env, module_digest
+from surefoot.envs.make import describe_env, function_of, make_env, module_digest
 from surefoot.envs.replay import check_replay
 from surefoot.envs.vector import (
     BoxActions,
@@ -25,6 +25,7 @@ __all__ = [
     "VectorEnv",
     "check_replay",
     "describe_env",
+    "function_of",
     "make_env",
     "module_digest",
 ]

@@ -2,10 +2,11 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -174,7 +175,7 @@ def _describe_actions(env_id: str, space: spaces.Space[Any]) -> BoxActions | Dis
     return actions
 
 
-def _import_module(env_module: str) -> None:
+def _import_module(env_module: str) -> ModuleType:
     """Import a module by name or by path, so that it registers its environments.
 
     The folder stays on the search path: an entry point is imported only when it is made.
@@ -199,6 +200,25 @@ def _import_module(env_module: str) -> None:
             f"env_module {env_module!r} must have a name of its own;"
             f" {name!r} is already {module.__file__ or 'a built-in module'}"
         )
+    return module
+
+
+def function_of(env_module: str, name: str) -> Callable[..., Any]:
+    """Return a function of the module that registers a task.
+
+    Args:
+        env_module: Name of the module, or a path that ends in .py.
+        name: Name of the function.
+
+    Raises:
+        InputError: If the module cannot be imported, or has no such function.
+        UserCodeError: If the module ends the program, or raises what is no exception.
+    """
+    function = getattr(_import_module(env_module), name, None)
+    if not callable(function):
+        raise InputError(f"env_module {env_module!r} must have a function {name!r}, it has none")
+    found: Callable[..., Any] = function
+    return found
 
 
 def module_digest(env_module: str | None) -> str | None:

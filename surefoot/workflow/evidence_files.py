@@ -107,6 +107,7 @@ def _episodes(name: str, outcome: AttackOutcome, record: AttackRecord) -> Episod
         returns=outcome.returns,
         survived=outcome.survived,
         failures=outcome.failures,
+        successes=outcome.successes,
     )
 
 
