@@ -12,16 +12,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import get_args
 
 import pytest
 import typer
 from typer.core import TyperGroup
 
 import surefoot
+from surefoot.attack.suite import FULL
 from surefoot.budget import Budget
 from surefoot.cli.main import app
 from surefoot.config import build, to_toml
 from surefoot.quantities import QUANTITIES
+from surefoot.train.defence_config import Defence
+from surefoot.train.pruning_config import NoPruning, Pruning
 from surefoot.workflow.configuration import Configuration
 
 ROOT = Path(__file__).parents[1]
@@ -166,6 +170,14 @@ def test_the_architecture_page_names_every_package_and_shared_module_that_is_the
     there = {module.name for module in iter_modules(surefoot.__path__)}
     assert there - set(named) == set()
     assert [name for name in named if find_spec(f"surefoot.{name}") is None] == []
+
+
+def test_the_pages_about_training_and_attacks_have_every_choice() -> None:
+    training = (ROOT / "docs" / "explanation" / "training.md").read_text()
+    attacks = (ROOT / "docs" / "explanation" / "attacks.md").read_text()
+    for kind in (*get_args(Defence), *get_args(Pruning)):
+        assert kind is NoPruning or f"`{kind.kind}`" in training
+    assert [name for name in FULL if name != "clean" and f"`{name}`" not in attacks] == []
 
 
 def test_every_decision_has_the_shape_of_the_template_and_stands_in_the_index() -> None:
