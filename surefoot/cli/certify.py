@@ -9,7 +9,7 @@ import typer
 from surefoot.artifact import from_json
 from surefoot.cli.certificate_tables import tables_of
 from surefoot.cli.console import CONSOLE, show
-from surefoot.cli.options import AsJson, ConfigFile, Overrides, resolve
+from surefoot.cli.options import AsJson, ConfigFile, OutputName, Overrides, resolve
 from surefoot.cli.standard_output import write_result
 
 
@@ -21,9 +21,7 @@ def certify(
         Path | None, typer.Option(help="attack.json with measured returns; default: the run's own.")
     ] = None,
     bench: Annotated[Path | None, typer.Option(help="bench.json with measured latency.")] = None,
-    output: Annotated[
-        str | None, typer.Option(help="Which output of a foreign .onnx file are the actions.")
-    ] = None,
+    output: OutputName = None,
     dense: Annotated[
         Path | None, typer.Option(help="What it was compressed from, for compression_error.")
     ] = None,

@@ -8,7 +8,7 @@ import typer
 from surefoot.cli import completion
 from surefoot.cli.compression_table import json_of, table_of
 from surefoot.cli.console import CONSOLE, show
-from surefoot.cli.options import AsJson, EnvModule
+from surefoot.cli.options import AsJson, EnvModule, OutputName
 from surefoot.errors import InputError
 
 
@@ -64,6 +64,7 @@ def compress(
     visited_states: Annotated[
         int | None, typer.Option(help="States of the result to record; default as before, 0 none.")
     ] = None,
+    output: OutputName = None,
     env_module: EnvModule = None,
     as_json: AsJson = False,
 ) -> None:
@@ -87,6 +88,7 @@ def compress(
         calibration=calibration,
         visited_states=visited_states,
         env_module=env_module,
+        output=output,
         listener=CONSOLE,
     )
     show(as_json, json_of(result), table_of(result))

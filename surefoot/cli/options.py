@@ -27,6 +27,9 @@ Device = Annotated[
         autocompletion=completion.one_of(completion.DEVICES),
     ),
 ]
+OutputName = Annotated[
+    str | None, typer.Option(help="Which output of a foreign .onnx file are the actions.")
+]
 EnvModule = Annotated[
     str | None, typer.Option(help="Python module or file that registers your environment.")
 ]

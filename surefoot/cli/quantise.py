@@ -6,17 +6,18 @@ from typing import Annotated
 import typer
 
 from surefoot.cli.compression_table import json_of, table_of
-from surefoot.cli.console import show
-from surefoot.cli.options import AsJson
+from surefoot.cli.console import CONSOLE, show
+from surefoot.cli.options import AsJson, OutputName
 
 
 def quantise(
     policy: Annotated[Path, typer.Argument(help="A run, a policy folder or an .onnx file.")],
     out: Annotated[Path, typer.Option(help="Policy folder to write.")],
+    output: OutputName = None,
     as_json: AsJson = False,
 ) -> None:
     """Round the weights to 8 bits: compress --weights int8, recording no visited states."""
     from surefoot.workflow.compressing import quantise_controller
 
-    result = quantise_controller(policy, out)
+    result = quantise_controller(policy, out, output=output, listener=CONSOLE)
     show(as_json, json_of(result), table_of(result))

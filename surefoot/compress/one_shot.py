@@ -97,8 +97,9 @@ def compress_policy(
             fit the format.
     """
     check_num_kept(policy, num_kept)
-    if num_kept < num_weights(policy):
-        _require_plain(policy)
+    if any(layer.is_weight is not None for layer in policy.layers):
+        _require_all_kept(policy, num_kept)
+        return store_weights(policy, config.weights)
     if states is None and config.needs_states:
         raise InputError(f"method {config.method} needs calibration states, got none")
     counts = _counts(policy, states, num_kept, config)
@@ -113,18 +114,17 @@ def compress_policy(
     return store_weights(replace(policy, layers=tuple(layers)), config.weights)
 
 
-def _require_plain(policy: Policy) -> None:
-    """Refuse a policy whose matrices hold other entries than weights.
+def _require_all_kept(policy: Policy, num_kept: int) -> None:
+    """Refuse to remove weights from a policy whose matrices hold other entries as well.
 
     Raises:
-        InputError: If there is such a layer.
+        InputError: If fewer are to be kept than there are.
     """
-    for number, layer in enumerate(policy.layers, start=1):
-        if layer.is_weight is not None:
-            raise InputError(
-                f"layer {number} has branches or gives values on: weights are removed only where "
-                "every entry of a layer is one"
-            )
+    if num_kept < (most := num_weights(policy)):
+        raise InputError(
+            f"a controller with branches keeps all of its {most} weights, got one that keeps "
+            f"{num_kept}: give --weights alone"
+        )
 
 
 def check_num_kept(policy: Policy, num_kept: int) -> None:
@@ -133,7 +133,7 @@ def check_num_kept(policy: Policy, num_kept: int) -> None:
     Raises:
         InputError: If a layer would keep none, or the policy has fewer; says what can be reached.
     """
-    size = sum(layer.weight.size for layer in policy.layers)
+    size = sum(layer.weights.size for layer in policy.layers)
     least, most = len(policy.layers), num_weights(policy)
     # Rounded so that what the message says can be had.
     if num_kept < least:
@@ -152,7 +152,7 @@ def check_num_kept(policy: Policy, num_kept: int) -> None:
 
 def num_weights(policy: Policy) -> int:
     """Count the weights of a policy that are not zero."""
-    return sum(int(np.count_nonzero(layer.weight)) for layer in policy.layers)
+    return sum(int(np.count_nonzero(layer.weights)) for layer in policy.layers)
 
 
 def _counts(

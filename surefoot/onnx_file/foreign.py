@@ -116,7 +116,7 @@ def read_foreign(
         interface=interface,
         data=bytes(runs),
         sha256=digest_of(data, files),
-        notes=notes_of(interface, model.graph, policy.num_outputs),
+        notes=notes_of(interface, model, policy.num_outputs),
     )
 
 

@@ -12,6 +12,9 @@ from surefoot.errors import InputError, did_you_mean
 from surefoot.onnx_file.evaluate import MOST_ENTRIES
 from surefoot.onnx_file.operators import FLOATS
 
+_PER_ACTION = ("action_scale", "joint_names")
+"""Keys of metadata with an entry for each action, separated by commas."""
+
 _VALUES = ("value", "critic", "vf", "v")
 """How exporters call the output of a value function."""
 
@@ -69,6 +72,17 @@ class Interface:
     def batched(self) -> bool:
         """Whether a call may take any number of observations."""
         return all(entry.batched for entry in self.inputs)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is fed as a canonical file is: one float32 input of shape [N, obs_dim]."""
+        first = self.inputs[0]
+        return (
+            self.batched
+            and len(self.inputs) == 1
+            and len(first.shape) == 2
+            and (first.dtype == "float32")
+        )
 
 
 def chosen_output(graph: onnx.GraphProto, name: str, output: str | None) -> str:
@@ -142,9 +156,9 @@ def one_row_of(interface: Interface, graph: onnx.GraphProto) -> Interface | None
     return Interface(inputs=inputs, output=interface.output, rows=rows)
 
 
-def notes_of(interface: Interface, graph: onnx.GraphProto, num_outputs: int) -> tuple[str, ...]:
+def notes_of(interface: Interface, model: onnx.ModelProto, num_outputs: int) -> tuple[str, ...]:
     """Return what a user should know about what was read."""
-    notes = []
+    graph, notes = model.graph, []
     if len(interface.parts) > 1:
         parts = ", ".join(f"{part.name!r} ({part.size})" for part in interface.parts)
         notes.append(f"the observation is {parts}, one behind the other")
@@ -158,7 +172,22 @@ def notes_of(interface: Interface, graph: onnx.GraphProto, num_outputs: int) -> 
             f"output {interface.output!r} with {numbers} is taken for the actions, though its name "
             f"is that of a value function; --output may be {' or '.join(map(repr, others))}"
         )
+    for key, names in _lists_of(model).items():
+        if len(names) != num_outputs:
+            notes.append(
+                f"the file's metadata have {len(names)} entries in {key!r}, output "
+                f"{interface.output!r} has {num_outputs}: is it the actions?"
+            )
     return tuple(notes)
+
+
+def _lists_of(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """Return what rsl_rl and mjlab write about each action into a file, by key."""
+    return {
+        entry.key: entry.value.split(",")
+        for entry in model.metadata_props
+        if entry.key in _PER_ACTION and "," in entry.value
+    }
 
 
 def feeds(interface: Interface, observations: np.ndarray) -> Mapping[str, np.ndarray]:

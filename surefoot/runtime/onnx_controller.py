@@ -36,6 +36,12 @@ class OnnxEngine:
             MissingLibraryError: If ONNX Runtime, the provider or its device is not there.
             InputError: If ONNX Runtime refuses the file, or it has no sparse form.
         """
+        if file.origin is not None and not file.origin.interface.is_plain:
+            raise InputError(
+                f"backend {name} feeds one float32 input [N, {file.policy.obs_dim}], which this "
+                "file of others does not have: give --backend numpy, or write a canonical file of "
+                "it first (pipeline quantise, pipeline compress)"
+            )
         self.name = name
         self.obs_dim = file.policy.obs_dim
         self.num_outputs = file.policy.num_outputs

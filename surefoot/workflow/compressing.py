@@ -25,6 +25,7 @@ from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.source import NUM_EPISODES, Source, read_source
 
 _NUM_STATES = 384
+_RECORD_NONE = "--visited-states 0 to record none"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -54,6 +55,7 @@ def compress_controller(
     calibration: Path | None = None,
     visited_states: int | None = None,
     env_module: str | None = None,
+    output: str | None = None,
     listener: Listener = SILENCE,
 ) -> CompressedPolicy:
     """Compress a controller into a policy folder of its own, to be certified by itself.
@@ -67,7 +69,8 @@ def compress_controller(
         calibration: Observations (.npy) instead of those that the policy visits.
         visited_states: States of the result to record; None for as many as the original has.
         env_module: Module or file that registers the environment.
-        listener: Is told of progress.
+        output: Which output of a stranger's file are the actions, if it has several.
+        listener: Is told of progress, and what should be known of a stranger's file.
 
     Raises:
         InputError: If there is nothing to do; the sparsity, the limit or the calibration cannot be;
@@ -78,7 +81,9 @@ def compress_controller(
     check_artifact_place(out, "policy")
     config, limit = config or OneShotConfig(), limit or ControlLimit()
     _check_target(sparsity, config, limit, visited_states)
-    source = read_source(policy, calibration, env_module)
+    source = read_source(policy, calibration, env_module, output)
+    for note in () if source.file.origin is None else source.file.origin.notes:
+        listener.remark(note)
     if out.resolve() == source.folder.resolve():
         raise InputError(
             "out must be another folder than that of the policy, which the result is compared"
@@ -117,15 +122,28 @@ def compress_controller(
     )
 
 
-def quantise_controller(policy: Path, out: Path) -> CompressedPolicy:
+def quantise_controller(
+    policy: Path, out: Path, *, output: str | None = None, listener: Listener = SILENCE
+) -> CompressedPolicy:
     """Round the weights of a controller to 8 bits; no visited states are recorded.
+
+    Args:
+        policy: A run, a policy folder or an ``.onnx`` file.
+        out: The policy folder.
+        output: Which output of a stranger's file are the actions, if it has several.
+        listener: Is told what should be known of a stranger's file.
 
     Raises:
         InputError: If ``out`` is the folder of the original, or not ours.
         IntegrityError: If a file of the original was changed.
     """
     return compress_controller(
-        policy, out, config=OneShotConfig(weights=WeightFormat.INT8), visited_states=0
+        policy,
+        out,
+        config=OneShotConfig(weights=WeightFormat.INT8),
+        visited_states=0,
+        output=output,
+        listener=listener,
     )
 
 
@@ -152,7 +170,8 @@ def _states_of(source: Source, config: OneShotConfig, limit: ControlLimit) -> Ar
     """Return the states that the original visits, normalised units, (n, obs_dim), if needed."""
     observations = source.seen()
     if observations is None and (config.needs_states or limit.needs_states):
-        observations = source.play(source.file.policy, _NUM_STATES).pool
+        without = "--calibration" if limit.needs_states else "--calibration, or --method magnitude"
+        observations = source.play(source.file.policy, _NUM_STATES, instead=without).pool
     if observations is None:
         return None
     return calibration_states(source.file.policy, observations, fits_weights=config.needs_states)
@@ -163,7 +182,7 @@ def _compress(search: CompressionSearch, sparsity: float | None, listener: Liste
         return search.sparsest(listener)
     if sparsity is None:
         return search.make(num_weights(search.original))
-    size = sum(layer.weight.size for layer in search.original.layers)
+    size = sum(layer.weights.size for layer in search.original.layers)
     return search.make(num_kept(size, sparsity))
 
 
@@ -179,11 +198,11 @@ def _play(
     if not num_states:
         return None, None
     returns = CleanReturns(
-        original=source.clean_return(source.file.policy),
-        compressed=source.clean_return(compressed),
+        original=source.clean_return(source.file.policy, instead=_RECORD_NONE),
+        compressed=source.clean_return(compressed, instead=_RECORD_NONE),
         episodes=NUM_EPISODES,
     )
-    return source.play(compressed, num_states), returns
+    return source.play(compressed, num_states, instead=_RECORD_NONE), returns
 
 
 def _save(

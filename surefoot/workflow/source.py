@@ -55,21 +55,30 @@ class Source:
         known = np.concatenate([self.visited.pool, self.visited.independent])
         return known if len(known) else None
 
-    def play(self, policy: Policy, num_states: int) -> Visited:
+    def play(self, policy: Policy, num_states: int, *, instead: str) -> Visited:
         """Play the deterministic policy in the environment and return what it visits.
+
+        Args:
+            policy: What is played.
+            num_states: States that are drawn from independent episodes.
+            instead: What to give where there is no environment.
 
         Raises:
             InputError: If the file names no environment.
         """
         from surefoot.train.visited_recorder import record_visited
 
-        env = self._environment()
+        env = self._environment(instead)
         # A seed that no other policy has: what is found here was not used to make the policy.
         seed = int(weights_sha256(policy)[:15], 16)
         return record_visited(policy, env, seed, num_states=num_states, num_pool=_NUM_POOL)
 
-    def clean_return(self, policy: Policy) -> float:
+    def clean_return(self, policy: Policy, *, instead: str) -> float:
         """Return the mean return over a few episodes, the same ones for every policy.
+
+        Args:
+            policy: What is played.
+            instead: What to give where there is no environment.
 
         Raises:
             InputError: If the file names no environment.
@@ -77,22 +86,29 @@ class Source:
         from surefoot.train.evaluation import clean_returns
 
         seeds = list(range(NUM_EPISODES))
-        return float(clean_returns(policy, self._environment(), seeds).mean())
+        return float(clean_returns(policy, self._environment(instead), seeds).mean())
 
-    def _environment(self) -> "VectorEnv":
+    def _environment(self, instead: str) -> "VectorEnv":
         from surefoot.envs import make_env
 
         if self.file.env_id is None:
             raise InputError(
                 "states that the policy visits are needed: its folder holds none and its file "
-                "names no environment to play; give --calibration, or --visited-states 0 to "
-                "record none"
+                f"names no environment to play; give {instead}"
             )
         return make_env(self.file.env_id, NUM_EPISODES, env_module=self.env_module)
 
 
-def read_source(path: Path, calibration: Path | None, env_module: str | None) -> Source:
+def read_source(
+    path: Path, calibration: Path | None, env_module: str | None, output: str | None
+) -> Source:
     """Read a controller with what it visits.
+
+    Args:
+        path: A run, a policy folder or an ``.onnx`` file.
+        calibration: Observations (.npy) instead of those that the policy visits.
+        env_module: Module or file that registers the environment.
+        output: Which output of a stranger's file are the actions, if it has several.
 
     Raises:
         InputError: If the path holds no controller, or the observations are no array.
@@ -100,7 +116,7 @@ def read_source(path: Path, calibration: Path | None, env_module: str | None) ->
     """
     files: Mapping[str, bytes] = {}
     if (folder := policy_folder(path)) is None:
-        file = load_controller_file(path)
+        file = load_controller_file(path, output)
     else:
         file, artifact = load_policy(folder)
         files = artifact.files

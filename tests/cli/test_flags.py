@@ -52,10 +52,11 @@ FLAGS = {
         "--epsilon",
         "--calibration",
         "--visited-states",
+        "--output",
         "--env-module",
         "--json",
     },
-    "quantise": {"policy", "--out", "--json"},
+    "quantise": {"policy", "--out", "--output", "--json"},
     "verify": {"bundle", "--key", "--policy", "--allow-uncertified", "--json"},
     "attack": {
         "bundle",

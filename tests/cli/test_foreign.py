@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.command_line import Done, run_pipeline
 from support.onnx_graphs import Graph
 from surefoot.artifact import Json
+from surefoot.onnx_file import load_policy
 
 BUDGET = """
 [[require]]
@@ -159,3 +160,28 @@ def test_what_is_not_understood_ends_in_one_line(
     assert certificate is None
     assert message in done.err
     assert done.err.count("\n") == 1
+
+
+def test_a_controller_with_branches_is_quantised_and_never_pruned(tmp_path: Path) -> None:
+    rng, graph = np.random.default_rng(0), Graph()
+    code = graph.node("Elu", graph.dense("obs", rng.normal(size=(6, 4)), rng.normal(size=6)))
+    joined = graph.node("Concat", graph.cut("obs", 2, 4), code, axis=1)
+    hidden = graph.node("Tanh", graph.dense(joined, rng.normal(size=(6, 8)), rng.normal(size=6)))
+    outputs = {graph.dense(hidden, rng.normal(size=(2, 6))): ("N", 2), code: ("N", 6)}
+    path, out = tmp_path / "actor.onnx", tmp_path / "out"
+    path.write_bytes(graph.file(outputs, {"obs": ("N", 4)}))
+    actions = next(iter(outputs))
+    done = run_pipeline("quantise", path, "--out", out)
+    assert done.code == 2
+    assert "with --output" in done.err
+    pruned = run_pipeline(
+        "compress", path, "--output", actions, "--sparsity", "0.5", "--method", "magnitude",
+        "--out", out,
+    )  # fmt: skip
+    assert pruned.code == 2
+    assert "a controller with branches keeps all of its 84 weights" in pruned.err
+    asked = run_pipeline("compress", path, "--output", actions, "--sparsity", "0.5", "--out", out)
+    assert "names no environment to play; give --calibration, or --method magnitude" in asked.err
+    done = run_pipeline("quantise", path, "--output", actions, "--out", out)
+    assert done.code == 0, done.err
+    assert load_policy(out)[0].policy.sparsity < 0.1

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -157,3 +158,14 @@ def test_a_column_is_one_observation(size: int) -> None:
     assert (file.policy.obs_dim, file.policy.num_outputs, file.interface.rows) == (size, 5, 1)
     expected = on_runtime(data, {"obs": obs.T}).reshape(1, -1)
     np.testing.assert_allclose(file.policy.outputs(obs), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("output", "num_notes"), [("actions", 0), ("value", 2)])
+def test_sizes_are_held_against_what_the_metadata_say(output: str, num_notes: int) -> None:
+    model = onnx.load_model_from_string(two_outputs())
+    model.metadata_props.add(key="joint_names", value="left_hip,right_hip,knee")
+    model.metadata_props.add(key="run_path", value="a,b")
+    notes = read(model.SerializeToString(), output).notes
+    assert len(notes) == num_notes
+    if notes:
+        assert "metadata have 3 entries in 'joint_names', output 'value' has 1" in notes[-1]

@@ -46,9 +46,9 @@ def test_both_bounds_on_rounding_hold_for_random_controllers_of_others() -> None
     necessary = 0
     for seed in range(TRIALS):
         rng = np.random.default_rng(seed)
-        num_sensors = int(rng.integers(2, 6))
-        data, _ = RandomController(rng).chain(num_sensors)
-        file = read(data)
+        num_sensors, controller = int(rng.integers(2, 6)), RandomController(rng)
+        build = controller.branched if seed % 2 else controller.chain
+        file = read(build(num_sensors)[0])
         size = 10.0 ** rng.uniform(-3, 2, (200, 1))
         states = size * rng.normal(size=(200, num_sensors))
         normaliser = file.policy.normaliser

@@ -15,6 +15,7 @@ from surefoot.errors import CheckError, InputError
 from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx, read_path
 from surefoot.onnx_file.foreign import ForeignFile
 from surefoot.runtime.controller_file import controller_from_onnx, load_controller_file
+from surefoot.runtime.load import Backend, controller_of
 
 WEIGHT = np.arange(8, dtype=np.float32).reshape(2, 4)
 
@@ -92,3 +93,23 @@ def test_a_certificate_needs_a_controller_whose_file_was_read(tmp_path: Path) ->
     another = replace(own, policy=replace(own.policy, layers=layers))
     with pytest.raises(InputError, match="must be the one that its file holds"):
         certify_policy(another, budget, Evidence(), CertifyConfig())
+
+
+@pytest.mark.parametrize(
+    ("shapes", "runs"),
+    [({"obs": ("N", 4)}, True), ({"obs": (1, 4)}, False), ({"a": ("N", 3), "b": ("N", 1)}, False)],
+)
+def test_onnx_runtime_plays_a_file_of_others_or_refuses_it_by_name(
+    shapes: dict[str, tuple[int | str, ...]], runs: bool
+) -> None:
+    graph = Graph()
+    x = graph.node("Concat", *shapes, axis=1)
+    data = graph.file({graph.dense(x, WEIGHT): ("N", 2)}, shapes)
+    file = controller_from_onnx(data, "actor.onnx")
+    obs = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    expected = controller_of(file, Backend.NUMPY)(obs)
+    if runs:
+        np.testing.assert_allclose(controller_of(file, Backend.ONNX)(obs), expected, rtol=1e-5)
+        return
+    with pytest.raises(InputError, match=r"one float32 input \[N, 4\].*--backend numpy"):
+        controller_of(file, Backend.ONNX)
