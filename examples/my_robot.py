@@ -6,10 +6,15 @@ Anything that Gymnasium can make works the same way, if its observations are one
 actions are a bounded vector or a choice.
 """
 
+from typing import TYPE_CHECKING
+
 import gymnasium
 import mujoco
 import numpy as np
 from gymnasium import spaces
+
+if TYPE_CHECKING:
+    from surefoot.attack import PlayedEpisode
 
 MODEL = """
 <mujoco>
@@ -65,6 +70,12 @@ class Balance(gymnasium.Env):
 
     def _observe(self) -> np.ndarray:
         return np.concatenate([self.data.qpos, self.data.qvel])
+
+
+def stays_up(episode: "PlayedEpisode") -> bool:
+    """Say whether an episode did the task: the pole stood until the end, near the middle."""
+    position = episode.observations[-1, 0]
+    return not episode.terminated and abs(position) < 0.9
 
 
 gymnasium.register("Balance-v0", Balance, max_episode_steps=500)

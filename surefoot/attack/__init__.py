@@ -12,6 +12,7 @@ from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.mad import mad_adversary
 from surefoot.attack.returns_picture import draw_attacks
+from surefoot.attack.success import PlayedEpisode
 from surefoot.attack.suite import AttackConfig, run_suite
 from surefoot.attack.suite_report import AttackReport
 from surefoot.ball import Ball
@@ -25,6 +26,7 @@ __all__ = [
     "EvaluateConfig",
     "Evaluation",
     "NoAdversary",
+    "PlayedEpisode",
     "RandomAdversary",
     "draw_attacks",
     "evaluate",

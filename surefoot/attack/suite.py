@@ -244,6 +244,7 @@ class _Suite:
     ) -> None:
         self._config = config
         self.settings = to_table(config)
+        self._success = _success(config)
         self._deployed = DeployedController(
             controller=controller_of(file, config.backend), policy=file.policy
         )
@@ -258,7 +259,6 @@ class _Suite:
             seen_through(file.policy, other.policy, path)
         if "critic" in _SUITES[config.suite]:
             check_critics(file.policy, critics, config.critic_steps)
-        self._success = _success(config)
         self._store = store
         self._on_progress, self._num_done = on_progress, 0
         self._key: Json = {
@@ -426,8 +426,10 @@ def strongest(tried: Mapping[str, Evaluation]) -> str:
 
 
 def _success(config: AttackConfig) -> Predicate | None:
-    if config.success is None or config.env_module is None:
+    if config.success is None:
         return None
+    if config.env_module is None:
+        raise InputError(f"success must be in an env_module, got {config.success!r} without one")
     return success_predicate(config.env_module, config.success)
 
 

@@ -104,8 +104,11 @@ def test_a_predicate_that_is_none_is_refused_in_one_line(module: str) -> None:
         success_predicate(module, "no_bool")(episode)
     with pytest.raises(UserCodeError, match=r"'leaves' of .* failed: SystemExit"):
         success_predicate(module, "leaves")(episode)
-    with pytest.raises(InputError, match="success must be in an env_module"):
-        AttackConfig(success="long_enough")
+
+
+def test_a_predicate_without_a_module_is_refused(hopper: ControllerFile) -> None:
+    with pytest.raises(InputError, match="success must be in an env_module, got 'long_enough'"):
+        run_suite(hopper, None, AttackConfig(epsilon=0.05, success="long_enough"))
 
 
 def test_successes_go_from_the_predicate_to_what_a_certificate_rests_on(
