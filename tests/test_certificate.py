@@ -1,4 +1,7 @@
-"""Laws of `surefoot.certificate`: it says what was found about one file, and cannot be bent."""
+"""Laws of `surefoot.certificate`: it says what was found about one file, and cannot be bent.
+
+Also of ``claims.py``.
+"""
 
 import dataclasses
 import enum

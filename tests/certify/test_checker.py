@@ -1,6 +1,6 @@
 """The checker accepts what the stage writes and refuses every forgery.
 
-Also of ``certify/differences.py`` and ``certify/proved_claims.py``.
+Also of ``certify/differences.py``, ``certify/proved_claims.py`` and ``certify/saved_proofs.py``.
 """
 
 import ast
@@ -443,3 +443,11 @@ def test_a_contradicted_assumption_is_not_held_against_an_honest_certificate(
     assert honest.findings[0].certified is None
     assert check_certificate(honest, file, sampled=SAMPLED).unchecked == ()
     assert check_certificate(honest, file).unchecked == (0,)
+
+
+def test_an_older_certificate_that_says_nothing_of_its_sensors_is_accepted(
+    file: ControllerFile, certificate: Certificate
+) -> None:
+    older = forge(certificate, lambda table: table["claims"].pop("sensors"))
+    report = check_certificate(older, file, observations=OBSERVATIONS, sampled=SAMPLED)
+    assert len(report.proved) == 6
