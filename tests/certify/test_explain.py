@@ -1,6 +1,7 @@
 """Plain words say what the numbers say, and always what is not guaranteed.
 
-Also of ``certify/analysis.py``, ``certify/claims_in_words.py`` and ``certify/deviation_picture.py``.
+Also of ``certify/analysis.py``, ``certify/claims_in_words.py`` and
+``certify/deviation_picture.py``.
 """
 
 import enum
