@@ -116,7 +116,7 @@ json_values = st.recursive(
 objects = st.dictionaries(text, json_values, max_size=3)
 
 
-def values_of(hint):
+def values_of(hint: object) -> st.SearchStrategy[object]:
     """Draw whatever a field of this type may hold."""
     args = typing.get_args(hint)
     origin = typing.get_origin(hint)

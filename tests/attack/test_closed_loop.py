@@ -348,11 +348,15 @@ def test_choices_of_an_attacked_loop_are_counted_as_the_task_counts() -> None:
         observation_space = gymnasium.spaces.Box(-9.0, 9.0, (4,), np.float64)
         action_space = gymnasium.spaces.Discrete(3, start=-1)
 
-        def reset(self, *, seed=None, options=None):
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, object] | None = None
+        ) -> tuple[NDArray[np.float64], dict[str, object]]:
             super().reset(seed=seed)
             return self.np_random.normal(size=4), {}
 
-        def step(self, action):
+        def step(
+            self, action: np.int64
+        ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, object]]:
             taken.append(int(action))
             return self.np_random.normal(size=4), float(action), False, False, {}
 

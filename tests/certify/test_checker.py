@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import surefoot.certify.checker
-from surefoot.artifact import sha256_hex, to_json
+from surefoot.artifact import Json, sha256_hex, to_json
 from surefoot.ball import Norm
 from surefoot.budget import Budget, Scope
 from surefoot.certificate import Certificate
@@ -191,13 +191,13 @@ def measure_better(table: dict) -> None:
         entry["value"] = 1.0
 
 
-def halve(table: dict, *path: Any) -> None:
+def halve(table: dict, *path: str | int) -> None:
     for key in path[:-1]:
         table = table[key]
     table[path[-1]] *= 0.5
 
 
-def double(table: dict, *path: Any) -> None:
+def double(table: dict, *path: str | int) -> None:
     for key in path[:-1]:
         table = table[key]
     table[path[-1]] *= 2
@@ -244,7 +244,7 @@ def hide_behind_a_method(table: dict) -> None:
     table["requirements"][0] |= {"certified": 1e-9, "sampled": None, "method": "path of episodes"}
 
 
-def witness_of(**fields: Any) -> Callable[[dict], None]:
+def witness_of(**fields: Json) -> Callable[[dict], None]:
     return lambda table: table["requirements"][1]["witness"].update(fields)
 
 

@@ -1,6 +1,6 @@
 """Control error: a search never finds more than is certified; the published sum is no bound."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -51,7 +51,9 @@ def climb(policy: Policy, original: Policy, low: np.ndarray, high: np.ndarray) -
     return float(value.max())
 
 
-def pairs(draw_policy: Build, activation: Activation, squash: Squash):
+def pairs(
+    draw_policy: Build, activation: Activation, squash: Squash
+) -> Iterator[tuple[Policy, Policy]]:
     rng = np.random.default_rng(0)
     original = draw_policy(rng, [4, 12, 10, 2], activation, squash=squash, half_range=1.5, clip=3)
     calibration = rng.normal(0, 1, (100, 4))

@@ -2,14 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import pytest
 
-Pipeline = Callable[..., Any]
+from support.command_line import Done, run_pipeline
 
 ROBOT = """
 import gymnasium
@@ -61,7 +60,7 @@ def robot(step: str = "pass") -> None:
     Path("robot.py").write_text(ROBOT.format(step=step))
 
 
-def one_line(done: Any) -> str:
+def one_line(done: Done) -> str:
     assert done.code == 3, done
     assert done.out == ""
     (line,) = [line for line in done.err.splitlines() if not line.startswith("WARNING")]
@@ -70,10 +69,10 @@ def one_line(done: Any) -> str:
 
 @pytest.mark.parametrize("verb", ["train", "run"])
 def test_an_environment_that_leaves_does_not_end_the_command_as_done(
-    pipeline: Pipeline, settings: tuple[str, ...], verb: str
+    settings: tuple[str, ...], verb: str
 ) -> None:
     robot(LEAVES.format(after=1500))
-    line = one_line(pipeline(verb, *settings, "--out", "run"))
+    line = one_line(run_pipeline(verb, *settings, "--out", "run"))
     assert line.startswith("error: Robot-v3: environment ")
     assert line.endswith(" of its episode: SystemExit: 0")
     assert not Path("run/policy").exists()
@@ -82,36 +81,38 @@ def test_an_environment_that_leaves_does_not_end_the_command_as_done(
 
 @pytest.mark.parametrize("step", [LEAVES.format(after=0), "return 1, 2, 3, 4", "1 / 0"])
 def test_an_unfit_environment_is_refused_before_anything_is_written(
-    pipeline: Pipeline, settings: tuple[str, ...], step: str
+    settings: tuple[str, ...], step: str
 ) -> None:
     robot(step)
-    assert one_line(pipeline("run", *settings, "--out", "run")).startswith("error: Robot-v3 failed")
+    assert one_line(run_pipeline("run", *settings, "--out", "run")).startswith(
+        "error: Robot-v3 failed"
+    )
     assert not Path("run").exists()
 
 
 def test_a_module_that_leaves_at_its_import_does_not_end_the_command_as_done(
-    pipeline: Pipeline, settings: tuple[str, ...]
+    settings: tuple[str, ...],
 ) -> None:
     Path("robot.py").write_text("raise SystemExit")
-    line = one_line(pipeline("run", *settings, "--out", "run"))
+    line = one_line(run_pipeline("run", *settings, "--out", "run"))
     assert line == "error: env_module 'robot.py' cannot be imported: SystemExit"
     assert not Path("run").exists()
 
 
 def test_an_error_of_the_system_in_an_environment_is_the_environments(
-    pipeline: Pipeline, settings: tuple[str, ...]
+    settings: tuple[str, ...],
 ) -> None:
     robot('raise ConnectionResetError(104, "Connection reset by peer")')
-    line = one_line(pipeline("train", *settings, "--out", "run"))
+    line = one_line(run_pipeline("train", *settings, "--out", "run"))
     assert line.startswith("error: Robot-v3 failed at step 1: ConnectionResetError: ")
 
 
 def test_the_traceback_is_shown_where_it_is_asked_for(
-    pipeline: Pipeline, settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     robot("1 / 0")
     monkeypatch.setenv("SUREFOOT_TRACEBACK", "1")
-    done = pipeline("train", *settings, "--out", "run")
+    done = run_pipeline("train", *settings, "--out", "run")
     assert done.code == 3
     assert "Traceback (most recent call last)" in done.err
     assert 'robot.py", line ' in done.err
@@ -119,39 +120,35 @@ def test_the_traceback_is_shown_where_it_is_asked_for(
 
 
 def test_a_controller_is_not_attacked_in_an_environment_that_leaves(
-    pipeline: Pipeline, settings: tuple[str, ...]
+    settings: tuple[str, ...],
 ) -> None:
     robot()
-    assert pipeline("train", *settings, "--out", "run").code == 0
+    assert run_pipeline("train", *settings, "--out", "run").code == 0
     del sys.modules["robot"], gymnasium.registry["Robot-v3"]
     robot(LEAVES.format(after=100))
     attack = ("attack", "run", "--allow-uncertified", "--env-module", "robot.py")
     epsilon = ("--set", "attack.epsilon=0.1")
-    line = one_line(pipeline(*attack, *epsilon, "--out", "attack.json"))
+    line = one_line(run_pipeline(*attack, *epsilon, "--out", "attack.json"))
     assert line.endswith(" of its episode: SystemExit: 0")
     assert not Path("attack.json").exists()
 
 
-def test_a_task_that_cannot_be_replayed_is_told_what_helps(
-    pipeline: Pipeline, settings: tuple[str, ...]
-) -> None:
+def test_a_task_that_cannot_be_replayed_is_told_what_helps(settings: tuple[str, ...]) -> None:
     robot("self.np_random = np.random.default_rng()")
     train = ("train", *settings, "--out", "run", "--json")
-    assert 'train.resume = "new_episodes"' in one_line(pipeline(*train))
+    assert 'train.resume = "new_episodes"' in one_line(run_pipeline(*train))
     assert not Path("run").exists()
-    assert pipeline(*train, "--set", "train.resume=new_episodes").code == 0
+    assert run_pipeline(*train, "--set", "train.resume=new_episodes").code == 0
 
 
-def test_a_finished_training_goes_on_to_more_steps(
-    pipeline: Pipeline, settings: tuple[str, ...]
-) -> None:
+def test_a_finished_training_goes_on_to_more_steps(settings: tuple[str, ...]) -> None:
     robot()
     train = ("train", *settings, "--out", "run", "--json")
-    assert json.loads(pipeline(*train).out)["steps"] == 2048
+    assert json.loads(run_pipeline(*train).out)["steps"] == 2048
     longer = ("--set", "train.total_steps=3072")
     with pytest.warns(UserWarning, match="a training of 2048 steps goes on from step 2048"):
-        done = pipeline(*train, *longer)
+        done = run_pipeline(*train, *longer)
     assert json.loads(done.out)["steps"] == 3072
-    again = pipeline(*train, *longer)  # which is done
+    again = run_pipeline(*train, *longer)  # which is done
     assert json.loads(again.out) == json.loads(done.out)
-    assert pipeline(*train).code == 2  # a training is not shortened
+    assert run_pipeline(*train).code == 2  # a training is not shortened

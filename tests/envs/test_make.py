@@ -17,6 +17,7 @@ from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.envs.tasks import TASKS, Task
 from surefoot.envs.vector import Actions
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.policy import Array
 
 ROBOT = """
 import gymnasium
@@ -62,10 +63,12 @@ def register_spaces(
             self.observation_space = observation_space
             self.action_space = action_space
 
-        def reset(self, *, seed=None, options=None):
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, object] | None = None
+        ) -> tuple[Array, dict[str, object]]:
             return np.zeros(self.observation_space.shape), {}
 
-        def step(self, action):
+        def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
             assert self.action_space.contains(action)
             return np.zeros(self.observation_space.shape), 0.0, False, False, {}
 
@@ -227,7 +230,7 @@ def test_other_actions_than_bounded_vectors_and_choices_are_refused(
 
 
 @pytest.mark.parametrize("low", [0.1, -0.1, 1 / 3])
-def test_bounds_are_rounded_inward(low):
+def test_bounds_are_rounded_inward(low: float) -> None:
     register_spaces(BOX, gymnasium.spaces.Box(low, low + 1e-3, (2,), np.float64))
     actions = describe_env("Spaces-v0").actions
     assert actions.low.dtype == actions.high.dtype == np.float32
@@ -237,7 +240,7 @@ def test_bounds_are_rounded_inward(low):
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (1.0, 1.0 + 1e-12), (1.0, 1.0 + 1e-7)])
-def test_bounds_that_leave_no_range_in_float32_are_refused(low, high):
+def test_bounds_that_leave_no_range_in_float32_are_refused(low: float, high: float) -> None:
     register_spaces(BOX, gymnasium.spaces.Box(low, high, (2,), np.float64))
     with pytest.raises(InputError, match="the action space must have low < high in float32, got"):
         describe_env("Spaces-v0")

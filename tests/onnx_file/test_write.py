@@ -160,7 +160,7 @@ def test_a_normaliser_does_not_divide_and_multiply() -> None:
         policy_from_onnx(model.SerializeToString())
 
 
-def test_every_array_is_read_back_bit_for_bit_and_pruned_weights_as_plus_zero():
+def test_every_array_is_read_back_bit_for_bit_and_pruned_weights_as_plus_zero() -> None:
     policy = random_policy(np.random.default_rng(3), (5, 16, 3))
     layers = tuple(
         dataclasses.replace(layer, weight=np.where(layer.weight == 0, -0.0, layer.weight))

@@ -225,7 +225,9 @@ DIALECTS = {
         for dialect in dialects
     ],
 )
-def test_no_dialect_and_no_processor_changes_a_bit(random_policy, tmp_path, compiler, dialect):
+def test_no_dialect_and_no_processor_changes_a_bit(
+    tmp_path: Path, compiler: str, dialect: str
+) -> None:
     policy = random_policy(np.random.default_rng(7), (9, 40, 33, 5), squash=Squash.TANH)
     folder = write(tmp_path / "c", c_source(policy, CConfig(machine=Machine.PC)))
     files = ("policy.c", "policy_main.c", "-DPOLICY_SELF_TEST", "-o", "policy")
@@ -236,8 +238,8 @@ def test_no_dialect_and_no_processor_changes_a_bit(random_policy, tmp_path, comp
 
 @needs("gcc")
 def test_half_precision_that_is_evaluated_as_itself_does_not_stop_the_compiler(
-    random_policy, tmp_path
-):
+    tmp_path: Path,
+) -> None:
     """FLT_EVAL_METHOD is 16 then, in the dialects of GNU; floats are computed as floats."""
     folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
     supported = subprocess.run(
@@ -272,7 +274,7 @@ int main()
         for c, cpp in (("gcc", "g++"), ("clang", "clang++"), ("gcc", "clang++"))
     ],
 )
-def test_cpp_links_with_what_c_compiled(random_policy, tmp_path, c, cpp):
+def test_cpp_links_with_what_c_compiled(tmp_path: Path, c: str, cpp: str) -> None:
     folder = write(tmp_path / "c", c_source(random_policy(np.random.default_rng(0), (4, 8, 2))))
     (folder / "caller.cpp").write_text(CPP_CALLER)
     run(c, *STRICT, "-O2", "-DPOLICY_SELF_TEST", "-c", "policy.c", cwd=folder)
@@ -361,7 +363,7 @@ int main(void)
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("start", [-(2**31), -1, 0, 7])
-def test_the_choice_in_c_is_that_of_the_head(random_policy, tmp_path, compiler, start):
+def test_the_choice_in_c_is_that_of_the_head(tmp_path: Path, compiler: str, start: int) -> None:
     policy = random_policy(np.random.default_rng(0), (4, 8, 3), squash=None)
     policy = replace(policy, head=CategoricalHead(num_actions=3, start=start))
     folder = write(tmp_path / "c", c_source(policy))

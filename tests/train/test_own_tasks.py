@@ -3,7 +3,7 @@
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from surefoot.errors import InputError, InterruptedRun, ReplayError
-from surefoot.policy import Squash, weights_sha256
+from surefoot.policy import Array, Squash, weights_sha256
 from surefoot.runtime import load_controller_file
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train import Progress, TrainConfig, save_trained, train_policy
-from surefoot.train.defence_config import AlternatingTraining, NoDefence
+from surefoot.train.defence_config import AlternatingTraining, Defence, NoDefence
 from surefoot.train.train_config import FixedNoise
 
 TINY = TrainConfig(
@@ -36,6 +36,8 @@ TINY = TrainConfig(
     checkpoint_steps=256,
 )
 
+Result = tuple[Any, ...]
+
 
 class Own(gymnasium.Env[Any, Any]):
     """Noise, and a reward for doing one thing; parts are replaced by the tests."""
@@ -43,14 +45,14 @@ class Own(gymnasium.Env[Any, Any]):
     observation_space: Any = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
     action_space: Any = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Result:
         super().reset(seed=seed)
         return self.np_random.normal(size=2), {}
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Array) -> Result:
         return self.np_random.normal(size=2), self.reward(action), False, False, {}
 
-    def reward(self, action: Any) -> float:
+    def reward(self, action: Array) -> float:
         return -float(np.square(action).sum())
 
 
@@ -62,7 +64,7 @@ def _own_registry() -> Iterator[None]:
     gymnasium.registry.update(registered)
 
 
-def register(**parts: Any) -> None:
+def register(**parts: object) -> None:
     gymnasium.register("Own-v0", type("Changed", (Own,), parts), max_episode_steps=10)
 
 
@@ -73,7 +75,7 @@ def test_no_action_oversteps_float64_bounds(
 ) -> None:
     space = gymnasium.spaces.Box(low, high, (3,), np.float64)
 
-    def reward(self: Own, action: Any) -> float:
+    def reward(self: Own, action: Array) -> float:
         assert action.dtype == np.float64
         assert space.contains(action)
         return float(action.sum())
@@ -121,7 +123,7 @@ class Private(Own):
     def __init__(self, seed: int | None = None) -> None:
         self.draw = np.random.default_rng(seed)
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Array) -> Result:
         return self.draw.normal(size=2), self.reward(action), False, False, {}
 
 
@@ -130,12 +132,12 @@ class Shared(Own):
 
     draw = np.random.default_rng(0)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Result:
         if seed is not None:
             Shared.draw = np.random.default_rng(seed)
         return super().reset(seed=seed)
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Array) -> Result:
         return Shared.draw.normal(size=2), self.reward(action), False, False, {}
 
 
@@ -144,7 +146,7 @@ class Remembering(Own):
 
     num_episodes = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Result:
         obs, info = super().reset(seed=seed)
         self.num_episodes += 1
         return obs + self.num_episodes, info
@@ -153,7 +155,7 @@ class Remembering(Own):
 class OtherStream(Own):
     """Its stream is none that can be stored."""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Result:
         if seed is not None:
             self.np_random = np.random.Generator(np.random.MT19937(seed))
         return self.np_random.normal(size=2), {}
@@ -164,7 +166,7 @@ class Unpaid(Own):
 
     draw = np.random.default_rng()
 
-    def reward(self, action: Any) -> float:
+    def reward(self, action: Array) -> float:
         return float(self.draw.normal())
 
 
@@ -173,7 +175,7 @@ UNREPEATABLE = (Private, lambda: Private(3), Shared, Remembering, OtherStream, U
 
 @pytest.mark.parametrize("task", UNREPEATABLE)
 def test_a_task_that_cannot_be_replayed_is_refused_before_anything_is_written(
-    tmp_path: Path, task: Any
+    tmp_path: Path, task: Callable[[], Own]
 ) -> None:
     gymnasium.register("Own-v0", task, max_episode_steps=10)
     with pytest.raises(ReplayError, match=r'^Own-v0.*; train\.resume = "new_episodes" begins new'):
@@ -193,7 +195,7 @@ def stopped_at(step: int, config: TrainConfig, out: Path) -> None:
 @pytest.mark.parametrize("task", UNREPEATABLE)
 @pytest.mark.parametrize("defence", [NoDefence(), AlternatingTraining(epsilon=0.1)])
 def test_new_episodes_let_it_go_on_and_stand_in_the_record(
-    tmp_path: Path, task: Any, defence: Any
+    tmp_path: Path, task: Callable[[], Own], defence: Defence
 ) -> None:
     gymnasium.register("Own-v0", task, max_episode_steps=10)
     config = replace(TINY, resume="new_episodes", defence=defence)
@@ -239,11 +241,13 @@ def test_a_task_that_reuses_its_arrays_trains_the_same_policy() -> None:
         def __init__(self) -> None:
             self.seen = np.zeros(2)
 
-        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        ) -> Result:
             self.seen[:] = super().reset(seed=seed)[0]
             return self.seen, {"seen": self.seen}
 
-        def step(self, action: Any) -> Any:
+        def step(self, action: Array) -> Result:
             self.seen[:], *rest = super().step(action)
             return self.seen, *rest
 

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from surefoot.policy import weights_sha256
 from surefoot.train import TrainConfig, train_policy
 from surefoot.train.defence_config import StateAdversarial
 from surefoot.train.pruning_config import MagnitudePruning
+from surefoot.train.result import TrainResult
 from surefoot.train.resume import Begun
 
 CONSTANT = TrainConfig(
@@ -47,7 +47,7 @@ SCHEDULED = replace(
 )
 
 
-def extended(config: TrainConfig, *totals: int, out: Path) -> Any:
+def extended(config: TrainConfig, *totals: int, out: Path) -> TrainResult:
     """Train to the first number of steps and then, in turn, to the others."""
     result = train_policy(replace(config, total_steps=totals[0]), out=out)
     for total in totals[1:]:
