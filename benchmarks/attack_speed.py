@@ -201,7 +201,7 @@ def measure_quick(given: argparse.Namespace) -> dict:
     with TemporaryDirectory() as folder:
         policy, out = Path(folder) / "policy.onnx", Path(folder) / "attack.json"
         policy.write_bytes(file.data)
-        command = [sys.executable, "-c", "from surefoot.cli import main; main()", "attack"]
+        command = [sys.executable, "-m", "surefoot", "attack"]
         command += [str(policy), "--suite", "quick", "--out", str(out), "--allow-uncertified"]
         for name, value in settings.items():
             command += ["--set", f"attack.{name}={value}"]

@@ -199,7 +199,7 @@ def pipeline(command: list[str], accepted: tuple[int, ...]) -> None:
     Raises:
         SystemExit: If it ended otherwise than accepted.
     """
-    call = [sys.executable, "-c", "from surefoot.cli import main; main()", *command]
+    call = [sys.executable, "-m", "surefoot", *command]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     done = subprocess.run(call, env=os.environ | threads, capture_output=True, text=True)
     if done.returncode not in accepted:

@@ -1,4 +1,4 @@
-"""The command line: one small module per verb, which parses, calls its stage, prints and exits.
+"""The command line: one small module per verb, which parses, calls one function, prints and exits.
 
 A verb imports its stage inside the command, so that ``pipeline --help`` is instant and verbs that
 run on the robot never load a training library.

@@ -62,19 +62,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (
-    train,
-    compress,
-    quantise,
-    certify,
-    export,
-    keygen,
-    verify,
-    attack,
-    bench,
-    run,
-    report,
-):
+VERBS = (train, compress, quantise, certify, export, keygen, verify, attack, bench, run, report)
+for verb in VERBS:
     app.command()(_as_command(verb))
 
 
