@@ -229,7 +229,7 @@ def by_part(compute: Callable[..., Array], activation: AnyActivation, *arrays: A
     Args:
         compute: From one function and its neurons of each array to an array.
         activation: One function or several.
-        arrays: Of one shape (..., n), or of shapes that NumPy broadcasts.
+        arrays: Arrays of one shape (..., n), or of shapes that NumPy broadcasts.
     """
     if not isinstance(activation, Mixed):
         return compute(activation, *arrays)

@@ -30,8 +30,8 @@ class Requirement:
             [0, 1]; without it every sensor may move by all of it.
         scope: Everywhere, or at the states that the policy visits.
         fraction: For ``visited``: share of the visited states at which it must hold.
-        confidence: Of every statistical claim, proved or measured; some quantities may do without,
-            and are then no statistical claims.
+        confidence: Confidence of a statistical claim, proved or measured; some quantities may do
+            without, and are then no statistical claims.
         at_most: Upper limit, in the unit of the quantity.
         at_least: Lower limit, in the unit of the quantity.
     """
@@ -115,7 +115,7 @@ class Requirement:
         return math.nan if limit is None else limit
 
     def holds(self, value: float) -> bool:
-        """Return whether ``value`` is on the right side of the limit; NaN never is."""
+        """Whether ``value`` is on the right side of the limit; NaN never is."""
         return value <= self.limit if self.at_most is not None else value >= self.limit
 
     def describe(self) -> str:

@@ -5,19 +5,19 @@ keep ``verify`` within a second and 200 MB whatever the bundle holds.
 """
 
 MAX_FILE_BYTES = 1 << 30
-"""Of any file."""
+"""Bytes of any file."""
 
 MAX_MANIFEST_BYTES = 1 << 20
-"""Of ``manifest.json``."""
+"""Bytes of ``manifest.json``."""
 
 MAX_FILES = 64
-"""Of an artifact; the folder of a bundle has less than twenty."""
+"""Files of an artifact; the folder of a bundle has less than twenty."""
 
 MAX_BUNDLE_BYTES = 1 << 25
-"""Of all files of a bundle together."""
+"""Bytes of all files of a bundle together."""
 
 MAX_DEPTH = 64
-"""Of lists and tables inside of each other, in JSON and TOML."""
+"""Depth of lists and tables inside of each other, in JSON and TOML."""
 
 MAX_DIGITS = 400
-"""Of a number in JSON or TOML; a double needs 17, its largest 309, a generator's state 39."""
+"""Digits of a number in JSON or TOML: a double needs 17, its largest 309, a generator 39."""

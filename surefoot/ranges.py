@@ -35,7 +35,7 @@ def require_at_least(config: object, least: int, *names: str, most: int | None =
     Args:
         config: What has the fields.
         least: Smallest value.
-        names: Of the fields.
+        names: Names of the fields.
         most: Largest value; if not given, that of float32 for a float, 10^12 for an integer.
 
     Raises:

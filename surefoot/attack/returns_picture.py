@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _MEAN, _DOT = "#c2491d", "#1f3b57"
 _HALF_WIDTH = 0.3
-"""Of the line of a mean, where attacks are 1 apart."""
+"""Length of the line of a mean, where attacks are 1 apart."""
 
 
 def draw_attacks(record: AttackRecord) -> bytes:

@@ -72,7 +72,7 @@ def open_store(folder: Path | None) -> Iterator[Store]:
     """Yield a store that no other process uses while the block runs.
 
     Args:
-        folder: Of the pieces, or None to keep them in memory.
+        folder: Folder of the pieces, or None to keep them in memory.
 
     Raises:
         InputError: If the folder is not ours, cannot be written, or another process uses it.

@@ -292,7 +292,7 @@ class _Suite:
         )
 
     def _resume(self) -> Resume:
-        """Return what a training of an adversary that was stopped can go on with."""
+        """Return the pieces that a stopped training of an adversary can go on with."""
         try:
             check_replay(self._make_env)
         except ReplayError as error:

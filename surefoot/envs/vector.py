@@ -252,7 +252,7 @@ def generator_state(generator: np.random.Generator) -> State:
 
 
 def stream_state(state: Mapping[str, Any]) -> State:
-    """Return what NumPy calls the state of a bit generator as JSON-able values.
+    """Return the state of a bit generator, as NumPy calls it, in JSON-able values.
 
     Raises:
         InputError: If it is not of a PCG64, the one that Gymnasium uses.

@@ -20,7 +20,7 @@ _SINGLES = 256
 """Observations that a file with a dynamic batch also gets one at a time."""
 
 _LARGEST_STATE = 128.0
-"""Of the states whose largest difference is reported, normalised units; far from them an output may
+"""Largest states whose difference is reported, normalised units; far from them an output may
 be huge, and so is its rounding."""
 
 _BISECTIONS, _INTERPOLATIONS = 8, 3

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _DARK, _MIDDLE, _LIGHT = "#1f3b57", "#9db8d1", "#e3c9b3"
 _WIDTH = 0.25
-"""Of a bar, where backends are 1 apart."""
+"""Width of a bar, where backends are 1 apart."""
 
 
 def draw_benchmark(record: BenchRecord) -> bytes:

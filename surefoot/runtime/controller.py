@@ -90,7 +90,7 @@ class _Held(threading.local):
         self.outputs[self.num_rows] = outputs.copy()
 
     def instead_of(self, bad: Array) -> Array | None:
-        """Return what is held for a bad batch; one without rows is taken for the last one."""
+        """Return the actions held for a bad batch; one without rows is taken for the last one."""
         has_rows = isinstance(bad, np.ndarray) and bad.ndim == 2 and len(bad)
         held = self.outputs.get(len(bad) if has_rows else self.num_rows)
         return None if held is None else held.copy()

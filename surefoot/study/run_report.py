@@ -47,7 +47,7 @@ def render_report(run: RunFolder) -> str:
 
 
 def _verdict(certificate: Certificate) -> str:
-    """Return what may be done, and what of it rests on a proof and what on measurements."""
+    """Say what may be done, and which of it rests on a proof and which on measurements."""
     proved = sum(
         finding.verdict is Verdict.PROVED and not finding.measured
         for finding in certificate.findings

@@ -61,7 +61,7 @@ class LearningAdversary:
         return self._iteration * self._batch_size
 
     def disturbance(self, policy: Policy, epsilon: float) -> "MeanMoves | None":
-        """Return what the mean moves of this moment do to the states of a policy.
+        """Return the function that perturbs a policy's states by the mean moves of this moment.
 
         Args:
             policy: Policy that sees them.

@@ -44,7 +44,7 @@ class AttackedCollection:
         self._generator = torch_stream(config.seed, Stream.COLLECTION, device)
 
     def disturbance(self, policy: Policy, epsilon: float) -> Disturbance | None:
-        """Return what it does in a ball, see `rollout.TrainingAdversary`."""
+        """Return the disturbance in a ball, see `rollout.TrainingAdversary`."""
         del policy  # its layers are those of the agent
         if epsilon == 0:
             return None

@@ -57,8 +57,8 @@ class Ppo:
         Args:
             agent: Is changed in place.
             config: The run.
-            minibatch_generator: Of the order of the samples.
-            search_generator: Of the searches inside a ball.
+            minibatch_generator: Source of the order of the samples.
+            search_generator: Source of the searches inside a ball.
             planned_updates: Optimiser steps over which sparsity and a defence rise; all if not
                 given.
 

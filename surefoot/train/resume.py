@@ -79,7 +79,7 @@ class Extension:
 
 
 def words_of(extension: Extension, config: TrainConfig) -> str:
-    """Return what an extended training is, and is not."""
+    """Describe what an extended training is, and is not."""
     follows = {
         "the learning rate": config.anneal_to != 1,
         "the averaging": config.averaging > 0,

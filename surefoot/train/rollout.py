@@ -25,7 +25,7 @@ class Disturbance(Protocol):
     """What an adversary makes of the states while a rollout is played."""
 
     def see(self, state_NO: Singles, env_N: NDArray[np.int64]) -> Singles:
-        """Return what the policy sees of true states, (n, O), of numbered environments, (n,)."""
+        """Return the states that the policy sees, (n, O), of true ones in numbered environments, (n,)."""
 
     def stepped(self, returns_N: Floats, done_N: Flags) -> None:
         """Learn what a step of all environments led to.
@@ -40,7 +40,7 @@ class TrainingAdversary(Protocol):
     """Who disturbs the rollouts of a training; goes on after `load_state_dict` as before it."""
 
     def disturbance(self, policy: Policy, epsilon: float) -> Disturbance | None:
-        """Return what it does to the next rollout, or None while it does nothing.
+        """Return the disturbance of the next rollout, or None while there is none.
 
         Args:
             policy: That is to see the disturbed states.
@@ -101,7 +101,7 @@ class Collector:
         Args:
             env: The task; is reset.
             seeds: One per environment.
-            generator: Of the exploration.
+            generator: Source of the exploration.
             stores_episodes: Whether the state holds the episodes in progress.
         """
         self.env = env
