@@ -292,7 +292,7 @@ class _Suite:
         )
 
     def _resume(self) -> Resume:
-        """Return the pieces that a stopped training of an adversary can go on with."""
+        """Return how a stopped training of an adversary can go on."""
         try:
             check_replay(self._make_env)
         except ReplayError as error:

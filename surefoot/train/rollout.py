@@ -25,7 +25,7 @@ class Disturbance(Protocol):
     """What an adversary makes of the states while a rollout is played."""
 
     def see(self, state_NO: Singles, env_N: NDArray[np.int64]) -> Singles:
-        """Return the states that the policy sees, (n, O), of true ones in numbered environments, (n,)."""
+        """Return the states, (n, O), that the policy sees in the numbered environments, (n,)."""
 
     def stepped(self, returns_N: Floats, done_N: Flags) -> None:
         """Learn what a step of all environments led to.
@@ -43,7 +43,7 @@ class TrainingAdversary(Protocol):
         """Return the disturbance of the next rollout, or None while there is none.
 
         Args:
-            policy: That is to see the disturbed states.
+            policy: Policy that sees the disturbed states.
             epsilon: Radius of the ball, normalised units.
         """
 
