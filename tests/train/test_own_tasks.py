@@ -264,11 +264,11 @@ class Powered(Own):
 
     observation_space: Any = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float64)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Result:
         obs, info = super().reset(seed=seed)
         return np.append(obs, [24.0, 0.0]), info
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Array) -> Result:
         obs, *rest = super().step(action)
         return np.append(obs, [24.0, 0.0]), *rest
 
@@ -295,7 +295,9 @@ def test_a_sensor_that_begins_to_move_is_scaled_by_how_it_moves() -> None:
     class Late(Powered):
         num_resets = 0
 
-        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        ) -> Result:
             obs, info = super().reset(seed=seed)
             self.num_resets += 1
             return obs + np.array([0, 0, 1, 1]) * (self.num_resets > 20), info
@@ -312,11 +314,13 @@ def test_sensors_that_float32_cannot_resolve_are_named() -> None:
     class Surveyor(Own):
         """Tells its place in metres from a pole of the earth: one float32 step is half of one."""
 
-        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        def reset(
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        ) -> Result:
             obs, info = super().reset(seed=seed)
             return obs + np.array([0, 5.4e6]), info
 
-        def step(self, action: Any) -> Any:
+        def step(self, action: Array) -> Result:
             obs, *rest = super().step(action)
             return obs + np.array([0, 5.4e6]), *rest
 
