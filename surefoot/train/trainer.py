@@ -150,7 +150,8 @@ def _warn_of_sensors(result: TrainResult) -> None:
             " (train.constant_scale)"
         )
         warnings.warn(words, stacklevel=3)
-    epsilon = config.defence.epsilon if isinstance(config.defence, GrowingBall) else _EPSILON
+    defended = config.defence.epsilon if isinstance(config.defence, GrowingBall) else 0.0
+    epsilon = defended or _EPSILON
     for words in SensorScales.of(policy.normaliser).warnings(epsilon):
         warnings.warn(words, stacklevel=3)
 

@@ -33,9 +33,9 @@ def make_key_pair(out: Path, listener: Listener = SILENCE) -> KeyPair:
     Raises:
         InputError: If one of the files exists otherwise, or cannot be written.
     """
+    check_key_file(out)
     pair = KeyPair(private=out, public=out.with_name(f"{out.name}.pub"))
-    for path in (pair.private, pair.public):
-        check_key_file(path)
+    check_key_file(pair.public)
     if not write_key_pair(pair.private, pair.public):
         listener.remark(f"{out} was there without its public half, which is made of it")
     return pair

@@ -216,10 +216,10 @@ def test_the_least_limit_that_a_message_names_can_be_had(
             *("--over", over, "--visited-states", 0, "--out", tmp_path / "small"),
         )
 
-    done = compressed(folder, tmp_path, 1e-6)
+    done = compress(1e-6)
     assert done.code == 2
     least = done.err.split("must be at least ")[1].split(",")[0]
-    done = compressed(folder, tmp_path, least)
+    done = compress(least)
     assert done.code == 0, done.err
 
 

@@ -83,7 +83,10 @@ def test_a_run_of_a_version_that_knew_another_key_says_in_one_line_what_to_do(
         shutil.rmtree(copy / "policy")
     done = pipeline("train", "--config", tiny_config, "--out", copy)
     assert done.code == 2
-    assert "surefoot 0.0.1 (unknown key 'train.tempo'): go on with that version, or use" in done.err
+    assert (
+        "unknown key 'train.tempo'; go on with that version, or use another output folder"
+        in done.err
+    )
     assert done.err.count("\n") == 1
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,12 +224,12 @@ def test_a_gradient_that_is_not_a_number_stops_with_the_step_and_keeps_the_check
     clip = Ppo._clip
     count = 0
 
-    def poisoned(self: Ppo, gradient: Tensor) -> Tensor:
+    def poisoned(self: Ppo, gradients: Sequence[Tensor]) -> Tensor:
         nonlocal count
         count += 1
         if count == 2 * 91 + (1 if network == "actor" else 2):
-            gradient[0] = torch.nan
-        return clip(self, gradient)
+            gradients[0][0] = torch.nan
+        return clip(self, gradients)
 
     monkeypatch.setattr(Ppo, "_clip", poisoned)
     config = replace(tiny, total_steps=2048, pruning=pruning)

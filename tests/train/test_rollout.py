@@ -155,7 +155,7 @@ def test_a_stored_collector_goes_on_the_same() -> None:
     policy = constant_policy(0.0, weight=0.2)
     one, other = collector(), collector()
     one.collect(policy, noisy, 7)
-    other.load_state_dict(one.state_dict())
+    other.load_state_dict(one.state_dict(), None)
     first, second = (entry.collect(policy, noisy, 11) for entry in (one, other))
     for name in ("obs", "states", "actions", "rewards", "terminated", "truncated", "cut_states"):
         assert np.array_equal(getattr(first, name), getattr(second, name))

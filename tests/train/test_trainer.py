@@ -228,7 +228,13 @@ SETTINGS = {
 OF_OTHER_TESTS = {
     *("env_id", "env_module", "seed", "device", "torch_threads", "select"),
     *("hidden", "critic_hidden", "num_envs", "rollout_steps", "total_steps"),
-    *("num_evaluations", "evaluation_episodes", "visited_states", "constant_scale"),
+    *(
+        "num_evaluations",
+        "evaluation_episodes",
+        "visited_states",
+        "constant_scale",
+        "joint_gradient",
+    ),
 }
 """Settings whose effect is seen in other tests, or in shapes and counts."""
 

@@ -39,7 +39,7 @@ def test_the_folder_holds_what_is_returned(trained: Path, tmp_path: Path) -> Non
 
 def test_what_is_returned_errs_no_more_than_it_says(trained: Path, tmp_path: Path) -> None:
     result = compress_controller(trained, tmp_path / "small", sparsity=0.4, config=MAGNITUDE)
-    source = read_source(trained, None, None)
+    source = read_source(trained, None, None, None)
     seen = source.seen()
     assert seen is not None
     apart = np.abs(result.policy.outputs(seen) - source.file.policy.outputs(seen)).max()

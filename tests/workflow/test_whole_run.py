@@ -11,7 +11,6 @@ import pytest
 
 from support.heard import Heard
 from surefoot.certificate import Certificate, Verdict
-from surefoot.errors import IntegrityError
 from surefoot.records import AttackRecord, BenchRecord, RunSummary
 from surefoot.run_folder import RunFolder
 from surefoot.workflow.configuration import Configuration
@@ -110,7 +109,13 @@ def test_a_stage_that_fails_is_not_done(stages: Stages, tmp_path: Path) -> None:
     assert calls == [1]
 
 
-def test_a_list_of_finished_stages_that_is_none_is_refused(stages: Stages, tmp_path: Path) -> None:
-    (tmp_path / "stages.json").write_text("[]")
-    with pytest.raises(IntegrityError, match="is not a JSON object"):
-        stages().once("work", 1, (tmp_path / "out",), lambda: None)
+@pytest.mark.parametrize("torn", ["[]", "", '{"work": ['])
+def test_a_torn_list_of_finished_stages_costs_time_alone(
+    stages: Stages, tmp_path: Path, torn: str
+) -> None:
+    (tmp_path / "stages.json").write_text(torn)
+    calls: list[int] = []
+    out = tmp_path / "out"
+    for _ in range(2):
+        stages().once("work", 1, (out,), lambda: calls.append(out.write_bytes(b"done")))
+    assert len(calls) == 1
