@@ -398,7 +398,7 @@ def test_clean_episodes_meet_or_miss_what_is_required_of_the_task(file: Controll
 
     mean = float(np.mean(clean_episodes(file).returns))
     assert outcome(requirement("clean_return", at_least=mean - 1))[0] == "MET"
-    assert outcome(requirement("clean_return", at_least=mean + 1))[0] == "MISSED"
+    assert outcome(requirement("clean_return", at_least=mean + 1))[0] == "REFUTED"
     sure = requirement("clean_return", at_least=mean - 1, confidence=0.95)
     assert outcome(sure)[0] == "UNKNOWN"  # the lower limit is further down
     assert outcome(sure.replace(str(mean - 1), "600.0"))[0] == "MET"
@@ -406,7 +406,7 @@ def test_clean_episodes_meet_or_miss_what_is_required_of_the_task(file: Controll
     word, reason = outcome(done)
     assert word == "MET"
     assert "measured under the clean loop, not proved: 190 of 200 episodes" in reason
-    assert outcome(done.replace("0.9\n", "0.99\n"))[0] == "MISSED"
+    assert outcome(done.replace("0.9\n", "0.99\n"))[0] == "REFUTED"
     silent = measurements_of(clean_episodes(file, successes=None))
     assert outcome(done, replace(evidence, measurements=silent)) == (
         "UNKNOWN",
