@@ -220,6 +220,11 @@ class Certificate:
         counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)]
         return f"{self.verdict} ({', '.join(counts)})"
 
+    @property
+    def sensor_warnings(self) -> tuple[str, ...]:
+        """One line for each sensor on which the perturbation of the tables says little."""
+        return () if self.claims.sensors is None else self.claims.sensors.warnings
+
     def to_json(self) -> bytes:
         """Return ``certificate.json``."""
         return to_json(

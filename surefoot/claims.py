@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from surefoot.artifact import Json
 from surefoot.ball import Ball, Norm
 from surefoot.config import INLINE, build, to_table
+from surefoot.sensors import warnings_of
 
 Rows = tuple[float | None, ...]
 """Bounds, one per output or state; None where nothing is proved."""
@@ -482,6 +483,13 @@ class SensorsClaim:
     unresolved: tuple[int, ...]
     per_raw_unit: Rows
     units: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line for each sensor on which epsilon says little."""
+        return warnings_of(
+            self.epsilon, self.scale, self.float32_step, self.degenerate, self.unresolved
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ floor of the scale, so that epsilon is next to nothing of its raw unit; on one t
 resolve, epsilon is less than a single step. Whatever is proved about either says little.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,18 +53,35 @@ class SensorScales:
         Args:
             epsilon: Size of a perturbation, normalised units.
         """
-        unresolved = set(self.unresolved(epsilon))
-        return tuple(
-            self._warning(number, epsilon, coarse=number in unresolved)
-            for number in sorted({*self.degenerate, *unresolved})
+        return warnings_of(
+            epsilon, self.scale, self.float32_step, self.degenerate, self.unresolved(epsilon)
         )
 
-    def _warning(self, number: int, epsilon: float, *, coarse: bool) -> str:
-        scale = self.scale[number]
-        words = [f"sensor {number}: epsilon {epsilon:g} is {epsilon * scale:.3g} of its raw unit"]
-        if number in self.degenerate:
-            words.append(f"its scale {scale:.3g} is at the floor: it never moved in training")
-        if coarse:
-            step = self.float32_step[number]
-            words.append(f"one float32 step is {step:.3g} normalised units, more than epsilon")
-        return "; ".join(words)
+
+def warnings_of(
+    epsilon: float,
+    scale: Sequence[float] | Array,
+    float32_step: Sequence[float | None] | Array,
+    degenerate: Collection[int],
+    unresolved: Collection[int],
+) -> tuple[str, ...]:
+    """Return one line for each sensor on which ``epsilon`` says little.
+
+    Args:
+        epsilon: Size of a perturbation, normalised units.
+        scale: Raw units per normalised unit, shape (obs_dim,).
+        float32_step: Distance of two float32 readings, normalised units, shape (obs_dim,).
+        degenerate: Numbers of the sensors that never moved.
+        unresolved: Numbers of the sensors on which one step is more than epsilon.
+    """
+    lines = []
+    for sensor in sorted({*degenerate, *unresolved}):
+        unit, step = scale[sensor], float32_step[sensor]
+        words = [f"sensor {sensor}: epsilon {epsilon:g} is {epsilon * unit:.3g} of its raw unit"]
+        if sensor in degenerate:
+            words.append(f"its scale {unit:.3g} is at the floor: it never moved in training")
+        if sensor in unresolved:
+            size = "unknown" if step is None else f"{step:.3g}"
+            words.append(f"one float32 step is {size} normalised units, more than epsilon")
+        lines.append("; ".join(words))
+    return tuple(lines)

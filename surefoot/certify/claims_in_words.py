@@ -155,16 +155,7 @@ def sensor_sentences(claim: SensorsClaim | None) -> Iterator[str]:
     """Yield epsilon in the raw unit of each sensor; first the sensors on which it says little."""
     if claim is None:
         return
-    for sensor in claim.degenerate:
-        yield (
-            f"WARNING: sensor {sensor} never moved in training: its scale is at the floor, "
-            f"{number(claim.scale[sensor])} raw units"
-        )
-    for sensor in claim.unresolved:
-        yield (
-            f"WARNING: sensor {sensor} is coarser than epsilon: one step of float32 is "
-            f"{number(claim.float32_step[sensor])} normalised units"
-        )
+    yield from (f"WARNING: {words}" for words in claim.warnings)
     yield f"a normalised unit in raw units, sensor by sensor: {numbers(claim.scale)}"
     yield f"epsilon {exact(claim.epsilon)} in raw units: {numbers(claim.epsilon_raw)}"
     yield f"a step of float32 in normalised units: {numbers(claim.float32_step)}"

@@ -33,7 +33,7 @@ def render_report(run: RunFolder) -> str:
         f"{summary.env}: {certificate.verdict}",
         f"{summary.env}: may this controller be deployed?",
         [
-            _verdict(certificate),
+            _verdict(certificate) + "".join(map(note, certificate.sensor_warnings)),
             _numbers(summary),
             section("Requirements", _findings(certificate)),
             section("Deviation at visited states", _deviations(certificate)),

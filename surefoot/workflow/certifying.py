@@ -84,7 +84,7 @@ def certify_analysed(
         analysis: Proofs and searches about the controller.
         budget: What is required.
         out: The certificate, a JSON file.
-        listener: Is told why there is no picture.
+        listener: Is told on which sensors epsilon says little, and why there is no picture.
         draw: Whether a picture is drawn.
 
     Raises:
@@ -93,6 +93,8 @@ def certify_analysed(
     check_result_and_picture(out, CERTIFICATE)
     certificate = certify_analysis(analysis, budget)
     write_file(out, certificate.to_json())
+    for words in certificate.sensor_warnings:
+        listener.remark(f"WARNING: {words}")
     # An older one would be about another certificate.
     picture_of(out).unlink(missing_ok=True)
     if draw and certificate.deviation_linf["best"] is not None:

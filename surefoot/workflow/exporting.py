@@ -77,7 +77,8 @@ def export_controller(
         every_target: Hold every form that this machine can build, and that pays, instead.
         keys: Private key of each role that signs.
         allow_uncertified: Write it even when the verdict is not PROVED, marked as such.
-        listener: Is told which forms cannot be built, and of a bundle without a proof.
+        listener: Is told which forms cannot be built, of a bundle without a proof, and on which
+            sensors epsilon says little.
 
     Raises:
         InputError: If the policy folder or a target is not what it should be, or ``out`` is not
@@ -94,6 +95,8 @@ def export_controller(
     file, artifact = load_policy(folder)
     if allow_uncertified and certificate.verdict.exit_code:
         listener.remark(f"WARNING: exporting without a proof ({certificate.verdict}); marked so")
+    for words in certificate.sensor_warnings:
+        listener.remark(f"WARNING: {words}")
     config = config or ExportConfig()
     if every_target:
         config = replace(config, targets=_buildable(file, config.c, listener))

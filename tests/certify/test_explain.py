@@ -291,8 +291,8 @@ def test_sensors_on_which_epsilon_says_nothing_are_named_with_their_raw_unit(
     full: Certificate,
 ) -> None:
     text = explain(full)
-    assert "WARNING: sensor 1 never moved in training: its scale is at the floor, 1e-08" in text
-    assert "WARNING: sensor 2 is coarser than epsilon: one step of float32 is 0.5" in text
+    assert "WARNING: sensor 1: epsilon 0.05 is 5e-10 of its raw unit; its scale 1e-08" in text
+    assert "WARNING: sensor 2: epsilon 0.05 is 0.05 of its raw unit; one float32 step" in text
     assert "epsilon 0.05 in raw units: 0.05, 5e-10, 0.05, 0.05" in text
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from support.heard import Heard
+from support.policies import file_of, random_policy
 from surefoot.ball import Norm
 from surefoot.budget import Budget
 from surefoot.certificate import Verdict
@@ -126,3 +127,23 @@ def test_a_picture_that_cannot_be_drawn_ends_nothing(tmp_path: Path) -> None:
     write_picture(tmp_path / "nowhere" / "result.json", lambda: b"drawn", heard)
     assert "no picture: cannot write" in heard.remarks[1]
     assert not list(tmp_path.iterdir())
+
+
+def test_sensors_on_which_epsilon_says_little_are_told(tmp_path: Path) -> None:
+    policy = random_policy(np.random.default_rng(0), (3, 8, 2))
+    normaliser = dataclasses.replace(
+        policy.normaliser,
+        mean=np.float32([0.0, 24.0, 5.4e6]),
+        scale=np.float32([1.0, 1e-8, 0.6]),
+    )
+    file = file_of(dataclasses.replace(policy, normaliser=normaliser))
+    controller, out, heard = tmp_path / "policy.onnx", tmp_path / "certificate.json", Heard()
+    controller.write_bytes(file.data)
+    budget = Budget.parse('[[require]]\nquantity = "sparsity"\nat_least = 0.0\n')
+    config = CertifyConfig(search_states=4, search_steps=2, lipsdp_iterations=0)
+    certificate = certify_controller(controller, budget, out, config=config, listener=heard)
+    told = [line for line in heard.remarks if line.startswith("WARNING: sensor")]
+    assert told == [f"WARNING: {words}" for words in certificate.sensor_warnings]
+    assert [line.split(":")[1] for line in told] == [" sensor 1", " sensor 2"]
+    assert "it never moved in training" in told[0]
+    assert "more than epsilon" in told[1]
