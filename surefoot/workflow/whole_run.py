@@ -15,6 +15,7 @@ from surefoot.onnx_file import load_policy
 from surefoot.output_path import check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.provenance import code_digest
+from surefoot.quantities.latency import LATENCY_US
 from surefoot.records import RunSummary
 from surefoot.run_folder import RunFolder, picture_of
 from surefoot.runtime.controller_file import load_controller_file
@@ -72,7 +73,7 @@ def _run_held(
     # What is measured on the file must be known before the budget can be decided; a latency only
     # where it is asked for, because no two benchmarks give the same number.
     stages.attack(stages.draft_certificate())
-    timed = any(requirement.quantity == "latency_us" for requirement in budget.requirements)
+    timed = any(requirement.about is LATENCY_US for requirement in budget.requirements)
     if timed:
         stages.bench()
     certificate = stages.certificate(timed=timed)
