@@ -5,14 +5,16 @@
 The normaliser, the clip, the layers, the squash and the scale are all inside. ``policy.onnx`` in a
 policy folder is the canonical file: it is certified, attacked and deployed byte for byte.
 
-* ``write`` and ``read`` the canonical file; ``sparse`` its sparse form; ``folder`` its folder.
+* ``write`` and ``read`` the canonical file, ``structure`` which of its numbers are weights;
+  ``sparse`` its sparse form; ``folder`` its folder.
 * ``controller``: the bytes of a canonical file to a `ControllerFile`, and its graph cut at the
   state.
 * ``foreign``: files of others, to a `ForeignFile`, of which :mod:`surefoot.runtime.controller_file`
   makes a `ControllerFile` once a runtime has agreed. ``external`` reads the constants that lie
-  beside a file, ``interface`` its inputs and outputs; ``operators`` makes a ``computation`` of its
-  nodes and leaves constants to ``evaluate``; ``rebuild`` makes a policy of that: ``ends`` finds
-  normaliser and head, ``units`` the layers, ``linear`` joins elementwise affine maps.
+  beside a file, ``interface`` its inputs and outputs. ``operators`` makes a ``computation`` of its
+  nodes (``products``, ``pointwise``) and leaves constants to ``evaluate``. ``rebuild`` makes a
+  policy of that: ``ends`` finds normaliser and head, ``units`` the layers, ``linear`` joins
+  elementwise affine maps, ``finite`` says what may be multiplied by zero.
 * ``graph``: bytes to checked protobuf and arrays, for every reader.
 """
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.activation import Array, OneActivation
+from surefoot.errors import InputError
+from surefoot.onnx_file.evaluate import MOST_SCALARS
 
 Numbers = NDArray[np.int64]
 
@@ -215,7 +217,13 @@ class Computation:
         self._starts: list[int] = []
 
     def add(self, step: Step) -> Numbers:
-        """Append a step and return the numbers of its results."""
+        """Append a step and return the numbers of its results.
+
+        Raises:
+            InputError: If there are too many.
+        """
+        if self.size + step.size > MOST_SCALARS:
+            raise InputError(f"computes more than {MOST_SCALARS} numbers")
         outputs = np.arange(self.size, self.size + step.size)
         self.steps.append(replace(step, outputs=outputs))
         self._starts.append(self.size)

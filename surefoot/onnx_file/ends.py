@@ -78,7 +78,17 @@ class Graph:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Front:
-    """What has been taken from the front: state k so far is the scalar ``numbers[k]``."""
+    """What has been taken from the front, for each sensor.
+
+    Attributes:
+        numbers: Scalar that is the state so far, shape (obs_dim,).
+        linear: Map from the observation to it.
+        largest: Largest factor of the map on the way.
+        stage: 0 for nothing, 1 for a sum, 2 for a product with or without a sum before it, 3 for
+            more; shape (obs_dim,).
+        divides: Whether a product is written as a quotient.
+        multiplies: Whether one is not.
+    """
 
     numbers: Numbers
     linear: Linear
@@ -187,7 +197,13 @@ def _normaliser(front: _Front, clip: float) -> Normaliser:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Back:
-    """What has been taken from the back: the outputs are a linear map of ``numbers``."""
+    """What has been taken from the back.
+
+    Attributes:
+        numbers: Scalars of which the outputs are a map, shape (m,).
+        linear: That map.
+        layers: Its steps, outermost first; those of one list make all outputs.
+    """
 
     numbers: Numbers
     linear: Linear

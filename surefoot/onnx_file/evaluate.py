@@ -15,7 +15,10 @@ from surefoot.errors import InputError
 from surefoot.onnx_file.graph import IR_VERSION
 
 MOST_ENTRIES = 2**26
-"""Largest tensor that is read or made."""
+"""Largest constant that is read or made, and most weights of a controller."""
+
+MOST_SCALARS = 2**18
+"""Most numbers that a controller computes."""
 
 _NOT_FOLDED = {
     "Bernoulli",
@@ -37,13 +40,19 @@ _LARGEST_PARAMETER = 64
 """Entries of a tensor whose values may decide the shape of another one."""
 
 
-def evaluate(node: onnx.NodeProto, inputs: Sequence[Array | None], opset: int) -> list[Array]:
+def evaluate(
+    node: onnx.NodeProto,
+    inputs: Sequence[Array | None],
+    opset: int,
+    most_entries: int = MOST_ENTRIES,
+) -> list[Array]:
     """Return the outputs of a node.
 
     Args:
         node: Of ONNX's own domain.
         inputs: A constant for each of its inputs, None where one is left out.
         opset: Version of ONNX's own domain.
+        most_entries: Of an output.
 
     Raises:
         InputError: If it has no one result, or one that is too large to be made.
@@ -56,7 +65,7 @@ def evaluate(node: onnx.NodeProto, inputs: Sequence[Array | None], opset: int) -
     given = {
         name: array for name, array in zip(node.input, inputs, strict=True) if array is not None
     }
-    shapes = _shapes(plain, given, opset)
+    shapes = _shapes(plain, given, opset, most_entries)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = ReferenceEvaluator(_model_of(plain, opset)).run(None, given)
@@ -81,7 +90,7 @@ def _model_of(node: onnx.NodeProto, opset: int) -> onnx.ModelProto:
 
 
 def _shapes(
-    node: onnx.NodeProto, given: dict[str, Array], opset: int
+    node: onnx.NodeProto, given: dict[str, Array], opset: int, most_entries: int
 ) -> list[tuple[int, ...] | None]:
     """Return the shapes of the outputs before anything is computed.
 
@@ -106,10 +115,13 @@ def _shapes(
         parameters,
         opset_imports=[helper.make_opsetid("", opset)],
     )
-    return [_known_shape(node, found[name].tensor_type.shape) for name in node.output]
+    tensors = [found[name].tensor_type for name in node.output]
+    return [_known_shape(node, tensor.shape, most_entries) for tensor in tensors]
 
 
-def _known_shape(node: onnx.NodeProto, shape: onnx.TensorShapeProto) -> tuple[int, ...] | None:
+def _known_shape(
+    node: onnx.NodeProto, shape: onnx.TensorShapeProto, most_entries: int
+) -> tuple[int, ...] | None:
     """Return a shape, None where it depends on values but cannot be large.
 
     Raises:
@@ -120,8 +132,8 @@ def _known_shape(node: onnx.NodeProto, shape: onnx.TensorShapeProto) -> tuple[in
             return None
         raise InputError("makes a constant of unknown shape")
     sizes = tuple(dim.dim_value for dim in shape.dim)
-    if math.prod(sizes) > MOST_ENTRIES:
-        raise InputError(f"makes a constant of shape {list(sizes)}, more than is read")
+    if math.prod(sizes) > most_entries:
+        raise InputError(f"makes a tensor of shape {list(sizes)}, more than is read")
     return sizes
 
 

@@ -12,7 +12,9 @@ from onnx import FunctionProto, TensorProto, ValueInfoProto, helper, numpy_helpe
 from support.onnx_graphs import Graph
 from surefoot.errors import InputError
 from surefoot.onnx_file import read_onnx
+from surefoot.onnx_file.evaluate import MOST_SCALARS
 from surefoot.onnx_file.graph import MOST_NODES
+from surefoot.onnx_file.interface import MOST_SENSORS
 from surefoot.policy import Squash
 
 
@@ -146,7 +148,7 @@ REFUSED = {
             ],
             {"s": np.array([4, 10**12], np.int64)},
         ),
-        r"node 0 'ConstantOfShape' \(huge\): makes a constant of shape",
+        r"node 0 'ConstantOfShape' \(huge\): makes a tensor of shape",
     ),
     "wrong shapes": (
         graph_file([helper.make_node("MatMul", ["x", "w"], ["y"], name="only")], {"w": W["w"].T}),
@@ -349,3 +351,22 @@ def test_an_unknown_operator_of_another_output_does_not_matter(op: str) -> None:
         graph.nodes[-1].input.append(graph.constant(np.ones(4)))
     data = graph.file({actions: ("N", 2), strange: ("N", 4)}, {"obs": ("N", 4)})
     assert read_onnx(data, "controller.onnx", actions).policy.num_outputs == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "copies", "message"),
+    [
+        (MOST_SENSORS + 1, 1, f"must have at most {MOST_SENSORS} sensors, has {MOST_SENSORS + 1}"),
+        (2**12, 2**7, "'Expand'.* more than is read"),
+        (2**12, 2**5, f"computes more than {MOST_SCALARS} numbers"),
+    ],
+)
+def test_more_numbers_than_a_controller_has_are_refused(
+    size: int, copies: int, message: str
+) -> None:
+    graph = Graph()
+    x = graph.node("Expand", "obs", graph.whole(copies, size))
+    x = graph.node("Tanh", graph.node("Tanh", x))
+    data = graph.file({x: ("N", "M")}, {"obs": (1, size)})
+    with pytest.raises(InputError, match=message):
+        read_onnx(data, "controller.onnx")
