@@ -347,6 +347,14 @@ class Policy:
         zeros = sum(int((layer.weights == 0).sum()) for layer in self.layers)
         return zeros / max(1, sum(layer.weights.size for layer in self.layers))
 
+    @property
+    def rounds_as_canonical(self) -> bool:
+        """Whether its file computes in the steps of the canonical file, and in no others."""
+        own = [self.normaliser.rounding, *(layer.rounding for layer in self.layers)]
+        if isinstance(self.head, GaussianHead):
+            own.append(self.head.rounding)
+        return all(rounding is None for rounding in own)
+
     def state(self, obs: Array, dtype: DTypeLike = np.float64) -> Array:
         """Return the normalised observation, shape (batch, obs_dim), normalised units.
 

@@ -14,6 +14,7 @@ from surefoot.errors import InputError
 from surefoot.onnx_file import ForeignFile, policy_from_onnx, policy_to_onnx, read_onnx
 from surefoot.policy import GaussianHead, Policy, Squash, weights_sha256
 from surefoot.runtime.arithmetic import runtime_error
+from surefoot.unknown import Unknown
 
 TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "200"))
 RNG = np.random.default_rng(0)
@@ -298,3 +299,16 @@ def test_infinite_limits_are_none() -> None:
     out = graph.dense(graph.node("Clip", least, graph.constant(-2.0), graph.constant(2.0)), W2, B2)
     policy = read(graph.file(out, OBS)).policy
     assert policy.layers[0].activation == Clamp(-2.0, 2.0)
+
+
+@pytest.mark.parametrize("name", ["tf32", "float16"])
+def test_coarser_arithmetics_are_bounded_for_the_steps_of_a_canonical_file_alone(name: str) -> None:
+    graph = Graph()
+    folded = read(graph.file(described_clip(graph, network(graph, normalised(graph))), OBS)).policy
+    box = np.full(4, 3.0)
+    unknown = rounding_bound(folded, box, ARITHMETICS[name])
+    assert isinstance(unknown, Unknown)
+    assert "more than those of a canonical one" in unknown.reason
+    again = policy_from_onnx(policy_to_onnx(folded)).policy
+    assert isinstance(rounding_bound(again, box, ARITHMETICS[name]), RoundingBound)
+    assert isinstance(rounding_bound(folded, box, ARITHMETICS["float32"]), RoundingBound)

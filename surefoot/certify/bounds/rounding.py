@@ -114,6 +114,11 @@ def rounding_bound(
             "the state is unbounded: the controller has no clip after its normaliser; say how "
             "large it gets with state_limit = ... under [assume] in a --config file"
         )
+    if arithmetic.storage and not policy.rounds_as_canonical:
+        return Unknown(
+            f"{arithmetic.name} rounds between the steps of this file, which are more than those "
+            "of a canonical one: certify the policy that pipeline compress makes of it"
+        )
     # A difference o - mean that overflows must still end beyond the clip once it is divided.
     widest = np.full_like(state_bound, state_bound.max())
     if not (policy.normaliser.reach(widest) < _LARGEST).all():
