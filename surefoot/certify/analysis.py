@@ -3,10 +3,10 @@
 from functools import cached_property
 
 from surefoot.certify.at_states import Effort
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.bounds.lipsdp_proof import Multipliers
-from surefoot.certify.bounds.rounding import ARITHMETICS
 from surefoot.certify.counterexamples import Replay, deployed_arithmetic
 from surefoot.certify.evidence import CertifyConfig, Evidence
 from surefoot.certify.measurements import FileMeasurements

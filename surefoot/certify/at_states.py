@@ -20,9 +20,15 @@ from surefoot.certify.bounds.local_bounds import (
     local_bounds,
     local_region,
 )
-from surefoot.certify.bounds.rounding import RoundingBound, rounding_bound
+from surefoot.certify.bounds.region import Region
+from surefoot.certify.bounds.rounding import (
+    RoundingBound,
+    rounding_around,
+    rounding_at,
+    rounding_of_change,
+)
 from surefoot.certify.bounds.upward import Float, up
-from surefoot.certify.compression import both_roundings, compression_error_at
+from surefoot.certify.compression import both_roundings_at, compression_error_at
 from surefoot.certify.confidence_limits import successes_needed, trials_needed
 from surefoot.certify.everywhere import Everywhere, shares_of
 from surefoot.errors import IntegrityError
@@ -81,44 +87,47 @@ class AtStates:
         self.effort = effort
         self.dense = dense
         self._local: dict[Ball, LocalBounds] = {}
+        self._rounding: dict[Ball, RoundingBound | Unknown] = {}
 
-    def rounding(self, epsilon: float) -> RoundingBound | Unknown:
-        """Bound e_rt over these states alone, perturbed by up to ``epsilon``."""
-        reach = np.asarray(up(self._largest + epsilon))
-        return rounding_bound(self.policy, reach, self.everywhere.arithmetic)
+    def rounding(self, ball: Ball) -> RoundingBound | Unknown:
+        """Bound what rounding may add to a change around each state."""
+        if ball not in self._rounding:
+            self._rounding[ball] = rounding_of_change(
+                self.policy, self._region(ball), self.local(ball).before, self.everywhere.arithmetic
+            )
+        return self._rounding[ball]
 
-    @property
-    def _largest(self) -> Float:
-        return np.asarray(np.abs(self.states).max(axis=0).astype(np.float64))
+    def _region(self, ball: Ball) -> Region:
+        return local_region(self.states, ball.epsilon, ball.norm, shares_of(ball, self.policy))
 
     def local(self, ball: Ball) -> LocalBounds:
         """Bound deviations and distances around each state in real arithmetic."""
         if ball not in self._local:
-            shares = shares_of(ball, self.policy)
-            region = local_region(self.states, ball.epsilon, ball.norm, shares)
-            self._local[ball] = local_bounds(self.policy, region, self.effort.alpha_steps)
+            region, steps = self._region(ball), self.effort.alpha_steps
+            self._local[ball] = local_bounds(self.policy, region, steps)
         return self._local[ball]
 
     def whole_deviation(self, ball: Ball) -> StateBounds | Unknown:
         """Bound the largest deployed deviation at each state, without splitting."""
-        rounding = self.rounding(ball.epsilon)
+        rounding = self.rounding(ball)
         if isinstance(rounding, Unknown):
             return rounding
         everywhere = least_rows(self.everywhere.deviations(ball))
         rows = np.minimum(self.local(ball).action, everywhere)
-        values = np.asarray(up(rows + 2 * rounding.action, 2).max(axis=1))
+        rows = self.everywhere.within_range(up(rows + rounding.action, 2))
+        values = np.asarray(rows.max(axis=1))
         return StateBounds(values=values, method=self.effort.method)
 
     def deviation(self, ball: Ball, limit: float) -> StateBounds | Unknown:
         """Bound the largest deployed deviation at each state, split where above ``limit``."""
-        whole, rounding = self.whole_deviation(ball), self.rounding(ball.epsilon)
+        whole, rounding = self.whole_deviation(ball), self.rounding(ball)
         if isinstance(whole, Unknown) or isinstance(rounding, Unknown):
             return whole
         if not self.effort.split_boxes or ball.norm is not Norm.LINF:
             return whole
-        extra = float(up(2 * rounding.action.max()))
         lowered = whole.values.copy()
         for number in np.flatnonzero(whole.values > limit):
+            extra = float(rounding.action[number].max())
             split = split_deviation(
                 self.policy,
                 self.states[number],
@@ -137,15 +146,20 @@ class AtStates:
             ball: Norm, shares of the sensors, and the radius at which the bisection ends.
             limit: Action units.
         """
-        rounding = self.rounding(ball.epsilon)
-        if isinstance(rounding, Unknown):
-            return rounding
-        extra = 2 * rounding.action
-        unit = local_region(self.states, 1.0, ball.norm, shares_of(ball, self.policy))
+        policy, arithmetic = self.policy, self.everywhere.arithmetic
+        still = rounding_at(policy, self.states.astype(np.float64), arithmetic)
+        if isinstance(still, Unknown):
+            return still
+        unit = local_region(self.states, 1.0, ball.norm, shares_of(ball, policy))
 
         def holds(radii: Float) -> NDArray[np.bool_]:
-            rows = local_bounds(self.policy, unit.scaled(radii), self.effort.alpha_steps).action
-            return np.asarray((up(rows + extra, 2) <= limit).all(axis=1))
+            region = unit.scaled(radii)
+            local = local_bounds(policy, region, self.effort.alpha_steps)
+            rounding = rounding_around(policy, region, local.before, arithmetic)
+            if isinstance(rounding, Unknown):
+                return np.zeros(len(radii), dtype=bool)
+            total = up(local.action + rounding.action + still.action, 3)
+            return np.asarray((self.everywhere.within_range(total) <= limit).all(axis=1))
 
         return certified_radius(holds, len(self.states), ball.epsilon)
 
@@ -153,19 +167,19 @@ class AtStates:
         """Bound the distances of the action laws at each state, rounding included."""
         if not self.everywhere.has_law:
             return Unknown(NO_NOISE)
-        rounding = self.rounding(ball.epsilon)
+        rounding = self.rounding(ball)
         if isinstance(rounding, Unknown):
             return rounding
         everywhere, _ = self.everywhere.distance_size(ball)
         sizes = np.minimum(self.local(ball).distance, everywhere)
-        return self.everywhere.laws(sizes, rounding, self.effort.method)
+        return self.everywhere.laws(sizes, rounding.network, self.effort.method)
 
     def compression_error(self) -> StateBounds | Unknown:
         """Bound the largest change against the dense policy at each state."""
         if isinstance(self.dense, Unknown):
             return self.dense
         arithmetic = self.everywhere.arithmetic
-        extra = both_roundings(self.policy, self.dense, self._largest, arithmetic)
+        extra = both_roundings_at(self.policy, self.dense, self.states, arithmetic)
         if isinstance(extra, Unknown):
             return extra
         change = compression_error_at(self.policy, self.dense, self.states)

@@ -10,21 +10,20 @@ tanh, and keep products of matrices together; around single states both networks
 together as one, so that what they share cancels.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.linalg import block_diag
 
 from surefoot.activation import AnyActivation, Mixed
 from surefoot.ball import Norm
+from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.crown import crown_bounds
+from surefoot.certify.bounds.layer_errors import activation_range, carried_anywhere
 from surefoot.certify.bounds.local_bounds import action_change, local_region, values_at
 from surefoot.certify.bounds.region import Network, network_of
 from surefoot.certify.bounds.relaxation import image
-from surefoot.certify.bounds.rounding import (
-    Arithmetic,
-    activation_range,
-    carried_to_output,
-    rounding_bound,
-)
+from surefoot.certify.bounds.rounding import RoundingBound, rounding_at, rounding_bound
 from surefoot.certify.bounds.slopes import slope_range
 from surefoot.certify.bounds.upward import Float, IntervalMatrix, matmul_up, up
 from surefoot.policy import Activation, Array, CategoricalHead, GaussianHead, Policy, Squash
@@ -69,9 +68,28 @@ def both_roundings(
         state_bound: Largest |z_k|, normalised units, shape (obs_dim,).
         arithmetic: Arithmetic in which both run.
     """
-    total = np.zeros(policy.num_outputs)
-    for either in (policy, dense):
-        rounding = rounding_bound(either, state_bound, arithmetic)
+    return _together(rounding_bound(either, state_bound, arithmetic) for either in (policy, dense))
+
+
+def both_roundings_at(
+    policy: Policy, dense: Policy, states: Array, arithmetic: Arithmetic
+) -> Float | Unknown:
+    """Bound the rounding of both controllers together at single states, action units, (n, m).
+
+    Args:
+        policy: One controller.
+        dense: The other.
+        states: Normalised units, shape (n, obs_dim).
+        arithmetic: Arithmetic in which both run.
+    """
+    points = states.astype(np.float64)
+    return _together(rounding_at(either, points, arithmetic) for either in (policy, dense))
+
+
+def _together(roundings: Iterable[RoundingBound | Unknown]) -> Float | Unknown:
+    """Return the sum of rounding terms, action units, or the first that is not known."""
+    total: Float = np.zeros(1)
+    for rounding in roundings:
         if isinstance(rounding, Unknown):
             return rounding
         total = up(total + rounding.action)
@@ -196,7 +214,7 @@ def _telescoped(carrier: Policy, other: Policy, state_bound: Float) -> Float:
         sources.append(up((matmul_up(change, reach) + shift) * slope, 2))
         before = up(matmul_up(np.abs(weight), reach) + np.abs(bias))
         reach = activation_range(ours.activation, before)
-    return carried_to_output(carrier, sources)
+    return carried_anywhere(carrier, sources)
 
 
 def _cut(carrier: Policy, other: Policy, state_bound: Float) -> Float:

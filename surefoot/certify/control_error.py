@@ -17,7 +17,8 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.ball import Ball, Norm
-from surefoot.certify.bounds.rounding import ARITHMETICS, state_bound
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
+from surefoot.certify.bounds.rounding import state_bound
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.compression import (
     both_roundings,

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from surefoot.ball import Ball, Norm
+from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.chain import (
     action_chain,
     distribution_chain,
@@ -22,8 +23,14 @@ from surefoot.certify.bounds.global_bounds import (
     least_rows,
 )
 from surefoot.certify.bounds.lipsdp_proof import Multipliers
-from surefoot.certify.bounds.rounding import Arithmetic, RoundingBound, rounding_bound, state_bound
-from surefoot.certify.bounds.upward import Float, up, vector_norm_up
+from surefoot.certify.bounds.rounding import (
+    RoundingBound,
+    deployed_range,
+    rounding_bound,
+    state_bound,
+)
+from surefoot.certify.bounds.summation import lengths
+from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.distances import (
     categorical_kl,
     categorical_tv,
@@ -141,10 +148,17 @@ class Everywhere:
         if isinstance(rounding, Unknown):
             return rounding
         bounds = self.deviations(ball)
-        total = up(least_rows(bounds) + 2 * rounding.action, 2)
+        total = self.within_range(up(least_rows(bounds) + 2 * rounding.action, 2))
         worst = int(total.argmax())
-        _, name = least({name: float(rows[worst]) for name, rows in bounds.items()})
-        return ActionBounds(rows=total, method=name)
+        value, name = least({name: float(rows[worst]) for name, rows in bounds.items()})
+        # The range is the last cap: rounding takes no action further.
+        capped = total[worst] < value + 2 * rounding.action[worst]
+        return ActionBounds(rows=total, method="action_range" if capped else name)
+
+    def within_range(self, deviations: Float) -> Float:
+        """Return deployed deviations, none of them above the range of its actuator."""
+        ends = deployed_range(self.policy, self.arithmetic)
+        return deviations if ends is None else np.minimum(deviations, ends)
 
     def distance(self, ball: Ball) -> Distance[float] | Unknown:
         """Bound the distances of the action laws, rounding included."""
@@ -154,7 +168,7 @@ class Everywhere:
         if isinstance(rounding, Unknown):
             return rounding
         size, method = self.distance_size(ball)
-        laws = self.laws(np.asarray(size), rounding, method)
+        laws = self.laws(np.asarray(size), up(2 * rounding.network), method)
         return Distance(
             size=float(laws.size),
             total_variation=float(laws.total_variation),
@@ -178,20 +192,22 @@ class Everywhere:
             }
         )
 
-    def laws(self, sizes: Float, rounding: RoundingBound, method: str) -> Distance[Float]:
+    def laws(self, sizes: Float, added: Float, method: str) -> Distance[Float]:
         """Return the distances that a D or span in real arithmetic stands for, rounding added.
 
         Args:
-            sizes: D or span, any shape.
-            rounding: Rounding of the states they are about.
+            sizes: D or span, shape (...).
+            added: Most that rounding adds to the change of each output, shape (..., m).
             method: Name of what gives the sizes.
         """
         head = self.policy.head
         if isinstance(head, GaussianHead):
-            sizes = up(sizes + 2 * vector_norm_up(up(rounding.network / head.noise, 2)), 3)
+            scaled = up(added / head.noise, 2)
+            rows = lengths(scaled.reshape(-1, scaled.shape[-1])).reshape(scaled.shape[:-1])
+            sizes = up(sizes + rows, 3)
             tv, kl = gaussian_tv(sizes), gaussian_kl(sizes)
         else:
-            sizes = up(sizes + 4 * rounding.network.max(), 3)
+            sizes = up(sizes + 2 * added.max(axis=-1), 3)
             tv, kl = categorical_tv(sizes), categorical_kl(sizes)
         return Distance(size=sizes, total_variation=tv, kl=kl, method=method)
 

@@ -272,7 +272,7 @@ class CertifyConfig:
 
     Attributes:
         arithmetic: What the controller runs in: plain float32, float32 with TF32 products, or
-            float16 values with float32 sums (see ``rounding.ARITHMETICS``).
+            float16 values with float32 sums (see ``arithmetics.ARITHMETICS``).
         epsilon: Perturbation of the table of all bounds when the budget names none, normalised
             units.
         seed: Of every search.

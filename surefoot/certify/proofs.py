@@ -10,8 +10,9 @@ import numpy as np
 
 from surefoot.ball import Ball, Norm
 from surefoot.certify.at_states import AtStates, Effort
+from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.lipsdp_proof import Multipliers
-from surefoot.certify.bounds.rounding import Arithmetic, state_bound
+from surefoot.certify.bounds.rounding import state_bound
 from surefoot.certify.bounds.upward import Float, up, vector_norm_up
 from surefoot.certify.compression import both_roundings, comparable, compression_error
 from surefoot.certify.distances import categorical_tv, gaussian_tv

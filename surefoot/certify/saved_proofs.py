@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from surefoot.certificate import Certificate
 from surefoot.certify.at_states import Effort
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.lipsdp_proof import Multipliers, proves_lipschitz
-from surefoot.certify.bounds.rounding import ARITHMETICS
 from surefoot.certify.evidence import Evidence
 from surefoot.certify.proofs import Proofs
 from surefoot.errors import IntegrityError

@@ -648,3 +648,25 @@ def test_bad_evidence_is_refused(fields: dict, message: str) -> None:
 def test_observations_of_another_size_are_refused(file: ControllerFile) -> None:
     with pytest.raises(InputError, match="observations must have 4 columns, got 3"):
         certify(file, visited("action_deviation", 1.0), Evidence(observations=np.zeros((80, 3))))
+
+
+@pytest.mark.parametrize("squash", [Squash.CLIP, Squash.TANH])
+def test_no_certified_deviation_exceeds_the_range_of_the_actuators(
+    draw_policy: Build, controller: Callable[[Policy], ControllerFile], squash: Squash
+) -> None:
+    # Weights so large that float32 may err by more than the actions can move.
+    policy = draw_policy(
+        np.random.default_rng(3), [4, 64, 64, 2], gain=300.0, squash=squash, half_range=0.5
+    )
+    evidence = Evidence(observations=np.random.default_rng(1).normal(0, 1, (40, 4)))
+    budget = everywhere("action_deviation", 1.5) + visited("action_deviation", 1.5)
+    certificate = certify(controller(policy), budget, evidence)
+    assert 2 * max(certificate.runtime_error) > 1.0
+    for certified in (
+        *(finding.certified for finding in certificate.findings),
+        certificate.deviation_linf["best"],
+        *certificate.claims["visited_deviation"]["certified"],
+    ):
+        assert certified is not None
+        assert certified <= 1.0 * (1 + 2.0**-19)
+    assert certificate.findings[0].method == "action_range"

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
+from surefoot.certify.bounds.rounding import rounding_bound
 from surefoot.certify.compression import (
     compression_error,
     compression_error_around,

@@ -13,12 +13,13 @@ import pytest
 from flint import fmpq, fmpq_mat
 
 from surefoot.ball import Ball, Norm
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.branch_and_bound import split_deviation
 from surefoot.certify.bounds.chain import Chain, action_chain, network_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds, least_rows
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.bounds.local_bounds import local_bounds, local_region
-from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.certify.bounds.rounding import rounding_bound, state_bound
 from surefoot.certify.bounds.upward import IntervalMatrix
 from surefoot.certify.everywhere import Everywhere
 from surefoot.errors import InputError

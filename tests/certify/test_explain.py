@@ -15,7 +15,7 @@ import pytest
 from surefoot.artifact import sha256_hex
 from surefoot.ball import Norm
 from surefoot.budget import Budget
-from surefoot.certificate import Certificate, Verdict
+from surefoot.certificate import Certificate, Verdict, proved_text
 from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_policy
 from surefoot.certify.analysis import Analysis
 from surefoot.certify.deviation_picture import deviation_curves, draw_deviation
@@ -65,7 +65,8 @@ def test_every_finding_stands_under_its_heading(file: ControllerFile) -> None:
     text = explain(certificate)
     always, rest = text.split("Guaranteed with a confidence:")
     assert certificate.onnx_sha256[:16] in always
-    assert f"no actuator moves by more than {certificate.findings[0].certified:.4g}" in always
+    bound = proved_text(certificate.findings[0].certified)
+    assert f"no actuator moves by more than {bound}" in always
     assert "in every state" in always
     assert "in 90% of the states" in rest
     assert "Met, as measured on this file, not proved:" in rest

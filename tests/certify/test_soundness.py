@@ -20,11 +20,12 @@ from scipy.special import erf, log_softmax
 from surefoot.activation import Clamp, LeakyRelu, ScaledElu
 from surefoot.ball import Ball, Norm
 from surefoot.certify.at_states import AtStates, Effort
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.bounds.local_bounds import local_bounds, local_region
-from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.certify.bounds.rounding import rounding_bound, state_bound
 from surefoot.certify.compression import compression_error, compression_error_at
 from surefoot.certify.counterexamples import climb, objectives
 from surefoot.certify.everywhere import Everywhere

@@ -9,7 +9,8 @@ import pytest
 
 from support.onnx_graphs import Array, Graph, RandomController, on_runtime
 from surefoot.activation import Activation, Clamp
-from surefoot.certify.bounds.rounding import ARITHMETICS, RoundingBound, rounding_bound
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
+from surefoot.certify.bounds.rounding import RoundingBound, rounding_bound
 from surefoot.errors import InputError
 from surefoot.onnx_file import ForeignFile, policy_from_onnx, policy_to_onnx, read_onnx
 from surefoot.policy import GaussianHead, Policy, Squash, weights_sha256

@@ -7,8 +7,8 @@ import pytest
 
 from support.policies import file_of, random_policy
 from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu, ScaledElu
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.rounding import (
-    ARITHMETICS,
     rounding_bound,
     smooth_activations,
     state_bound,

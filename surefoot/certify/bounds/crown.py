@@ -29,10 +29,16 @@ _MOST_THREADS = 4
 
 def interval_bounds(network: Network, region: Region) -> Bounds:
     """Return bounds of the outputs by interval arithmetic alone (IBP), shape (B, m)."""
-    bounds = _first_layer(network, region)
-    for number in range(1, len(network.weights)):
-        bounds = _interval_layer(network, number, bounds)
-    return honest(bounds)
+    return interval_layers(network, region)[-1]
+
+
+def interval_layers(network: Network, region: Region) -> list[Bounds]:
+    """Return IBP bounds before every activation, and of the outputs last, each of shape (B, n)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = [honest(_first_layer(network, region))]
+        for number in range(1, len(network.weights)):
+            found.append(honest(_interval_layer(network, number, found[-1])))
+    return found
 
 
 def crown_bounds(network: Network, region: Region) -> Bounds:

@@ -15,6 +15,7 @@ from surefoot.certify.bounds.crown import interval_bounds, layer_bounds
 from surefoot.certify.bounds.local_lipschitz import centred_lipschitz
 from surefoot.certify.bounds.region import Bounds, Network, Region, logit_differences_of, network_of
 from surefoot.certify.bounds.slopes import slope_range_on
+from surefoot.certify.bounds.summation import lengths
 from surefoot.certify.bounds.upward import UNIT, Float, gamma, up
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Head, Policy, Squash
 
@@ -29,10 +30,12 @@ class LocalBounds:
         action: Largest change of each action, action units (or logits), shape (B, m).
         distance: D for a Gaussian, infinite where the file names no noise; the span of the logit
             change for a categorical head; shape (B,).
+        before: Bounds of the network before each activation and of its outputs, shape (B, n).
     """
 
     action: Float
     distance: Float
+    before: tuple[Bounds, ...]
 
 
 def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalBounds:
@@ -44,13 +47,6 @@ def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalB
         alpha_steps: Gradient steps that choose the lines of CROWN; 0 for fixed lines, and without
             second-order bounds and (for l2) the Lipschitz constants of the ball.
     """
-    bounds = _local_bounds(policy, region, alpha_steps)
-    if not alpha_steps:
-        return bounds
-    return LocalBounds(action=_coarse(bounds.action), distance=_coarse(bounds.distance))
-
-
-def _local_bounds(policy: Policy, region: Region, alpha_steps: int) -> LocalBounds:
     network = network_of(policy)
     before = _bounds(network, region, alpha_steps)
     around, here = before[-1], values_at(network, region)
@@ -59,21 +55,31 @@ def _local_bounds(policy: Policy, region: Region, alpha_steps: int) -> LocalBoun
     if alpha_steps and region.norm is Norm.L2:
         _, rows = centred_lipschitz(network, before[:-1])
         raw = np.minimum(raw, up(rows * region.radius[:, None]))
+    action = raw
     if isinstance(policy.head, GaussianHead):
         half_range = policy.head.half_range.astype(np.float64)
         # The change before the squash bounds the one behind it, where saturation shows as well.
         action = np.minimum(action_change(policy.head, around, here), up(raw * half_range))
+    distance = _distance(policy, region, raw, alpha_steps)
+    if not alpha_steps:
+        return LocalBounds(action=action, distance=distance, before=tuple(before))
+    outputs = Bounds(-_coarse(-around.lower), _coarse(around.upper))
+    return LocalBounds(
+        action=_coarse(action), distance=_coarse(distance), before=(*before[:-1], outputs)
+    )
+
+
+def _distance(policy: Policy, region: Region, raw: Float, alpha_steps: int) -> Float:
+    """Return the distance of the action laws from the change of each output, shape (B,)."""
+    if isinstance(policy.head, GaussianHead):
         if policy.head.std is None:
-            return LocalBounds(action=action, distance=np.full(len(action), np.inf))
-        scaled = up(raw / policy.head.std.astype(np.float64))
-        with np.errstate(over="ignore"):
-            distance = up(np.sqrt(np.square(scaled).sum(axis=1)), scaled.shape[1] + 3) + 1e-150
-        return LocalBounds(action=action, distance=distance)
+            return np.full(len(raw), np.inf)
+        return lengths(up(raw / policy.head.std.astype(np.float64)))
     differences = logit_differences_of(policy)
     pairs = change(_bounds(differences, region, alpha_steps)[-1], values_at(differences, region))
     # max dz - min dz is at most the sum of the two largest |dz_k|.
-    span = np.minimum(pairs.max(axis=1), up(np.sort(raw, axis=1)[:, -2:].sum(axis=1), 2))
-    return LocalBounds(action=raw, distance=span)
+    two = up(np.sort(raw, axis=1)[:, -2:].sum(axis=1), 2)
+    return np.asarray(np.minimum(pairs.max(axis=1), two))
 
 
 def _bounds(network: Network, region: Region, alpha_steps: int) -> list[Bounds]:

@@ -1,94 +1,58 @@
 """How far the deployed arithmetic can be from real arithmetic: the term e_rt of every claim.
 
-    |a_rt(z + d) - a_rt(z)| <= |a(z + d) - a(z)| + 2 e_rt
+    |a_rt(z + d) - a_rt(z)| <= |a(z + d) - a(z)| + e_rt(z + d) + e_rt(z)
 
 The bound holds for every order of summation, blocking, fused multiply-add and thread count, with
 gradual underflow or flush to zero. It does not hold for an arithmetic that is coarser than the one
 that is named: TF32 and float16 have their own names here, so they are either off or counted.
 
+Each layer errs by itself (``summation``, and the error of an activation). Such an error is carried
+to the outputs by the slopes of the layers behind it: anywhere by their slope ranges, on a region by
+the slopes that the region reaches. Statements and proofs: docs/explanation/mathematics.md, 6.1 to
+6.6.
+
 A file whose weights were rounded to float16 or 8 bits, and are computed with in float32, holds the
 rounded numbers: it is another policy, its arithmetic is ``float32``, and no weight errs.
+
+Shape legend: B regions, d sensors, n widths, m outputs.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.activation import (
-    Activation,
-    AnyActivation,
-    Clamp,
-    LeakyRelu,
-    Mixed,
-    OneActivation,
-    ScaledElu,
-    by_part,
-    parts_of,
+from surefoot.activation import Activation, Clamp, LeakyRelu, OneActivation, parts_of
+from surefoot.ball import Norm
+from surefoot.certify.bounds.arithmetics import (
+    HALF_LARGEST,
+    HALF_SPACING,
+    LARGEST,
+    SMALLEST,
+    Arithmetic,
 )
-from surefoot.certify.bounds.chain import network_chain
-from surefoot.certify.bounds.slopes import slope_range
-from surefoot.certify.bounds.upward import Float, matmul_up, up, vector_norm_up
+from surefoot.certify.bounds.crown import interval_layers
+from surefoot.certify.bounds.layer_errors import carried, through
+from surefoot.certify.bounds.region import Bounds, Region, network_of
+from surefoot.certify.bounds.slopes import slope_range_on
+from surefoot.certify.bounds.summation import Affine, Error, Values, lengths
+from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import CategoricalHead, GaussianHead, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
 from surefoot.unknown import Unknown
 
-_SMALLEST = 2.0**-126
-"""Smallest normal float32: what flush to zero loses."""
-
-_LARGEST = 2.0**127
-"""Half the end of float32: ReLU and softplus in C add two numbers of the size of their input."""
-
-_HALF_LARGEST, _HALF_SPACING = 65504.0, 2.0**-24
-"""Largest half-precision number, and the distance of its subnormal numbers."""
-
 _EXACT = (Activation.IDENTITY, Activation.RELU)
-_GROWING = (Activation.SILU, Activation.SOFTPLUS)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Arithmetic:
-    """A model of the arithmetic in which a controller runs.
-
-    Attributes:
-        name: As certificates and runtimes call it.
-        meaning: What it covers, in words.
-        storage: Relative rounding of weights and layer inputs before they are multiplied; 0 for
-            plain float32. Sums and all else are float32.
-        half: Whether everything behind the state is kept in half precision between two operations.
-    """
-
-    name: str
-    meaning: str
-    storage: float = 0.0
-    half: bool = False
-
-
-_ANY_ORDER = "any order of summation, FMA allowed, float32 underflow gradual or flushed to zero"
-ARITHMETICS = {
-    "float32": Arithmetic(
-        name="float32", meaning=f"float32 without TF32 or bfloat16 products, {_ANY_ORDER}"
-    ),
-    "tf32": Arithmetic(
-        name="tf32", storage=2.0**-11, meaning=f"float32 with TF32 products, {_ANY_ORDER}"
-    ),
-    "float16": Arithmetic(
-        name="float16",
-        storage=2.0**-11,
-        half=True,
-        meaning="float16 weights, biases and values from the state on, float32 normaliser, sums "
-        f"and activations, {_ANY_ORDER}, float16 underflow gradual",
-    ),
-}
+_CHUNK = 64
+"""Regions handled together, as many as their bounds are computed for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RoundingBound:
-    """Bounds on |runtime - real arithmetic|, per output.
+    """Bounds on |runtime - real arithmetic|, or on what rounding adds to a change.
 
     Attributes:
-        network: Of the raw mean or the logits, shape (num_outputs,).
-        action: Of the action (or the logits), action units, shape (num_outputs,).
+        network: Bound for the raw mean or the logits, shape (m,), or (B, m) for B regions.
+        action: Bound for the action (or the logits), action units, of the same shape.
     """
 
     network: Float
@@ -100,14 +64,16 @@ def rounding_bound(
 ) -> RoundingBound | Unknown:
     """Return e_rt over all states within ``state_bound``, or why there is none.
 
+    Where the states grow by a factor, the bound grows by no more: it is made of magnitudes and of
+    slope ranges over all numbers.
+
     Args:
         policy: Its arrays are float32 by value.
         state_bound: Largest |z_k| (perturbed), normalised units, shape (obs_dim,).
         arithmetic: What runs.
 
     Reference:
-        The standard model of rounding errors, layer by layer (Higham 2002, section 3.1); each
-        layer's own error is carried to the output by the better of two Lipschitz bounds.
+        The standard model of rounding errors, layer by layer (Higham 2002, sections 3.1 and 4.2).
     """
     if not np.isfinite(state_bound).all():
         return Unknown(
@@ -119,51 +85,186 @@ def rounding_bound(
             f"{arithmetic.name} rounds between the steps of this file, which are more than those "
             "of a canonical one: certify the policy that pipeline compress makes of it"
         )
+    box = np.asarray(up(state_bound * (1 + 4 * UNIT_ROUNDOFF), 2))[None]
+    affines = [Affine.of(layer) for layer in policy.layers]
+    found = _bound(policy, affines, Values(-box, box, lengths(box)), None, arithmetic)
+    if isinstance(found, Unknown):
+        return found
+    return RoundingBound(network=found.network[0], action=found.action[0])
+
+
+def rounding_around(
+    policy: Policy, region: Region, before: Sequence[Bounds], arithmetic: Arithmetic
+) -> RoundingBound | Unknown:
+    """Return e_rt over each ball, or why there is none.
+
+    Args:
+        policy: Its arrays are float32 by value.
+        region: Balls of states.
+        before: Bounds of the network before each activation and of its output, on these balls.
+        arithmetic: What runs.
+    """
+    affines, parts = [Affine.of(layer) for layer in policy.layers], []
+    for start in range(0, len(region.centres), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        ranges = [Bounds(bounds.lower[rows], bounds.upper[rows]) for bounds in before]
+        part = _bound(policy, affines, _values_of(region.part(rows)), ranges, arithmetic)
+        if isinstance(part, Unknown):
+            return part
+        parts.append(part)
+    return RoundingBound(
+        network=np.concatenate([part.network for part in parts]),
+        action=np.concatenate([part.action for part in parts]),
+    )
+
+
+def rounding_of_change(
+    policy: Policy, region: Region, before: Sequence[Bounds], arithmetic: Arithmetic
+) -> RoundingBound | Unknown:
+    """Return what rounding may add to a change from the centre of each ball to a point of it.
+
+    Args:
+        policy: Its arrays are float32 by value.
+        region: Balls of states.
+        before: Bounds of the network before each activation and of its output, on these balls.
+        arithmetic: What runs.
+    """
+    around = rounding_around(policy, region, before, arithmetic)
+    here = rounding_at(policy, region.centres, arithmetic)
+    if isinstance(around, Unknown) or isinstance(here, Unknown):
+        return around if isinstance(around, Unknown) else here
+    return RoundingBound(
+        network=up(around.network + here.network), action=up(around.action + here.action)
+    )
+
+
+def rounding_at(policy: Policy, states: Float, arithmetic: Arithmetic) -> RoundingBound | Unknown:
+    """Return e_rt at single states, normalised units, shape (B, d), or why there is none."""
+    points = Region(centres=states, radius=np.zeros(len(states)), norm=Norm.LINF)
+    return rounding_around(policy, points, interval_layers(network_of(policy), points), arithmetic)
+
+
+def _values_of(region: Region) -> Values:
+    """Return where the states of each ball lie."""
+    sides = region.radius[:, None] if region.sides is None else region.sides
+    slack = region.magnitude * 2.0**-52
+    length = lengths(region.magnitude)
+    if region.norm is Norm.L2:
+        length = np.minimum(length, up(lengths(region.centres) + region.radius))
+    return Values(region.centres - sides - slack, region.centres + sides + slack, length)
+
+
+def _bound(
+    policy: Policy,
+    affines: Sequence[Affine],
+    states: Values,
+    before: Sequence[Bounds] | None,
+    arithmetic: Arithmetic,
+) -> RoundingBound | Unknown:
+    """Return e_rt for states within a box and a ball.
+
+    Args:
+        policy: The policy.
+        affines: Affine parts of its layers.
+        states: Where the exact states lie.
+        before: Bounds before each activation and of the output on each region; None for bounds
+            that hold anywhere and grow no faster than the states.
+        arithmetic: What runs.
+    """
     # A difference o - mean that overflows must still end beyond the clip once it is divided.
-    widest = np.full_like(state_bound, state_bound.max())
-    if not (policy.normaliser.reach(widest) < _LARGEST).all():
+    widest = np.full(policy.obs_dim, states.magnitude.max())
+    if not (policy.normaliser.reach(widest) < LARGEST).all():
         return Unknown("the normaliser may exceed the largest float32")
-    inputs = up(state_bound * (1 + 4 * UNIT_ROUNDOFF), 2)
-    error = _normaliser_error(policy.normaliser, inputs)
-    sources = [error]
-    for layer in policy.layers:
-        weight = np.abs(layer.weight.astype(np.float64))
-        bias = np.abs(layer.bias.astype(np.float64))
-        num_roundings = layer.num_roundings
-        if num_roundings * UNIT_ROUNDOFF > 0.01:
-            num_terms = layer.weight.shape[1]
-            return Unknown(f"a layer sums {num_terms} products, too many for float32")
-        relative = 1.02 * num_roundings * UNIT_ROUNDOFF
-        seen = up(inputs + error)
-        reach = up(matmul_up(weight, seen) + bias + layer.excess, 2)
-        slope = slope_range(layer.activation).largest
-        if not (reach * max(1.0, slope) < _LARGEST).all():
-            return Unknown("a value may exceed the largest float32")
-        stored = 2 * arithmetic.storage + arithmetic.storage**2
-        flushed = num_roundings * _SMALLEST * (2 + max(float(seen.max()), float(weight.max())))
-        if arithmetic.half:  # subnormal weights and inputs are rounded by half their distance
-            spread = up(weight.sum(axis=1).max() + seen.sum() + 2, len(seen) + 4)
-            flushed += _HALF_SPACING * float(spread)
-        local = up(reach * (relative * (1 + stored) + stored) + flushed, 6)
-        if arithmetic.half:
-            if max(seen.max(), weight.max(initial=0.0), up(reach + local).max()) > _HALF_LARGEST:
-                return Unknown("a value may exceed 65504, the largest half-precision number")
-            # The sum itself is rounded before the activation; what comes behind that is `stored`.
-            local = up(local + arithmetic.storage * up(reach + local) + _HALF_SPACING, 3)
-        own_range = up(matmul_up(weight, inputs) + bias)
-        carried = up(matmul_up(weight, error) + local, 2)
-        phi_error = _activation_error(layer.activation, up(own_range + carried))
-        sources.append(up(local * slope + phi_error, 4))
-        error = up(carried * slope + phi_error, 4)
-        inputs = activation_range(layer.activation, own_range)
-    network = np.minimum(error, carried_to_output(policy, sources))
-    action = _head_error(policy, network, inputs, arithmetic)
-    size = _action_size(policy, up(inputs + network))
-    if arithmetic.half and not (size <= _HALF_LARGEST).all():
+    entries = _normaliser_error(policy.normaliser, states.magnitude)
+    error = Error(entries, lengths(entries))
+    values, owns, slopes = states, [error], []
+    for number, (affine, layer) in enumerate(zip(affines, policy.layers, strict=True)):
+        here = None if before is None else before[number]
+        step = through(affine, layer.activation, values, error, here, arithmetic)
+        if isinstance(step, Unknown):
+            return step
+        values, error = step.values, step.total
+        owns.append(step.own)
+        slopes.append((step.low, step.high))
+    network = np.minimum(error.entries, carried(affines, owns, slopes))
+    seen = values.widened(Error(network, lengths(network)))
+    action = _head_error(policy, network, seen, arithmetic, local=before is not None)
+    size = _action_size(policy, seen.magnitude)
+    if arithmetic.half and not (size <= HALF_LARGEST).all():
         return Unknown("an action may exceed 65504, the largest half-precision number")
-    if not (size < _LARGEST).all():
+    if not (size < LARGEST).all():
         return Unknown("an action may exceed the largest float32")
     return RoundingBound(network=network, action=action)
+
+
+def _head_error(
+    policy: Policy, network: Float, seen: Values, arithmetic: Arithmetic, *, local: bool
+) -> Float:
+    """Return the error of centre + half_range * squash(network output).
+
+    Args:
+        policy: The policy.
+        network: Error of the network's output, shape (B, m).
+        seen: Where exact and deployed outputs of the network lie.
+        arithmetic: What runs.
+        local: Whether the slope of the squash is taken where these lie.
+    """
+    head = policy.head
+    if isinstance(head, CategoricalHead):
+        return network
+    half_range = head.half_range.astype(np.float64)
+    centre = np.abs(head.centre.astype(np.float64))
+    # Squash, product and sum are rounded once each; half precision rounds both constants as well.
+    unit = UNIT_ROUNDOFF + arithmetic.storage * arithmetic.half
+    flushed = SMALLEST + HALF_SPACING * arithmetic.half
+    error, reach = network, seen.magnitude
+    if local and head.squash is not Squash.IDENTITY:
+        squash = Activation.TANH if head.squash is Squash.TANH else Clamp(-1.0, 1.0)
+        error = up(error * slope_range_on(squash, seen.low, seen.high)[1])
+    if head.squash is Squash.TANH:
+        error = up(error + TAU + unit + flushed)
+    if head.squash is not Squash.IDENTITY:
+        reach, error = np.minimum(reach, 1.0), np.minimum(error, 2.0 + 16 * unit + flushed)
+    relative = 2 * head.num_roundings * unit
+    rounding = relative * (half_range * (reach + error) + centre + head.excess)
+    return up(half_range * error + rounding + 4 * flushed * (1 + half_range + reach + error), 10)
+
+
+def deployed_range(policy: Policy, arithmetic: Arithmetic) -> Float | None:
+    """Return the largest change of each action of the runtime, whatever it is given, shape (m,).
+
+    Twice the half range, and what rounding adds: a clip ends at 1 exactly, a runtime's tanh within
+    ``TAU`` of 1 (that of ONNX Runtime reaches 1 + 2^-22); product and sum are monotone.
+
+    Returns:
+        Action units; None where no squash ends the actions.
+    """
+    head = policy.head
+    if isinstance(head, CategoricalHead) or head.squash is Squash.IDENTITY:
+        return None
+    half_range = head.half_range.astype(np.float64)
+    centre = np.abs(head.centre.astype(np.float64))
+    reach = half_range
+    if head.squash is Squash.TANH:
+        reach = up(half_range * (1 + TAU + 4 * UNIT_ROUNDOFF) + SMALLEST, 3)
+    if arithmetic.half:
+        reach = up(reach * (1 + 4 * arithmetic.storage) + HALF_SPACING, 3)
+        return up(2 * reach + 8 * arithmetic.storage * (reach + centre) + 8 * HALF_SPACING, 6)
+    # Nothing is rounded where nothing is added, unless a file of others takes other steps.
+    added = 4 * head.num_roundings * UNIT_ROUNDOFF * (reach + centre + head.excess) + 4 * SMALLEST
+    added = np.where((centre > 0) | (head.rounding is not None), added, 0.0)
+    return np.asarray(2 * reach + up(added, 4))
+
+
+def _action_size(policy: Policy, reach: Float) -> Float:
+    """Return the largest number that the head may hold, a little enlarged."""
+    head = policy.head
+    if isinstance(head, CategoricalHead):
+        return reach
+    squashed = reach if head.squash is Squash.IDENTITY else np.minimum(reach, 1.0)
+    half_range = np.abs(head.half_range.astype(np.float64))
+    largest = half_range * squashed + np.abs(head.centre) + head.excess
+    return np.maximum(half_range, largest * 1.01)
 
 
 def smooth_activations(policy: Policy) -> bool:
@@ -184,94 +285,6 @@ def state_bound(policy: Policy, epsilon: float) -> Float:
 
 def _normaliser_error(normaliser: Normaliser, inputs: Float) -> Float:
     """Subtraction and division round once each; the clip only shrinks differences."""
-    flushed = _SMALLEST * (2 + 1 / normaliser.scale.astype(np.float64))
+    flushed = SMALLEST * (2 + 1 / normaliser.scale.astype(np.float64))
     relative = normaliser.num_roundings * UNIT_ROUNDOFF
     return up(relative * (inputs + normaliser.excess) + flushed, 7)
-
-
-def _activation_error(activation: AnyActivation, inputs: Float) -> Float:
-    """Return the error of a runtime's activation itself for |x| <= ``inputs``."""
-    match activation:
-        case Mixed():
-            return by_part(_activation_error, activation, inputs)
-        case Activation.IDENTITY | Activation.RELU | Clamp():
-            return np.zeros_like(inputs)
-        case LeakyRelu(alpha):
-            return up(alpha * UNIT_ROUNDOFF * inputs + _SMALLEST, 2)
-        case ScaledElu():
-            return up(activation.size * (TAU * np.maximum(1.0, inputs) + 2 * _SMALLEST), 3)
-    growth = np.maximum(1.0, inputs) if activation in _GROWING else np.ones_like(inputs)
-    return up(TAU * growth + _SMALLEST, 2)
-
-
-def activation_range(activation: AnyActivation, inputs: Float) -> Float:
-    """Return a bound of |phi(x)| for |x| <= ``inputs``."""
-    match activation:
-        case Mixed():
-            return by_part(activation_range, activation, inputs)
-        case Activation.TANH:
-            return np.minimum(inputs, 1.0)
-        case Activation.SIGMOID:
-            return np.ones_like(inputs)
-        case Activation.SOFTPLUS:
-            return up(inputs + math.log(2.0), 2)
-        case ScaledElu():
-            return up(inputs * activation.size)
-        case Clamp():
-            return np.maximum(np.abs(activation(-inputs)), np.abs(activation(inputs)))
-        case _:
-            return inputs
-
-
-def carried_to_output(policy: Policy, sources: list[Float]) -> Float:
-    """Return the sum of all layers' own errors, each times what the later layers can make of it.
-
-    Args:
-        policy: The network.
-        sources: Error of the state, then of each layer (behind its activation), elementwise.
-    """
-    chain = network_chain(policy)
-    total = sources[-1]
-    absolute = chain.matrices[-1].magnitude
-    rows, below = chain.matrices[-1].row_norms(), 1.0
-    for number in range(len(chain.matrices) - 1, -1, -1):
-        source = sources[number]
-        spectral = up(rows * (below * vector_norm_up(source)), 3)
-        total = up(total + np.minimum(spectral, matmul_up(absolute, source)))
-        if number > 0:
-            slope = chain.slopes[number - 1].largest
-            matrix = chain.matrices[number - 1]
-            absolute = matmul_up(absolute, up(matrix.magnitude * slope))
-            below = float(up(below * slope * matrix.norm(), 2))
-    return total
-
-
-def _head_error(policy: Policy, network: Float, reach: Float, arithmetic: Arithmetic) -> Float:
-    """Return the error of centre + half_range * squash(network output)."""
-    head = policy.head
-    if isinstance(head, CategoricalHead):
-        return network
-    half_range = head.half_range.astype(np.float64)
-    centre = np.abs(head.centre.astype(np.float64))
-    # Squash, product and sum are rounded once each; half precision rounds both constants as well.
-    unit = UNIT_ROUNDOFF + arithmetic.storage * arithmetic.half
-    flushed = _SMALLEST + _HALF_SPACING * arithmetic.half
-    error = network
-    if head.squash is Squash.TANH:
-        error = up(network + TAU + unit + flushed)
-    if head.squash is not Squash.IDENTITY:
-        reach, error = np.minimum(reach, 1.0), np.minimum(error, 2.0 + 16 * unit + flushed)
-    relative = 2 * head.num_roundings * unit
-    rounding = relative * (half_range * (reach + error) + centre + head.excess)
-    return up(half_range * error + rounding + 4 * flushed * (1 + half_range + reach + error), 10)
-
-
-def _action_size(policy: Policy, reach: Float) -> Float:
-    """Return the largest number that the head may hold, a little enlarged."""
-    head = policy.head
-    if isinstance(head, CategoricalHead):
-        return reach
-    squashed = reach if head.squash is Squash.IDENTITY else np.minimum(reach, 1.0)
-    half_range = np.abs(head.half_range.astype(np.float64))
-    largest = half_range * squashed + np.abs(head.centre) + head.excess
-    return np.maximum(half_range, largest * 1.01)

@@ -2,16 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from flint import fmpq
 from onnx import TensorProto, helper, numpy_helper
 
-from surefoot.certify.bounds.rounding import ARITHMETICS, rounding_bound, state_bound
+from surefoot.ball import Norm
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
+from surefoot.certify.bounds.crown import layer_bounds
+from surefoot.certify.bounds.local_bounds import local_bounds, local_region
+from surefoot.certify.bounds.region import network_of
+from surefoot.certify.bounds.rounding import (
+    deployed_range,
+    rounding_around,
+    rounding_at,
+    rounding_bound,
+    rounding_of_change,
+    state_bound,
+)
 from surefoot.compress.weights import WeightFormat, store_weights
-from surefoot.onnx_file import ControllerFile, cut_at_state
+from surefoot.onnx_file import ControllerFile, cut_at_state, policy_to_onnx
 from surefoot.policy import Activation, Policy, Squash
 from surefoot.runtime.c_source import twin_outputs
 from surefoot.runtime.load import Backend, controller_of
@@ -340,3 +354,124 @@ def test_the_bound_grows_no_faster_than_the_perturbation(
         assert not isinstance(near, Unknown)
         assert not isinstance(far, Unknown)
         assert (far.action <= times * near.action).all()
+
+
+def by_size(terms: np.ndarray, first: int) -> np.ndarray:
+    """Terms of one sign first, the largest of them first, then those of the other, rising."""
+    order = np.argsort(-first * terms, axis=-1)
+    return np.take_along_axis(terms, order, axis=-1)
+
+
+def in_the_worst_order(policy: Policy, states: np.ndarray, first: int) -> np.ndarray:
+    """The network in float32, each sum in an order that stays far from zero the longest."""
+    hidden = states
+    for layer in policy.layers:
+        products = hidden[:, None, :] * layer.weight
+        bias = np.broadcast_to(layer.bias[None, :, None], (*products.shape[:2], 1))
+        terms = by_size(np.concatenate([products, bias], axis=2), first)
+        hidden = layer.activation(np.add.accumulate(terms, axis=2)[..., -1])
+    return hidden
+
+
+def exactly(policy: Policy, state: np.ndarray) -> list[fmpq]:
+    """The network of ReLU layers in rationals."""
+    hidden = [fmpq(*float(value).as_integer_ratio()) for value in state]
+    for number, layer in enumerate(policy.layers):
+        rows = zip(layer.weight, layer.bias, strict=True)
+        sums = [
+            sum(
+                (fmpq(*float(w).as_integer_ratio()) * h for w, h in zip(row, hidden, strict=True)),
+                fmpq(*float(b).as_integer_ratio()),
+            )
+            for row, b in rows
+        ]
+        last = number == len(policy.layers) - 1
+        hidden = sums if last else [max(value, fmpq(0)) for value in sums]
+    return hidden
+
+
+@pytest.mark.parametrize("first", [1, -1])
+@pytest.mark.parametrize("gain", [0.5, 3.0])
+def test_the_worst_orders_err_by_no_more_than_the_bound_around_a_state_in_exact_arithmetic(
+    draw_policy: Build, first: int, gain: float
+) -> None:
+    rng = np.random.default_rng(6)
+    policy = draw_policy(rng, [5, 24, 24, 2], Activation.RELU, gain=gain)
+    states = rng.normal(0, 2, (6, 5)).astype(np.float32)
+    region = local_region(states, 0.05, Norm.LINF)
+    around = rounding_around(policy, region, layer_bounds(network_of(policy), region), FLOAT32)
+    here = rounding_at(policy, states.astype(float), FLOAT32)
+    everywhere = rounding_bound(policy, np.abs(states).max(axis=0) + 0.05, FLOAT32)
+    assert (here.network <= around.network).all()
+    assert (around.network <= everywhere.network).all()
+    for step in (0.0, 0.05, -0.05):
+        points = (states + np.float32(step) * (1 - 2.0**-20)).astype(np.float32)
+        deployed = in_the_worst_order(policy, points, first)
+        bounds = here.network if step == 0 else around.network
+        for point, values, bound in zip(points, deployed, bounds, strict=True):
+            for value, truth, limit in zip(values, exactly(policy, point), bound, strict=True):
+                assert abs(fmpq(*float(value).as_integer_ratio()) - truth) <= fmpq(
+                    *float(limit).as_integer_ratio()
+                )
+
+
+@pytest.mark.parametrize(
+    ("activation", "squash"),
+    [
+        (Activation.ELU, Squash.IDENTITY),
+        (Activation.ELU, Squash.TANH),
+        (Activation.SILU, Squash.TANH),
+    ],
+)
+def test_rounding_is_a_small_part_of_the_deviation_of_networks_as_wide_as_robots_have(
+    build_policy: Build, activation: Activation, squash: Squash
+) -> None:
+    # 45 sensors, 512-256-128, 12 actuators, as rsl_rl trains them, at recorded states.
+    rng = np.random.default_rng(0)
+    sizes = [45, 512, 256, 128, 12]
+    weights = [
+        1.6 * rng.standard_normal((rows, columns)) / np.sqrt(columns)
+        for columns, rows in pairwise(sizes)
+    ]
+    policy = build_policy(weights, activation, squash=squash, clip=10.0)
+    region = local_region(rng.normal(0, 1, (2, 45)), 0.05, Norm.LINF)
+    local = local_bounds(policy, region)
+    added = rounding_of_change(policy, region, local.before, FLOAT32)
+    worst = local.action.argmax(axis=1)[:, None]
+    total = np.take_along_axis(local.action + added.action, worst, axis=1)
+    assert (np.take_along_axis(added.action, worst, axis=1) <= 0.05 * total).all()
+
+
+@pytest.mark.parametrize("squash", [Squash.CLIP, Squash.TANH])
+@pytest.mark.parametrize("centre", [0.0, 0.3])
+def test_no_runtime_takes_an_action_further_than_the_range_that_is_said(
+    draw_policy: Build,
+    controller: Callable[[Policy], ControllerFile],
+    squash: Squash,
+    centre: float,
+) -> None:
+    rng = np.random.default_rng(7)
+    policy = draw_policy(rng, [4, 32, 3], gain=30.0, squash=squash, half_range=0.7)
+    head = replace(policy.head, centre=np.full(3, centre, np.float32))
+    file = controller(replace(policy, head=head))
+    ends = deployed_range(file.policy, FLOAT32)
+    half_range = file.policy.head.half_range.astype(float)
+    assert (2 * half_range <= ends).all()
+    assert (ends <= 2 * half_range * (1 + 2.0**-19) + 2.0**-20 * centre).all()
+    if (squash, centre) == (Squash.CLIP, 0.0):
+        assert (ends == 2 * half_range).all()
+    states = rng.uniform(-10, 10, (3000, 4)).astype(np.float32)
+    for backend in (Backend.NUMPY, Backend.ONNX):
+        actions = controller_of(file, backend).from_state(states).astype(np.float64)
+        assert (0.99 * ends < np.ptp(actions, axis=0)).all()
+        assert (np.ptp(actions, axis=0) <= ends).all()
+
+
+def test_a_tanh_of_a_runtime_may_exceed_one_but_no_range_that_is_said(build_policy: Build) -> None:
+    policy = build_policy([[[1.0]]], squash=Squash.TANH)
+    run = session(policy_to_onnx(policy))
+    bits = np.arange(*np.float32([7, 16]).view(np.uint32), 17, dtype=np.uint32)
+    rising = np.minimum(bits.view(np.float32), np.float32(9.999))[:, None]
+    actions = [run.run(None, {"obs": sign * rising})[0].astype(float) for sign in (-1, 1)]
+    ends = deployed_range(policy, FLOAT32)
+    assert 2.0 <= actions[1].max() - actions[0].min() <= ends[0]

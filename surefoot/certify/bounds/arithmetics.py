@@ -1,0 +1,48 @@
+"""The arithmetics in which a controller may run, as models that a proof can count with."""
+
+from dataclasses import dataclass
+
+SMALLEST = 2.0**-126
+"""Smallest normal float32: what flush to zero loses."""
+
+LARGEST = 2.0**127
+"""Half the end of float32: ReLU and softplus in C add two numbers of the size of their input."""
+
+HALF_LARGEST, HALF_SPACING = 65504.0, 2.0**-24
+"""Largest half-precision number, and the distance of its subnormal numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arithmetic:
+    """A model of the arithmetic in which a controller runs.
+
+    Attributes:
+        name: Name in certificates and runtimes.
+        meaning: Description of what it covers.
+        storage: Relative rounding of weights and layer inputs before they are multiplied; 0 for
+            plain float32. Sums and all else are float32.
+        half: Whether everything behind the state is kept in half precision between two operations.
+    """
+
+    name: str
+    meaning: str
+    storage: float = 0.0
+    half: bool = False
+
+
+_ANY_ORDER = "any order of summation, FMA allowed, float32 underflow gradual or flushed to zero"
+ARITHMETICS = {
+    "float32": Arithmetic(
+        name="float32", meaning=f"float32 without TF32 or bfloat16 products, {_ANY_ORDER}"
+    ),
+    "tf32": Arithmetic(
+        name="tf32", storage=2.0**-11, meaning=f"float32 with TF32 products, {_ANY_ORDER}"
+    ),
+    "float16": Arithmetic(
+        name="float16",
+        storage=2.0**-11,
+        half=True,
+        meaning="float16 weights, biases and values from the state on, float32 normaliser, sums "
+        f"and activations, {_ANY_ORDER}, float16 underflow gradual",
+    ),
+}

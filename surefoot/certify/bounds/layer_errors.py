@@ -1,0 +1,290 @@
+"""How the errors of a runtime pass through the layers of a network.
+
+An error is known entry by entry and by its l2 norm: the box serves where few entries matter, the
+ball where many small ones meet. Each layer passes on what it was given, times its slopes, and adds
+what it makes by itself: the rounding of its sums (``summation``) and the error of its activation.
+Telescoped, the error of the outputs is the sum over the layers of what each made by itself, times
+what the later layers can make of it. Proofs: docs/explanation/mathematics.md, 6.2 to 6.4.
+
+Shape legend: B regions, n widths, m outputs.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.activation import (
+    Activation,
+    AnyActivation,
+    Clamp,
+    LeakyRelu,
+    Mixed,
+    ScaledElu,
+    by_part,
+)
+from surefoot.certify.bounds.arithmetics import (
+    HALF_LARGEST,
+    HALF_SPACING,
+    LARGEST,
+    SMALLEST,
+    Arithmetic,
+)
+from surefoot.certify.bounds.region import UNDERFLOW, Bounds
+from surefoot.certify.bounds.relaxation import image
+from surefoot.certify.bounds.slopes import slope_range, slope_range_on
+from surefoot.certify.bounds.summation import (
+    Affine,
+    Error,
+    Sums,
+    Values,
+    lengths,
+    sum_error,
+    sums_of,
+)
+from surefoot.certify.bounds.upward import Float, gamma, matmul_up, up, vector_norm_up
+from surefoot.policy import Policy
+from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
+from surefoot.unknown import Unknown
+
+_MOST_ROUNDINGS = 0.01 / UNIT_ROUNDOFF
+"""Most roundings of a term for which the analysis of a sum holds."""
+
+_GROWING = (Activation.SILU, Activation.SOFTPLUS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Step:
+    """What one layer does to errors.
+
+    Attributes:
+        own: Error that the layer makes by itself, behind its activation.
+        total: Error of its output.
+        values: Where its exact output lies.
+        low: Least slope of its activation between any two values that occur, shape (B, n).
+        high: Largest slope.
+    """
+
+    own: Error
+    total: Error
+    values: Values
+    low: Float
+    high: Float
+
+
+def through(
+    affine: Affine,
+    activation: AnyActivation,
+    values: Values,
+    error: Error,
+    before: Bounds | None,
+    arithmetic: Arithmetic,
+) -> Step | Unknown:
+    """Return what a layer does to errors, given those of its inputs.
+
+    Args:
+        affine: Affine part of the layer.
+        activation: Behind it.
+        values: Where the exact inputs lie.
+        error: How far the runtime's inputs may be from them.
+        before: Bounds before the activation on each region; None for all numbers.
+        arithmetic: What runs.
+    """
+    if affine.num_roundings > _MOST_ROUNDINGS:
+        num_products = affine.weight.shape[1]
+        return Unknown(f"a layer sums {num_products} products, too many for float32")
+    seen = values.widened(error)
+    sums = sums_of(affine, seen)
+    whole = slope_range(activation)
+    reach = sums.terms if affine.rounding is None else up(sums.terms + affine.rounding.excess)
+    if not (reach * max(1.0, whole.largest) < LARGEST).all():
+        return Unknown("a value may exceed the largest float32")
+    made = _sum_error(affine, seen, sums, arithmetic)
+    if arithmetic.half:
+        largest = [seen.magnitude.max(), np.abs(affine.weight).max(initial=0.0)]
+        if max(*largest, up(reach + made.entries).max()) > HALF_LARGEST:
+            return Unknown("a value may exceed 65504, the largest half-precision number")
+    arrived = _arrived(affine, error, made)
+    exact = Bounds(-sums.negative, sums.positive)
+    if before is not None:
+        exact = exact.meet(before)
+    # Here lie the exact values, the runtime's, and those of a run that is exact from some layer on.
+    met = Bounds(exact.lower - arrived.entries, exact.upper + arrived.entries)
+    size = met.magnitude * (1 + 2.0**-50)
+    if before is None:
+        low, high = np.full_like(size, whole.low), np.full_like(size, whole.high)
+    else:
+        low, high = slope_range_on(activation, met.lower, met.upper)
+    steepest, added = np.maximum(np.abs(low), np.abs(high)), _activation_error(activation, size)
+    return Step(
+        own=_sloped(made, steepest, added),
+        total=_sloped(arrived, steepest, added),
+        values=_behind(activation, exact, affine, values, local=before is not None),
+        low=low,
+        high=high,
+    )
+
+
+def _arrived(affine: Affine, error: Error, made: Error) -> Error:
+    """Return the error before an activation: what the inputs bring, and what the sums make."""
+    # Entry by entry |W| e, or the row's norm times |e|_2: the better of box and ball.
+    box = matmul_up(error.entries, np.abs(affine.weight).T)
+    ball = up(error.length[:, None] * affine.row_norms)
+    entries = up(np.minimum(box, ball) + made.entries)
+    brought = np.minimum(lengths(box), up(affine.norm * error.length))
+    return Error(entries, np.minimum(up(brought + made.length), lengths(entries)))
+
+
+def _sloped(error: Error, steepest: Float, added: Float) -> Error:
+    """Return an error behind an activation of these slopes that errs by ``added`` itself."""
+    entries = up(error.entries * steepest + added, 2)
+    length = up(error.length * steepest.max(axis=1) + lengths(added), 2)
+    return Error(entries, np.minimum(length, lengths(entries)))
+
+
+def _behind(
+    activation: AnyActivation, exact: Bounds, affine: Affine, inputs: Values, *, local: bool
+) -> Values:
+    """Return where the exact values behind an activation lie.
+
+    Args:
+        activation: The activation.
+        exact: Where its exact inputs lie.
+        affine: The layer before it.
+        inputs: Where the inputs of that layer lie.
+        local: Whether the image itself is taken, or one that grows no faster than its intervals.
+    """
+    low, high = image(activation, exact.lower, exact.upper)
+    if not local:
+        # SiLU(x) / x rises with x, that of every other image falls.
+        low, high = np.minimum(low, 0.0), activation_range(activation, exact.upper)
+    # |phi(y)| <= |phi(0)| + S |y|, and |y|_2 <= |W| |h|_2 + |b|_2.
+    start = vector_norm_up(activation(np.zeros(len(affine.bias))))
+    reach = up(affine.norm * inputs.length + vector_norm_up(affine.bias), 3)
+    ball = up(slope_range(activation).largest * reach + start, 3)
+    length = lengths(np.maximum(np.abs(low), np.abs(high)))
+    return Values(low, high, np.minimum(ball, length))
+
+
+def _sum_error(affine: Affine, seen: Values, sums: Sums, arithmetic: Arithmetic) -> Error:
+    """Return what the sums of a layer may lose in an arithmetic, underflow included."""
+    made = sum_error(affine, sums)
+    # Both factors of a product are rounded before it, if they are stored in fewer bits.
+    stored = 2 * arithmetic.storage + arithmetic.storage**2
+    # A result that is flushed loses 2^-126, a factor that is read as zero that times the other one.
+    factor = np.maximum(seen.magnitude.max(axis=1), np.abs(affine.weight).max(initial=0.0))
+    flushed = affine.num_roundings * SMALLEST * (2 + factor)
+    if arithmetic.half:  # subnormal weights and inputs are rounded by half their distance
+        weights = np.abs(affine.weight).sum(axis=1).max()
+        inputs = seen.magnitude.sum(axis=1)
+        flushed += HALF_SPACING * up(weights + inputs + 2, seen.low.shape[1] + 4)
+    width = math.sqrt(len(affine.bias))
+    entries = up(made.entries * (1 + stored) + stored * sums.terms + flushed[:, None], 6)
+    length = up(made.length * (1 + stored) + stored * sums.terms_length + flushed * width, 6)
+    if arithmetic.half:
+        # The sum itself is rounded before the activation; what comes behind that is `stored`.
+        storage = arithmetic.storage
+        entries = up(entries + storage * up(sums.terms + entries) + HALF_SPACING, 3)
+        length = up(length + storage * up(sums.terms_length + length) + HALF_SPACING * width, 3)
+    return Error(entries, np.minimum(length, lengths(entries)))
+
+
+def carried(
+    affines: Sequence[Affine], owns: Sequence[Error], slopes: Sequence[tuple[Float, Float]]
+) -> Float:
+    """Return the sum of all layers' own errors, each times what the later layers can make of it.
+
+    The layers behind one are W_L D ... D W with slopes D = M +- R: the matrix C with M for D, and a
+    rest of at most E entry by entry, or a product of norms. The lesser counts, error by error.
+
+    Args:
+        affines: Affine layers, first to last.
+        owns: Error of the state, then of each layer, behind its activation.
+        slopes: Least and largest slope of the activation of each layer, shape (B, n).
+    """
+    total: Float = owns[-1].entries
+    last = affines[-1].weight
+    centre = np.broadcast_to(last, (len(total), *last.shape))
+    rest = np.zeros_like(centre)
+    below = np.ones(len(total))
+    for number in range(len(affines) - 1, -1, -1):
+        own = owns[number]
+        reach = up(np.abs(centre) + rest)
+        by_entries = up((reach @ own.entries[:, :, None])[..., 0], reach.shape[-1])
+        by_norm = up(affines[-1].row_norms * (below * own.length)[:, None], 3) + UNDERFLOW
+        total = up(total + np.minimum(by_entries, by_norm))
+        if number > 0:
+            affine, (low, high) = affines[number - 1], slopes[number - 1]
+            middle = (low + high) / 2
+            radius = up(np.maximum(high - middle, middle - low))
+            scaled = np.abs(middle)[:, None, :] * np.abs(centre)
+            # |J D - C M| <= |J - C| |M| + |J| R, and what float64 loses in C M W.
+            lost = scaled * gamma(affine.weight.shape[0] + 4)
+            grown = np.abs(middle)[:, None, :] * rest + radius[:, None, :] * reach
+            rest = up(_times(up(grown + lost, 6), np.abs(affine.weight)), len(affine.weight))
+            rest = rest + UNDERFLOW
+            centre = _times(centre * middle[:, None, :], affine.weight)
+            most = np.maximum(np.abs(low), np.abs(high)).max(axis=1)
+            below = up(below * most * affine.norm, 3) + UNDERFLOW
+    return total
+
+
+def _times(rows: Float, weight: Float) -> Float:
+    """Return ``rows @ weight`` for rows of shape (B, m, n), as one product."""
+    product = rows.reshape(-1, rows.shape[-1]) @ weight
+    return product.reshape(*rows.shape[:-1], weight.shape[1])
+
+
+def _activation_error(activation: AnyActivation, inputs: Float) -> Float:
+    """Return the error of a runtime's activation itself for |x| <= ``inputs``."""
+    match activation:
+        case Mixed():
+            return by_part(_activation_error, activation, inputs)
+        case Activation.IDENTITY | Activation.RELU | Clamp():
+            return np.zeros_like(inputs)
+        case LeakyRelu(alpha):
+            return up(alpha * UNIT_ROUNDOFF * inputs + SMALLEST, 2)
+        case ScaledElu():
+            return up(activation.size * (TAU * np.maximum(1.0, inputs) + 2 * SMALLEST), 3)
+    growth = np.maximum(1.0, inputs) if activation in _GROWING else np.ones_like(inputs)
+    return up(TAU * growth + SMALLEST, 2)
+
+
+def activation_range(activation: AnyActivation, inputs: Float) -> Float:
+    """Return a bound of |phi(x)| for |x| <= ``inputs``."""
+    match activation:
+        case Mixed():
+            return by_part(activation_range, activation, inputs)
+        case Activation.TANH:
+            return np.minimum(inputs, 1.0)
+        case Activation.SIGMOID:
+            return np.ones_like(inputs)
+        case Activation.SOFTPLUS:
+            return up(inputs + math.log(2.0), 2)
+        case ScaledElu():
+            return up(inputs * activation.size)
+        case Clamp():
+            return np.maximum(np.abs(activation(-inputs)), np.abs(activation(inputs)))
+        case _:
+            return inputs
+
+
+def carried_anywhere(policy: Policy, sources: Sequence[Float]) -> Float:
+    """Return the sum of errors of all layers, each times what the later layers can make of it.
+
+    Args:
+        policy: The network.
+        sources: Error of the state, then of each layer (behind its activation), each of shape (n,).
+
+    Returns:
+        Shape (m,), at all states.
+    """
+    rows = [source[None] for source in sources]
+    ranges = [slope_range(layer.activation) for layer in policy.layers]
+    slopes = [
+        (np.full_like(row, whole.low), np.full_like(row, whole.high))
+        for row, whole in zip(rows[1:], ranges, strict=True)
+    ]
+    affines = [Affine.of(layer) for layer in policy.layers]
+    return np.asarray(carried(affines, [Error(row, lengths(row)) for row in rows], slopes)[0])
