@@ -6,6 +6,7 @@ the same holds for one hidden layer and the corners of the arrangement of its li
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations, pairwise, product
 
 import numpy as np
@@ -23,7 +24,7 @@ from surefoot.certify.bounds.rounding import rounding_bound, state_bound
 from surefoot.certify.bounds.upward import IntervalMatrix
 from surefoot.certify.everywhere import Everywhere
 from surefoot.errors import InputError
-from surefoot.policy import Activation, Policy, Squash
+from surefoot.policy import Activation, Layer, Policy, Squash
 from surefoot.unknown import Unknown
 
 Build = Callable[..., Policy]
@@ -271,9 +272,31 @@ def is_semidefinite(matrix: list[Vector]) -> bool:
     return True
 
 
-def lipschitz_matrix(chain: Chain, squared: float, multipliers: list[np.ndarray]) -> list[Vector]:
+def rational(matrix: np.ndarray) -> np.ndarray:
+    """Floats as rational numbers, entry by entry."""
+    return np.vectorize(exact, otypes=[object])(matrix)
+
+
+def exact_products(policy: Policy) -> list[np.ndarray]:
+    """The matrices of a policy, those with nothing between them multiplied in rationals."""
+    weights = [rational(policy.layers[0].weight)]
+    for below, layer in pairwise(policy.layers):
+        if below.activation is Activation.IDENTITY:
+            weights[-1] = rational(layer.weight) @ weights[-1]
+        else:
+            weights.append(rational(layer.weight))
+    weights[-1] = rational(policy.head.half_range)[:, None] * weights[-1]
+    return weights
+
+
+def lipschitz_matrix(
+    chain: Chain,
+    squared: float,
+    multipliers: list[np.ndarray],
+    weights: list[np.ndarray] | None = None,
+) -> list[Vector]:
     """The condition of LipSDP-Neuron as published, exactly, with the products formed."""
-    weights = [matrix.centre for matrix in chain.matrices]
+    weights = weights or [rational(matrix.centre) for matrix in chain.matrices]
     sizes = [weights[0].shape[1], *(len(weight) for weight in weights[:-1])]
     starts = np.cumsum([0, *sizes])
     total = [[fmpq(0)] * int(starts[-1]) for _ in range(int(starts[-1]))]
@@ -291,7 +314,7 @@ def lipschitz_matrix(chain: Chain, squared: float, multipliers: list[np.ndarray]
         for neuron, value in enumerate(lam):
             place = starts[layer + 1] + neuron
             total[place][place] += value
-            row = [-(low + high) / 2 * value * exact(w) for w in weight[neuron]]
+            row = [-(low + high) / 2 * value * w for w in weight[neuron]]
             add(layer + 1, layer, [[fmpq(0)] * len(row)] * neuron + [row])
             add(layer, layer + 1, [[fmpq(0)] * neuron + [entry] for entry in row])
         inner = [
@@ -299,7 +322,7 @@ def lipschitz_matrix(chain: Chain, squared: float, multipliers: list[np.ndarray]
                 low
                 * high
                 * sum(
-                    (v * exact(w[i]) * exact(w[j]) for v, w in zip(lam, weight, strict=True)),
+                    (v * w[i] * w[j] for v, w in zip(lam, weight, strict=True)),
                     fmpq(0),
                 )
                 for j in range(weight.shape[1])
@@ -309,10 +332,7 @@ def lipschitz_matrix(chain: Chain, squared: float, multipliers: list[np.ndarray]
         add(layer, layer, inner)
     last = weights[-1]
     outer = [
-        [
-            -sum((exact(row[i]) * exact(row[j]) for row in last), fmpq(0))
-            for j in range(last.shape[1])
-        ]
+        [-sum((row[i] * row[j] for row in last), fmpq(0)) for j in range(last.shape[1])]
         for i in range(last.shape[1])
     ]
     add(len(weights) - 1, len(weights) - 1, outer)
@@ -335,6 +355,31 @@ def test_a_semidefinite_proof_is_one_in_exact_arithmetic(
         assert is_semidefinite(lipschitz_matrix(chain, proof.squared, list(proof.values)))
     lower = lipschitz_matrix(chain, found.whole.squared / 4, list(found.whole.values))
     assert not is_semidefinite(lower)
+
+
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.SILU])
+@pytest.mark.parametrize("places", [[0], [1], [0, 2]])
+def test_a_semidefinite_proof_about_merged_layers_is_one_about_their_exact_product(
+    draw_policy: Build, activation: Activation, places: list[int]
+) -> None:
+    rng = np.random.default_rng(len(places))
+    policy = draw_policy(rng, [2, 4, 4, 2], activation, half_range=0.7)
+    layers = []
+    for number, layer in enumerate(policy.layers):
+        if number in places:
+            size = layer.weight.shape[1]
+            weight = rng.standard_normal((size, size)).astype(np.float32)
+            nothing = np.zeros(size, np.float32)
+            layers.append(Layer(weight=weight, bias=nothing, activation=Activation.IDENTITY))
+        layers.append(layer)
+    policy = replace(policy, layers=tuple(layers))
+    chain, weights = action_chain(policy), exact_products(policy)
+    for matrix, product_ in zip(chain.matrices, weights, strict=True):
+        assert (np.abs(product_ - rational(matrix.centre)) <= rational(matrix.radius)).all()
+    found = semidefinite_bounds(chain, iterations=8, row_iterations=0)
+    for proof in (found.fast, found.whole):
+        values = list(proof.values)
+        assert is_semidefinite(lipschitz_matrix(chain, proof.squared, values, weights))
 
 
 @pytest.mark.parametrize("seed", range(30))
