@@ -5,5 +5,8 @@
 * Local bounds: ``region``, ``relaxation`` with ``piecewise_linear``, ``crown``, ``alpha_crown``
   with ``tangent_points``, ``second_order_bounds``, ``local_lipschitz``, ``local_lipsdp``, and
   ``local_bounds``, which takes the least of them; ``branch_and_bound`` on inputs.
-* ``rounding``: the deployed arithmetic; ``upward``: the arithmetic of the proofs.
+* The deployed arithmetic: ``arithmetics``, ``summation``, ``layer_errors``, and ``rounding``, which
+  bounds what all of it adds; ``upward``: the arithmetic of the proofs.
+
+What each of them proves: docs/explanation/mathematics.md.
 """

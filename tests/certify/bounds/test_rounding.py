@@ -1,4 +1,7 @@
-"""The rounding term against what NumPy and ONNX Runtime really do in float32."""
+"""The rounding term against what NumPy and ONNX Runtime really do in float32.
+
+Also of ``certify/bounds/arithmetics.py``.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
