@@ -80,11 +80,6 @@ def rounding_bound(
             "the state is unbounded: the controller has no clip after its normaliser; say how "
             "large it gets with state_limit = ... under [assume] in a --config file"
         )
-    if arithmetic.storage and not policy.rounds_as_canonical:
-        return Unknown(
-            f"{arithmetic.name} rounds between the steps of this file, which are more than those "
-            "of a canonical one: certify the policy that pipeline compress makes of it"
-        )
     box = np.asarray(up(state_bound * (1 + 4 * UNIT_ROUNDOFF), 2))[None]
     affines = [Affine.of(layer) for layer in policy.layers]
     found = _bound(policy, affines, Values(-box, box, lengths(box)), None, arithmetic)
@@ -171,6 +166,11 @@ def _bound(
             that hold anywhere and grow no faster than the states.
         arithmetic: What runs.
     """
+    if arithmetic.storage and not policy.rounds_as_canonical:
+        return Unknown(
+            f"{arithmetic.name} rounds between the steps of this file, which are more than those "
+            "of a canonical one: certify the policy that pipeline compress makes of it"
+        )
     # A difference o - mean that overflows must still end beyond the clip once it is divided.
     widest = np.full(policy.obs_dim, states.magnitude.max())
     if not (policy.normaliser.reach(widest) < LARGEST).all():
