@@ -661,11 +661,13 @@ def test_no_certified_deviation_exceeds_the_range_of_the_actuators(
     evidence = Evidence(observations=np.random.default_rng(1).normal(0, 1, (40, 4)))
     budget = everywhere("action_deviation", 1.5) + visited("action_deviation", 1.5)
     certificate = certify(controller(policy), budget, evidence)
+    at_states = certificate.claims.visited_deviation
+    assert at_states is not None
     assert 2 * max(certificate.runtime_error) > 1.0
     for certified in (
         *(finding.certified for finding in certificate.findings),
         certificate.deviation_linf["best"],
-        *certificate.claims["visited_deviation"]["certified"],
+        *at_states.certified,
     ):
         assert certified is not None
         assert certified <= 1.0 * (1 + 2.0**-19)
