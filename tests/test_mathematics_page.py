@@ -4,13 +4,14 @@ import ast
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from support.policies import random_policy
 from surefoot.artifact import Json, sha256_hex
 from surefoot.budget import QUANTITIES, Budget, Norm
 from surefoot.certificate import BOUNDS, Certificate
@@ -149,7 +150,7 @@ def methods_of(table: Json) -> Iterator[str]:
             yield from methods_of(value)
 
 
-def certificates(random_policy: Callable[..., Policy]) -> Iterator[Certificate]:
+def certificates() -> Iterator[Certificate]:
     """Small certificates of both heads, with and without what changes the method of a claim."""
     budget = Budget.parse(requirements())
     cases = (
@@ -167,15 +168,13 @@ def certificates(random_policy: Callable[..., Policy]) -> Iterator[Certificate]:
     yield certify_policy(file, budget, Evidence(), QUICK)
 
 
-def test_the_last_table_explains_every_method_of_a_certificate_and_no_other(
-    random_policy: Callable[..., Policy],
-) -> None:
+def test_the_last_table_explains_every_method_of_a_certificate_and_no_other() -> None:
     cells = re.findall(r"^\| (`.*?) \|", METHODS, flags=re.MULTILINE)
     names = re.findall(r"`([^`]+)`", " ".join(cells))
     patterns = {name: re.escape(name).replace(re.escape("..."), ".+") for name in names}
     found = {
         method
-        for certificate in certificates(random_policy)
+        for certificate in certificates()
         for method in methods_of(json.loads(certificate.to_json()))
     }
     explained = {

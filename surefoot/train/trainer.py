@@ -150,9 +150,8 @@ def _warn_of_sensors(result: TrainResult) -> None:
             " (train.constant_scale)"
         )
         warnings.warn(words, stacklevel=3)
-    defended = config.defence.epsilon if isinstance(config.defence, GrowingBall) else 0.0
-    epsilon = defended or _EPSILON
-    for words in SensorScales.of(policy.normaliser).warnings(epsilon):
+    epsilon = config.defence.epsilon if isinstance(config.defence, GrowingBall) else 0.0
+    for words in SensorScales.of(policy.normaliser).warnings(epsilon or _EPSILON):
         warnings.warn(words, stacklevel=3)
 
 

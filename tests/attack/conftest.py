@@ -1,20 +1,8 @@
-"""One thread for all, and short trainings for learned adversaries."""
-
-from collections.abc import Iterator
+"""Short trainings for learned adversaries."""
 
 import pytest
-import torch
 
 from support.attacks import shorten
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """On networks this small a second thread only waits for the first."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture
