@@ -2,18 +2,11 @@
 
 import fcntl
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support.command_line import TINY, Done, run_pipeline
-
-
-@pytest.fixture(scope="session")
-def pipeline() -> Callable[..., Done]:
-    """Return the function that runs the command line."""
-    return run_pipeline
+from support.command_line import TINY, run_pipeline
 
 
 @pytest.fixture(scope="session")
