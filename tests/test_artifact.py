@@ -1,4 +1,7 @@
-"""An artifact is written whole or not at all, and every byte of it is checked when it is read."""
+"""An artifact is written whole or not at all, and every byte of it is checked when it is read.
+
+Also of ``atomic.py`` and ``limits.py``.
+"""
 
 import errno
 import fcntl

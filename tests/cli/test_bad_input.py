@@ -1,4 +1,7 @@
-"""Bad input ends with exit 2, one line that names what is wrong, and nothing half-written."""
+"""Bad input ends with exit 2, one line that names what is wrong, and nothing half-written.
+
+Also of ``cli/bench.py``, ``cli/certify.py`` and ``cli/train.py``.
+"""
 
 import errno
 import os

@@ -1,4 +1,7 @@
-"""``pipeline compress``: exact, certified, recorded, and a policy folder like any other."""
+"""``pipeline compress``: exact, certified, recorded, and a policy folder like any other.
+
+Also of ``cli/compression_table.py`` and ``cli/quantise.py``.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""One command exports every form, signs them, and each of them controls the robot the same."""
+"""One command exports every form, signs them, and each of them controls the robot the same.
+
+Also of ``cli/bundle_facts.py``, ``cli/export.py``, ``cli/keygen.py`` and ``cli/verify.py``.
+"""
 
 import json
 import re

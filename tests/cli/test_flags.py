@@ -1,4 +1,7 @@
-"""The surface of the command line is frozen: a new flag is a decision, made here."""
+"""The surface of the command line is frozen: a new flag is a decision, made here.
+
+Also of ``cli/main.py`` and ``cli/options.py``.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""Standard output holds results alone, in characters that it has, and nothing in them is markup."""
+"""Standard output holds results alone, in characters that it has, and nothing in them is markup.
+
+Also of ``cli/console.py``, ``cli/standard_output.py`` and ``cli/tables.py``.
+"""
 
 import json
 import os

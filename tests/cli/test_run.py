@@ -1,4 +1,7 @@
-"""The whole pipeline through the command line, on a training of seconds."""
+"""The whole pipeline through the command line, on a training of seconds.
+
+Also of ``cli/certificate_tables.py``, ``cli/report.py`` and ``workflow/reporting.py``.
+"""
 
 import json
 import re

@@ -3,7 +3,8 @@
 A random controller is written in a random one of very many encodings. The oracle is ONNX Runtime on
 the very bytes, within the bound on its rounding.
 
-Also of ``onnx_file/moves.py`` and ``onnx_file/operators.py``.
+Also of ``onnx_file/moves.py``, ``onnx_file/operators.py``, ``onnx_file/node.py``,
+``onnx_file/pointwise.py`` and ``onnx_file/products.py``.
 """
 
 import math

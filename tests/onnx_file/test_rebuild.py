@@ -1,4 +1,8 @@
-"""Laws of `surefoot.onnx_file.rebuild`: equal functions are equal policies, and nothing is lost."""
+"""Laws of `surefoot.onnx_file.rebuild`: equal functions are equal policies, and nothing is lost.
+
+Also of ``onnx_file/computation.py``, ``onnx_file/ends.py``, ``onnx_file/linear.py``,
+``onnx_file/structure.py`` and ``onnx_file/units.py``.
+"""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Training on tasks of the user's own: what is deployed does what was trained."""
+"""Training on tasks of the user's own: what is deployed does what was trained.
+
+Also of ``envs/replay.py``.
+"""
 
 import os
 import signal
