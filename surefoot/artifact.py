@@ -5,15 +5,17 @@ configuration, the SHA-256 of every input and of every file. No format here can 
 arrays are safetensors, npz without pickle or ONNX, everything else is JSON or TOML.
 """
 
+import codecs
 import hashlib
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,7 +29,15 @@ from surefoot.atomic import (
     try_folder,
 )
 from surefoot.errors import InputError, IntegrityError
-from surefoot.limits import MAX_FILE_BYTES, MAX_FILES, MAX_MANIFEST_BYTES
+from surefoot.limits import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    MAX_MANIFEST_BYTES,
+    MAX_VALUES,
+    MAX_VALUES_OF_BUNDLE,
+)
 from surefoot.version import __version__
 
 MANIFEST = "manifest.json"
@@ -35,6 +45,17 @@ _MARKER = "surefoot.json"
 _MANIFEST_BEGINS = b'{\n  "code_version": "'
 _END = b"\n}\n"
 """How :func:`to_json` ends a table, and nothing inside of it."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
+_MARKS = {
+    codecs.BOM_UTF8: "UTF-8",
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 Json = Any
 """Whatever ``json`` can write: None, bool, int, float, str, list and dict of these."""
@@ -60,30 +81,80 @@ def to_json(value: Json) -> bytes:
         raise InputError(f"JSON cannot hold this value: {error}") from error
 
 
-def from_json(data: bytes, what: str) -> Json:
-    """Parse JSON and refuse duplicate keys, NaN and infinity.
+def from_json(data: bytes, what: str, *, max_values: int = MAX_VALUES) -> Json:
+    """Parse JSON in UTF-8 and refuse duplicate keys, NaN and infinity.
+
+    Args:
+        data: The document.
+        what: How error messages call it.
+        max_values: How many values it may hold.
 
     Raises:
-        IntegrityError: If ``data`` is not such a document; ``what`` names it in the message.
+        IntegrityError: If ``data`` is not such a document, or exceeds a limit.
     """
-
-    def no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-        table = dict(pairs)
-        if len(table) != len(pairs):
-            raise ValueError("duplicate key")
-        return table
-
-    def finite(digits: str) -> float:  # 1e999 and the names NaN, Infinity, -Infinity
-        if not math.isfinite(value := float(digits)):
-            raise ValueError(f"{digits} is not a finite number")
-        return value
-
     try:
+        text = decoded(data)
+        _refuse_large(data, max_values)
         return json.loads(
-            data, object_pairs_hook=no_duplicates, parse_constant=finite, parse_float=finite
+            text,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_finite,
+            parse_float=_finite,
+            parse_int=_short,
         )
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{what} is not valid JSON: {error}") from error
+
+
+def decoded(data: bytes) -> str:
+    """Return the text of UTF-8 bytes.
+
+    Raises:
+        ValueError: If they are of another encoding; the message says which, where a mark tells.
+    """
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            raise ValueError(f"it begins with a byte order mark of {name}: save it as plain UTF-8")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 at byte {error.start}") from error
+
+
+def _refuse_large(data: bytes, max_values: int) -> None:
+    """Check the size of a document before it is parsed.
+
+    Raises:
+        ValueError: If it holds too many values, or they lie too deep.
+    """
+    opened = data.count(b"[") + data.count(b"{")
+    if data.count(b",") + opened > max_values:  # a comma in a string counts as well
+        raise ValueError(f"more than the {max_values} values allowed")
+    if opened > MAX_DEPTH:
+        brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+        if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH:
+            raise ValueError(f"deeper than the {MAX_DEPTH} tables and lists allowed")
+
+
+def _without_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("duplicate key")
+    return table
+
+
+def _finite(digits: str) -> float:  # 1e999 and the names NaN, Infinity, -Infinity
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits, more than the {MAX_DIGITS} allowed")
+    if not math.isfinite(value := float(digits)):
+        raise ValueError(f"{digits} is not a finite number")
+    return value
+
+
+def _short(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits, more than the {MAX_DIGITS} allowed")
+    return int(digits)
 
 
 def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
@@ -238,7 +309,7 @@ def read_artifact(
             raise InputError(f"{folder} is not a {kind}: it has no {MANIFEST}")
         found = _entries(folder)
     raw = read_file(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
-    manifest = from_json(raw, f"{folder / MANIFEST}")
+    manifest = from_json(raw, f"{folder / MANIFEST}", max_values=MAX_VALUES_OF_BUNDLE)
     named = _named_files(manifest, kind, folder) | {MANIFEST}
     for verb, names in (
         ("is missing", named - set(found)),

@@ -13,6 +13,7 @@ from surefoot.artifact import sha256_hex
 from surefoot.ball import Ball, Norm
 from surefoot.config import build, parse_toml, to_table
 from surefoot.errors import InputError, did_you_mean
+from surefoot.limits import MAX_BUDGET_BYTES
 from surefoot.quantities import QUANTITIES as QUANTITIES
 from surefoot.quantities.base.quantity import AnyQuantity, Topic
 from surefoot.quantities.base.quantity import Scope as Scope
@@ -194,7 +195,7 @@ class Budget:
         Raises:
             InputError: If it is not TOML, has other tables than ``[[require]]``, or is empty.
         """
-        tables = parse_toml(text, what)
+        tables = parse_toml(text, what, max_bytes=MAX_BUDGET_BYTES)
         for key in tables:
             if key != "require":
                 raise InputError(f"{what}: unknown key {key!r}{did_you_mean(key, ['require'])}")

@@ -32,16 +32,18 @@ from surefoot.artifact import (
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
+from surefoot.limits import MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES, MAX_VALUES_OF_BUNDLE
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, policy_from_onnx
 from surefoot.policy import weights_sha256
 from surefoot.signing import (
-    MAX_SIGNATURE_BYTES,
     SIGNATURES_FILE,
     VERIFIED,
+    WEIGHTS,
     Role,
     Statement,
     TrustPolicy,
     require_evidence,
+    require_signed,
     sign,
     verified_statements,
 )
@@ -111,18 +113,17 @@ def open_bundle(
     if not folder.is_dir():
         raise InputError(f"no such bundle: {folder}")
     try:
-        artifact = read_artifact(folder, "bundle", beside={SIGNATURES_FILE})
+        artifact = read_artifact(
+            folder, "bundle", beside={SIGNATURES_FILE}, max_bytes=MAX_BUNDLE_BYTES
+        )
+        # Whose bytes they are comes before what they say.
+        statements = [] if trust is None else _signed_by(folder / SIGNATURES_FILE, artifact, trust)
         bundle = _check(artifact, allow_uncertified=allow_uncertified)
+        _check_facts(artifact, bundle)
+        if trust is not None:
+            require_evidence(statements, trust, _subjects(bundle), _certificate_table(bundle))
     except (InputError, IntegrityError, CheckError) as error:
         raise VerificationError(f"{folder} does not verify: {error}") from error
-    for name, value in _facts(bundle).items():
-        if to_json(artifact.facts.get(name)) != to_json(value):  # 0 == False
-            raise VerificationError(f"{folder} does not verify: its manifest's {name} is not true")
-    if trust is not None:
-        try:
-            _check_signatures(folder / SIGNATURES_FILE, bundle, trust)
-        except (InputError, IntegrityError) as error:
-            raise VerificationError(f"{folder} does not verify: {error}") from error
     return bundle
 
 
@@ -177,23 +178,41 @@ def sign_bundle(
     write_file(folder / SIGNATURES_FILE, sign(statements, keys), beside=folder.resolve())
 
 
-def _check_signatures(path: Path, bundle: Bundle, trust: TrustPolicy) -> None:
-    """Check that trusted roles signed exactly these files.
+def _check_facts(artifact: Artifact, bundle: Bundle) -> None:
+    """Check what the manifest repeats.
+
+    Raises:
+        IntegrityError: If something of it is not so.
+    """
+    for name, value in _facts(bundle).items():
+        if to_json(artifact.facts.get(name)) != to_json(value):  # 0 == False
+            raise IntegrityError(f"its manifest's {name} is not true")
+
+
+def _signed_by(path: Path, artifact: Artifact, trust: TrustPolicy) -> list[Statement]:
+    """Return what trusted roles signed, after a check that it is about exactly these files.
 
     Raises:
         InputError: If there are no signatures.
         IntegrityError: If the file is too large.
-        VerificationError: If a statement is missing or does not say what is required.
+        VerificationError: If no statement of a trusted role is about these files.
     """
     statements = verified_statements(read_file(path, max_bytes=MAX_SIGNATURE_BYTES), trust.keys)
-    require_evidence(statements, trust, _subjects(bundle), _certificate_table(bundle))
+    require_signed(statements, trust, _digests(artifact))
+    return statements
+
+
+def _digests(artifact: Artifact) -> dict[str, str]:
+    """Return the SHA-256 of the manifest and of every file, by name."""
+    files = {MANIFEST: artifact.manifest(), **artifact.files}
+    return {name: sha256_hex(data) for name, data in files.items()}
 
 
 def _subjects(bundle: Bundle) -> dict[str, str]:
     """Return the subjects of a signature: the manifest, every file, and the policy itself."""
     return {
         MANIFEST: bundle.manifest_sha256,
-        "weights": bundle.certificate.weights_sha256,
+        WEIGHTS: bundle.certificate.weights_sha256,
         **{name: sha256_hex(data) for name, data in bundle.files.items()},
     }
 
@@ -219,14 +238,12 @@ def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
             raise InputError(f"a bundle needs {name}")
     controller = policy_from_onnx(files[POLICY_FILE])
     certificate = Certificate.parse(files[CERTIFICATE_FILE])
-    try:
-        budget = Budget.parse(files[BUDGET_FILE].decode())
-    except UnicodeDecodeError as error:
-        raise IntegrityError(f"{BUDGET_FILE} is not UTF-8") from error
+    if files[BUDGET_FILE] != certificate.budget.text.encode():
+        raise IntegrityError(f"the certificate is about another {BUDGET_FILE}")
     certificate.check_is_about(
         weights_sha256=weights_sha256(controller.policy),
         onnx_sha256=sha256_hex(files[POLICY_FILE]),
-        budget=budget,
+        budget=certificate.budget,
     )
     _check_origin(files[ORIGIN_FILE], sha256_hex(files[POLICY_FILE]))
     uncertified = certificate.verdict is not Verdict.PROVED
@@ -239,7 +256,7 @@ def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
     return Bundle(
         controller=controller,
         certificate=certificate,
-        budget=budget,
+        budget=certificate.budget,
         files=files,
         uncertified=uncertified,
         manifest_sha256=sha256_hex(artifact.manifest()),
@@ -252,7 +269,7 @@ def _check_origin(data: bytes, onnx_sha256: str) -> None:
     Raises:
         IntegrityError: If it is not.
     """
-    manifest = from_json(data, ORIGIN_FILE)
+    manifest = from_json(data, ORIGIN_FILE, max_values=MAX_VALUES_OF_BUNDLE)
     try:
         named = manifest["files"][POLICY_FILE]["sha256"]
     except (KeyError, TypeError) as error:

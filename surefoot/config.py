@@ -8,6 +8,7 @@ Records of results (``records``) are read and written in the same way, from JSON
 """
 
 import codecs
+import re
 import tomllib
 import types
 from collections.abc import Collection, Mapping, Sequence
@@ -29,9 +30,13 @@ from typing import (
 
 import tomli_w
 
-from surefoot.artifact import read_file, sha256_hex, to_json
+from surefoot.artifact import decoded, read_file, sha256_hex, to_json
 from surefoot.errors import InputError, did_you_mean
-from surefoot.limits import MAX_FILE_BYTES
+from surefoot.limits import MAX_DEPTH, MAX_DIGITS, MAX_TOML_BYTES
+
+_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MAX_DEPTH},}}+")
+_LONG_NUMBER = re.compile(rf"(?<!\w)(?:0x)?[\da-fA-F_]{{{MAX_DIGITS + 1},}}+")
 
 Table = dict[str, Any]
 T = TypeVar("T")
@@ -63,32 +68,53 @@ def load_preset(name: str) -> Table:
     return parse_toml(text, f"preset {name}")
 
 
-def parse_toml(text: str, what: str) -> Table:
-    """Parse TOML; ``what`` names the source in error messages.
+def parse_toml(text: str, what: str, *, max_bytes: int = MAX_TOML_BYTES) -> Table:
+    """Parse TOML.
+
+    Args:
+        text: The document.
+        what: How error messages call it.
+        max_bytes: How long it may be.
 
     Raises:
-        InputError: If ``text`` is not valid TOML.
+        InputError: If ``text`` is not valid TOML, or exceeds a limit.
     """
     try:
+        _refuse_large(text, max_bytes)
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # too long integers, too deep arrays
+    except (ValueError, RecursionError) as error:  # too deep arrays
         raise InputError(f"{what} is not valid TOML: {error}") from error
 
 
-def read_text(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> str:
-    """Return the text of a UTF-8 file, without the mark that some editors put before it.
+def _refuse_large(text: str, max_bytes: int) -> None:
+    """Check the size of a document before it is parsed.
+
+    The parser takes quadratic time for a key of many parts, and reads long hexadecimal numbers that
+    Python then does not print.
+
+    Raises:
+        ValueError: If it is too long, or a key or a number in it.
+    """
+    if len(text) > max_bytes:
+        raise ValueError(f"{len(text)} bytes, more than the {max_bytes} allowed")
+    if _LONG_KEY.search(text):
+        raise ValueError(f"a key of more than the {MAX_DEPTH} parts allowed")
+    if _LONG_NUMBER.search(text):
+        raise ValueError(f"a number of more than the {MAX_DIGITS} digits allowed")
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_TOML_BYTES) -> str:
+    """Return the text of a TOML file, without the mark with which some editors begin it.
 
     Raises:
         InputError: If it cannot be read or is not UTF-8.
-        IntegrityError: If it is larger than ``max_bytes``.
+        IntegrityError: If it is longer than ``max_bytes``.
     """
     data = read_file(path, max_bytes=max_bytes)
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        hint = ", it begins as UTF-16 does" if is_utf16 else ""
-        raise InputError(f"{path} is not valid TOML: it is not UTF-8{hint}") from error
+        return decoded(data.removeprefix(codecs.BOM_UTF8))
+    except ValueError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from error
 
 
 def read_toml(path: Path) -> Table:

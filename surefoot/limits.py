@@ -1,7 +1,8 @@
 """The largest that is read of what others may have written: every such limit has its home here.
 
-A reader that meets more refuses it by the name of the file and the limit. The limits of a bundle
-keep ``verify`` within a second and 200 MB whatever the bundle holds.
+Who meets more refuses the file, and names it and the limit. A limit stands before the parser that
+it protects, and costs no more than a look at each byte. With those of a bundle, ``verify`` reads
+whatever it is given within a second and 200 MB.
 """
 
 MAX_FILE_BYTES = 1 << 30
@@ -14,10 +15,46 @@ MAX_FILES = 64
 """Files of an artifact; the folder of a bundle has less than twenty."""
 
 MAX_BUNDLE_BYTES = 1 << 25
-"""Bytes of all files of a bundle together."""
+"""Bytes of all files of a bundle together; observations take the most."""
+
+MAX_CERTIFICATE_BYTES = 1 << 22
+"""Bytes of ``certificate.json``, enough for a hundred thousand multipliers."""
+
+MAX_BUDGET_BYTES = 1 << 16
+"""Bytes of a budget, enough for a thousand requirements; its parser is slow."""
+
+MAX_TOML_BYTES = 1 << 20
+"""Bytes of any other TOML file."""
+
+MAX_SIGNATURE_BYTES = 1 << 24
+"""Bytes of a signature file, which holds the certificate once more."""
+
+MAX_ENTRIES = 1 << 26
+"""Numbers of one tensor that is made of an ONNX file, and of all layers."""
+
+MAX_SCALARS = 1 << 18
+"""Numbers that a controller computes."""
+
+MAX_SENSORS = 1 << 14
+"""Numbers of an observation."""
+
+MAX_NODES = 1 << 14
+"""Nodes of an ONNX graph."""
+
+MAX_FIELDS = 1 << 16
+"""Fields of an ONNX file, of which each takes up to five hundred bytes of memory."""
+
+MAX_VARINTS = 1 << 22
+"""Integers that one field of an ONNX file packs: a byte each there, eight in memory."""
 
 MAX_DEPTH = 64
-"""Depth of lists and tables inside of each other, in JSON and TOML."""
+"""Depth of lists and tables inside of each other, and parts of a dotted key."""
 
 MAX_DIGITS = 400
 """Digits of a number in JSON or TOML: a double needs 17, its largest 309, a generator 39."""
+
+MAX_VALUES = 1 << 22
+"""Values of a JSON document, of which each takes up to a hundred times its bytes of memory."""
+
+MAX_VALUES_OF_BUNDLE = 1 << 18
+"""Values of a JSON document in a bundle."""

@@ -18,6 +18,7 @@ Reference:
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -27,17 +28,23 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from surefoot.artifact import Json, from_json, to_json
-from surefoot.config import build, parse_toml, read_text
+from surefoot.config import build, read_toml
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.keys import read_public_key
+from surefoot.limits import MAX_VALUES_OF_BUNDLE
 
 SIGNATURES_FILE = "controller.intoto.jsonl"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-MAX_SIGNATURE_BYTES = 1 << 24
+WEIGHTS = "weights"
+"""The subject beside the files: what the controller computes."""
 VERIFIED = "SUREFOOT_VERIFIED"
 """What the gate's statement says of a bundle of which everything held."""
 _MAX_LINES = 64
+_MAX_SIGNATURES = 8
+"""Of one envelope that are tried."""
+_MAX_OPENED = 32
+"""Brackets of an envelope, whose payload is text."""
 _SKEW = timedelta(minutes=5)
 
 
@@ -135,7 +142,7 @@ def read_trust_policy(path: Path) -> TrustPolicy:
     Raises:
         InputError: If it is not such a file, or a key cannot be read.
     """
-    tables = parse_toml(read_text(path, max_bytes=MAX_SIGNATURE_BYTES), str(path))
+    tables = read_toml(path)
     if unknown := set(tables) - {"keys", "require"}:
         raise InputError(f"{path}: unknown table {min(unknown)!r}; known are keys and require")
     named = tables.get("keys")
@@ -189,13 +196,33 @@ def verified_statements(
     that are damaged, unknown, or signed by others do not count; they are no error.
     """
     found = []
-    for line in data.split(b"\n")[:_MAX_LINES]:
+    for line in data.split(b"\n", _MAX_LINES)[:_MAX_LINES]:
+        if (envelope := _envelope(line)) is None:
+            continue
         for role in Role:
-            payload = _signed_payload(line, keys.get(role, ()))
-            statement = None if payload is None else _statement(payload, role)
-            if statement is not None:
-                found.append(statement)
+            if envelope.is_signed_by(keys.get(role, ())):
+                statement = _statement(envelope.payload, role)
+                found += [] if statement is None else [statement]
     return found
+
+
+def require_signed(
+    statements: Sequence[Statement], policy: TrustPolicy, digests: Mapping[str, str]
+) -> None:
+    """Check that every role signed something about exactly these files, whatever it says.
+
+    Args:
+        statements: As :func:`verified_statements` accepted them.
+        policy: By whom.
+        digests: Name to SHA-256 of the manifest and every file here.
+
+    Raises:
+        VerificationError: If one did not.
+    """
+    for role in policy.keys:
+        named = (dict(entry.subjects) for entry in statements if entry.role is role)
+        if not any(subjects.pop(WEIGHTS, None) and subjects == dict(digests) for subjects in named):
+            raise VerificationError(f"no statement of a trusted {role} is about these files")
 
 
 def require_evidence(
@@ -224,42 +251,57 @@ def require_evidence(
         entries = [entry for entry in about_these if entry.role is role]
         if not entries:
             raise VerificationError(f"no statement of a trusted {role} is about these files")
-        fresh = [entry for entry in entries if _is_fresh(entry, policy, now)]
+        fresh = [entry for entry in entries if _staleness(entry, policy, now) is None]
         if not fresh:
-            raise VerificationError(
-                f"the statement of the {role} is older than {policy.max_age_days} days, "
-                "or has no valid time"
-            )
+            reason = _staleness(entries[-1], policy, now)
+            raise VerificationError(f"the statement of the {role} {reason}")
         if not any(_holds(entry, policy, certificate) for entry in fresh):
             raise VerificationError(f"the statement of the {role} does not say what is required")
     for name in policy.tests:
         if not any(
             _names(entry, "passedTests", name)
             for entry in about_these
-            if entry.role is Role.TESTER and _is_fresh(entry, policy, now)
+            if entry.role is Role.TESTER and _staleness(entry, policy, now) is None
         ):
             raise VerificationError(f"no trusted tester says that {name!r} passed")
 
 
-def _signed_payload(line: bytes, keys: Sequence[Ed25519PublicKey]) -> bytes | None:
-    """Return the payload of an envelope if one of the keys signed it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Envelope:
+    """A DSSE envelope.
+
+    Attributes:
+        payload: What is signed.
+        signatures: By whomever.
+    """
+
+    payload: bytes
+    signatures: Sequence[bytes]
+
+    def is_signed_by(self, keys: Sequence[Ed25519PublicKey]) -> bool:
+        """Return whether one of the keys signed it."""
+        encoded = pre_authentication(self.payload)
+        for key in keys:
+            for signature in self.signatures:
+                with suppress(InvalidSignature):
+                    key.verify(signature, encoded)
+                    return True
+        return False
+
+
+def _envelope(line: bytes) -> _Envelope | None:
+    """Return the envelope of a line; None if it is none of an in-toto statement."""
+    if line.count(b"[") + line.count(b"{") > _MAX_OPENED:
+        return None
     try:
-        envelope = from_json(line, "envelope")
-        if not keys or envelope["payloadType"] != PAYLOAD_TYPE:
+        table = from_json(line, "envelope", max_values=MAX_VALUES_OF_BUNDLE)
+        if table["payloadType"] != PAYLOAD_TYPE:
             return None
-        payload = _from_base64(envelope["payload"])
-        signatures = [_from_base64(entry["sig"]) for entry in envelope["signatures"]]
+        signatures = [_from_base64(entry["sig"]) for entry in table["signatures"]]
+        payload = _from_base64(table["payload"])
     except (IntegrityError, KeyError, TypeError, ValueError):
         return None
-    encoded = pre_authentication(payload)
-    for key in keys:
-        for signature in signatures[:_MAX_LINES]:
-            try:
-                key.verify(signature, encoded)
-            except InvalidSignature:
-                continue
-            return payload
-    return None
+    return _Envelope(payload=payload, signatures=signatures[:_MAX_SIGNATURES])
 
 
 def _from_base64(text: str) -> bytes:
@@ -289,14 +331,23 @@ def _statement(payload: bytes, role: Role) -> Statement | None:
     return Statement(role=role, subjects=subjects, predicate=predicate)
 
 
-def _is_fresh(statement: Statement, policy: TrustPolicy, now: datetime) -> bool:
+def _staleness(statement: Statement, policy: TrustPolicy, now: datetime) -> str | None:
+    """Return why the time of a statement does not count, or None if it does."""
     try:
         made = datetime.fromisoformat(statement.predicate["timeCreated"])
     except (KeyError, TypeError, ValueError):
-        return False
-    if made.tzinfo is None or made > now + _SKEW:
-        return False
-    return policy.max_age_days is None or (now - made) / timedelta(days=1) <= policy.max_age_days
+        return "names no valid time"
+    if made.tzinfo is None:
+        return "names a time without its zone"
+    if made > now + _SKEW:  # as on a robot without a battery for its clock, which begins in 1970
+        return (
+            f"is of {made.isoformat(timespec='seconds')}, later than the clock here says"
+            f" ({now.isoformat(timespec='seconds')}): set the clock"
+        )
+    age_days = (now - made) / timedelta(days=1)
+    if policy.max_age_days is not None and age_days > policy.max_age_days:
+        return f"is older than {policy.max_age_days} days"
+    return None
 
 
 def _holds(statement: Statement, policy: TrustPolicy, certificate: Json) -> bool:

@@ -364,3 +364,27 @@ def test_every_installed_preset_is_a_configuration_with_a_budget(name: str) -> N
         assert build(kind, to_table(value), stage) == value
     budget = Budget.parse(to_toml({"require": tables["require"]}))
     assert {"action_deviation", "sparsity"} <= {each.quantity for each in budget.requirements}
+
+
+def test_the_mark_with_which_an_editor_begins_a_text_is_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[train]\nname = "ü"\n', encoding="utf-8-sig")
+    assert resolve_tables(config=file) == {"train": {"name": "ü"}}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_text_of_another_encoding_is_named_and_so_is_the_way_out(
+    tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[train]\n", encoding=encoding)
+    mark = f"byte order mark of {encoding.upper()}: save it as plain UTF-8"
+    with pytest.raises(InputError, match=mark):
+        resolve_tables(config=file)
+
+
+def test_a_text_of_one_byte_a_letter_is_refused_at_the_byte(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes('[train]\nname = "ü"\n'.encode("latin-1"))
+    with pytest.raises(InputError, match=r"c\.toml is not valid TOML: it is not UTF-8 at byte 16"):
+        resolve_tables(config=file)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -300,9 +300,28 @@ def test_an_expired_or_future_statement_is_refused(
     with pytest.raises(VerificationError, match=r"older than 90\.0 days"):
         open_bundle(old, trust=limited)
     future = write_signed(keys, tmp_path / "future", now=now + timedelta(days=1))
-    with pytest.raises(VerificationError, match="no valid time"):
+    with pytest.raises(VerificationError, match=r"later than the clock here says.*: set the clock"):
         open_bundle(future, trust=trust)
     open_bundle(write_signed(keys, tmp_path / "fresh", now=now - timedelta(days=89)), trust=limited)
+
+
+@pytest.mark.parametrize("required", ["", "max_age_days = 90.0"])
+def test_a_clock_that_begins_in_1970_is_named_and_not_the_age(
+    signed: Path,
+    keys: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    required: str,
+) -> None:
+    class Unset(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.fromtimestamp(60, tz)
+
+    monkeypatch.setattr("surefoot.signing.datetime", Unset)
+    trust = policy_file(tmp_path, keys, required)
+    with pytest.raises(VerificationError, match=r"1970-01-01T00:01:00\+00:00\): set the clock"):
+        open_bundle(signed, trust=trust)
 
 
 @pytest.mark.parametrize("age", ["1e12", "inf"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from surefoot.activation import Array, OneActivation
 from surefoot.errors import InputError
-from surefoot.onnx_file.evaluate import MOST_SCALARS
+from surefoot.limits import MAX_SCALARS
 
 Numbers = NDArray[np.int64]
 
@@ -222,8 +222,8 @@ class Computation:
         Raises:
             InputError: If there are too many.
         """
-        if self.size + step.size > MOST_SCALARS:
-            raise InputError(f"computes more than {MOST_SCALARS} numbers")
+        if self.size + step.size > MAX_SCALARS:
+            raise InputError(f"computes more than {MAX_SCALARS} numbers")
         outputs = np.arange(self.size, self.size + step.size)
         self.steps.append(replace(step, outputs=outputs))
         self._starts.append(self.size)

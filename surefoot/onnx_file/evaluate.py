@@ -12,13 +12,8 @@ from onnx.shape_inference import infer_node_outputs
 
 from surefoot.activation import Array
 from surefoot.errors import InputError
+from surefoot.limits import MAX_ENTRIES
 from surefoot.onnx_file.graph import IR_VERSION
-
-MOST_ENTRIES = 2**26
-"""Largest constant that is read or made, and most weights of a controller."""
-
-MOST_SCALARS = 2**18
-"""Most numbers that a controller computes."""
 
 _NOT_FOLDED = {
     "Bernoulli",
@@ -44,7 +39,7 @@ def evaluate(
     node: onnx.NodeProto,
     inputs: Sequence[Array | None],
     opset: int,
-    most_entries: int = MOST_ENTRIES,
+    most_entries: int = MAX_ENTRIES,
 ) -> list[Array]:
     """Return the outputs of a node.
 

@@ -7,7 +7,8 @@ import onnx
 from onnx import numpy_helper
 
 from surefoot.errors import InputError
-from surefoot.limits import MAX_FILE_BYTES
+from surefoot.limits import MAX_ENTRIES, MAX_NODES
+from surefoot.onnx_file.wire import require_light
 from surefoot.policy import Array
 
 POLICY_FILE, SPARSE_FILE = "policy.onnx", "policy.sparse.onnx"
@@ -19,9 +20,6 @@ OPSET, IR_VERSION = 17, 8
 READ_OPSETS = range(11, 27)
 OWN_DOMAINS = ("", "ai.onnx")
 """Both names of the domain of ONNX's own operators."""
-
-MOST_NODES = 2**14
-"""Largest graph that is read."""
 
 PRODUCER = "surefoot"
 PREFIX = "surefoot."
@@ -42,8 +40,9 @@ def parse_unchecked(data: bytes, name: str) -> onnx.ModelProto:
     """Parse ONNX bytes whose constants may still lie in other files.
 
     Raises:
-        InputError: If they are no protobuf of a model.
+        InputError: If they are no protobuf of a model, or one with more than a controller may have.
     """
+    require_light(data, name)
     try:
         return onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own errors differ between its implementations
@@ -56,9 +55,9 @@ def check_model(model: onnx.ModelProto, name: str, opsets: range) -> int:
     Raises:
         InputError: If it is no valid model, or one whose size or opset is not read.
     """
-    if len(model.graph.node) > MOST_NODES:
+    if len(model.graph.node) > MAX_NODES:
         raise InputError(
-            f"{name}: must have at most {MOST_NODES} nodes, has {len(model.graph.node)}"
+            f"{name}: must have at most {MAX_NODES} nodes, has {len(model.graph.node)}"
         )
     try:
         onnx.checker.check_model(model)
@@ -81,7 +80,7 @@ def dense_tensor(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
     """
     label = f"{name}: sparse constant {sparse.values.name!r}"
     size = math.prod(sparse.dims)
-    if len(sparse.dims) != 2 or not 0 < size <= MAX_FILE_BYTES // 4:
+    if len(sparse.dims) != 2 or not 0 < size <= MAX_ENTRIES:
         raise InputError(f"{label} must be a matrix, has shape {list(sparse.dims)}")
     if sparse.indices.data_type != onnx.TensorProto.INT64:
         raise InputError(f"{label}: indices must be INT64 (7), have {sparse.indices.data_type}")

@@ -9,10 +9,8 @@ import onnx
 from onnx import helper
 
 from surefoot.errors import InputError, did_you_mean
+from surefoot.limits import MAX_SENSORS
 from surefoot.onnx_file.operators import FLOATS
-
-MOST_SENSORS = 2**14
-"""Most numbers of an observation."""
 
 _PER_ACTION = ("action_scale", "joint_names")
 """Keys of metadata with an entry for each action, separated by commas."""
@@ -133,9 +131,9 @@ def interface_of(
     if not any(entry.is_read for entry in inputs):
         raise InputError(f"{name}: output {output!r} does not depend on the observation")
     interface = Interface(inputs=inputs, output=output)
-    if interface.obs_dim > MOST_SENSORS:
+    if interface.obs_dim > MAX_SENSORS:
         raise InputError(
-            f"{name}: must have at most {MOST_SENSORS} sensors, has {interface.obs_dim}"
+            f"{name}: must have at most {MAX_SENSORS} sensors, has {interface.obs_dim}"
         )
     return interface
 

@@ -9,8 +9,8 @@ from onnx import helper
 
 from surefoot.activation import Array
 from surefoot.errors import InputError
+from surefoot.limits import MAX_SCALARS
 from surefoot.onnx_file.computation import Computation, Computed, Step, Value
-from surefoot.onnx_file.evaluate import MOST_SCALARS
 
 JOINS = "joins two values that depend on the observation"
 
@@ -140,6 +140,6 @@ def bounded(*shapes: tuple[int, ...]) -> tuple[int, ...]:
         InputError: If it is larger than what is read.
     """
     shape = np.broadcast_shapes(*shapes)
-    if math.prod(shape) > MOST_SCALARS:
+    if math.prod(shape) > MAX_SCALARS:
         raise InputError(f"makes a tensor of shape {list(shape)}, more than is read")
     return shape

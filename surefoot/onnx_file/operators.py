@@ -11,8 +11,9 @@ import onnx
 
 from surefoot.activation import Array
 from surefoot.errors import InputError
+from surefoot.limits import MAX_SCALARS
 from surefoot.onnx_file.computation import Computed, Given, Value
-from surefoot.onnx_file.evaluate import MOST_SCALARS, evaluate
+from surefoot.onnx_file.evaluate import evaluate
 from surefoot.onnx_file.graph import constant, dense_tensor
 from surefoot.onnx_file.node import Node
 from surefoot.onnx_file.pointwise import (
@@ -117,7 +118,7 @@ def _moved(node: Node) -> list[Computed]:
         InputError: If it keeps nothing.
     """
     parameters = [node.constant(position) for position in range(1, len(node.inputs))]
-    moved = evaluate(node.proto, [_as_floats(node.data(0)), *parameters], node.opset, MOST_SCALARS)
+    moved = evaluate(node.proto, [_as_floats(node.data(0)), *parameters], node.opset, MAX_SCALARS)
     if not all(entry.size for entry in moved):
         raise InputError("keeps nothing")
     return [_from_floats(entry) for entry in moved]
@@ -131,9 +132,7 @@ def _concatenated(node: Node) -> list[Computed]:
             amount = node.floats(position)
             value = node.add(Given(amount=amount.reshape(-1)), amount.shape)
         numbers.append(_as_floats(value))
-    return [
-        _from_floats(entry) for entry in evaluate(node.proto, numbers, node.opset, MOST_SCALARS)
-    ]
+    return [_from_floats(entry) for entry in evaluate(node.proto, numbers, node.opset, MAX_SCALARS)]
 
 
 def _as_floats(x: Computed) -> Array:

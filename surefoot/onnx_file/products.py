@@ -4,8 +4,8 @@ import numpy as np
 
 from surefoot.activation import Array
 from surefoot.errors import InputError
+from surefoot.limits import MAX_ENTRIES
 from surefoot.onnx_file.computation import Affine, Computed, Numbers, Scale, Shift
-from surefoot.onnx_file.evaluate import MOST_ENTRIES
 from surefoot.onnx_file.node import Node
 
 
@@ -129,8 +129,8 @@ def _rows(
         raise InputError(f"{rows.shape[-1]} entries do not fit weights of shape {weight.shape}")
     shape = (*rows.shape[:-1], len(weight))
     vectors = rows.reshape(-1, rows.shape[-1])
-    if weight.size * len(vectors) > MOST_ENTRIES:
-        raise InputError(f"must have at most {MOST_ENTRIES} weights")
+    if weight.size * len(vectors) > MAX_ENTRIES:
+        raise InputError(f"must have at most {MAX_ENTRIES} weights")
     scaled = weight * np.float32(alpha)
     if np.array_equal(scaled.astype(np.float64), weight.astype(np.float64) * alpha):
         weight, alpha = scaled, 1.0

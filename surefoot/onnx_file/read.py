@@ -425,6 +425,7 @@ def _read_metadata(model: onnx.ModelProto, name: str) -> dict[str, Json]:
     for entry in model.metadata_props:
         # protobuf gives bytes instead of a string where they are not UTF-8
         if isinstance(entry.key, str) and entry.key.startswith(PREFIX):
-            value = from_json(entry.value, f"{name}: metadata {entry.key!r}")
+            value = entry.value if isinstance(entry.value, bytes) else entry.value.encode()
+            value = from_json(value, f"{name}: metadata {entry.key!r}")
             metadata[entry.key.removeprefix(PREFIX)] = value
     return metadata

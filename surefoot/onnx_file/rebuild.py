@@ -16,6 +16,7 @@ import numpy as np
 
 from surefoot.activation import Mixed
 from surefoot.errors import InputError
+from surefoot.limits import MAX_ENTRIES
 from surefoot.onnx_file.computation import (
     Affine,
     Computation,
@@ -27,7 +28,6 @@ from surefoot.onnx_file.computation import (
     needed,
 )
 from surefoot.onnx_file.ends import Graph, take_head, take_normaliser
-from surefoot.onnx_file.evaluate import MOST_ENTRIES
 from surefoot.onnx_file.units import Unit, units_of
 from surefoot.policy import Layer, Policy, Rounding
 
@@ -125,8 +125,8 @@ def _layers(units: Sequence[Unit], states: Numbers) -> Iterator[Layer]:
             here.append(Unit.copy_of(carried, carried))
         here.sort(key=lambda unit: unit.activation.value)
         total += sum(len(unit.outputs) for unit in here) * len(vector)
-        if total > MOST_ENTRIES:
-            raise InputError(f"all layers must have at most {MOST_ENTRIES} weights")
+        if total > MAX_ENTRIES:
+            raise InputError(f"all layers must have at most {MAX_ENTRIES} weights")
         yield _layer(here, vector)
         vector = np.concatenate([unit.outputs for unit in here])
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surefoot.bundle import Bundle, open_bundle
-from surefoot.certify import check_certificate
+from surefoot.certify import CheckReport, check_certificate
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.export import check_forms
 from surefoot.keys import read_public_key
@@ -45,20 +45,30 @@ def verify_bundle(
         VerificationError: If anything does not hold.
     """
     opened = open_bundle(bundle, allow_uncertified=allow_uncertified, trust=trust)
-    require_arithmetic(opened.certificate)
-    check_forms(opened)
-    data = opened.files.get(VISITED_FILE)
-    visited = None if data is None else Visited.from_bytes(data)
     try:
-        report = check_certificate(
-            opened.certificate,
-            opened.controller,
-            observations=None if visited is None else visited.independent,
-            sampled=None if visited is None else visited.sampled,
-        )
-    except IntegrityError as error:
+        report = check_claims(opened)
+    except (InputError, IntegrityError) as error:
         raise VerificationError(f"{bundle} does not verify: {error}") from error
     return Verification(path=bundle, bundle=opened, trust=trust, proved=report.proved)
+
+
+def check_claims(bundle: Bundle) -> CheckReport:
+    """Derive the forms of an opened bundle again, and prove its certificate again.
+
+    Raises:
+        InputError: If what the certificate rests on cannot be.
+        IntegrityError: If something is not as it says.
+    """
+    require_arithmetic(bundle.certificate)
+    check_forms(bundle)
+    data = bundle.files.get(VISITED_FILE)
+    visited = None if data is None else Visited.from_bytes(data)
+    return check_certificate(
+        bundle.certificate,
+        bundle.controller,
+        observations=None if visited is None else visited.independent,
+        sampled=None if visited is None else visited.sampled,
+    )
 
 
 def read_trust(key: Path | None, policy: Path | None) -> TrustPolicy | None:

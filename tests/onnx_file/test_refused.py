@@ -11,10 +11,8 @@ from onnx import FunctionProto, TensorProto, ValueInfoProto, helper, numpy_helpe
 
 from support.onnx_graphs import Graph
 from surefoot.errors import InputError
+from surefoot.limits import MAX_FIELDS, MAX_NODES, MAX_SCALARS, MAX_SENSORS
 from surefoot.onnx_file import read_onnx
-from surefoot.onnx_file.evaluate import MOST_SCALARS
-from surefoot.onnx_file.graph import MOST_NODES
-from surefoot.onnx_file.interface import MOST_SENSORS
 from surefoot.policy import Squash
 
 
@@ -323,11 +321,10 @@ def test_names_of_several_lines_and_types_that_do_not_exist_are_refused_in_one_l
 def test_a_graph_of_a_million_nodes_is_refused_before_it_is_checked() -> None:
     graph = Graph()
     x = "obs"
-    for _ in range(MOST_NODES + 1):
+    for _ in range(MAX_NODES + 1):
         x = graph.node("Relu", x)
-    with pytest.raises(
-        InputError, match=f"must have at most {MOST_NODES} nodes, has {MOST_NODES + 1}"
-    ):
+    # So many nodes have so many fields, which are counted before anything is parsed.
+    with pytest.raises(InputError, match=f"more than the {MAX_FIELDS} fields allowed"):
         read_onnx(graph.file({x: ("N", 4)}, {"obs": ("N", 4)}), "controller.onnx")
 
 
@@ -356,9 +353,9 @@ def test_an_unknown_operator_of_another_output_does_not_matter(op: str) -> None:
 @pytest.mark.parametrize(
     ("size", "copies", "message"),
     [
-        (MOST_SENSORS + 1, 1, f"must have at most {MOST_SENSORS} sensors, has {MOST_SENSORS + 1}"),
+        (MAX_SENSORS + 1, 1, f"must have at most {MAX_SENSORS} sensors, has {MAX_SENSORS + 1}"),
         (2**12, 2**7, "'Expand'.* more than is read"),
-        (2**12, 2**5, f"computes more than {MOST_SCALARS} numbers"),
+        (2**12, 2**5, f"computes more than {MAX_SCALARS} numbers"),
     ],
 )
 def test_more_numbers_than_a_controller_has_are_refused(
