@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from sys import executable
-from typing import Any
 
 import pytest
 
+from support.command_line import run_pipeline
 from surefoot.artifact import MANIFEST, Json, read_artifact, write_artifact
 
-Pipeline = Callable[..., Any]
 HOLDER = """
 import sys
 from pathlib import Path
@@ -30,14 +29,12 @@ def copy(tiny_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("verb", ["train", "run"])
-def test_two_processes_do_not_work_in_one_folder(
-    copy: Path, tiny_config: Path, pipeline: Pipeline, verb: str
-) -> None:
+def test_two_processes_do_not_work_in_one_folder(copy: Path, tiny_config: Path, verb: str) -> None:
     with Popen([executable, "-c", HOLDER, str(copy)], stdin=PIPE, stdout=PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
-        done = pipeline(verb, "--config", tiny_config, "--seed", 7, "--out", copy)
+        done = run_pipeline(verb, "--config", tiny_config, "--seed", 7, "--out", copy)
         assert done.code == 2
         assert f"is in use by process {holder.pid} on " in done.err
         assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
@@ -62,12 +59,12 @@ def rewrite_configs(run: Path, change: Callable[[dict[str, Json]], object]) -> N
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_run_of_a_version_that_knew_a_key_less_goes_on(
-    copy: Path, tiny_run: Path, tiny_config: Path, pipeline: Pipeline, finished: bool
+    copy: Path, tiny_run: Path, tiny_config: Path, finished: bool
 ) -> None:
     rewrite_configs(copy, lambda config: config.pop("reward_clip"))
     if not finished:
         shutil.rmtree(copy / "policy")
-    done = pipeline("train", "--config", tiny_config, "--out", copy)
+    done = run_pipeline("train", "--config", tiny_config, "--out", copy)
     assert done.code == 0, done.err
     for name in ("policy.onnx", "critic.safetensors", "visited.npz"):
         again, before = ((run / "policy" / name).read_bytes() for run in (copy, tiny_run))
@@ -76,12 +73,12 @@ def test_a_run_of_a_version_that_knew_a_key_less_goes_on(
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_run_of_a_version_that_knew_another_key_says_in_one_line_what_to_do(
-    copy: Path, tiny_config: Path, pipeline: Pipeline, finished: bool
+    copy: Path, tiny_config: Path, finished: bool
 ) -> None:
     rewrite_configs(copy, lambda config: config.update(tempo=3))
     if not finished:
         shutil.rmtree(copy / "policy")
-    done = pipeline("train", "--config", tiny_config, "--out", copy)
+    done = run_pipeline("train", "--config", tiny_config, "--out", copy)
     assert done.code == 2
     assert (
         "unknown key 'train.tempo'; go on with that version, or use another output folder"
@@ -91,7 +88,7 @@ def test_a_run_of_a_version_that_knew_another_key_says_in_one_line_what_to_do(
 
 
 def test_a_checkpoint_of_another_version_that_is_not_understood_says_what_to_do(
-    copy: Path, tiny_config: Path, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    copy: Path, tiny_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rewrite_configs(copy, lambda config: None)
     shutil.rmtree(copy / "policy")
@@ -100,28 +97,28 @@ def test_a_checkpoint_of_another_version_that_is_not_understood_says_what_to_do(
         raise KeyError("momentum")
 
     monkeypatch.setattr("surefoot.train.training_run.Run.load_checkpoint", refuse)
-    done = pipeline("train", "--config", tiny_config, "--out", copy)
+    done = run_pipeline("train", "--config", tiny_config, "--out", copy)
     assert done.code == 2
     assert "of surefoot 0.0.1 (KeyError('momentum')): go on with that version" in done.err
 
 
 @pytest.mark.parametrize("name", ["policy/policy.onnx", f"policy/{MANIFEST}"])
 def test_a_policy_that_was_torn_is_made_again_from_the_checkpoints(
-    copy: Path, tiny_run: Path, tiny_config: Path, pipeline: Pipeline, name: str
+    copy: Path, tiny_run: Path, tiny_config: Path, name: str
 ) -> None:
     (copy / name).write_bytes((tiny_run / name).read_bytes()[:100])
-    done = pipeline("train", "--config", tiny_config, "--out", copy)
+    done = run_pipeline("train", "--config", tiny_config, "--out", copy)
     assert done.code == 0, done.err
     assert (copy / name).read_bytes() == (tiny_run / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["bundle/policy.onnx", f"bundle/{MANIFEST}", "stages.json"])
 def test_what_was_torn_after_the_training_is_made_again(
-    copy: Path, tiny_run: Path, tiny_config: Path, pipeline: Pipeline, name: str
+    copy: Path, tiny_run: Path, tiny_config: Path, name: str
 ) -> None:
     (copy / name).write_bytes((tiny_run / name).read_bytes()[:100])
-    done = pipeline("run", "--config", tiny_config, "--out", copy)
+    done = run_pipeline("run", "--config", tiny_config, "--out", copy)
     assert done.code == 0, done.err
-    assert pipeline("verify", copy / "bundle").code == 0
+    assert run_pipeline("verify", copy / "bundle").code == 0
     for path in (copy / "bundle").iterdir():
         assert path.read_bytes() == (tiny_run / "bundle" / path.name).read_bytes()

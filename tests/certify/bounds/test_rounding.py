@@ -14,6 +14,7 @@ import pytest
 from flint import fmpq
 from onnx import TensorProto, helper, numpy_helper
 
+from support.policies import random_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.crown import layer_bounds
@@ -344,7 +345,7 @@ def test_a_sum_that_the_generated_c_doubles_has_no_bound(
 @pytest.mark.parametrize("activation", list(Activation))
 @pytest.mark.parametrize("times", [1.01, 2.0, 10.0])
 def test_the_bound_grows_no_faster_than_the_perturbation(
-    random_policy: Build, activation: Activation, times: float
+    activation: Activation, times: float
 ) -> None:
     """What a table's bound says about a larger epsilon rests on this."""
     for seed, epsilon in enumerate((0.01, 0.15, 1.0)):
