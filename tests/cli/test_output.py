@@ -59,6 +59,8 @@ def command(*arguments: object, cwd: Path, **environment: str) -> subprocess.Pop
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Whoever runs the tests in the background ignores SIGINT, and so would the process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
