@@ -1,4 +1,7 @@
-"""Whatever a bundle holds is refused by a limit with a name, before it takes time or memory."""
+"""Whatever a bundle holds is refused by a limit with a name, before it takes time or memory.
+
+Also of ``onnx_file/wire.py``.
+"""
 
 import io
 import json

@@ -306,9 +306,9 @@ FORGERIES: dict[str, Callable[[dict], None]] = {
     "a short witness": witness_of(perturbation=[0.1]),
     "an effort that is no number": lambda t: t["proof"].update(alpha_steps=[]),
     "a negative effort": lambda t: t["proof"].update(split_boxes=-1),
-    "an epsilon that is no size": lambda t: t["deviation_linf"].update(epsilon=10**400),
+    "an epsilon that is no size": lambda t: t["deviation_linf"].update(epsilon=10**390),
     "episodes out of range": (
-        lambda t: t["proof"]["evidence"]["measurements"][0].update(episodes=10**400)
+        lambda t: t["proof"]["evidence"]["measurements"][0].update(episodes=10**390)
     ),
     "a horizon beyond any": lambda t: t["proof"]["evidence"].update(horizon=2**63),
     "an unknown arithmetic": lambda t: t.update(arithmetic="exact"),
@@ -325,7 +325,7 @@ FORGERIES: dict[str, Callable[[dict], None]] = {
 MALFORMED: dict[str, Callable[[dict], None]] = {
     "a null in the witness": witness_of(state=None),
     "words in the witness": witness_of(perturbation=["x"] * 4),
-    "a witness out of range": witness_of(state=[10**400] * 4),
+    "a witness out of range": witness_of(state=[10**390] * 4),
     "a witness with more to say": witness_of(believe="me"),
     "a claim beyond the proofs": claim_more,
     "a table that is none": lambda t: t["claims"].update(visited_deviation=[1]),

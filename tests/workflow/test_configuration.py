@@ -87,7 +87,7 @@ def test_what_an_editor_puts_before_the_text_does_not_count(tmp_path: Path, enco
     budget.write_text(SPARSITY, encoding=encoding)
     config.write_text("[certify]\nseed = 3\n", encoding=encoding)
     if encoding == "utf-16":
-        with pytest.raises(InputError, match="is not UTF-8, it begins as UTF-16 does"):
+        with pytest.raises(InputError, match="begins with a byte order mark of UTF-16"):
             Configuration().budget(budget)
         return
     assert Configuration().budget(budget).text == SPARSITY
