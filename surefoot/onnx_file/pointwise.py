@@ -20,6 +20,17 @@ from surefoot.onnx_file.node import JOINS, Node, bounded
 _BATCH_NORM_ROUNDINGS = 8
 """Of w = gain / sqrt(variance + epsilon) 4, of w x + (offset - w mean) 3 more."""
 
+_HINTS = {
+    ("ArgMax", "Softmax", "LogSoftmax"): "choose the logits before it with --output",
+    ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"): "choose the "
+    "deterministic output with --output",
+    ("GRU", "LSTM", "RNN"): "a controller with a memory is not read",
+    ("If", "Loop", "Scan"): "export it with torch.onnx.export(..., dynamo=False)",
+    ("LayerNormalization", "ReduceMean"): "a controller that normalises over its neurons is not "
+    "read",
+}
+"""What to do about operators that others' files have, by their names."""
+
 _LARGEST = float(np.finfo(np.float32).max)
 _SIMPLE = {
     "Sigmoid": Activation.SIGMOID,
@@ -213,5 +224,6 @@ def _activation(node: Node) -> OneActivation:
         case "Selu":
             return ScaledElu(node.number("alpha"), node.number("gamma"))
     if node.op not in _SIMPLE:
-        raise InputError("not in the controller operator set")
+        hint = next((f": {text}" for names, text in _HINTS.items() if node.op in names), "")
+        raise InputError(f"not in the controller operator set{hint}")
     return _SIMPLE[node.op]

@@ -367,3 +367,16 @@ def test_more_numbers_than_a_controller_has_are_refused(
     data = graph.file({x: ("N", "M")}, {"obs": (1, size)})
     with pytest.raises(InputError, match=message):
         read_onnx(data, "controller.onnx")
+
+
+@pytest.mark.parametrize(
+    ("op", "hint"),
+    [
+        ("Softmax", "choose the logits before it with --output"),
+        ("RandomNormalLike", "choose the deterministic output with --output"),
+        ("ReduceMean", "normalises over its neurons is not read"),
+    ],
+)
+def test_what_others_files_have_is_refused_with_what_to_do(op: str, hint: str) -> None:
+    with pytest.raises(InputError, match=f"{op}.*not in the controller operator set: .*{hint}"):
+        read_onnx(after_matmul(op), "controller.onnx")
