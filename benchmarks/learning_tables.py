@@ -22,7 +22,9 @@ from surefoot.attack.method import MethodSummary, summarise_method
 from surefoot.attack.proved_deviation import stretched
 from surefoot.attack.suite import FULL
 from surefoot.certificate import proved_text
+from surefoot.config import build
 from surefoot.policy import GaussianHead, Squash
+from surefoot.records import AttackRecord
 from surefoot.runtime.controller_file import load_controller_file
 
 ATTACKS = tuple(name for name in FULL if name != "clean")
@@ -57,7 +59,7 @@ class Row:
     @property
     def summary(self) -> MethodSummary | None:
         """What the attacks say about the method."""
-        attacks = [record["attack"] for record in self.attacked]
+        attacks = [build(AttackRecord, record["attack"], "attack") for record in self.attacked]
         return summarise_method(attacks) if attacks else None
 
 

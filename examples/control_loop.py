@@ -16,7 +16,7 @@ from surefoot.runtime import Backend, OnBadObservation, load_controller
 bundle = open_bundle(Path(sys.argv[1]))
 control = load_controller(bundle, Backend.ONNX, OnBadObservation.HOLD)
 head = bundle.controller.policy.head  # which knows what the environment calls a discrete action
-robot = gymnasium.make(bundle.controller.metadata["env"]["id"])
+robot = gymnasium.make(bundle.controller.env_id)
 obs, _ = robot.reset(seed=0)
 period_s = bundle.controller.metadata["control"]["dt_s"] or 0.02  # where the task names none
 steps = round(float(sys.argv[2] if len(sys.argv) > 2 else 10) / period_s)

@@ -232,6 +232,12 @@ class AttackRecord(Record):
                 )
 
     @property
+    def settings(self) -> Mapping[str, Json]:
+        """The configuration of the suite; empty if the record does not say it."""
+        settings: Mapping[str, Json] = self.more.get("settings", {})
+        return settings
+
+    @property
     def attacked(self) -> dict[str, AttackOutcome]:
         """The outcomes without the clean loop, by name of the attack."""
         return {name: outcome for name, outcome in self.attacks.items() if name != CLEAN}

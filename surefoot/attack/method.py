@@ -10,6 +10,7 @@ import numpy as np
 
 from surefoot.artifact import Json
 from surefoot.errors import InputError
+from surefoot.records import CLEAN, AttackRecord
 from surefoot.statistics import Interval, interquartile_mean, interval_over_agents
 
 
@@ -42,11 +43,11 @@ class MethodSummary:
     failures: int
 
 
-def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> MethodSummary:
+def summarise_method(agents: Sequence[AttackRecord], *, seed: int = 0) -> MethodSummary:
     """Return the summary of the agents of a method.
 
     Args:
-        agents: The content of ``attack.json`` of each, from the same suite.
+        agents: The record of the attacks on each, from the same suite.
         seed: Seed of the resampling.
 
     Raises:
@@ -55,38 +56,44 @@ def summarise_method(agents: Sequence[Mapping[str, Json]], *, seed: int = 0) -> 
     Reference:
         Agarwal et al., NeurIPS 2021 (arXiv 2108.13264), section 4.
     """
-    if not agents:
-        raise InputError("agents must hold at least one attack.json")
-    for name in ("env", "epsilon", "norm", "suite", "episodes"):
-        if any(agent[name] != agents[0][name] for agent in agents):
-            raise InputError(f"agents of a method must have one {name}, got several")
-    if any(_settings_of(agent) != _settings_of(agents[0]) for agent in agents):
-        raise InputError("agents of a method must have one settings table, got several")
-    names = [name for name in agents[0]["attacks"] if name != "clean"]
-    attacked = {
-        name: tuple(float(agent["attacks"][name]["mean"]) for agent in agents) for name in names
-    }
-    worst = tuple(float(agent["worst"]["mean"]) for agent in agents)
-    clean_returns, worst_returns = (
-        np.array(
-            [agent["attacks"][name]["returns"] for agent, name in zip(agents, of, strict=True)]
-        )
-        for of in (["clean"] * len(agents), [agent["worst"]["attack"] for agent in agents])
-    )
+    _check_alike(agents)
+    worst = tuple(agent.worst.mean for agent in agents)
+    clean_returns = np.array([agent.attacks[CLEAN].returns for agent in agents])
+    worst_returns = np.array([agent.attacks[agent.worst.attack].returns for agent in agents])
     return MethodSummary(
-        clean=tuple(float(agent["attacks"]["clean"]["mean"]) for agent in agents),
-        attacked=attacked,
+        clean=tuple(agent.attacks[CLEAN].mean for agent in agents),
+        attacked={
+            name: tuple(agent.attacks[name].mean for agent in agents) for name in agents[0].attacked
+        },
         worst=worst,
         median_agent=int(np.argsort(worst, kind="stable")[(len(worst) - 1) // 2]),
         clean_iqm=interquartile_mean(clean_returns.mean(axis=1)),
         worst_iqm=interquartile_mean(worst_returns.mean(axis=1)),
         clean_interval=interval_over_agents(clean_returns, seed=seed),
         worst_interval=interval_over_agents(worst_returns, seed=seed),
-        failures=sum(entry["failures"] for agent in agents for entry in agent["attacks"].values()),
+        failures=sum(outcome.failures for agent in agents for outcome in agent.attacks.values()),
     )
 
 
-def _settings_of(agent: Mapping[str, Json]) -> dict[str, Json]:
+def _check_alike(agents: Sequence[AttackRecord]) -> None:
+    """Check that there are agents, all attacked in the same way.
+
+    Raises:
+        InputError: If not.
+    """
+    if not agents:
+        raise InputError("agents must hold at least one attack.json")
+    first = agents[0]
+    for name in ("env", "epsilon", "norm", "suite", "episodes"):
+        if any(getattr(agent, name) != getattr(first, name) for agent in agents):
+            raise InputError(f"agents of a method must have one {name}, got several")
+    if any(_settings_of(agent) != _settings_of(first) for agent in agents):
+        raise InputError("agents of a method must have one settings table, got several")
+    if any(set(agent.attacks) != set(first.attacks) for agent in agents):
+        raise InputError("agents of a method must be under the same attacks, got several")
+
+
+def _settings_of(agent: AttackRecord) -> dict[str, Json]:
     """Return the settings that results depend on; each agent may have another original."""
     others = ("num_threads", "transfer_from")
-    return {name: value for name, value in agent["settings"].items() if name not in others}
+    return {name: value for name, value in agent.settings.items() if name not in others}

@@ -1,38 +1,33 @@
+"""Agents of one method are summarised together, and only if they were attacked alike."""
+
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 
-from surefoot.artifact import Json
+from support.records import attack_record_of, outcome_of
 from surefoot.attack.method import summarise_method
+from surefoot.ball import Norm
 from surefoot.errors import InputError
+from surefoot.records import AttackRecord, WorstAttack
 
 
 def agent(
     clean: list[float], failures: dict[str, int] | None = None, **attacks: list[float]
-) -> dict[str, Json]:
-    failures = failures or {}
-    entries = {
-        name: {
-            "returns": list(returns),
-            "mean": float(np.mean(returns)),
-            "failures": failures.get(name, 0),
-        }
+) -> AttackRecord:
+    outcomes = {
+        name: outcome_of(returns, (failures or {}).get(name, 0))
         for name, returns in {"clean": clean, **attacks}.items()
     }
-    worst = min(attacks, key=lambda name: (-entries[name]["failures"], entries[name]["mean"]))
-    return {
-        "env": "E-v0",
-        "epsilon": 0.1,
-        "norm": "linf",
-        "suite": "full",
-        "episodes": len(clean),
-        "settings": {"adversary_steps": 1000},
-        "attacks": entries,
-        "worst": {
-            "attack": worst,
-            "mean": entries[worst]["mean"],
-            "failures": entries[worst]["failures"],
-        },
-    }
+    worst = min(attacks, key=lambda name: (-outcomes[name].failures, outcomes[name].mean))
+    return dataclasses.replace(
+        attack_record_of(**outcomes),
+        worst=WorstAttack(
+            attack=worst, mean=outcomes[worst].mean, failures=outcomes[worst].failures
+        ),
+        more={"settings": {"adversary_steps": 1000, "num_threads": len(attacks)}},
+    )
 
 
 AGENTS = [
@@ -81,21 +76,33 @@ def test_episodes_are_drawn_again_within_each_agent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "changes"),
     [
-        ("env", "F-v0"),
-        ("epsilon", 0.2),
-        ("norm", "l2"),
-        ("suite", "quick"),
-        ("episodes", 5),
-        ("settings", {"adversary_steps": 2000}),
+        ("env", {"env": "F-v0"}),
+        ("epsilon", {"epsilon": 0.2}),
+        ("norm", {"norm": Norm.L2}),
+        ("suite", {"suite": "full"}),
+        ("settings", {"more": {"settings": {"adversary_steps": 2000}}}),
     ],
 )
 def test_agents_that_were_attacked_differently_are_no_method(
-    name: str, value: dict[str, int] | float | str
+    name: str, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(InputError, match=f"one {name}"):
-        summarise_method([AGENTS[0], AGENTS[1] | {name: value}])
+        summarise_method([AGENTS[0], dataclasses.replace(AGENTS[1], **changes)])
+
+
+def test_agents_of_other_episodes_or_attacks_are_no_method() -> None:
+    with pytest.raises(InputError, match="one episodes"):
+        summarise_method([AGENTS[0], agent([9.0] * 5, mad=[5.0] * 5, rs=[8.0] * 5)])
+    with pytest.raises(InputError, match="under the same attacks"):
+        summarise_method([AGENTS[0], agent([9.0] * 4, mad=[5.0] * 4)])
+
+
+def test_how_many_threads_played_makes_no_other_method() -> None:
+    more = {"settings": {"adversary_steps": 1000, "num_threads": 7, "transfer_from": ["x"]}}
+    alike = dataclasses.replace(AGENTS[0], more=more)
+    assert summarise_method([AGENTS[0], alike]).worst == (5.0, 5.0)
 
 
 def test_no_agent_is_no_method() -> None:
