@@ -7,12 +7,12 @@ and ``unknown.py``.
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from support.policies import draw_policy, file_of
 from surefoot.artifact import sha256_hex
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget
@@ -31,13 +31,12 @@ from surefoot.certify.verdict import conclude
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Activation, Policy, Squash
+from surefoot.policy import Activation, Squash
 from surefoot.quantities.base.proof import Bound
 from surefoot.quantities.base.search import Found
 from surefoot.quantities.base.witness import Witness
 from surefoot.visited import SampledEpisodes
 
-Build = Callable[..., Policy]
 QUICK = CertifyConfig(search_states=32, search_steps=6, lipsdp_iterations=10, lipsdp_per_actuator=3)
 
 
@@ -71,8 +70,8 @@ def certify(
 
 
 @pytest.fixture(scope="module", name="file")
-def _file(draw_policy: Build, controller: Callable[[Policy], ControllerFile]) -> ControllerFile:
-    return controller(draw_policy(np.random.default_rng(0), [4, 16, 16, 2], squash=Squash.CLIP))
+def _file() -> ControllerFile:
+    return file_of(draw_policy(np.random.default_rng(0), [4, 16, 16, 2], squash=Squash.CLIP))
 
 
 @pytest.fixture(scope="module", name="evidence")
@@ -101,17 +100,14 @@ def test_a_limit_above_the_bound_is_proved_and_one_below_the_search_is_refuted(
 
 @pytest.mark.parametrize("scope", ["everywhere", "visited"])
 def test_the_witness_of_a_refutation_violates_it_when_replayed(
-    file: ControllerFile,
-    controller: Callable[[Policy], ControllerFile],
-    evidence: Evidence,
-    scope: str,
+    file: ControllerFile, evidence: Evidence, scope: str
 ) -> None:
     normaliser = replace(
         file.policy.normaliser,
         mean=np.float32([1.1, -2.3, 0.7, 30.1]),
         scale=np.float32([0.3, 1.7, 0.013, 9.9]),
     )
-    file = controller(replace(file.policy, normaliser=normaliser))
+    file = file_of(replace(file.policy, normaliser=normaliser))
     observations = evidence.observations * normaliser.scale + normaliser.mean
     budget = (everywhere if scope == "everywhere" else visited)("action_deviation", 0.01)
     finding = certify(file, budget, Evidence(observations=observations)).findings[0]
@@ -249,12 +245,9 @@ def test_clean_returns_beyond_the_assumed_rewards_prove_nothing(file: Controller
 
 @pytest.mark.parametrize("quantity", ["total_variation", "kl"])
 def test_nothing_is_said_about_the_sampling_policy_of_a_file_that_names_no_noise(
-    file: ControllerFile,
-    controller: Callable[[Policy], ControllerFile],
-    evidence: Evidence,
-    quantity: str,
+    file: ControllerFile, evidence: Evidence, quantity: str
 ) -> None:
-    silent = controller(replace(file.policy, head=replace(file.policy.head, std=None)))
+    silent = file_of(replace(file.policy, head=replace(file.policy.head, std=None)))
     budget = everywhere(quantity, 1e9) + visited(quantity, 1e9)
     budget += requirement("return_loss", epsilon=0.05, norm="linf", at_most=1e9)
     budget += everywhere("action_deviation", 1e9) + visited("action_deviation", 1e9)
@@ -272,12 +265,10 @@ def test_nothing_is_said_about_the_sampling_policy_of_a_file_that_names_no_noise
     assert check_certificate(certificate, silent, observations=evidence.observations).proved
 
 
-def test_without_a_clip_nothing_that_needs_the_rounding_term_is_proved(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile], evidence: Evidence
-) -> None:
+def test_without_a_clip_nothing_that_needs_the_rounding_term_is_proved(evidence: Evidence) -> None:
     policy = draw_policy(np.random.default_rng(2), [4, 8, 2], clip=np.inf)
     budget = everywhere("action_deviation", 1e9) + visited("action_deviation", 1e9)
-    certificate = certify(controller(policy), budget, evidence)
+    certificate = certify(file_of(policy), budget, evidence)
     assert certificate.runtime_error == ()
     assert certificate.findings[0].verdict is Verdict.UNKNOWN
     assert "unbounded" in certificate.findings[0].reason
@@ -489,16 +480,14 @@ def test_states_that_repeat_are_no_further_evidence(
         assert finding.reason == "40 of 80 visited states repeat"
 
 
-def test_what_was_measured_of_the_runtime_is_said_to_be_assumed(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
+def test_what_was_measured_of_the_runtime_is_said_to_be_assumed() -> None:
     for activation, squash, smooth in (
         (Activation.RELU, Squash.CLIP, False),
         (Activation.RELU, Squash.TANH, True),
         (Activation.SILU, Squash.CLIP, True),
     ):
         policy = draw_policy(np.random.default_rng(3), [3, 8, 2], activation, squash=squash)
-        certificate = certify(controller(policy), everywhere("action_deviation", 1e9))
+        certificate = certify(file_of(policy), everywhere("action_deviation", 1e9))
         assert (certificate.claims.runtime_error.assumption is not None) is smooth
         assert ("Assumed: smooth activations" in explain(certificate)) is smooth
 
@@ -515,10 +504,7 @@ def test_the_certificate_names_the_runtime_that_replayed(
 @pytest.mark.parametrize("hidden", [[], [4], [4] * 9])
 @pytest.mark.parametrize("categorical", [False, True])
 def test_weights_near_the_largest_float32_prove_nothing_and_raise_nothing(
-    draw_policy: Build,
-    controller: Callable[[Policy], ControllerFile],
-    hidden: list[int],
-    categorical: bool,
+    hidden: list[int], categorical: bool
 ) -> None:
     policy = draw_policy(
         np.random.default_rng(6), [4, *hidden, 2], Activation.RELU, categorical=categorical
@@ -529,7 +515,7 @@ def test_weights_near_the_largest_float32_prove_nothing_and_raise_nothing(
     budget = everywhere("action_deviation", 1.0) + everywhere("kl", 1.0, norm="l2")
     budget += requirement("lipschitz", norm="l2", at_most=5.0) + visited("total_variation", 0.5)
     observations = np.random.default_rng(7).normal(0, 1, (60, 4))
-    file = controller(replace(policy, layers=layers))
+    file = file_of(replace(policy, layers=layers))
     certificate = certify(file, budget, Evidence(observations=observations))
     assert all(finding.verdict is not Verdict.PROVED for finding in certificate.findings)
     assert Certificate.parse(certificate.to_json()) == certificate
@@ -542,25 +528,21 @@ def test_sparsity_and_size_are_counted(file: ControllerFile) -> None:
 
 
 @pytest.mark.parametrize("activation", Activation)
-def test_every_activation_gets_a_certificate_that_survives_json(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile], activation: Activation
-) -> None:
+def test_every_activation_gets_a_certificate_that_survives_json(activation: Activation) -> None:
     policy = draw_policy(np.random.default_rng(3), [3, 8, 8, 2], activation, squash=Squash.TANH)
     budget = everywhere("action_deviation", 1e9) + everywhere("total_variation", 1.0)
-    certificate = certify(controller(policy), budget)
+    certificate = certify(file_of(policy), budget)
     assert certificate.verdict is Verdict.PROVED
     assert Certificate.parse(certificate.to_json()).to_json() == certificate.to_json()
 
 
 @pytest.mark.parametrize("hidden", [[], [8], [8, 8, 8]])
-def test_every_depth_and_a_categorical_head_get_a_certificate(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile], hidden: list[int]
-) -> None:
+def test_every_depth_and_a_categorical_head_get_a_certificate(hidden: list[int]) -> None:
     policy = draw_policy(np.random.default_rng(4), [3, *hidden, 4], categorical=True)
     budget = everywhere("total_variation", 1.0) + everywhere("kl", 1e9)
     observations = np.random.default_rng(5).normal(0, 1, (60, 3))
     certificate = certify(
-        controller(policy),
+        file_of(policy),
         budget + visited("total_variation", 1.0),
         Evidence(observations=observations),
     )
@@ -651,16 +633,14 @@ def test_observations_of_another_size_are_refused(file: ControllerFile) -> None:
 
 
 @pytest.mark.parametrize("squash", [Squash.CLIP, Squash.TANH])
-def test_no_certified_deviation_exceeds_the_range_of_the_actuators(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile], squash: Squash
-) -> None:
+def test_no_certified_deviation_exceeds_the_range_of_the_actuators(squash: Squash) -> None:
     # Weights so large that float32 may err by more than the actions can move.
     policy = draw_policy(
         np.random.default_rng(3), [4, 64, 64, 2], gain=300.0, squash=squash, half_range=0.5
     )
     evidence = Evidence(observations=np.random.default_rng(1).normal(0, 1, (40, 4)))
     budget = everywhere("action_deviation", 1.5) + visited("action_deviation", 1.5)
-    certificate = certify(controller(policy), budget, evidence)
+    certificate = certify(file_of(policy), budget, evidence)
     at_states = certificate.claims.visited_deviation
     assert at_states is not None
     assert 2 * max(certificate.runtime_error) > 1.0

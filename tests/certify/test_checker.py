@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import surefoot.certify.checker
+from support.policies import build_policy, draw_policy, file_of
 from surefoot.artifact import Json, sha256_hex, to_json
 from surefoot.ball import Norm
 from surefoot.budget import Budget, Scope
@@ -24,10 +25,8 @@ from surefoot.certify.checker import check_certificate
 from surefoot.config import to_toml
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
-from surefoot.policy import Activation, Policy, Squash, weights_sha256
+from surefoot.policy import Activation, Squash, weights_sha256
 from surefoot.visited import SampledEpisodes
-
-Build = Callable[..., Policy]
 
 BUDGET = """
 [[require]]
@@ -107,9 +106,9 @@ def certify(file: ControllerFile) -> Certificate:
 
 
 @pytest.fixture(scope="module", name="file")
-def _file(draw_policy: Build, controller: Callable[[Policy], ControllerFile]) -> ControllerFile:
+def _file() -> ControllerFile:
     rng = np.random.default_rng(1)
-    return controller(draw_policy(rng, [4, 12, 12, 2], sparsity=0.3, squash=Squash.CLIP))
+    return file_of(draw_policy(rng, [4, 12, 12, 2], sparsity=0.3, squash=Squash.CLIP))
 
 
 @pytest.fixture(scope="module", name="certificate")
@@ -135,12 +134,9 @@ def test_without_observations_the_visited_claims_stay_unchecked(
 @pytest.mark.parametrize("activation", Activation)
 @pytest.mark.parametrize("hidden", [[], [6], [6, 6, 6]])
 def test_certificates_of_every_activation_and_depth_are_accepted(
-    draw_policy: Build,
-    controller: Callable[[Policy], ControllerFile],
-    activation: Activation,
-    hidden: list[int],
+    activation: Activation, hidden: list[int]
 ) -> None:
-    file = controller(draw_policy(np.random.default_rng(2), [4, *hidden, 2], activation))
+    file = file_of(draw_policy(np.random.default_rng(2), [4, *hidden, 2], activation))
     assert check_certificate(certify(file), file, observations=OBSERVATIONS).proved
 
 
@@ -357,10 +353,8 @@ def test_no_method_keeps_a_proved_claim_from_the_checker(
         check_certificate(forged, file, sampled=sampled)
 
 
-def test_a_proof_of_one_output_is_none_of_the_others(
-    build_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
-    file = controller(build_policy([np.eye(3), [[100, 0, 0], [0, 0.01, 0]]]))
+def test_a_proof_of_one_output_is_none_of_the_others() -> None:
+    file = file_of(build_policy([np.eye(3), [[100, 0, 0], [0, 0.01, 0]]]))
     config = replace(CONFIG, lipsdp_per_actuator=3)
     limit = BUDGET.split("[[require]]")[1].replace("5.0", "0.01")
     budget = Budget.parse("[[require]]" + limit)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from support.policies import build_policy, draw_policy, file_of
 from surefoot.activation import AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.budget import Budget
 from surefoot.certificate import Verdict
@@ -21,10 +22,8 @@ from surefoot.certify.compression import (
     compression_error_at,
 )
 from surefoot.errors import IntegrityError
-from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, CategoricalHead, Policy, Squash
 
-Build = Callable[..., Policy]
 QUICK = CertifyConfig(search_states=32, search_steps=4, lipsdp_iterations=5, lipsdp_per_actuator=0)
 
 
@@ -46,9 +45,7 @@ STEEP = [LeakyRelu(0.25), ScaledElu(1.6875, 1.0625), Clamp(-0.5, 1.5)]
 
 @pytest.mark.parametrize("activation", [*Activation, *STEEP])
 @pytest.mark.parametrize("squash", Squash)
-def test_no_state_differs_by_more_than_the_bound(
-    draw_policy: Build, activation: AnyActivation, squash: Squash
-) -> None:
+def test_no_state_differs_by_more_than_the_bound(activation: AnyActivation, squash: Squash) -> None:
     rng = np.random.default_rng(0)
     for share in (0.05, 0.5):
         dense = draw_policy(rng, [4, 12, 12, 2], activation, squash=squash, half_range=1.5, clip=3)
@@ -66,7 +63,7 @@ def test_no_state_differs_by_more_than_the_bound(
         assert (here >= gap[:200] - 1e-15).all()
 
 
-def test_the_mixed_form_is_violated_and_the_bound_is_not(build_policy: Build) -> None:
+def test_the_mixed_form_is_violated_and_the_bound_is_not() -> None:
     # mathematics.md, 11.6: dense norms with dense activations say 1.413631, the truth is 1.617367.
     first = [[1, -0.85, 0], [0.526, -0.526, 0]]
     dense = build_policy([first, [[1, 1], [1, -1]]], Activation.RELU)
@@ -89,7 +86,7 @@ def test_the_mixed_form_is_violated_and_the_bound_is_not(build_policy: Build) ->
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("bound", [_capped, _telescoped, _cut, compression_error])
 def test_norms_and_hidden_values_of_one_network_would_be_violated_in_every_bound(
-    build_policy: Build, bound: Callable[..., np.ndarray], swapped: bool
+    bound: Callable[..., np.ndarray], swapped: bool
 ) -> None:
     """1 relu(1 z) against 0 relu(0 z), in either order: each layer alone changes nothing or all."""
     one, none = (build_policy([[[w]], [[w]]], Activation.RELU) for w in (1.0, 0.0))
@@ -99,26 +96,26 @@ def test_norms_and_hidden_values_of_one_network_would_be_violated_in_every_bound
 
 @pytest.mark.parametrize("bound", [_capped, _telescoped, _cut, compression_error])
 def test_an_activation_that_is_steeper_than_one_enlarges_the_change(
-    build_policy: Build, bound: Callable[..., np.ndarray]
+    bound: Callable[..., np.ndarray],
 ) -> None:
     one, half = (build_policy([[[w]], [[1.0]]], ScaledElu(1.0, 2.0)) for w in (1.0, 0.5))
     assert bound(half, one, np.ones(1))[0] >= 1.0
 
 
-def test_states_far_apart_share_the_bound_of_the_largest(build_policy: Build) -> None:
+def test_states_far_apart_share_the_bound_of_the_largest() -> None:
     one, half = (build_policy([[[w]], [[1.0]]], Activation.RELU) for w in (1.0, 0.5))
     around = compression_error_around(half, one, np.array([[0.0], [10.0]]), 0.1)
     assert around[1, 0] >= 5.05
 
 
-def test_what_cancels_behind_a_layer_is_kept_together(build_policy: Build) -> None:
+def test_what_cancels_behind_a_layer_is_kept_together() -> None:
     # (1, -1) diag(s) (1, 1)' 0.1 z = 0.1 (s_1 - s_2) z: at most 0.1 |z|, absolute values say 0.2.
     dense = build_policy([[[1.0], [1.0]], [[1, -1]]], Activation.RELU)
     policy = build_policy([[[1.125], [1.125]], [[1, -1]]], Activation.RELU)
     assert compression_error(policy, dense, np.full(1, 4.0))[0] == pytest.approx(0.125 * 4)
 
 
-def test_a_bias_that_moves_counts(build_policy: Build) -> None:
+def test_a_bias_that_moves_counts() -> None:
     dense, policy = (
         build_policy([[[1.0]], [[2.0]]], Activation.RELU, biases=[[bias], [0]])
         for bias in (0.5, 0.75)
@@ -126,7 +123,7 @@ def test_a_bias_that_moves_counts(build_policy: Build) -> None:
     assert compression_error(policy, dense, np.ones(1))[0] == pytest.approx(0.5)
 
 
-def test_equal_policies_differ_by_nothing(draw_policy: Build) -> None:
+def test_equal_policies_differ_by_nothing() -> None:
     policy = draw_policy(np.random.default_rng(1), [3, 8, 2])
     assert compression_error(policy, policy, np.full(3, 10.0)).max() < 1e-290
 
@@ -141,7 +138,7 @@ def test_equal_policies_differ_by_nothing(draw_policy: Build) -> None:
     ],
 )
 def test_policies_that_cannot_be_compared_say_why(
-    build_policy: Build, change: Callable[[Policy], Policy], reason: str
+    change: Callable[[Policy], Policy], reason: str
 ) -> None:
     policy = build_policy([np.eye(2), np.eye(2)])
     assert comparable(policy, policy) is policy
@@ -163,11 +160,9 @@ at_most = {limit}
 """
 
 
-def test_compression_is_proved_refuted_and_checked(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
+def test_compression_is_proved_refuted_and_checked() -> None:
     dense = draw_policy(np.random.default_rng(3), [4, 16, 2])
-    file = controller(pruned(dense, 0.2))
+    file = file_of(pruned(dense, 0.2))
     observations = np.random.default_rng(4).normal(0, 1, (80, 4))
     evidence = Evidence(observations=observations, dense_policy=dense)
 
@@ -198,11 +193,9 @@ at_most = 1e-9
 """
 
 
-def test_states_that_nobody_visited_refute_no_claim_about_visited_ones(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
+def test_states_that_nobody_visited_refute_no_claim_about_visited_ones() -> None:
     dense = draw_policy(np.random.default_rng(0), [4, 8, 2])
-    file = controller(draw_policy(np.random.default_rng(1), [4, 8, 2]))
+    file = file_of(draw_policy(np.random.default_rng(1), [4, 8, 2]))
     finding = certify_policy(
         file, Budget.parse(VISITED), Evidence(dense_policy=dense), QUICK
     ).findings[0]
@@ -210,14 +203,12 @@ def test_states_that_nobody_visited_refute_no_claim_about_visited_ones(
     assert finding.reason == "no visited observations are given"
 
 
-def test_weights_that_overflow_are_compared_without_a_crash(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
+def test_weights_that_overflow_are_compared_without_a_crash() -> None:
     policy = draw_policy(np.random.default_rng(2), [4, 8, 2], Activation.RELU)
     layers = tuple(
         replace(layer, weight=np.sign(layer.weight) * np.float32(1e38)) for layer in policy.layers
     )
-    file = controller(replace(policy, layers=layers))
+    file = file_of(replace(policy, layers=layers))
     observations = np.random.default_rng(3).normal(0, 1, (40, 4))
     evidence = Evidence(dense_policy=file.policy, observations=observations)
     everywhere = (

@@ -1,11 +1,12 @@
 """Control error: a search never finds more than is certified; the published sum is no bound."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from support.policies import build_policy, draw_policy
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.rounding import rounding_bound
 from surefoot.certify.compression import (
@@ -27,7 +28,6 @@ from surefoot.compress import OneShotConfig, WeightFormat, compress_policy, stor
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Policy, Squash
 
-Build = Callable[..., Policy]
 STATES = np.random.default_rng(10).normal(0, 1, (60, 4)).astype(np.float32)
 
 
@@ -52,9 +52,7 @@ def climb(policy: Policy, original: Policy, low: np.ndarray, high: np.ndarray) -
     return float(value.max())
 
 
-def pairs(
-    draw_policy: Build, activation: Activation, squash: Squash
-) -> Iterator[tuple[Policy, Policy]]:
+def pairs(activation: Activation, squash: Squash) -> Iterator[tuple[Policy, Policy]]:
     rng = np.random.default_rng(0)
     original = draw_policy(rng, [4, 12, 10, 2], activation, squash=squash, half_range=1.5, clip=3)
     calibration = rng.normal(0, 1, (100, 4))
@@ -65,10 +63,8 @@ def pairs(
 
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.SILU])
 @pytest.mark.parametrize("squash", Squash)
-def test_no_search_finds_more_than_is_certified(
-    draw_policy: Build, activation: Activation, squash: Squash
-) -> None:
-    for policy, original in pairs(draw_policy, activation, squash):
+def test_no_search_finds_more_than_is_certified(activation: Activation, squash: Squash) -> None:
+    for policy, original in pairs(activation, squash):
         at = visited_control_error(policy, original, STATES)
         assert change(policy, original, STATES).max() == at.measured <= at.certified
         assert at.certified <= at.measured + 2e-3  # at single states it is rounding alone
@@ -83,8 +79,8 @@ def test_no_search_finds_more_than_is_certified(
         assert at.certified <= box.certified * (1 + 1e-9) or np.abs(STATES).max() > 3
 
 
-def test_a_small_ball_costs_little(draw_policy: Build) -> None:
-    policy, original = next(pairs(draw_policy, Activation.TANH, Squash.IDENTITY))
+def test_a_small_ball_costs_little() -> None:
+    policy, original = next(pairs(Activation.TANH, Squash.IDENTITY))
     at = visited_control_error(policy, original, STATES).certified
     near = visited_control_error(policy, original, STATES, 1e-4).certified
     assert at <= near <= 1.1 * at
@@ -94,14 +90,14 @@ def test_a_small_ball_costs_little(draw_policy: Build) -> None:
     assert far < 0.5 * apart
 
 
-def test_a_ball_is_never_worse_than_the_box(draw_policy: Build) -> None:
-    for policy, original in pairs(draw_policy, Activation.TANH, Squash.IDENTITY):
+def test_a_ball_is_never_worse_than_the_box() -> None:
+    for policy, original in pairs(Activation.TANH, Squash.IDENTITY):
         states = np.zeros((1, 4), np.float32)
         whole = compression_error_around(policy, original, states, 3.0)
         assert (whole <= compression_error(policy, original, np.full(4, 3.0)) * (1 + 1e-9)).all()
 
 
-def test_a_bounded_activation_ends_what_the_box_can_do(build_policy: Build) -> None:
+def test_a_bounded_activation_ends_what_the_box_can_do() -> None:
     # One hidden neuron: whatever the first layer does, tanh changes by 2 at most.
     original = build_policy([[[5.0]], [[1.5]]], Activation.TANH)
     policy = build_policy([[[0.001]], [[1.5]]], Activation.TANH)
@@ -109,7 +105,7 @@ def test_a_bounded_activation_ends_what_the_box_can_do(build_policy: Build) -> N
     assert box_control_error(policy, original).certified == pytest.approx(3.0, abs=1e-4)
 
 
-def test_an_equal_policy_errs_by_rounding_alone(draw_policy: Build) -> None:
+def test_an_equal_policy_errs_by_rounding_alone() -> None:
     policy = draw_policy(np.random.default_rng(1), [4, 12, 2])
     for error in (visited_control_error(policy, policy, STATES), box_control_error(policy, policy)):
         assert error.measured == 0
@@ -117,10 +113,8 @@ def test_an_equal_policy_errs_by_rounding_alone(draw_policy: Build) -> None:
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3])
-def test_the_rounding_of_both_controllers_is_charged_where_the_ball_reaches(
-    draw_policy: Build, epsilon: float
-) -> None:
-    policy, original = next(pairs(draw_policy, Activation.TANH, Squash.IDENTITY))
+def test_the_rounding_of_both_controllers_is_charged_where_the_ball_reaches(epsilon: float) -> None:
+    policy, original = next(pairs(Activation.TANH, Squash.IDENTITY))
     largest = np.abs(STATES).max(axis=0).astype(float) + epsilon
     roundings = [
         rounding_bound(either, largest, ARITHMETICS["float32"]).action
@@ -141,13 +135,13 @@ def test_what_is_measured_in_a_ball_lies_in_it(epsilon: float) -> None:
     assert distance.max() == pytest.approx(epsilon, rel=0.2)
 
 
-def test_the_published_sum_is_told_in_action_units(draw_policy: Build) -> None:
-    policy, original = next(pairs(draw_policy, Activation.TANH, Squash.IDENTITY))
+def test_the_published_sum_is_told_in_action_units() -> None:
+    policy, original = next(pairs(Activation.TANH, Squash.IDENTITY))
     raw = paper_compression_error(policy, original, STATES).max()
     assert paper_control_error(policy, original, STATES)["value"] == pytest.approx(1.5 * raw)
 
 
-def test_logits_are_compared_without_a_head(draw_policy: Build) -> None:
+def test_logits_are_compared_without_a_head() -> None:
     original = draw_policy(np.random.default_rng(2), [4, 12, 3], categorical=True)
     policy = store_weights(original, WeightFormat.INT8)
     at = visited_control_error(policy, original, STATES)
@@ -156,7 +150,7 @@ def test_logits_are_compared_without_a_head(draw_policy: Build) -> None:
     assert at.certified == pytest.approx(gap.max(), abs=1e-3)
 
 
-def test_the_published_sum_is_exceeded_and_ours_is_not(build_policy: Build) -> None:
+def test_the_published_sum_is_exceeded_and_ours_is_not() -> None:
     # mathematics.md, 11.6, another example: a state of 1; the sum says 2.0, the truth is 2.236068.
     biases = [[1, 1], [0, 0]]
     weights = [[[-1], [-1]], [[1, 1], [1, -1]]], [[[0], [0]], [[1, 1], [1, 0]]]
@@ -173,7 +167,7 @@ def test_the_published_sum_is_exceeded_and_ours_is_not(build_policy: Build) -> N
     assert visited_control_error(policy, original, state).certified >= np.abs(gap).max()
 
 
-def test_the_published_form_is_a_bound_where_one_layer_changes(draw_policy: Build) -> None:
+def test_the_published_form_is_a_bound_where_one_layer_changes() -> None:
     rng = np.random.default_rng(3)
     for number in range(3):
         original = draw_policy(rng, [4, 8, 8, 2])
@@ -205,7 +199,7 @@ def test_bisection_finds_the_fewest_that_hold() -> None:
     assert odd == 100 or odd % 7 == 0
 
 
-def test_states_of_the_box_fill_it_to_its_corners(draw_policy: Build) -> None:
+def test_states_of_the_box_fill_it_to_its_corners() -> None:
     policy = draw_policy(np.random.default_rng(4), [3, 5, 2], clip=2.5)
     states = box_states(policy)
     assert states.dtype == np.float32
@@ -217,7 +211,7 @@ def test_states_of_the_box_fill_it_to_its_corners(draw_policy: Build) -> None:
     assert (~corners).mean() == pytest.approx(0.5)
 
 
-def test_what_cannot_be_compared_or_bounded_is_refused(draw_policy: Build) -> None:
+def test_what_cannot_be_compared_or_bounded_is_refused() -> None:
     rng = np.random.default_rng(5)
     policy, other = draw_policy(rng, [4, 6, 2]), draw_policy(rng, [4, 7, 2])
     with pytest.raises(InputError, match="needs the original policy: the dense policy has other"):

@@ -1,24 +1,19 @@
 """A search finds what is there, and is replayed in deployed arithmetic."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
+from support.policies import build_policy, draw_policy, file_of
 from surefoot.ball import Ball, Norm
 from surefoot.certify import counterexamples as search
-from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Activation, Policy, Squash
+from surefoot.policy import Activation, Squash
 
-Build = Callable[..., Policy]
 SMOOTH = [activation for activation in Activation if activation is not Activation.RELU]
 
 
 @pytest.mark.parametrize("activation", SMOOTH)
-def test_the_gradient_by_hand_agrees_with_differences(
-    draw_policy: Build, activation: Activation
-) -> None:
+def test_the_gradient_by_hand_agrees_with_differences(activation: Activation) -> None:
     policy = draw_policy(np.random.default_rng(1), [3, 8, 8, 2], activation)
     state = np.array([0.3, -0.7, 1.1])
     cotangent = np.array([[0.4, -1.3]])
@@ -27,11 +22,9 @@ def test_the_gradient_by_hand_agrees_with_differences(
     np.testing.assert_allclose(gradient[0], numeric, atol=1e-5)
 
 
-def test_the_search_finds_the_corner_of_a_linear_policy(
-    build_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
+def test_the_search_finds_the_corner_of_a_linear_policy() -> None:
     weight = np.array([[1.0, -2.0, 3.0]])
-    file = controller(build_policy([weight]))
+    file = file_of(build_policy([weight]))
     replay = search.deployed_arithmetic(file)
     states = np.zeros((2, 3), dtype=np.float32)
     for norm, exact in ((Norm.LINF, 0.6), (Norm.L2, 0.1 * np.linalg.norm(weight))):
@@ -47,17 +40,15 @@ def test_the_search_finds_the_corner_of_a_linear_policy(
         np.testing.assert_allclose(found.values["deviation"], exact, rtol=1e-4)
 
 
-def test_the_replay_is_onnx_runtime_on_the_very_file(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
-    file = controller(draw_policy(np.random.default_rng(2), [4, 8, 2], squash=Squash.TANH))
+def test_the_replay_is_onnx_runtime_on_the_very_file() -> None:
+    file = file_of(draw_policy(np.random.default_rng(2), [4, 8, 2], squash=Squash.TANH))
     replay = search.deployed_arithmetic(file)
     assert "ONNX Runtime" in replay.name
     states = np.random.default_rng(3).normal(0, 1, (9, 4)).astype(np.float32)
     np.testing.assert_allclose(replay.outputs_at(states), file.policy.outputs_at(states), atol=1e-5)
 
 
-def test_jacobian_norms_are_those_of_finite_differences(draw_policy: Build) -> None:
+def test_jacobian_norms_are_those_of_finite_differences() -> None:
     policy = draw_policy(np.random.default_rng(4), [3, 8, 2], squash=Squash.TANH, half_range=2.0)
     states = np.random.default_rng(5).normal(0, 1, (5, 3))
     norms, directions = search.jacobian_norms(policy, states)
@@ -70,10 +61,8 @@ def test_jacobian_norms_are_those_of_finite_differences(draw_policy: Build) -> N
         assert np.linalg.norm(np.array(rows) @ direction) == pytest.approx(norm, rel=1e-4)
 
 
-def test_more_effort_never_finds_less(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
-    file = controller(draw_policy(np.random.default_rng(6), [4, 16, 16, 2], gain=3.0))
+def test_more_effort_never_finds_less() -> None:
+    file = file_of(draw_policy(np.random.default_rng(6), [4, 16, 16, 2], gain=3.0))
     replay = search.deployed_arithmetic(file)
     states = np.random.default_rng(7).normal(0, 1, (30, 4)).astype(np.float32)
     ball = Ball(epsilon=0.5, norm=Norm.LINF)

@@ -5,7 +5,6 @@ is met, and the largest deviation and slope are found at the ends of the pieces.
 the same holds for one hidden layer and the corners of the arrangement of its lines.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, pairwise, product
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from flint import fmpq, fmpq_mat
 
+from support.policies import build_policy, draw_policy
 from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.branch_and_bound import split_deviation
@@ -27,7 +27,6 @@ from surefoot.errors import InputError
 from surefoot.policy import Activation, Layer, Policy, Squash
 from surefoot.unknown import Unknown
 
-Build = Callable[..., Policy]
 Vector = list[fmpq]
 
 
@@ -107,7 +106,7 @@ def vector(values: list[float]) -> Vector:
     return [exact(value) for value in values]
 
 
-def deep_line(draw_policy: Build, seed: int) -> Policy:
+def deep_line(seed: int) -> Policy:
     """At most 12 neurons in up to four layers over one sensor."""
     rng = np.random.default_rng(seed)
     hidden = [int(n) for n in rng.integers(1, 4, int(rng.integers(1, 5)))]
@@ -116,10 +115,8 @@ def deep_line(draw_policy: Build, seed: int) -> Policy:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_bounds_hold_the_exact_deviation_of_deep_networks_on_a_line(
-    draw_policy: Build, seed: int
-) -> None:
-    policy = deep_line(draw_policy, seed)
+def test_bounds_hold_the_exact_deviation_of_deep_networks_on_a_line(seed: int) -> None:
+    policy = deep_line(seed)
     centre, epsilon = float(np.random.default_rng(seed).uniform(-2, 2)), 0.5
     low, high = exact(centre) - exact(epsilon), exact(centre) + exact(epsilon)
     places = [[point] for point in breakpoints(policy, low, high)]
@@ -127,8 +124,8 @@ def test_bounds_hold_the_exact_deviation_of_deep_networks_on_a_line(
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_lipschitz_bounds_hold_the_exact_largest_slope(draw_policy: Build, seed: int) -> None:
-    policy = deep_line(draw_policy, seed)
+def test_lipschitz_bounds_hold_the_exact_largest_slope(seed: int) -> None:
+    policy = deep_line(seed)
     points = breakpoints(policy, fmpq(-1000), fmpq(1000))
     rows = [outputs(policy, [point]) for point in points]
     squares, slopes = [], []
@@ -148,9 +145,7 @@ def test_lipschitz_bounds_hold_the_exact_largest_slope(draw_policy: Build, seed:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_bounds_hold_the_exact_deviation_of_twelve_neurons_in_the_plane(
-    draw_policy: Build, seed: int
-) -> None:
+def test_bounds_hold_the_exact_deviation_of_twelve_neurons_in_the_plane(seed: int) -> None:
     rng = np.random.default_rng(100 + seed)
     policy = draw_policy(rng, [2, 12, 2], Activation.RELU, bias=1.0)
     centre, epsilon = [float(x) for x in rng.uniform(-1, 1, 2)], 0.6
@@ -170,9 +165,7 @@ def test_bounds_hold_the_exact_deviation_of_twelve_neurons_in_the_plane(
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_absolute_bound_holds_every_activation_pattern_of_twelve_neurons(
-    draw_policy: Build, seed: int
-) -> None:
+def test_the_absolute_bound_holds_every_activation_pattern_of_twelve_neurons(seed: int) -> None:
     rng = np.random.default_rng(seed)
     policy = draw_policy(rng, [3, 4, 4, 2], Activation.RELU, sparsity=0.2)
     weights = [fmpq_mat([vector(row) for row in layer.weight]) for layer in policy.layers]
@@ -213,7 +206,7 @@ BIG = {
 @pytest.mark.parametrize("power", [12, 24, 40, 60, 100])
 @pytest.mark.parametrize("centre", [0.0, 0.75, -0.25])
 def test_constants_that_fool_floating_point_fool_no_bound(
-    build_policy: Build, name: str, power: int, centre: float
+    name: str, power: int, centre: float
 ) -> None:
     weights, biases = BIG[name](2.0**power)
     policy = build_policy(weights, Activation.RELU, biases=biases)
@@ -245,9 +238,7 @@ def test_constants_that_fool_floating_point_fool_no_bound(
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_float32_errs_by_no_more_than_the_rounding_term_in_exact_arithmetic(
-    draw_policy: Build, seed: int
-) -> None:
+def test_float32_errs_by_no_more_than_the_rounding_term_in_exact_arithmetic(seed: int) -> None:
     rng = np.random.default_rng(seed)
     gain = float(10 ** rng.uniform(-3, 3))
     policy = draw_policy(rng, [3, 6, 6, 2], Activation.RELU, gain=gain, half_range=0.3)
@@ -343,9 +334,7 @@ def lipschitz_matrix(
     "activation", [entry for entry in Activation if entry is not Activation.IDENTITY]
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_a_semidefinite_proof_is_one_in_exact_arithmetic(
-    draw_policy: Build, activation: Activation, seed: int
-) -> None:
+def test_a_semidefinite_proof_is_one_in_exact_arithmetic(activation: Activation, seed: int) -> None:
     rng = np.random.default_rng(seed)
     gain = float(10 ** rng.uniform(-1, 1))
     policy = draw_policy(rng, [2, 4, 4, 2], activation, gain=gain, sparsity=0.2)
@@ -360,7 +349,7 @@ def test_a_semidefinite_proof_is_one_in_exact_arithmetic(
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.SILU])
 @pytest.mark.parametrize("places", [[0], [1], [0, 2]])
 def test_a_semidefinite_proof_about_merged_layers_is_one_about_their_exact_product(
-    draw_policy: Build, activation: Activation, places: list[int]
+    activation: Activation, places: list[int]
 ) -> None:
     rng = np.random.default_rng(len(places))
     policy = draw_policy(rng, [2, 4, 4, 2], activation, half_range=0.7)
@@ -401,7 +390,7 @@ def test_a_proved_norm_is_one_in_exact_arithmetic(seed: int) -> None:
     assert is_semidefinite(gram)
 
 
-def test_a_jacobian_that_is_zero_where_it_is_taken_bounds_nothing(build_policy: Build) -> None:
+def test_a_jacobian_that_is_zero_where_it_is_taken_bounds_nothing() -> None:
     # mathematics.md, 11.5: relu(x - .1) at 0: the Jacobian says 0, the truth at epsilon .2 is .1.
     policy = build_policy([[[1.0]], [[1.0]]], Activation.RELU, biases=[[-0.1], [0.0]])
     truth = deviation(policy, [fmpq(0)], [[exact(0.2)], [exact(-0.2)]])
@@ -410,7 +399,7 @@ def test_a_jacobian_that_is_zero_where_it_is_taken_bounds_nothing(build_policy: 
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_weights_that_are_no_numbers_make_no_policy(build_policy: Build, bad: float) -> None:
+def test_weights_that_are_no_numbers_make_no_policy(bad: float) -> None:
     for weights, biases in (([[[bad, 1.0]]], [[0.0]]), ([[[1.0, 1.0]]], [[bad]])):
         with pytest.raises(InputError, match="finite"):
             build_policy(weights, biases=biases)
@@ -418,9 +407,7 @@ def test_weights_that_are_no_numbers_make_no_policy(build_policy: Build, bad: fl
 
 @pytest.mark.parametrize("size", [1e-45, 1e-40, 1e-38, 1e-20, 1e20, 1e30])
 @pytest.mark.parametrize("squash", [Squash.IDENTITY, Squash.CLIP])
-def test_denormal_and_huge_weights_keep_every_bound_true(
-    draw_policy: Build, size: float, squash: Squash
-) -> None:
+def test_denormal_and_huge_weights_keep_every_bound_true(size: float, squash: Squash) -> None:
     rng = np.random.default_rng(7)
     policy = draw_policy(rng, [1, 3, 3, 1], Activation.RELU, squash=squash)
     first = policy.layers[0]

@@ -5,13 +5,14 @@ Also of ``certify/analysis.py``, ``certify/claims_in_words.py`` and
 """
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+from support.policies import draw_policy, file_of
 from surefoot.artifact import sha256_hex
 from surefoot.ball import Norm
 from surefoot.budget import Budget
@@ -22,10 +23,8 @@ from surefoot.certify.deviation_picture import deviation_curves, draw_deviation
 from surefoot.certify.explain import explain
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
-from surefoot.policy import Policy
 from surefoot.visited import SampledEpisodes
 
-Build = Callable[..., Policy]
 QUICK = CertifyConfig(search_states=16, search_steps=4, lipsdp_iterations=5, lipsdp_per_actuator=2)
 EVIDENCE = Evidence(observations=np.random.default_rng(1).normal(0, 1, (80, 4)))
 BUDGET = """
@@ -52,8 +51,8 @@ at_most = 1000000
 
 
 @pytest.fixture(scope="module", name="file")
-def _file(draw_policy: Build, controller: Callable[[Policy], ControllerFile]) -> ControllerFile:
-    return controller(draw_policy(np.random.default_rng(0), [4, 8, 2]))
+def _file() -> ControllerFile:
+    return file_of(draw_policy(np.random.default_rng(0), [4, 8, 2]))
 
 
 def certify(file: ControllerFile, limit: float) -> Certificate:
@@ -74,11 +73,9 @@ def test_every_finding_stands_under_its_heading(file: ControllerFile) -> None:
     assert "Violated" not in text
 
 
-def test_logits_are_not_called_actions(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
+def test_logits_are_not_called_actions() -> None:
     text = explain(
-        certify(controller(draw_policy(np.random.default_rng(0), [4, 8, 3], categorical=True)), 1e3)
+        certify(file_of(draw_policy(np.random.default_rng(0), [4, 8, 3], categorical=True)), 1e3)
     )
     assert "no logit moves by more than" in text
     assert "(logits, one for each output)" in text

@@ -3,12 +3,12 @@
 Also of ``certify/radii.py``.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from support.policies import draw_policy, file_of
 from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget, Requirement, Scope
@@ -19,9 +19,8 @@ from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.checker import check_certificate
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Activation, Policy
+from surefoot.policy import Activation
 
-Build = Callable[..., Policy]
 FAST = CertifyConfig(
     search_states=8, search_steps=4, lipsdp_iterations=3, lipsdp_per_actuator=2, alpha_steps=2
 )
@@ -46,8 +45,8 @@ at_most = {visited}
 
 
 @pytest.fixture(name="file")
-def _file(draw_policy: Build, controller: Callable[[Policy], ControllerFile]) -> ControllerFile:
-    return controller(draw_policy(np.random.default_rng(0), [3, 12, 12, 2], Activation.TANH))
+def _file() -> ControllerFile:
+    return file_of(draw_policy(np.random.default_rng(0), [3, 12, 12, 2], Activation.TANH))
 
 
 def evidence() -> Evidence:
@@ -72,7 +71,7 @@ def test_a_requirement_takes_shares_for_linf_perturbations_only() -> None:
         replace(good, quantity="return_loss", scope=None)
 
 
-def test_shares_scale_every_bound_and_a_share_of_one_changes_nothing(draw_policy: Build) -> None:
+def test_shares_scale_every_bound_and_a_share_of_one_changes_nothing() -> None:
     bounds = closed_form_bounds(action_chain(draw_policy(np.random.default_rng(2), [3, 8, 2])))
     whole = bounds.deviations(0.1, Norm.LINF)
     ones = bounds.deviations(0.1, Norm.LINF, np.ones(3))

@@ -1,20 +1,19 @@
 """A limit on the states is assumed: it bounds the rounding, and the certificate repeats it."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from support.policies import draw_policy, file_of
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy, check_certificate, explain
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Policy, Squash, weights_sha256
+from surefoot.policy import Squash, weights_sha256
 
-Build = Callable[..., Policy]
 QUICK = CertifyConfig(search_states=16, search_steps=4, lipsdp_iterations=5, lipsdp_per_actuator=0)
 BUDGET = Budget.parse(
     """
@@ -34,23 +33,21 @@ at_most = 1e4
 
 
 @pytest.fixture
-def free(draw_policy: Build, controller: Callable[[Policy], ControllerFile]) -> ControllerFile:
+def free() -> ControllerFile:
     """A controller without a clip."""
     policy = draw_policy(np.random.default_rng(0), [5, 12, 12, 2], clip=np.inf, squash=Squash.TANH)
-    return controller(policy)
+    return file_of(policy)
 
 
 def certified(file: ControllerFile, **evidence: object) -> Certificate:
     return certify_policy(file, BUDGET, Evidence(**evidence), QUICK)
 
 
-def test_it_proves_what_a_clip_at_the_limit_would(
-    free: ControllerFile, controller: Callable[[Policy], ControllerFile]
-) -> None:
+def test_it_proves_what_a_clip_at_the_limit_would(free: ControllerFile) -> None:
     assert certified(free).findings[0].verdict is Verdict.UNKNOWN
     assumed = certified(free, state_limit=4.0)
     clipped = replace(free.policy, normaliser=replace(free.policy.normaliser, clip=4.0))
-    proved = certified(controller(clipped))
+    proved = certified(file_of(clipped))
     assert assumed.findings[0].verdict is Verdict.PROVED
     assert assumed.findings[0].certified == proved.findings[0].certified
     assert assumed.runtime_error == proved.runtime_error
@@ -58,11 +55,11 @@ def test_it_proves_what_a_clip_at_the_limit_would(
 
 
 def test_a_larger_limit_never_lowers_a_bound_and_one_beyond_the_clip_changes_nothing(
-    free: ControllerFile, controller: Callable[[Policy], ControllerFile], draw_policy: Build
+    free: ControllerFile,
 ) -> None:
     bounds = [certified(free, state_limit=limit).findings[0].certified for limit in (1, 4, 30)]
     assert bounds[0] < bounds[1] < bounds[2]
-    own = controller(draw_policy(np.random.default_rng(1), [5, 12, 2]))
+    own = file_of(draw_policy(np.random.default_rng(1), [5, 12, 2]))
     assert certified(own, state_limit=12.0).findings == certified(own).findings
 
 

@@ -86,28 +86,74 @@ def unit_range(policy: Policy) -> Policy:
     return replace(policy, head=replace(policy.head, centre=zeros, half_range=zeros + 1))
 
 
+def build_policy(
+    weights: Sequence[ArrayLike],
+    activation: AnyActivation = Activation.TANH,
+    *,
+    biases: Sequence[ArrayLike] | None = None,
+    squash: Squash = Squash.IDENTITY,
+    half_range: float = 1.0,
+    std: ArrayLike = 0.1,
+    clip: float = 10.0,
+    categorical: bool = False,
+) -> Policy:
+    """A policy with given weights, whose states are its observations."""
+    arrays = [np.asarray(weight, dtype=np.float32) for weight in weights]
+    if biases is None:
+        biases = [np.zeros(len(array)) for array in arrays]
+    layers = tuple(
+        Layer(
+            weight=weight,
+            bias=np.asarray(bias, dtype=np.float32),
+            activation=activation if number < len(arrays) - 1 else Activation.IDENTITY,
+        )
+        for number, (weight, bias) in enumerate(zip(arrays, biases, strict=True))
+    )
+    obs_dim, outputs = arrays[0].shape[1], len(arrays[-1])
+    ones = np.ones(outputs, dtype=np.float32)
+    head = (
+        CategoricalHead(num_actions=outputs)
+        if categorical
+        else GaussianHead(
+            std=np.broadcast_to(np.asarray(std, np.float64), (outputs,)).copy(),
+            squash=squash,
+            centre=0 * ones,
+            half_range=half_range * ones,
+        )
+    )
+    return Policy(
+        normaliser=bare_states(obs_dim, clip),
+        layers=layers,
+        head=head,
+    )
+
+
+def draw_policy(
+    rng: np.random.Generator,
+    sizes: Sequence[int],
+    activation: AnyActivation = Activation.TANH,
+    *,
+    gain: float = 1.5,
+    bias: float = 0.3,
+    sparsity: float = 0.0,
+    **settings: object,
+) -> Policy:
+    """A policy with random weights of a given sparsity."""
+    weights, biases = [], []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        weight = gain * rng.standard_normal((fan_out, fan_in)) / np.sqrt(fan_in)
+        weight[rng.random(weight.shape) < sparsity] = 0
+        weights.append(weight)
+        biases.append(bias * rng.standard_normal(fan_out))
+    return build_policy(weights, activation, biases=biases, **settings)
+
+
 def linear_policy(
     matrix: ArrayLike, *, bias: ArrayLike = 0.0, std: ArrayLike = 1.0, clip: float = 10.0
 ) -> Policy:
     """The policy a = matrix @ z + bias, with observations as states."""
-    weight = np.asarray(matrix, np.float32)
-    num_outputs, obs_dim = weight.shape
-    return Policy(
-        normaliser=bare_states(obs_dim, clip),
-        layers=(
-            Layer(
-                weight=weight,
-                bias=np.full(num_outputs, bias, np.float32),
-                activation=Activation.IDENTITY,
-            ),
-        ),
-        head=GaussianHead(
-            std=np.broadcast_to(np.asarray(std, np.float64), (num_outputs,)).copy(),
-            squash=Squash.IDENTITY,
-            centre=np.zeros(num_outputs, np.float32),
-            half_range=np.ones(num_outputs, np.float32),
-        ),
-    )
+    biases = [np.full(len(np.asarray(matrix)), bias)]
+    return build_policy([matrix], biases=biases, std=std, clip=clip)
 
 
 def file_of(policy: Policy, metadata: Mapping[str, Json] | None = None) -> ControllerFile:

@@ -1,6 +1,5 @@
 """Optimised lines are sound whatever the optimiser does, and never looser than CROWN."""
 
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from support.policies import build_policy, draw_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.alpha_crown import optimised_bounds, output_bounds
 from surefoot.certify.bounds.crown import layer_bounds
@@ -15,8 +15,6 @@ from surefoot.certify.bounds.local_bounds import local_bounds, local_region
 from surefoot.certify.bounds.region import Bounds, Region, network_of
 from surefoot.certify.bounds.tangent_points import free_touches, lines_touching
 from surefoot.policy import Activation, Policy
-
-Build = Callable[..., Policy]
 
 
 def points_inside(region: Region, rng: np.random.Generator, count: int) -> np.ndarray:
@@ -32,7 +30,7 @@ def points_inside(region: Region, rng: np.random.Generator, count: int) -> np.nd
 @pytest.mark.parametrize("norm", Norm)
 @pytest.mark.parametrize("activation", list(Activation))
 def test_no_point_leaves_optimised_bounds_and_none_is_looser_than_crown(
-    draw_policy: Build, activation: Activation, norm: Norm
+    activation: Activation, norm: Norm
 ) -> None:
     rng = np.random.default_rng(0)
     for depth, radius in product([0, 1, 2, 3], [0.0, 1e-3, 0.05, 0.5, 3.0]):
@@ -84,9 +82,7 @@ def triangle_relaxation(policy: Policy, bounds: Bounds, centre: np.ndarray, radi
     return float(-found.fun + b2[0])
 
 
-def test_behind_one_layer_of_relu_most_of_the_gap_to_the_program_over_all_hulls_is_closed(
-    draw_policy: Build,
-) -> None:
+def test_behind_one_layer_of_relu_most_of_the_gap_to_the_program_over_all_hulls_is_closed() -> None:
     rng = np.random.default_rng(2)
     gained = []
     for _ in range(8):
@@ -104,9 +100,7 @@ def test_behind_one_layer_of_relu_most_of_the_gap_to_the_program_over_all_hulls_
     assert np.mean(gained) > 0.8
 
 
-def test_the_largest_value_over_both_halves_of_a_neuron_is_exact_for_one_neuron(
-    build_policy: Build,
-) -> None:
+def test_the_largest_value_over_both_halves_of_a_neuron_is_exact_for_one_neuron() -> None:
     # max of c relu(w z + b) + v z over a box, from its corners and where the kink meets its edges.
     rng = np.random.default_rng(5)
     gaps = []
@@ -131,9 +125,7 @@ def test_the_largest_value_over_both_halves_of_a_neuron_is_exact_for_one_neuron(
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e12])
-def test_optimised_bounds_hold_in_exact_rationals_without_tolerance(
-    draw_policy: Build, scale: float
-) -> None:
+def test_optimised_bounds_hold_in_exact_rationals_without_tolerance(scale: float) -> None:
     rng = np.random.default_rng(3)
     for _ in range(5):
         policy = draw_policy(rng, [2, 4, 4, 2], Activation.RELU, gain=scale)
@@ -160,7 +152,7 @@ def test_optimised_bounds_hold_in_exact_rationals_without_tolerance(
                 assert value <= Fraction(float(bounds.upper[0, j]))
 
 
-def test_cancelling_coefficients_are_charged_for_their_rounding(build_policy: Build) -> None:
+def test_cancelling_coefficients_are_charged_for_their_rounding() -> None:
     # Products of three float32 weights that nearly cancel: the coefficient that float64 computes is
     # wrong by far more than a few ulp of itself.
     rng = np.random.default_rng(8)
@@ -179,9 +171,7 @@ def test_cancelling_coefficients_are_charged_for_their_rounding(build_policy: Bu
             assert exact * point <= Fraction(float(bounds.upper[0, 0]))
 
 
-def test_optimised_deviations_of_a_wide_smooth_network_are_tighter(
-    draw_policy: Build,
-) -> None:
+def test_optimised_deviations_of_a_wide_smooth_network_are_tighter() -> None:
     rng = np.random.default_rng(4)
     policy = draw_policy(rng, [8, 96, 96, 2], Activation.TANH, gain=1.0, bias=0.0)
     region = local_region(rng.normal(0, 1, (12, 8)), 0.1, Norm.LINF)

@@ -1,20 +1,17 @@
 """Input splitting closes the gap between bound and search, and never proves what is false."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from support.policies import build_policy, draw_policy, file_of
 from surefoot.budget import Budget
 from surefoot.certificate import Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
 from surefoot.certify.bounds.branch_and_bound import split_deviation
 from surefoot.certify.checker import check_certificate
-from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Policy, Squash
-
-Build = Callable[..., Policy]
 
 
 def deviation(policy: Policy, points: np.ndarray, state: np.ndarray) -> np.ndarray:
@@ -22,9 +19,7 @@ def deviation(policy: Policy, points: np.ndarray, state: np.ndarray) -> np.ndarr
 
 
 @pytest.mark.parametrize("activation", [Activation.RELU, Activation.TANH, Activation.SILU])
-def test_nearly_every_random_specification_is_decided_and_rightly(
-    draw_policy: Build, activation: Activation
-) -> None:
+def test_nearly_every_random_specification_is_decided_and_rightly(activation: Activation) -> None:
     rng = np.random.default_rng(0)
     decided = 0
     trials = 20
@@ -44,7 +39,7 @@ def test_nearly_every_random_specification_is_decided_and_rightly(
     assert decided >= trials - 1
 
 
-def test_splitting_finds_the_maximum_of_a_hidden_bump(build_policy: Build) -> None:
+def test_splitting_finds_the_maximum_of_a_hidden_bump() -> None:
     # A tent of height .1 that the gradient at the middle does not see.
     policy = build_policy(
         [[[1.0], [1.0], [1.0]], [[1.0, -2.0, 1.0]]],
@@ -58,19 +53,15 @@ def test_splitting_finds_the_maximum_of_a_hidden_bump(build_policy: Build) -> No
     assert 0.1 <= proved.bound <= 0.11
 
 
-def test_the_result_depends_on_the_number_of_boxes_alone(draw_policy: Build) -> None:
+def test_the_result_depends_on_the_number_of_boxes_alone() -> None:
     policy = draw_policy(np.random.default_rng(1), [3, 16, 2])
     runs = [split_deviation(policy, np.ones(3), 0.3, 0.2, num_boxes=200) for _ in range(2)]
     assert runs[0].bound == runs[1].bound
     assert runs[0].num_boxes == runs[1].num_boxes <= 200
 
 
-def test_a_visited_claim_that_bounds_cannot_prove_is_proved_by_splitting_and_checked(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
-    file = controller(
-        draw_policy(np.random.default_rng(4), [2, 12, 12, 1], Activation.RELU, gain=2.0)
-    )
+def test_a_visited_claim_that_bounds_cannot_prove_is_proved_by_splitting_and_checked() -> None:
+    file = file_of(draw_policy(np.random.default_rng(4), [2, 12, 12, 1], Activation.RELU, gain=2.0))
     observations = np.random.default_rng(3).normal(0, 1, (40, 2))
     evidence = Evidence(observations=observations)
     config = CertifyConfig(
@@ -93,9 +84,7 @@ def test_a_visited_claim_that_bounds_cannot_prove_is_proved_by_splitting_and_che
     assert check_certificate(split, file, observations=observations).proved
 
 
-def test_limits_a_little_above_and_below_the_worst_are_decided_and_none_is_proved_wrongly(
-    draw_policy: Build,
-) -> None:
+def test_limits_a_little_above_and_below_the_worst_are_decided_and_none_is_proved_wrongly() -> None:
     rng = np.random.default_rng(9)
     for _ in range(25):
         policy = draw_policy(rng, [int(rng.integers(2, 6)), 16, 16, 2], Activation.RELU)
@@ -110,7 +99,7 @@ def test_limits_a_little_above_and_below_the_worst_are_decided_and_none_is_prove
             assert found.worst > limit or margin > 0
 
 
-def test_a_sensor_without_a_share_does_not_move(draw_policy: Build) -> None:
+def test_a_sensor_without_a_share_does_not_move() -> None:
     policy = draw_policy(np.random.default_rng(10), [3, 12, 2], Activation.RELU)
     state, shares = np.ones(3), np.array([1.0, 0.0, 0.5])
     found = split_deviation(policy, state, 0.3, 0.0, num_boxes=1, sensors=shares)

@@ -3,7 +3,6 @@
 Also of ``certify/bounds/local_bounds.py`` and ``certify/bounds/region.py``.
 """
 
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from support.policies import build_policy, draw_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import crown_bounds, interval_bounds, layer_bounds
 from surefoot.certify.bounds.local_bounds import (
@@ -25,8 +25,6 @@ from surefoot.certify.bounds.local_bounds import (
 )
 from surefoot.certify.bounds.region import Region, logit_differences_of, network_of
 from surefoot.policy import Activation, Policy, Squash
-
-Build = Callable[..., Policy]
 
 
 def ball(states: np.ndarray, radius: float, norm: Norm = Norm.LINF) -> Region:
@@ -48,7 +46,7 @@ def points_inside(region: Region, rng: np.random.Generator, count: int) -> np.nd
 @pytest.mark.parametrize("activation", Activation)
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_no_point_of_the_ball_leaves_the_bounds(
-    draw_policy: Build, activation: Activation, depth: int, norm: Norm
+    activation: Activation, depth: int, norm: Norm
 ) -> None:
     rng = np.random.default_rng(depth)
     trials = 0
@@ -87,7 +85,7 @@ def rational_relu_network(policy: Policy, point: list[Fraction]) -> list[Fractio
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e12])
-def test_bounds_hold_in_exact_rationals_without_tolerance(draw_policy: Build, scale: float) -> None:
+def test_bounds_hold_in_exact_rationals_without_tolerance(scale: float) -> None:
     rng = np.random.default_rng(0)
     trials = 0
     for _ in range(6):
@@ -108,7 +106,7 @@ def test_bounds_hold_in_exact_rationals_without_tolerance(draw_policy: Build, sc
     print(f"{trials} exact values")
 
 
-def test_cancelling_coefficients_are_charged_for_their_rounding(build_policy: Build) -> None:
+def test_cancelling_coefficients_are_charged_for_their_rounding() -> None:
     # Two paths whose products of three float32 weights nearly cancel: the coefficient that float64
     # computes is wrong by far more than a few ulp of itself.
     rng = np.random.default_rng(8)
@@ -143,7 +141,7 @@ def exact_maximum(policy: Policy, centre: np.ndarray, radius: float) -> float:
     return best
 
 
-def test_the_upper_bound_is_above_the_exact_maximum_and_near_it(draw_policy: Build) -> None:
+def test_the_upper_bound_is_above_the_exact_maximum_and_near_it() -> None:
     rng = np.random.default_rng(1)
     gaps = []
     for _ in range(8):
@@ -157,7 +155,7 @@ def test_the_upper_bound_is_above_the_exact_maximum_and_near_it(draw_policy: Bui
     assert np.median(gaps) < 1.3
 
 
-def test_a_linear_network_has_exact_bounds(draw_policy: Build) -> None:
+def test_a_linear_network_has_exact_bounds() -> None:
     policy = draw_policy(np.random.default_rng(2), [3, 2])
     centre = np.array([[0.5, -1.0, 2.0]])
     bounds = crown_bounds(network_of(policy), ball(centre, 0.25))
@@ -167,9 +165,7 @@ def test_a_linear_network_has_exact_bounds(draw_policy: Build) -> None:
 
 
 @pytest.mark.parametrize("constant", [2.0**20, 2.0**40, 2.0**60])
-def test_huge_cancelling_constants_do_not_fool_the_bounds(
-    build_policy: Build, constant: float
-) -> None:
+def test_huge_cancelling_constants_do_not_fool_the_bounds(constant: float) -> None:
     # In the style of Zombori et al. (ICLR 2021): float64 loses z beside the constant, real
     # arithmetic does not, so a bound that ignores rounding would miss the output's real value.
     policy = build_policy(
@@ -185,7 +181,7 @@ def test_huge_cancelling_constants_do_not_fool_the_bounds(
         assert Fraction(float(bounds.lower[0, 0])) <= value <= Fraction(float(bounds.upper[0, 0]))
 
 
-def test_overflow_ends_as_an_infinite_bound(build_policy: Build) -> None:
+def test_overflow_ends_as_an_infinite_bound() -> None:
     huge = [np.full((2, 2), 3e38)] * 9
     policy = build_policy([*huge, np.full((1, 2), 3e38)], Activation.RELU)
     bounds = crown_bounds(network_of(policy), ball(np.ones((1, 2)), 0.1))
@@ -202,13 +198,7 @@ def test_overflow_ends_as_an_infinite_bound(build_policy: Build) -> None:
     seed=st.integers(0, 10**6),
 )
 def test_no_network_that_hypothesis_makes_violates_its_bounds(
-    draw_policy: Build,
-    activation: Activation,
-    sizes: list[int],
-    gain: float,
-    radius: float,
-    norm: Norm,
-    seed: int,
+    activation: Activation, sizes: list[int], gain: float, radius: float, norm: Norm, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     policy = draw_policy(rng, sizes, activation, gain=gain, bias=gain, sparsity=rng.random())
@@ -222,7 +212,7 @@ def test_no_network_that_hypothesis_makes_violates_its_bounds(
 
 
 @pytest.mark.parametrize("squash", Squash)
-def test_actions_stay_within_their_deviation(draw_policy: Build, squash: Squash) -> None:
+def test_actions_stay_within_their_deviation(squash: Squash) -> None:
     rng = np.random.default_rng(5)
     policy = draw_policy(rng, [4, 16, 16, 3], gain=2.0, squash=squash, half_range=1.7)
     region = ball(rng.normal(0, 1, (50, 4)), 0.1)
@@ -236,7 +226,7 @@ def test_actions_stay_within_their_deviation(draw_policy: Build, squash: Squash)
     assert (np.linalg.norm(change_of_mean, axis=2) <= bounds.distance + 1e-9).all()
 
 
-def test_logit_differences_stay_within_their_span(draw_policy: Build) -> None:
+def test_logit_differences_stay_within_their_span() -> None:
     rng = np.random.default_rng(6)
     policy = draw_policy(rng, [4, 16, 5], categorical=True)
     region = ball(rng.normal(0, 1, (50, 4)), 0.2)
@@ -248,9 +238,7 @@ def test_logit_differences_stay_within_their_span(draw_policy: Build) -> None:
     assert logit_differences_of(policy).weights[-1].shape == (10, 16)
 
 
-def test_the_certified_radius_is_below_every_violation_and_shrinks_with_the_limit(
-    draw_policy: Build,
-) -> None:
+def test_the_certified_radius_is_below_every_violation_and_shrinks_with_the_limit() -> None:
     rng = np.random.default_rng(7)
     policy = draw_policy(rng, [3, 16, 2])
     states = rng.normal(0, 1, (20, 3))

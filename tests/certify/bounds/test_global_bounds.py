@@ -4,21 +4,19 @@ Also of ``certify/bounds/chain.py``.
 """
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 
 import numpy as np
 import pytest
 
+from support.policies import build_policy, draw_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import action_chain, distribution_chain, network_chain
 from surefoot.certify.bounds.global_bounds import LipschitzBounds, closed_form_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.distances import gaussian_tv
 from surefoot.policy import Activation, Policy, Squash
-
-Build = Callable[..., Policy]
 
 
 def all_bounds(policy: Policy) -> dict[str, float]:
@@ -53,7 +51,7 @@ def sampled_slope(policy: Policy, rng: np.random.Generator) -> float:
     return float((np.linalg.norm(change, axis=1) / np.linalg.norm(step, axis=1)).max())
 
 
-def test_the_cancelling_network_has_its_known_bounds(build_policy: Build) -> None:
+def test_the_cancelling_network_has_its_known_bounds() -> None:
     bounds = all_bounds(build_policy([[[1], [1]], [[1, -1]]], Activation.RELU))
     known = {"paper_surrogate": 2, "absolute_product": 2, "spectral": 2, "combettes_pesquet": 1}
     for name, value in known.items():
@@ -63,9 +61,7 @@ def test_the_cancelling_network_has_its_known_bounds(build_policy: Build) -> Non
 
 
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.ELU])
-def test_bounds_are_ordered_between_enumeration_and_the_surrogate(
-    draw_policy: Build, activation: Activation
-) -> None:
+def test_bounds_are_ordered_between_enumeration_and_the_surrogate(activation: Activation) -> None:
     rng = np.random.default_rng(0)
     trials = 0
     for _ in range(12):
@@ -89,7 +85,7 @@ def test_bounds_are_ordered_between_enumeration_and_the_surrogate(
     assert trials >= 8
 
 
-def test_for_one_hidden_layer_lipsdp_is_at_most_combettes_pesquet(draw_policy: Build) -> None:
+def test_for_one_hidden_layer_lipsdp_is_at_most_combettes_pesquet() -> None:
     rng = np.random.default_rng(1)
     for _ in range(10):
         bounds = all_bounds(draw_policy(rng, [4, 8, 3]))
@@ -97,7 +93,7 @@ def test_for_one_hidden_layer_lipsdp_is_at_most_combettes_pesquet(draw_policy: B
 
 
 @pytest.mark.parametrize("activation", Activation)
-def test_no_bound_is_below_a_sampled_slope(draw_policy: Build, activation: Activation) -> None:
+def test_no_bound_is_below_a_sampled_slope(activation: Activation) -> None:
     rng = np.random.default_rng(2)
     for _ in range(6):
         sizes = [3, *rng.integers(3, 9, size=int(rng.integers(0, 4))), 2]
@@ -107,7 +103,7 @@ def test_no_bound_is_below_a_sampled_slope(draw_policy: Build, activation: Activ
             assert low <= bound * (1 + 1e-9), name
 
 
-def test_a_steep_activation_is_not_taken_for_a_flat_one(build_policy: Build) -> None:
+def test_a_steep_activation_is_not_taken_for_a_flat_one() -> None:
     # Near 2.4 SiLU has slope 1.0998: every bound with slopes in [0, 1] would be violated.
     policy = build_policy([[[1]], [[1]]], Activation.SILU)
     states = np.array([[2.39], [2.41]])
@@ -128,9 +124,7 @@ def deviation_bounds(policy: Policy, epsilon: float, norm: Norm) -> dict[str, np
 
 @pytest.mark.parametrize("norm", Norm)
 @pytest.mark.parametrize("squash", Squash)
-def test_no_actuator_moves_more_than_its_bound(
-    draw_policy: Build, norm: Norm, squash: Squash
-) -> None:
+def test_no_actuator_moves_more_than_its_bound(norm: Norm, squash: Squash) -> None:
     rng = np.random.default_rng(3)
     for _ in range(5):
         policy = draw_policy(
@@ -147,7 +141,7 @@ def test_no_actuator_moves_more_than_its_bound(
             assert (moved <= rows * (1 + 1e-12)).all(), name
 
 
-def test_an_l2_constant_times_an_linf_epsilon_is_violated(build_policy: Build) -> None:
+def test_an_l2_constant_times_an_linf_epsilon_is_violated() -> None:
     # mathematics.md, 11.3: g sums 11 sensors, eps .075: deviation .825 against .24875 as printed.
     policy = build_policy([np.ones((1, 11))])
     bounds = closed_form_bounds(network_chain(policy))
@@ -159,14 +153,14 @@ def test_an_l2_constant_times_an_linf_epsilon_is_violated(build_policy: Build) -
     assert bounds.deviations(0.075, Norm.LINF)["absolute_product"][0] == pytest.approx(0.825)
 
 
-def test_pruning_need_not_lower_the_surrogate(build_policy: Build) -> None:
+def test_pruning_need_not_lower_the_surrogate() -> None:
     before = all_bounds(build_policy([np.diag([1, 0.5])]))["paper_surrogate"]
     after = all_bounds(build_policy([np.diag([1, 0])]))["paper_surrogate"]
     assert before == pytest.approx(1.0)
     assert after == pytest.approx(1.0)
 
 
-def test_pruning_can_hurt_robustness_while_the_surrogate_falls(build_policy: Build) -> None:
+def test_pruning_can_hurt_robustness_while_the_surrogate_falls() -> None:
     # mathematics.md, 11.4: tanh(z) - tanh(z) is constant; without one of the two it is not.
     dense = build_policy([[[1], [1]], [[1, -1]]])
     pruned = build_policy([[[1], [1]], [[1, 0]]])
@@ -179,7 +173,7 @@ def test_pruning_can_hurt_robustness_while_the_surrogate_falls(build_policy: Bui
     assert all_bounds(pruned)["paper_surrogate"] == pytest.approx(2**0.5)
 
 
-def test_zeroing_one_weight_can_raise_the_spectral_bounds(build_policy: Build) -> None:
+def test_zeroing_one_weight_can_raise_the_spectral_bounds() -> None:
     before = all_bounds(build_policy([[[1, 1], [1, -1]], np.eye(2)], Activation.RELU))
     after = all_bounds(build_policy([[[1, 1], [1, 0]], np.eye(2)], Activation.RELU))
     for name in ("spectral", "combettes_pesquet"):
@@ -190,7 +184,7 @@ def test_zeroing_one_weight_can_raise_the_spectral_bounds(build_policy: Build) -
     assert after["absolute_product"] <= before["absolute_product"]
 
 
-def test_removing_a_neuron_can_raise_combettes_pesquet(build_policy: Build) -> None:
+def test_removing_a_neuron_can_raise_combettes_pesquet() -> None:
     before = all_bounds(build_policy([[[-2, 1], [2, 1], [0, -2]], [[-1, -1, -1]]]))
     after = all_bounds(build_policy([[[-2, 1], [2, 1]], [[-1, -1]]]))
     assert before["combettes_pesquet"] == pytest.approx(2.44949, abs=1e-4)
@@ -198,7 +192,7 @@ def test_removing_a_neuron_can_raise_combettes_pesquet(build_policy: Build) -> N
     assert after["eclipse_fast"] <= before["eclipse_fast"] * (1 + 1e-9)
 
 
-def test_monotone_bounds_never_rise_when_weights_are_zeroed(draw_policy: Build) -> None:
+def test_monotone_bounds_never_rise_when_weights_are_zeroed() -> None:
     rng = np.random.default_rng(4)
     rises = 0
     for _ in range(60):
@@ -227,7 +221,7 @@ def draw_like(policy: Policy, weights: list[np.ndarray]) -> Policy:
     return replace(policy, layers=layers)
 
 
-def test_per_sensor_epsilons_bound_what_each_sensor_may_do(draw_policy: Build) -> None:
+def test_per_sensor_epsilons_bound_what_each_sensor_may_do() -> None:
     rng = np.random.default_rng(5)
     policy = draw_policy(rng, [4, 8, 8, 2])
     shares = np.array([1.0, 0.0, 0.05, 0.5])
@@ -242,7 +236,7 @@ def test_per_sensor_epsilons_bound_what_each_sensor_may_do(draw_policy: Build) -
     assert (bounds["absolute_product"] <= uniform["absolute_product"]).all()
 
 
-def test_distribution_bounds_hold_for_unequal_standard_deviations(draw_policy: Build) -> None:
+def test_distribution_bounds_hold_for_unequal_standard_deviations() -> None:
     rng = np.random.default_rng(6)
     policy = draw_policy(rng, [4, 8, 3])
     from dataclasses import replace
@@ -256,9 +250,7 @@ def test_distribution_bounds_hold_for_unequal_standard_deviations(draw_policy: B
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-20, 1e20, 3e38])
-def test_tiny_and_huge_weights_never_give_a_false_or_undefined_bound(
-    build_policy: Build, scale: float
-) -> None:
+def test_tiny_and_huge_weights_never_give_a_false_or_undefined_bound(scale: float) -> None:
     policy = build_policy([scale * np.eye(2), scale * np.eye(2), scale * np.ones((1, 2))])
     states = np.array([[0.3, -0.2], [0.31, -0.2]])
     slope = abs(float(np.diff(policy.network(states), axis=0)[0, 0])) / 0.01
@@ -267,7 +259,7 @@ def test_tiny_and_huge_weights_never_give_a_false_or_undefined_bound(
         assert bound >= slope * (1 - 1e-6), name
 
 
-def test_tiny_layers_before_large_ones_are_no_zero(build_policy: Build) -> None:
+def test_tiny_layers_before_large_ones_are_no_zero() -> None:
     """Nine factors of 1e-38 underflow, but the nine of 1e38 behind them make 1 of it again."""
     weights = [[[1e-38]]] * 9 + [[[1e38]]] * 9
     chain = action_chain(build_policy(weights, Activation.IDENTITY))

@@ -1,11 +1,11 @@
 """Errors through layers, with an arithmetic so coarse that slopes and ranges really move."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from support.policies import build_policy, draw_policy
 from surefoot.activation import AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.ball import Norm
 from surefoot.certify.bounds.arithmetics import Arithmetic
@@ -17,7 +17,6 @@ from surefoot.certify.bounds.rounding import rounding_around, rounding_at, round
 from surefoot.certify.bounds.summation import Affine, Error, lengths
 from surefoot.policy import Activation, Policy
 
-Build = Callable[..., Policy]
 COARSE = Arithmetic(name="coarse", meaning="factors of four bits", storage=2.0**-5)
 KINDS: list[AnyActivation] = [
     *Activation,
@@ -58,7 +57,7 @@ def points_of(region: Region, rng: np.random.Generator) -> np.ndarray:
 @pytest.mark.parametrize("activation", KINDS)
 @pytest.mark.parametrize("norm", Norm)
 def test_no_run_in_a_coarse_arithmetic_leaves_the_bound_of_its_ball(
-    draw_policy: Build, activation: AnyActivation, norm: Norm
+    activation: AnyActivation, norm: Norm
 ) -> None:
     rng = np.random.default_rng(0)
     shares = []
@@ -76,9 +75,7 @@ def test_no_run_in_a_coarse_arithmetic_leaves_the_bound_of_its_ball(
 
 
 @pytest.mark.parametrize("activation", KINDS)
-def test_no_run_in_a_coarse_arithmetic_leaves_the_bound_of_a_box(
-    draw_policy: Build, activation: AnyActivation
-) -> None:
+def test_no_run_in_a_coarse_arithmetic_leaves_the_bound_of_a_box(activation: AnyActivation) -> None:
     rng = np.random.default_rng(1)
     for depth in range(4):
         policy = draw_policy(rng, [4, *[9] * depth, 3], activation, gain=1.2)
@@ -92,7 +89,7 @@ def test_no_run_in_a_coarse_arithmetic_leaves_the_bound_of_a_box(
 
 @pytest.mark.parametrize("activation", KINDS)
 def test_a_smaller_ball_has_a_smaller_bound_and_a_point_the_least(
-    draw_policy: Build, activation: AnyActivation
+    activation: AnyActivation,
 ) -> None:
     rng = np.random.default_rng(2)
     policy = draw_policy(rng, [4, 12, 12, 3], activation)
@@ -107,9 +104,7 @@ def test_a_smaller_ball_has_a_smaller_bound_and_a_point_the_least(
         assert (near <= far * (1 + 1e-9)).all()
 
 
-def test_what_layers_do_by_themselves_reaches_the_outputs_by_no_more_than_is_carried(
-    draw_policy: Build,
-) -> None:
+def test_what_layers_do_by_themselves_reaches_the_outputs_by_no_more_than_is_carried() -> None:
     rng = np.random.default_rng(3)
     for depth in range(4):
         policy = draw_policy(rng, [3, *[8] * depth, 2], gain=1.5)
@@ -126,7 +121,7 @@ def test_what_layers_do_by_themselves_reaches_the_outputs_by_no_more_than_is_car
             assert (np.abs(hidden - policy.network(exact))[0] <= bound + 1e-12).all()
 
 
-def test_a_ball_of_errors_is_carried_better_than_the_box_around_it(build_policy: Build) -> None:
+def test_a_ball_of_errors_is_carried_better_than_the_box_around_it() -> None:
     # 64 errors of 1 / 8 in a ball of radius 1, through a row of ones: by the norm 8, by entries 8;
     # in a ball of radius 1 / 8 (one of them alone) the norm says 1.
     policy = build_policy([np.eye(64), np.ones((1, 64))], Activation.RELU)
@@ -143,7 +138,7 @@ def test_a_ball_of_errors_is_carried_better_than_the_box_around_it(build_policy:
 @pytest.mark.parametrize("activation", KINDS)
 @pytest.mark.parametrize("times", [1.01, 3.0])
 def test_the_bound_of_a_box_grows_no_faster_than_the_box(
-    draw_policy: Build, activation: AnyActivation, times: float
+    activation: AnyActivation, times: float
 ) -> None:
     rng = np.random.default_rng(4)
     for bias in (0.1, 3.0, 30.0):  # large ones hold neurons off or saturated in the smaller box

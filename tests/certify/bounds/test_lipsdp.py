@@ -3,7 +3,6 @@
 Also of ``certify/bounds/lipsdp_proof.py``.
 """
 
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,15 +10,15 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
+from support.policies import build_policy, draw_policy
 from surefoot.activation import AnyActivation, LeakyRelu, ScaledElu
 from surefoot.certify.bounds import lipsdp
 from surefoot.certify.bounds.chain import network_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.bounds.lipsdp_proof import block_matrix, from_zero, proves_lipschitz
 from surefoot.certify.bounds.upward import proves_semidefinite
-from surefoot.policy import Activation, Policy
+from surefoot.policy import Activation
 
-Build = Callable[..., Policy]
 CURVED = [Activation.TANH, Activation.SIGMOID, Activation.SILU]
 
 
@@ -36,7 +35,7 @@ def proved_rationally(matrix: np.ndarray) -> bool:
 @pytest.mark.parametrize("activation", CURVED)
 @pytest.mark.parametrize("sizes", [[3, 5, 2], [3, 5, 4, 2], [2, 4, 4, 4, 1]])
 def test_the_gradient_by_hand_agrees_with_differences(
-    draw_policy: Build, activation: Activation, sizes: list[int]
+    activation: Activation, sizes: list[int]
 ) -> None:
     rng = np.random.default_rng(0)
     chain = network_chain(draw_policy(rng, sizes, activation))
@@ -49,9 +48,7 @@ def test_the_gradient_by_hand_agrees_with_differences(
 
 
 @pytest.mark.parametrize("activation", CURVED)
-def test_the_layer_recursion_is_the_block_matrix(
-    draw_policy: Build, activation: Activation
-) -> None:
+def test_the_layer_recursion_is_the_block_matrix(activation: Activation) -> None:
     rng = np.random.default_rng(1)
     chain = network_chain(draw_policy(rng, [3, 5, 4, 2], activation))
     start = lipsdp.start_parameters(chain)
@@ -73,7 +70,7 @@ def test_the_layer_recursion_is_the_block_matrix(
         assert smallest(1 + 1e-4) > 1e-12
 
 
-def test_multipliers_are_proved_just_above_the_bound_and_not_below(draw_policy: Build) -> None:
+def test_multipliers_are_proved_just_above_the_bound_and_not_below() -> None:
     rng = np.random.default_rng(2)
     for activation in CURVED:
         chain = network_chain(draw_policy(rng, [4, 16, 16, 2], activation))
@@ -87,7 +84,7 @@ def test_multipliers_are_proved_just_above_the_bound_and_not_below(draw_policy: 
             assert row.bound <= found.whole.bound * (1 + 1e-6)
 
 
-def test_what_is_proved_holds_in_exact_rationals(draw_policy: Build) -> None:
+def test_what_is_proved_holds_in_exact_rationals() -> None:
     rng = np.random.default_rng(3)
     trials = 0
     for _ in range(6):
@@ -104,7 +101,7 @@ def test_what_is_proved_holds_in_exact_rationals(draw_policy: Build) -> None:
     "activation", [LeakyRelu(0.0), LeakyRelu(0.25), ScaledElu(1.5, 1.0507010221481323)]
 )
 def test_kinked_activations_have_a_bound_that_exact_rationals_prove(
-    draw_policy: Build, activation: AnyActivation
+    activation: AnyActivation,
 ) -> None:
     chain = network_chain(draw_policy(np.random.default_rng(5), [2, 4, 3, 2], activation))
     found = lipsdp.semidefinite_bounds(chain, iterations=20, row_iterations=0)
@@ -124,7 +121,7 @@ def test_kinked_activations_have_a_bound_that_exact_rationals_prove(
     assert proved_rationally(exact)
 
 
-def test_random_multipliers_never_prove_more_than_is_true(draw_policy: Build) -> None:
+def test_random_multipliers_never_prove_more_than_is_true() -> None:
     rng = np.random.default_rng(4)
     chain = network_chain(draw_policy(rng, [3, 4, 2], Activation.RELU))
     least = lipsdp.semidefinite_bounds(chain, iterations=200, row_iterations=0).whole.squared
@@ -141,7 +138,7 @@ def test_random_multipliers_never_prove_more_than_is_true(draw_policy: Build) ->
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
-def test_bad_multipliers_are_refused(draw_policy: Build, bad: float) -> None:
+def test_bad_multipliers_are_refused(bad: float) -> None:
     chain = network_chain(draw_policy(np.random.default_rng(5), [3, 4, 2]))
     proof = lipsdp.semidefinite_bounds(chain, iterations=5, row_iterations=0).whole
     values = proof.values[0].copy()
@@ -153,7 +150,7 @@ def test_bad_multipliers_are_refused(draw_policy: Build, bad: float) -> None:
     assert not proves_lipschitz(chain, proof.squared, ())
 
 
-def test_a_network_without_a_semidefinite_bound_has_none(build_policy: Build) -> None:
+def test_a_network_without_a_semidefinite_bound_has_none() -> None:
     for policy in (
         build_policy([np.ones((2, 3))]),
         build_policy([np.zeros((2, 3)), np.ones((1, 2))]),

@@ -1,10 +1,9 @@
 """Local Lipschitz constants: above every slope between two points, exact as the ball shrinks."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
+from support.policies import draw_policy
 from surefoot.activation import Activation
 from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import network_chain
@@ -14,15 +13,12 @@ from surefoot.certify.bounds.local_bounds import local_bounds, local_region
 from surefoot.certify.bounds.local_lipschitz import centred_lipschitz
 from surefoot.certify.bounds.region import network_of
 from surefoot.certify.counterexamples import jacobian_norms
-from surefoot.policy import Policy
-
-Build = Callable[..., Policy]
 
 
 @pytest.mark.parametrize("activation", [Activation.RELU, Activation.TANH, Activation.SILU])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_no_slope_between_two_points_of_the_ball_exceeds_the_constant(
-    draw_policy: Build, activation: Activation, depth: int
+    activation: Activation, depth: int
 ) -> None:
     rng = np.random.default_rng(depth)
     for radius in (1e-3, 0.1, 1.0):
@@ -41,9 +37,7 @@ def test_no_slope_between_two_points_of_the_ball_exceeds_the_constant(
         assert (rows <= whole[:, None] * (1 + 1e-9)).all()
 
 
-def test_as_the_ball_shrinks_the_constant_becomes_the_norm_of_the_jacobian(
-    draw_policy: Build,
-) -> None:
+def test_as_the_ball_shrinks_the_constant_becomes_the_norm_of_the_jacobian() -> None:
     policy = draw_policy(np.random.default_rng(3), [5, 20, 20, 2])
     states = np.random.default_rng(4).normal(0, 1, (5, 5))
     exact, _ = jacobian_norms(policy, states)
@@ -56,7 +50,7 @@ def test_as_the_ball_shrinks_the_constant_becomes_the_norm_of_the_jacobian(
     assert gaps[2] < 1e-5
 
 
-def test_on_a_ball_without_end_it_is_the_global_form(draw_policy: Build) -> None:
+def test_on_a_ball_without_end_it_is_the_global_form() -> None:
     policy = draw_policy(np.random.default_rng(5), [3, 8, 2], bias=0.0)
     region = local_region(np.zeros((1, 3)), 1e6, Norm.L2)
     network = network_of(policy)
@@ -65,7 +59,7 @@ def test_on_a_ball_without_end_it_is_the_global_form(draw_policy: Build) -> None
     assert whole[0] == pytest.approx(chain, rel=1e-6)
 
 
-def test_small_l2_balls_have_tighter_deviations_with_it(draw_policy: Build) -> None:
+def test_small_l2_balls_have_tighter_deviations_with_it() -> None:
     policy = draw_policy(np.random.default_rng(6), [8, 40, 40, 2], gain=2.0)
     region = local_region(np.random.default_rng(7).normal(0, 1, (10, 8)), 0.1, Norm.L2)
     plain, best = (local_bounds(policy, region, steps).action for steps in (0, 1))

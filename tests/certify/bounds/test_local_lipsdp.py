@@ -1,10 +1,9 @@
 """LipSDP on a region: proved there, never looser than everywhere, above every slope inside."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
+from support.policies import build_policy, draw_policy
 from surefoot.activation import Activation
 from surefoot.ball import Norm
 from surefoot.certify.bounds.chain import Chain, network_chain
@@ -15,8 +14,6 @@ from surefoot.certify.bounds.local_lipsdp import lipsdp_on, local_chain
 from surefoot.certify.bounds.region import Bounds, network_of
 from surefoot.policy import Policy
 
-Build = Callable[..., Policy]
-
 
 def on_ball(policy: Policy, state: np.ndarray, radius: float) -> tuple[Chain, list[Bounds]]:
     region = local_region(state[None], radius, Norm.LINF)
@@ -26,7 +23,7 @@ def on_ball(policy: Policy, state: np.ndarray, radius: float) -> tuple[Chain, li
 @pytest.mark.parametrize("activation", [Activation.RELU, Activation.TANH, Activation.SIGMOID])
 @pytest.mark.parametrize("radius", [0.05, 0.5])
 def test_no_slope_inside_exceeds_the_constant_and_none_outside_is_needed(
-    draw_policy: Build, activation: Activation, radius: float
+    activation: Activation, radius: float
 ) -> None:
     rng = np.random.default_rng(0)
     policy = draw_policy(rng, [4, 14, 14, 3], activation, gain=2.0)
@@ -42,7 +39,7 @@ def test_no_slope_inside_exceeds_the_constant_and_none_outside_is_needed(
     assert (change <= here.bound * np.linalg.norm(first - second, axis=1)).all()
 
 
-def test_a_saturated_region_has_a_much_smaller_constant(build_policy: Build) -> None:
+def test_a_saturated_region_has_a_much_smaller_constant() -> None:
     rng = np.random.default_rng(1)
     weights = [3 * rng.normal(0, 1, (12, 3)), rng.normal(0, 1, (12, 12)), rng.normal(0, 1, (2, 12))]
     policy = build_policy(weights)
@@ -54,7 +51,7 @@ def test_a_saturated_region_has_a_much_smaller_constant(build_policy: Build) -> 
     assert edge.bound < 0.6 * middle.bound
 
 
-def test_scaled_weights_keep_the_products_of_the_proof_exact(draw_policy: Build) -> None:
+def test_scaled_weights_keep_the_products_of_the_proof_exact() -> None:
     policy = draw_policy(np.random.default_rng(2), [3, 10, 10, 2])
     chain, before = on_ball(policy, np.ones(3), 0.2)
     local = local_chain(chain, network_of(policy), before)
@@ -64,7 +61,7 @@ def test_scaled_weights_keep_the_products_of_the_proof_exact(draw_policy: Build)
     assert (exact == lam[:, None] * local.matrices[1].centre).all()
 
 
-def test_a_region_where_slopes_may_be_negative_has_none(draw_policy: Build) -> None:
+def test_a_region_where_slopes_may_be_negative_has_none() -> None:
     policy = draw_policy(np.random.default_rng(4), [3, 10, 2], Activation.SILU, gain=5.0)
     chain, before = on_ball(policy, np.zeros(3), 2.0)
     assert lipsdp_on(chain, network_of(policy), before) is None

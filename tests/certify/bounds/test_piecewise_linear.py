@@ -1,10 +1,9 @@
 """Lines and slopes of activations with kinks enclose them at every point, in 80-bit arithmetic."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
+from support.policies import draw_policy, file_of
 from surefoot.activation import AnyActivation, Clamp, LeakyRelu, ScaledElu
 from surefoot.ball import Norm
 from surefoot.budget import Budget
@@ -16,8 +15,6 @@ from surefoot.certify.bounds.global_bounds import closed_form_bounds, least
 from surefoot.certify.bounds.region import Region, network_of
 from surefoot.certify.bounds.relaxation import image, relax
 from surefoot.certify.bounds.slopes import derivative, slope_range, slope_range_on
-from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Policy
 
 
 def f32(value: float) -> float:
@@ -138,9 +135,7 @@ def test_lines_are_the_nearest_in_the_middle(activation: AnyActivation, sign: in
 
 
 @pytest.mark.parametrize("activation", KINKED)
-def test_no_bound_of_a_network_is_broken_by_a_sample(
-    activation: AnyActivation, draw_policy: Callable[..., Policy]
-) -> None:
+def test_no_bound_of_a_network_is_broken_by_a_sample(activation: AnyActivation) -> None:
     rng = np.random.default_rng(1)
     policy = draw_policy(rng, [4, 9, 7, 2], activation)
     network = network_of(policy)
@@ -159,12 +154,8 @@ def test_no_bound_of_a_network_is_broken_by_a_sample(
 
 
 @pytest.mark.parametrize("activation", [KINKED[0], SELU, Clamp(-1.0, 1.0)])
-def test_a_certificate_is_proved_again_from_the_file(
-    activation: AnyActivation,
-    draw_policy: Callable[..., Policy],
-    controller: Callable[[Policy], ControllerFile],
-) -> None:
-    file = controller(draw_policy(np.random.default_rng(2), [4, 9, 7, 2], activation))
+def test_a_certificate_is_proved_again_from_the_file(activation: AnyActivation) -> None:
+    file = file_of(draw_policy(np.random.default_rng(2), [4, 9, 7, 2], activation))
     budget = Budget.parse('[[require]]\nquantity = "lipschitz"\nnorm = "l2"\nat_most = 1e3\n')
     config = CertifyConfig(
         search_states=16, search_steps=4, lipsdp_iterations=8, lipsdp_per_actuator=0

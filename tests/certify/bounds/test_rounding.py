@@ -3,7 +3,6 @@
 Also of ``certify/bounds/arithmetics.py``.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from flint import fmpq
 from onnx import TensorProto, helper, numpy_helper
 
-from support.policies import random_policy
+from support.policies import build_policy, draw_policy, file_of, random_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.crown import layer_bounds
@@ -29,13 +28,12 @@ from surefoot.certify.bounds.rounding import (
     state_bound,
 )
 from surefoot.compress.weights import WeightFormat, store_weights
-from surefoot.onnx_file import ControllerFile, cut_at_state, policy_to_onnx
+from surefoot.onnx_file import cut_at_state, policy_to_onnx
 from surefoot.policy import Activation, Policy, Squash
 from surefoot.runtime.c_source import twin_outputs
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.unknown import Unknown
 
-Build = Callable[..., Policy]
 FLOAT32 = ARITHMETICS["float32"]
 
 
@@ -53,12 +51,7 @@ def observations(policy: Policy, rng: np.random.Generator, count: int) -> np.nda
 
 @pytest.mark.parametrize("activation", Activation)
 @pytest.mark.parametrize("squash", Squash)
-def test_the_bound_dominates_both_runtimes(
-    draw_policy: Build,
-    controller: Callable[[Policy], ControllerFile],
-    activation: Activation,
-    squash: Squash,
-) -> None:
+def test_the_bound_dominates_both_runtimes(activation: Activation, squash: Squash) -> None:
     rng = np.random.default_rng(0)
     for sizes in ([3, 2], [5, 32, 32, 3], [17, 128, 4]):
         policy = draw_policy(rng, sizes, activation, squash=squash, half_range=2.5)
@@ -67,7 +60,7 @@ def test_the_bound_dominates_both_runtimes(
             mean=rng.normal(0, 3, sizes[0]).astype(np.float32),
             scale=(10.0 ** rng.uniform(-3, 1, sizes[0])).astype(np.float32),
         )
-        file = controller(replace(policy, normaliser=normaliser))
+        file = file_of(replace(policy, normaliser=normaliser))
         policy = file.policy
         bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
         run = session(file.data)
@@ -84,12 +77,10 @@ def test_the_bound_dominates_both_runtimes(
             assert (error <= bound.action).all(), name
 
 
-def test_the_bound_covers_perturbed_states(
-    draw_policy: Build, controller: Callable[[Policy], ControllerFile]
-) -> None:
+def test_the_bound_covers_perturbed_states() -> None:
     rng = np.random.default_rng(1)
     policy = draw_policy(rng, [8, 64, 64, 3])
-    file = controller(policy)
+    file = file_of(policy)
     bound = rounding_bound(policy, state_bound(policy, 0.5), FLOAT32)
     states = rng.uniform(-10.5, 10.5, (512, 8)).astype(np.float32)
     run = session(cut_at_state(file.data))
@@ -180,7 +171,7 @@ def numpy_half(policy: Policy, states: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.SIGMOID])
 @pytest.mark.parametrize("squash", Squash)
 def test_half_precision_is_counted_for_onnx_runtime_and_numpy(
-    draw_policy: Build, kind: str, activation: Activation, squash: Squash
+    kind: str, activation: Activation, squash: Squash
 ) -> None:
     rng = np.random.default_rng(2)
     policy = draw_policy(rng, [6, 32, 32, 2], activation, squash=squash, half_range=2.7)
@@ -202,9 +193,7 @@ def test_half_precision_is_counted_for_onnx_runtime_and_numpy(
             assert (error > plain.action).any()
 
 
-def test_half_precision_that_loses_all_it_can_reaches_most_of_its_bound(
-    build_policy: Build,
-) -> None:
+def test_half_precision_that_loses_all_it_can_reaches_most_of_its_bound() -> None:
     # Weights and states halfway between two half-precision numbers: both are rounded down.
     halfway = 1 + 2.0**-11
     policy = build_policy([np.full((2, 16), halfway)], categorical=True, clip=8 * halfway)
@@ -218,7 +207,7 @@ def test_half_precision_that_loses_all_it_can_reaches_most_of_its_bound(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tf32_products_are_counted(draw_policy: Build, kind: str) -> None:
+def test_tf32_products_are_counted(kind: str) -> None:
     rng = np.random.default_rng(2)
     policy = spread_weights(draw_policy(rng, [6, 32, 32, 2]), kind, rng)
     bound = rounding_bound(policy, state_bound(policy, 0.0), ARITHMETICS["tf32"])
@@ -242,8 +231,6 @@ def test_tf32_products_are_counted(draw_policy: Build, kind: str) -> None:
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU])
 @pytest.mark.parametrize("weights", [WeightFormat.FLOAT16, WeightFormat.INT8])
 def test_weights_of_8_and_16_bits_err_by_no_more_than_float32_on_every_form(
-    draw_policy: Build,
-    controller: Callable[[Policy], ControllerFile],
     kind: str,
     activation: Activation,
     weights: WeightFormat,
@@ -254,7 +241,7 @@ def test_weights_of_8_and_16_bits_err_by_no_more_than_float32_on_every_form(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     rng = np.random.default_rng(5)
     policy = draw_policy(rng, [6, 32, 32, 2], activation, sparsity=0.8)
-    file = controller(store_weights(spread_weights(policy, kind, rng), weights))
+    file = file_of(store_weights(spread_weights(policy, kind, rng), weights))
     policy = file.policy
     bound = rounding_bound(policy, state_bound(policy, 0.0), FLOAT32)
     states = np.clip(rng.normal(0, 3, (500, 6)), -10, 10).astype(np.float32)
@@ -264,28 +251,28 @@ def test_weights_of_8_and_16_bits_err_by_no_more_than_float32_on_every_form(
         assert (np.abs(outputs - exact).max(axis=0) <= bound.action).all(), backend
 
 
-def test_an_unbounded_state_has_no_bound_but_a_reason(draw_policy: Build) -> None:
+def test_an_unbounded_state_has_no_bound_but_a_reason() -> None:
     policy = draw_policy(np.random.default_rng(3), [3, 4, 2], clip=np.inf)
     nothing = rounding_bound(policy, state_bound(policy, 0.1), FLOAT32)
     assert isinstance(nothing, Unknown)
     assert "unbounded" in nothing.reason
 
 
-def test_possible_overflow_has_no_bound_but_a_reason(build_policy: Build) -> None:
+def test_possible_overflow_has_no_bound_but_a_reason() -> None:
     huge = build_policy([np.full((1, 2), 3e38)])
     assert "largest float32" in rounding_bound(huge, state_bound(huge, 0.0), FLOAT32).reason
     half = build_policy([np.full((1, 2), 7e4)])
     assert "65504" in rounding_bound(half, state_bound(half, 0.0), ARITHMETICS["float16"]).reason
 
 
-def test_a_normaliser_that_may_overflow_has_no_bound(build_policy: Build) -> None:
+def test_a_normaliser_that_may_overflow_has_no_bound() -> None:
     policy = build_policy([np.ones((1, 2))])
     normaliser = replace(policy.normaliser, scale=np.full(2, 1e38, dtype=np.float32))
     policy = replace(policy, normaliser=normaliser)
     assert "normaliser" in rounding_bound(policy, state_bound(policy, 0.0), FLOAT32).reason
 
 
-def test_huge_cancelling_constants_are_covered(build_policy: Build) -> None:
+def test_huge_cancelling_constants_are_covered() -> None:
     # (z + 2^24) - 2^24 loses every digit of z in float32: real and deployed values differ by 1.
     big = 2.0**24
     policy = build_policy([[[1.0]], [[1.0]]], Activation.RELU, biases=[[big], [-big]])
@@ -296,7 +283,7 @@ def test_huge_cancelling_constants_are_covered(build_policy: Build) -> None:
     assert bound.action[0] >= error
 
 
-def test_the_worst_order_of_summation_is_covered(build_policy: Build) -> None:
+def test_the_worst_order_of_summation_is_covered() -> None:
     # One after the other, in float32: no BLAS sums like that, but the bound must not depend on it.
     count = 4096
     policy = build_policy([np.full((1, count), 0.1)], clip=1.0)
@@ -307,7 +294,7 @@ def test_the_worst_order_of_summation_is_covered(build_policy: Build) -> None:
     assert 1e-4 < abs(sequential - exact) <= bound.network[0]
 
 
-def test_the_bound_grows_with_the_states_it_covers(draw_policy: Build) -> None:
+def test_the_bound_grows_with_the_states_it_covers() -> None:
     policy = draw_policy(np.random.default_rng(4), [4, 16, 2], Activation.RELU)
     sizes = [0.1, 1.0, 10.0, 100.0]
     bounds = [rounding_bound(policy, np.full(4, size), FLOAT32).action for size in sizes]
@@ -318,7 +305,7 @@ def test_the_bound_grows_with_the_states_it_covers(draw_policy: Build) -> None:
     ("squash", "centre", "half_range"), [(Squash.IDENTITY, 0.0, 1e38), (Squash.CLIP, 3e38, 3e38)]
 )
 def test_an_action_that_overflows_has_no_bound(
-    build_policy: Build, squash: Squash, centre: float, half_range: float
+    squash: Squash, centre: float, half_range: float
 ) -> None:
     policy = build_policy([[[1.0]]], squash=squash, half_range=half_range)
     head = replace(policy.head, centre=np.full(1, centre, np.float32))
@@ -330,9 +317,7 @@ def test_an_action_that_overflows_has_no_bound(
 
 
 @pytest.mark.parametrize("activation", [Activation.RELU, Activation.SOFTPLUS])
-def test_a_sum_that_the_generated_c_doubles_has_no_bound(
-    build_policy: Build, activation: Activation
-) -> None:
+def test_a_sum_that_the_generated_c_doubles_has_no_bound(activation: Activation) -> None:
     policy = build_policy([[[2e37]], [[1e-37]]], activation)  # 2e38 at the clip
     at_clip = np.full((1, 1), 10.0)
     with np.errstate(over="ignore"):
@@ -397,7 +382,7 @@ def exactly(policy: Policy, state: np.ndarray) -> list[fmpq]:
 @pytest.mark.parametrize("first", [1, -1])
 @pytest.mark.parametrize("gain", [0.5, 3.0])
 def test_the_worst_orders_err_by_no_more_than_the_bound_around_a_state_in_exact_arithmetic(
-    draw_policy: Build, first: int, gain: float
+    first: int, gain: float
 ) -> None:
     rng = np.random.default_rng(6)
     policy = draw_policy(rng, [5, 24, 24, 2], Activation.RELU, gain=gain)
@@ -428,7 +413,7 @@ def test_the_worst_orders_err_by_no_more_than_the_bound_around_a_state_in_exact_
     ],
 )
 def test_rounding_is_a_small_part_of_the_deviation_of_networks_as_wide_as_robots_have(
-    build_policy: Build, activation: Activation, squash: Squash
+    activation: Activation, squash: Squash
 ) -> None:
     # 45 sensors, 512-256-128, 12 actuators, as rsl_rl trains them, at recorded states.
     rng = np.random.default_rng(0)
@@ -449,15 +434,12 @@ def test_rounding_is_a_small_part_of_the_deviation_of_networks_as_wide_as_robots
 @pytest.mark.parametrize("squash", [Squash.CLIP, Squash.TANH])
 @pytest.mark.parametrize("centre", [0.0, 0.3])
 def test_no_runtime_takes_an_action_further_than_the_range_that_is_said(
-    draw_policy: Build,
-    controller: Callable[[Policy], ControllerFile],
-    squash: Squash,
-    centre: float,
+    squash: Squash, centre: float
 ) -> None:
     rng = np.random.default_rng(7)
     policy = draw_policy(rng, [4, 32, 3], gain=30.0, squash=squash, half_range=0.7)
     head = replace(policy.head, centre=np.full(3, centre, np.float32))
-    file = controller(replace(policy, head=head))
+    file = file_of(replace(policy, head=head))
     ends = deployed_range(file.policy, FLOAT32)
     half_range = file.policy.head.half_range.astype(float)
     assert (2 * half_range <= ends).all()
@@ -471,7 +453,7 @@ def test_no_runtime_takes_an_action_further_than_the_range_that_is_said(
         assert (np.ptp(actions, axis=0) <= ends).all()
 
 
-def test_a_tanh_of_a_runtime_may_exceed_one_but_no_range_that_is_said(build_policy: Build) -> None:
+def test_a_tanh_of_a_runtime_may_exceed_one_but_no_range_that_is_said() -> None:
     policy = build_policy([[[1.0]]], squash=Squash.TANH)
     run = session(policy_to_onnx(policy))
     bits = np.arange(*np.float32([7, 16]).view(np.uint32), 17, dtype=np.uint32)

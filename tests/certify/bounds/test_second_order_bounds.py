@@ -1,19 +1,17 @@
 """Second-order bounds: they hold, and they see what single lines cannot."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
+from support.policies import draw_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.local_bounds import local_region
 from surefoot.certify.bounds.region import Bounds, Region, network_of
 from surefoot.certify.bounds.second_order_bounds import second_order_bounds, third_derivative_on
 from surefoot.certify.bounds.slopes import derivative
-from surefoot.policy import Activation, Policy
+from surefoot.policy import Activation
 
-Build = Callable[..., Policy]
 SMOOTH = [Activation.TANH, Activation.SIGMOID, Activation.SOFTPLUS, Activation.SILU]
 
 
@@ -33,7 +31,7 @@ def test_no_third_derivative_exceeds_its_bound(activation: Activation) -> None:
 @pytest.mark.parametrize("norm", Norm)
 @pytest.mark.parametrize("activation", SMOOTH)
 def test_no_point_of_the_ball_leaves_second_order_bounds(
-    draw_policy: Build, activation: Activation, norm: Norm
+    activation: Activation, norm: Norm
 ) -> None:
     rng = np.random.default_rng(1)
     for radius in (0.0, 1e-6, 1e-2, 0.3, 2.0):
@@ -53,7 +51,7 @@ def test_no_point_of_the_ball_leaves_second_order_bounds(
         assert (values >= bounds.lower - slack).all()
 
 
-def test_boxes_with_sides_of_their_own_are_bounded_too(draw_policy: Build) -> None:
+def test_boxes_with_sides_of_their_own_are_bounded_too() -> None:
     rng = np.random.default_rng(2)
     network = network_of(policy := draw_policy(rng, [3, 16, 2]))
     sides = rng.uniform(0, 0.5, (20, 3))
@@ -67,7 +65,7 @@ def test_boxes_with_sides_of_their_own_are_bounded_too(draw_policy: Build) -> No
     assert (values >= bounds.lower - 1e-13).all()
 
 
-def test_behind_a_wide_random_layer_second_order_beats_single_lines(draw_policy: Build) -> None:
+def test_behind_a_wide_random_layer_second_order_beats_single_lines() -> None:
     rng = np.random.default_rng(3)
     network = network_of(draw_policy(rng, [6, 200, 10], gain=1.0))
     region = local_region(rng.normal(0, 1, (10, 6)), 0.1, Norm.LINF)
@@ -77,7 +75,7 @@ def test_behind_a_wide_random_layer_second_order_beats_single_lines(draw_policy:
     assert np.median((bounds.upper - bounds.lower) / (lines[1].upper - lines[1].lower)) < 0.9
 
 
-def test_activations_with_corners_have_none(draw_policy: Build) -> None:
+def test_activations_with_corners_have_none() -> None:
     rng = np.random.default_rng(4)
     network = network_of(draw_policy(rng, [3, 8, 2], Activation.RELU))
     region = local_region(rng.normal(0, 1, (4, 3)), 0.1, Norm.LINF)
