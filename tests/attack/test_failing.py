@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from support.attacks import target_of
+from support.attacks import target_of, tiny_full
 from support.environments import FormulaEnv
 from support.policies import file_of, linear_policy
 from surefoot.attack import suite
@@ -21,8 +21,8 @@ from surefoot.attack.imitation import record_moves
 from surefoot.attack.learned import LearnedConfig, learn_adversary
 from surefoot.attack.mad import mad_adversary
 from surefoot.attack.restarting_env import RestartingEnv
-from surefoot.attack.sarsa import SarsaSettings, record
-from surefoot.attack.suite import FULL, AttackConfig, run_suite
+from surefoot.attack.sarsa import record
+from surefoot.attack.suite import FULL, run_suite
 from surefoot.ball import Ball, Norm
 from surefoot.envs import make_env
 from surefoot.envs.vector import State, StepResult
@@ -42,16 +42,7 @@ from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.game import Direct
 
 BALL = Ball(norm=Norm.LINF, epsilon=0.5)
-TINY = AttackConfig(
-    suite="full",
-    epsilon=0.5,
-    episodes=2,
-    selection_episodes=1,
-    critic_steps=512,
-    sarsa=SarsaSettings(records=480, epochs=1),
-    adversary_steps=256,
-    num_threads=1,
-)
+TINY = tiny_full(BALL.epsilon)
 
 
 pytestmark = pytest.mark.usefixtures("brief_training")

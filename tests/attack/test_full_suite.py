@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from support.attacks import target_of
+from support.attacks import target_of, tiny_full
 from support.environments import GridEnv
 from support.policies import file_of, linear_policy, random_policy, unit_range
 from surefoot.attack import suite, transfer
 from surefoot.attack.critic_attacks import FITTED, critic_variants
 from surefoot.attack.fitted_critic import fit_value
-from surefoot.attack.sarsa import SarsaSettings
-from surefoot.attack.suite import FULL, AttackConfig, run_suite
+from surefoot.attack.suite import FULL, run_suite
 from surefoot.attack.suite_report import AttackResult
 from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
@@ -22,16 +21,7 @@ from surefoot.policy import Activation, CategoricalHead
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
 
-TINY = AttackConfig(
-    suite="full",
-    epsilon=0.1,
-    episodes=2,
-    selection_episodes=1,
-    critic_steps=512,
-    sarsa=SarsaSettings(records=480, epochs=1),
-    adversary_steps=256,
-    num_threads=1,
-)
+TINY = tiny_full(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
-from scipy.special import expit
 
+from support.oracles import FLOAT64_ACTIVATIONS
 from support.policies import file_of, random_policy
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Array, GaussianHead, Layer, Normaliser, Policy, Squash
@@ -200,15 +200,6 @@ def ort_activation(activation: Activation) -> Callable[[Array], Array]:
     return lambda x: session.run(None, {"x": x})[0]
 
 
-REAL = {
-    Activation.TANH: np.tanh,
-    Activation.SIGMOID: expit,
-    Activation.SILU: lambda x: x * expit(x),
-    Activation.ELU: lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    Activation.SOFTPLUS: lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
-}
-
-
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("runtime", ["numpy", "onnx"])
 def test_smooth_activations_err_by_at_most_tau(activation: Activation, runtime: str) -> None:
@@ -216,7 +207,7 @@ def test_smooth_activations_err_by_at_most_tau(activation: Activation, runtime: 
     sweep = float32_sweep(stride=1009)
     # In blocks of odd size, so that the scalar remainder of vectorised code is seen too.
     for x in np.array_split(sweep, len(sweep) // 1021):
-        exact = REAL[activation](x.astype(np.float64))
+        exact = FLOAT64_ACTIVATIONS[activation](x.astype(np.float64))
         allowed = np.full(x.shape, TAU)
         if activation in (Activation.SILU, Activation.SOFTPLUS):
             allowed *= np.maximum(1, np.abs(x))

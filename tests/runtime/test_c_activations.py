@@ -3,20 +3,11 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import expit
 
+from support.oracles import FLOAT64_ACTIVATIONS
 from surefoot.policy import Activation
 from surefoot.runtime.arithmetic import TAU
 from surefoot.runtime.c_activations import C_TAU, twin
-
-REAL = {
-    Activation.TANH: np.tanh,
-    Activation.SIGMOID: expit,
-    Activation.SILU: lambda x: x * expit(x),
-    Activation.ELU: lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    Activation.SOFTPLUS: lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
-    Activation.RELU: lambda x: np.maximum(x, 0),
-}
 
 
 def sweep(stride: int) -> NDArray[np.float32]:
@@ -26,10 +17,10 @@ def sweep(stride: int) -> NDArray[np.float32]:
     return np.concatenate([positive, -positive])
 
 
-@pytest.mark.parametrize("activation", REAL)
+@pytest.mark.parametrize("activation", FLOAT64_ACTIVATIONS)
 def test_error_is_at_most_tau(activation: Activation) -> None:
     x = sweep(2003)
-    exact = REAL[activation](x.astype(np.float64))
+    exact = FLOAT64_ACTIVATIONS[activation](x.astype(np.float64))
     allowed = np.full(x.shape, 0.0 if activation is Activation.RELU else C_TAU)
     if activation in (Activation.SILU, Activation.SOFTPLUS):
         allowed *= np.maximum(1, np.abs(x))
@@ -51,7 +42,7 @@ def test_the_bound_of_the_c_form_is_within_the_one_that_certificates_count_on() 
     assert 0 < C_TAU <= TAU
 
 
-@pytest.mark.parametrize("activation", REAL)
+@pytest.mark.parametrize("activation", FLOAT64_ACTIVATIONS)
 def test_nan_is_kept_and_infinity_has_its_limit(activation: Activation) -> None:
     ends = np.float32([-np.inf, np.inf, np.nan])
     low, high, nan = twin(activation, ends)

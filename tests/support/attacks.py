@@ -8,7 +8,9 @@ import pytest
 
 from surefoot.attack import imitation, learned_attacks
 from surefoot.attack.learned import LearnedConfig
+from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.store import Store
+from surefoot.attack.suite import AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball
 from surefoot.envs.vector import VectorEnv
@@ -44,3 +46,17 @@ def shorten(
     monkeypatch.setattr(imitation, "_EPOCHS", epochs)
     brief = partial(LearnedConfig, num_envs=num_envs, rollout_steps=rollout_steps)
     monkeypatch.setattr(learned_attacks, "LearnedConfig", brief)
+
+
+def tiny_full(epsilon: float) -> AttackConfig:
+    """A full suite of seconds."""
+    return AttackConfig(
+        suite="full",
+        epsilon=epsilon,
+        episodes=2,
+        selection_episodes=1,
+        critic_steps=512,
+        sarsa=SarsaSettings(records=480, epochs=1),
+        adversary_steps=256,
+        num_threads=1,
+    )

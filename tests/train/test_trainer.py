@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -76,24 +76,17 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, Pa
     return train_policy(TINY, out=out), out
 
 
-@pytest.fixture(scope="module")
-def start_training() -> Callable[[TrainConfig, Path], ForkServerProcess]:
+def start_training(config: TrainConfig, out: Path) -> ForkServerProcess:
     """Start a training in a process of its own; a server that has imported all forks it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["surefoot.train"])
-
-    def start(config: TrainConfig, out: Path) -> ForkServerProcess:
-        process = context.Process(target=train_policy, args=(config,), kwargs={"out": out})
-        process.start()
-        return process
-
-    return start
+    process = context.Process(target=train_policy, args=(config,), kwargs={"out": out})
+    process.start()
+    return process
 
 
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_digest(
-    tmp_path: Path,
-    whole_run: tuple[TrainResult, Path],
-    start_training: Callable[[TrainConfig, Path], ForkServerProcess],
+    tmp_path: Path, whole_run: tuple[TrainResult, Path]
 ) -> None:
     rng = np.random.default_rng(0)
     for number in range(4):

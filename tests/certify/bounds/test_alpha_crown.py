@@ -7,24 +7,15 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from support.oracles import points_inside
 from support.policies import build_policy, draw_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.alpha_crown import optimised_bounds, output_bounds
 from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.local_bounds import local_bounds, local_region
-from surefoot.certify.bounds.region import Bounds, Region, network_of
+from surefoot.certify.bounds.region import Bounds, network_of
 from surefoot.certify.bounds.tangent_points import free_touches, lines_touching
 from surefoot.policy import Activation, Policy
-
-
-def points_inside(region: Region, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Corners (linf), border points (l2) and inner points of each ball, shape (count, B, d)."""
-    step = rng.standard_normal((count, *region.centres.shape))
-    if region.norm is Norm.LINF:
-        step = np.where(rng.random((count, 1, 1)) < 0.7, np.sign(step), np.clip(step, -1, 1))
-    else:
-        step /= np.linalg.norm(step, axis=2, keepdims=True)
-    return region.centres + step * region.radius[:, None] * (1 - 1e-15)
 
 
 @pytest.mark.parametrize("norm", Norm)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from support.oracles import points_inside
 from support.policies import build_policy, draw_policy
 from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import crown_bounds, interval_bounds, layer_bounds
@@ -29,17 +30,6 @@ from surefoot.policy import Activation, Policy, Squash
 
 def ball(states: np.ndarray, radius: float, norm: Norm = Norm.LINF) -> Region:
     return local_region(states, radius, norm)
-
-
-def points_inside(region: Region, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Corners and random points of each ball, shape (count, B, d)."""
-    step = rng.standard_normal((count, *region.centres.shape))
-    if region.norm is Norm.LINF:
-        step = np.where(rng.random((count, 1, 1)) < 0.7, np.sign(step), np.clip(step, -1, 1))
-    else:
-        step /= np.linalg.norm(step, axis=2, keepdims=True)
-        step *= np.where(rng.random((count, 1, 1)) < 0.7, 1.0, rng.random((count, 1, 1)))
-    return region.centres + step * region.radius[:, None] * (1 - 1e-15)
 
 
 @pytest.mark.parametrize("norm", Norm)

@@ -8,29 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.oracles import extended
 from surefoot.certify.bounds.relaxation import image, relax
 from surefoot.policy import Activation
 
 ENDS = st.floats(-30, 30) | st.sampled_from([0.0, -0.0, 1e-300, -1e-20, 2.3993572805154, 700.0])
-
-
-def extended(activation: Activation, x: np.ndarray) -> np.ndarray:
-    x = x.astype(np.longdouble)
-    match activation:
-        case Activation.IDENTITY:
-            return x
-        case Activation.RELU:
-            return np.maximum(x, 0)
-        case Activation.TANH:
-            return np.tanh(x)
-        case Activation.SIGMOID:
-            return 1 / (1 + np.exp(-x))
-        case Activation.SILU:
-            return x / (1 + np.exp(-x))
-        case Activation.ELU:
-            return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
-        case Activation.SOFTPLUS:
-            return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 @pytest.mark.parametrize("activation", Activation)

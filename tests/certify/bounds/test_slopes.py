@@ -5,31 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.oracles import extended
 from surefoot.certify.bounds.slopes import SILU_EXTREME, derivative, slope_range, slope_range_on
 from surefoot.policy import Activation
 
 SMOOTH = [a for a in Activation if a not in (Activation.IDENTITY, Activation.RELU)]
-
-
-def extended(activation: Activation, x: np.ndarray) -> np.ndarray:
-    """The activation in 80-bit arithmetic, written independently."""
-    x = x.astype(np.longdouble)
-    small = np.minimum(x, 0)
-    match activation:
-        case Activation.IDENTITY:
-            return x
-        case Activation.RELU:
-            return np.maximum(x, 0)
-        case Activation.TANH:
-            return np.tanh(x)
-        case Activation.SIGMOID:
-            return 1 / (1 + np.exp(-x))
-        case Activation.SILU:
-            return x / (1 + np.exp(-x))
-        case Activation.ELU:
-            return np.where(x > 0, x, np.expm1(small))
-        case Activation.SOFTPLUS:
-            return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 @pytest.mark.parametrize("activation", Activation)

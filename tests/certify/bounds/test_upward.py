@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from support.oracles import is_semidefinite, rational
 from surefoot.certify.bounds.upward import (
     IntervalMatrix,
     crude_norm,
@@ -14,21 +15,6 @@ from surefoot.certify.bounds.upward import (
     proves_semidefinite,
     vector_norm_up,
 )
-
-
-def rational(array: np.ndarray) -> np.ndarray:
-    return np.vectorize(Fraction, otypes=[object])(array)
-
-
-def is_semidefinite(matrix: np.ndarray) -> bool:
-    """Exact symmetric elimination."""
-    a = rational(matrix)
-    for k in range(len(a)):
-        if a[k, k] < 0 or (a[k, k] == 0 and any(a[k, k:] != 0)):
-            return False
-        if a[k, k] > 0:
-            a[k + 1 :, k + 1 :] -= np.outer(a[k + 1 :, k], a[k, k + 1 :]) / a[k, k]
-    return True
 
 
 @pytest.mark.parametrize("exponent", [0, 30, 140])
