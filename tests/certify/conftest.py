@@ -1,10 +1,9 @@
 """The checker accepts whatever a test of this folder certifies."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from support import policies
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.certify import (
@@ -14,7 +13,6 @@ from surefoot.certify import (
     check_certificate,
 )
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Policy
 
 
 def certify_and_check(
@@ -40,18 +38,3 @@ def _every_certificate_is_checked(request: pytest.FixtureRequest) -> Iterator[No
         if hasattr(request.module, "certify_policy"):
             patch.setattr(request.module, "certify_policy", certify_and_check)
         yield
-
-
-@pytest.fixture(scope="session")
-def build_policy() -> Callable[..., Policy]:
-    return policies.build_policy
-
-
-@pytest.fixture(scope="session")
-def draw_policy() -> Callable[..., Policy]:
-    return policies.draw_policy
-
-
-@pytest.fixture(scope="session")
-def controller() -> Callable[[Policy], ControllerFile]:
-    return policies.file_of
