@@ -21,7 +21,7 @@ FLOAT64_ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
 }
 
 
-def extended(activation: Activation, x: Array) -> NDArray[np.longdouble]:
+def extended(activation: Activation, x: Array) -> Array:
     """The activation in 80-bit arithmetic."""
     x = x.astype(np.longdouble)
     match activation:
@@ -32,7 +32,7 @@ def extended(activation: Activation, x: Array) -> NDArray[np.longdouble]:
         case Activation.TANH:
             return np.tanh(x)
         case Activation.SIGMOID:
-            return 1 / (1 + np.exp(-x))
+            return np.asarray(1 / (1 + np.exp(-x)))
         case Activation.SILU:
             return x / (1 + np.exp(-x))
         case Activation.ELU:
@@ -41,9 +41,9 @@ def extended(activation: Activation, x: Array) -> NDArray[np.longdouble]:
             return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-def rational(array: Array) -> NDArray[np.object_]:
+def rational(array: Array) -> Array:
     """The entries as fractions."""
-    return np.vectorize(Fraction, otypes=[object])(array)
+    return np.asarray(np.vectorize(Fraction, otypes=[object])(array))
 
 
 def is_semidefinite(matrix: Array) -> bool:

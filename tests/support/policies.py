@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,6 +87,16 @@ def unit_range(policy: Policy) -> Policy:
     return replace(policy, head=replace(policy.head, centre=zeros, half_range=zeros + 1))
 
 
+class Settings(TypedDict, total=False):
+    """What else a policy with given weights may have, see `build_policy`."""
+
+    squash: Squash
+    half_range: float
+    std: ArrayLike
+    clip: float
+    categorical: bool
+
+
 def build_policy(
     weights: Sequence[ArrayLike],
     activation: AnyActivation = Activation.TANH,
@@ -136,7 +147,7 @@ def draw_policy(
     gain: float = 1.5,
     bias: float = 0.3,
     sparsity: float = 0.0,
-    **settings: object,
+    **settings: Unpack[Settings],
 ) -> Policy:
     """A policy with random weights of a given sparsity."""
     weights, biases = [], []
