@@ -5,7 +5,7 @@ EXTRAS ?= train,cpu,dev
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: install demo check test test-gpu docs example build clean   # build and docs are folders, too
+.PHONY: install demo check test test-gpu reproduce docs example build clean   # build and docs are folders, too
 
 install: .venv/installed
 
@@ -31,6 +31,10 @@ docs: install
 
 test: install
 	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+# Some minutes: 20,000 steps of each preset, whose digests docs/results/reproduce.json has.
+reproduce: install
+	$(BIN)/python benchmarks/reproduce.py
 
 # On a machine with an NVIDIA GPU; docs/hardware.md tells what to install.
 test-gpu: install

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from surefoot.export import ExportConfig, export_bundle
+    from surefoot.kernels import Kernels, pin_kernels, running_kernels
     from surefoot.onnx_file import ControllerFile, load_policy, save_policy
     from surefoot.policy import Policy
     from surefoot.records import AttackRecord, BenchRecord, RunSummary, TrainingRecord
@@ -117,6 +118,7 @@ __all__ = [
     "InputError",
     "IntegrityError",
     "InterruptedRun",
+    "Kernels",
     "KeyPair",
     "Listener",
     "Measurement",
@@ -154,11 +156,13 @@ __all__ = [
     "load_policy",
     "make_key_pair",
     "open_bundle",
+    "pin_kernels",
     "quantise_controller",
     "read_trust",
     "run_benchmark",
     "run_pipeline",
     "run_suite",
+    "running_kernels",
     "save_policy",
     "save_trained",
     "sign_bundle",
@@ -194,6 +198,7 @@ _HOMES = {
         "VerificationError",
     ),
     "surefoot.export": ("ExportConfig", "export_bundle"),
+    "surefoot.kernels": ("Kernels", "pin_kernels", "running_kernels"),
     "surefoot.onnx_file": ("ControllerFile", "load_policy", "save_policy"),
     "surefoot.policy": ("Policy",),
     "surefoot.records": ("AttackRecord", "BenchRecord", "RunSummary", "TrainingRecord"),

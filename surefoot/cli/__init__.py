@@ -4,13 +4,10 @@ A verb imports its stage inside the command, so that ``pipeline --help`` is inst
 run on the robot never load a training library.
 """
 
-# NumPy reads the number of threads once, when it loads. One thread a product: the products here
-# are small, and on a busy machine two threads of BLAS wait for each other up to 60 times longer
-# than one would work. Who sets the variable is obeyed.
-import os
+from surefoot.kernels import pin_kernels
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+pin_kernels()  # before any module of a verb loads NumPy
 
-from surefoot.cli.main import app, main
+from surefoot.cli.main import app, main  # noqa: E402
 
 __all__ = ["app", "main"]

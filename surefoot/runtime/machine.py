@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from surefoot.artifact import Json
+from surefoot.kernels import processor
 
 _LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -15,7 +16,7 @@ def machine_facts() -> dict[str, Json]:
     """Describe what a latency depends on; None where the system does not say."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return {
-        "cpu": _cpu_model(),
+        "cpu": processor(),
         "num_cpus": os.cpu_count(),
         "affinity": affinity,
         "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
@@ -25,13 +26,6 @@ def machine_facts() -> dict[str, Json]:
         "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
         "threads": {"onnxruntime": 1, **{name: os.environ.get(name) for name in _THREAD_VARIABLES}},
     }
-
-
-def _cpu_model() -> str:
-    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _read(path: Path) -> str | None:

@@ -31,6 +31,7 @@ from surefoot.artifact import (
 from surefoot.atomic import clear_leftovers, discard_folder, make_folders
 from surefoot.config import differences
 from surefoot.errors import InputError, IntegrityError, SurefootError
+from surefoot.kernels import running_kernels
 from surefoot.policy import Array
 from surefoot.version import __version__
 
@@ -195,9 +196,12 @@ class CheckpointStore:
 
 
 def _versions() -> dict[str, Json]:
-    """Return the versions on which the bits of a training depend."""
+    """Return the versions on which the bits of a training depend, and the kernels."""
     names = ("torch", "numpy", "mujoco", "gymnasium")
-    return {"surefoot": __version__} | {name: version(name) for name in names}
+    versions = {"surefoot": __version__} | {name: version(name) for name in names}
+    kernels = running_kernels()
+    own = f"those of {kernels.processor}"
+    return versions | {"kernels": "pinned" if kernels.unpinned is None else own}
 
 
 def _without_arrays(value: Any, path: str, arrays: dict[str, Array]) -> Json:  # noqa: ANN401

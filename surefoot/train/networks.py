@@ -84,6 +84,32 @@ def _backward(activation: AnyActivation, g: Tensor, before: Tensor, after: Tenso
             return _BACKWARD[activation](g, before, after)
 
 
+def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return the matrix product of two tensors, on one thread of the CPU by NumPy; no autograd.
+
+    NumPy's kernels can be pinned to the same ones on all processors with AVX2 (see `provenance`).
+    Those of PyTorch's MKL cannot, but for kernels that take more than twice the time.
+
+    Args:
+        a: Shape (m, k).
+        b: Shape (k, n).
+        out: Where the product goes, (m, n); new memory if not given.
+    """
+    if a.shape[-1] == 1:  # every entry is one product, whoever computes it
+        return torch.mul(a, b, out=out)
+    if a.device.type != "cpu" or torch.get_num_threads() > 1:
+        return torch.mm(a, b, out=out)
+    with np.errstate(all="ignore"):  # what is not finite stops the training by name
+        if out is None:
+            return torch.from_numpy(np.matmul(a.numpy(), b.numpy()))
+        np.matmul(a.numpy(), b.numpy(), out=out.numpy())
+        return out
+
+
+def _affine(x_BO: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return product(x_BO, weight.t()).add_(bias)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
     """A forward pass, kept for the backward pass.
@@ -118,6 +144,9 @@ class Mlp:
 
     def __call__(self, x_BO: Tensor) -> Tensor:
         """Return the outputs, (B, M); differentiable by autograd too."""
+        leaves = (x_BO, *self.weights, *self.biases)
+        if not torch.is_grad_enabled() or not any(leaf.requires_grad for leaf in leaves):
+            return self.trace(x_BO).output
         hidden = x_BO
         for weight, bias, activation in self._layers():
             hidden = forward(activation, functional.linear(hidden, weight, bias))
@@ -128,7 +157,7 @@ class Mlp:
         inputs, sums, hidden = [], [], x_BO
         for weight, bias, activation in self._layers():
             inputs.append(hidden)
-            sums.append(functional.linear(hidden, weight, bias))
+            sums.append(_affine(hidden, weight, bias))
             hidden = forward(activation, sums[-1])
         return Trace(inputs, sums, hidden)
 
@@ -143,12 +172,12 @@ class Mlp:
         gradient = output_gradient(trace.output)
         for _, sum_gradient in self._sum_gradients(trace, gradient):
             gradient = sum_gradient
-        return gradient @ self.weights[0]
+        return product(gradient, self.weights[0])
 
     def write_gradient(self, trace: Trace, output_gradient_BM: Tensor, into: "Mlp") -> None:
         """Write the gradient with respect to weights and biases over those of ``into``."""
         for number, gradient in self._sum_gradients(trace, output_gradient_BM):
-            torch.mm(gradient.t(), trace.inputs[number], out=into.weights[number])
+            product(gradient.t(), trace.inputs[number], out=into.weights[number])
             torch.sum(gradient, 0, out=into.biases[number])
 
     def to_layers(self) -> tuple[Layer, ...]:
@@ -176,7 +205,7 @@ class Mlp:
             gradient = _backward(activation, gradient, trace.sums[number], after)
             yield number, gradient
             if number:
-                gradient = gradient @ self.weights[number]
+                gradient = product(gradient, self.weights[number])
                 after = trace.inputs[number]
 
 

@@ -16,6 +16,7 @@ from surefoot.envs.vector import VectorEnv
 from surefoot.errors import InputError
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy
+from surefoot.provenance import made_on
 from surefoot.sensors import SensorScales
 from surefoot.train.atla import LearningAdversary
 from surefoot.train.attacked_collection import AttackedCollection
@@ -344,6 +345,7 @@ class Run:
             },
             "device": self._device.type,
             "threads": {"physics": self.config.num_threads, "torch": self.config.torch_threads},
+            "made_on": made_on(),
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
