@@ -227,7 +227,7 @@ def by_part(compute: Callable[..., Array], activation: AnyActivation, *arrays: A
     """Compute something elementwise for each function, on its neurons along the last axis.
 
     Args:
-        compute: From one function and its neurons of each array to an array.
+        compute: Function from one activation and its neurons of each array to an array.
         activation: One function or several.
         arrays: Arrays of one shape (..., n), or of shapes that NumPy broadcasts.
     """

@@ -216,9 +216,9 @@ class Artifact:
     """The verified content of an artifact folder.
 
     Attributes:
-        kind: What it is, for example ``policy`` or ``bundle``.
+        kind: Kind of artifact, for example ``policy`` or ``bundle``.
         files: Name to content, the manifest not among them.
-        facts: What the writer said about it (configuration, sizes, verdicts).
+        facts: The writer's statements about it (configuration, sizes, verdicts).
         inputs: Name to SHA-256 of everything it was made from.
         code_version: Version of surefoot that wrote it.
     """
@@ -249,7 +249,7 @@ def write_artifact(folder: Path, artifact: Artifact, beside: Set[str] = frozense
 
     Args:
         folder: Where it goes.
-        artifact: What is written.
+        artifact: The artifact to write.
         beside: Names of files about an older artifact, which go with it.
 
     Raises:
@@ -273,7 +273,7 @@ def check_artifact_place(folder: Path, kind: str, beside: Set[str] = frozenset()
 
     Args:
         folder: Where an artifact is to go.
-        kind: What it is.
+        kind: Kind of artifact.
         beside: Names of files about an older artifact, which go with it.
 
     Raises:
@@ -293,9 +293,9 @@ def read_artifact(
 
     Args:
         folder: The artifact.
-        kind: What it must be.
+        kind: Required kind of artifact.
         beside: Names of files that may stand in the folder without being part of the artifact.
-        max_bytes: Of all its files together.
+        max_bytes: Largest size of all its files together.
 
     Raises:
         InputError: If there is no such folder or manifest, or it cannot be read.
@@ -372,7 +372,7 @@ def unclaim_folder(folder: Path, made: Sequence[Path]) -> None:
 
 
 def is_folder_of(folder: Path, kind: str) -> bool:
-    """Return whether ``folder`` was claimed as ``kind``, or is an artifact of that kind."""
+    """Return True if ``folder`` was claimed as ``kind`` or is an artifact of that kind."""
     for name in (_MARKER, MANIFEST):
         if (folder / name).is_file():
             try:
@@ -405,7 +405,7 @@ def _refuse_foreign(folder: Path, marker: str, kind: str) -> None:
 
 
 def _names_of(folder: Path, kind: str) -> set[str] | None:
-    """Return which names an artifact that may be replaced has in ``folder``; none if it is empty.
+    """Return the file names of the replaceable artifact in ``folder``, none if it is empty.
 
     A manifest that a loss of power tore is ours all the same, but tells no names: None.
 
@@ -435,7 +435,7 @@ def _refuse_strays(folder: Path, own: Set[str]) -> None:
 
 
 def _is_torn(data: bytes, begin: bytes) -> bool:
-    """Return whether a loss of power left this of a file of :func:`to_json` that began so.
+    """Return True if ``data`` is what a power failure left of JSON text beginning with ``begin``.
 
     File systems leave the beginning of a file, or blocks of zeros, which JSON never holds.
     """
@@ -465,7 +465,7 @@ def _named_files(manifest: Json, kind: str, folder: Path) -> set[str]:
 
 
 def _entries(folder: Path) -> dict[str, Path]:
-    """Return what is in a folder by name.
+    """Return the entries of a folder by name.
 
     Raises:
         IntegrityError: If that is more than an artifact may hold.

@@ -66,7 +66,7 @@ def try_lock(descriptor: int) -> Lock:
 
 
 def is_at(descriptor: int, path: Path) -> bool:
-    """Return whether an open file is still the one of this name."""
+    """Return True if ``path`` still names the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
@@ -184,7 +184,7 @@ def discard_folder(path: Path) -> None:
 
 
 def is_leftover(name: str) -> bool:
-    """Return whether a name is one that only unfinished work of surefoot's bears."""
+    """Return True if only unfinished work of surefoot bears such a name."""
     return name == OWNER_FILE or (name.startswith(".") and name.endswith((_NEW, _OLD)))
 
 

@@ -192,7 +192,7 @@ def _difference(to_ND: States, from_ND: States) -> tuple[Deltas, Deltas]:
 
 
 def _is_longer(delta_ND: Deltas, lost_ND: Deltas, limit: Deltas) -> NDArray[np.bool_]:
-    """Return where |delta + lost| > limit in real numbers, delta being their rounded sum."""
+    """Mark where |delta + lost| > limit in real numbers; delta is their rounded sum."""
     size = np.abs(delta_ND)
     was_cut = lost_ND * np.sign(delta_ND) > 0
     longer: NDArray[np.bool_] = (size > limit) | ((size == limit) & was_cut)

@@ -27,10 +27,10 @@ class Requirement:
         quantity: A key of ``QUANTITIES``.
         epsilon: Size of the perturbation, normalised units.
         norm: Norm of the perturbation (and of ``lipschitz``).
-        sensors: For a linf perturbation, the share of epsilon by which each sensor may move, in
+        sensors: Share of epsilon by which each sensor may move in a linf perturbation, in
             [0, 1]; without it every sensor may move by all of it.
         scope: Everywhere, or at the states that the policy visits.
-        fraction: For ``visited``: share of the visited states at which it must hold.
+        fraction: Share of the visited states at which a ``visited`` requirement must hold.
         confidence: Confidence of a statistical claim, proved or measured; some quantities may do
             without, and are then no statistical claims.
         at_most: Upper limit, in the unit of the quantity.
@@ -157,7 +157,7 @@ class Budget:
     """The requirements of a deployment.
 
     Attributes:
-        requirements: At least one.
+        requirements: The requirements, at least one.
         text: The TOML file, kept byte for byte in bundles.
     """
 

@@ -59,8 +59,8 @@ class Bundle:
 
     Attributes:
         controller: The canonical file and what it computes.
-        certificate: What is proved about it.
-        budget: What was required.
+        certificate: Certificate of its controller.
+        budget: The requirements.
         files: Every file by name, the manifest not among them.
         uncertified: Whether it was exported without a proof, on demand.
         manifest_sha256: Digest of the manifest, which names the bundle as a whole.
@@ -139,7 +139,7 @@ def sign_bundle(
 
     Args:
         folder: Where it is; an older signature file is replaced.
-        bundle: What was read from there.
+        bundle: Bundle as read.
         keys: Key of each role that makes a statement; a role without a key makes none. They stay
             outside of the bundle.
         passed_tests: Names of the comparisons that were made here, for example ``parity/c``.
@@ -190,7 +190,7 @@ def _check_facts(artifact: Artifact, bundle: Bundle) -> None:
 
 
 def _signed_by(path: Path, artifact: Artifact, trust: TrustPolicy) -> list[Statement]:
-    """Return what trusted roles signed, after a check that it is about exactly these files.
+    """Return the statements that trusted roles signed, checked to be about exactly these files.
 
     Raises:
         InputError: If there are no signatures.

@@ -58,7 +58,7 @@ class Verdict(StrEnum):
     UNKNOWN = "UNKNOWN"
 
     def word(self, *, measured: bool) -> str:
-        """Return what a table says: MET, not PROVED, of what holds in a measurement."""
+        """Return the verdict as tables print it: a measurement that holds is MET, not PROVED."""
         return "MET" if measured and self is Verdict.PROVED else self.value
 
     @property
@@ -86,7 +86,7 @@ class Finding:
             in real arithmetic; None where there is none.
         sampled: Worst value that was found by search or measurement, of a success rate its lower
             confidence limit; None where not searched.
-        method: What proved it, or measured it.
+        method: Method by which it was proved or measured.
         verdict: PROVED only with a proof (or, for measured quantities, a measurement that holds).
         reason: Why, in one line.
         witness: For REFUTED, what reproduces the violation (observation, perturbation, values).
@@ -176,7 +176,7 @@ class Certificate:
     Attributes:
         weights_sha256: Digest of what the controller computes (see ``policy.weights_sha256``).
         onnx_sha256: Digest of the very file.
-        budget: What was required; the certificate carries the file, so that export needs no other.
+        budget: The requirements; the certificate carries the file, so that export needs no other.
         arithmetic: The arithmetic in which the controller runs and the rounding term covers.
         runtime_error: Bound on |runtime - real arithmetic| per actuator, action units.
         lipschitz_l2: Bound by name on |a(z+d) - a(z)|_2 / |d|_2, with ``best`` and ``sampled``.
@@ -184,7 +184,7 @@ class Certificate:
             |d|_inf at most its key ``epsilon``, with ``best`` and ``sampled``.
         findings: One per requirement, in the order of the budget.
         claims: Tables, distances and values beside the findings.
-        proof: What an independent checker needs to prove the bounds again.
+        proof: Data with which an independent checker proves the bounds again.
         code_version: Version of surefoot that made it.
     """
 

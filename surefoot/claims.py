@@ -28,7 +28,7 @@ class RuntimeErrorClaim:
         values: Bound per output, shape (m,); None where there is none.
         reason: Why there is none.
         assumption: What was measured of the runtime and is not proved.
-        state_limit: What is assumed of the states.
+        state_limit: Assumption on the states.
     """
 
     units: str
@@ -143,14 +143,14 @@ class LossClaim:
 
     Attributes:
         bound: Reward units.
-        trivial: What holds without any knowledge of the policy, reward units.
+        trivial: Bound that holds without any knowledge of the policy, reward units.
         vacuous: Whether it says no more than that.
         sound: Whether it is a bound; a published formula may be none.
-        flaw: What is wrong with one that is none.
+        flaw: Reason why it is no bound, if it is none.
         confidence: Confidence with which it holds; None where it holds always.
         episodes: Number of clean episodes that it rests on.
         mean_total_variation: Mean bound on total variation at their states.
-        assumption: What is assumed of these episodes.
+        assumption: Assumption on these episodes.
     """
 
     bound: float | None
@@ -193,15 +193,15 @@ class ValueClaim:
         norm: Norm of the perturbation.
         epsilon: Size of the perturbation, normalised units.
         units: Unit of the bounds.
-        assumption: What is assumed of the rewards.
+        assumption: Assumption on the rewards.
         law: Whose return.
-        adversary: What the adversary may know.
+        adversary: Knowledge that the adversary may have.
         coupling: Discounted, from the largest distance of laws.
         paper_alpha: The published constant, which is no bound.
         horizon: Undiscounted, from the largest distance of laws.
         average: Discounted, from clean episodes.
         path: Undiscounted, from clean episodes.
-        attacked_return: What is left of the return.
+        attacked_return: Lower bound of the attacked return.
     """
 
     norm: Norm
@@ -236,9 +236,9 @@ class PrintedTheorem:
 
     Attributes:
         as_printed: Where a constant is printed to the loss that it gives, reward units.
-        trivial_as_printed: What holds without the theorem, as printed, reward units.
+        trivial_as_printed: Bound that holds without the theorem, as printed, reward units.
         vacuous_as_printed: Where a constant is printed to whether it says no more than that.
-        replaced_by: What is sound.
+        replaced_by: Sound replacement.
     """
 
     as_printed: Mapping[str, float | None]
@@ -269,7 +269,7 @@ class Theorem3:
     Attributes:
         as_printed: Always None.
         reason: Why.
-        replacement: What replaces it.
+        replacement: Sound replacement.
     """
 
     as_printed: float | None
@@ -305,7 +305,7 @@ class PaperClaim:
     Attributes:
         surrogate: Published Lipschitz constant.
         surrogate_times_epsilon: Its deviation as printed.
-        flaw: What is wrong with it.
+        flaw: Flaw of the theorem as printed.
         sound: The deviation made sound.
         units: Unit of these numbers.
         table: How the tables differ from them.
@@ -341,9 +341,9 @@ class MeanLimits:
     """Lower confidence limits of a mean return, by three methods.
 
     Attributes:
-        betting: By betting.
-        dkw: By a band around the distribution function.
-        hoeffding: By Hoeffding's inequality.
+        betting: Limit by betting.
+        dkw: Limit by a band around the distribution function.
+        hoeffding: Limit by Hoeffding's inequality.
     """
 
     betting: float
@@ -360,7 +360,7 @@ class ReturnLimits:
         quantile: A quantile, in (0, 1).
         quantile_at_least: Its lower confidence limit; None where the episodes are too few.
         mean_at_least: Lower limits of the mean; None where the returns have no known range.
-        assumption: What is assumed of the returns.
+        assumption: Assumption on the returns.
     """
 
     distribution_band: float
@@ -376,8 +376,8 @@ class MeasuredClaim:
 
     Attributes:
         quantity: Name of the quantity.
-        value: What was measured.
-        source: What was run, in words.
+        value: Measured value.
+        source: Description of the run, in words.
         onnx_sha256: Digest of the file that was measured.
         confidence: Confidence of the limits.
         rate: Limits of a rate.
@@ -433,7 +433,7 @@ class VisitedRadiusClaim:
     Attributes:
         norm: Norm of the perturbation.
         sensors: Share of the radius by which each sensor may move; None for all of it.
-        limit: What no output may move beyond.
+        limit: Largest allowed movement of an output.
         units: Unit of the radii.
         domain: States that it is about.
         arithmetic: Arithmetic that it is about.
@@ -499,7 +499,7 @@ class Claims:
     Attributes:
         runtime_error: Rounding of the deployed arithmetic.
         per_actuator: Change of each output.
-        per_sensor: What each sensor by itself moves.
+        per_sensor: Effect of each sensor by itself.
         distribution: Law of the sampled action.
         value: Loss of return; None without an assumption on rewards.
         paper: Published numbers.

@@ -278,7 +278,7 @@ def config_sha256(value: Any) -> str:  # noqa: ANN401
 def differences(
     before: Mapping[str, Any], after: Mapping[str, Any], free: Collection[str] = ()
 ) -> str:
-    """Return what differs between two nested tables, "a.b was 1, is 2, ..."; empty if nothing.
+    """Describe the differences of two nested tables, "a.b was 1, is 2, ..."; empty if none.
 
     Args:
         before: One table.

@@ -24,7 +24,7 @@ class ResultKind:
     """A kind of file that a verb writes.
 
     Attributes:
-        words: What it is, with its article.
+        words: Name of the file's kind, with its article.
         made: Whether content is of this kind.
     """
 
@@ -33,7 +33,7 @@ class ResultKind:
 
 
 def _is_object(fits: Callable[[dict[str, Json]], bool]) -> Callable[[bytes], bool]:
-    """Return whether content is a JSON object that fits."""
+    """Make a test of whether content is a JSON object that fits."""
 
     def made(data: bytes) -> bool:
         try:
@@ -46,7 +46,7 @@ def _is_object(fits: Callable[[dict[str, Json]], bool]) -> Callable[[bytes], boo
 
 
 def _is_picture(data: bytes) -> bool:
-    """Return whether content is a PNG file whose text chunk names surefoot."""
+    """Return True if content is a PNG file whose text chunk names surefoot."""
     return data.startswith(b"\x89PNG\r\n\x1a\n") and b"tEXtSoftware\0surefoot" in data[:1024]
 
 
@@ -67,8 +67,8 @@ def check_result_file(out: Path, kind: ResultKind, inputs: Iterable[Path | None]
 
     Args:
         out: The file.
-        kind: What will be written; only a file of this kind is replaced, or an empty one.
-        inputs: What the same command reads.
+        kind: Kind of file to write; only a file of this kind is replaced, or an empty one.
+        inputs: Paths that the same command reads.
 
     Raises:
         InputError: If not; the message says why.
@@ -182,7 +182,7 @@ def _check_regular(out: Path) -> None:
 
 
 def _is_ours(out: Path, kind: ResultKind) -> bool:
-    """Return whether a file may be replaced: ours, empty, or at its place in a run folder."""
+    """Return True if a file may be replaced: ours, empty, or at its place in a run folder."""
     run = RunFolder(out.parent)
     if out in run.results and is_folder_of(run.path, "run"):
         return True
@@ -191,6 +191,6 @@ def _is_ours(out: Path, kind: ResultKind) -> bool:
 
 
 def _is_drawn(picture: Path) -> bool:
-    """Return whether a picture is a regular PNG file that Matplotlib drew."""
+    """Return True if a picture is a regular PNG file that Matplotlib drew."""
     regular = picture.is_file() and not picture.is_symlink()
     return regular and b"tEXtSoftware\0Matplotlib" in read_file(picture)[:1024]

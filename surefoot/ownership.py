@@ -166,7 +166,7 @@ def _owner_of(descriptor: int) -> Owner | None:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Return when a process started, clock ticks since the boot; None where that is not told."""
+    """Return the start of a process in clock ticks since boot, None if the system does not tell."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -182,7 +182,7 @@ def _identity(pid: int) -> str | None:
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process started, ISO 8601; None where the system does not tell."""
+    """Return the start of a process as an ISO 8601 time, None if the system does not tell."""
     ticks = _start_ticks(pid)
     if ticks is None:
         return None

@@ -245,11 +245,11 @@ class GaussianHead:
         return np.asarray(squashed * self.half_range.astype(kind) + self.centre.astype(kind))
 
     def act(self, sample: Array) -> Array:
-        """Return what the environment takes for a sample of the means, shape (batch, act_dim)."""
+        """Convert sampled means to actions for the environment, shape (batch, act_dim)."""
         return self.outputs(sample)
 
     def select(self, outputs: Array) -> Array:
-        """Return what the environment takes: the outputs themselves."""
+        """Return the actions for the environment: the outputs themselves."""
         return outputs
 
 
@@ -282,11 +282,11 @@ class CategoricalHead:
         return network_output
 
     def act(self, choice: Array) -> Array:
-        """Return what the environment takes for choices counted from zero, shape (batch,)."""
+        """Convert choices counted from zero to those of the environment, shape (batch,)."""
         return choice + self.start
 
     def select(self, outputs: Array) -> Array:
-        """Return what the environment takes: ``start`` + argmax of the logits, (batch,), int64."""
+        """Return the environment's choices: ``start`` + argmax of the logits, (batch,), int64."""
         return self.act(np.argmax(outputs, axis=1))
 
 
@@ -300,7 +300,7 @@ class Policy:
     Attributes:
         normaliser: Frozen statistics of the observations.
         layers: First to last; the last activation is the identity.
-        head: What the output of the last layer means.
+        head: Meaning of the last layer's output.
     """
 
     normaliser: Normaliser

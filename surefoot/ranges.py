@@ -33,7 +33,7 @@ def require_at_least(config: object, least: int, *names: str, most: int | None =
     """Check that fields are not below ``least``, and small enough to be computed with.
 
     Args:
-        config: What has the fields.
+        config: Object that has the fields.
         least: Smallest value.
         names: Names of the fields.
         most: Largest value; if not given, that of float32 for a float, 10^12 for an integer.

@@ -180,7 +180,7 @@ class GradientMasking:
     Attributes:
         ratio: Deviation that a search without gradients reaches, over that of one with them; None
             where gradients move nothing at all.
-        signs: What was found, in words; empty if nothing was.
+        signs: Findings in words; empty if there are none.
     """
 
     ratio: float | None
@@ -270,7 +270,7 @@ class BackendRecord(LatencyRecord):
 
     Attributes:
         inference: The engine's call alone, back to back.
-        paced: From the scheduled release to the action, by rate in Hz.
+        paced: Time from the scheduled release to the action, by rate in Hz.
         paced_under_load: The same while every core is busy; empty if not measured.
         misses: Deadlines missed by the paced calls, by rate in Hz.
         misses_under_load: The same while every core is busy.
@@ -300,7 +300,7 @@ class BenchRecord(Record):
     Attributes:
         backends: Latencies by name of the backend.
         timer_floor_us: Median of a call that does nothing, microseconds; not subtracted.
-        machine: What it was measured on.
+        machine: Machine of the measurement.
         onnx_sha256: Digest of the file that was measured.
         more: Keys of other versions.
     """
@@ -330,7 +330,7 @@ class RequirementSummary:
         at_most: Its limit, if it is an upper one.
         certified: Proved bound; None where there is none.
         sampled: Worst value that was found or measured; None where nobody searched.
-        verdict: What is known.
+        verdict: Answer to the requirement.
         reason: Why, in one line.
     """
 

@@ -117,12 +117,12 @@ class RunFolder:
 
 
 def picture_of(result: Path) -> Path:
-    """Return where the picture of a result goes: beside it."""
+    """Return the path of a result's picture, which lies beside it."""
     return result.with_suffix(".png")
 
 
 def policy_places(path: Path) -> tuple[Path, Path]:
-    """Return where the policy folder may be that a path means: in a run, or the path itself."""
+    """Return the two candidates for a policy folder: the one of a run, and the path itself."""
     return RunFolder(path).policy, path
 
 

@@ -42,7 +42,7 @@ VERIFIED = "SUREFOOT_VERIFIED"
 """What the gate's statement says of a bundle of which everything held."""
 _MAX_LINES = 64
 _MAX_SIGNATURES = 8
-"""Of one envelope that are tried."""
+"""Largest number of signatures of one envelope that are tried."""
 _MAX_OPENED = 32
 """Brackets of an envelope, whose payload is text."""
 _SKEW = timedelta(minutes=5)
@@ -70,7 +70,7 @@ class Statement:
     Attributes:
         role: Role on whose word it counts.
         subjects: Name to SHA-256.
-        predicate: What is said.
+        predicate: The statement itself.
     """
 
     role: Role
@@ -212,8 +212,8 @@ def require_signed(
     """Check that every role signed something about exactly these files, whatever it says.
 
     Args:
-        statements: As :func:`verified_statements` accepted them.
-        policy: By whom.
+        statements: Statements that :func:`verified_statements` accepted.
+        policy: The roles that must have signed, and their keys.
         digests: Name to SHA-256 of the manifest and every file here.
 
     Raises:
@@ -237,7 +237,7 @@ def require_evidence(
 
     Args:
         statements: Statements as :func:`verified_statements` accepted them.
-        policy: What must be signed, and by whom.
+        policy: The roles that must have signed, and their keys.
         subjects: Name to SHA-256 of the manifest and every file here.
         certificate: The content of ``certificate.json`` here.
         now: Time of the check; None for the clock's.
@@ -271,15 +271,15 @@ class _Envelope:
     """A DSSE envelope.
 
     Attributes:
-        payload: What is signed.
-        signatures: By whomever.
+        payload: The signed bytes.
+        signatures: Signatures, not yet checked.
     """
 
     payload: bytes
     signatures: Sequence[bytes]
 
     def is_signed_by(self, keys: Sequence[Ed25519PublicKey]) -> bool:
-        """Return whether one of the keys signed it."""
+        """Return True if one of the keys signed it."""
         encoded = pre_authentication(self.payload)
         for key in keys:
             for signature in self.signatures:
@@ -332,7 +332,7 @@ def _statement(payload: bytes, role: Role) -> Statement | None:
 
 
 def _staleness(statement: Statement, policy: TrustPolicy, now: datetime) -> str | None:
-    """Return why the time of a statement does not count, or None if it does."""
+    """Return the reason why the time of a statement does not count, or None if it does."""
     try:
         made = datetime.fromisoformat(statement.predicate["timeCreated"])
     except (KeyError, TypeError, ValueError):

@@ -92,7 +92,7 @@ class GradientAdversary:
             layers: Layers of the network: the controller's, as read back from the deployed file,
                 or those of a critic.
             ball: The perturbation set.
-            objective: What is maximised.
+            objective: Objective to maximise.
             settings: Settings of the search.
         """
         self.ball = ball

@@ -51,7 +51,7 @@ class Oracle:
     Attributes:
         ball: The perturbation set.
         query: The deployed controller.
-        harm: What is maximised.
+        harm: Harm to maximise.
     """
 
     ball: Ball
@@ -81,7 +81,7 @@ class CornerSearch:
     """The worst of random corners (linf) or points of the sphere (l2).
 
     Attributes:
-        oracle: What is asked.
+        oracle: Oracle that answers the queries.
         num: Corners per state.
     """
 
@@ -112,7 +112,7 @@ class SquareSearch:
     It starts at the worst of a few corners. The block shrinks from half of the coordinates to one.
 
     Attributes:
-        oracle: What is asked.
+        oracle: Oracle that answers the queries.
         starts: Corners to start from.
         iterations: Blocks that are tried, one after the other.
     """
@@ -158,7 +158,7 @@ class SpsaSearch:
     """Ascent along estimated gradients; the best iterate counts.
 
     Attributes:
-        oracle: What is asked.
+        oracle: Oracle that answers the queries.
         steps: Steps of the ascent.
         pairs: Opposite random steps for each estimate.
         slack: Step size in units of epsilon / steps.

@@ -53,7 +53,7 @@ def constant_variants(target: AttackTarget) -> Variants:
     """Return the perturbation under which the controller returned least, and the mean of the last.
 
     Args:
-        target: What is attacked.
+        target: Controller and task under attack.
     """
     key = [target.key, CONSTANT]
     piece = target.store.get(CONSTANT, key)

@@ -147,7 +147,7 @@ def critic_variants(target: AttackTarget, num_steps: int) -> Variants:
     """Return the value-guided attack through every critic there is: the minimum counts.
 
     Args:
-        target: What is attacked.
+        target: Controller and task under attack.
         num_steps: Environment steps to fit a critic on; 0 to fit none.
 
     Raises:

@@ -27,7 +27,7 @@ class DeployedController:
     robot: backends may round differently at other batch sizes.
 
     Attributes:
-        controller: What acts.
+        controller: Controller that acts.
         policy: Its twin.
     """
 
@@ -95,7 +95,7 @@ class DeployedController:
         return outputs
 
     def _overflows(self, state_NO: States) -> NDArray[np.bool_]:
-        """Return where float32 overflows on the way to an output, (N,).
+        """Mark the states at which float32 overflows on the way to an output, shape (N,).
 
         Nothing bounds the rounding there, and a backend may make an action of NaN: a Clip of ONNX
         makes its limit of it.

@@ -105,7 +105,7 @@ def record_moves(
         craft: Function whose moves they are.
         make_env: Makes environments of the controller's task.
         seed: Seed of the episodes.
-        play: What perturbs in the teacher's place, while it tells what it would do.
+        play: Adversary that perturbs while the teacher says what it would do; None for the teacher.
     """
     seeds = (np.random.SeedSequence(seed).generate_state(_NUM_ENVS) // 2).tolist()
     randoms = [np.random.default_rng(one) for one in seeds]

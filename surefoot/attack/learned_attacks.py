@@ -43,7 +43,7 @@ def sa_rl_variants(target: AttackTarget, total_steps: int) -> Variants:
     short sight gets further in so many dimensions: a plain Hopper policy (3140) to 1050, not 1297.
 
     Args:
-        target: What is attacked.
+        target: Controller and task under attack.
         total_steps: Environment steps of each training.
     """
     taught = _taught(target, total_steps)
@@ -58,7 +58,7 @@ def pa_ad_variants(target: AttackTarget, total_steps: int) -> Variants:
     """Return the adversaries that learn directions of the action (PA-AD).
 
     Args:
-        target: What is attacked.
+        target: Controller and task under attack.
         total_steps: Environment steps of each training.
     """
     scan: Scan = {
@@ -155,7 +155,7 @@ def _learn(target: AttackTarget, name: str, craft: Craft, scan: Scan) -> Variant
 
 
 def _start(target: AttackTarget, entry: _Entry) -> Start | None:
-    """Return where an entry begins, which is learned once."""
+    """Return the starting point of an entry's training; it is learned once and then stored."""
     settings, teacher = entry.settings, entry.teacher
     if teacher is None or not settings.lessons:
         return None

@@ -53,7 +53,7 @@ class Store:
             write_file(self.folder / name, sha256_hex(piece).encode() + piece)
 
     def scratch(self, kind: str, key: Json) -> Path | None:
-        """Return where something unfinished may keep its checkpoints, if there is a folder."""
+        """Return the folder for checkpoints of unfinished work, None if the store has no folder."""
         return None if self.folder is None else self.folder / f"{_name(kind, key)}.unfinished"
 
     def discard(self, kind: str, key: Json) -> None:

@@ -177,7 +177,7 @@ def run_suite(
 
     Args:
         file: The deployed file; controller and twin are both made from it.
-        certificate: What is proved about it; every deviation is held against it.
+        certificate: Certificate of the controller; every deviation is held against it.
         config: The suite.
         on_progress: Is told how many of ``config.num_steps`` are done, and what comes next.
         critics: Layers from states to values, by where they come from: controls beside the critic
@@ -292,7 +292,7 @@ class _Suite:
         )
 
     def _resume(self) -> Resume:
-        """Return how a stopped training of an adversary can go on."""
+        """Choose how an interrupted training of an adversary resumes."""
         try:
             check_replay(self._make_env)
         except ReplayError as error:

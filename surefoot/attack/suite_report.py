@@ -30,10 +30,10 @@ class AttackResult:
     Attributes:
         variant: The variant that was chosen.
         selection: Every variant on the selection episodes; empty for the clean loop.
-        evaluation: What happened.
+        evaluation: Outcome of the episodes.
         certified: Proved bound on the deviation, if there is one.
         effort: Cost of everything: making the variants, choosing one, and playing it.
-        facts: What else a reader should know: which critic, how a training went.
+        facts: Further remarks: which critic, how a training went.
     """
 
     variant: str
@@ -87,13 +87,13 @@ class AttackReport:
     Attributes:
         ball: The perturbation set.
         suite: Attacks that were played.
-        backend: What computed the controller.
+        backend: Backend that computed the controller.
         spec: The task.
         onnx_sha256: Digest of the file that was attacked.
         seeds: Seeds of the episodes, by what they served for.
         attacks: Results by name, the clean loop among them.
         settings: The configuration of the suite: attacks compare at equal effort only.
-        masking: What speaks for masked gradients, where that was looked at.
+        masking: Signs of masked gradients, if they were looked for.
     """
 
     ball: Ball

@@ -25,7 +25,7 @@ class AttackTarget:
         ball: The perturbation set.
         make_env: Function from a number to that many environments of the task.
         store: Finished pieces of an earlier, interrupted attack.
-        key: What everything that is learned here depends on: controller, task, ball, versions.
+        key: Everything that learned results depend on: controller, task, ball, versions.
         tell: Progress.
         query: The deployed controller: from states, (N, D), to its outputs.
         critics: Values of states that came with the controller, by name.
@@ -63,8 +63,8 @@ class Variants:
 
     Attributes:
         adversaries: Adversaries by name.
-        effort: What it took to make all of them.
-        facts: What a reader should know about how they were made.
+        effort: Effort of making all of them.
+        facts: Remarks on how they were made.
     """
 
     adversaries: Mapping[str, Adversary]

@@ -34,7 +34,7 @@ def transfer_variants(target: AttackTarget) -> Variants:
     """Return MAD on an imitation and on every other controller that was given.
 
     Args:
-        target: What is attacked.
+        target: Controller and task under attack.
 
     Raises:
         InputError: If another controller has other sizes.

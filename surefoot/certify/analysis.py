@@ -20,7 +20,7 @@ class Analysis:
     """A controller, what is known beside it, and what comes of both; made when first asked for.
 
     Attributes:
-        controller: As read back from its file.
+        controller: Controller as read back from its file.
         evidence: Visited observations, measurements and assumptions.
         config: Effort of bounds and searches.
     """

@@ -73,9 +73,9 @@ class AtStates:
 
     Attributes:
         everywhere: Bounds that hold around these states as well.
-        states: In deployed arithmetic, normalised units, float32, shape (n, obs_dim).
-        effort: What the bounds may cost.
-        dense: What the policy was compressed from, or why the two cannot be compared.
+        states: States in deployed arithmetic, normalised units, float32, shape (n, obs_dim).
+        effort: Effort allowed to the bounds.
+        dense: Policy from which this one was compressed, or why the two cannot be compared.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class AtStates:
         k-th smallest bound holds at that share.
 
         Args:
-            bounds: At the states, which are independent draws.
+            bounds: Bounds at the states, which are independent draws.
             fraction: Share of the states, in (0, 1).
             limit: Limit of the requirement; the note counts the states that hold it.
             delta: Chance that the statement is wrong.

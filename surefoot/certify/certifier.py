@@ -20,11 +20,11 @@ from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
 def certify_policy(
     controller: ControllerFile, budget: Budget, evidence: Evidence, config: CertifyConfig
 ) -> Certificate:
-    """Return what is proved, refuted and unknown about a controller file.
+    """Certify a controller file: what is proved, refuted and unknown of a budget.
 
     Args:
-        controller: As read back from its ``policy.onnx``.
-        budget: What is required.
+        controller: Controller as read back from its ``policy.onnx``.
+        budget: The requirements.
         evidence: Visited observations, measurements and assumptions; may be empty.
         config: Effort of bounds and searches.
 
@@ -40,7 +40,7 @@ def certify_analysis(analysis: Analysis, budget: Budget) -> Certificate:
 
     Args:
         analysis: Proofs and searches about the controller.
-        budget: What is required.
+        budget: The requirements.
 
     Raises:
         InputError: If the evidence does not fit the policy, or that is not what its file holds.
@@ -81,7 +81,7 @@ def _with_sampled(claims: Claims, searches: Searches) -> Claims:
 
 
 def find(analysis: Analysis, requirement: Requirement, delta: float) -> Finding:
-    """Return what is known about one requirement.
+    """Prove, measure or refute one requirement.
 
     Args:
         analysis: Proofs, searches and measurements about the controller.
@@ -102,7 +102,7 @@ def find(analysis: Analysis, requirement: Requirement, delta: float) -> Finding:
 
 
 def _proof(analysis: Analysis) -> dict[str, Json]:
-    """Return what the checker needs beside the file: multipliers, assumptions, measurements."""
+    """Collect what the checker needs beside the file: multipliers, assumptions, measurements."""
     origin = analysis.controller.origin
     return {
         **({} if origin is None else {"rebuilt_policy": origin.agreement.to_table()}),

@@ -55,11 +55,11 @@ def check_certificate(
     """Prove a certificate again and compare every number and verdict.
 
     Args:
-        certificate: As read back from its file.
+        certificate: Certificate as read back from its file.
         controller: The file that it must be about.
         observations: The visited observations, for claims about visited states.
         sampled: Episodes of the sampling policy, for claims about its return.
-        dense_policy: What the policy was compressed from, for claims about compression.
+        dense_policy: Policy from which this one was compressed, for claims about compression.
 
     Raises:
         IntegrityError: If anything it says is not so.

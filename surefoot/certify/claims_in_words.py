@@ -25,7 +25,7 @@ from surefoot.claims import (
 
 
 def arithmetic_sentence(claim: RuntimeErrorClaim, arithmetic: str) -> str:
-    """Return what rounding may add to every deviation.
+    """Say in one sentence what rounding may add to every deviation.
 
     Args:
         claim: How far the deployed arithmetic may be from real arithmetic.
@@ -164,7 +164,7 @@ def sensor_sentences(claim: SensorsClaim | None) -> Iterator[str]:
 
 
 def perturbed(norm: Norm, epsilon: float, sensors: tuple[float, ...] | None = None) -> str:
-    """Return what may be wrong with the state.
+    """Describe a perturbation as the condition of a claim.
 
     Args:
         norm: Norm of the perturbation.
@@ -189,15 +189,15 @@ def lower(value: float | None) -> str:
 
 
 def exact(value: float) -> str:
-    """Return what somebody asked for, to twelve digits."""
+    """Format a value that somebody asked for, to twelve digits."""
     return f"{value:.12g}"
 
 
 def number(value: float | None) -> str:
-    """Return what was found, to four digits."""
+    """Format a value that was found, to four digits."""
     return "unknown" if value is None else f"{value:.4g}"
 
 
 def numbers(values: Sequence[float | None]) -> str:
-    """Return what was found, to four digits each."""
+    """Format values that were found, to four digits each."""
     return ", ".join(map(number, values))

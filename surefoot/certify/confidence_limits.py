@@ -44,7 +44,7 @@ def successes_needed(trials: int, rate: float, delta: float) -> int | None:
 
 
 def trials_needed(rate: float, delta: float) -> int:
-    """Return how many trials without a failure prove a rate: ln(delta) / ln(rate), rounded up."""
+    """Return the number of trials without failure that proves a rate: ceil(ln delta / ln rate)."""
     return math.ceil(math.log(delta) / math.log(rate))
 
 

@@ -115,8 +115,8 @@ def visited_control_error(
 
     Args:
         policy: The compressed policy, float32 by value.
-        original: What it was made from.
-        states: In deployed arithmetic, normalised units, shape (n, obs_dim), n at least 1.
+        original: Policy from which it was made.
+        states: States in deployed arithmetic, normalised units, shape (n, obs_dim), n at least 1.
         epsilon: Size of an linf ball around each, in which both see the same state.
 
     Raises:
@@ -139,7 +139,7 @@ def box_control_error(policy: Policy, original: Policy) -> ControlError:
 
     Args:
         policy: The compressed policy, float32 by value.
-        original: What it was made from.
+        original: Policy from which it was made.
 
     Raises:
         InputError: If the policies cannot be compared, nothing clips the states, or float32 may
@@ -169,7 +169,7 @@ def changed_choices(policy: Policy, original: Policy, states: Array) -> float | 
 
     Args:
         policy: The compressed policy.
-        original: What it was made from.
+        original: Policy from which it was made.
         states: Normalised units, shape (n, obs_dim).
 
     Returns:
@@ -206,7 +206,7 @@ def paper_control_error(policy: Policy, original: Policy, states: Array) -> dict
 
     Args:
         policy: The compressed policy.
-        original: What it was made from.
+        original: Policy from which it was made.
         states: Shape (n, obs_dim), normalised units.
     """
     half_range = 1.0

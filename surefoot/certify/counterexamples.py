@@ -111,7 +111,7 @@ def climb(
         states: Where to start, shape (n, obs_dim), normalised units; their dtype is that of the
             arithmetic.
         ball: The perturbations that are allowed.
-        objective: What to climb.
+        objective: Objective to climb.
         steps: Number of gradient steps.
         rng: Draws the start of the perturbation; without it the start is 0, whose first step is
             the corner of the gradient's signs.
@@ -164,7 +164,7 @@ def far_in_probability(outputs: Array, base: Array) -> Array:
 
 
 def objectives(policy: Policy, *, distribution: bool) -> list[Objective]:
-    """Return what to climb for deviations of actuators, or for distances of distributions."""
+    """Return the objectives of a search: each actuator's deviation, and the distribution's."""
     head = policy.head
     each = [along(j, sign) for j in range(policy.num_outputs) for sign in (1.0, -1.0)]
     if isinstance(head, CategoricalHead):
@@ -213,7 +213,7 @@ def worst_at(
         ball: The perturbations that are allowed.
         steps: Gradient steps of each ascent.
         restarts: Random starts beside the corner of the gradient's signs.
-        seed: Of the random starts.
+        seed: Seed of the random starts.
         distribution: Search for distances between distributions as well.
         observations: Raw observations of the states; by default the nearest ones.
     """
@@ -255,7 +255,7 @@ def worst_anywhere(
         ball: The perturbations that are allowed.
         starts: States to start from, shape (n, obs_dim).
         steps: Gradient steps.
-        seed: Of the starts of the perturbations.
+        seed: Seed of the perturbations' random starts.
         distribution: Search for distances between distributions as well.
     """
     rng = np.random.default_rng(seed)
@@ -328,7 +328,7 @@ def gaps(replay: Replay, dense: Policy, states: Single) -> Float:
 
     Args:
         replay: Deployed arithmetic of the compressed policy.
-        dense: What it was compressed from, in NumPy float32.
+        dense: Policy from which it was compressed, in NumPy float32.
         states: Shape (n, obs_dim), float32, normalised units.
     """
     with np.errstate(over="ignore", invalid="ignore"):
@@ -355,7 +355,7 @@ def replayed(
         state: Normalised units, float32, shape (obs_dim,).
         moved: The perturbed state, normalised units, float32, shape (obs_dim,).
         measure: Name of what was searched for.
-        value: What it is at this pair.
+        value: Value at this pair.
         slope: Change of the actions over that of the state.
     """
     outputs = replay.outputs_at(np.stack([state, moved])).astype(np.float64)
@@ -420,7 +420,7 @@ def distances(policy: Policy, states: Float, moved: Float) -> dict[str, Float]:
 
 
 def _join(parts: list[Worst]) -> Worst:
-    """Return what several searches found, one after the other."""
+    """Concatenate the results of several searches."""
     return Worst(
         observations=np.concatenate([part.observations for part in parts]),
         states=np.concatenate([part.states for part in parts]),

@@ -12,7 +12,7 @@ def differences(said: Json, proved: Json, where: str, skip: Collection[str] = ()
     """Yield a line for each number or word that is not what a proof gives.
 
     Args:
-        said: What a certificate says.
+        said: Statements of a certificate.
         proved: What its proofs give; what it says beyond that is a difference, too.
         where: Name of the value, for the lines.
         skip: Keys that are not compared.

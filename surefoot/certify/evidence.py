@@ -46,14 +46,14 @@ class Evidence:
     Attributes:
         observations: Visited raw observations, each from an independent episode at a step that was
             drawn beforehand, shape (n, obs_dim).
-        dense_policy: What the policy was compressed from.
-        measurements: What was measured, on this file or on others.
+        dense_policy: Policy from which this one was compressed.
+        measurements: Measurements, on this file or on others.
         reward_range: Smallest and largest reward of a step: an assumption of return claims.
         discount: Discount of the return, below 1.
         horizon: Length of an episode in steps, for the undiscounted return.
         sampled: Independent clean episodes of the policy that samples its actions.
         state_limit: Largest magnitude of a state before it is perturbed: an assumption.
-        withheld: What a certificate names that this was read from, and that is not here.
+        withheld: Evidence that the certificate names and that was not given.
     """
 
     observations: Array | None = None
@@ -120,7 +120,7 @@ class Evidence:
         return min(low, 0.0) * self.horizon, max(high, 0.0) * self.horizon
 
     def restricted(self, policy: Policy) -> Policy:
-        """Return what the controller does wherever the assumption on its states holds.
+        """Return a policy that equals ``policy`` wherever the assumption on its states holds.
 
         Where no state exceeds the limit, a clip at the limit changes nothing.
         """
@@ -271,11 +271,11 @@ class CertifyConfig:
     """How much effort goes into bounds and search.
 
     Attributes:
-        arithmetic: What the controller runs in: plain float32, float32 with TF32 products, or
+        arithmetic: Deployed arithmetic: plain float32, float32 with TF32 products, or
             float16 values with float32 sums (see ``arithmetics.ARITHMETICS``).
         epsilon: Perturbation of the table of all bounds when the budget names none, normalised
             units.
-        seed: Of every search.
+        seed: Seed of every search.
         search_states: Starting states of the search over the whole state box.
         search_steps: Gradient steps of each ascent.
         search_restarts: Random starts beside the corner of the gradient's signs.

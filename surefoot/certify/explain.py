@@ -38,7 +38,7 @@ _NOT_GUARANTEED = (
 
 
 def explain(certificate: Certificate) -> str:
-    """Return what a certificate guarantees and what it does not, in plain words."""
+    """Explain in plain words what a certificate guarantees and what it does not."""
     head = [
         f"This certificate is about the file with SHA-256 {certificate.onnx_sha256[:16]}... and no "
         f"other. Its verdict is {certificate.headline}.",
@@ -80,7 +80,7 @@ def _chosen(certificate: Certificate, belongs: Callable[[Finding], bool]) -> lis
 
 
 def _sentence(finding: Finding, units: str) -> str:
-    """Return what holds about a requirement, under which condition, and how that is known."""
+    """Say what holds of a requirement, under which condition, and how that is known."""
     requirement, logits = finding.requirement, units == "logits"
     words = requirement.about.claim.format(
         value=_value(finding),
@@ -126,7 +126,7 @@ def _where(finding: Finding) -> str:
 
 
 def _open(certificate: Certificate, verdict: Verdict) -> list[str]:
-    """Return what is required and does not hold, or is not known to."""
+    """List the requirements that do not hold, or are not known to."""
     lines = []
     for finding in certificate.findings:
         if finding.verdict is not verdict:

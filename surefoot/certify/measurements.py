@@ -39,7 +39,7 @@ class FileMeasurements:
 
     @classmethod
     def of(cls, controller: ControllerFile, evidence: Evidence) -> "FileMeasurements":
-        """Return what is known about a file."""
+        """Collect the measurements of a file."""
         return cls(
             onnx_sha256=controller.sha256,
             sparsity=controller.policy.sparsity,
@@ -48,7 +48,7 @@ class FileMeasurements:
         )
 
     def measurements(self, quantity: str, ball: Ball | None) -> tuple[Measurement, ...] | Unknown:
-        """Return what was measured of a quantity under a perturbation; at least one number."""
+        """Return the measurements of a quantity under a perturbation, at least one."""
         wanted = (None, None) if ball is None else (ball.epsilon, ball.norm)
         fitting = [
             entry
@@ -73,7 +73,7 @@ class FileMeasurements:
 
 
 def measurements_of(episodes: Episodes) -> tuple[Measurement, ...]:
-    """Return what episodes measure, one number for each quantity that they are about."""
+    """Measure episodes: one number for each quantity that they are about."""
     measured = (
         quantity.of_episodes(episodes)
         for quantity in QUANTITIES.values()

@@ -36,11 +36,11 @@ class Proofs:
     """Proved bounds of one controller.
 
     Attributes:
-        policy: What the controller computes wherever the assumption on its states holds.
-        evidence: What is known beside the weights.
-        effort: What bounds around states may cost.
+        policy: Function of the controller wherever the assumption on its states holds.
+        evidence: Evidence beside the weights.
+        effort: Effort allowed to bounds around states.
         everywhere: Bounds that hold in every state.
-        dense: What the policy was compressed from, or why the two cannot be compared.
+        dense: Policy from which this one was compressed, or why the two cannot be compared.
         visited: Bounds around the visited states, or why there are none.
     """
 
@@ -55,11 +55,11 @@ class Proofs:
         """Take what the proofs rest on.
 
         Args:
-            policy: Of the controller file; its arrays are float32 by value.
-            evidence: What is known beside the weights.
+            policy: Policy of the controller file; its arrays are float32 by value.
+            evidence: Evidence beside the weights.
             arithmetic: Arithmetic in which the controller is deployed.
             multipliers: Proofs of Lipschitz constants by name, in action units (logits).
-            effort: What bounds around states may cost.
+            effort: Effort allowed to bounds around states.
 
         Raises:
             InputError: If the evidence is not about such a policy.

@@ -49,10 +49,10 @@ class ProvedTables:
     """Every number of a certificate that is proved, the findings aside.
 
     Attributes:
-        runtime_error: As in the certificate.
+        runtime_error: Rounding term, as in the certificate.
         lipschitz_l2: As in the certificate, without what was sampled.
-        deviation_linf: As in the certificate, without what was sampled.
-        claims: As in the certificate, without what was sampled.
+        deviation_linf: Table of deviations, as in the certificate, without sampled values.
+        claims: Claims as in the certificate, without sampled values.
     """
 
     runtime_error: tuple[float, ...]
@@ -97,8 +97,8 @@ def table_epsilon(budget: Budget, scope: Scope, default: float) -> float:
     """Return the perturbation of a table: that of the first linf requirement, of its scope if any.
 
     Args:
-        budget: What is required.
-        scope: What the table is about.
+        budget: The requirements.
+        scope: Scope of the table.
         default: Size where the budget names no linf perturbation.
     """
     named = [

@@ -129,7 +129,7 @@ def _attacked_return(
 
 
 def measured_claim(entry: Measurement, evidence: Evidence) -> MeasuredClaim:
-    """Return what a measurement proves with a confidence, each measurement by itself."""
+    """Return what one measurement, taken by itself, proves with a confidence."""
     claim = MeasuredClaim(
         quantity=entry.quantity,
         value=entry.value,
@@ -146,7 +146,7 @@ def measured_claim(entry: Measurement, evidence: Evidence) -> MeasuredClaim:
 
 
 def _limits(values: Float, evidence: Evidence) -> ReturnLimits:
-    """Return what returns of independent episodes prove, shape (n,)."""
+    """Bound the distribution of returns from those of independent episodes, shape (n,)."""
     rank = quantile_rank(len(values), _QUANTILE, DELTA)
     limits = ReturnLimits(
         distribution_band=distribution_band(len(values), DELTA),
@@ -250,7 +250,7 @@ def _theorems(proofs: Proofs, epsilon: float, laws: dict[str, float]) -> Theorem
 
 
 def _theorem_3(proofs: Proofs, epsilon: float) -> Theorem3:
-    """Return what replaces Theorem 3: how much lower the dense policy's attacked return may be.
+    """Bound how much lower the dense policy's attacked return may be, in place of Theorem 3.
 
     Give the dense policy the strongest adversary of the compressed one: both then see the same
     perturbed states, at which their laws differ by no more than the bound on total variation.

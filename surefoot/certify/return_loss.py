@@ -75,7 +75,7 @@ class CleanTv:
     Attributes:
         steps: The steps k, shape (n,).
         values: Bounds tv(s_k), 0 where the episode ended before step k, shape (n,).
-        largest: What no value can exceed, in [0, 1].
+        largest: Upper limit of every value, in [0, 1].
         horizon: H.
     """
 
@@ -115,7 +115,7 @@ def measured_average_bound(
     Args:
         clean: Measured on clean episodes.
         reward_span: Largest minus smallest reward.
-        discount: Of the return, below 1.
+        discount: Discount of the return, below 1.
         delta: Chance that the bound is wrong.
 
     Raises:

@@ -25,11 +25,11 @@ def saved_proofs(
     """Return the proofs that a certificate rests on, built again from the weights of the file.
 
     Args:
-        certificate: As read back from its file.
+        certificate: Certificate as read back from its file.
         policy: Policy of the file that it is about.
         observations: Visited observations; None if they are withheld.
         sampled: Clean episodes of the sampling policy; None if they are withheld.
-        dense_policy: What the policy was compressed from; None if it is withheld.
+        dense_policy: Policy from which this one was compressed; None if it is withheld.
 
     Raises:
         IntegrityError: If the certificate rests on something else, or its multipliers prove

@@ -33,8 +33,8 @@ def conclude(
 
     Args:
         requirement: A line of the budget.
-        bound: What is proved about it.
-        found: What a search found; None where nobody searched.
+        bound: Proved bound.
+        found: Worst value that a search found; None if none was made.
         delta: Chance of error allowed to the requirement, if it is statistical.
 
     Raises:
@@ -118,7 +118,7 @@ def conclude_measured(
 
     Args:
         requirement: A line of the budget.
-        known: What was measured on the file.
+        known: Measurement on the file.
         delta: Chance that a limit is wrong.
     """
     match known:

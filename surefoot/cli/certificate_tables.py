@@ -46,7 +46,7 @@ def tables_of(certificate: "Certificate") -> list[Table]:
 
 
 def _law_tables(claim: "DistributionClaim") -> list[Table]:
-    """Return how far the law of the sampled action may move."""
+    """Tabulate how far the distribution of the sampled action may move."""
     if claim.numbers is None:
         return []
     values = {
@@ -61,7 +61,7 @@ def _law_tables(claim: "DistributionClaim") -> list[Table]:
 
 
 def _return_tables(claims: "Claims") -> list[Table]:
-    """Return what perturbations may cost: every bound, the published ones as printed among them."""
+    """Tabulate what perturbations may cost: every bound, the published ones as printed included."""
     value = claims.value
     if value is None:
         return []
@@ -84,7 +84,7 @@ def _worth(loss: "LossClaim") -> str:
 
 
 def _when(loss: "LossClaim") -> str:
-    """Return when a bound on the loss of return holds."""
+    """Say when a bound on the loss of return holds."""
     if not loss.sound:
         return "as printed"
     return "always" if loss.confidence is None else f"confidence {loss.confidence:g}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def json_of(result: "CompressedPolicy") -> dict[str, Json]:
-    """Return what ``--json`` prints."""
+    """Return the JSON object that ``--json`` prints."""
     from surefoot.policy import weights_sha256
 
     return {
@@ -26,7 +26,7 @@ def json_of(result: "CompressedPolicy") -> dict[str, Json]:
 
 
 def table_of(result: "CompressedPolicy") -> Table:
-    """Return what a person reads."""
+    """Return the table that is printed for people."""
     compression = result.compression
     kept = f"{result.policy.sparsity:.2%} ({compression.kept_weights} weights kept)"
     rows: list[tuple[str, str]] = [

@@ -95,7 +95,7 @@ def _keys(given: list[str]) -> "dict[Role, Ed25519PrivateKey]":
 
 
 def _facts_of_c(size: "CSize | None") -> dict[str, Json]:
-    """Return what the C of a bundle takes; nothing if it holds none."""
+    """Return the memory that a bundle's C code takes, empty if it holds none."""
     if size is None:
         return {}
     stacks = {

@@ -29,7 +29,7 @@ def load_simulation() -> None:
 
 
 def hint_to_install(error: ModuleNotFoundError) -> str | None:
-    """Return what to install for a missing module; None if no extra brings it."""
+    """Return the install hint for a missing module, None if no extra brings it."""
     library = (error.name or "").partition(".")[0]
     if library not in _EXTRAS:
         return None

@@ -50,8 +50,8 @@ def resolve(
     Args:
         preset: Name of a preset.
         config: A TOML file.
-        overrides: What ``--set`` was given.
-        flags: By table, keys that everyday flags set; None for a flag that was not given.
+        overrides: Values of ``--set``.
+        flags: Keys that everyday flags set, by table; None for a flag that was not given.
 
     Raises:
         InputError: If one of them cannot be read, or names an unknown table.

@@ -33,7 +33,7 @@ def encoding() -> str:
 
 
 def is_terminal() -> bool:
-    """Return whether results go to a terminal."""
+    """Return True if results go to a terminal."""
     return (_results or sys.stdout).isatty()
 
 

@@ -15,7 +15,7 @@ class Table:
     """A table, whose first column is to the left and the others to the right.
 
     Attributes:
-        title: What it is about.
+        title: Title above the table.
         columns: Heads of the columns.
         rows: Values, which :func:`cell` makes text of.
     """

@@ -128,7 +128,7 @@ def check_reachable(
         sparsity: Sparsity of all entries together.
         sizes: Entries of each layer.
         min_density: Share of its entries that each layer keeps at least; it keeps one anyway.
-        unit: What an entry is called in the message.
+        unit: Word for an entry in the message.
 
     Raises:
         InputError: If it cannot be reached; the message says the largest sparsity that can.

@@ -11,10 +11,10 @@ def exact_counts(
     """Return whole numbers near ``wanted`` whose sum is ``total``, each from ``least`` to its cap.
 
     Args:
-        wanted: What an allocation would give to each layer.
-        available: What each layer has; no layer gets more.
-        total: What all layers keep together.
-        least: What every layer keeps, if it has as much.
+        wanted: Count that an allocation would give to each layer.
+        available: Count that each layer has; no layer gets more.
+        total: Count that all layers keep together.
+        least: Count that every layer keeps, if it has as many.
 
     Raises:
         InputError: If no such numbers have this sum.

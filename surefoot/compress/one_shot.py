@@ -86,7 +86,7 @@ def compress_policy(
 
     Args:
         policy: Finished.
-        states: What it visits, normalised units, shape (n, obs_dim), as
+        states: States that it visits, normalised units, shape (n, obs_dim), as
             :func:`surefoot.compress.calibration_states` makes them; None where the method looks
             at weights alone.
         num_kept: Weights that stay, all layers together; biases do not count.

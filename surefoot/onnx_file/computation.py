@@ -28,7 +28,7 @@ class Computed:
     """A tensor that depends on the observation.
 
     Attributes:
-        numbers: Of its scalars, in the shape of the tensor.
+        numbers: Numbers of its scalars, in the shape of the tensor.
     """
 
     numbers: Numbers

@@ -55,7 +55,7 @@ class Origin:
         interface: How its file is fed.
         sha256: Digest of its file and of those beside it.
         agreement: How what was read compared with a runtime.
-        notes: What a user should know about it, a sentence each.
+        notes: Remarks for the user, a sentence each.
     """
 
     interface: Interface
@@ -69,10 +69,10 @@ class ControllerFile:
     """A controller read back from the bytes of an ONNX file.
 
     Attributes:
-        policy: What the file computes.
-        metadata: What it says about itself (environment, origin, training), parsed JSON by key.
+        policy: The function that the file computes.
+        metadata: The file's own metadata (environment, origin, training), parsed JSON by key.
         data: The bytes for a runtime.
-        origin: Of a file that surefoot did not write; None for a canonical one.
+        origin: How a file that surefoot did not write was read; None for a canonical one.
     """
 
     policy: Policy

@@ -39,7 +39,7 @@ class Graph:
         self.size = size
 
     def uses(self) -> Numbers:
-        """Return how often each scalar is taken, by a step or as an output, shape (size,)."""
+        """Count how often each scalar is used, by a step or as an output, shape (size,)."""
         taken = [step.sources for step in self.steps]
         return np.bincount(np.concatenate([*taken, self.outputs]), minlength=self.size)
 
@@ -119,7 +119,7 @@ class _Front:
                 self.stage[sensors] = 3
 
     def accepts(self, step: Step, sensors: Numbers) -> bool:
-        """Return whether a step may be a part of the normaliser."""
+        """Return True if a step may be a part of the normaliser."""
         after = self.linear.part(sensors).then(Linear.of(step))
         largest = np.maximum(self.largest[sensors], after.factor)
         in_range = (after.factor >= _SCALES[0]) & (after.factor <= _SCALES[1])
@@ -325,7 +325,7 @@ def _all_are(steps: Sequence[Step], kind: type[Step]) -> bool:
 
 
 def _is_bias(graph: Graph, layers: list[list[Step]]) -> bool:
-    """Return whether the outermost sums are the bias of a product."""
+    """Return True if the outermost sums are the bias of a product."""
     _, inputs = _gathered(layers[0], graph.outputs)
     makers = [graph.steps[place] for place in np.unique(graph.makers()[inputs]) if place >= 0]
     return any(isinstance(step, Affine) and step.bias is None for step in makers)

@@ -44,10 +44,10 @@ def evaluate(
     """Return the outputs of a node.
 
     Args:
-        node: Of ONNX's own domain.
+        node: A node whose operator is in ONNX's own domain.
         inputs: A constant for each of its inputs, None where one is left out.
         opset: Version of ONNX's own domain.
-        most_entries: Of an output.
+        most_entries: Largest number of entries of an output.
 
     Raises:
         InputError: If it has no one result, or one that is too large to be made.

@@ -16,7 +16,7 @@ def embed_external_data(model: onnx.ModelProto, folder: Path | None, name: str) 
     """Put the constants of other files into a model, and return those files by name.
 
     Args:
-        model: As parsed; it is changed.
+        model: The parsed model, changed in place.
         folder: Where the file lies; None where it came as bytes alone.
         name: How error messages call it.
 
@@ -43,7 +43,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _place_of(tensor: onnx.TensorProto, label: str) -> ExternalDataInfo:
-    """Return where the bytes of a constant lie.
+    """Locate the bytes of a constant in another file.
 
     Raises:
         InputError: If the file does not say it properly.

@@ -26,7 +26,7 @@ _WIDENING = 1e-2
 
 
 def is_finite(computation: Computation, numbers: Numbers, limit: float) -> bool:
-    """Return whether scalars are proved finite in float32 for all |observation| <= ``limit``.
+    """Return True if scalars are proved finite in float32 for all |observation| <= ``limit``.
 
     Intervals go through the steps that lead to them. What overflows is infinite, which an
     elementwise step may still bring back; two infinities of a sum may cancel to NaN.

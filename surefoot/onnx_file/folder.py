@@ -87,7 +87,7 @@ def read_path(path: Path, output: str | None = None) -> ControllerFile | Foreign
 
 
 def _other_format(data: bytes) -> str | None:
-    """Return what a file is that users take for a controller; None if it may be ONNX.
+    """Name the format of a file mistaken for a controller; None if it may be ONNX.
 
     Nothing of it is loaded: these formats can hold pickles, which execute code.
     """

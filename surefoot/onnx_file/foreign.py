@@ -48,7 +48,7 @@ _FIRST_RUN_OPSET = 7
 """The oldest that ONNX Runtime runs; older files are converted by the onnx package."""
 
 _LARGEST_OBSERVATION = 2.0**100
-"""Of controllers without a clip: 1e30, in whatever unit."""
+"""Largest observation of a controller without a clip: about 1e30, in whatever unit."""
 
 _UNREADABLE = (
     ArithmeticError,
@@ -72,13 +72,13 @@ class ForeignFile:
     """What was understood of a file that surefoot did not write; no runtime has seen it yet.
 
     Attributes:
-        policy: What the file computes.
+        policy: The function that the file computes.
         interface: How it is fed.
         data: The file for a runtime: with the constants of other files inside, and in an opset that
             ONNX Runtime runs.
         sha256: Digest of the file; of its digest and those of the files beside it, a line each and
             in the order of their names, where there are any.
-        notes: What a user should know about it, a sentence each.
+        notes: Remarks for the user, a sentence each.
     """
 
     policy: Policy
@@ -164,7 +164,7 @@ class _Reader:
         self._nodes = _needed_nodes(self._graph, self._output)
 
     def policy(self) -> tuple[Policy, Interface]:
-        """Return what the graph computes, and how it is fed.
+        """Rebuild the policy that the graph computes, and the interface that feeds it.
 
         Raises:
             InputError: If it is not understood.
@@ -177,7 +177,7 @@ class _Reader:
         return self._of_one_row(interface)
 
     def _of_one_row(self, interface: Interface) -> tuple[Policy, Interface]:
-        """Return what a graph with a fixed leading size computes for a row of a batch, or a column.
+        """Rebuild a graph with a fixed leading size from one row of its batch, or from a column.
 
         Raises:
             InputError: If it is neither.
@@ -198,7 +198,7 @@ class _Reader:
         )
 
     def _rebuilt(self, interface: Interface) -> Policy:
-        """Return what the graph makes of one observation.
+        """Rebuild what the graph computes from one observation.
 
         Raises:
             InputError: If it is not understood.

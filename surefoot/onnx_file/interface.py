@@ -24,7 +24,7 @@ class Input:
     """One input of a graph.
 
     Attributes:
-        name: As the file calls it.
+        name: Name in the file.
         shape: Its shape for one observation.
         batched: Whether its first size is dynamic.
         dtype: NumPy's name of its type.
@@ -48,7 +48,7 @@ class Interface:
     """How a runtime feeds a file that surefoot did not write.
 
     Attributes:
-        inputs: In the order of the file; those that are read, one behind the other, are the
+        inputs: Inputs in the order of the file; those that are read, concatenated, are the
             observation.
         output: Name of the actions.
         rows: Observations of one call where the file fixes their number; 1 where it is dynamic.
@@ -114,10 +114,10 @@ def interface_of(
     output: str,
     taken: Collection[str],
 ) -> Interface:
-    """Return how a graph is fed.
+    """Read the inputs and the output of a graph.
 
     Args:
-        graph: Of the file.
+        graph: The file's graph.
         constants: Names of its constants.
         name: How error messages call the file.
         output: Name of the actions.
@@ -159,7 +159,7 @@ def one_row_of(interface: Interface, graph: onnx.GraphProto) -> Interface | None
 
 
 def notes_of(interface: Interface, model: onnx.ModelProto, num_outputs: int) -> tuple[str, ...]:
-    """Return what a user should know about what was read."""
+    """List what a user should know about the file that was read."""
     graph, notes = model.graph, []
     if len(interface.parts) > 1:
         parts = ", ".join(f"{part.name!r} ({part.size})" for part in interface.parts)
@@ -184,7 +184,7 @@ def notes_of(interface: Interface, model: onnx.ModelProto, num_outputs: int) -> 
 
 
 def _lists_of(model: onnx.ModelProto) -> dict[str, list[str]]:
-    """Return what rsl_rl and mjlab write about each action into a file, by key."""
+    """Return the per-action metadata that rsl_rl and mjlab write into a file, by key."""
     return {
         entry.key: entry.value.split(",")
         for entry in model.metadata_props
@@ -193,10 +193,10 @@ def _lists_of(model: onnx.ModelProto) -> dict[str, list[str]]:
 
 
 def feeds(interface: Interface, observations: np.ndarray) -> Mapping[str, np.ndarray]:
-    """Return what a runtime is fed.
+    """Arrange observations as the inputs of a runtime.
 
     Args:
-        interface: Of the file.
+        interface: The file's inputs and output.
         observations: Shape (rows, obs_dim), as many as a call takes.
     """
     rows = len(observations)

@@ -43,7 +43,7 @@ class Linear:
 
     @classmethod
     def of(cls, step: Step) -> "Linear":
-        """Return what one of ``LINEAR_STEPS`` does.
+        """Return the map that one of ``LINEAR_STEPS`` computes.
 
         Raises:
             TypeError: If it is another step.

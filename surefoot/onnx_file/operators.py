@@ -88,7 +88,7 @@ def outputs_of(node: Node) -> list[Value]:
 
 
 def _constants(node: Node) -> list[Array]:
-    """Return what a node makes of constants alone."""
+    """Evaluate a node whose inputs are all constants."""
     if node.op == "Constant":
         value, sparse = node.attribute("value"), node.attribute("sparse_value")
         if isinstance(value, onnx.TensorProto):
@@ -100,7 +100,7 @@ def _constants(node: Node) -> list[Array]:
 
 
 def _kept(node: Node) -> Value:
-    """Return what goes through a Dropout, which drops nothing but in training.
+    """Pass the input of a Dropout through, which drops entries only in training.
 
     Raises:
         InputError: If it is in training.
@@ -112,7 +112,7 @@ def _kept(node: Node) -> Value:
 
 
 def _moved(node: Node) -> list[Computed]:
-    """Return what an operator that only moves entries makes of the first input.
+    """Apply an operator that only moves entries of its first input.
 
     Raises:
         InputError: If it keeps nothing.
@@ -125,7 +125,7 @@ def _moved(node: Node) -> list[Computed]:
 
 
 def _concatenated(node: Node) -> list[Computed]:
-    """Return what is joined; constants among it become scalars as well."""
+    """Concatenate the inputs; constants among them become scalars as well."""
     numbers = []
     for position, value in enumerate(node.inputs):
         if not isinstance(value, Computed):

@@ -18,7 +18,7 @@ from surefoot.onnx_file.computation import (
 from surefoot.onnx_file.node import JOINS, Node, bounded
 
 _BATCH_NORM_ROUNDINGS = 8
-"""Of w = gain / sqrt(variance + epsilon) 4, of w x + (offset - w mean) 3 more."""
+"""Roundings of w = gain / sqrt(variance + epsilon), 4, and of w x + (offset - w mean), 3 more."""
 
 _HINTS = {
     ("ArgMax", "Softmax", "LogSoftmax"): "choose the logits before it with --output",

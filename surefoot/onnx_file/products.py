@@ -77,7 +77,7 @@ def conv(node: Node) -> Computed:
 
 
 def _is_affine(node: Node, kernel: tuple[int, ...], fits: bool, stride: int | None) -> bool:
-    """Return whether a convolution takes all of its input at once, or each point by itself."""
+    """Return True if a convolution covers all of its input at once, or each point by itself."""
     wanted = {"group": 1, "dilations": 1, "pads": 0}
     if stride is not None:
         wanted["strides"] = stride

@@ -36,7 +36,7 @@ _PARAMETERS = {"LeakyRelu": ("alpha",), "Selu": ("alpha", "gamma")}
 
 
 def read_canonical(model: onnx.ModelProto, name: str) -> tuple[Policy, dict[str, Json]]:
-    """Return what a canonical graph computes, and what the file says about itself.
+    """Read a canonical graph: the policy and the file's metadata.
 
     Args:
         model: Parsed and checked.
@@ -145,7 +145,7 @@ class _Walk:
 
 
 def _is_along_neurons(node: onnx.NodeProto) -> bool:
-    """Return whether axis = 1 is the only attribute of a node."""
+    """Return True if axis = 1 is the only attribute of a node."""
     given = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
     return given == {"axis": 1}
 
@@ -226,7 +226,7 @@ class _Chain:
 
 
 def _is_silu(node: onnx.NodeProto, pair: onnx.NodeProto) -> bool:
-    """Return whether two nodes are x * sigmoid(x); any other product of two values is refused."""
+    """Return True if two nodes are x * sigmoid(x); any other product of two values is refused."""
     operators = (node.op_type, pair.op_type, pair.domain) == ("Sigmoid", "Mul", "")
     return (
         operators

@@ -36,7 +36,7 @@ def rebuild(computation: Computation, outputs: Numbers) -> Policy:
     """Return the policy that a computation is; all arrays are float32.
 
     Args:
-        computation: Of a whole graph.
+        computation: The elementary steps of a whole graph.
         outputs: Numbers of the actions.
 
     Raises:

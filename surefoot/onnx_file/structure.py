@@ -26,7 +26,7 @@ def weight_blocks(layer: Layer) -> list[list[int]] | None:
 
 
 def _runs(row: NDArray[np.bool_]) -> list[list[int]]:
-    """Return where a row is true, as [first, last + 1] of each run."""
+    """Return the runs of true entries of a row, each as [first, last + 1]."""
     padded = np.concatenate([[False], row, [False]])
     edges = np.flatnonzero(padded[1:] != padded[:-1])
     return [[int(first), int(last)] for first, last in edges.reshape(-1, 2)]

@@ -59,12 +59,12 @@ class Unit:
     """activation(sum of terms + bias), of m results.
 
     Attributes:
-        terms: What is summed; no value occurs twice.
+        terms: Terms of the sum; no value occurs twice.
         bias: Shape (m,), float64.
         has_bias: Whether the file has already added one: a first sum costs no extra rounding.
-        activation: Behind the sum.
+        activation: Function applied to the sum.
         extra: Roundings of a term beyond those of a layer.
-        excess: What the file rounds beyond the terms and the bias, shape (m,).
+        excess: Size of what the file rounds beyond the terms and the bias, shape (m,).
         outputs: Numbers of the results.
     """
 
@@ -78,7 +78,7 @@ class Unit:
 
     @classmethod
     def copy_of(cls, inputs: Numbers, outputs: Numbers) -> "Unit":
-        """Return what gives values on unchanged."""
+        """Return the unit that passes its inputs on unchanged."""
         term = Term.elementwise(inputs, np.ones(len(inputs)))
         zeros = np.zeros(len(inputs))
         return cls(terms=(term,), bias=zeros, has_bias=False, excess=zeros, outputs=outputs)
@@ -92,7 +92,7 @@ class Unit:
         """Return a matrix on the outputs of the layer before, and which entries are weights.
 
         Args:
-            place: Of each number among those outputs.
+            place: Position of each number among those outputs.
         """
         matrix = np.zeros((len(self.outputs), len(place)))
         is_weight = np.zeros(matrix.shape, np.bool_)

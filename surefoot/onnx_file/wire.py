@@ -44,7 +44,7 @@ def require_light(data: bytes, name: str) -> None:
 
 
 def _excess(data: bytes) -> str | None:
-    """Return what there is too much of, or None."""
+    """Name what the message has too much of, or return None."""
     for number, varints in enumerate(_entries(data)):
         if number >= MAX_FIELDS:
             return f"{MAX_FIELDS} fields"

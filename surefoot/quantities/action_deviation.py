@@ -27,7 +27,7 @@ class ActionDeviation(ProvedQuantity):
         return states.deviation(need.perturbation, need.limit)
 
     def is_violated(self, need: Need, witness: Witness, prover: Prover) -> bool:
-        """Return whether the pair of states of a witness can exceed the limit."""
+        """Return True if the pair of states of a witness can exceed the limit."""
         return prover.change_at(witness, need.perturbation) > need.limit
 
 

@@ -31,7 +31,7 @@ class CompressionError(ProvedQuantity):
         return searcher.compression_error(visited=need.scope is Scope.VISITED)
 
     def grounds(self, need: Need) -> Set[Ground]:
-        """Return what a proof needs beside the weights."""
+        """Return the kinds of evidence that a proof needs beside the weights."""
         return super().grounds(need) | {Ground.DENSE_POLICY}
 
 

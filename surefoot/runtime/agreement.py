@@ -134,12 +134,12 @@ def _kinks(layer: Layer) -> Array:
 
 
 def _crossings(value: Callable[[Array, Array], Array], low: Array, high: Array) -> Array:
-    """Return where a function of states changes its sign on the segments that end on both sides.
+    """Find where a function of states changes sign, on those segments whose ends differ in sign.
 
     Bisection makes the segments short, interpolation then finds the place.
 
     Args:
-        value: From states (n, obs_dim) and the numbers of their rows to (n,).
+        value: Function of states (n, obs_dim) and the numbers of their rows, of shape (n,).
         low: One end of each segment, shape (rows, obs_dim).
         high: The other end.
     """

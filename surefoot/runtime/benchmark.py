@@ -39,7 +39,7 @@ class BenchConfig:
     """How much is measured.
 
     Attributes:
-        backends: What is measured, one after the other.
+        backends: Backends to measure, one after the other.
         num_calls: Calls back to back, after the warm-up; 10,000 are needed for p99.9.
         warm_up: Calls before them that are not measured.
         rates_hz: Control rates of the paced loops.
@@ -179,8 +179,8 @@ class Benchmark:
 
     Attributes:
         backends: Results by backend.
-        timer_floor_us: What the same loop says about a call that does nothing; not subtracted.
-        machine: What it ran on.
+        timer_floor_us: Latency of a call that does nothing in the same loop; not subtracted.
+        machine: Machine of the measurement.
     """
 
     backends: Mapping[str, BackendLatency]
@@ -224,7 +224,7 @@ def bench_controller(
     """Measure the latency of one controller, on the machine as it is loaded now.
 
     Args:
-        controller: What is timed.
+        controller: Controller to time.
         config: How much.
         memory_bytes: Growth of a process that loads it, if the caller knows.
     """

@@ -46,7 +46,7 @@ class CConfig:
     """How the C is laid out; what it computes does not depend on it.
 
     Attributes:
-        machine: What the layouts are chosen for.
+        machine: Machine for which the layouts are chosen.
         layout: One layout for every layer instead of a choice for each.
         constant_time: Do the same operations whatever the observation; else inputs of a layer that
             are zero behind a ReLU are skipped.

@@ -109,8 +109,8 @@ class CheckedController:
         """Wrap an engine.
 
         Args:
-            engine: What computes; its name and sizes are the controller's.
-            on_bad_observation: What NaN, infinity or a wrong shape leads to.
+            engine: Engine that computes; its name and sizes are the controller's.
+            on_bad_observation: Answer to NaN, infinity or a wrong shape.
         """
         self.engine = engine
         self.name, self.obs_dim = engine.name, engine.obs_dim

@@ -38,9 +38,9 @@ def load_controller(
     """Return the controller of a bundle, warmed up.
 
     Args:
-        bundle: As :func:`surefoot.bundle.open_bundle` accepted it.
-        backend: What computes it; no other is ever used instead.
-        on_bad_observation: What NaN, infinity or a wrong shape leads to.
+        bundle: Bundle that :func:`surefoot.bundle.open_bundle` accepted.
+        backend: Engine that computes it; no other is ever used instead.
+        on_bad_observation: Answer to NaN, infinity or a wrong shape.
 
     Raises:
         VerificationError: If the certificate is about another arithmetic than these backends have.
@@ -78,8 +78,8 @@ def controller_of(
 
     Args:
         file: A controller file.
-        backend: What computes it; no other is ever used instead.
-        on_bad_observation: What NaN, infinity or a wrong shape leads to.
+        backend: Engine that computes it; no other is ever used instead.
+        on_bad_observation: Answer to NaN, infinity or a wrong shape.
 
     Raises:
         MissingLibraryError: If the backend's library or device is not there.

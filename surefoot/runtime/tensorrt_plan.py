@@ -40,9 +40,9 @@ class Plan:
     """A serialised engine.
 
     Attributes:
-        key: What it is good for.
+        key: Everything that the plan depends on.
         data: The plan.
-        sparse_report: What the builder said about 2:4 sparsity; empty if it said nothing.
+        sparse_report: The builder's report on 2:4 sparsity; empty if there is none.
     """
 
     key: PlanKey
@@ -56,7 +56,7 @@ def build_plan(trt: Any, onnx: bytes, key: PlanKey, width: int) -> Plan:  # noqa
     Args:
         trt: The module ``tensorrt``.
         onnx: A canonical file, or one cut at its state.
-        key: What the plan will be good for.
+        key: Everything that the plan depends on.
         width: Number of entries of its input.
 
     Raises:

@@ -123,8 +123,8 @@ class MeanMoves:
     """The mean moves of a frozen adversary in the first environments, as attacks are played.
 
     Attributes:
-        actor: From states to moves.
-        craft: From moves to perturbed states.
+        actor: Network from states to moves.
+        craft: Map from moves to perturbed states.
         num_attacked: Environments in which it moves.
     """
 

@@ -40,7 +40,7 @@ def perturbed_states(
 
     Args:
         agent: The agent that is updated; only read.
-        defence: What is searched for, and how long.
+        defence: Objective and length of the search.
         epsilon: Radius of the ball at this update; zero for no state at all.
         minibatch: Samples with normalised advantages.
         generator: Source of the random starts and noise.

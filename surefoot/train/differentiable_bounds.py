@@ -273,7 +273,7 @@ def _s_shape_above(activation: Activation, low: Tensor, high: Tensor) -> tuple[T
 
 
 def _tangent_through(activation: Activation, low: Tensor, high: Tensor) -> Tensor:
-    """Return where a tangent of the concave part passes through (low, phi(low)), or the middle.
+    """Find the point whose tangent in the concave part passes (low, phi(low)), or the middle.
 
     Bisection and Newton steps find it; one more Newton step, in which only ``low`` counts as a
     variable, has the derivative of the solution. A tangent at any positive point is sound.

@@ -40,8 +40,8 @@ class LipschitzLimit:
         """Take the units from the task.
 
         Args:
-            target: What is bounded, and by what.
-            spec: What is known about the task.
+            target: The bounded constant and its limit.
+            spec: Description of the task.
             device: Device of the actor.
 
         Raises:

@@ -90,7 +90,7 @@ class Director:
         return _along(clean_BM, wanted_BM * counts_BM)
 
     def moves_of(self, state_ND: States, perturbed_ND: States) -> Array:
-        """Return where the outputs went: directions of largest entry 1, or the choices."""
+        """Return the moves of the outputs: directions whose largest entry is 1, or the choices."""
         clean, moved = (
             self._twin(torch.from_numpy(states.astype(np.float64))).numpy()
             for states in (state_ND, perturbed_ND)

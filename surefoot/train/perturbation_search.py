@@ -120,7 +120,7 @@ def farthest_perturbation(
     steps: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return where in the linf ball the actions differ most, D^2 = 2 KL, by SGLD; shape (B, O).
+    """Maximise D^2 = 2 KL between the actions in a linf ball by SGLD; shape (B, O).
 
     Args:
         actor: Network from states to outputs.

@@ -61,7 +61,7 @@ class Pruner:
 
         Args:
             network: Changed in place.
-            config: What to prune to, and when.
+            config: Target and schedule of pruning.
             num_updates: Optimiser steps of the whole training.
             generator: Source of the order of random pruning; drawn from here only.
 
@@ -121,7 +121,7 @@ class Pruner:
         return tuple(layers)
 
     def _alive(self) -> list[Mask]:
-        """Return which units are not pruned."""
+        """Mark the units that are not pruned, layer by layer."""
         if isinstance(self._config, NeuronPruning):
             return [_numpy(mask) > 0 for mask in self._masks.biases[:-1]]
         return [_numpy(mask) > 0 for mask in self._masks.weights]

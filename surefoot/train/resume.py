@@ -30,7 +30,7 @@ class Begun:
         """Refuse to go on under another configuration, but for a larger ``total_steps``.
 
         Args:
-            config: What is asked for, as plain values.
+            config: Requested configuration, as plain values.
             free: Keys that may differ.
 
         Raises:

@@ -66,13 +66,13 @@ class Rollout:
 
     Attributes:
         obs: True observations, (T, N, O), raw units.
-        states: What the policy saw: the same normalised and disturbed, and the state after the
+        states: States as the policy saw them, normalised and disturbed, and the state after the
             last step, (T + 1, N, O).
-        actions: Before squash and scale, (T, N, A); the choices, (T, N), if actions are discrete.
+        actions: Actions before squash and scale, (T, N, A); choices, (T, N), if they are discrete.
         rewards: Shape (T, N).
         terminated: Shape (T, N).
         truncated: Shape (T, N).
-        cut_states: What it would have seen where truncated episodes ended, in the order
+        cut_states: States that it would have seen where truncated episodes ended, in the order
             of ``numpy.nonzero(truncated)``, (number of truncations, O).
     """
 
@@ -131,7 +131,7 @@ class Collector:
             policy: Policy that plays.
             distribution: Distribution of its actions.
             num_steps: T.
-            disturbance: What an adversary makes of every state before the policy sees it.
+            disturbance: Adversary that changes every state before the policy sees it.
 
         Raises:
             DivergenceError: If a simulation or the policy becomes non-finite.

@@ -22,7 +22,7 @@ class Samples:
         log_probs: Log-probabilities of the actions under the policy that played them, (B,).
         values: Predicted before the update, (B,).
         advantages: Shape (B,).
-        returns: What the critic is to predict, (B,).
+        returns: Targets of the critic, (B,).
     """
 
     states: Tensor

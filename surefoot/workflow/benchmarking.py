@@ -28,7 +28,7 @@ def benchmark_controller(
     Args:
         bundle: A bundle; with ``allow_uncertified`` a run, a policy folder or an ``.onnx`` file.
         out: The record, a JSON file.
-        config: What is timed.
+        config: Configuration of the benchmark.
         every_backend: Time every backend that runs here instead of those of ``config``.
         allow_uncertified: Time what is not certified, too.
         listener: Is told which backends do not run here.

@@ -45,14 +45,14 @@ def certify_controller(
 
     Args:
         controller: A run, a policy folder or an ``.onnx`` file that anybody wrote.
-        budget: What is required.
+        budget: The requirements.
         out: The certificate, a JSON file.
         config: How much effort goes into it.
-        assumptions: What claims about returns take for granted.
+        assumptions: Assumptions that claims about returns rest on.
         attack: An ``attack.json``; that of the controller's own run if it is not given.
         bench: A ``bench.json``.
         output: Which output of a stranger's file are the actions, if it has several.
-        dense: What the controller was compressed from, for the quantity ``compression_error``.
+        dense: Policy from which the controller was compressed, for ``compression_error``.
         listener: Is told what should be known of a stranger's file, and why there is no picture.
 
     Raises:
@@ -82,7 +82,7 @@ def certify_analysed(
 
     Args:
         analysis: Proofs and searches about the controller.
-        budget: What is required.
+        budget: The requirements.
         out: The certificate, a JSON file.
         listener: Is told on which sensors epsilon says little, and why there is no picture.
         draw: Whether a picture is drawn.

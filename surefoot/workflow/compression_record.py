@@ -28,10 +28,10 @@ class ControlErrors:
 
     Attributes:
         units: Unit of an error, and of which output it is the error.
-        visited: At the states that the original visits; None where none are known.
-        own: At the states that the compressed policy visits; None where it was not played.
-        box: Over every state that the clip lets through.
-        paper: As published, at the states that the original visits.
+        visited: Error at the states that the original visits; None if none are known.
+        own: Error at the states that the compressed policy visits; None if it was not played.
+        box: Error over every state that the clip lets through.
+        paper: Error bound as published, at the states that the original visits.
     """
 
     units: str
@@ -98,7 +98,7 @@ class Compression:
         errors: The control error by domain.
         changed_choices: Share of the visited states at which another action is chosen; None for
             actions that are not chosen, or without states.
-        original: What it was made from.
+        original: Policy from which it was made.
         calibration_states: Number of states that were looked at.
         clean_return: Returns of both; None where nothing was played.
     """

@@ -29,7 +29,7 @@ class CompressionSearch:
     """What compressed policies of one original share.
 
     Attributes:
-        original: What is compressed.
+        original: Policy to compress.
         states: States that it visits, normalised units, (n, obs_dim); or None.
         config: How it is compressed.
         limit: The control error that is allowed, and where it is certified.
@@ -81,7 +81,7 @@ class CompressionSearch:
 
         Args:
             policy: The policy.
-            visited: What it visits itself, if that is known.
+            visited: States that it visits itself, if they are known.
         """
         at_visited = paper = own = None
         if self.states is not None:

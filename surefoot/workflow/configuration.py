@@ -85,7 +85,7 @@ class Configuration:
         return Configuration(merge_tables(base.tables, self.tables))
 
     def training(self) -> "TrainConfig":
-        """Return how a policy is trained.
+        """Build the configuration of training.
 
         Raises:
             InputError: If there is no ``[train]`` table, or it is wrong.
@@ -97,19 +97,19 @@ class Configuration:
         return build(TrainConfig, self.tables["train"], "train")
 
     def certification(self) -> "CertifyConfig":
-        """Return how much effort goes into a certificate."""
+        """Build the configuration of certification: the effort of bounds and searches."""
         from surefoot.certify import CertifyConfig
 
         return build(CertifyConfig, self._table("certify"), "certify")
 
     def assumptions(self) -> "Assumptions":
-        """Return what claims about returns take for granted."""
+        """Build the assumptions that claims about returns rest on."""
         from surefoot.certify import Assumptions
 
         return build(Assumptions, self._table("assume"), "assume")
 
     def exporting(self) -> "ExportConfig":
-        """Return which forms a bundle holds."""
+        """Build the configuration of export: the forms that a bundle holds."""
         from surefoot.export import ExportConfig
 
         return build(ExportConfig, self._without_all("export", "targets"), "export")
@@ -120,13 +120,13 @@ class Configuration:
         return bool(self._table("export").get("targets") == ALL)
 
     def attacking(self) -> "AttackConfig":
-        """Return which attacks are run."""
+        """Build the configuration of the attacks."""
         from surefoot.attack import AttackConfig
 
         return build(AttackConfig, self._table("attack"), "attack")
 
     def benchmarking(self) -> "BenchConfig":
-        """Return what is timed."""
+        """Build the configuration of the benchmark."""
         from surefoot.runtime import BenchConfig
 
         return build(BenchConfig, self._without_all("bench", "backends"), "bench")

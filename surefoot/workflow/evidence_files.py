@@ -26,10 +26,10 @@ def gather_evidence(
 
     Args:
         controller: Where the controller was read from: a run or a policy folder has its states.
-        assumptions: What the user states.
+        assumptions: Assumptions that the user states.
         attack: An ``attack.json``; it counts for the file whose digest it names.
         bench: A ``bench.json``; the same.
-        dense: What the controller was compressed from.
+        dense: Policy from which the controller was compressed.
 
     Raises:
         InputError: If a measurement file is not one, or ``dense`` is another controller.
@@ -80,7 +80,7 @@ def _dense_policy(path: Path, controller: Path) -> Policy:
 
 
 def _attack_measurements(path: Path) -> list[Measurement]:
-    """Return what the episodes of an ``attack.json`` measure: the clean loop and each attack.
+    """Measure the episodes of an ``attack.json``: the clean loop and each attack.
 
     Episodes have different seeds, and each attack was tuned on others than these.
 

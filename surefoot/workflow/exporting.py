@@ -47,7 +47,7 @@ class ExportedBundle:
         path: Its folder.
         bundle: The bundle, as read back.
         signed: Whether it is signed.
-        c: What its C takes; None without C.
+        c: Memory that its C code takes; None without C.
     """
 
     path: Path
@@ -71,7 +71,7 @@ def export_controller(
 
     Args:
         policy: A run or a policy folder.
-        certificate: What is proved about its controller.
+        certificate: Certificate of its controller.
         out: The bundle; replaced only if it is one.
         config: Which forms it holds.
         every_target: Hold every form that this machine can build, and that pays, instead.

@@ -35,7 +35,7 @@ class FinishedStages:
         Args:
             name: The stage, in words.
             inputs: Everything that its result depends on, beside the controller and the version.
-            files: What it writes; the first one always, the others perhaps.
+            files: Files that it writes; the first one always, the others perhaps.
             perform: The stage.
             holds: Whether what it wrote, beyond these files, is still whole.
         """
@@ -49,7 +49,7 @@ class FinishedStages:
         write_file(self._path, to_json(done))
 
     def _read(self) -> dict[str, Json]:
-        """Return which stages are done; none where the file is not whole: that costs time alone."""
+        """Read the finished stages, none if the file is damaged: repeating them only costs time."""
         try:
             data = read_file(self._path) if self._path.exists() else b"{}"
             table = from_json(data, str(self._path))

@@ -32,7 +32,7 @@ def environment_module(file: ControllerFile, path: Path, given: str | None) -> s
     Args:
         file: The controller.
         path: Where it was read from.
-        given: What the user says.
+        given: Values that the user gave.
 
     Raises:
         InputError: If the file names a module beside itself: whoever made the file made that.

@@ -33,7 +33,7 @@ class Source:
     Attributes:
         folder: Where it lies.
         file: Its controller.
-        visited: What it visits, as its folder has it; None if it has none.
+        visited: Visited states stored in its folder; None if there are none.
         observations: A user's own observations for calibration, (n, obs_dim), raw units; or None.
         critic: The critic's file, or None.
         env_module: Module or file that registers the environment.
@@ -59,9 +59,9 @@ class Source:
         """Play the deterministic policy in the environment and return what it visits.
 
         Args:
-            policy: What is played.
+            policy: Policy to play.
             num_states: States that are drawn from independent episodes.
-            instead: What to give where there is no environment.
+            instead: Option to name in the error if there is no environment.
 
         Raises:
             InputError: If the file names no environment.
@@ -77,8 +77,8 @@ class Source:
         """Return the mean return over a few episodes, the same ones for every policy.
 
         Args:
-            policy: What is played.
-            instead: What to give where there is no environment.
+            policy: Policy to play.
+            instead: Option to name in the error if there is no environment.
 
         Raises:
             InputError: If the file names no environment.

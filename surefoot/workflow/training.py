@@ -72,7 +72,7 @@ def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
 
 
 def _is_trained(run: RunFolder, table: Table, listener: Listener) -> bool:
-    """Return whether the policy folder is the result of this configuration, not of a shorter one.
+    """Return True if the policy folder is the result of this configuration, not of a shorter one.
 
     A policy that is not as it was written, after a loss of power say, is made again.
 

@@ -47,7 +47,7 @@ def run_pipeline(
         out: The run folder; a started run goes on at the stage that is missing.
         configuration: Every stage. It is kept in the folder, so that ``certify`` answers the same
             budget.
-        budget: What is required, instead of the ``[[require]]`` tables.
+        budget: The requirements, instead of the ``[[require]]`` tables.
         listener: Is told of progress and of each stage.
 
     Raises:
@@ -201,7 +201,7 @@ class _Stages:
 
 
 def _verifies(bundle: Path) -> bool:
-    """Return whether a bundle is whole, every file of it."""
+    """Return True if every file of a bundle verifies."""
     try:
         open_bundle(bundle)
     except (InputError, VerificationError):
@@ -214,7 +214,7 @@ def _read_certificate(path: Path) -> Certificate:
 
 
 def _bounds_of(certificate: Certificate) -> Json:
-    """Return what an attack is held against: everything but what was measured by attacks."""
+    """Return the bounds that an attack is held against: all but what attacks measured."""
     findings = [entry.to_table() for entry in certificate.findings if not entry.measured]
     return [
         dict(certificate.deviation_linf),

@@ -117,7 +117,7 @@ class _Line:
 
 
 def optimised_bounds(network: Network, region: Region, steps: int) -> list[Bounds]:
-    """Return what ``layer_bounds`` returns, with the best lines that a few steps find.
+    """Tighten the bounds of ``layer_bounds`` by a few gradient steps on the relaxation's lines.
 
     Args:
         network: The network.
@@ -147,7 +147,7 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
     """Return bounds of the outputs by optimised lines alone, shape (B, m).
 
     Args:
-        network: Of at least two layers.
+        network: A network of at least two layers.
         region: Few states and sizes of the perturbation.
         before: Bounds before each activation.
         steps: Gradient steps.

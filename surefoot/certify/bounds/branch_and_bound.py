@@ -54,7 +54,7 @@ def split_deviation(
     """Bound the largest deviation around a state until ``limit`` is decided or effort runs out.
 
     Args:
-        policy: What is bounded.
+        policy: The policy to bound.
         state: Normalised units, shape (obs_dim,).
         epsilon: Size of the linf perturbation, normalised units.
         limit: Stop when the bound is at most this, or a point exceeds it.

@@ -61,7 +61,7 @@ def layer_bounds(network: Network, region: Region, *, second_order: bool = False
 
 
 def in_chunks(work: Callable[[Region], list[Bounds]], region: Region) -> list[Bounds]:
-    """Return what ``work`` gives for a few states at a time, joined; NumPy lets threads run."""
+    """Apply ``work`` to a few states at a time, on threads (NumPy releases the GIL), and join."""
     count = len(region.centres)
     parts = [region.part(slice(start, start + _CHUNK)) for start in range(0, count, _CHUNK)]
     if len(parts) == 1:
@@ -78,7 +78,7 @@ def in_chunks(work: Callable[[Region], list[Bounds]], region: Region) -> list[Bo
 
 
 def _num_threads() -> int:
-    """Return how many chunks are handled at once: one where products use all cores already."""
+    """Return the number of chunks handled at once: one if matrix products already use all cores."""
     names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
     told = next((os.environ[name] for name in names if name in os.environ), "")
     return min(os.cpu_count() or 1, _MOST_THREADS) if told == "1" else 1
@@ -87,7 +87,7 @@ def _num_threads() -> int:
 def bounds_of_chunk(
     network: Network, region: Region, *, second_order: bool = False
 ) -> list[Bounds]:
-    """Return what ``layer_bounds`` returns, for few states on the calling thread."""
+    """Compute ``layer_bounds`` for a few states on the calling thread."""
     # Overflow ends as infinite bounds, which prove nothing and need no warning.
     with np.errstate(over="ignore", invalid="ignore"):
         found = [honest(_first_layer(network, region))]
@@ -134,7 +134,7 @@ def _interval_layer(network: Network, number: int, before: Bounds) -> Bounds:
 
 
 def last_layer_error(network: Network, number: int, size: Float) -> Float | float:
-    """Return what an inexact last layer may add, for inputs of at most ``size``."""
+    """Bound the error of an inexact last layer for inputs of at most ``size``."""
     if network.last_error is None or number < len(network.weights) - 1:
         return 0.0
     return matmul_up(size, network.last_error[:, :-1].T) + network.last_error[:, -1]
@@ -185,7 +185,7 @@ def _backward(
 
 
 def charge_of(rows: Float, network: Network, layer: int, below: Lines, size: Float) -> Float:
-    """Return what one substitution through ``layer`` may be wrong by, shape (B, r).
+    """Bound the rounding error of one substitution through ``layer``, shape (B, r).
 
     |A| ( |slopes| (|W| |input| + |b|) + |cuts| ) times the roundings of a whole substitution.
     """

@@ -81,15 +81,15 @@ def through(
     before: Bounds | None,
     arithmetic: Arithmetic,
 ) -> Step | Unknown:
-    """Return what a layer does to errors, given those of its inputs.
+    """Propagate the errors of a layer's inputs through the layer.
 
     Args:
         affine: Affine part of the layer.
-        activation: Behind it.
+        activation: Activation of the layer.
         values: Where the exact inputs lie.
         error: How far the runtime's inputs may be from them.
         before: Bounds before the activation on each region; None for all numbers.
-        arithmetic: What runs.
+        arithmetic: Deployed arithmetic.
     """
     if affine.num_roundings > _MOST_ROUNDINGS:
         num_products = affine.weight.shape[1]
@@ -146,7 +146,7 @@ def _sloped(error: Error, steepest: Float, added: Float) -> Error:
 def _behind(
     activation: AnyActivation, exact: Bounds, affine: Affine, inputs: Values, *, local: bool
 ) -> Values:
-    """Return where the exact values behind an activation lie.
+    """Bound the exact values behind an activation.
 
     Args:
         activation: The activation.
@@ -168,7 +168,7 @@ def _behind(
 
 
 def _sum_error(affine: Affine, seen: Values, sums: Sums, arithmetic: Arithmetic) -> Error:
-    """Return what the sums of a layer may lose in an arithmetic, underflow included."""
+    """Bound the rounding error of a layer's sums in an arithmetic, underflow included."""
     made = sum_error(affine, sums)
     # Both factors of a product are rounded before it, if they are stored in fewer bits.
     stored = 2 * arithmetic.storage + arithmetic.storage**2

@@ -69,10 +69,10 @@ def semidefinite_bounds(
     """Return the semidefinite bounds of a chain, each with its proof.
 
     Args:
-        chain: What is bounded; there are none for a single layer, a zero matrix or an identity
+        chain: The chain to bound; no bounds exist for a single layer, a zero matrix or an identity
             between two layers.
-        iterations: Of L-BFGS for all outputs; 0 for ECLipsE-Fast alone.
-        row_iterations: Of L-BFGS for each output, from the solution for all; 0 for none.
+        iterations: Iterations of L-BFGS for all outputs together; 0 for ECLipsE-Fast alone.
+        row_iterations: Iterations for each output, started at the solution for all; 0 for none.
     """
     rows: list[Multipliers | None] = [None] * chain.num_outputs
     # r = 0 leaves no cone of slopes; G = 0 has no logarithm.

@@ -135,7 +135,7 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
 
 
 def proves_lipschitz(chain: Chain, squared: float, values: tuple[NDArray[np.float32], ...]) -> bool:
-    """Return whether multipliers prove that ``squared`` bounds the square of the constant."""
+    """Return True if multipliers prove that the Lipschitz constant is at most sqrt(squared)."""
     sizes = [len(matrix.centre) for matrix in chain.matrices[:-1]]
     if [layer.size for layer in values] != sizes or not 0 < squared < np.inf:
         return False

@@ -117,7 +117,7 @@ def action_change(head: Head, around: Bounds, here: Bounds) -> Float:
     """Return the largest change of each action, action units, behind squash and scale.
 
     Args:
-        head: What the outputs mean.
+        head: Meaning of the outputs.
         around: Bounds of the network's output on the region, shape (B, m).
         here: The same at the states themselves.
     """

@@ -20,11 +20,11 @@ def centred_lipschitz(network: Network, before: list[Bounds]) -> tuple[Float, Fl
     """Return l2 Lipschitz constants between any two points of each ball.
 
     Args:
-        network: With an exact last layer.
+        network: A network with an exact last layer.
         before: Bounds before each activation on the ball, shape (B, n).
 
     Returns:
-        Of all outputs together, shape (B,), and of each output, shape (B, m).
+        The constants of all outputs together, shape (B,), and of each output, shape (B, m).
     """
     ranges = [
         slope_range_on(activation, bounds.lower, bounds.upper)

@@ -26,10 +26,10 @@ def lipsdp_on(
     """Return a proved l2 constant between any two points of one region, or None.
 
     Args:
-        chain: What is bounded, of exact matrices.
+        chain: The chain to bound, with exact matrices.
         network: The same layers up to the last one.
         before: Bounds before each activation on the region, shape (1, n).
-        iterations: Of L-BFGS.
+        iterations: Iterations of L-BFGS.
     """
     local = local_chain(chain, network, before)
     if local is None:

@@ -110,7 +110,7 @@ def _exponential_below(activation: ScaledElu, slope: Float, low: Float, high: Fl
 
 
 def _tangent_to_end(activation: ScaledElu, low: Float, high: Float) -> Float:
-    """Return where a tangent of the convex part passes through (high, phi(high)), or near it.
+    """Find the point whose tangent in the convex part passes (high, phi(high)), or nearly so.
 
     Only tightness depends on the precision: any slope is sound with its intercept.
     """

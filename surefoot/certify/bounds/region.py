@@ -98,7 +98,7 @@ class Bounds:
     upper: Float
 
     def meet(self, other: "Bounds") -> "Bounds":
-        """Return what both say."""
+        """Return the intersection of both bounds."""
         return Bounds(np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper))
 
     @property

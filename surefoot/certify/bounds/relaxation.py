@@ -57,9 +57,9 @@ def relax(activation: AnyActivation, low: Float, high: Float) -> Lines:
     """Return lines that enclose an activation on [low, high].
 
     Args:
-        activation: What is enclosed.
+        activation: The activation to enclose.
         low: Finite, any shape.
-        high: At least ``low``, same shape.
+        high: Upper ends of the intervals, at least ``low``, same shape.
 
     Reference:
         Zhang et al., NeurIPS 2018 (arXiv 1811.00866), with tangents chosen for the least area.
@@ -187,7 +187,7 @@ def _s_shape_above(activation: Activation, low: Float, high: Float) -> tuple[Flo
 
 
 def _tangent_through(activation: Activation, low: Float, high: Float, at_low: Float) -> Float:
-    """Return where a tangent of the concave part passes through (low, phi(low)), or the middle.
+    """Find the point whose tangent in the concave part passes (low, phi(low)), or the middle.
 
     Only tightness depends on the precision: a tangent at any point is sound with its intercept.
     """

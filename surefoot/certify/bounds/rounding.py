@@ -70,7 +70,7 @@ def rounding_bound(
     Args:
         policy: Its arrays are float32 by value.
         state_bound: Largest |z_k| (perturbed), normalised units, shape (obs_dim,).
-        arithmetic: What runs.
+        arithmetic: Deployed arithmetic.
 
     Reference:
         The standard model of rounding errors, layer by layer (Higham 2002, sections 3.1 and 4.2).
@@ -97,7 +97,7 @@ def rounding_around(
         policy: Its arrays are float32 by value.
         region: Balls of states.
         before: Bounds of the network before each activation and of its output, on these balls.
-        arithmetic: What runs.
+        arithmetic: Deployed arithmetic.
     """
     affines, parts = [Affine.of(layer) for layer in policy.layers], []
     for start in range(0, len(region.centres), _CHUNK):
@@ -116,13 +116,13 @@ def rounding_around(
 def rounding_of_change(
     policy: Policy, region: Region, before: Sequence[Bounds], arithmetic: Arithmetic
 ) -> RoundingBound | Unknown:
-    """Return what rounding may add to a change from the centre of each ball to a point of it.
+    """Bound what rounding adds to the change of outputs from a ball's centre to any point of it.
 
     Args:
         policy: Its arrays are float32 by value.
         region: Balls of states.
         before: Bounds of the network before each activation and of its output, on these balls.
-        arithmetic: What runs.
+        arithmetic: Deployed arithmetic.
     """
     around = rounding_around(policy, region, before, arithmetic)
     here = rounding_at(policy, region.centres, arithmetic)
@@ -140,7 +140,7 @@ def rounding_at(policy: Policy, states: Float, arithmetic: Arithmetic) -> Roundi
 
 
 def _values_of(region: Region) -> Values:
-    """Return where the states of each ball lie."""
+    """Bound the states of each ball."""
     sides = region.radius[:, None] if region.sides is None else region.sides
     slack = region.magnitude * 2.0**-52
     length = lengths(region.magnitude)
@@ -164,7 +164,7 @@ def _bound(
         states: Where the exact states lie.
         before: Bounds before each activation and of the output on each region; None for bounds
             that hold anywhere and grow no faster than the states.
-        arithmetic: What runs.
+        arithmetic: Deployed arithmetic.
     """
     if arithmetic.storage and not policy.rounds_as_canonical:
         return Unknown(
@@ -206,7 +206,7 @@ def _head_error(
         policy: The policy.
         network: Error of the network's output, shape (B, m).
         seen: Where exact and deployed outputs of the network lie.
-        arithmetic: What runs.
+        arithmetic: Deployed arithmetic.
         local: Whether the slope of the squash is taken where these lie.
     """
     head = policy.head
@@ -268,7 +268,7 @@ def _action_size(policy: Policy, reach: Float) -> Float:
 
 
 def smooth_activations(policy: Policy) -> bool:
-    """Return whether a bound on the policy rests on ``TAU``, which is measured and not proved."""
+    """Return True if bounds on the policy rest on ``TAU``, which is measured and not proved."""
     squashed = isinstance(policy.head, GaussianHead) and policy.head.squash is Squash.TANH
     functions = {one for layer in policy.layers for one in parts_of(layer.activation)}
     return squashed or any(_is_smooth(function) for function in functions)

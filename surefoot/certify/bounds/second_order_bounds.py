@@ -29,7 +29,7 @@ def second_order_bounds(network: Network, region: Region, before: Bounds) -> Bou
     """Return bounds behind the first activation and the layer after it, or None if it has corners.
 
     Args:
-        network: Of at least two layers.
+        network: A network of at least two layers.
         region: States and sizes of the perturbation.
         before: Bounds before the first activation, shape (B, n).
     """
@@ -111,7 +111,7 @@ def _stacked(weight: Float, scale: Float, columns: Float) -> Float:
 def _extremes(
     linear: Float, bends: Float, region: Region, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[Float, Float]:
-    """Return how far linear d + d' bends d rises and falls at most, each of shape (B, m)."""
+    """Bound the rise and the fall of linear d + d' bends d over the ball, each of shape (B, m)."""
     spread = region.spread(linear)
     diagonal = rows == columns
     count = 2 * len(rows) + 8

@@ -80,7 +80,7 @@ class Values:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
     def widened(self, error: "Error") -> "Values":
-        """Return where values lie that are off by at most ``error``."""
+        """Return the enclosure widened by ``error``."""
         return Values(
             self.low - up(error.entries, 2) - np.abs(self.low) * 2.0**-52,
             self.high + up(error.entries, 2) + np.abs(self.high) * 2.0**-52,
@@ -123,7 +123,7 @@ class Sums:
 
 
 def sums_of(affine: Affine, inputs: Values) -> Sums:
-    """Return what bounds the sums W h + b for all h within ``inputs``."""
+    """Bound the sums W h + b for all h within ``inputs``."""
     above, below = np.maximum(inputs.high, 0.0), np.maximum(-inputs.low, 0.0)
     plus, minus = np.maximum(affine.weight, 0.0).T, np.maximum(-affine.weight, 0.0).T
     bias, bias_length = np.abs(affine.bias), lengths(affine.bias[None])[0]
@@ -148,7 +148,7 @@ def sums_of(affine: Affine, inputs: Values) -> Sums:
 
 
 def sum_error(affine: Affine, sums: Sums) -> Error:
-    """Return what float32 may lose in any order of summation, underflow aside.
+    """Bound the float32 error of the sums in any order of summation, underflow aside.
 
     Args:
         affine: Layer of at most 0.01 / u roundings of a term.

@@ -50,7 +50,7 @@ class Touches:
 
 
 def free_touches(activation: AnyActivation, before: Bounds) -> Touches:
-    """Return where lines may touch on intervals; nowhere for an activation without such lines."""
+    """Return the points at which lines may touch the activation, empty if it has no such lines."""
     low, high = before.lower, before.upper
     if isinstance(activation, Mixed):
         return _joined(
@@ -102,7 +102,7 @@ def _joined(parts: list[Touches]) -> Touches:
 
 
 def is_relu(activation: AnyActivation, width: int) -> NDArray[np.bool_]:
-    """Return which of ``width`` neurons are ReLUs, shape (width,)."""
+    """Mark the ReLUs among ``width`` neurons, shape (width,)."""
     return by_part(
         lambda function, part: np.full(part.shape, function is Activation.RELU),
         activation,
@@ -116,7 +116,7 @@ def lines_touching(
     """Return slope and intercept of free lines, pushed outwards; shape (B, r, n).
 
     Args:
-        activation: What the lines enclose.
+        activation: The activation that the lines enclose.
         before: The intervals, shape (B, n).
         touch: Inside the ranges of ``free_touches``, shape (B, r, n).
         above: Which lines are above the activation, shape (B, r, n).
@@ -147,7 +147,7 @@ def lines_touching(
 
 
 def _above_s_shape(activation: AnyActivation, low: Float, high: Float) -> Side:
-    """Return where tangents of the concave part stay above a function that is first convex.
+    """Return the range of tangent points in the concave part whose lines stay above an S-shape.
 
     In the mixed case the range starts where the tangent passes through the lower end; a touch
     below that only moves the line's intercept, which is taken over both ends.

@@ -123,7 +123,7 @@ def crude_norm(magnitude: Float) -> float:
 
 
 def proves_norm(matrix: Float, bound: float) -> bool:
-    """Return whether ``bound`` is proved to be at least the spectral norm of ``matrix``.
+    """Return True if ``bound`` is proved to be at least the spectral norm of ``matrix``.
 
     The block matrix [[c I, W'], [W, c I]] is positive semidefinite exactly when |W| <= c.
     """
@@ -136,7 +136,7 @@ def proves_norm(matrix: Float, bound: float) -> bool:
 
 
 def proves_semidefinite(matrix: Float, error: float = 0.0, spread: Float | None = None) -> bool:
-    """Return whether a symmetric matrix is proved positive semidefinite by one Cholesky.
+    """Return True if one Cholesky factorisation proves a symmetric matrix positive semidefinite.
 
     Args:
         matrix: Symmetric, shape (n, n).

@@ -27,7 +27,7 @@ class Measurement:
         returns: Returns of independent episodes, whose mean is the value; may be empty.
         failures: Number of episodes in which the controller or the simulation failed: they ended
             there, and have no return.
-        source: What was run, in words.
+        source: Description of the run, in words.
     """
 
     quantity: str
@@ -68,12 +68,12 @@ class Episodes:
 
     Attributes:
         onnx_sha256: Digest of the file.
-        source: What was run, in words.
+        source: Description of the run, in words.
         ball: Perturbation set of the attack; None without one.
         returns: Undiscounted return of each episode.
         survived: Whether the task did not end the episode before its time, and nothing failed.
         failures: Number of episodes in which the controller or the simulation failed.
-        successes: What the user's predicate says of each episode; None without a predicate.
+        successes: The user's predicate on each episode; None without a predicate.
     """
 
     onnx_sha256: str
@@ -114,7 +114,7 @@ class Value:
     Attributes:
         value: Number, in the unit of the quantity.
         method: How it is known.
-        source: What was measured, in words.
+        source: Measured object, in words.
     """
 
     value: float
@@ -127,8 +127,8 @@ class Limits:
     """What a measurement proves with a confidence.
 
     Attributes:
-        source: What was run, in words.
-        seen: What was counted or averaged, in words.
+        source: Description of the run, in words.
+        seen: Outcome that was counted or averaged, in words.
         lower: Lower limit of the quantity.
         upper: Upper limit of the quantity.
         method: Name of what gives the limits.
@@ -155,7 +155,7 @@ class MeasuredFile(Protocol):
         ...
 
     def measurements(self, quantity: str, ball: Ball | None) -> tuple[Measurement, ...] | Unknown:
-        """Return what was measured of a quantity under a perturbation; at least one number."""
+        """Return the measurements of a quantity under a perturbation, at least one."""
         ...
 
     def rate_limits(self, entries: tuple[Measurement, ...], delta: float) -> Limits:

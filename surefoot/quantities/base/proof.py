@@ -29,7 +29,7 @@ class Withheld:
     """The outcome of a check that lacks evidence.
 
     Attributes:
-        grounds: What the certificate rests on and the checker was not given.
+        grounds: Evidence that the certificate rests on and the checker was not given.
     """
 
     grounds: frozenset[Ground]
@@ -42,7 +42,7 @@ class Bound:
     Attributes:
         value: Bound, in the unit of the quantity; infinite where it excludes nothing.
         method: Name of what gives it.
-        note: What a reader has to know about it; may be empty.
+        note: Remark for the reader; may be empty.
         per_state: Bounds at the visited states, one by one, shape (n,); None elsewhere.
     """
 
@@ -77,7 +77,7 @@ class Distance(Generic[FloatOrArray]):
 
     Attributes:
         size: Mahalanobis distance of Gaussian means, or span of the change of logits.
-        total_variation: In [0, 1].
+        total_variation: Total variation distance, in [0, 1].
         kl: Kullback-Leibler divergence, nats.
         method: Name of the bound behind ``size``.
     """
@@ -129,7 +129,7 @@ class StateProver(Protocol):
         """Return the bound that holds at a share of all such states.
 
         Args:
-            bounds: At the states, which are independent draws.
+            bounds: Bounds at the states, which are independent draws.
             fraction: Share of the states, in (0, 1).
             limit: Limit of the requirement; the note counts the states that hold it.
             delta: Chance that the statement is wrong.

@@ -92,7 +92,7 @@ class Quantity(ABC):
     Attributes:
         name: Word for it in budgets.
         unit: Unit of its limit; empty for a pure number.
-        meaning: What it is, without the unit, in one line.
+        meaning: Definition without the unit, in one line.
         claim: What a finding says of it, with the fields ``value``, ``at_least`` (the words "at
             least" before a lower confidence limit), ``output``, ``outputs`` and ``units``.
         topic: What it lets a budget speak of.
@@ -100,7 +100,7 @@ class Quantity(ABC):
         takes: Fields that it may have.
         at_most: Whether the limit is an upper one (``at_most``) or a lower one (``at_least``).
         least: Least limit that makes sense.
-        below: What every limit must be below.
+        below: Value that every limit must stay below.
     """
 
     name: ClassVar[str]
@@ -187,7 +187,7 @@ class ProvedQuantity(Quantity):
 
         Args:
             need: A requirement about this quantity.
-            bound: What is proved about it.
+            bound: Proved bound.
             searcher: Searches in the controller.
         """
         if not self.measure:
@@ -199,7 +199,7 @@ class ProvedQuantity(Quantity):
         return searcher.at_visited(need.perturbation, self.measure)
 
     def grounds(self, need: Need) -> Set[Ground]:
-        """Return what a proof needs beside the weights."""
+        """Return the kinds of evidence that a proof needs beside the weights."""
         return {Ground.OBSERVATIONS} if need.scope is Scope.VISITED else frozenset()
 
     def prove_again(
@@ -218,7 +218,7 @@ class ProvedQuantity(Quantity):
         return self.prove(need, prover, delta)
 
     def is_violated(self, need: Need, witness: Witness, prover: Prover) -> bool:
-        """Return whether a witness can violate the requirement, as far as that can be replayed.
+        """Return True if a witness can violate the requirement, as far as that can be replayed.
 
         Raises:
             IntegrityError: If it is no witness of such a violation.
@@ -244,7 +244,7 @@ class MeasuredQuantity(Quantity):
 
     @abstractmethod
     def of_file(self, need: Need, file: MeasuredFile, delta: float) -> Value | Limits | Unknown:
-        """Return what is known about it on a file.
+        """Answer a requirement from the measurements of a file.
 
         Args:
             need: A requirement about this quantity.
@@ -253,7 +253,7 @@ class MeasuredQuantity(Quantity):
         """
 
     def of_episodes(self, episodes: Episodes) -> Measurement | None:
-        """Return what episodes say about it; None if they are not about it."""
+        """Measure the quantity in episodes, None if they are not about it."""
         return None
 
     def check(self, entry: Measurement) -> None:

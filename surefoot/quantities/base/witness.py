@@ -17,7 +17,7 @@ class Witness:
     Attributes:
         observation: Raw observation of the state, shape (obs_dim,).
         state: The state, normalised units, shape (obs_dim,).
-        perturbation: What is added to the state, normalised units, shape (obs_dim,).
+        perturbation: Perturbation of the state, normalised units, shape (obs_dim,).
         action: Outputs at the state, action units (or logits).
         perturbed_action: Outputs at the perturbed state.
         actuator: Number of the output that moves most.
@@ -29,8 +29,8 @@ class Witness:
         violated: Number of visited states at which the limit is exceeded.
         states: Number of visited states.
         share_at_most: Upper confidence limit of the share of states that hold the limit.
-        source: What was measured, in words.
-        seen: What was counted or averaged, in words.
+        source: Measured object, in words.
+        seen: Outcome that was counted or averaged, in words.
         at_most: Upper confidence limit of what was measured.
     """
 
@@ -53,7 +53,7 @@ class Witness:
     at_most: float | None = None
 
     def to_table(self) -> dict[str, Any]:
-        """Return what is known as JSON values."""
+        """Return the witness as JSON values."""
         table: dict[str, Any] = to_table(self)
         return table
 
