@@ -206,7 +206,9 @@ def check_place(path: Path) -> None:
         InputError: If nothing can be written there, or what is there cannot be replaced.
     """
     if path.exists() and not path.is_file():
-        raise InputError(f"cannot write {path}: it is {'a folder' if path.is_dir() else 'no file'}")
+        raise InputError(
+            f"cannot write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}"
+        )
     with os_errors(f"cannot write {path}"):
         try_file(path)
 

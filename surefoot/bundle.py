@@ -186,7 +186,7 @@ def _check_facts(artifact: Artifact, bundle: Bundle) -> None:
     """
     for name, value in _facts(bundle).items():
         if to_json(artifact.facts.get(name)) != to_json(value):  # 0 == False
-            raise IntegrityError(f"its manifest's {name} is not true")
+            raise IntegrityError(f"its manifest's {name} is wrong")
 
 
 def _signed_by(path: Path, artifact: Artifact, trust: TrustPolicy) -> list[Statement]:
@@ -273,6 +273,6 @@ def _check_origin(data: bytes, onnx_sha256: str) -> None:
     try:
         named = manifest["files"][POLICY_FILE]["sha256"]
     except (KeyError, TypeError) as error:
-        raise IntegrityError(f"{ORIGIN_FILE} is no manifest of a policy folder") from error
+        raise IntegrityError(f"{ORIGIN_FILE} is not the manifest of a policy folder") from error
     if named != onnx_sha256:
         raise IntegrityError(f"{ORIGIN_FILE} is about another {POLICY_FILE}")

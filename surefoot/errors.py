@@ -55,7 +55,7 @@ class VerificationError(IntegrityError):
 
 
 class InterruptedRun(SurefootError):  # noqa: N818 - an interruption is not an error of the user
-    """The run was asked to stop, wrote a checkpoint, and goes on with the same command."""
+    """The run was asked to stop, wrote a checkpoint, and resumes with the same command."""
 
     exit_code = 75
     label = "interrupted"

@@ -147,12 +147,12 @@ def _refuse_owner(lock: Lock, owner: Owner | None, folder: Path) -> None:
         return
     if lock is Lock.UNKNOWN:
         raise InputError(
-            f"{folder} was in use by {owner}; its file system knows no locks, so that this host"
-            f" cannot tell whether that process lives: if not, remove {folder / OWNER_FILE}"
+            f"{folder} was in use by {owner}; its file system has no locks, so this host cannot"
+            f" tell whether that process is alive: if it is not, remove {folder / OWNER_FILE}"
         )
     warnings.warn(
         f"{folder} was last in use by {owner}, which did not end by itself; its lock is free, so"
-        " that this process goes on",
+        " this process continues",
         stacklevel=2,
     )
 

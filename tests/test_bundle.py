@@ -161,7 +161,7 @@ def test_a_manifest_that_says_something_else_than_its_files_is_refused(
         facts[name] = value
 
     forge(folder, change)
-    with pytest.raises(VerificationError, match=f"its manifest's {name} is not true"):
+    with pytest.raises(VerificationError, match=f"its manifest's {name} is wrong"):
         open_bundle(folder, allow_uncertified=True)
 
 
@@ -176,7 +176,7 @@ def test_a_bundle_without_a_required_file_is_not_written(tmp_path: Path, name: s
 
 @pytest.mark.parametrize("origin", [b"{}", b"[]", b'{"files": {"policy.onnx": 3}}'])
 def test_an_origin_that_is_no_manifest_is_not_written(tmp_path: Path, origin: bytes) -> None:
-    with pytest.raises(IntegrityError, match="no manifest of a policy folder"):
+    with pytest.raises(IntegrityError, match="is not the manifest of a policy folder"):
         write_bundle(
             tmp_path / "bundle", {**files_of(), ORIGIN_FILE: origin}, allow_uncertified=True
         )

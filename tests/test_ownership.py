@@ -102,7 +102,7 @@ OWNERS: dict[str, tuple[dict[str, object], str | None]] = {
     "a dead process": ({"pid": 2**22 + 1}, None),
     "an earlier process of that number": ({"pid": PARENT, "identity": "an old boot 1"}, None),
     "an earlier life of this number": ({"pid": os.getpid(), "identity": "an old boot 1"}, None),
-    "a process elsewhere": ({"host": "elsewhere"}, "cannot tell whether that process lives"),
+    "a process elsewhere": ({"host": "elsewhere"}, "cannot tell whether that process is alive"),
 }
 
 

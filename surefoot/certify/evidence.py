@@ -93,7 +93,7 @@ class Evidence:
         for entry in self.measurements:
             quantity = QUANTITIES.get(entry.quantity)
             if not isinstance(quantity, MeasuredQuantity):
-                raise InputError(f"measured must be a quantity that can be, got {entry.quantity!r}")
+                raise InputError(f"measured must be a measured quantity, got {entry.quantity!r}")
             quantity.check(entry)
 
     @property
@@ -167,7 +167,9 @@ class Evidence:
         free = replace(policy, normaliser=replace(policy.normaliser, clip=np.inf))
         largest = float(np.abs(free.state(observations)).max())
         if largest > limit:
-            raise InputError(f"state_limit is {limit:g}, a visited state has {largest:g}")
+            raise InputError(
+                f"state_limit must be at least {largest:g}, as a visited state is, got {limit:g}"
+            )
         return states
 
     def to_table(self) -> dict[str, Json]:

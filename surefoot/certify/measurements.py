@@ -68,7 +68,7 @@ class FileMeasurements:
         """Limit the lowest of several mean returns, each wrong with a chance of ``delta``."""
         allowed = self.evidence.return_range
         if allowed is None:
-            return Unknown("neither reward_range nor horizon may be missing: they bound a return")
+            return Unknown("reward_range and horizon must both be given: they bound a return")
         return lowest_mean(entries, *allowed, delta)
 
 
@@ -124,9 +124,7 @@ def lowest_mean(
         if not values.size:
             return Unknown("the returns of its episodes are not known")
         if not ((values >= low) & (values <= high)).all():
-            return Unknown(
-                f"a return lies outside of [{low:g}, {high:g}], which reward_range allows"
-            )
+            return Unknown(f"a return lies outside [{low:g}, {high:g}], which reward_range allows")
         limits.append(
             Limits(
                 source=entry.title,

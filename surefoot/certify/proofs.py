@@ -121,7 +121,7 @@ class Proofs:
         state, step = (np.array(part, np.float64) for part in (witness.state, witness.perturbation))
         if state.shape != (self.policy.obs_dim,) or step.shape != state.shape:
             raise IntegrityError(
-                f"the witness must be {self.policy.obs_dim} numbers and as many, it is not"
+                f"the witness must be a state and a perturbation of {self.policy.obs_dim} numbers"
             )
         if not ball.holds(step[None]).all():
             return 0.0

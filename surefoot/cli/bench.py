@@ -24,7 +24,7 @@ def bench(
     backend: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated backends, or all that are at hand.",
+            help="Comma-separated backends, or all that run here.",
             autocompletion=completion.some_of(completion.BACKENDS),
         ),
     ] = None,
@@ -33,7 +33,7 @@ def bench(
     allow_uncertified: AllowUncertified = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast a bundle runs here, and how often it would miss its deadline."""
+    """Measure how fast a bundle runs here and how often it would miss its deadline."""
     from surefoot.workflow.benchmarking import benchmark_controller
 
     backends = {"backends": None if backend is None else backend.split(",")}

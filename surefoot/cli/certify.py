@@ -15,7 +15,9 @@ from surefoot.cli.standard_output import write_result
 
 def certify(
     controller: Annotated[Path, typer.Argument(help="A run, a policy folder or an .onnx file.")],
-    budget: Annotated[Path | None, typer.Option(help="Budget; default: the run's own.")] = None,
+    budget: Annotated[
+        Path | None, typer.Option(help="Budget; default: that of the run or bundle.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Certificate to write.")] = Path("certificate.json"),
     attack: Annotated[
         Path | None, typer.Option(help="attack.json with measured returns; default: the run's own.")
@@ -23,11 +25,14 @@ def certify(
     bench: Annotated[Path | None, typer.Option(help="bench.json with measured latency.")] = None,
     output: OutputName = None,
     dense: Annotated[
-        Path | None, typer.Option(help="What it was compressed from, for compression_error.")
+        Path | None,
+        typer.Option(help="Policy from which it was compressed, for compression_error."),
     ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say it in plain words.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Explain the certificate in plain words.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Certify a controller: exit 0 proved, 3 refuted, 4 not proved."""

@@ -18,7 +18,7 @@ def compress(
     method: Annotated[
         str | None,
         typer.Option(
-            help="magnitude, obd, obs (if nothing is said) or sparsegpt.",
+            help="magnitude, obd, obs (default) or sparsegpt.",
             autocompletion=completion.one_of(completion.METHODS),
         ),
     ] = None,
@@ -28,12 +28,16 @@ def compress(
     allocation: Annotated[
         str | None,
         typer.Option(
-            help="erk (if nothing is said), uniform or global.",
+            help="erk (default), uniform or global.",
             autocompletion=completion.one_of(completion.ALLOCATIONS),
         ),
     ] = None,
     refit: Annotated[
-        bool, typer.Option("--refit", help="Fit the kept weights to the layer's outputs (OBS does)")
+        bool,
+        typer.Option(
+            "--refit",
+            help="Refit the kept weights to the outputs of their layer (obs always does).",
+        ),
     ] = False,
     weights: Annotated[
         str,
@@ -44,31 +48,35 @@ def compress(
     max_control_error: Annotated[
         float | None,
         typer.Option(
-            help="Instead of --sparsity: the largest found that is certified to change no action "
-            "by more, at the recorded states or over the box."
+            help="In place of --sparsity: the largest sparsity found whose certified change of any "
+            "action is at most this (see --over)."
         ),
     ] = None,
     over: Annotated[
         str | None,
         typer.Option(
-            help="Where that is certified: visited states (the default), or the box.",
+            help="Where the control error is certified: visited states (default), or the box.",
             autocompletion=completion.one_of(completion.DOMAINS),
         ),
     ] = None,
     epsilon: Annotated[
-        float, typer.Option(help="Ball around each visited state, linf, normalised units.")
+        float,
+        typer.Option(help="Radius of the linf ball around each visited state, normalised units."),
     ] = 0.0,
     calibration: Annotated[
-        Path | None, typer.Option(help="Observations (.npy) instead of the policy's visited ones.")
+        Path | None, typer.Option(help="Observations (.npy) in place of the policy's visited ones.")
     ] = None,
     visited_states: Annotated[
-        int | None, typer.Option(help="States of the result to record; default as before, 0 none.")
+        int | None,
+        typer.Option(
+            help="Visited states to record for the result; default: as many as before; 0: none."
+        ),
     ] = None,
     output: OutputName = None,
     env_module: EnvModule = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compress a finished policy: another policy, to be certified and exported by itself."""
+    """Compress a finished policy into another one, which needs its own certificate."""
     from surefoot.certify import ControlLimit
     from surefoot.compress import OneShotConfig
     from surefoot.config import build
@@ -107,8 +115,8 @@ def _refuse_idle_flags(how: dict[str, object], where: dict[str, object], *, remo
     """
     if how and not removes:
         raise InputError(
-            f"{', '.join(how)}: of no effect where no weight is removed, give --sparsity or"
+            f"{', '.join(how)}: of no effect if no weight is removed; give --sparsity or"
             " --max-control-error"
         )
     if "over" in where and "max_control_error" not in where:
-        raise InputError("over: of no effect without a limit, give --max-control-error")
+        raise InputError("over: of no effect without a limit; give --max-control-error")

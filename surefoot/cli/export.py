@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 def export(
     policy: Annotated[Path, typer.Argument(help="A run or a policy folder.")],
-    certificate: Annotated[Path, typer.Option(help="Its certificate.")],
+    certificate: Annotated[Path, typer.Option(help="Certificate of the policy.")],
     target: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: onnx, sparse-onnx, c, tensorrt; or all that can be built.",
+            help="Comma-separated: onnx, sparse-onnx, c, tensorrt; or all that can be built here.",
             autocompletion=completion.some_of(completion.TARGETS),
         ),
     ] = None,
@@ -35,7 +35,7 @@ def export(
     sign: Annotated[
         list[str] | None,
         typer.Option(
-            help="Sign it with this private key (see keygen); ROLE=KEY for one role alone: "
+            help="Sign with this private key (see keygen); ROLE=KEY for one role only: "
             "certifier, tester or gate. May be repeated."
         ),
     ] = None,

@@ -11,10 +11,12 @@ from surefoot.cli.tables import Table
 
 
 def keygen(
-    out: Annotated[Path, typer.Option(help="Private key to write; the public one is OUT.pub.")],
+    out: Annotated[
+        Path, typer.Option(help="Private key to write; the public key goes to OUT.pub.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Make an Ed25519 key pair: keep the private key off the robot, pin the public one there."""
+    """Make an Ed25519 key pair; the robot pins the public key and never sees the private one."""
     from surefoot.workflow.key_making import make_key_pair
 
     pair = make_key_pair(out, CONSOLE)

@@ -54,8 +54,8 @@ app = typer.Typer(
     help="From a control task to a small neural controller that may be deployed.",
     epilog=(
         "Exit codes: 0 done and every requirement proved, 2 bad input, 3 refuted or a check "
-        "failed, 4 not proved, 5 does not verify, 75 interrupted (run the same command to go on), "
-        "130 interrupted (run the same command to begin this step again). "
+        "failed, 4 not proved, 5 does not verify, 75 interrupted (run the same command to resume), "
+        "130 interrupted (run the same command to repeat this step). "
         f"With {TRACEBACK_VARIABLE}=1 an error shows where it happened."
     ),
     no_args_is_help=True,

@@ -13,29 +13,35 @@ if TYPE_CHECKING:
 
 Preset = Annotated[
     str | None,
-    typer.Option(help="Start from an installed preset.", autocompletion=completion.preset),
+    typer.Option(help="Installed preset to start from.", autocompletion=completion.preset),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file over the preset.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; overrides the preset.")
+]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Set one key: --set train.learning_rate=3e-4.")
+    list[str] | None,
+    typer.Option("--set", help="Override one key: --set train.learning_rate=3e-4."),
 ]
-Seed = Annotated[int | None, typer.Option(help="Seed of the training, as --set train.seed.")]
+Seed = Annotated[int | None, typer.Option(help="Training seed; same as --set train.seed.")]
 Device = Annotated[
     str | None,
     typer.Option(
-        help="auto, cpu or cuda, as --set train.device.",
+        help="auto, cpu or cuda; same as --set train.device.",
         autocompletion=completion.one_of(completion.DEVICES),
     ),
 ]
 OutputName = Annotated[
-    str | None, typer.Option(help="Which output of a foreign .onnx file are the actions.")
+    str | None, typer.Option(help="Output of a foreign .onnx file that holds the actions.")
 ]
 EnvModule = Annotated[
     str | None, typer.Option(help="Python module or file that registers your environment.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 AllowUncertified = Annotated[
-    bool, typer.Option("--allow-uncertified", help="Go on without a proof; says so everywhere.")
+    bool,
+    typer.Option(
+        "--allow-uncertified", help="Accept what is not proved, and say so in every result."
+    ),
 ]
 
 

@@ -16,7 +16,7 @@ def quantise(
     output: OutputName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Round the weights to 8 bits: compress --weights int8, recording no visited states."""
+    """Round the weights to 8 bits: compress --weights int8 without recording visited states."""
     from surefoot.workflow.compressing import quantise_controller
 
     result = quantise_controller(policy, out, output=output, listener=CONSOLE)

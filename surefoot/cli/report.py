@@ -13,7 +13,7 @@ from surefoot.cli.tables import Table
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[
-        Path | None, typer.Option(help="Page to write; default RUN/report.html.")
+        Path | None, typer.Option(help="Page to write; default: RUN/report.html.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 def run(
-    out: Annotated[Path, typer.Option(help="Run folder; a started run goes on.")],
+    out: Annotated[Path, typer.Option(help="Run folder; resumes a run that was started.")],
     preset: Preset = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
-    budget: Annotated[Path | None, typer.Option(help="Budget instead of the preset's.")] = None,
+    budget: Annotated[Path | None, typer.Option(help="Budget in place of the preset's.")] = None,
     seed: Seed = None,
     device: Device = None,
     env_module: EnvModule = None,

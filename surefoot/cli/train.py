@@ -21,7 +21,7 @@ from surefoot.cli.tables import Table
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="Run folder; a started run goes on.")],
+    out: Annotated[Path, typer.Option(help="Run folder; resumes a run that was started.")],
     preset: Preset = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -30,7 +30,7 @@ def train(
     env_module: EnvModule = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a policy into a run folder, or go on where it stopped."""
+    """Train a policy into a run folder, or resume it."""
     flags = {"seed": seed, "device": device, "env_module": env_module}
     configuration = resolve(preset, config, overrides, train=flags)
     load_simulation()

@@ -15,20 +15,21 @@ if TYPE_CHECKING:
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     key: Annotated[
         Path | None, typer.Option(help="Public key that must have signed every statement.")
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option(help="Trust policy: keys by role, age, tests (TOML).")
+        Path | None,
+        typer.Option(help="Trust policy (TOML): keys by role, largest age, required tests."),
     ] = None,
     allow_uncertified: AllowUncertified = False,
     as_json: AsJson = False,
 ) -> None:
     """Verify a bundle: exit 0 if all of it holds, 5 if anything does not.
 
-    Digests and signatures, the generated forms, and every proof of the certificate, proved again
-    without the optimiser that found it.
+    Checks digests, signatures and generated forms, and proves the certificate again without the
+    optimiser that found its proofs.
     """
     from surefoot.workflow.verifying import read_trust, verify_bundle
 

@@ -35,7 +35,7 @@ def calibration_states(policy: Policy, observations: Array, *, fits_weights: boo
         )
     if not np.isfinite(observations).all():
         row = int(np.flatnonzero(~np.isfinite(observations).all(axis=1))[0])
-        raise InputError(f"calibration observations must be finite, number {row} is not")
+        raise InputError(f"calibration observations must be finite, row {row} is not")
     return policy.state(observations, np.float32).astype(np.float64)
 
 

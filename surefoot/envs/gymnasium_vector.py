@@ -166,9 +166,9 @@ class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
             self.step(action)
         if not np.array_equal(self.obs, state["obs"]):
             raise ReplayError(
-                f"{self._name} cannot go on where it stopped: the same start and the same"
+                f"{self._name} cannot be resumed: the same start and the same"
                 f" {len(self._actions)} actions led to another observation, so the task is not"
-                " deterministic (randomness outside of its np_random, or memory of past episodes)"
+                " deterministic (randomness outside its np_random, or memory of past episodes)"
             )
 
     def _at_step(self) -> str:

@@ -37,8 +37,8 @@ def check_replay(make: Callable[[int], VectorEnv]) -> None:
         same = _same(env.step(actions), twin.step(actions))
         if not same or not np.array_equal(env.reset(), twin.reset()):
             raise ReplayError(
-                f"{env.spec.env_id} cannot be replayed: what follows after a replay is something"
-                " else, so the task is not deterministic (randomness outside of its np_random, or"
+                f"{env.spec.env_id} cannot be replayed: the steps after a replay are others"
+                ", so the task is not deterministic (randomness outside its np_random, or"
                 " memory of past episodes)"
             )
 

@@ -119,8 +119,8 @@ def _c_config(bundle: Bundle) -> CConfig:
         raise IntegrityError(f"{C_REPORT_FILE} does not say how the C was laid out")
     if report.get("generator") != __version__:
         raise IntegrityError(
-            f"{SOURCE_FILE} is of surefoot {report.get('generator')}, this is {__version__}, "
-            "which cannot derive it again: export again"
+            f"{SOURCE_FILE} was written by surefoot {report.get('generator')}, this is "
+            f"{__version__}, which cannot derive it again: export again"
         )
     return build(CConfig, report["config"], C_REPORT_FILE)
 
@@ -128,4 +128,4 @@ def _c_config(bundle: Bundle) -> CConfig:
 def _compare(bundle: Bundle, derived: Mapping[str, bytes]) -> None:
     for name, data in derived.items():
         if bundle.files.get(name) != data:
-            raise IntegrityError(f"{name} is not what policy.onnx leads to")
+            raise IntegrityError(f"{name} is not what policy.onnx generates")

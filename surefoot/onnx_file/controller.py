@@ -132,9 +132,11 @@ def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
     claimed = metadata.get("weights_sha256")
     # Metadata stand last in the file, so a truncated one can still be a valid graph.
     if claimed is None and model.producer_name == PRODUCER:
-        raise IntegrityError(f"{name} names no weights_sha256, as every file of surefoot does")
+        raise IntegrityError(f"{name} has no weights_sha256, which every surefoot file has")
     if claimed is not None and claimed != weights_sha256(policy):
-        raise IntegrityError(f"{name} names weights_sha256 {claimed!r}, its weights have another")
+        raise IntegrityError(
+            f"{name} names weights_sha256 {claimed!r}, which is not that of its weights"
+        )
     return ControllerFile(policy=policy, metadata=metadata, data=data)
 
 

@@ -74,7 +74,7 @@ def read_path(path: Path, output: str | None = None) -> ControllerFile | Foreign
     if path.is_file():
         data = read_file(path)
         if (kind := _other_format(data)) is not None:
-            raise InputError(f"{path} is {kind}, no ONNX file: export its actor with {_EXPORT}")
+            raise InputError(f"{path} is {kind}, not an ONNX file: export its actor with {_EXPORT}")
         return read_onnx(data, str(path), output, path.parent)
     for folder in policy_places(path):
         if (folder / MANIFEST).is_file() or (folder / POLICY_FILE).is_file():
@@ -83,7 +83,7 @@ def read_path(path: Path, output: str | None = None) -> ControllerFile | Foreign
             if POLICY_FILE not in files:
                 raise IntegrityError(f"{folder}: {POLICY_FILE} is missing")
             return policy_from_onnx(files[POLICY_FILE], str(folder / POLICY_FILE))
-    raise InputError(f"{path} is no run, policy folder, bundle or .onnx file")
+    raise InputError(f"{path} is not a run, policy folder, bundle or .onnx file")
 
 
 def _other_format(data: bytes) -> str | None:

@@ -47,7 +47,9 @@ def batch_norm(node: Node) -> Computed:
     """
     x = node.alone()
     if node.attribute("training_mode"):
-        raise InputError("normalises by the batch: export the controller in evaluation mode")
+        raise InputError(
+            "normalises by statistics of the batch: export the controller in evaluation mode"
+        )
     gain, offset, mean, variance = (node.floats(position) for position in range(1, 5))
     deviation = np.sqrt(variance.astype(np.float64) + node.number("epsilon"))
     if not (deviation > 0).all():

@@ -106,7 +106,7 @@ def _scaled_bias(node: Node, shape: tuple[int, ...]) -> Array | None:
     with np.errstate(over="ignore"):
         scaled = (bias.astype(np.float64) * beta).astype(np.float32)
     if not np.array_equal(scaled.astype(np.float64), bias.astype(np.float64) * beta):
-        raise InputError(f"beta = {beta} times the bias is no float32 number")
+        raise InputError(f"beta = {beta} times the bias is not a float32 number")
     return np.broadcast_to(scaled, shape)
 
 

@@ -40,7 +40,7 @@ def sparse_onnx(data: bytes) -> bytes:
         )
     onnx.checker.check_model(onnx.load_model_from_string(written))
     if dense_onnx(written) != data:
-        raise InputError("the ONNX file is not canonical: its sparse form does not lead back to it")
+        raise InputError("the ONNX file is not canonical: its sparse form does not restore it")
     return written
 
 
@@ -64,7 +64,7 @@ def dense_onnx(data: bytes, name: str = SPARSE_FILE) -> bytes:
     computed = {INPUT, *(entry for node in model.graph.node for entry in node.output)}
     used = [entry for node in model.graph.node for entry in node.input if entry not in computed]
     if len(by_name) != len(tensors) or sorted(by_name) != sorted(used):
-        raise InputError(f"{name}: its constants are not those that its nodes take")
+        raise InputError(f"{name}: its constants are not those that its nodes use")
     del model.graph.initializer[:]
     del model.graph.sparse_initializer[:]
     # The canonical file has its constants in the order in which the nodes take them.

@@ -71,7 +71,7 @@ def run_compiler(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip() or "no message").splitlines()[0]
-        raise CheckError(f"{command[0]} does not compile the generated C: {reason}")
+        raise CheckError(f"{command[0]} cannot compile the generated C: {reason}")
 
 
 def cache_folder() -> Path:

@@ -87,7 +87,7 @@ class TensorRtEngine:
         runtime = self._trt.Runtime(make_log(self._trt))
         engine = runtime.deserialize_cuda_engine(plan.data)
         if engine is None:
-            raise CheckError("TensorRT does not load the engine that it built")
+            raise CheckError("TensorRT cannot load the engine that it built")
         context = engine.create_execution_context()
         inputs = np.zeros((1, self.obs_dim), np.float32)
         outputs = np.zeros((1, self.num_outputs), np.float32)
@@ -100,7 +100,7 @@ class TensorRtEngine:
         def enqueue() -> None:
             device.to_device(addresses[0], inputs)
             if not context.execute_async_v3(device.stream):
-                raise CheckError("TensorRT does not run the engine")
+                raise CheckError("TensorRT cannot run the engine")
             device.from_device(outputs, addresses[1])
 
         enqueue()  # the first call may allocate, which a graph must not

@@ -71,7 +71,9 @@ def build_plan(trt: Any, onnx: bytes, key: PlanKey, width: int) -> Plan:  # noqa
     parser = trt.OnnxParser(network, log)
     if not parser.parse(onnx):
         reasons = [str(parser.get_error(number)) for number in range(parser.num_errors)]
-        raise CheckError(f"TensorRT does not read the file: {'; '.join(reasons) or 'no reason'}")
+        raise CheckError(
+            f"TensorRT cannot read the file: {'; '.join(reasons) or 'no reason given'}"
+        )
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it would void the rounding term
     if key.sparse:
@@ -84,7 +86,7 @@ def build_plan(trt: Any, onnx: bytes, key: PlanKey, width: int) -> Plan:  # noqa
     config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise CheckError(f"TensorRT does not build the engine: {log.last_error or 'no reason'}")
+        raise CheckError(f"TensorRT cannot build the engine: {log.last_error or 'no reason given'}")
     lines = [line for line in log.lines if any(part in line for part in _SPARSE_LINES)]
     return Plan(key=key, data=bytes(plan), sparse_report=tuple(lines))
 
@@ -114,7 +116,7 @@ def read_plan(folder: Path, key: PlanKey) -> Plan | None:
         facts, digest = dict(table["facts"]), table["plan_sha256"]
         report = tuple(facts.pop("sparse_report"))
     except (InputError, IntegrityError, KeyError, TypeError, ValueError) as error:
-        raise VerificationError(f"{folder / base} is no TensorRT engine of ours") from error
+        raise VerificationError(f"{folder / base} is not a TensorRT engine of surefoot") from error
     for name, wanted in to_table(key).items():
         if facts.get(name) != wanted:
             raise VerificationError(

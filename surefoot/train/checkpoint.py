@@ -189,8 +189,8 @@ class CheckpointStore:
     def _warn_of_other(self, stored: Mapping[str, Json]) -> None:
         if stored and (changes := differences(stored, _versions())):
             warnings.warn(
-                f"the newest checkpoint of {self._folder} is of other versions ({changes}): the run"
-                " goes on, but not to the result that it would have had",
+                f"the newest checkpoint of {self._folder} was written with other versions"
+                f" ({changes}): the run resumes, but its result will differ",
                 stacklevel=2,
             )
 

@@ -49,7 +49,7 @@ class LipschitzLimit:
         """
         if not isinstance(spec.actions, BoxActions):
             raise InputError(
-                "defence must be another than lipschitz for discrete actions: these do not depend"
+                "defence must not be lipschitz for discrete actions, which do not depend"
                 f" on the scale of the logits, got {spec.env_id}"
             )
         half_range = (spec.actions.high - spec.actions.low) / 2

@@ -1,4 +1,4 @@
-"""Whether a training that was begun goes on under a configuration, and what is then said of it."""
+"""Whether a training may resume under a configuration, and what is then said of it."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Begun:
         except InputError as error:
             raise InputError(
                 f"{self.where} holds a training of surefoot {self.code_version}, this is"
-                f" {__version__}: {error}; go on with that version, or use another output folder"
+                f" {__version__}: {error}; resume with that version, or use another output folder"
             ) from error
 
 
@@ -93,8 +93,8 @@ def words_of(extension: Extension, config: TrainConfig) -> str:
     if any(stays.values()):
         words += f", {_listed(stays)} those of {extension.total_steps}"
     return (
-        f"a training of {extension.total_steps} steps goes on from step {extension.step}: {words};"
-        " the result is not that of a training that was this long from its start"
+        f"a training of {extension.total_steps} steps is continued from step {extension.step}:"
+        f" {words}; the result is not that of a training that was this long from its start"
     )
 
 

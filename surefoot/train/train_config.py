@@ -23,7 +23,7 @@ _WIDEST = 2**16
 """Widest layer: two of them make a matrix of 17 GB."""
 
 Resume = Literal["replay", "new_episodes"]
-"""What a stopped training goes on with, see `TrainConfig`."""
+"""How a stopped training resumes, see `TrainConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,9 +119,9 @@ class TrainConfig:
             ramp of the defence is over and the final sparsity is reached.
         visited_states: Independent states that are recorded for certification.
         checkpoint_steps: Environment steps between two checkpoints.
-        resume: What a stopped training goes on with: its episodes, which are replayed, so that the
-            result is that of a training that was never stopped; or new episodes, for tasks that
-            do not repeat themselves.
+        resume: How a stopped training resumes: with its episodes, which are replayed, so that the
+            result is that of a training that was never stopped; or with new episodes, for tasks
+            that do not repeat themselves.
     """
 
     env_id: str

@@ -39,9 +39,9 @@ _EPSILON = 0.05
 """Perturbation for which sensors are looked at where no defence names one, normalised units."""
 
 _DIFFERENT = "the result is not that of a training that was never stopped"
-_NEW_EPISODES = 'train.resume = "new_episodes" begins new episodes where a training goes on'
+_NEW_EPISODES = 'train.resume = "new_episodes" begins new episodes when a training resumes'
 _WHEN_UNFINISHED = (*WITHOUT_EFFECT, "visited_states")
-"""What may differ when a run goes on: its states are recorded at its end."""
+"""What may differ when a run resumes: its states are recorded at its end."""
 
 
 def train_policy(
@@ -215,7 +215,7 @@ def _restore(run: Run, checkpoint: Checkpoint) -> None:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"surefoot {__version__} does not understand the checkpoints of surefoot"
-            f" {checkpoint.code_version} ({error!r}): go on with that version, or use another"
+            f" {checkpoint.code_version} ({error!r}): resume with that version, or use another"
             " output folder"
         ) from error
 

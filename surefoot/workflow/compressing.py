@@ -86,8 +86,8 @@ def compress_controller(
         listener.remark(note)
     if out.resolve() == source.folder.resolve():
         raise InputError(
-            "out must be another folder than that of the policy, which the result is compared"
-            f" with, got {out}"
+            "out must not be the folder of the policy, with which the result is compared"
+            f", got {out}"
         )
     removes = sparsity is not None or limit.max_control_error is not None
     if not removes:

@@ -94,7 +94,9 @@ def export_controller(
         raise InputError(f"no such folder: {policy}")
     file, artifact = load_policy(folder)
     if allow_uncertified and certificate.verdict.exit_code:
-        listener.remark(f"WARNING: exporting without a proof ({certificate.verdict}); marked so")
+        listener.remark(
+            f"WARNING: exporting without a proof ({certificate.verdict}); the bundle says so"
+        )
     for words in certificate.sensor_warnings:
         listener.remark(f"WARNING: {words}")
     config = config or ExportConfig()

@@ -37,5 +37,5 @@ def make_key_pair(out: Path, listener: Listener = SILENCE) -> KeyPair:
     pair = KeyPair(private=out, public=out.with_name(f"{out.name}.pub"))
     check_key_file(pair.public)
     if not write_key_pair(pair.private, pair.public):
-        listener.remark(f"{out} was there without its public half, which is made of it")
+        listener.remark(f"{out} existed without its public half, which is now derived from it")
     return pair

@@ -142,7 +142,7 @@ def _read_observations(path: Path) -> Array:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         # Not in NumPy's words, which tell how to load it unsafely.
-        raise InputError(f"calibration {path} is no .npy array of numbers") from error
+        raise InputError(f"calibration {path} is not a .npy array of numbers") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InputError(f"calibration {path} must hold one array of numbers")
     return array.astype(np.float64)

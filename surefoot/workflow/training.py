@@ -1,4 +1,4 @@
-"""Training into a run folder: a started training goes on, a finished one is kept."""
+"""Training into a run folder: a started training resumes, a finished one is kept."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ def train_run(
     A finished training goes on where ``train.total_steps`` is larger than it was.
 
     Args:
-        out: The run folder; a started run goes on.
+        out: The run folder; a started run resumes.
         configuration: Its ``[train]`` table says how; all of it is kept in the folder.
         listener: Is told of progress.
 
@@ -84,7 +84,7 @@ def _is_trained(run: RunFolder, table: Table, listener: Listener) -> bool:
     try:
         artifact = read_artifact(run.policy, "policy")
     except IntegrityError as error:
-        listener.remark(f"made again from the newest checkpoint: {error}")
+        listener.remark(f"rebuilt from the newest checkpoint: {error}")
         return False
     begun = Begun(artifact.facts.get("config", {}), artifact.code_version, str(run.path))
     begun.check_same(table)

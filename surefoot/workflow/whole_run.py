@@ -44,7 +44,7 @@ def run_pipeline(
     """Train, certify, export, attack, benchmark and report into one run folder.
 
     Args:
-        out: The run folder; a started run goes on at the stage that is missing.
+        out: The run folder; a started run resumes at the first missing stage.
         configuration: Every stage. It is kept in the folder, so that ``certify`` answers the same
             budget.
         budget: The requirements, instead of the ``[[require]]`` tables.

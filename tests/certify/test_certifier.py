@@ -421,7 +421,7 @@ def test_what_an_attack_left_is_no_clean_return_and_no_clean_success(file: Contr
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"quantity": "kl"}, "must be a quantity that can be, got 'kl'"),
+        ({"quantity": "kl"}, "must be a measured quantity, got 'kl'"),
         ({"quantity": "task_success", "value": 0.5}, "task_success needs its episodes, got None"),
         ({"quantity": "success_rate", "value": 0.3, "episodes": 7}, "must be a share of 7"),
         ({"quantity": "latency_us", "value": 1.0, "returns": (1.0,)}, "has no returns, got 1"),

@@ -87,7 +87,7 @@ def test_a_defence_that_does_not_fit_the_head(tiny_config: Path, tmp_path: Path)
         *("--set", "train.env_id=CartPole-v1"),
         *("--set", 'train.defence={kind = "lipschitz", at_most = 1.0}'),
     )
-    assert "defence must be another than lipschitz for discrete actions" in line
+    assert "defence must not be lipschitz for discrete actions" in line
     assert "got CartPole-v1" in line
 
 

@@ -260,12 +260,12 @@ ERRORS = [
     (("--sparsity", 0.999), "sparsity must be at most 0.984042, at which each of 3 layers keeps"),
     (("--sparsity", 0.5, "--max-control-error", 0.1), "not both"),
     ((), "nothing to do"),
-    (("--weights", "int8", "--refit"), "refit: of no effect where no weight is removed"),
+    (("--weights", "int8", "--refit"), "refit: of no effect if no weight is removed"),
     (
         ("--weights", "int8", "--method", "obd", "--allocation", "global"),
-        "method, allocation: of no effect where no weight is removed",
+        "method, allocation: of no effect if no weight is removed",
     ),
-    (("--sparsity", 0.5, "--over", "box"), "over: of no effect without a limit, give --max-contr"),
+    (("--sparsity", 0.5, "--over", "box"), "over: of no effect without a limit; give --max-contr"),
     (("--max-control-error", 0), "max_control_error must be positive and finite, got 0.0"),
     (("--max-control-error", 1e-7), "the certified error when no weight is removed (float32"),
     (("--max-control-error", 1e-3, "--weights", "int8"), "(int8 weights, rounding of both"),
@@ -274,9 +274,9 @@ ERRORS = [
     (("--sparsity", 0.5, "--visited-states", -1), "visited-states must be at least 0, got -1"),
     (("--sparsity", 0.5, "--calibration", "FEW"), "calibration needs at least 12 observations, as"),
     (("--sparsity", 0.5, "--calibration", "WIDE"), "must have shape (n, 4), got (50, 5)"),
-    (("--sparsity", 0.5, "--calibration", "NAN"), "must be finite, number 3 is not"),
-    (("--sparsity", 0.5, "--calibration", "TEXT"), "is no .npy array"),
-    (("--sparsity", 0.5, "--calibration", "OBJECTS"), "is no .npy array"),
+    (("--sparsity", 0.5, "--calibration", "NAN"), "must be finite, row 3 is not"),
+    (("--sparsity", 0.5, "--calibration", "TEXT"), "is not a .npy array"),
+    (("--sparsity", 0.5, "--calibration", "OBJECTS"), "is not a .npy array"),
     (("--sparsity", 0.5, "--calibration", "NONE"), "no such file"),
 ]
 
@@ -316,7 +316,7 @@ def test_what_is_compressed_is_never_overwritten(
     given = path if what == "folder" else path / "policy.onnx"
     done = run_pipeline(*verb, given, "--out", tmp_path / "other" / ".." / "mine")
     assert done.code == 2
-    assert "out must be another folder than that of the policy" in done.err
+    assert "out must not be the folder of the policy" in done.err
     assert {entry.name: entry.read_bytes() for entry in path.iterdir()} == before
 
 

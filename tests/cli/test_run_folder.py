@@ -81,7 +81,7 @@ def test_a_run_of_a_version_that_knew_another_key_says_in_one_line_what_to_do(
     done = run_pipeline("train", "--config", tiny_config, "--out", copy)
     assert done.code == 2
     assert (
-        "unknown key 'train.tempo'; go on with that version, or use another output folder"
+        "unknown key 'train.tempo'; resume with that version, or use another output folder"
         in done.err
     )
     assert done.err.count("\n") == 1
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_another_version_that_is_not_understood_says_what_to_do(
     monkeypatch.setattr("surefoot.train.training_run.Run.load_checkpoint", refuse)
     done = run_pipeline("train", "--config", tiny_config, "--out", copy)
     assert done.code == 2
-    assert "of surefoot 0.0.1 (KeyError('momentum')): go on with that version" in done.err
+    assert "of surefoot 0.0.1 (KeyError('momentum')): resume with that version" in done.err
 
 
 @pytest.mark.parametrize("name", ["policy/policy.onnx", f"policy/{MANIFEST}"])

@@ -146,7 +146,7 @@ def test_a_finished_training_goes_on_to_more_steps(settings: tuple[str, ...]) ->
     train = ("train", *settings, "--out", "run", "--json")
     assert json.loads(run_pipeline(*train).out)["steps"] == 2048
     longer = ("--set", "train.total_steps=3072")
-    with pytest.warns(UserWarning, match="a training of 2048 steps goes on from step 2048"):
+    with pytest.warns(UserWarning, match="a training of 2048 steps is continued from step 2048"):
         done = run_pipeline(*train, *longer)
     assert json.loads(done.out)["steps"] == 3072
     again = run_pipeline(*train, *longer)  # which is done

@@ -31,8 +31,8 @@ def test_the_inputs_of_the_last_layer_give_the_outputs() -> None:
         (np.zeros((5, 4)), "calibration needs at least 6 observations, as many as the widest"),
         (np.zeros((30, 3)), r"must have shape \(n, 4\), got \(30, 3\)"),
         (np.zeros(30), r"must have shape \(n, 4\), got \(30,\)"),
-        (np.where(np.arange(30)[:, None] == 7, np.nan, np.zeros((30, 4))), "number 7 is not"),
-        (np.full((30, 4), np.inf), "must be finite, number 0 is not"),
+        (np.where(np.arange(30)[:, None] == 7, np.nan, np.zeros((30, 4))), "row 7 is not"),
+        (np.full((30, 4), np.inf), "must be finite, row 0 is not"),
     ],
 )
 def test_observations_that_cannot_calibrate_are_refused(

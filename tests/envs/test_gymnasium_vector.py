@@ -222,7 +222,7 @@ def test_a_task_with_random_numbers_of_its_own_is_refused_on_load() -> None:
     env = make_env("Moody-v0", 1)
     env.reset([0])
     env.step(np.zeros((1, 1), np.float32))
-    with pytest.raises(CheckError, match="Moody-v0: environment 0 cannot go on where it stopped"):
+    with pytest.raises(CheckError, match="Moody-v0: environment 0 cannot be resumed"):
         make_env("Moody-v0", 1).load_state_dict(env.state_dict())
 
 

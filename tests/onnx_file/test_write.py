@@ -100,7 +100,7 @@ def test_the_number_of_the_first_choice_is_read_back_and_held_by_the_digest(star
     for other in {-1, 0, 1, 7} - {start}:
         more = f', "start": {other}' if other else ""
         text = '{"kind": "categorical", "num_actions": 3' + more + "}"
-        with pytest.raises(IntegrityError, match="its weights have another"):
+        with pytest.raises(IntegrityError, match="which is not that of its weights"):
             policy_from_onnx(forged(data, "surefoot.head", text))
 
 
@@ -292,7 +292,7 @@ def test_a_policy_folder_with_a_missing_truncated_or_tampered_file_is_refused(
 
 def test_a_path_that_holds_no_controller_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent.onnx"):
-        with pytest.raises(InputError, match=r"is no run, policy folder, bundle or \.onnx file"):
+        with pytest.raises(InputError, match=r"is not a run, policy folder, bundle or \.onnx file"):
             read_path(path)
 
 

@@ -137,7 +137,7 @@ def test_a_cache_that_cannot_be_made_is_refused(file: ControllerFile, cache: Pat
 
 
 def test_what_does_not_compile_is_one_line_and_leaves_nothing(cache: Path) -> None:
-    with pytest.raises(CheckError, match=r"^\S+ does not compile the generated C: [^\n]+$"):
+    with pytest.raises(CheckError, match=r"^\S+ cannot compile the generated C: [^\n]+$"):
         compile_library({"a.c": b"int f(void) { return oops; }\n"}, "a.c")
     assert not list(cache.iterdir())
 

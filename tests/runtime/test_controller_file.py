@@ -70,14 +70,16 @@ def test_archives_that_hold_no_onnx_say_what_they_are_and_what_to_do(
     with zipfile.ZipFile(path, "w") as archive:
         for name in PICKLES[kind]:
             archive.writestr(name, b"x")
-    with pytest.raises(InputError, match=f"is {kind}, no ONNX file: export its actor with torch"):
+    with pytest.raises(
+        InputError, match=f"is {kind}, not an ONNX file: export its actor with torch"
+    ):
         load_controller_file(path)
 
 
 def test_a_pickle_is_named_and_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "actor.pkl"
     path.write_bytes(pickle.dumps({"weights": [1.0]}))
-    with pytest.raises(InputError, match="is a Python pickle, no ONNX file"):
+    with pytest.raises(InputError, match="is a Python pickle, not an ONNX file"):
         load_controller_file(path)
 
 

@@ -324,7 +324,7 @@ def test_a_plan_that_was_changed_is_not_loaded(
         TensorRtEngine(file)
     assert asked.loaded == []
     next(cache.glob("*.json")).write_text("{}")
-    with pytest.raises(VerificationError, match="is no TensorRT engine of ours"):
+    with pytest.raises(VerificationError, match="is not a TensorRT engine of surefoot"):
         TensorRtEngine(file)
 
 
@@ -332,10 +332,10 @@ def test_a_plan_that_was_changed_is_not_loaded(
     ("changes", "error", "message"),
     [
         ({"version": "10.9.0"}, MissingLibraryError, "needs TensorRT 10.12 or newer, this is 10.9"),
-        ({"parses": False}, CheckError, "does not read the file: unsupported operator"),
-        ({"builds": False}, CheckError, "does not build the engine: out of memory"),
-        ({"loads": False}, CheckError, "does not load the engine"),
-        ({"runs": False}, CheckError, "does not run the engine"),
+        ({"parses": False}, CheckError, "cannot read the file: unsupported operator"),
+        ({"builds": False}, CheckError, "cannot build the engine: out of memory"),
+        ({"loads": False}, CheckError, "cannot load the engine"),
+        ({"runs": False}, CheckError, "cannot run the engine"),
     ],
 )
 def test_what_tensorrt_refuses_by_none_and_false_is_an_error(

@@ -51,7 +51,7 @@ def extended(config: TrainConfig, *totals: int, out: Path) -> TrainResult:
     """Train to the first number of steps and then, in turn, to the others."""
     result = train_policy(replace(config, total_steps=totals[0]), out=out)
     for total in totals[1:]:
-        with pytest.warns(UserWarning, match="goes on from step"):
+        with pytest.warns(UserWarning, match="is continued from step"):
             result = train_policy(replace(config, total_steps=total), out=out)
     return result
 
@@ -87,11 +87,11 @@ def test_an_extension_names_what_follows_the_longer_training_and_what_does_not(
     tmp_path: Path,
 ) -> None:
     train_policy(SCHEDULED, out=tmp_path)
-    with pytest.warns(UserWarning, match="goes on") as said:
+    with pytest.warns(UserWarning, match="is continued") as said:
         train_policy(replace(SCHEDULED, total_steps=640), out=tmp_path)
     text = str(said[0].message)
     for words in (
-        "a training of 512 steps goes on from step 512",
+        "a training of 512 steps is continued from step 512",
         "the learning rate, the averaging and the grid of evaluations are from here on those of"
         " 640 steps",
         "the sparsity and the ramp of the defence those of 512",
@@ -165,7 +165,7 @@ def test_a_run_of_a_version_that_knew_more_says_what_to_do(
     said = str(caught.value)
     assert "holds a training of surefoot 0.0.7, this is " in said
     assert f"unknown key 'train.{'.'.join(path)}'" in said
-    assert said.endswith("; go on with that version, or use another output folder")
+    assert said.endswith("; resume with that version, or use another output folder")
 
 
 def test_a_begun_training_is_asked_once_for_all_of_its_differences() -> None:

@@ -84,7 +84,7 @@ def test_without_a_proof_nothing_is_exported_unless_it_says_so(
         trained, refuted, tmp_path / "bundle", allow_uncertified=True, listener=heard
     )
     assert exported.bundle.uncertified
-    assert heard.remarks == ["WARNING: exporting without a proof (REFUTED); marked so"]
+    assert heard.remarks == ["WARNING: exporting without a proof (REFUTED); the bundle says so"]
     with pytest.raises(VerificationError):
         verify_bundle(tmp_path / "bundle")
 
