@@ -131,6 +131,11 @@ def policy_folder(path: Path) -> Path | None:
     return next((place for place in policy_places(path) if is_folder_of(place, "policy")), None)
 
 
+def controller_folder(path: Path) -> Path | None:
+    """Return the path if it is a bundle, else the policy folder that it means, if any."""
+    return path if is_folder_of(path, "bundle") else policy_folder(path)
+
+
 def run_of(controller: Path) -> RunFolder | None:
     """Return the run that a path means: the folder itself, or the one of its policy folder."""
     runs = (RunFolder(controller), RunFolder(controller.parent))

@@ -6,7 +6,7 @@ import pytest
 
 from surefoot.artifact import Artifact, claim_folder, write_artifact
 from surefoot.errors import InputError
-from surefoot.run_folder import RunFolder, picture_of, policy_folder, run_of
+from surefoot.run_folder import RunFolder, controller_folder, picture_of, policy_folder, run_of
 
 
 @pytest.fixture
@@ -36,6 +36,13 @@ def test_a_folder_of_another_kind_is_none(tmp_path: Path) -> None:
     write_artifact(tmp_path / "policy", Artifact(kind="bundle", files={}))
     assert policy_folder(tmp_path) is None
     assert run_of(tmp_path) is None
+
+
+def test_a_bundle_is_the_folder_of_its_controller(run: RunFolder) -> None:
+    write_artifact(run.bundle, Artifact(kind="bundle", files={"policy.onnx": b"x"}))
+    assert controller_folder(run.bundle) == run.bundle
+    assert policy_folder(run.bundle) is None
+    assert controller_folder(run.path) == controller_folder(run.policy) == run.policy
 
 
 def test_every_result_has_a_place_of_its_own(run: RunFolder) -> None:

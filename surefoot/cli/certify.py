@@ -14,7 +14,7 @@ from surefoot.cli.standard_output import write_result
 
 
 def certify(
-    controller: Annotated[Path, typer.Argument(help="A run, a policy folder or an .onnx file.")],
+    controller: Annotated[Path, typer.Argument(help="A run, policy folder, bundle or .onnx file.")],
     budget: Annotated[
         Path | None, typer.Option(help="Budget; default: that of the run or bundle.")
     ] = None,
@@ -40,7 +40,7 @@ def certify(
     from surefoot.workflow.certifying import certify_controller
     from surefoot.workflow.configuration import Configuration
 
-    configuration = resolve(None, config, overrides).over(Configuration.of_run(controller))
+    configuration = resolve(None, config, overrides).over(Configuration.beside(controller))
     certificate = certify_controller(
         controller,
         configuration.budget(budget),

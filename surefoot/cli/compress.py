@@ -13,7 +13,7 @@ from surefoot.errors import InputError
 
 
 def compress(
-    policy: Annotated[Path, typer.Argument(help="A run, a policy folder or an .onnx file.")],
+    policy: Annotated[Path, typer.Argument(help="A run, policy folder, bundle or .onnx file.")],
     out: Annotated[Path, typer.Option(help="Policy folder to write.")],
     method: Annotated[
         str | None,

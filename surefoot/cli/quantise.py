@@ -11,7 +11,7 @@ from surefoot.cli.options import AsJson, OutputName
 
 
 def quantise(
-    policy: Annotated[Path, typer.Argument(help="A run, a policy folder or an .onnx file.")],
+    policy: Annotated[Path, typer.Argument(help="A run, policy folder, bundle or .onnx file.")],
     out: Annotated[Path, typer.Option(help="Policy folder to write.")],
     output: OutputName = None,
     as_json: AsJson = False,

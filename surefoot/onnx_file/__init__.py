@@ -26,7 +26,7 @@ from surefoot.onnx_file.controller import (
     policy_from_onnx,
     read_onnx,
 )
-from surefoot.onnx_file.folder import load_policy, read_path, save_policy
+from surefoot.onnx_file.folder import load_policy, read_beside, read_path, save_policy
 from surefoot.onnx_file.foreign import ForeignFile
 from surefoot.onnx_file.graph import (
     INPUT,
@@ -61,6 +61,7 @@ __all__ = [
     "load_policy",
     "policy_from_onnx",
     "policy_to_onnx",
+    "read_beside",
     "read_onnx",
     "read_path",
     "save_policy",

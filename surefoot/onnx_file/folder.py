@@ -15,12 +15,14 @@ from surefoot.artifact import (
     write_artifact,
 )
 from surefoot.errors import InputError, IntegrityError
+from surefoot.limits import MAX_BUNDLE_BYTES
 from surefoot.onnx_file.controller import ControllerFile, policy_from_onnx, read_onnx
 from surefoot.onnx_file.foreign import ForeignFile
 from surefoot.onnx_file.graph import POLICY_FILE
 from surefoot.onnx_file.write import policy_to_onnx
 from surefoot.policy import Policy
-from surefoot.run_folder import policy_places
+from surefoot.run_folder import controller_folder, policy_places
+from surefoot.signing import SIGNATURES_FILE
 
 _EXPORT = "torch.onnx.export(actor, (observation,), 'actor.onnx')"
 
@@ -78,12 +80,37 @@ def read_path(path: Path, output: str | None = None) -> ControllerFile | Foreign
         return read_onnx(data, str(path), output, path.parent)
     for folder in policy_places(path):
         if (folder / MANIFEST).is_file() or (folder / POLICY_FILE).is_file():
-            kind = "bundle" if is_folder_of(folder, "bundle") else "policy"
-            files = read_artifact(folder, kind).files
+            files = _read_folder(folder).files
             if POLICY_FILE not in files:
                 raise IntegrityError(f"{folder}: {POLICY_FILE} is missing")
             return policy_from_onnx(files[POLICY_FILE], str(folder / POLICY_FILE))
     raise InputError(f"{path} is not a run, policy folder, bundle or .onnx file")
+
+
+def read_beside(path: Path) -> Artifact | None:
+    """Read the policy folder or bundle that a path means; None if it means neither.
+
+    Args:
+        path: A run, a policy folder, a bundle or anything else, such as a bare ``.onnx`` file.
+
+    Raises:
+        IntegrityError: If the folder does not verify.
+    """
+    folder = controller_folder(path)
+    return None if folder is None else _read_folder(folder)
+
+
+def _read_folder(folder: Path) -> Artifact:
+    """Read a folder that holds a controller, a bundle with or without its signatures.
+
+    Raises:
+        InputError: If it is neither a bundle nor a policy folder.
+        IntegrityError: If it does not verify.
+    """
+    if is_folder_of(folder, "bundle"):
+        beside = {SIGNATURES_FILE}
+        return read_artifact(folder, "bundle", beside, max_bytes=MAX_BUNDLE_BYTES)
+    return read_artifact(folder, "policy")
 
 
 def _other_format(data: bytes) -> str | None:

@@ -44,7 +44,7 @@ def certify_controller(
     "Could not prove" is a verdict of the certificate, no error.
 
     Args:
-        controller: A run, a policy folder or an ``.onnx`` file that anybody wrote.
+        controller: A run, policy folder, bundle or ``.onnx`` file that anybody wrote.
         budget: The requirements.
         out: The certificate, a JSON file.
         config: How much effort goes into it.

@@ -61,7 +61,7 @@ def compress_controller(
     """Compress a controller into a policy folder of its own, to be certified by itself.
 
     Args:
-        policy: A run, a policy folder or an ``.onnx`` file.
+        policy: A run, policy folder, bundle or ``.onnx`` file.
         out: The policy folder.
         sparsity: Share of weights that are zero; None for what ``limit`` allows, or all that are.
         config: How.
@@ -128,7 +128,7 @@ def quantise_controller(
     """Round the weights of a controller to 8 bits; no visited states are recorded.
 
     Args:
-        policy: A run, a policy folder or an ``.onnx`` file.
+        policy: A run, policy folder, bundle or ``.onnx`` file.
         out: The policy folder.
         output: Which output of a stranger's file are the actions, if it has several.
         listener: Is told what should be known of a stranger's file.

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from surefoot.artifact import is_folder_of
 from surefoot.budget import Budget
+from surefoot.bundle import open_bundle
 from surefoot.config import (
     Table,
     build,
@@ -68,12 +70,19 @@ class Configuration:
         return cls(resolve_tables(preset=preset, config=config, overrides=overrides))
 
     @classmethod
-    def of_run(cls, path: Path) -> Self:
-        """Return the resolved configuration of a run folder; an empty one for anything else.
+    def beside(cls, path: Path) -> Self:
+        """Return the configuration of a run, the budget of a bundle, or else an empty one.
+
+        Args:
+            path: What is certified.
 
         Raises:
             InputError: If it is not valid TOML, or holds an unknown table.
+            VerificationError: If it is a bundle that does not verify.
         """
+        if is_folder_of(path, "bundle"):
+            budget = open_bundle(path, allow_uncertified=True).budget
+            return cls(cls().with_budget(budget).tables)
         run = RunFolder(path)
         try:
             return cls(run.tables)

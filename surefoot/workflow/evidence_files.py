@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from surefoot.artifact import read_artifact
 from surefoot.ball import Ball
 from surefoot.certify import Assumptions, Episodes, Evidence, Measurement, measurements_of
 from surefoot.errors import InputError
-from surefoot.onnx_file import POLICY_FILE
+from surefoot.onnx_file import POLICY_FILE, read_beside
 from surefoot.policy import Policy
 from surefoot.records import CLEAN, AttackOutcome, AttackRecord, BenchRecord
-from surefoot.run_folder import policy_folder, run_of
+from surefoot.run_folder import run_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 
@@ -25,7 +24,7 @@ def gather_evidence(
     """Collect states, measurements and assumptions.
 
     Args:
-        controller: Where the controller was read from: a run or a policy folder has its states.
+        controller: Run, policy folder or bundle, which has its states, or a bare file.
         assumptions: Assumptions that the user states.
         attack: An ``attack.json``; it counts for the file whose digest it names.
         bench: A ``bench.json``; the same.
@@ -58,8 +57,8 @@ def attack_beside(controller: Path) -> Path | None:
 
 
 def _visited(controller: Path) -> Visited | None:
-    folder = policy_folder(controller)
-    data = None if folder is None else read_artifact(folder, "policy").files.get(VISITED_FILE)
+    folder = read_beside(controller)
+    data = None if folder is None else folder.files.get(VISITED_FILE)
     return None if data is None else Visited.from_bytes(data)
 
 
@@ -69,8 +68,8 @@ def _dense_policy(path: Path, controller: Path) -> Policy:
     Raises:
         InputError: If the folder of the controller names another file.
     """
-    file, folder = load_controller_file(path), policy_folder(controller)
-    named = None if folder is None else read_artifact(folder, "policy").inputs.get(POLICY_FILE)
+    file, folder = load_controller_file(path), read_beside(controller)
+    named = None if folder is None else folder.inputs.get(POLICY_FILE)
     if named is not None and named != file.sha256:
         raise InputError(
             f"dense must be what {controller} was compressed from, whose sha256 begins "

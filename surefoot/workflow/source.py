@@ -10,9 +10,9 @@ import numpy as np
 
 from surefoot.artifact import read_file
 from surefoot.errors import InputError
-from surefoot.onnx_file import ControllerFile, load_policy
+from surefoot.onnx_file import ControllerFile, read_beside
 from surefoot.policy import Array, Policy, weights_sha256
-from surefoot.run_folder import CRITIC_FILE, policy_folder
+from surefoot.run_folder import CRITIC_FILE, controller_folder
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.opening import environment_module
@@ -105,7 +105,7 @@ def read_source(
     """Read a controller with what it visits.
 
     Args:
-        path: A run, a policy folder or an ``.onnx`` file.
+        path: A run, a policy folder, a bundle or an ``.onnx`` file.
         calibration: Observations (.npy) instead of those that the policy visits.
         env_module: Module or file that registers the environment.
         output: Which output of a stranger's file are the actions, if it has several.
@@ -114,15 +114,11 @@ def read_source(
         InputError: If the path holds no controller, or the observations are no array.
         IntegrityError: If a file was changed.
     """
-    files: Mapping[str, bytes] = {}
-    if (folder := policy_folder(path)) is None:
-        file = load_controller_file(path, output)
-    else:
-        file, artifact = load_policy(folder)
-        files = artifact.files
+    file, folder = load_controller_file(path, output), read_beside(path)
+    files: Mapping[str, bytes] = {} if folder is None else folder.files
     data = files.get(VISITED_FILE)
     return Source(
-        folder=folder or path.parent,
+        folder=controller_folder(path) or path.parent,
         file=file,
         visited=None if data is None else Visited.from_bytes(data),
         observations=None if calibration is None else _read_observations(calibration),

@@ -10,15 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.bundles import bundle_files
+from support.certificates import certificate_of
 from support.heard import Heard
 from support.policies import file_of, random_policy
 from surefoot.ball import Norm
 from surefoot.budget import Budget
+from surefoot.bundle import open_bundle, write_bundle
 from surefoot.certificate import Verdict
 from surefoot.certify import Assumptions, CertifyConfig
-from surefoot.errors import InputError
+from surefoot.errors import InputError, VerificationError
+from surefoot.onnx_file import load_policy
 from surefoot.records import CLEAN, AttackRecord, BenchRecord
 from surefoot.run_folder import RunFolder, picture_of
+from surefoot.signing import SIGNATURES_FILE
+from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.attacking import attack_controller
 from surefoot.workflow.certifying import certify_controller
 from surefoot.workflow.configuration import Configuration
@@ -101,6 +107,33 @@ def test_a_file_that_is_no_measurement_is_refused_by_name(
     given = {"attack": path} if record is AttackRecord else {"bench": path}
     with pytest.raises(InputError, match=r"notes\.json"):
         gather_evidence(trained, Assumptions(), **given)
+
+
+def test_a_signed_bundle_is_certified_with_the_states_and_the_budget_in_it(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    file, origin = load_policy(RunFolder(trained).policy)
+    visited = origin.files[VISITED_FILE]
+    files = bundle_files(file, certificate_of(file)) | {VISITED_FILE: visited}
+    bundle = tmp_path / "bundle"
+    write_bundle(bundle, files, allow_uncertified=False)
+    (bundle / SIGNATURES_FILE).write_bytes(b"signatures are about the bundle, not a part of it")
+
+    evidence = gather_evidence(bundle, Assumptions())
+    independent = Visited.from_bytes(visited).independent
+    assert evidence.observations is not None
+    np.testing.assert_array_equal(evidence.observations, independent)
+    budget = Configuration.beside(bundle).budget()
+    assert budget.requirements == open_bundle(bundle).budget.requirements
+    certificate = certify_controller(
+        bundle, budget, tmp_path / "certificate.json", config=configuration.certification()
+    )
+    assert certificate.onnx_sha256 == file.sha256
+    assert certificate.claims.visited_deviation is not None
+
+    (bundle / VISITED_FILE).write_bytes(visited[:-1] + b"X")
+    with pytest.raises(VerificationError, match=r"visited\.npz is not the file"):
+        Configuration.beside(bundle)
 
 
 def test_what_it_was_compressed_from_must_be_that(trained: Path) -> None:

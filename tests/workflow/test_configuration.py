@@ -35,12 +35,12 @@ def test_a_table_that_is_none_is_refused(tables: dict[str, object], message: str
 
 
 def test_the_configuration_of_a_run_is_checked_like_any_other(tmp_path: Path) -> None:
-    assert Configuration.of_run(tmp_path).tables == {}
+    assert Configuration.beside(tmp_path).tables == {}
     (tmp_path / "config.toml").write_text("[certify]\nseed = 3\n")
-    assert Configuration.of_run(tmp_path).certification().seed == 3
+    assert Configuration.beside(tmp_path).certification().seed == 3
     (tmp_path / "config.toml").write_text("[certifi]\nseed = 3\n")
     with pytest.raises(InputError, match=r"config\.toml: unknown table 'certifi'; did you mean"):
-        Configuration.of_run(tmp_path)
+        Configuration.beside(tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name != "require"])

@@ -62,7 +62,7 @@ def test_another_training_is_refused_in_the_same_folder(
 
 
 def test_the_whole_configuration_is_kept(trained: Path, configuration: Configuration) -> None:
-    kept = Configuration.of_run(trained)
+    kept = Configuration.beside(trained)
     assert kept.training() == configuration.training()
     for name in ("certify", "attack", "bench", "require"):
         assert kept.tables[name] == configuration.tables[name]
