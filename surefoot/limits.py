@@ -47,6 +47,9 @@ MAX_FIELDS = 1 << 16
 MAX_VARINTS = 1 << 22
 """Integers that one field of an ONNX file packs: a byte each there, eight in memory."""
 
+MAX_ARRAYS = 16
+"""Arrays of an npz file."""
+
 MAX_DEPTH = 64
 """Depth of lists and tables inside of each other, and parts of a dotted key."""
 

@@ -1,19 +1,16 @@
 """The observations that a finished policy visits, as they are saved beside it for certification."""
 
 import io
-import math
-import struct
 from dataclasses import dataclass, fields
 from typing import Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.arrays import arrays_from_npz
 from surefoot.errors import IntegrityError
 
 VISITED_FILE = "visited.npz"
-_DIRECTORY_ENTRY = b"PK\x01\x02"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -74,16 +71,16 @@ class Visited:
             IntegrityError: If it does not have the arrays that :meth:`to_bytes` writes.
         """
         try:
-            arrays = _read_npz(data)
+            arrays = arrays_from_npz(data)
             visited = cls(
                 independent=arrays["independent"].astype(np.float64, copy=False),
-                steps=arrays["steps"].astype(np.int64),
+                steps=_integers(arrays["steps"]),
                 num_discarded=int(arrays["num_discarded"]),
                 pool=arrays["pool"].astype(np.float64, copy=False),
                 sampled=_sampled_from(arrays),
             )
             visited._check()
-        except _UNREADABLE as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise IntegrityError(f"{VISITED_FILE} does not hold visited states: {error}") from error
         return visited
 
@@ -103,64 +100,6 @@ class Visited:
 
 
 _PREFIX = "sampled_"
-_MOST_MEMBERS = 16
-_MOST_HEADER = 256
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    OSError,
-    EOFError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    BadZipFile,
-)
-"""What zipfile and NumPy raise for bytes that are not theirs."""
-
-
-def _read_npz(data: bytes) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of an npz file that is no larger than what is in it.
-
-    Raises:
-        ValueError: If a member is compressed or longer than the file, or is no array of numbers.
-    """
-    # Each entry of the directory becomes an object of ten times its size.
-    if data.count(_DIRECTORY_ENTRY) > _MOST_MEMBERS:
-        raise ValueError(f"it holds more than the {_MOST_MEMBERS} arrays allowed")
-    with ZipFile(io.BytesIO(data)) as file:
-        members = file.infolist()
-        if any(member.compress_type != ZIP_STORED for member in members):
-            raise ValueError("it is compressed")
-        if sum(member.file_size for member in members) > len(data):  # they overlap
-            raise ValueError("its arrays are larger than the file")
-        return {
-            member.filename.removesuffix(".npy"): _array(file.read(member)) for member in members
-        }
-
-
-def _array(data: bytes) -> NDArray[np.generic]:
-    """Return the array of an npy file.
-
-    Raises:
-        ValueError: If it is not as large as its header says, or not of numbers.
-    """
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("it holds an array of another version than 1.0")
-    try:
-        shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream, _MOST_HEADER)
-    except (*_UNREADABLE, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError("it holds an array whose header cannot be read") from error
-    num_bytes = math.prod(shape) * dtype.itemsize
-    if (
-        dtype.kind not in "bif"
-        or min(shape, default=0) < 0
-        or num_bytes != len(data) - stream.tell()
-    ):
-        raise ValueError(f"it holds an array of {dtype} that is not {shape}")
-    flat = np.frombuffer(data, dtype, offset=stream.tell())
-    return np.array(flat.reshape(shape, order="F" if by_column else "C"))
 
 
 def _arrays_of(sampled: SampledEpisodes) -> dict[str, NDArray[np.generic]]:
@@ -168,6 +107,17 @@ def _arrays_of(sampled: SampledEpisodes) -> dict[str, NDArray[np.generic]]:
         f"{_PREFIX}{field.name}": np.asarray(getattr(sampled, field.name))
         for field in fields(sampled)
     }
+
+
+def _integers(array: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Return an array of integers as such.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"steps must be integers, are {array.dtype}")
+    return array.astype(np.int64)
 
 
 def _sampled_from(arrays: dict[str, NDArray[np.generic]]) -> SampledEpisodes | None:
@@ -180,7 +130,7 @@ def _sampled_from(arrays: dict[str, NDArray[np.generic]]) -> SampledEpisodes | N
         return None
     sampled = SampledEpisodes(
         observations=arrays["sampled_observations"].astype(np.float64),
-        steps=arrays["sampled_steps"].astype(np.int64),
+        steps=_integers(arrays["sampled_steps"]),
         alive=arrays["sampled_alive"].astype(np.bool_),
         returns=arrays["sampled_returns"].astype(np.float64),
         horizon=int(arrays["sampled_horizon"]),
@@ -190,4 +140,6 @@ def _sampled_from(arrays: dict[str, NDArray[np.generic]]) -> SampledEpisodes | N
     inside = (sampled.steps >= 0) & (sampled.steps < sampled.horizon)
     if sampled.observations.ndim != 2 or lengths != {(count,)} or not inside.all():
         raise ValueError("the episodes of the sampling policy do not fit each other")
+    if not (np.isfinite(sampled.observations).all() and np.isfinite(sampled.returns).all()):
+        raise ValueError("the episodes of the sampling policy must be finite")
     return sampled

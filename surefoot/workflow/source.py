@@ -1,6 +1,5 @@
 """What is compressed: a controller, what it visits, and where it can be played."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from surefoot.arrays import array_from_npy
 from surefoot.artifact import read_file
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, read_beside
@@ -133,12 +133,7 @@ def _read_observations(path: Path) -> Array:
     Raises:
         InputError: If it is none of numbers.
     """
-    data = read_file(path)
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        # Not in NumPy's words, which tell how to load it unsafely.
-        raise InputError(f"calibration {path} is not a .npy array of numbers") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise InputError(f"calibration {path} must hold one array of numbers")
-    return array.astype(np.float64)
+        return array_from_npy(read_file(path)).astype(np.float64)
+    except ValueError as error:
+        raise InputError(f"calibration {path} is not a .npy array of numbers: {error}") from error

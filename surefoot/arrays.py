@@ -1,0 +1,83 @@
+"""NumPy files that others may have written: nothing is executed, and nothing grows.
+
+What a header claims is held against the bytes that are there, before anything is allocated.
+"""
+
+import io
+import math
+import struct
+import warnings
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.limits import MAX_ARRAYS
+
+_DIRECTORY_ENTRY = b"PK\x01\x02"
+_MOST_HEADER = 4096
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    MemoryError,
+    Warning,
+    struct.error,
+    BadZipFile,
+)
+"""What zipfile and NumPy raise for bytes that are not theirs."""
+
+
+def arrays_from_npz(data: bytes) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of an npz file without compression, by name.
+
+    Raises:
+        ValueError: If it is none, is compressed, or holds more than its bytes.
+    """
+    # Each entry of the directory becomes an object of ten times its size.
+    if data.count(_DIRECTORY_ENTRY) > MAX_ARRAYS:
+        raise ValueError(f"it holds more than the {MAX_ARRAYS} arrays allowed")
+    try:
+        with ZipFile(io.BytesIO(data)) as file:
+            members = file.infolist()
+            if any(member.compress_type != ZIP_STORED for member in members):
+                raise ValueError("it is compressed")
+            if sum(member.file_size for member in members) > len(data):  # they overlap
+                raise ValueError("its arrays are larger than the file")
+            contents = {entry.filename.removesuffix(".npy"): file.read(entry) for entry in members}
+    except ValueError:
+        raise
+    except _UNREADABLE as error:
+        raise ValueError(f"it is no npz file: {error}") from error
+    return {name: array_from_npy(content) for name, content in contents.items()}
+
+
+def array_from_npy(data: bytes) -> NDArray[np.generic]:
+    """Return the array of an npy file, of real numbers or truth values.
+
+    Raises:
+        ValueError: If it is none, or not as large as its header says.
+    """
+    stream = io.BytesIO(data)
+    try:
+        with warnings.catch_warnings(action="error"):  # headers of Python 2
+            read_header = _HEADERS[np.lib.format.read_magic(stream)]
+            shape, by_column, dtype = read_header(stream, _MOST_HEADER)
+    except _UNREADABLE as error:
+        raise ValueError("it holds an array whose header cannot be read") from error
+    size, begin = math.prod(shape) * dtype.itemsize, stream.tell()
+    if dtype.kind not in "biuf" or min(shape, default=0) < 0 or size != len(data) - begin:
+        raise ValueError(f"it holds an array of {dtype} that is not {shape}")
+    flat = np.frombuffer(data, dtype, offset=begin)
+    return np.array(flat.reshape(shape, order="F" if by_column else "C"))
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
