@@ -1,0 +1,118 @@
+"""Kill a run at random moments, and every verb at each of its file operations: both must end alike.
+
+    python benchmarks/kill_anywhere.py --kills 100 --out kill_anywhere.json
+    python benchmarks/kill_anywhere.py --points train run --folder /dev/shm/kill
+
+A random moment is drawn uniformly from the time of a whole run; the same command is killed again
+and again, each time after a moment of its own, until it ends by itself. Its bundle, its policy and
+its attacks must be those of the run that nobody killed, and nothing may be left beside them. With
+``--points``, which without names takes all of them, ``tests/crash/kill_points.py`` tries every file
+operation instead; that takes hours.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parents[1] / "tests" / "crash"
+sys.path.insert(0, str(TESTS))
+
+import kill_points as points  # noqa: E402
+
+
+def main() -> None:
+    """Kill, and write down how many survived."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--points", nargs="*", metavar="NAME")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="Where it works, for a fast file system.")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    place = Path(tempfile.mkdtemp(dir=given.folder))
+    if given.points is None:
+        result = {"random kills of run": kill_at_random(place, given.kills, given.seed)}
+    else:
+        names = given.points or [*points.CALLS, *points.COMMANDS, *points.TORN]
+        result = {"file operations": kill_at_points(place, names)}
+    shutil.rmtree(place)
+    text = json.dumps(result, indent=2)
+    if given.out:
+        given.out.write_text(text + "\n")
+    print(text)
+
+
+def kill_at_points(place: Path, names: list[str]) -> list[dict[str, Any]]:
+    """Return what became of every file operation of each name."""
+    command = [sys.executable, str(TESTS / "kill_points.py"), str(place / "points"), "all", *names]
+    reports = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            reports.append(json.loads(line))
+            print(line, end="", file=sys.stderr)
+    assert process.returncode == 0
+    return reports
+
+
+def kill_at_random(place: Path, num_kills: int, seed: int) -> dict[str, Any]:
+    """Kill runs until so many kills are done; return how many runs came out as they should."""
+    rng = random.Random(seed)
+    whole = new_folder(place, "whole")
+    began = time.monotonic()
+    assert start(whole).wait() in points.VERDICTS
+    whole_s = time.monotonic() - began
+    wanted = points.content(whole)
+    kills = runs = 0
+    faults: list[str] = []
+    while kills < num_kills:
+        folder = new_folder(place, "killed")
+        moments: list[float] = []
+        while (code := run_for(folder, moment := rng.uniform(0, whole_s))) == -signal.SIGKILL:
+            moments.append(moment)
+        kills, runs = kills + len(moments), runs + 1
+        fault = points.difference(wanted, points.content(folder))
+        if code not in points.VERDICTS or fault:
+            faults.append(f"killed after {moments} s: exit {code}, {fault}")
+        shutil.rmtree(folder)
+    return {"kills": kills, "runs": runs, "seconds of a run": whole_s, "faults": faults}
+
+
+def run_for(folder: Path, seconds: float) -> int:
+    """Run the command and kill it after a while, if it has not ended; return its exit code."""
+    process = start(folder)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Return a running command in a folder."""
+    arguments = points.COMMANDS["run"].arguments.split()
+    command = [sys.executable, "-m", "surefoot", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def new_folder(place: Path, name: str) -> Path:
+    """Return a folder with the configuration."""
+    folder = place / name
+    folder.mkdir()
+    (folder / "config.toml").write_text(points.CONFIG)
+    (folder / "other.toml").write_text(points.OTHER_BUDGET)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
