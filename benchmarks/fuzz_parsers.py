@@ -5,15 +5,16 @@
     python benchmarks/fuzz_parsers.py --targets budget visited --seconds 60
 
 A parser may refuse its bytes, by an error of surefoot's in one line. Whatever else it raises is a
-finding, as is a warning, and what takes longer than a second. The seconds are shared evenly between
-the targets; each runs in a process of its own, from a corpus of what surefoot writes. Findings are
-kept under ``--findings``, one file for each place in the code, for a test to be made of.
+finding, as is a warning, and what takes more than a second of the processor. The seconds are shared
+evenly between the targets; each runs in a process of its own, from a corpus of what surefoot writes.
+Findings are kept under ``--findings``, one file for each place in the code, for a test to be made of.
 
 Reference:
     Atheris (Google): coverage of Python code for libFuzzer.
 """
 
 import argparse
+import base64
 import io
 import json
 import subprocess
@@ -78,7 +79,7 @@ class Outcome:
     Attributes:
         executions: Inputs that were parsed.
         accepted: Those that were not refused.
-        slowest_s: Longest time of one.
+        slowest_s: Longest time of one, seconds of the processor.
         findings: Errors by the place where they were raised.
     """
 
@@ -113,11 +114,16 @@ def run_worker(name: str, seconds: float, findings: Path) -> dict[str, Any]:
     """Fuzz a target in a process of its own and return what came of it."""
     command = [sys.executable, __file__, "--worker", name, "--seconds", str(seconds)]
     command += ["--findings", str(findings)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
     report = findings / f"{name}.json"
-    if not report.is_file():
-        return {"name": name, "findings": {"the process died": done.stderr[-2000:]}}
-    return {"name": name, **json.loads(report.read_text())}
+    report.unlink(missing_ok=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    row = json.loads(report.read_text()) if report.is_file() else vars(Outcome())
+    if done.returncode:  # libFuzzer kept what it was given
+        row["findings"][f"the process ended with {done.returncode}"] = done.stderr[-2000:]
+    print(
+        f"{name}: {row['executions']} executions, {len(row['findings'])} findings", file=sys.stderr
+    )
+    return {"name": name, **row}
 
 
 def fuzz(name: str, seconds: float, findings: Path) -> None:
@@ -135,7 +141,7 @@ def fuzz(name: str, seconds: float, findings: Path) -> None:
     def try_bytes(data: bytes) -> None:
         nonlocal told
         outcome.executions += 1
-        began = time.monotonic()
+        began = time.process_time()
         try:
             target.parse(data)
             outcome.accepted += 1
@@ -145,7 +151,7 @@ def fuzz(name: str, seconds: float, findings: Path) -> None:
         except Exception as error:  # what is to be found
             last = traceback.extract_tb(error.__traceback__)[-1]
             keep(f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}", data, "")
-        took_s = time.monotonic() - began
+        took_s = time.process_time() - began
         outcome.slowest_s = max(outcome.slowest_s, took_s)
         if took_s > SLOW_S:
             keep("slow", data, f"{took_s:.1f} s")
@@ -167,14 +173,16 @@ def fuzz(name: str, seconds: float, findings: Path) -> None:
     words.write_text("".join(f'"{word}"\n' for word in DICTIONARY))
     largest = max(4096, 2 * max(map(len, target.seeds)))
     flags = [f"-max_total_time={seconds:.0f}", f"-max_len={largest}", f"-dict={words}"]
+    flags += ["-timeout=60", "-rss_limit_mb=2048", f"-artifact_prefix={findings / name}-"]
     told -= 2
-    atheris.Setup(["fuzz", *flags, "-timeout=60", "-rss_limit_mb=4096", str(corpus)], try_bytes)
+    atheris.Setup(["fuzz", *flags, str(corpus)], try_bytes)
     atheris.Fuzz()
 
 
 NAMES = (
     "json",
     "toml",
+    "config",
     "budget",
     "manifest",
     "certificate",
@@ -183,11 +191,14 @@ NAMES = (
     "sparse",
     "visited",
     "critic",
+    "checkpoint",
     "signatures",
+    "statement",
     "trust",
     "keys",
     "attack",
     "bench",
+    "training",
     "calibration",
     "bundle",
 )
@@ -200,26 +211,49 @@ def targets(place: Path) -> Mapping[str, Target]:
         place: Folder for what is read from files.
     """
     import numpy as np
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from small_bundle import small_bundle, small_policy
 
-    from surefoot.artifact import MANIFEST, Artifact, from_json, read_artifact, to_json
+    from surefoot.artifact import (
+        MANIFEST,
+        Artifact,
+        from_json,
+        read_artifact,
+        to_json,
+        write_artifact,
+    )
     from surefoot.budget import Budget
     from surefoot.bundle import open_bundle
     from surefoot.certificate import Certificate
     from surefoot.config import parse_toml
     from surefoot.errors import InputError
     from surefoot.keys import generate_key, read_private_key, read_public_key
-    from surefoot.onnx_file import dense_onnx, policy_from_onnx, read_onnx
-    from surefoot.records import AttackRecord, BenchRecord
-    from surefoot.signing import SIGNATURES_FILE, read_trust_policy, verified_statements
+    from surefoot.onnx_file import dense_onnx, policy_from_onnx
+    from surefoot.records import AttackRecord, BenchRecord, TrainingRecord
+    from surefoot.runtime.controller_file import controller_from_onnx
+    from surefoot.signing import (
+        PAYLOAD_TYPE,
+        SIGNATURES_FILE,
+        Role,
+        TrustPolicy,
+        pre_authentication,
+        read_trust_policy,
+        require_evidence,
+        verified_statements,
+    )
+    from surefoot.train.checkpoint import Checkpoint, CheckpointStore
     from surefoot.train.folder import critic_from_bytes, critic_to_bytes
     from surefoot.visited import Visited
+    from surefoot.workflow.configuration import Configuration
     from surefoot.workflow.source import read_source
     from surefoot.workflow.verifying import check_claims
 
     bundle = small_bundle(place)
     files = bundle.artifact.files
     signatures = (bundle.folder / SIGNATURES_FILE).read_bytes()
+    payloads = tuple(
+        base64.b64decode(json.loads(line)["payload"]) for line in signatures.splitlines()
+    )
     critic = critic_to_bytes(small_policy(np.random.default_rng(1), (3, 4, 1)).layers)
     private, public = generate_key()
     thing = Artifact(kind="thing", files={"a": b"a"}, facts={"seed": 1, "rate": 3e-4})
@@ -252,6 +286,38 @@ def targets(place: Path) -> Mapping[str, Target]:
             (folder / entry).write_bytes(content)
         return check_claims(open_bundle(folder))
 
+    def configuration(data: bytes) -> object:
+        """Read every table."""
+        read = Configuration(parse_toml(text_of(data), "toml"))
+        made = [read.training(), read.certification(), read.assumptions(), read.exporting()]
+        return [*made, read.attacking(), read.benchmarking(), read.budget()]
+
+    key = Ed25519PrivateKey.generate()
+    trusted = TrustPolicy(keys=dict.fromkeys(Role, (key.public_key(),)), max_age_days=1.5)
+
+    def statement(payload: bytes) -> object:
+        """Sign whatever it is, and ask whether it allows to deploy the small bundle."""
+        signature = {"sig": base64.b64encode(key.sign(pre_authentication(payload))).decode()}
+        text = base64.b64encode(payload).decode()
+        envelope = {"payload": text, "payloadType": PAYLOAD_TYPE, "signatures": [signature]}
+        found = verified_statements(json.dumps(envelope).encode(), trusted.keys)
+        subjects = dict(found[0].subjects) if found else {}
+        return require_evidence(found, trusted, subjects, None)
+
+    def checkpoint(data: bytes) -> object:
+        """Put bytes in the place of the state, behind a manifest that fits."""
+        kept = read_artifact(checkpoints / "000000000003", "checkpoint")
+        write_artifact(
+            checkpoints / "000000000003",
+            replace(kept, files={**kept.files, "state.json": data}),
+        )
+        return CheckpointStore(checkpoints, {"seed": 1}).load()
+
+    checkpoints = place / "checkpoints"
+    state = {"weights": np.eye(2, dtype=np.float32), "done": [1, None, {"a": 0.5}]}
+    CheckpointStore(checkpoints, {"seed": 1}).save(Checkpoint(step=3, tree=state, files={}))
+    saved = read_artifact(checkpoints / "000000000003", "checkpoint").files["state.json"]
+
     def read_key(path: Path) -> object:
         try:
             return read_private_key(path)
@@ -265,17 +331,20 @@ def targets(place: Path) -> Mapping[str, Target]:
             lambda data: from_json(data, "json"), (files["parity.json"], to_json([1.5, "ü"]))
         ),
         "toml": Target(lambda data: parse_toml(text_of(data), "toml"), (PRESET.read_bytes(),)),
+        "config": Target(configuration, (PRESET.read_bytes(),)),
         "budget": Target(lambda data: Budget.parse(text_of(data)), (files["budget.toml"],)),
         "manifest": Target(manifest, (thing.manifest(),)),
         "certificate": Target(Certificate.parse, (files["certificate.json"],)),
         "policy": Target(policy_from_onnx, (files["policy.onnx"],)),
         "foreign": Target(
-            lambda data: read_onnx(data, "policy.onnx"),
+            lambda data: controller_from_onnx(data, "policy.onnx"),
             (foreign(files["policy.onnx"]), *foreign_graphs()),
         ),
         "sparse": Target(dense_onnx, (files["policy.sparse.onnx"],)),
         "visited": Target(Visited.from_bytes, (files["visited.npz"],)),
         "critic": Target(critic_from_bytes, (critic,)),
+        "checkpoint": Target(checkpoint, (saved,)),
+        "statement": Target(statement, payloads),
         "signatures": Target(
             lambda data: verified_statements(data, bundle.trust.keys), (signatures,)
         ),
@@ -289,6 +358,9 @@ def targets(place: Path) -> Mapping[str, Target]:
         ),
         "bench": Target(
             lambda data: BenchRecord.from_json(data, "bench.json"), (to_json(bench_table()),)
+        ),
+        "training": Target(
+            lambda data: TrainingRecord.from_json(data, "train.json"), (to_json(TRAINING),)
         ),
         "calibration": Target(
             through_file("states.npy", lambda path: read_source(origin, path, None, None)),
@@ -447,6 +519,15 @@ def bench_table() -> dict[str, Any]:
     }
 
 
+TRAINING = {
+    "env": "Task-v0",
+    "seed": 0,
+    "steps": 1000,
+    "sparsity": 0.9,
+    "clean_return": None,
+    "weights_sha256": "0" * 64,
+    "onnx_sha256": "0" * 64,
+}
 PRESET = Path(__file__).parents[1] / "surefoot" / "presets" / "demo.toml"
 
 
