@@ -38,6 +38,9 @@ MAX_SCALARS = 1 << 18
 MAX_SENSORS = 1 << 14
 """Numbers of an observation."""
 
+MAX_OUTPUTS = 1 << 14
+"""Numbers that a controller of others gives at once."""
+
 MAX_NODES = 1 << 14
 """Nodes of an ONNX graph."""
 

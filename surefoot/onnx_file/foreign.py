@@ -18,6 +18,7 @@ from onnx import version_converter
 
 from surefoot.artifact import sha256_hex
 from surefoot.errors import InputError
+from surefoot.limits import MAX_OUTPUTS
 from surefoot.onnx_file.computation import Computation, Computed, Numbers, Value
 from surefoot.onnx_file.external import embed_external_data
 from surefoot.onnx_file.finite import is_finite
@@ -207,6 +208,11 @@ class _Reader:
         numbers = self._walked(interface, computation)
         if interface.rows > 1 and numbers.ndim and numbers.shape[0] != 1:
             raise InputError(f"output {self._output!r} has no row for each of the input")
+        if numbers.size > MAX_OUTPUTS:
+            raise InputError(
+                f"{self._name}: output {self._output!r} must have at most {MAX_OUTPUTS} entries,"
+                f" has {numbers.size}"
+            )
         try:
             policy = rebuild(computation, numbers.reshape(-1))
         except InputError as error:

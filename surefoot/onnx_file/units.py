@@ -1,5 +1,6 @@
 """Units: an affine map of values that come earlier, and the activation behind it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -341,10 +342,15 @@ class _Builder:
 
     def _copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Add units that copy values; a value that is copied twice is copied by two units."""
-        while pairs:
-            first = dict(reversed(pairs))
-            self._units.append(Unit.copy_of(np.array([*first]), np.array([*first.values()])))
-            pairs = [pair for pair in pairs if first[pair[0]] != pair[1]]
+        times: Counter[int] = Counter()
+        rounds: list[dict[int, int]] = []
+        for number, copy in pairs:
+            if times[number] == len(rounds):
+                rounds.append({})
+            rounds[times[number]][number] = copy
+            times[number] += 1
+        for copies in rounds:
+            self._units.append(Unit.copy_of(np.array([*copies]), np.array([*copies.values()])))
 
 
 def _times_rows(term: Term, factor: Array) -> Term:

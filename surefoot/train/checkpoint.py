@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from surefoot.artifact import (
@@ -132,25 +133,18 @@ class CheckpointStore:
         for name in self._candidates():
             try:
                 artifact = read_artifact(self._folder / name, "checkpoint")
+                checkpoint = _checkpoint_of(artifact, name)
             except (IntegrityError, InputError) as error:
                 damage = error
                 self._stale.add(name)
                 continue
-            self._check(artifact.facts["config"], artifact.code_version)
+            self._check(checkpoint.config, checkpoint.code_version)
             # What is newer has not been read, and will be made again.
             self._stale |= {other for other in self._names() if other > name}
             with os_errors(f"cannot write {self._folder}"):
                 self._drop_old()
             self._warn_of_other(artifact.facts.get("versions", {}))
-            content = from_json(artifact.files["state.json"], f"{name}/state.json")
-            arrays = load(artifact.files["arrays.safetensors"])
-            return Checkpoint(
-                step=content["step"],
-                tree=_with_arrays(content["tree"], arrays),
-                files=artifact.files,
-                config=artifact.facts["config"],
-                code_version=artifact.code_version,
-            )
+            return checkpoint
         if damage is not None:
             warnings.warn(
                 f"every checkpoint in {self._folder} is damaged, so that it begins again: {damage}",
@@ -202,6 +196,26 @@ def _versions() -> dict[str, Json]:
     kernels = running_kernels()
     own = f"those of {kernels.processor}"
     return versions | {"kernels": "pinned" if kernels.unpinned is None else own}
+
+
+def _checkpoint_of(artifact: Artifact, name: str) -> Checkpoint:
+    """Return what an artifact holds.
+
+    Raises:
+        IntegrityError: If that is no checkpoint.
+    """
+    try:
+        content = from_json(artifact.files["state.json"], f"{name}/state.json")
+        arrays = load(artifact.files["arrays.safetensors"])
+        return Checkpoint(
+            step=content["step"],
+            tree=_with_arrays(content["tree"], arrays),
+            files=artifact.files,
+            config=artifact.facts["config"],
+            code_version=artifact.code_version,
+        )
+    except (KeyError, TypeError, SafetensorError) as error:
+        raise IntegrityError(f"{name} is no checkpoint") from error
 
 
 def _without_arrays(value: Any, path: str, arrays: dict[str, Array]) -> Json:  # noqa: ANN401

@@ -7,6 +7,7 @@ import pytest
 
 from support.onnx_graphs import Graph, on_runtime
 from surefoot.errors import InputError
+from surefoot.limits import MAX_OUTPUTS
 from surefoot.onnx_file import ForeignFile, read_onnx
 
 RNG = np.random.default_rng(0)
@@ -91,6 +92,24 @@ def test_a_constant_of_terabytes_is_refused_before_it_is_made(name: str) -> None
     with pytest.raises(InputError, match=f"'{name}'.*(more than is read|unknown shape)") as caught:
         read(data)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ((MAX_OUTPUTS, 1), f"must have at most {MAX_OUTPUTS} entries, has {2 * MAX_OUTPUTS}"),
+        ((MAX_OUTPUTS // 2, 1), "all layers must have at most"),
+        ((1, 10**12), "'Tile'.*more than is read"),
+    ],
+)
+def test_sensors_that_are_repeated_without_end_are_refused(
+    times: tuple[int, int], message: str
+) -> None:
+    graph = Graph()
+    moved = graph.node("Tile", graph.cut("obs", 0, 2), graph.whole(*times))
+    data = graph.file({graph.node("Flatten", moved, axis=0): (1, "M")}, {"obs": (1, 8192)})
+    with pytest.raises(InputError, match=message):
+        read(data)
 
 
 @pytest.mark.parametrize("op", ["RandomNormal", "RandomUniform"])

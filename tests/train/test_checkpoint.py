@@ -1,10 +1,11 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from surefoot.artifact import Json
+from surefoot.artifact import Json, read_artifact, to_json, write_artifact
 from surefoot.errors import InputError
 from surefoot.train.checkpoint import Checkpoint, CheckpointStore
 
@@ -97,6 +98,23 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     store.save(checkpoint(100))  # in the place of the damaged one
     assert store.load().step == 100
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["000000000100", "latest"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"step": 200}, [], {"step": 200, "tree": {"a": {"$array": "b"}}}, {"tree": {"$array": []}}],
+)
+def test_a_state_that_is_none_is_passed_over_though_its_digests_hold(
+    tmp_path: Path, state: Json
+) -> None:
+    store = CheckpointStore(tmp_path, CONFIG)
+    for step in (100, 200):
+        store.save(checkpoint(step))
+    folder = tmp_path / "000000000200"
+    kept = read_artifact(folder, "checkpoint")
+    files = {**kept.files, "state.json": to_json(state)}
+    write_artifact(folder, replace(kept, files=files))
+    assert store.load().step == 100
 
 
 @pytest.mark.parametrize("later", [150, 200, 300])
