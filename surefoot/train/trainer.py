@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -64,7 +65,7 @@ def train_policy(
     Args:
         config: The run.
         out: Run folder for checkpoints, TensorBoard and the resolved configuration. If it holds
-            checkpoints of the same configuration, the run goes on from the newest; what no weight
+            checkpoints of the same configuration, the run resumes from the newest; what no weight
             depends on (``num_threads``, ``visited_states``, ``checkpoint_steps``, ``resume``) may
             differ, and ``total_steps`` may be larger. What an older version did not know counts as
             its default.
@@ -73,7 +74,7 @@ def train_policy(
     Raises:
         InputError: If the task is unknown; the defence or the pruning does not fit it or its
             networks; ``out`` is not ours, is in use by another process, cannot be written, or
-            holds checkpoints of another configuration or of a version that cannot be gone on from;
+            holds checkpoints of another configuration or of a version that cannot be resumed;
             or the episodes of the policy are too short for ``visited_states``.
         ReplayError: If the task cannot be replayed and no new episodes are allowed.
         UserCodeError: If code of the task fails.
@@ -82,62 +83,84 @@ def train_policy(
         InterruptedRun: If a signal asked to stop: a checkpoint was written.
     """
     device = pick_device(config.device)
+    folder = None if out is None else RunFolder(out)
     with ExitStack() as stack:
         stack.enter_context(_torch_settings(config.torch_threads, device))
-        # A run that goes on is held against its checkpoints first; of one that is refused at its
-        # start nothing is left behind.
-        folder = None if out is None else RunFolder(out)
+        # A run that resumes is held against its checkpoints first; one that is refused at its
+        # start leaves nothing behind.
         store = checkpoint = None
         if folder is not None and folder.checkpoints.is_dir():
-            stack.enter_context(hold_folder(folder.path, "run"))
-            store = _open_store(folder, config, device)
+            store = _hold(stack, folder, config, device)
             checkpoint = store.load()
-
-        def make(num_envs: int) -> VectorEnv:
-            return make_env(
-                config.env_id,
-                num_envs,
-                num_threads=config.num_threads,
-                env_module=config.env_module,
-            )
-
-        def environments(num_envs: int) -> VectorEnv:
-            return stack.enter_context(closing(make(num_envs)))
-
-        env = environments(config.num_envs)
-        if not env.resumable and config.resume == "replay":
-            with _hint_at_new_episodes():
-                check_replay(make)
-        has_rival = isinstance(config.defence, AlternatingTraining)
-        run = Run(
-            config,
-            env,
-            environments(config.evaluation_episodes),
-            device,
-            rival_env=environments(config.num_envs) if has_rival else None,
-            planned_steps=None if checkpoint is None else planned_steps(checkpoint),
-        )
+        tasks = _Tasks(config, stack)
+        run = _new_run(config, tasks, device, checkpoint)
         if folder is not None and store is None:
-            stack.enter_context(hold_folder(folder.path, "run"))
-            store = _open_store(folder, config, device)
+            store = _hold(stack, folder, config, device)
         if checkpoint is not None:
-            with _hint_at_new_episodes():
-                _restore(run, checkpoint)
+            _restore(run, checkpoint)
             _warn_of_what_changed(run, checkpoint)
         if folder is not None:
-            text = to_toml({"train": to_table(config)})
-            write_file(folder.training_config, text.encode())
-        events = None if folder is None else folder.tensorboard
-        log = stack.enter_context(TensorboardLog(events, run.step))
+            write_file(folder.training_config, to_toml({"train": to_table(config)}).encode())
+        log = TensorboardLog(None if folder is None else folder.tensorboard, run.step)
+        stack.enter_context(log)
         stop = stack.enter_context(StopRequest())
-        _go_on(run, store, log, stop, on_progress)
+        _iterate(run, store, log, stop, on_progress)
         num_envs = min(_MAX_VISITED_ENVS, max(1, config.visited_states))
-        result = run.result(environments(num_envs))
+        result = run.result(tasks.environments(num_envs))
         _warn_of_sensors(result)
         if stop.requested:
             kept = "; its checkpoint is kept" if store else ""
             raise InterruptedRun(f"interrupted after the last step{kept}")
         return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    """Makes environments of a training's task.
+
+    Attributes:
+        config: Configuration of the training.
+        stack: Closes the environments when the training ends.
+    """
+
+    config: TrainConfig
+    stack: ExitStack
+
+    def make(self, num_envs: int) -> VectorEnv:
+        """Make environments that the caller closes."""
+        return make_env(
+            self.config.env_id,
+            num_envs,
+            num_threads=self.config.num_threads,
+            env_module=self.config.env_module,
+        )
+
+    def environments(self, num_envs: int) -> VectorEnv:
+        """Make environments that are closed when the training ends."""
+        return self.stack.enter_context(closing(self.make(num_envs)))
+
+
+def _new_run(
+    config: TrainConfig, tasks: _Tasks, device: torch.device, checkpoint: Checkpoint | None
+) -> Run:
+    """Return a run at its first step, planned as long as that of the checkpoint, if there is one.
+
+    Raises:
+        ReplayError: If the task cannot be replayed and no new episodes are allowed.
+    """
+    env = tasks.environments(config.num_envs)
+    if not env.resumable and config.resume == "replay":
+        with _hint_at_new_episodes():
+            check_replay(tasks.make)
+    has_rival = isinstance(config.defence, AlternatingTraining)
+    return Run(
+        config,
+        env,
+        tasks.environments(config.evaluation_episodes),
+        device,
+        rival_env=tasks.environments(config.num_envs) if has_rival else None,
+        planned_steps=None if checkpoint is None else planned_steps(checkpoint),
+    )
 
 
 def _warn_of_sensors(result: TrainResult) -> None:
@@ -168,9 +191,12 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _open_store(folder: RunFolder, config: TrainConfig, device: torch.device) -> CheckpointStore:
-    """Return the checkpoints of a run folder that is held."""
-    # With the device that was picked: one cannot go on where the other was.
+def _hold(
+    stack: ExitStack, folder: RunFolder, config: TrainConfig, device: torch.device
+) -> CheckpointStore:
+    """Hold a run folder until the training ends, and return its checkpoints."""
+    stack.enter_context(hold_folder(folder.path, "run"))
+    # With the device that was picked: one cannot resume where the other was.
     table = to_table(config) | {"device": device.type}
 
     def check(stored: Mapping[str, Json], code_version: str) -> None:
@@ -193,7 +219,7 @@ def _hint_at_new_episodes() -> Iterator[None]:
 
 
 def _warn_of_what_changed(run: Run, checkpoint: Checkpoint) -> None:
-    """Say in which ways a run that goes on is not the run that was stopped."""
+    """Say in which ways a run that resumes is not the run that was stopped."""
     if run.config.resume == "new_episodes":
         words = f"new episodes begin at step {run.step}: {_DIFFERENT}"
         warnings.warn(words, stacklevel=3)
@@ -206,21 +232,23 @@ def _restore(run: Run, checkpoint: Checkpoint) -> None:
 
     Raises:
         InputError: If another version wrote it, and this one does not understand it.
+        ReplayError: If its episodes cannot be replayed.
     """
-    if checkpoint.code_version == __version__:
-        run.load_checkpoint(checkpoint)
-        return
-    try:
-        run.load_checkpoint(checkpoint)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"surefoot {__version__} does not understand the checkpoints of surefoot"
-            f" {checkpoint.code_version} ({error!r}): resume with that version, or use another"
-            " output folder"
-        ) from error
+    with _hint_at_new_episodes():
+        if checkpoint.code_version == __version__:
+            run.load_checkpoint(checkpoint)
+            return
+        try:
+            run.load_checkpoint(checkpoint)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"surefoot {__version__} does not understand the checkpoints of surefoot"
+                f" {checkpoint.code_version} ({error!r}): resume with that version, or use another"
+                " output folder"
+            ) from error
 
 
-def _go_on(
+def _iterate(
     run: Run,
     store: CheckpointStore | None,
     log: TensorboardLog,
