@@ -5,7 +5,7 @@ T = steps of a rollout, N = environments, O = obs_dim, A = number of actuators.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,7 +37,7 @@ class Disturbance(Protocol):
 
 
 class TrainingAdversary(Protocol):
-    """Who disturbs the rollouts of a training; goes on after `load_state_dict` as before it."""
+    """Who disturbs the rollouts of a training; `load_state_dict` resumes it exactly."""
 
     def disturbance(self, policy: Policy, epsilon: float) -> Disturbance | None:
         """Return the disturbance of the next rollout, or None while there is none.
@@ -141,27 +141,21 @@ class Collector:
             state = policy.state(obs, np.float32)
             return state if disturbance is None else disturbance.see(state, env)
 
-        num_envs, obs_dim = self._obs.shape
-        every = np.arange(num_envs)
-        noise = distribution.noise(self._generator, (num_steps, num_envs))
-        discrete = isinstance(self.env.spec.actions, DiscreteActions)
-        obs = np.empty((num_steps, num_envs, obs_dim))
-        states = np.empty((num_steps + 1, num_envs, obs_dim), np.float32)
-        actions: Array = (
-            np.empty(noise.shape[:2], np.int64) if discrete else np.empty(noise.shape, np.float32)
-        )
-        rewards = np.empty((num_steps, num_envs))
-        terminated, truncated = np.empty((2, num_steps, num_envs), np.bool_)
-        cut_obs, cut_states = [np.empty((0, obs_dim))], [np.empty((0, obs_dim), np.float32)]
+        every = np.arange(len(self._obs))
+        noise = distribution.noise(self._generator, (num_steps, len(every)))
+        blank = self._blank(noise)
+        cut_obs, cut_states = [self._obs[:0]], [blank.cut_states]
         for step in range(num_steps):
-            obs[step] = self._obs
-            states[step] = see(self._obs, every)
-            actions[step] = distribution.sample(policy.network(states[step]), noise[step])
-            result = self.env.step(policy.head.act(actions[step]))
-            rewards[step] = result.reward
+            blank.obs[step] = self._obs
+            blank.states[step] = see(self._obs, every)
+            blank.actions[step] = distribution.sample(
+                policy.network(blank.states[step]), noise[step]
+            )
+            result = self.env.step(policy.head.act(blank.actions[step]))
+            blank.rewards[step] = result.reward
             # An episode that terminates at its very limit has no value after it.
             cut = result.truncated & ~result.terminated
-            terminated[step], truncated[step] = result.terminated, cut
+            blank.terminated[step], blank.truncated[step] = result.terminated, cut
             if cut.any():  # as the adversary of the episode that ends makes it look
                 cut_obs.append(result.terminal_obs[cut])
                 cut_states.append(see(result.terminal_obs[cut], every[cut]))
@@ -171,28 +165,46 @@ class Collector:
                 disturbance.stepped(self._returns, done)
             self._count_episodes(done)
             self._obs = result.obs
-        states[num_steps] = see(self._obs, every)
+        blank.states[num_steps] = see(self._obs, every)
+        rollout = replace(blank, cut_states=np.concatenate(cut_states))
+        self._require_finite(rollout, np.concatenate([self._obs, *cut_obs]))
+        return rollout
+
+    def _blank(self, noise: Array) -> Rollout:
+        """Return a rollout with arrays to fill, of as many steps as there is noise for."""
+        steps, (num_envs, obs_dim) = len(noise), self._obs.shape
+        discrete = isinstance(self.env.spec.actions, DiscreteActions)
+        terminated, truncated = np.empty((2, steps, num_envs), np.bool_)
+        return Rollout(
+            obs=np.empty((steps, num_envs, obs_dim)),
+            states=np.empty((steps + 1, num_envs, obs_dim), np.float32),
+            actions=np.empty(noise.shape[:2], np.int64)
+            if discrete
+            else np.empty(noise.shape, np.float32),
+            rewards=np.empty((steps, num_envs)),
+            terminated=terminated,
+            truncated=truncated,
+            cut_states=np.empty((0, obs_dim), np.float32),
+        )
+
+    def _require_finite(self, rollout: Rollout, last_obs: Floats) -> None:
+        """Check what was played.
+
+        Raises:
+            DivergenceError: If a number is not finite.
+        """
         # Observations by themselves, for the clip makes a finite state of an infinite one.
-        seen = {
-            "observation": obs,
-            "last observation": np.concatenate([self._obs, *cut_obs]),
-            "state": states,
-            "action": actions,
-            "reward": rewards,
-            "last state": np.concatenate(cut_states),
+        seen: dict[str, Array] = {
+            "observation": rollout.obs,
+            "last observation": last_obs,
+            "state": rollout.states,
+            "action": rollout.actions,
+            "reward": rollout.rewards,
+            "last state": rollout.cut_states,
         }
         for name, array in seen.items():
             if not np.isfinite(array).all():
                 raise DivergenceError(f"{self.env.spec.env_id}: {name} is not finite")
-        return Rollout(
-            obs=obs,
-            states=states,
-            actions=actions,
-            rewards=rewards,
-            terminated=terminated,
-            truncated=truncated,
-            cut_states=seen["last state"],
-        )
 
     def _count_episodes(self, done_N: Flags) -> None:
         if done_N.any():
