@@ -16,6 +16,7 @@ JSON for each NAME, which is of
 import contextlib
 import gc
 import hashlib
+import importlib
 import io
 import itertools
 import json
@@ -161,7 +162,6 @@ def _thing_is_whole() -> bool:
 
 def _hold_and_write() -> None:
     with hold_folder(_RUN_FOLDER, "run"):
-        write_artifact(_RUN_FOLDER / "thing", _NEW)
         write_file(_RUN_FOLDER / "file", b"new")
 
 
@@ -536,24 +536,36 @@ class Counter:
         self.count += 1
 
 
+_IMPORTED = (
+    "PIL.JpegImagePlugin",
+    "gymnasium.envs.mujoco.inverted_pendulum_v5",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "matplotlib.style",
+    "onnxruntime",
+    "pydantic.type_adapter",
+    "rich.progress",
+    "surefoot.attack",
+    "surefoot.certify",
+    "surefoot.cli.main",
+    "surefoot.compress",
+    "surefoot.envs",
+    "surefoot.export",
+    "surefoot.study.run_report",
+    "surefoot.train",
+    "surefoot.workflow",
+    "torch._inductor",
+    "torch.utils.tensorboard",
+)
+"""What the verbs need; ``torch._inductor`` is imported by deterministic algorithms."""
+
+
 def _import_everything() -> None:
     """Import what every child needs, so that none of them has to."""
-    import matplotlib as mpl
-    import onnxruntime
-    import torch.utils.tensorboard
-
-    import surefoot.attack
-    import surefoot.certify
-    import surefoot.cli
-    import surefoot.compress
-    import surefoot.envs
-    import surefoot.export
-    import surefoot.study.run_report
-    import surefoot.train
-
-    mpl.use("Agg")
+    for name in _IMPORTED:
+        importlib.import_module(name)
     gc.freeze()  # a collection in a child would copy every page
-    del onnxruntime, torch, surefoot
 
 
 if __name__ == "__main__":
