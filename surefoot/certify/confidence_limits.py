@@ -7,7 +7,7 @@ all statements that are made together.
 import math
 
 import numpy as np
-from scipy.stats import beta, binom
+from scipy.special import betainc, betaincinv  # scipy.stats takes half a second to import
 
 from surefoot.certify.bounds.upward import Float
 from surefoot.errors import InputError
@@ -22,7 +22,7 @@ def success_rate_lower(successes: int, trials: int, delta: float) -> float:
     _check_counts(successes, trials, delta)
     if successes == 0:
         return 0.0
-    return float(beta.ppf(delta, successes, trials - successes + 1))
+    return float(betaincinv(successes, trials - successes + 1, delta))
 
 
 def success_rate_upper(successes: int, trials: int, delta: float) -> float:
@@ -85,10 +85,10 @@ def mean_lower_dkw(values: Float, low: float, high: float, delta: float) -> floa
 def quantile_rank(trials: int, quantile: float, delta: float) -> int | None:
     """Return the largest k for which the k-th smallest of n bounds a quantile from below.
 
-    P(Bin(n, q) >= k) >= 1 - delta. None if even the smallest value is no bound.
+    P(Bin(n, q) >= k) = I_q(k, n - k + 1) >= 1 - delta. None if even the smallest value is no bound.
     """
     ranks = np.arange(1, trials + 1)
-    valid = ranks[binom.sf(ranks - 1, trials, quantile) >= 1 - delta]
+    valid = ranks[betainc(ranks, trials - ranks + 1, quantile) >= 1 - delta]
     return int(valid.max()) if valid.size else None
 
 
