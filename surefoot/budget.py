@@ -16,7 +16,7 @@ from surefoot.errors import InputError, did_you_mean
 from surefoot.limits import MAX_BUDGET_BYTES
 from surefoot.quantities import QUANTITIES as QUANTITIES
 from surefoot.quantities.base.quantity import AnyQuantity, Topic
-from surefoot.quantities.base.quantity import Scope as Scope
+from surefoot.quantities.base.scope import Scope as Scope
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,8 @@ class Requirement:
         norm: Norm of the perturbation (and of ``lipschitz``).
         sensors: Share of epsilon by which each sensor may move in a linf perturbation, in
             [0, 1]; without it every sensor may move by all of it.
-        scope: Everywhere, or at the states that the policy visits.
+        scope: Everywhere, at a share of the states that the policy visits, or at every recorded
+            one.
         fraction: Share of the visited states at which a ``visited`` requirement must hold.
         confidence: Confidence of a statistical claim, proved or measured; some quantities may do
             without, and are then no statistical claims.
@@ -132,6 +133,8 @@ class Requirement:
             words.append("everywhere")
         if self.scope is Scope.VISITED:
             words.append(f"at {percent(self.fraction)} of visited states")
+        if self.scope is Scope.RECORDED:
+            words.append("at every recorded state")
         words.append(f"{'at most' if self.at_most is not None else 'at least'} {self.limit:.12g}")
         if self.confidence is not None:
             words.append(f"with confidence {percent(self.confidence)}")

@@ -43,8 +43,8 @@ class Visited:
             step. Independent and identically distributed, (num_states, obs_dim).
         steps: The steps at which they were taken, (num_states,).
         num_discarded: Episodes that ended before their step.
-        pool: Every observation of some whole episodes: dependent, for parity and calibration only,
-            (num_pool, obs_dim).
+        pool: Every observation of some whole episodes: dependent, for parity, calibration and
+            claims about each of them, (num_pool, obs_dim).
         sampled: Episodes of the policy that samples its actions; None where it has no noise, or
             none were played.
     """
@@ -54,6 +54,11 @@ class Visited:
     num_discarded: int
     pool: NDArray[np.float64]
     sampled: SampledEpisodes | None = None
+
+    @property
+    def recorded(self) -> NDArray[np.float64] | None:
+        """Every observation of the whole episodes, raw units, (num_pool, obs_dim), or None."""
+        return self.pool if len(self.pool) else None
 
     def to_bytes(self) -> bytes:
         """Return the content of `visited.npz`."""

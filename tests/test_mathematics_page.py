@@ -13,7 +13,7 @@ import pytest
 
 from support.policies import random_policy
 from surefoot.artifact import Json, sha256_hex
-from surefoot.budget import QUANTITIES, Budget, Norm
+from surefoot.budget import QUANTITIES, Budget, Norm, Scope
 from surefoot.certificate import BOUNDS, Certificate
 from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_policy
 from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
@@ -95,7 +95,7 @@ def requirements() -> str:
     lines = []
     for name, quantity in QUANTITIES.items():
         scoped = "scope" in quantity.needs
-        for scope in ("everywhere", "visited") if scoped else (None,):
+        for scope in Scope if scoped else (None,):
             known = {"epsilon": 0.01, "norm": "linf", "confidence": 0.9}
             wanted = (quantity.needs | quantity.takes) & known.keys()
             fields: dict[str, Json] = {"quantity": name} | {key: known[key] for key in wanted}
@@ -121,6 +121,7 @@ def evidence_about(file: ControllerFile, dense: Policy, *, discounted: bool) -> 
     returns = tuple(float(value) for value in sampled.returns)
     return Evidence(
         observations=observations,
+        recorded=observations,
         dense_policy=dense,
         sampled=sampled,
         reward_range=(0.0, 1.0),

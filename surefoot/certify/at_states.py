@@ -1,4 +1,4 @@
-"""Proved bounds around given states: the visited ones, or those of clean episodes.
+"""Proved bounds around given states: the visited or recorded ones, or those of clean episodes.
 
 Nothing here searches for violations. The lines of alpha-CROWN are chosen by gradient steps, the
 same ones wherever they are taken; any lines would prove a bound.
@@ -207,4 +207,10 @@ class AtStates:
             value = float(np.sort(bounds.values)[rank - 1])
             held = int((bounds.values <= limit).sum())
             note = f"{held} of {count} states hold the limit, error {delta:g}"
+        return Bound(value=value, method=bounds.method, note=note, per_state=bounds.values)
+
+    def at_every(self, bounds: StateBounds) -> Bound:
+        """Return the bound that holds at every one of these states, and says nothing of others."""
+        note = f"at each of {len(bounds.values)} recorded states, of which none is left out"
+        value = float(bounds.values.max())
         return Bound(value=value, method=bounds.method, note=note, per_state=bounds.values)

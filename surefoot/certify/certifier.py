@@ -75,7 +75,7 @@ def _with_sampled(claims: Claims, searches: Searches) -> Claims:
     """Return the claims with what a search found at the visited states."""
     if (claim := claims.visited_deviation) is None:
         return claims
-    worst = searches.worst_at_visited(Ball(norm=claim.norm, epsilon=claim.epsilon))
+    worst = searches.worst_at(Scope.VISITED, Ball(norm=claim.norm, epsilon=claim.epsilon))
     sampled = tuple(worst.values["deviation"].tolist())
     return replace(claims, visited_deviation=replace(claim, sampled=sampled))
 

@@ -49,6 +49,7 @@ def check_certificate(
     controller: ControllerFile,
     *,
     observations: Array | None = None,
+    recorded: Array | None = None,
     sampled: SampledEpisodes | None = None,
     dense_policy: Policy | None = None,
 ) -> CheckReport:
@@ -58,6 +59,7 @@ def check_certificate(
         certificate: Certificate as read back from its file.
         controller: The file that it must be about.
         observations: The visited observations, for claims about visited states.
+        recorded: The recorded observations, for claims about every one of them.
         sampled: Episodes of the sampling policy, for claims about its return.
         dense_policy: Policy from which this one was compressed, for claims about compression.
 
@@ -72,6 +74,7 @@ def check_certificate(
         certificate,
         controller.policy,
         observations=observations,
+        recorded=recorded,
         sampled=sampled,
         dense_policy=dense_policy,
     )
@@ -105,13 +108,10 @@ def _table_faults(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
         again = replace(again, claims=replace(again.claims, sensors=None))
     skip = {name for name, ground in _RESTS_ON.items() if ground in proofs.withheld}
     for name in ("runtime_error", "lipschitz_l2", "deviation_linf", "claims"):
-        said, proved = (getattr(either, name) for either in (certificate, again))
-        yield from differences(
-            to_table(said, nulls=True),
-            to_table(proved, nulls=True),
-            f"certificate.{name}",
-            skip | {"sampled"},
+        said, proved = (
+            to_table(getattr(either, name), nulls=True) for either in (certificate, again)
         )
+        yield from differences(said, proved, f"certificate.{name}", skip | {"sampled"})
 
 
 def _again(

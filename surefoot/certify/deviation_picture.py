@@ -10,6 +10,7 @@ from surefoot.certify.analysis import Analysis
 from surefoot.certify.bounds.upward import Float
 from surefoot.errors import InputError
 from surefoot.picture import draw_png
+from surefoot.quantities.base.scope import Scope
 from surefoot.unknown import Unknown
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _at(analysis: Analysis, ball: Ball) -> tuple[float, ...]:
     if not isinstance(proofs.visited, Unknown):
         bounds = proofs.visited.whole_deviation(ball)
         local = np.nan if isinstance(bounds, Unknown) else float(bounds.values.max())
-        sampled = float(searches.worst_at_visited(ball).values["deviation"].max())
+        sampled = float(searches.worst_at(Scope.VISITED, ball).values["deviation"].max())
     return (
         float(surrogate.max()),
         np.nan if isinstance(best, Unknown) else best.value,

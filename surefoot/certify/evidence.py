@@ -14,6 +14,7 @@ from surefoot.quantities import QUANTITIES
 from surefoot.quantities.base.measurement import Measurement
 from surefoot.quantities.base.proof import Ground
 from surefoot.quantities.base.quantity import MeasuredQuantity
+from surefoot.quantities.base.scope import Scope
 from surefoot.ranges import MOST_AT_ONCE, require_at_least, require_positive
 from surefoot.visited import SampledEpisodes
 
@@ -46,6 +47,7 @@ class Evidence:
     Attributes:
         observations: Visited raw observations, each from an independent episode at a step that was
             drawn beforehand, shape (n, obs_dim).
+        recorded: Every raw observation of a recording, in any dependence, shape (m, obs_dim).
         dense_policy: Policy from which this one was compressed.
         measurements: Measurements, on this file or on others.
         reward_range: Smallest and largest reward of a step: an assumption of return claims.
@@ -57,6 +59,7 @@ class Evidence:
     """
 
     observations: Array | None = None
+    recorded: Array | None = None
     dense_policy: Policy | None = None
     measurements: tuple[Measurement, ...] = ()
     reward_range: tuple[float, float] | None = None
@@ -72,12 +75,10 @@ class Evidence:
         Raises:
             InputError: If one is out of range, or a measurement is none of its quantity.
         """
-        if self.observations is not None and (
-            self.observations.ndim != 2 or not np.isfinite(self.observations).all()
-        ):
-            raise InputError(
-                f"observations must be finite, (n, obs_dim), got {self.observations.shape}"
-            )
+        for name in ("observations", "recorded"):
+            given = getattr(self, name)
+            if given is not None and (given.ndim != 2 or not np.isfinite(given).all()):
+                raise InputError(f"{name} must be finite, (n, obs_dim), got {given.shape}")
         if self.reward_range is not None and not (
             np.isfinite(self.reward_range).all() and self.reward_range[0] <= self.reward_range[1]
         ):
@@ -95,6 +96,10 @@ class Evidence:
             if not isinstance(quantity, MeasuredQuantity):
                 raise InputError(f"measured must be a measured quantity, got {entry.quantity!r}")
             quantity.check(entry)
+
+    def observations_of(self, scope: Scope) -> Array | None:
+        """Return the recorded observations, or the visited ones."""
+        return self.recorded if scope is Scope.RECORDED else self.observations
 
     @property
     def num_repeated(self) -> int:
@@ -145,6 +150,14 @@ class Evidence:
         """
         return self._checked(policy, self.observations)
 
+    def recorded_states(self, policy: Policy) -> Array | None:
+        """Return the states of the recorded observations in deployed arithmetic, float32.
+
+        Raises:
+            InputError: If the observations are not those of the policy, or break an assumption.
+        """
+        return self._checked(policy, self.recorded)
+
     def sampled_states(self, policy: Policy) -> Array | None:
         """Return the states that the sampling policy met at the steps that it reached, float32.
 
@@ -168,16 +181,18 @@ class Evidence:
         largest = float(np.abs(free.state(observations)).max())
         if largest > limit:
             raise InputError(
-                f"state_limit must be at least {largest:g}, as a visited state is, got {limit:g}"
+                f"state_limit must be at least {largest:g}, as a given state is, got {limit:g}"
             )
         return states
 
     def to_table(self) -> dict[str, Json]:
         """Return assumptions, measurements and the digest of the observations as JSON values."""
         return {
-            "observations_sha256": None if self.observations is None else self.digest(),
+            "observations_sha256": _digest(self.observations),
             "num_observations": 0 if self.observations is None else len(self.observations),
-            "sampled_sha256": None if self.sampled is None else _digest_of(self.sampled),
+            "recorded_sha256": _digest(self.recorded),
+            "num_recorded": 0 if self.recorded is None else len(self.recorded),
+            "sampled_sha256": None if self.sampled is None else _digest_of_episodes(self.sampled),
             "dense_sha256": None
             if self.dense_policy is None
             else weights_sha256(self.dense_policy),
@@ -195,14 +210,18 @@ class Evidence:
         observations: Array | None,
         dense_policy: Policy | None = None,
         sampled: SampledEpisodes | None = None,
+        recorded: Array | None = None,
     ) -> "Evidence":
         """Read assumptions and measurements back; observations and policies are not in them.
 
         Raises:
             IntegrityError: If the table is malformed, or about other observations.
         """
+        if "recorded_sha256" not in table:  # an older one, which claims nothing of recordings
+            recorded = None
         named = {
             Ground.OBSERVATIONS: ("observations_sha256", observations),
+            Ground.RECORDED: ("recorded_sha256", recorded),
             Ground.SAMPLED: ("sampled_sha256", sampled),
             Ground.DENSE_POLICY: ("dense_sha256", dense_policy),
         }
@@ -210,6 +229,7 @@ class Evidence:
             rewards = table["reward_range"]
             evidence = cls(
                 observations=observations,
+                recorded=recorded,
                 dense_policy=dense_policy,
                 sampled=sampled,
                 reward_range=None if rewards is None else (rewards[0], rewards[1]),
@@ -230,19 +250,15 @@ class Evidence:
             raise IntegrityError(
                 f"the evidence of the certificate is malformed: {error}"
             ) from error
-        if observations is not None and evidence.digest() != digest:
+        if observations is not None and _digest(observations) != digest:
             raise IntegrityError("the certificate rests on other observations")
-        if sampled is not None and _digest_of(sampled) != table.get("sampled_sha256"):
+        if recorded is not None and _digest(recorded) != table["recorded_sha256"]:
+            raise IntegrityError("the certificate rests on other recorded observations")
+        if sampled is not None and _digest_of_episodes(sampled) != table.get("sampled_sha256"):
             raise IntegrityError("the certificate rests on other episodes of the sampling policy")
         if dense_policy is not None and weights_sha256(dense_policy) != table.get("dense_sha256"):
             raise IntegrityError("the certificate rests on another dense policy")
         return evidence
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the observations as little-endian float64."""
-        given = np.zeros((0, 0)) if self.observations is None else self.observations
-        array = np.ascontiguousarray(given, dtype="<f8")
-        return sha256_hex(str(array.shape).encode() + array.tobytes())
 
 
 def _states(policy: Policy, observations: Array | None) -> Array | None:
@@ -260,7 +276,15 @@ def _states(policy: Policy, observations: Array | None) -> Array | None:
     return policy.state(observations, np.float32)
 
 
-def _digest_of(sampled: SampledEpisodes) -> str:
+def _digest(observations: Array | None) -> str | None:
+    """Return the SHA-256 of observations as little-endian float64, None without any."""
+    if observations is None:
+        return None
+    array = np.ascontiguousarray(observations, dtype="<f8")
+    return sha256_hex(str(array.shape).encode() + array.tobytes())
+
+
+def _digest_of_episodes(sampled: SampledEpisodes) -> str:
     arrays = (sampled.observations, sampled.steps, sampled.alive, sampled.returns)
     parts = [str(sampled.horizon).encode()]
     for array in arrays:

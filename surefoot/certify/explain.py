@@ -33,7 +33,11 @@ _NOT_GUARANTEED = (
     "Statistical claims hold for states drawn like the given ones, independently, in the same "
     "simulator, and not for another robot, floor or task. A training run draws them at steps fixed "
     "beforehand, one per episode; episodes that ended earlier were redrawn. That given states were "
-    "drawn so is assumed; only that none repeats is checked.",
+    "drawn so is assumed; only that none repeats is checked. Of a recording of yours one state is "
+    "drawn per episode, any of its steps as likely as another; that its episodes are independent "
+    "and were played with this controller is assumed.",
+    "A claim about recorded states is about these alone, perturbed as it says: nothing is said of "
+    "a state between two of them, or of the next episode.",
 )
 
 
@@ -114,6 +118,8 @@ def _where(finding: Finding) -> str:
         words.append("in every state")
     if requirement.scope is Scope.VISITED:
         words.append(f"in {percent(requirement.fraction)} of the states that the policy visits")
+    if requirement.scope is Scope.RECORDED:
+        words.append("in every recorded state")
     if requirement.confidence is not None:
         words.append(
             f"with confidence {percent(requirement.confidence)} (shared by all such claims)"

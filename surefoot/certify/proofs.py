@@ -5,6 +5,7 @@ Nothing here searches for violations or optimises multipliers: the checker build
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from surefoot.certify.return_loss import (
 from surefoot.errors import IntegrityError
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
 from surefoot.quantities.base.proof import Bound, Distance, Ground, Loss
+from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.witness import Witness
 from surefoot.unknown import Unknown
 
@@ -73,6 +75,20 @@ class Proofs:
         self.visited: AtStates | Unknown = Unknown("no visited observations are given")
         if states is not None:
             self.visited = self._at(states)
+
+    @cached_property
+    def recorded_states(self) -> AtStates | Unknown:
+        """Bounds around the recorded states, or why there are none.
+
+        Raises:
+            InputError: If the observations are not those of the policy, or break an assumption.
+        """
+        states = self.evidence.recorded_states(self.policy)
+        return Unknown("no recorded observations are given") if states is None else self._at(states)
+
+    def at(self, scope: Scope) -> AtStates | Unknown:
+        """Return the bounds around the recorded states, or around the visited ones."""
+        return self.recorded_states if scope is Scope.RECORDED else self.visited
 
     def _at(self, states: Array) -> AtStates:
         return AtStates(self.everywhere, states, self.effort, self.dense)
@@ -129,6 +145,13 @@ class Proofs:
         rounding = self.everywhere.rounding(ball.epsilon)  # deployed: twice this on top
         slack = np.inf if isinstance(rounding, Unknown) else 2 * rounding.action
         return float((np.abs(pair[1] - pair[0]) + slack).max())
+
+    def is_recorded(self, witness: Witness) -> bool:
+        """Return whether the state of a witness is a recorded one."""
+        if isinstance(self.recorded_states, Unknown):
+            return False
+        states = self.recorded_states.states.astype(np.float64)
+        return bool((states == np.array(witness.state, np.float64)).all(axis=1).any())
 
     def distance(self, ball: Ball) -> Distance[float] | Unknown:
         """Bound the distances of the action laws, rounding included."""

@@ -19,6 +19,7 @@ def saved_proofs(
     policy: Policy,
     *,
     observations: Array | None = None,
+    recorded: Array | None = None,
     sampled: SampledEpisodes | None = None,
     dense_policy: Policy | None = None,
 ) -> Proofs:
@@ -28,6 +29,7 @@ def saved_proofs(
         certificate: Certificate as read back from its file.
         policy: Policy of the file that it is about.
         observations: Visited observations; None if they are withheld.
+        recorded: Recorded observations; None if they are withheld.
         sampled: Clean episodes of the sampling policy; None if they are withheld.
         dense_policy: Policy from which this one was compressed; None if it is withheld.
 
@@ -40,7 +42,7 @@ def saved_proofs(
     table = certificate.proof["evidence"]
     return Proofs(
         policy,
-        Evidence.from_table(table, observations, dense_policy, sampled),
+        Evidence.from_table(table, observations, dense_policy, sampled, recorded),
         ARITHMETICS[certificate.arithmetic],
         list(_proved_multipliers(certificate, policy)),
         Effort.of(certificate.proof),

@@ -9,11 +9,13 @@ import numpy as np
 
 from surefoot.ball import Ball
 from surefoot.certify import counterexamples as search
-from surefoot.certify.at_states import AtStates
 from surefoot.certify.bounds.upward import Float, vector_norm_up
+from surefoot.certify.counterexamples import Single
 from surefoot.certify.evidence import CertifyConfig
 from surefoot.certify.proofs import Proofs
 from surefoot.errors import InputError
+from surefoot.policy import Array
+from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.search import Found
 from surefoot.quantities.base.witness import Witness
 from surefoot.unknown import Unknown
@@ -37,7 +39,7 @@ class Searches:
         self.replay = replay
         self.config = config
         self._anywhere: dict[tuple[Ball, bool], search.Worst] = {}
-        self._visited: dict[tuple[Ball, bool], search.Worst] = {}
+        self._at_states: dict[tuple[Scope, Ball, bool], search.Worst] = {}
 
     def worst_anywhere(self, ball: Ball, *, distribution: bool = False) -> search.Worst:
         """Search over states and perturbations.
@@ -59,32 +61,34 @@ class Searches:
             )
         return self._anywhere[key]
 
-    def worst_at_visited(self, ball: Ball, *, distribution: bool = False) -> search.Worst:
-        """Search over perturbations of each visited state.
+    def worst_at(self, scope: Scope, ball: Ball, *, distribution: bool = False) -> search.Worst:
+        """Search over perturbations of each state that is visited, or recorded.
 
         Args:
+            scope: Which of the two.
             ball: Perturbation set.
             distribution: Whether to search for distances of action laws as well.
 
         Raises:
-            InputError: If there are no visited observations.
+            InputError: If there are no such observations.
         """
-        if isinstance(self.proofs.visited, Unknown):
-            raise InputError("a search at visited states needs observations")
-        key = (ball, distribution)
-        if key not in self._visited:
-            self._visited[key] = search.worst_at(
+        there = self.proofs.at(scope)
+        if isinstance(there, Unknown):
+            raise InputError(f"a search at {scope} states needs observations")
+        key = (scope, ball, distribution)
+        if key not in self._at_states:
+            self._at_states[key] = search.worst_at(
                 self.policy,
                 self.replay,
-                self.proofs.visited.states,
+                there.states,
                 ball,
                 steps=self.config.search_steps,
                 restarts=self.config.search_restarts,
                 seed=self.config.seed,
                 distribution=distribution,
-                observations=self.proofs.evidence.observations,
+                observations=self.proofs.evidence.observations_of(scope),
             )
-        return self._visited[key]
+        return self._at_states[key]
 
     @cached_property
     def start_states(self) -> Float:
@@ -109,11 +113,10 @@ class Searches:
             return None
         return self._found(self.worst_anywhere(ball, distribution=of_law), measure)
 
-    def at_visited(self, ball: Ball, measure: str) -> Found:
-        """Search over perturbations of each visited state."""
-        return self._found(
-            self.worst_at_visited(ball, distribution=measure != "deviation"), measure
-        )
+    def at_states(self, scope: Scope, ball: Ball, measure: str) -> Found:
+        """Search over perturbations of each state that is visited, or recorded."""
+        worst = self.worst_at(scope, ball, distribution=measure != "deviation")
+        return self._found(worst, measure)
 
     def _found(self, worst: search.Worst, measure: str) -> Found:
         def violation(limit: float) -> Witness | None:
@@ -153,16 +156,12 @@ class Searches:
 
         return Found(values=np.array([slope]), violation=violation)
 
-    def compression_error(self, *, visited: bool) -> Found | None:
+    def compression_error(self, scope: Scope | None) -> Found | None:
         """Compare with the dense policy; None where the two cannot be compared."""
-        dense, states = self.proofs.dense, self.proofs.independent_states
-        observations = self.proofs.evidence.observations
-        if isinstance(dense, Unknown) or (visited and isinstance(states, Unknown)):
+        dense, known = self.proofs.dense, self._observed(scope)
+        if isinstance(dense, Unknown) or known is None:
             return None
-        if visited and isinstance(states, AtStates) and observations is not None:
-            seen, at = observations, states.states
-        else:
-            seen, at = search.attainable_states(self.policy, self.start_states)
+        seen, at = known
         gaps = search.gaps(self.replay, dense, at)
 
         def violation(limit: float) -> Witness | None:
@@ -172,3 +171,18 @@ class Searches:
             return Witness(observation=tuple(seen[worst].tolist()), value=float(gaps[worst]))
 
         return Found(values=gaps, violation=violation)
+
+    def _observed(self, scope: Scope | None) -> tuple[Array, Single] | None:
+        """Return the observations and states to look at, or None where a scope has none."""
+        proofs = self.proofs
+        match scope:
+            case Scope.VISITED:
+                there = proofs.independent_states
+            case Scope.RECORDED:
+                there = proofs.recorded_states
+            case _:
+                return search.attainable_states(self.policy, self.start_states)
+        observations = proofs.evidence.observations_of(scope)
+        if isinstance(there, Unknown) or observations is None:
+            return None
+        return observations, there.states

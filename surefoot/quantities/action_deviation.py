@@ -2,6 +2,7 @@
 
 from surefoot.quantities.base.proof import Bound, Prover, StateBounds, StateProver
 from surefoot.quantities.base.quantity import Need, ProvedQuantity, Topic
+from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.witness import Witness
 from surefoot.unknown import Unknown
 
@@ -23,11 +24,13 @@ class ActionDeviation(ProvedQuantity):
         return prover.deviation(need.perturbation)
 
     def at_states(self, need: Need, states: StateProver) -> StateBounds | Unknown:
-        """Prove a bound at each visited state."""
+        """Prove a bound at each given state."""
         return states.deviation(need.perturbation, need.limit)
 
     def is_violated(self, need: Need, witness: Witness, prover: Prover) -> bool:
         """Return True if the pair of states of a witness can exceed the limit."""
+        if need.scope is Scope.RECORDED and not prover.is_recorded(witness):
+            return False
         return prover.change_at(witness, need.perturbation) > need.limit
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Set
 
 from surefoot.quantities.base.proof import Bound, Ground, Prover, StateBounds, StateProver
-from surefoot.quantities.base.quantity import Need, ProvedQuantity, Scope, Topic
+from surefoot.quantities.base.quantity import Need, ProvedQuantity, Topic
 from surefoot.quantities.base.search import Found, Searcher
 from surefoot.unknown import Unknown
 
@@ -23,12 +23,12 @@ class CompressionError(ProvedQuantity):
         return prover.compression_error()
 
     def at_states(self, need: Need, states: StateProver) -> StateBounds | Unknown:
-        """Prove a bound at each visited state."""
+        """Prove a bound at each given state."""
         return states.compression_error()
 
     def search(self, need: Need, bound: Bound | Unknown, searcher: Searcher) -> Found | None:
         """Compare both controllers at states; a search for the worst state is not made."""
-        return searcher.compression_error(visited=need.scope is Scope.VISITED)
+        return searcher.compression_error(need.scope)
 
     def grounds(self, need: Need) -> Set[Ground]:
         """Return the kinds of evidence that a proof needs beside the weights."""

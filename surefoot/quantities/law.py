@@ -34,7 +34,7 @@ class LawDistance(ProvedQuantity):
         return Bound(value=self.of(distance), method=distance.method, note=note)
 
     def at_states(self, need: Need, states: StateProver) -> StateBounds | Unknown:
-        """Prove a bound at each visited state."""
+        """Prove a bound at each given state."""
         distance = states.distance(need.perturbation)
         if isinstance(distance, Unknown):
             return distance

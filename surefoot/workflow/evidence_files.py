@@ -37,6 +37,7 @@ def gather_evidence(
     visited = _visited(controller)
     return Evidence(
         observations=None if visited is None else visited.independent,
+        recorded=None if visited is None else visited.recorded,
         sampled=None if visited is None else visited.sampled,
         measurements=(
             *(() if attack is None else _attack_measurements(attack)),

@@ -67,6 +67,7 @@ def check_claims(bundle: Bundle) -> CheckReport:
         bundle.certificate,
         bundle.controller,
         observations=None if visited is None else visited.independent,
+        recorded=None if visited is None else visited.recorded,
         sampled=None if visited is None else visited.sampled,
     )
 

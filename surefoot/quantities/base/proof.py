@@ -20,6 +20,7 @@ class Ground(Enum):
     """What a proof may rest on beside the weights, and a certificate names by its digest."""
 
     OBSERVATIONS = "observations"
+    RECORDED = "recorded"
     SAMPLED = "sampled"
     DENSE_POLICY = "dense_policy"
 
@@ -43,7 +44,7 @@ class Bound:
         value: Bound, in the unit of the quantity; infinite where it excludes nothing.
         method: Name of what gives it.
         note: Remark for the reader; may be empty.
-        per_state: Bounds at the visited states, one by one, shape (n,); None elsewhere.
+        per_state: Bounds at the visited or recorded states, one by one, shape (n,); None elsewhere.
     """
 
     value: float
@@ -111,7 +112,7 @@ class Loss:
 
 
 class StateProver(Protocol):
-    """What can be proved around the visited states."""
+    """What can be proved around given states: visited ones, or recorded ones."""
 
     def deviation(self, ball: Ball, limit: float) -> StateBounds | Unknown:
         """Bound the largest change of one action; effort goes to states above ``limit``."""
@@ -136,6 +137,10 @@ class StateProver(Protocol):
         """
         ...
 
+    def at_every(self, bounds: StateBounds) -> Bound:
+        """Return the bound that holds at every one of these states, and says nothing of others."""
+        ...
+
 
 class Prover(Protocol):
     """What can be proved about a controller, from its weights and the evidence beside them."""
@@ -155,6 +160,11 @@ class Prover(Protocol):
         """Proofs around the visited states, where these count as independent draws."""
         ...
 
+    @property
+    def recorded_states(self) -> StateProver | Unknown:
+        """Proofs around the recorded states, which need be no independent draws."""
+        ...
+
     def lipschitz(self, norm: Norm) -> Bound:
         """Bound |a(z + d) - a(z)|_2 / |d| in real arithmetic."""
         ...
@@ -172,6 +182,10 @@ class Prover(Protocol):
 
         It is 0 where the perturbation of the witness is not in the ball.
         """
+        ...
+
+    def is_recorded(self, witness: Witness) -> bool:
+        """Return whether the state of a witness is a recorded one."""
         ...
 
     def compression_error(self) -> Bound | Unknown:

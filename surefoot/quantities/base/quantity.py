@@ -1,8 +1,8 @@
 """A quantity: what a requirement may be about, all that belongs to it in one object."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Set
-from enum import Enum, StrEnum
+from collections.abc import Mapping, Set
+from enum import Enum
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -24,16 +24,10 @@ from surefoot.quantities.base.proof import (
     StateProver,
     Withheld,
 )
+from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.search import Found, Searcher
 from surefoot.quantities.base.witness import Witness
 from surefoot.unknown import Unknown
-
-
-class Scope(StrEnum):
-    """Where a requirement must hold."""
-
-    EVERYWHERE = "everywhere"
-    VISITED = "visited"
 
 
 class Topic(Enum):
@@ -45,6 +39,13 @@ class Topic(Enum):
     COMPRESSION = "how far the actions are from those of the dense policy"
     LATENCY = "how long one inference takes"
     SIZE = "how large or how sparse the controller is"
+
+
+_GROUNDS: Mapping[Scope | None, Set[Ground]] = {
+    Scope.VISITED: frozenset({Ground.OBSERVATIONS}),
+    Scope.RECORDED: frozenset({Ground.RECORDED}),
+}
+"""What a proof needs beside the weights where it is about given states."""
 
 
 class Need(Protocol):
@@ -158,8 +159,11 @@ class ProvedQuantity(Quantity):
             prover: Proofs about the controller.
             delta: Chance of error allowed to the requirement, if it is statistical.
         """
-        if need.scope is Scope.VISITED:
-            return self._prove_at_share(need, prover, delta)
+        match need.scope:
+            case Scope.VISITED:
+                return self._prove_at_share(need, prover, delta)
+            case Scope.RECORDED:
+                return self._prove_at_every(need, prover)
         bound = self.everywhere(need, prover, delta)
         if isinstance(bound, Unknown) or not self.about_states or not np.isfinite(bound.value):
             return bound
@@ -174,12 +178,19 @@ class ProvedQuantity(Quantity):
             return bounds
         return states.at_share(bounds, need.fraction or 0.0, need.limit, delta)
 
+    def _prove_at_every(self, need: Need, prover: Prover) -> Bound | Unknown:
+        states = prover.recorded_states
+        if isinstance(states, Unknown):
+            return states
+        bounds = self.at_states(need, states)
+        return bounds if isinstance(bounds, Unknown) else states.at_every(bounds)
+
     @abstractmethod
     def everywhere(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
         """Prove a bound that holds in every state."""
 
     def at_states(self, need: Need, states: StateProver) -> StateBounds | Unknown:
-        """Prove a bound at each visited state."""
+        """Prove a bound at each given state."""
         return Unknown(f"{self.name} is not about single states")
 
     def search(self, need: Need, bound: Bound | Unknown, searcher: Searcher) -> Found | None:
@@ -192,15 +203,15 @@ class ProvedQuantity(Quantity):
         """
         if not self.measure:
             return None
-        if need.scope is not Scope.VISITED:
+        if need.scope is None or need.scope is Scope.EVERYWHERE:
             return searcher.anywhere(need.perturbation, self.measure)
         if isinstance(bound, Unknown):  # state by state there is nothing to compare with
             return None
-        return searcher.at_visited(need.perturbation, self.measure)
+        return searcher.at_states(need.scope, need.perturbation, self.measure)
 
     def grounds(self, need: Need) -> Set[Ground]:
         """Return the kinds of evidence that a proof needs beside the weights."""
-        return {Ground.OBSERVATIONS} if need.scope is Scope.VISITED else frozenset()
+        return _GROUNDS.get(need.scope, frozenset())
 
     def prove_again(
         self, need: Need, said: float | None, prover: Prover, delta: float

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from surefoot.ball import Ball
 from surefoot.quantities.base.proof import Float
+from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.witness import Witness
 
 
@@ -14,7 +15,7 @@ class Found:
     """The worst that a search found.
 
     Attributes:
-        values: Largest value that was found at each state, shape (n,); at visited states in their
+        values: Largest value that was found at each state, shape (n,); at given states in their
             order.
         violation: From a limit to a witness that exceeds it, or to None where none was found.
     """
@@ -34,10 +35,10 @@ class Searcher(Protocol):
         """Search over states and perturbations; None where the controller has no such measure."""
         ...
 
-    def at_visited(self, ball: Ball, measure: str) -> Found:
-        """Search over perturbations of each visited state."""
+    def at_states(self, scope: Scope, ball: Ball, measure: str) -> Found:
+        """Search over perturbations of each state that is visited, or recorded."""
         ...
 
-    def compression_error(self, *, visited: bool) -> Found | None:
+    def compression_error(self, scope: Scope | None) -> Found | None:
         """Compare with the dense policy; None where the two cannot be compared."""
         ...
