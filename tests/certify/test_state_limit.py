@@ -87,7 +87,7 @@ def test_visited_states_beyond_the_limit_are_refused(free: ControllerFile) -> No
     observations = np.random.default_rng(0).normal(0, 1, (30, 5))
     observations[3, 2] = 4.5
     with pytest.raises(
-        InputError, match=r"state_limit must be at least 4\.5, as a visited state is, got 4"
+        InputError, match=r"state_limit must be at least 4\.5, as a given state is, got 4"
     ):
         certified(free, state_limit=4.0, observations=observations)
     certified(free, state_limit=4.6, observations=observations)
