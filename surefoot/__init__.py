@@ -20,8 +20,9 @@ The words, one per thing:
 
 From Python, folders to folders, as the command line does it (``surefoot.workflow``):
 
-    train_run, run_pipeline, compress_controller, certify_controller, export_controller,
-    verify_bundle, attack_controller, benchmark_controller, write_report, make_key_pair
+    train_run, run_pipeline, adopt_controller, compress_controller, certify_controller,
+    export_controller, verify_bundle, attack_controller, benchmark_controller, write_report,
+    make_key_pair
 
 and values to values, one function for each stage:
 
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from surefoot.signing import Role, TrustPolicy
     from surefoot.train import TrainConfig, TrainResult, save_trained, train_policy
     from surefoot.visited import Visited
+    from surefoot.workflow.adopting import AdoptedController, adopt_controller
     from surefoot.workflow.attacking import attack_controller
     from surefoot.workflow.benchmarking import benchmark_controller
     from surefoot.workflow.certifying import certify_controller
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
     from surefoot.workflow.whole_run import run_pipeline
 
 __all__ = [
+    "AdoptedController",
     "Assumptions",
     "AttackConfig",
     "AttackRecord",
@@ -140,6 +143,7 @@ __all__ = [
     "VerificationError",
     "Visited",
     "__version__",
+    "adopt_controller",
     "attack_controller",
     "benchmark_controller",
     "certify_controller",
@@ -214,6 +218,7 @@ _HOMES = {
     "surefoot.signing": ("Role", "TrustPolicy"),
     "surefoot.train": ("TrainConfig", "TrainResult", "save_trained", "train_policy"),
     "surefoot.visited": ("Visited",),
+    "surefoot.workflow.adopting": ("AdoptedController", "adopt_controller"),
     "surefoot.workflow.attacking": ("attack_controller",),
     "surefoot.workflow.benchmarking": ("benchmark_controller",),
     "surefoot.workflow.certifying": ("certify_controller",),

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 
+from surefoot.cli.adopt import adopt
 from surefoot.cli.attack import attack
 from surefoot.cli.bench import bench
 from surefoot.cli.certify import certify
@@ -62,7 +63,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-VERBS = (train, compress, quantise, certify, export, keygen, verify, attack, bench, run, report)
+VERBS = (
+    train,
+    adopt,
+    compress,
+    quantise,
+    certify,
+    export,
+    keygen,
+    verify,
+    attack,
+    bench,
+    run,
+    report,
+)
 for verb in VERBS:
     app.command()(_as_command(verb))
 

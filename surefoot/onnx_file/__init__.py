@@ -15,6 +15,7 @@ policy folder is the canonical file: it is certified, attacked and deployed byte
   nodes (``products``, ``pointwise``) and leaves constants to ``evaluate``. ``rebuild`` makes a
   policy of that: ``ends`` finds normaliser and head, ``units`` the layers, ``linear`` joins
   elementwise affine maps, ``finite`` says what may be multiplied by zero.
+* ``description``: what others say in a file about their robot.
 * ``graph``: bytes to checked protobuf and arrays, for every reader.
 """
 
@@ -26,8 +27,9 @@ from surefoot.onnx_file.controller import (
     policy_from_onnx,
     read_onnx,
 )
+from surefoot.onnx_file.description import Description
 from surefoot.onnx_file.folder import load_policy, read_beside, read_path, save_policy
-from surefoot.onnx_file.foreign import ForeignFile
+from surefoot.onnx_file.foreign import ForeignFile, Original
 from surefoot.onnx_file.graph import (
     INPUT,
     IR_VERSION,
@@ -51,10 +53,12 @@ __all__ = [
     "STATE",
     "Agreement",
     "ControllerFile",
+    "Description",
     "ForeignFile",
     "Input",
     "Interface",
     "Origin",
+    "Original",
     "cut_at_state",
     "dense_onnx",
     "feeds",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from surefoot.artifact import Json, sha256_hex
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_file.foreign import ForeignFile, read_foreign
+from surefoot.onnx_file.foreign import ForeignFile, Original, read_foreign
 from surefoot.onnx_file.graph import (
     OUTPUT,
     POLICY_FILE,
@@ -15,6 +15,7 @@ from surefoot.onnx_file.graph import (
     STATE,
     parse_onnx,
     parse_unchecked,
+    properties_of,
 )
 from surefoot.onnx_file.interface import Interface
 from surefoot.onnx_file.read import NORMALISER_OPS, read_canonical
@@ -53,13 +54,13 @@ class Origin:
 
     Attributes:
         interface: How its file is fed.
-        sha256: Digest of its file and of those beside it.
+        original: The bytes of its file and of those beside it.
         agreement: How what was read compared with a runtime.
         notes: Remarks for the user, a sentence each.
     """
 
     interface: Interface
-    sha256: str
+    original: Original
     agreement: Agreement
     notes: tuple[str, ...] = ()
 
@@ -71,19 +72,21 @@ class ControllerFile:
     Attributes:
         policy: The function that the file computes.
         metadata: The file's own metadata (environment, origin, training), parsed JSON by key.
+        properties: Metadata of other tools (joint names, gains, ...), text by key.
         data: The bytes for a runtime.
         origin: How a file that surefoot did not write was read; None for a canonical one.
     """
 
     policy: Policy
     metadata: Mapping[str, Json] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
     data: bytes
     origin: Origin | None = None
 
     @property
     def sha256(self) -> str:
         """Digest of the file, and of those beside it if there are any."""
-        return sha256_hex(self.data) if self.origin is None else self.origin.sha256
+        return sha256_hex(self.data) if self.origin is None else self.origin.original.sha256
 
     @property
     def env_id(self) -> str | None:
@@ -137,7 +140,9 @@ def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
         raise IntegrityError(
             f"{name} names weights_sha256 {claimed!r}, which is not that of its weights"
         )
-    return ControllerFile(policy=policy, metadata=metadata, data=data)
+    return ControllerFile(
+        policy=policy, metadata=metadata, properties=properties_of(model), data=data
+    )
 
 
 def read_onnx(

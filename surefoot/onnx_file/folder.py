@@ -24,7 +24,13 @@ from surefoot.policy import Policy
 from surefoot.run_folder import controller_folder, policy_places
 from surefoot.signing import SIGNATURES_FILE
 
-_EXPORT = "torch.onnx.export(actor, (observation,), 'actor.onnx')"
+_CONVERTERS = {
+    "a checkpoint of Stable-Baselines3": ("sb3",),
+    "a TorchScript module": ("torchscript",),
+    "a file of PyTorch": ("rsl_rl",),
+    "a Python pickle": ("sb3", "rsl_rl", "torchscript"),
+}
+"""The module of `surefoot.convert` for each kind of file that may hold pickles."""
 
 
 def save_policy(
@@ -32,6 +38,7 @@ def save_policy(
     policy: Policy,
     *,
     metadata: Mapping[str, Json] | None = None,
+    properties: Mapping[str, str] | None = None,
     facts: Mapping[str, Json] | None = None,
     inputs: Mapping[str, str] | None = None,
     extra_files: Mapping[str, bytes] | None = None,
@@ -41,7 +48,7 @@ def save_policy(
     Raises:
         InputError: If the folder is not ours or cannot be written, or the policy is not float32.
     """
-    data = policy_to_onnx(policy, metadata)
+    data = policy_to_onnx(policy, metadata, properties)
     files = {POLICY_FILE: data, **(extra_files or {})}
     write_artifact(
         folder, Artifact(kind="policy", files=files, facts=facts or {}, inputs=inputs or {})
@@ -75,8 +82,7 @@ def read_path(path: Path, output: str | None = None) -> ControllerFile | Foreign
     """
     if path.is_file():
         data = read_file(path)
-        if (kind := _other_format(data)) is not None:
-            raise InputError(f"{path} is {kind}, not an ONNX file: export its actor with {_EXPORT}")
+        _refuse_other_format(data, path)
         return read_onnx(data, str(path), output, path.parent)
     for folder in policy_places(path):
         if (folder / MANIFEST).is_file() or (folder / POLICY_FILE).is_file():
@@ -113,6 +119,23 @@ def _read_folder(folder: Path) -> Artifact:
     return read_artifact(folder, "policy")
 
 
+def _refuse_other_format(data: bytes, path: Path) -> None:
+    """Refuse what users take for a controller, and say what makes an ONNX file of it.
+
+    Raises:
+        InputError: If the file is a checkpoint, a pickle or another archive.
+    """
+    kind = _other_format(data)
+    if kind is None:
+        return
+    if kind not in _CONVERTERS:
+        raise InputError(f"{path} is {kind}, not an ONNX file: export the actor that it holds")
+    commands = " or ".join(f"python -m surefoot.convert.{name}" for name in _CONVERTERS[kind])
+    raise InputError(
+        f"{path} is {kind}, not an ONNX file: convert it where its library is installed, {commands}"
+    )
+
+
 def _other_format(data: bytes) -> str | None:
     """Name the format of a file mistaken for a controller; None if it may be ONNX.
 
@@ -126,6 +149,8 @@ def _other_format(data: bytes) -> str | None:
         names = archive.namelist()
     if "policy.pth" in names:
         return "a checkpoint of Stable-Baselines3"
+    if any("/code/" in name for name in names):
+        return "a TorchScript module"
     if any(name.endswith("data.pkl") for name in names):
         return "a file of PyTorch"
     return "a zip archive"

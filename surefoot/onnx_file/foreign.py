@@ -7,7 +7,6 @@ What is read is not yet known to be what a runtime computes: :mod:`surefoot.runt
 compares the two and makes a `ControllerFile` of it, which is all that the other stages take.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from surefoot.onnx_file.graph import (
     dense_tensor,
     first_line,
     parse_unchecked,
+    properties_of,
 )
 from surefoot.onnx_file.interface import (
     Interface,
@@ -69,6 +69,32 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Original:
+    """The bytes of a file that surefoot did not write.
+
+    Attributes:
+        data: Its own.
+        beside: Those of the files that hold its constants, by the places that it names.
+    """
+
+    data: bytes
+    beside: Mapping[str, bytes]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file, and of those beside it if there are any.
+
+        `sha256sum policy.onnx policy.onnx.data | cut -c1-64 | sha256sum` prints it: the digests
+        stand in a line each, the file's first and then in the order of the names.
+        """
+        if not self.beside:
+            return sha256_hex(self.data)
+        digests = [sha256_hex(data) for _, data in sorted(self.beside.items())]
+        lines = (f"{digest}\n" for digest in (sha256_hex(self.data), *digests))
+        return sha256_hex("".join(lines).encode())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ForeignFile:
     """What was understood of a file that surefoot did not write; no runtime has seen it yet.
 
@@ -77,16 +103,22 @@ class ForeignFile:
         interface: How it is fed.
         data: The file for a runtime: with the constants of other files inside, and in an opset that
             ONNX Runtime runs.
-        sha256: Digest of the file; of its digest and those of the files beside it, a line each and
-            in the order of their names, where there are any.
+        original: Its own bytes, and those of the files beside it.
+        properties: Metadata of other tools, text by key.
         notes: Remarks for the user, a sentence each.
     """
 
     policy: Policy
     interface: Interface
     data: bytes
-    sha256: str
+    original: Original
+    properties: Mapping[str, str]
     notes: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file, and of those beside it if there are any."""
+        return self.original.sha256
 
 
 def read_foreign(
@@ -116,20 +148,10 @@ def read_foreign(
         policy=policy,
         interface=interface,
         data=bytes(runs),
-        sha256=digest_of(data, files),
+        original=Original(data=data, beside=files),
+        properties=properties_of(model),
         notes=notes_of(interface, model, policy.num_outputs),
     )
-
-
-def digest_of(data: bytes, files: Mapping[str, bytes]) -> str:
-    """Return the digest of a file and of those beside it.
-
-    `sha256sum policy.onnx policy.onnx.data | cut -c1-64 | sha256sum` prints it.
-    """
-    if not files:
-        return sha256_hex(data)
-    digests = [sha256_hex(data), *(sha256_hex(files[name]) for name in sorted(files))]
-    return hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
 
 
 def _converted(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -72,6 +72,20 @@ def check_model(model: onnx.ModelProto, name: str, opsets: range) -> int:
     return int(versions.pop())
 
 
+def properties_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Return what other tools than surefoot say in a file, text by key.
+
+    protobuf gives bytes where a text is not UTF-8: such an entry is left out.
+    """
+    return {
+        entry.key: entry.value
+        for entry in model.metadata_props
+        if isinstance(entry.key, str)
+        and isinstance(entry.value, str)
+        and not entry.key.startswith(PREFIX)
+    }
+
+
 def dense_tensor(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
     """Return a sparse tensor as a dense one.
 

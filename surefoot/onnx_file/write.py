@@ -43,12 +43,17 @@ from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash, weigh
 from surefoot.version import __version__
 
 
-def policy_to_onnx(policy: Policy, metadata: Mapping[str, Json] | None = None) -> bytes:
+def policy_to_onnx(
+    policy: Policy,
+    metadata: Mapping[str, Json] | None = None,
+    properties: Mapping[str, str] | None = None,
+) -> bytes:
     """Return the canonical ONNX file of a policy: dense, float32, dynamic batch, opset 17.
 
     Args:
         policy: Its arrays are written as float32 with pruned weights as +0.0.
         metadata: JSON values by key, stored in full precision beside what the format itself needs.
+        properties: What other tools say in the file, text by key, stored as it is.
 
     Raises:
         InputError: If an array is not float32 by value, so that the file would change the policy.
@@ -85,7 +90,7 @@ def policy_to_onnx(policy: Policy, metadata: Mapping[str, Json] | None = None) -
     }
     if any(layer.is_weight is not None for layer in policy.layers):
         own["weights"] = [weight_blocks(layer) for layer in policy.layers]
-    return graph.model(policy, {**(metadata or {}), **own})
+    return graph.model(policy, {**(metadata or {}), **own}, properties or {})
 
 
 class _GraphWriter:
@@ -158,7 +163,9 @@ class _GraphWriter:
         ]
         return self.node("Concat", applied, axis=1)
 
-    def model(self, policy: Policy, metadata: Mapping[str, Json]) -> bytes:
+    def model(
+        self, policy: Policy, metadata: Mapping[str, Json], properties: Mapping[str, str]
+    ) -> bytes:
         float32 = onnx.TensorProto.FLOAT
         info = onnx.helper.make_tensor_value_info
         graph = onnx.helper.make_graph(
@@ -182,7 +189,8 @@ class _GraphWriter:
             }
         except ValueError as error:
             raise InputError(f"metadata must be JSON values: {error}") from error
-        onnx.helper.set_model_props(model, texts)
+        others = {key: properties[key] for key in sorted(properties)}
+        onnx.helper.set_model_props(model, {**others, **texts})  # no other tool writes our keys
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
 

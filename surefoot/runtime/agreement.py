@@ -19,7 +19,7 @@ from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
 _SINGLES = 256
 """Observations that a file with a dynamic batch also gets one at a time."""
 
-_LARGEST_STATE = 128.0
+LARGEST_STATE = 128.0
 """Largest states whose difference is reported, normalised units; far from them an output may
 be huge, and so is its rounding."""
 
@@ -41,10 +41,10 @@ def check_agreement(file: ForeignFile, *, num_inputs: int = 10_000, seed: int = 
     """
     policy = file.policy
     observations = agreement_observations(policy, num_inputs, np.random.default_rng(seed))
-    run = _runner(file.data, file.interface)
+    run = runner_of(file.data, file.interface)
     largest = share = 0.0
     num_checked = 0
-    for limit, rows in _by_size(policy, observations):
+    for limit, rows in by_size(policy, observations):
         bound = runtime_error(policy, state_limit=limit) * (1 + 1e-6)
         if not np.isfinite(bound).all():  # float32 may overflow there, in any runtime
             continue
@@ -60,7 +60,7 @@ def check_agreement(file: ForeignFile, *, num_inputs: int = 10_000, seed: int = 
                 f"{bound[column]:.3g}"
             )
         num_checked += len(chosen)
-        if limit <= _LARGEST_STATE:
+        if limit <= LARGEST_STATE:
             largest = max(largest, float(error.max()))
         share = max(share, float((error / bound).max()))
     if not num_checked:
@@ -170,7 +170,7 @@ def _beyond_kink(
     return np.asarray((hidden * weight).sum(axis=1) + bias - kink[rows])
 
 
-def _by_size(policy: Policy, observations: Array) -> Iterator[tuple[float, Array]]:
+def by_size(policy: Policy, observations: Array) -> Iterator[tuple[float, Array]]:
     """Yield boxes of states, and the rows of the observations that need one so large."""
     sizes = np.abs(policy.state(observations)).max(axis=1)
     exponents = np.ceil(np.log2(np.maximum(sizes, 2.0**-20))).astype(int)
@@ -178,13 +178,21 @@ def _by_size(policy: Policy, observations: Array) -> Iterator[tuple[float, Array
         yield 2.0 ** int(exponent), np.flatnonzero(exponents == exponent)
 
 
-def _runner(data: bytes, interface: Interface) -> Callable[[Array], Array]:
+def runner_of(
+    data: bytes, interface: Interface, batches: Interface | None = None
+) -> Callable[[Array], Array]:
     """Return ONNX Runtime on the very file, from observations (n, obs_dim) to actions.
+
+    Args:
+        data: The file.
+        interface: How it is fed.
+        batches: Interface whose batches it gets, for a comparison bit by bit: a runtime may sum in
+            another order for another number of rows. Its own if it is not given.
 
     Raises:
         InputError: If it cannot be fed.
     """
-    session = open_session(data, CPU_PROVIDER)
+    session, batches = open_session(data, CPU_PROVIDER), batches or interface
     if strange := [entry.name for entry in interface.inputs if entry.dtype == "object"]:
         raise InputError(f"input {strange[0]!r} is of a type that cannot be fed")
 
@@ -197,10 +205,10 @@ def _runner(data: bytes, interface: Interface) -> Callable[[Array], Array]:
             raise InputError(f"ONNX Runtime cannot run the file: {first}") from error
 
     def run(observations: Array) -> Array:
-        return np.concatenate([call(batch) for batch in _batches(observations, interface)])
+        return np.concatenate([call(batch) for batch in _batches(observations, batches)])
 
-    if interface.rows > 1:
-        return lambda observations: _in_full_batches(run, observations, interface.rows)
+    if batches.rows > 1:
+        return lambda observations: _in_full_batches(run, observations, batches.rows)
     return run
 
 

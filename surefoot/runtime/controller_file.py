@@ -48,8 +48,10 @@ def _agreed(file: ControllerFile | ForeignFile) -> ControllerFile:
         return file
     origin = Origin(
         interface=file.interface,
-        sha256=file.sha256,
+        original=file.original,
         agreement=check_agreement(file),
         notes=file.notes,
     )
-    return ControllerFile(policy=file.policy, data=file.data, origin=origin)
+    return ControllerFile(
+        policy=file.policy, properties=file.properties, data=file.data, origin=origin
+    )

@@ -222,6 +222,7 @@ def _save(
         out,
         compressed,
         metadata=kept,
+        properties=source.file.properties,
         facts={"sparsity": compressed.sparsity, "compression": compression.to_table()},
         inputs={POLICY_FILE: source.file.sha256},
         extra_files=extra,

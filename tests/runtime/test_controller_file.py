@@ -41,7 +41,7 @@ def test_every_controller_of_others_says_how_it_agreed(tmp_path: Path) -> None:
     file = load_controller_file(path)
     assert file.origin is not None
     assert file.origin.agreement.num_inputs >= 10_000
-    assert file.sha256 == file.origin.sha256
+    assert file.sha256 == file.origin.original.sha256
 
 
 def test_a_file_that_computes_something_else_is_no_controller(tmp_path: Path) -> None:
@@ -55,24 +55,28 @@ def test_a_file_that_computes_something_else_is_no_controller(tmp_path: Path) ->
             load()
 
 
-PICKLES = {
-    "a checkpoint of Stable-Baselines3": ("data", "policy.pth", "policy.optimizer.pth"),
-    "a file of PyTorch": ("actor/data.pkl", "actor/version"),
-    "a zip archive": ("readme.txt",),
+ARCHIVES = {
+    "a checkpoint of Stable-Baselines3": (("data", "policy.pth"), "surefoot.convert.sb3"),
+    "a file of PyTorch": (("actor/data.pkl", "actor/version"), "surefoot.convert.rsl_rl"),
+    "a TorchScript module": (
+        ("policy/data.pkl", "policy/code/__torch__.py"),
+        "surefoot.convert.torchscript",
+    ),
+    "a zip archive": (("readme.txt",), "export the actor that it holds"),
 }
+"""Names of their members, and what to do."""
 
 
-@pytest.mark.parametrize("kind", PICKLES)
+@pytest.mark.parametrize("kind", ARCHIVES)
 def test_archives_that_hold_no_onnx_say_what_they_are_and_what_to_do(
     tmp_path: Path, kind: str
 ) -> None:
     path = tmp_path / "model.zip"
+    names, to_do = ARCHIVES[kind]
     with zipfile.ZipFile(path, "w") as archive:
-        for name in PICKLES[kind]:
+        for name in names:
             archive.writestr(name, b"x")
-    with pytest.raises(
-        InputError, match=f"is {kind}, not an ONNX file: export its actor with torch"
-    ):
+    with pytest.raises(InputError, match=f"is {kind}, not an ONNX file: .*{to_do}$"):
         load_controller_file(path)
 
 

@@ -1,0 +1,188 @@
+"""What other tools say about the robot in the metadata of a file, understood where it can be.
+
+rsl_rl and mjlab write a list for each key: commas between its entries, numbers with three decimals
+(``list_to_csv_str`` of mjlab). exploy writes JSON: an object for each input and output, with the
+names of its entries and their gains, and the rate. LEAPP names entries ``element_names``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from surefoot.artifact import Json, from_json
+from surefoot.errors import IntegrityError
+from surefoot.policy import Array, GaussianHead, Policy, Squash
+
+_ENTRY_NAMES = ("names", "element_names")
+"""How an object of JSON calls the entries of its tensor."""
+
+_THREE_DECIMALS = 0.5e-3
+"""By how much a number may be off that is written with three decimals."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """The robot of a controller, as the metadata of its file say it; empty where they do not.
+
+    Attributes:
+        joint_names: Name of each joint.
+        action_scale: Factor of each action, or one for all.
+        default_positions: Joint positions that actions count from, rad or m.
+        stiffness: Proportional gains of the joints.
+        damping: Derivative gains of the joints.
+        observation_names: Name of each term of the observation.
+        history_lengths: Number of observations that each term holds.
+        command_names: Name of each command.
+        rate_hz: Control rate, Hz; None if it is not said.
+        tensors: Names of the entries of inputs and outputs, by tensor.
+        unread: Keys whose text is not what it should be.
+    """
+
+    joint_names: tuple[str, ...]
+    action_scale: tuple[float, ...]
+    default_positions: tuple[float, ...]
+    stiffness: tuple[float, ...]
+    damping: tuple[float, ...]
+    observation_names: tuple[str, ...]
+    history_lengths: tuple[float, ...]
+    command_names: tuple[str, ...]
+    rate_hz: float | None
+    tensors: Mapping[str, tuple[str, ...]]
+    unread: tuple[str, ...]
+
+    @classmethod
+    def of(cls, properties: Mapping[str, str]) -> "Description":
+        """Read the metadata of a file, text by key."""
+        text = _Metadata(properties)
+        tensors = text.tensors()
+        targets = [names for key, names in tensors.items() if key.startswith("output")]
+        rate = text.numbers("update_rate", "control_rate", "control_frequency")
+        return cls(
+            joint_names=text.names("joint_names") or (targets[0] if len(targets) == 1 else ()),
+            action_scale=text.numbers("action_scale"),
+            default_positions=text.numbers("default_joint_pos", "default_positions"),
+            stiffness=text.numbers("joint_stiffness", "stiffness"),
+            damping=text.numbers("joint_damping", "damping"),
+            observation_names=text.names("observation_names"),
+            history_lengths=text.numbers("observation_history_lengths", "history_length"),
+            command_names=text.names("command_names"),
+            rate_hz=rate[0] if len(rate) == 1 else None,
+            tensors=tensors,
+            unread=tuple(text.unread),
+        )
+
+    def contradictions(self, policy: Policy) -> tuple[str, ...]:
+        """Return what the metadata say otherwise than the graph, a sentence each.
+
+        Numbers of the metadata may be rounded to three decimals.
+
+        Args:
+            policy: What the graph computes.
+        """
+        head = policy.head
+        if not isinstance(head, GaussianHead):
+            return ()
+        applied = "limits it to a radius of" if head.squash is Squash.CLIP else "scales it by"
+        pairs = (
+            ("action_scale", self.action_scale, head.half_range, 1.0, applied),
+            ("default position", self.default_positions, head.centre, 0.0, "centres it at"),
+        )
+        found = []
+        for name, said, held, neutral, verb in pairs:
+            place = _first_difference(said, held, neutral)
+            if place is not None:
+                found.append(
+                    f"the metadata's {name} of output {place} is {_entry(said, place):g}, but the "
+                    f"graph {verb} {held[place]:g}: one of them is wrong, or both would be applied"
+                )
+        return tuple(found)
+
+    def left_to_do(self, policy: Policy) -> tuple[str, ...]:
+        """Return what the metadata name and the graph does not do, a sentence each."""
+        head = policy.head
+        if not self.action_scale or not isinstance(head, GaussianHead):
+            return ()
+        if (head.half_range == 1).all():
+            return (
+                "the graph shows no scale of its actions: whoever runs it applies the action_scale "
+                "of the metadata",
+            )
+        if self.contradictions(policy):
+            return ()
+        return ("the graph applies the action_scale of the metadata: nobody else may",)
+
+
+@dataclass(slots=True)
+class _Metadata:
+    """The metadata of a file while they are read, text by key."""
+
+    properties: Mapping[str, str]
+    objects: dict[str, dict[str, Json]] = field(init=False)
+    unread: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        tables = {key: _json(text) for key, text in self.properties.items()}
+        self.objects = {key: table for key, table in tables.items() if isinstance(table, dict)}
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Return the entries of a list; none where there is none."""
+        return _entries(self.properties.get(key, ""))
+
+    def numbers(self, *keys: str) -> tuple[float, ...]:
+        """Return the finite numbers of the first of these keys that is there, or of an object's."""
+        for key in keys:
+            if key in self.properties:
+                found = _numbers(_entries(self.properties[key]))
+                if found is None:
+                    self.unread.append(key)
+                return found or ()
+        lists = [table[key] for table in self.objects.values() for key in keys if key in table]
+        entries = lists[0] if lists and isinstance(lists[0], list) else []
+        return _numbers(tuple(map(str, entries))) or ()
+
+    def tensors(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of the entries of inputs and outputs, by tensor."""
+        return {
+            tensor: tuple(map(str, table[key]))
+            for tensor, table in self.objects.items()
+            for key in _ENTRY_NAMES
+            if isinstance(table.get(key), list)
+        }
+
+
+def _entries(text: str) -> tuple[str, ...]:
+    """Return the entries of a list of JSON, or of words with commas between them."""
+    value = _json(text)
+    if isinstance(value, list):
+        return tuple(map(str, value))
+    return tuple(entry.strip() for entry in text.strip("[]").split(",")) if text.strip() else ()
+
+
+def _numbers(entries: tuple[str, ...]) -> tuple[float, ...] | None:
+    """Return finite numbers, or None where an entry is none."""
+    try:
+        numbers = tuple(float(entry) for entry in entries)
+    except ValueError:
+        return None
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _json(text: str) -> Json:
+    """Return the value of JSON text, None for any other text."""
+    try:
+        return from_json(text.encode(), "it")
+    except (IntegrityError, UnicodeEncodeError):
+        return None
+
+
+def _first_difference(said: tuple[float, ...], held: Array, neutral: float) -> int | None:
+    """Return the first output of which metadata and graph say different things; None for none."""
+    if len(said) not in (1, len(held)) or (held == neutral).all():
+        return None
+    apart = np.abs(np.asarray(said) - held) > _THREE_DECIMALS + 1e-6 * np.abs(held)
+    return int(apart.argmax()) if apart.any() else None
+
+
+def _entry(said: tuple[float, ...], place: int) -> float:
+    return said[place] if len(said) > 1 else said[0]
