@@ -20,9 +20,9 @@ The words, one per thing:
 
 From Python, folders to folders, as the command line does it (``surefoot.workflow``):
 
-    train_run, run_pipeline, adopt_controller, compress_controller, certify_controller,
-    export_controller, verify_bundle, attack_controller, benchmark_controller, write_report,
-    make_key_pair
+    train_run, run_pipeline, adopt_controller, inspect_controller, compress_controller,
+    certify_controller, export_controller, verify_bundle, attack_controller,
+    benchmark_controller, write_report, make_key_pair
 
 and values to values, one function for each stage:
 
@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     )
     from surefoot.workflow.configuration import Configuration
     from surefoot.workflow.exporting import ExportedBundle, export_controller
+    from surefoot.workflow.inspecting import Inspection, inspect_controller
     from surefoot.workflow.key_making import KeyPair, make_key_pair
     from surefoot.workflow.listener import Listener
     from surefoot.workflow.reporting import write_report
@@ -119,6 +120,7 @@ __all__ = [
     "ExportedBundle",
     "Finding",
     "InputError",
+    "Inspection",
     "IntegrityError",
     "InterruptedRun",
     "Kernels",
@@ -155,6 +157,7 @@ __all__ = [
     "explain",
     "export_bundle",
     "export_controller",
+    "inspect_controller",
     "load_controller",
     "load_controller_file",
     "load_policy",
@@ -229,6 +232,7 @@ _HOMES = {
     ),
     "surefoot.workflow.configuration": ("Configuration",),
     "surefoot.workflow.exporting": ("ExportedBundle", "export_controller"),
+    "surefoot.workflow.inspecting": ("Inspection", "inspect_controller"),
     "surefoot.workflow.key_making": ("KeyPair", "make_key_pair"),
     "surefoot.workflow.listener": ("Listener",),
     "surefoot.workflow.reporting": ("write_report",),

@@ -16,6 +16,7 @@ from surefoot.cli.bench import bench
 from surefoot.cli.certify import certify
 from surefoot.cli.compress import compress
 from surefoot.cli.export import export
+from surefoot.cli.inspect import inspect
 from surefoot.cli.keygen import keygen
 from surefoot.cli.libraries import hint_to_install
 from surefoot.cli.quantise import quantise
@@ -66,6 +67,7 @@ app = typer.Typer(
 VERBS = (
     train,
     adopt,
+    inspect,
     compress,
     quantise,
     certify,

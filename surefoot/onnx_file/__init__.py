@@ -20,9 +20,11 @@ policy folder is the canonical file: it is certified, attacked and deployed byte
 """
 
 from surefoot.onnx_file.controller import (
+    Adopted,
     Agreement,
     ControllerFile,
     Origin,
+    Part,
     cut_at_state,
     policy_from_onnx,
     read_onnx,
@@ -51,6 +53,7 @@ __all__ = [
     "POLICY_FILE",
     "SPARSE_FILE",
     "STATE",
+    "Adopted",
     "Agreement",
     "ControllerFile",
     "Description",
@@ -59,6 +62,7 @@ __all__ = [
     "Interface",
     "Origin",
     "Original",
+    "Part",
     "cut_at_state",
     "dense_onnx",
     "feeds",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surefoot.artifact import Json, sha256_hex
+from surefoot.config import build
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file.foreign import ForeignFile, Original, read_foreign
 from surefoot.onnx_file.graph import (
@@ -66,6 +67,40 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Sensors that stand one behind the other in the observation.
+
+    Attributes:
+        name: As the input of a file of others that they were is called; empty for no name.
+        size: Their number.
+    """
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adopted:
+    """What a canonical file says about the file of others that it was made from.
+
+    Attributes:
+        sha256: Digest of that file, and of those beside it.
+        inputs: Its inputs, which are the observation.
+        output: Its output that are the actions.
+    """
+
+    sha256: str
+    inputs: tuple[Part, ...]
+    output: str
+
+    @classmethod
+    def of(cls, origin: Origin) -> "Adopted":
+        """Return what is to be said about an origin."""
+        parts = tuple(Part(name=part.name, size=part.size) for part in origin.interface.parts)
+        return cls(sha256=origin.original.sha256, inputs=parts, output=origin.interface.output)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ControllerFile:
     """A controller read back from the bytes of an ONNX file.
 
@@ -97,6 +132,35 @@ class ControllerFile:
     def env_module(self) -> str | None:
         """Python module or file that registers the environment, if the file names one."""
         return self._env_text("module")
+
+    @property
+    def adopted(self) -> Adopted | None:
+        """The file of others that it is or was made from; None for one that was trained here.
+
+        Raises:
+            InputError: If its metadata say that in another form than this one.
+        """
+        if self.origin is not None:
+            return Adopted.of(self.origin)
+        table = self.metadata.get("adopted")
+        return None if table is None else build(Adopted, table, "metadata 'surefoot.adopted'")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The inputs of the file of others, or all sensors as one without a name.
+
+        Raises:
+            InputError: If its metadata name other sensors than it has.
+        """
+        obs_dim = self.policy.obs_dim
+        if self.adopted is None:
+            return (Part(name="", size=obs_dim),)
+        parts = self.adopted.inputs
+        if sum(part.size for part in parts) != obs_dim or min(part.size for part in parts) < 1:
+            raise InputError(
+                f"metadata 'surefoot.adopted' must name {obs_dim} sensors, got {parts}"
+            )
+        return parts
 
     def _env_text(self, key: str) -> str | None:
         env = self.metadata.get("env")

@@ -1,7 +1,7 @@
 """What each verb does, from folders to folders: the Python API, which the command line calls, too.
 
 * ``training``: a policy into a run folder; ``whole_run``: that and everything after it.
-* ``adopting``: a controller that others made into a run folder.
+* ``adopting``: a controller that others made into a run folder; ``inspecting``: what one is.
 * ``compressing``: a finished policy into a smaller one (``source`` reads it).
 * ``certifying``: a controller held against a budget; ``evidence_files``: what that may rest on.
 * ``exporting``: a certified policy into a bundle; ``verifying``: a bundle, all of it.

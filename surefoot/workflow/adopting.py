@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surefoot.artifact import Json, check_artifact_place, is_folder_of, read_artifact
+from surefoot.config import to_table
 from surefoot.errors import InputError
 from surefoot.limits import MAX_FILE_BYTES, MAX_FILES
 from surefoot.onnx_file import (
     POLICY_FILE,
+    Adopted,
     ControllerFile,
     Description,
     Origin,
@@ -198,14 +200,7 @@ def _metadata_of(
     Raises:
         InputError: If the environment has other sensors or actuators.
     """
-    interface = origin.interface
-    metadata: dict[str, Json] = {
-        "adopted": {
-            "sha256": origin.original.sha256,
-            "inputs": [{"name": part.name, "size": part.size} for part in interface.parts],
-            "output": interface.output,
-        }
-    }
+    metadata: dict[str, Json] = {"adopted": to_table(Adopted.of(origin))}
     if env_id is None:
         if env_module is not None:
             raise InputError(f"env_module: of no effect without --env, got {env_module}")

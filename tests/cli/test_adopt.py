@@ -1,6 +1,6 @@
 """From somebody's file to a signed bundle, by the commands that trained policies have.
 
-Also of ``cli/robot_tables.py``.
+Also of ``cli/robot_tables.py`` and ``cli/inspect.py``.
 """
 
 import json
@@ -158,13 +158,13 @@ def million_nodes(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (sb3, "a checkpoint of Stable-Baselines3, not an ONNX file: .*python -m surefoot.convert.sb3"),
+        (sb3, "a checkpoint of Stable-Baselines3, not an ONNX file: .* surefoot.convert.sb3"),
         (
             lambda path: path.write_bytes(pickle.dumps({})),
             "is a Python pickle, not an ONNX file: .*python -m surefoot.convert.rsl_rl",
         ),
         (lambda path: path.write_bytes(b"onnx?"), "is not a valid ONNX file"),
-        (lambda path: None, "is no run, policy folder, bundle or .onnx file"),
+        (lambda path: None, "is not a run, policy folder, bundle or .onnx file"),
         (nan_weight, "has NaN"),
         (missing_data, "lies in 'gone.data', which is not beside the file"),
         (oversized_data, "more than the 1073741824 allowed"),
@@ -211,3 +211,24 @@ def test_nothing_that_lies_at_the_place_is_overwritten(tmp_path: Path) -> None:
     done = run_pipeline("adopt", path, "--out", mine)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert [entry.name for entry in mine.iterdir()] == ["notes.txt"]
+
+
+def test_what_a_controller_is_is_said_of_files_runs_and_signed_bundles(tmp_path: Path) -> None:
+    path = written_actor(tmp_path / "actor.onnx", MJLAB)
+    done_well("adopt", path, "--out", tmp_path / "run")
+    bundle = certified_signed_and_verified(tmp_path / "run", tmp_path)
+    kinds = {}
+    for place in (path, tmp_path / "run", tmp_path / "run" / "policy", bundle):
+        said = json.loads(done_well("inspect", place, "--json").out)
+        kinds[said["kind"]] = said["onnx_sha256"]
+        assert [output["name"] for output in said["outputs"]] == ["hip", "knee"]
+        shown = done_well("inspect", place).out
+        assert "base_ang_vel, joint_pos" in shown
+        assert "epsilon 0.05 is" in shown
+    assert list(kinds) == ["a file of others", "a run", "a policy folder", "a bundle"]
+    assert len(set(kinds.values())) == 2
+
+
+def test_nothing_to_inspect_is_one_line(tmp_path: Path) -> None:
+    done = run_pipeline("inspect", tmp_path / "nothing.onnx")
+    assert (done.code, done.err.count("\n")) == (2, 1)

@@ -1,0 +1,269 @@
+"""Inspecting: what a controller is, sensor by sensor and output by output, before any proof."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from surefoot.activation import Activation, parts_of
+from surefoot.artifact import is_folder_of
+from surefoot.errors import InputError
+from surefoot.onnx_file import ControllerFile, Description, Part, read_beside
+from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash, weights_sha256
+from surefoot.run_folder import policy_folder
+from surefoot.runtime.controller_file import load_controller_file
+from surefoot.sensors import SensorScales
+from surefoot.visited import VISITED_FILE, Visited
+
+EPSILON = 0.05
+"""Perturbation that is shown in the units of each sensor, normalised units."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sensor:
+    """One number of the observation.
+
+    Attributes:
+        number: From 0.
+        name: As the file calls it; None if it does not.
+        mean: Mean of the normaliser, raw units.
+        scale: Raw units per normalised unit.
+        clip: Largest magnitude of the state, normalised units; None without a clip.
+        epsilon: What the normalised perturbation is on this sensor, raw units.
+        flags: Why epsilon says little of it, or that nothing reads it; one word each.
+    """
+
+    number: int
+    name: str | None
+    mean: float
+    scale: float
+    clip: float | None
+    epsilon: float
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """One actuator, or one choice of a discrete controller.
+
+    Attributes:
+        number: From 0; of a choice the number that the environment takes.
+        name: As the file calls it; None if it does not.
+        low: Least action, action units; None where nothing limits it.
+        high: Largest action, action units; None where nothing limits it.
+        scale: Factor of the squashed network output; None for a choice.
+        squash: What limits the network output; None for a choice.
+    """
+
+    number: int
+    name: str | None
+    low: float | None
+    high: float | None
+    scale: float | None
+    squash: Squash | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """What a controller is.
+
+    Attributes:
+        path: Where it was read from.
+        kind: What that is, in words.
+        onnx_sha256: Digest of its file, and of those beside it.
+        weights_sha256: Digest of what it computes.
+        network: Its layers in words.
+        epsilon: Perturbation that is shown in raw units, normalised units.
+        sensors: One for each number of the observation.
+        outputs: One for each output.
+        env_id: Environment that the file names; None for none.
+        visited_states: Independent states that lie with the controller.
+        knows_noise: Whether the law of the sampled action is known.
+        description: What its metadata say about the robot.
+        understood: What should be known of how the file was read, a sentence each.
+        unknown: What is not known, and what cannot be claimed without it, a sentence each.
+    """
+
+    path: Path
+    kind: str
+    onnx_sha256: str
+    weights_sha256: str
+    network: str
+    epsilon: float
+    sensors: tuple[Sensor, ...]
+    outputs: tuple[Output, ...]
+    env_id: str | None
+    visited_states: int
+    knows_noise: bool
+    description: Description
+    understood: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def inspect_controller(
+    path: Path, *, output: str | None = None, epsilon: float = EPSILON
+) -> Inspection:
+    """Say what a controller is.
+
+    Args:
+        path: A run, a policy folder, a bundle or an ``.onnx`` file that anybody wrote.
+        output: Which output of a stranger's file are the actions, if it has several.
+        epsilon: Perturbation to show in the unit of each sensor, normalised units.
+
+    Raises:
+        InputError: If the path holds no controller, or epsilon is not a positive number.
+        IntegrityError: If a folder does not verify.
+        CheckError: If ONNX Runtime computes something else than what was understood.
+    """
+    if not 0 < epsilon < np.inf:
+        raise InputError(f"epsilon must be positive and finite, got {epsilon}")
+    file = load_controller_file(path, output)
+    description = Description.of(file.properties)
+    num_states = _num_states(path)
+    knows_noise = isinstance(file.policy.head, CategoricalHead) or file.policy.head.std is not None
+    return Inspection(
+        path=path,
+        kind=_kind_of(path, file),
+        onnx_sha256=file.sha256,
+        weights_sha256=weights_sha256(file.policy),
+        network=_network_of(file.policy),
+        epsilon=epsilon,
+        sensors=_sensors_of(file, description, epsilon),
+        outputs=_outputs_of(file.policy, description),
+        env_id=file.env_id,
+        visited_states=num_states,
+        knows_noise=knows_noise,
+        description=description,
+        understood=_understood(file, description),
+        unknown=_unknown(file, description, num_states, knows_noise=knows_noise),
+    )
+
+
+def _kind_of(path: Path, file: ControllerFile) -> str:
+    if path.is_file():
+        return "a file of surefoot" if file.origin is None else "a file of others"
+    if is_folder_of(path, "bundle"):
+        return "a bundle"
+    return "a policy folder" if policy_folder(path) == path else "a run"
+
+
+def _num_states(path: Path) -> int:
+    """Return how many independent visited states lie with a controller."""
+    artifact = None if path.is_file() else read_beside(path)
+    data = None if artifact is None else artifact.files.get(VISITED_FILE)
+    return 0 if data is None else len(Visited.from_bytes(data).independent)
+
+
+def _network_of(policy: Policy) -> str:
+    """Return the sizes of the layers and their activations in words."""
+    sizes = [policy.obs_dim, *(len(layer.bias) for layer in policy.layers)]
+    used = [function for layer in policy.layers[:-1] for function in parts_of(layer.activation)]
+    names = dict.fromkeys(
+        function.value for function in used if function is not Activation.IDENTITY
+    )
+    return f"{'-'.join(map(str, sizes))}, {', '.join(names) or 'affine'}"
+
+
+# --- rows
+
+
+def _sensors_of(
+    file: ControllerFile, description: Description, epsilon: float
+) -> tuple[Sensor, ...]:
+    normaliser = file.policy.normaliser
+    scales = SensorScales.of(normaliser)
+    read = (file.policy.layers[0].weight != 0).any(axis=0)
+    flagged = {
+        "constant": set(scales.degenerate),
+        "unresolved": set(scales.unresolved(epsilon)),
+        "unread": set(np.flatnonzero(~read).tolist()),
+    }
+    names = sensor_names(file.parts, description)
+    return tuple(
+        Sensor(
+            number=number,
+            name=names[number],
+            mean=float(normaliser.mean[number]) + 0.0,  # minus zero is zero
+            scale=float(scale),
+            clip=float(normaliser.clip) if np.isfinite(normaliser.clip) else None,
+            epsilon=epsilon * float(scale),
+            flags=tuple(word for word, sensors in flagged.items() if number in sensors),
+        )
+        for number, scale in enumerate(scales.scale)
+    )
+
+
+def sensor_names(parts: Sequence[Part], description: Description) -> tuple[str | None, ...]:
+    """Return the name of each sensor, None where the file does not say it.
+
+    Args:
+        parts: Sensors one behind the other.
+        description: What the metadata say.
+    """
+    listed = description.observation_names
+    if len(listed) == sum(part.size for part in parts):
+        return listed
+    names: list[str | None] = []
+    for part in parts:
+        entries = description.tensors.get(part.name, ())
+        if len(entries) == part.size:
+            names += [f"{part.name}.{entry}" for entry in entries]
+        elif len(parts) > 1:
+            names += [f"{part.name}[{number}]" for number in range(part.size)]
+        else:
+            names += [None] * part.size
+    return tuple(names)
+
+
+def _outputs_of(policy: Policy, description: Description) -> tuple[Output, ...]:
+    head = policy.head
+    joints = description.joint_names
+    names = joints if len(joints) == policy.num_outputs else [None] * policy.num_outputs
+    if isinstance(head, CategoricalHead):
+        return tuple(
+            Output(
+                number=head.start + place, name=None, low=None, high=None, scale=None, squash=None
+            )
+            for place in range(head.num_actions)
+        )
+    return tuple(_actuator(head, number, name) for number, name in enumerate(names))
+
+
+def _actuator(head: GaussianHead, number: int, name: str | None) -> Output:
+    centre, radius = float(head.centre[number]), float(head.half_range[number])
+    is_limited = head.squash is not Squash.IDENTITY
+    return Output(
+        number=number,
+        name=name,
+        low=centre - radius if is_limited else None,
+        high=centre + radius if is_limited else None,
+        scale=radius,
+        squash=head.squash,
+    )
+
+
+# --- what was understood, and what is not known
+
+
+def _understood(file: ControllerFile, description: Description) -> tuple[str, ...]:
+    notes = () if file.origin is None else file.origin.notes
+    warnings = [f"WARNING: {words}" for words in description.contradictions(file.policy)]
+    return (*notes, *warnings, *description.left_to_do(file.policy))
+
+
+def _unknown(
+    file: ControllerFile, description: Description, num_states: int, *, knows_noise: bool
+) -> tuple[str, ...]:
+    found = [f"metadata {key!r} are no numbers" for key in description.unread]
+    if not np.isfinite(file.policy.normaliser.clip):
+        found.append(
+            "no clip limits the state: deviations need state_limit under [assume] in a --config"
+        )
+    if not num_states:
+        found.append('no visited states: requirements with scope = "visited" stay UNKNOWN')
+    if not knows_noise:
+        found.append("no noise: total variation, KL and return loss stay UNKNOWN")
+    if file.env_id is None:
+        found.append("no environment: it cannot be attacked in closed loop")
+    return tuple(found)
