@@ -1,7 +1,7 @@
 """Learned adversaries: a second agent, trained by PPO to make the frozen controller fail.
 
 SA-RL learns the perturbation of every state itself (`game.Direct`), PA-AD only in which direction
-the action should go (`director.Director`). Both play the game against the twin of the deployed
+the action should go (`pa_ad.Director`). Both play the game against the twin of the deployed
 controller, without noise; what is reported is their mean or most probable move, on the deployed
 controller itself.
 
@@ -10,7 +10,7 @@ Reference:
     adversary", ICLR 2021 (arXiv 2101.08452).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +64,7 @@ class LearnedConfig:
         num_envs: Environments stepped together.
         rollout_steps: Steps of each between two updates.
         seed: Seed of every random draw.
-        resume: What a training that was stopped goes on with, see `TrainConfig`.
+        resume: How a training that was stopped resumes, see `TrainConfig`.
     """
 
     total_steps: int
@@ -200,6 +200,20 @@ def learn_start(
         )
 
 
+def _iterations(run: Run, until: float, start: Start | None) -> Iterator[float]:
+    """Train to a share of all iterations, and yield the share that is done after each.
+
+    Raises:
+        DivergenceError: If the training becomes non-finite.
+    """
+    total = run.config.num_iterations
+    while run.iteration < until * total:
+        run.iterate()
+        if start is not None and run.iteration <= _WARM_UP * total:
+            run.take_actor(start.actor)
+        yield run.iteration / total
+
+
 def learn_adversary(
     policy: Policy,
     craft: Craft,
@@ -222,7 +236,7 @@ def learn_adversary(
         settings: Settings of the training.
         make_env: Makes environments of the controller's task.
         start: Actor to begin with.
-        checkpoints: Where checkpoints go; a training that was stopped goes on from the newest.
+        checkpoints: Where checkpoints go; a training that was stopped resumes from the newest.
         until: Share of the training after which to stop, in (0, 1]; the schedules are those of the
             whole.
         on_share: Is told after every iteration which share is done; may raise to stop.
@@ -246,20 +260,16 @@ def learn_adversary(
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
         diverged = None
-        while run.iteration < until * config.num_iterations:
-            try:
-                run.iterate()
-            except DivergenceError as error:
-                diverged = str(error)
-                break
-            if start is not None and run.iteration <= _WARM_UP * config.num_iterations:
-                run.take_actor(start.actor)
-            if run.curves["clean_return"][-1] is not None:
-                checkpoint = run.checkpoint()
-                best = checkpoint.files["best.onnx"]
-                if store is not None:
-                    store.save(checkpoint)
-            on_share(run.iteration / config.num_iterations)
+        try:
+            for share in _iterations(run, until, start):
+                if run.curves["clean_return"][-1] is not None:
+                    checkpoint = run.checkpoint()
+                    best = checkpoint.files["best.onnx"]
+                    if store is not None:
+                        store.save(checkpoint)
+                on_share(share)
+        except DivergenceError as error:
+            diverged = str(error)
         returns = [-value for value in run.curves.get("clean_return", []) if value is not None]
         began: dict[str, Json] = {} if start is None else {"start": start.clean_return}
         return Learned(

@@ -182,7 +182,7 @@ def run_suite(
         on_progress: Is told how many of ``config.num_steps`` are done, and what comes next.
         critics: Layers from states to values, by where they come from: controls beside the critic
             that is fitted here.
-        work: Folder for what is finished, so that the same call goes on after an interruption.
+        work: Folder for what is finished, so that the same call resumes after an interruption.
 
     Raises:
         InterruptedRun: If a signal asked to stop; what is finished stays in ``work``.
@@ -230,6 +230,19 @@ def run_suite(
     )
 
 
+def _key_of(config: AttackConfig) -> dict[str, Json]:
+    """Return what everything that a suite learns depends on, beside controller, task and ball."""
+    learned = ("selection_episodes", "critic_steps", "sarsa", "adversary_steps")
+    settings = to_table(config)
+    return {
+        "code": code_digest(),
+        "suite": config.suite,
+        "backend": config.backend.value,
+        "versions": [__version__, version("torch"), version("numpy")],
+        "settings": {name: settings[name] for name in learned},
+    }
+
+
 class _Suite:
     """What the attacks of a suite share."""
 
@@ -264,17 +277,10 @@ class _Suite:
         self._key: Json = {
             "onnx_sha256": file.sha256,
             "env": [self.spec.env_id, self.spec.packages, module_digest(config.env_module)],
-            "code": code_digest(),
             "ball": [self.ball.norm.value, self.ball.epsilon],
-            "suite": config.suite,
-            "backend": config.backend.value,
-            "versions": [__version__, version("torch"), version("numpy")],
-            "settings": {
-                name: to_table(config)[name]
-                for name in ("selection_episodes", "critic_steps", "sarsa", "adversary_steps")
-            },
             "others": {name: other.sha256 for name, other in others.items()},
             "critics": {name: sha256_hex(critic_to_bytes(one)) for name, one in critics.items()},
+            **_key_of(config),
         }
         self._chosen: dict[str, str] = {}
         self._harm: dict[str, tuple[tuple[int, float], Adversary]] = {}

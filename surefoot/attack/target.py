@@ -29,7 +29,7 @@ class AttackTarget:
         tell: Progress.
         query: The deployed controller: from states, (N, D), to its outputs.
         critics: Values of states that came with the controller, by name.
-        resume: What a training of an adversary that was stopped goes on with.
+        resume: How a stopped training of an adversary resumes.
         others: Other controllers of the task, whose perturbations are tried on this one, by name.
         strongest: The adversary that did most harm so far, if there was any, and its name; one that
             answers to the state.
