@@ -82,13 +82,9 @@ def compress_controller(
     config, limit = config or OneShotConfig(), limit or ControlLimit()
     _check_target(sparsity, config, limit, visited_states)
     source = read_source(policy, calibration, env_module, output)
+    _check_apart(out, source)
     for note in () if source.file.origin is None else source.file.origin.notes:
         listener.remark(note)
-    if out.resolve() == source.folder.resolve():
-        raise InputError(
-            "out must not be the folder of the policy, with which the result is compared"
-            f", got {out}"
-        )
     removes = sparsity is not None or limit.max_control_error is not None
     if not removes:
         config = replace(config, method=Method.MAGNITUDE)  # which looks at no state
@@ -164,6 +160,19 @@ def _check_target(
         raise InputError("nothing to do: give --sparsity, --max-control-error or --weights")
     if visited_states is not None and visited_states < 0:
         raise InputError(f"visited-states must be at least 0, got {visited_states}")
+
+
+def _check_apart(out: Path, source: Source) -> None:
+    """Check that the original stays.
+
+    Raises:
+        InputError: If the result would take its place.
+    """
+    if out.resolve() == source.folder.resolve():
+        raise InputError(
+            "out must not be the folder of the policy, with which the result is compared, got"
+            f" {out}"
+        )
 
 
 def _states_of(source: Source, config: OneShotConfig, limit: ControlLimit) -> Array | None:
