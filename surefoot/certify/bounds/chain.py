@@ -43,7 +43,9 @@ class Chain:
         """Return the chain with matrices multiplied where no activation stands between them.
 
         Their product is what the semidefinite proof and the norms are about; a slope that is always
-        1 has no multiplier.
+        1 has no multiplier. A policy keeps them apart (`onnx_file.units` folds only elementwise
+        maps and selections): a runtime rounds after each product, and sparsity counts the weights
+        of each. The product here is one of real numbers, whose error the interval matrix carries.
         """
         matrices, slopes = [self.matrices[0]], []
         for slope, matrix in zip(self.slopes, self.matrices[1:], strict=True):
