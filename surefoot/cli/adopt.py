@@ -27,11 +27,11 @@ def adopt(
     env_module: EnvModule = None,
     visited_states: Annotated[
         int | None,
-        typer.Option(help="States to record in the environment; default 384, 0 for none."),
+        typer.Option(help="Visited states to record in the environment; default: 384; 0: none."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Adopt a controller of others: it is kept, rewritten in the canonical form, and compared."""
+    """Turn a foreign .onnx file into a run: rewrite it in canonical form and compare the two."""
     if env is not None:
         load_simulation()
     from surefoot.workflow.adopting import adopt_controller

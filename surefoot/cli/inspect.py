@@ -16,16 +16,14 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    controller: Annotated[
-        Path, typer.Argument(help="A run, a policy folder, a bundle or an .onnx file.")
-    ],
+    controller: Annotated[Path, typer.Argument(help="A run, policy folder, bundle or .onnx file.")],
     output: OutputName = None,
     epsilon: Annotated[
         float, typer.Option(help="Perturbation to show in the unit of each sensor.")
     ] = 0.05,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a controller is: its sensors, its outputs, what is known and what is not."""
+    """Show the sensors and outputs of a controller, what is known about it and what is not."""
     from surefoot.config import to_table
     from surefoot.workflow.inspecting import inspect_controller
 
