@@ -95,19 +95,22 @@ def learning_page(rows: Sequence[Row]) -> str:
     lines = [
         "# What each method learns, withstands and has proved",
         "",
-        "Presets at one million steps (of the policy; ATLA's adversary takes as many again),"
-        " held-out seeds. *Trained*: the return at the evaluation that chose the deployed policy,"
-        " 10 episodes, of those at full strength (all 20 of plain PPO, the last half or fewer"
-        " where a defence or the sparsity rises);"
-        " behind the stroke, at the last one. *Clean* and *worst*: 50 other episodes of each seed"
-        " that was attacked, mean over the agents (interquartile where there are four or more) and"
-        " 95 % interval (agents resampled, then their episodes: of three agents it says little);"
-        " the worst of the full suite, which [attacks.md](attacks.md) takes apart. The deviations"
-        " are proved bounds on the change of any action, in action units.",
+        "Presets at one million steps of the policy, on held-out seeds (ATLA's adversary"
+        " takes as many steps again).",
+        "",
+        "* *Trained*: the return of the evaluation that chose the deployed policy and, after"
+        " the slash, of the last one. Each takes 10 episodes; only those at full strength"
+        " count (all 20 of plain PPO, the last half or fewer where a defence or the sparsity"
+        " rises).",
+        "* *Clean* and *worst attacked*: 50 other episodes of each seed that was attacked;"
+        " the mean over the agents (interquartile where there are four or more) and its 95 %"
+        " interval (agents resampled, then their episodes: of three agents it says little)."
+        " The worst is that of the full suite, which [attacks.md](attacks.md) takes apart.",
+        "* *Proved* and *found*: the largest change of any action, in action units.",
         "",
         "    python benchmarks/learning.py train --jobs 2 && python benchmarks/learning_tables.py",
         "",
-        "Every agent lies in `docs/results/agents`: the controller that was attacked, its critic,"
+        "Every agent is in `docs/results/agents`: the controller that was attacked, its critic,"
         " and `agent.json` with every return, bound and command. Its last command attacks it"
         " again.",
         "",
@@ -345,8 +348,8 @@ def what_was_learned(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## What the learned adversaries learned",
         "",
-        "An adversary that is *taught* imitates the strongest attack before it, and goes on from"
-        " there. Returns on the eight episodes on which its snapshots are compared: of the"
+        "An adversary that is *taught* imitates the strongest attack before it and then continues"
+        " to learn. Returns on the eight episodes on which its snapshots are compared: of the"
         " imitation, of the best snapshot (bold where learning took off more than a twentieth), and"
         " of the best snapshot of one that began with nothing. SA-RL comes after PA-AD, and is"
         " mostly taught by it.",
