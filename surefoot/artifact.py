@@ -341,7 +341,7 @@ def read_artifact(
 
 
 def claim_folder(folder: Path, kind: str) -> None:
-    """Create an output folder and mark it as ours, or go on in one that is already ours.
+    """Create an output folder and mark it as surefoot's, or continue in one that already is.
 
     Raises:
         InputError: If ``folder`` exists, is not empty and is not a folder of this kind, or cannot
@@ -360,7 +360,7 @@ def claim_folder(folder: Path, kind: str) -> None:
 
 
 def unclaim_folder(folder: Path, made: Sequence[Path]) -> None:
-    """Remove a folder in which there is nothing but the mark that it is ours.
+    """Remove a folder that holds nothing but surefoot's mark.
 
     Args:
         folder: The folder.
@@ -480,7 +480,7 @@ def _entries(folder: Path) -> dict[str, Path]:
 
 @contextmanager
 def os_errors(what: str) -> Iterator[None]:
-    """Turn an error of the system into bad input, in one line that begins with ``what``.
+    """Turn a system error into an `InputError` of one line that begins with ``what``.
 
     Raises:
         InputError: If the block raised an OSError.

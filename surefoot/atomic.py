@@ -45,7 +45,7 @@ class Lock(Enum):
 
 
 def try_lock(descriptor: int) -> Lock:
-    """Lock an open file or folder until it is closed, if nobody else has.
+    """Lock an open file or folder until it is closed, unless another process holds the lock.
 
     Local file systems keep such a lock in the kernel, so that it reaches across containers. NFS
     asks the server, so that it reaches across hosts, but for mounts with ``local_lock`` or
@@ -127,7 +127,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def try_file(path: Path) -> None:
-    """Do what :func:`new_file` does, and leave everything as it was.
+    """Try :func:`new_file`, and leave everything as it was.
 
     A file that is there is replaced by a copy with its mode, times and owner.
 
@@ -150,7 +150,7 @@ def try_file(path: Path) -> None:
 
 
 def try_folder(path: Path) -> None:
-    """Do what :func:`new_folder` does, and leave everything as it was.
+    """Try :func:`new_folder`, and leave everything as it was.
 
     What is there changes its name and gets it back, for nothing else tells whether it may.
 

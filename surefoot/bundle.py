@@ -179,7 +179,7 @@ def sign_bundle(
 
 
 def _check_facts(artifact: Artifact, bundle: Bundle) -> None:
-    """Check what the manifest repeats.
+    """Check the facts that the manifest repeats.
 
     Raises:
         IntegrityError: If something of it is not so.

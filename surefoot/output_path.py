@@ -135,7 +135,7 @@ def check_run_folder(out: Path) -> None:
 
 
 def _check_name(out: Path, what: str) -> None:
-    """Refuse what an empty word or a slash becomes.
+    """Refuse a path made of an empty word or a slash.
 
     Raises:
         InputError: If it has no name.
@@ -159,7 +159,7 @@ def _check_place_in_artifact(out: Path) -> None:
 
 
 def _check_no_input(out: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse what the command reads, under whatever name.
+    """Refuse to write over an input of the command, under any name.
 
     Raises:
         InputError: If it is read.

@@ -133,7 +133,7 @@ def _take(place: Path, folder: Path) -> int:
 
 
 def _refuse_owner(lock: Lock, owner: Owner | None, folder: Path) -> None:
-    """Check that nobody else works in a folder, as far as this host can tell.
+    """Check that no other process works in a folder, as far as this host can tell.
 
     Raises:
         InputError: If somebody does, or may.

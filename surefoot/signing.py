@@ -209,7 +209,7 @@ def verified_statements(
 def require_signed(
     statements: Sequence[Statement], policy: TrustPolicy, digests: Mapping[str, str]
 ) -> None:
-    """Check that every role signed something about exactly these files, whatever it says.
+    """Check that every role signed a statement about exactly these files, of any content.
 
     Args:
         statements: Statements that :func:`verified_statements` accepted.
@@ -233,7 +233,7 @@ def require_evidence(
     *,
     now: datetime | None = None,
 ) -> None:
-    """Check that what is signed allows to deploy exactly these files.
+    """Check that the signed statements allow exactly these files to be deployed.
 
     Args:
         statements: Statements as :func:`verified_statements` accepted them.

@@ -112,7 +112,7 @@ def _variants(
 def masking_ratio(
     policy: Policy, ball: Ball, query: Query, state_ND: States, randoms: Randoms
 ) -> float | None:
-    """Return the ratio of what a gradient-free search and a gradient move the actions.
+    """Return how much farther a gradient-free search moves the actions than a gradient does.
 
     It is the mean over the states of the best deviation of random search, over that of the best
     MAD with restarts, both measured on the deployed controller, at states where neither makes it
@@ -154,7 +154,7 @@ def masking_signs(
     errors: Mapping[str, float],
     failures: Mapping[str, int],
 ) -> list[str]:
-    """Return in words what speaks for masked gradients; empty if nothing does.
+    """Describe the signs of masked gradients, none if there are none.
 
     Args:
         ratio: Ratio as :func:`masking_ratio` gives it.

@@ -236,7 +236,7 @@ class _Loop:
     keeps_steps: bool
 
     def run(self, episodes: Sequence[_Episode]) -> None:
-        """Play the episodes to their ends, one per environment; what is left over idles."""
+        """Play the episodes to their ends, one per environment; finished environments idle."""
         seeds = [episode.seed for episode in episodes]
         obs_NO = self.env.reset(seeds + seeds[:1] * (self.env.num_envs - len(seeds)))
         idle_NA = self._idle_actions()
@@ -292,7 +292,7 @@ class _Loop:
         return outputs, deviations
 
     def _check_perturbed(self, state: States, perturbed: States) -> None:
-        """Refuse what no adversary of this ball may do.
+        """Refuse a perturbation that no adversary of this ball may make.
 
         Raises:
             CheckError: If a perturbed state is malformed or outside of the ball.

@@ -1,4 +1,4 @@
-"""The finished pieces of a suite, so that an interrupted one goes on where it was.
+"""The finished pieces of a suite, from which an interrupted one resumes.
 
 A piece is found by what it is about: the digest of a key that names everything it depends on. Its
 file begins with the digest of the rest; a damaged one is made again.

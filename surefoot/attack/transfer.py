@@ -96,7 +96,7 @@ def _in_float64(normaliser: Normaliser) -> Normaliser:
 
 
 def _imitate(target: AttackTarget, seed: int) -> tuple[tuple[Layer, ...], Cost, dict[str, Json]]:
-    """Fit a network to what the deployed controller did, at states it came to and around them."""
+    """Fit a network to the deployed controller's actions, at visited states and around them."""
     states, outputs = _observe(target, seed)
     generator = torch.Generator().manual_seed(seed)
     network = new_network(

@@ -96,7 +96,7 @@ def check_certificate(
 
 
 def _table_faults(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
-    """Yield what the tables and claims say beyond what is proved."""
+    """Yield the statements of tables and claims that are not proved."""
     visited = certificate.claims.visited_deviation
     again = proved_tables(
         proofs,
@@ -132,7 +132,7 @@ def _again(
 
 
 def _finding_faults(finding: Finding, again: float | None, proofs: Proofs) -> Iterator[str]:
-    """Yield where a finding's number, verdict or witness is not what follows."""
+    """Yield the faults of a finding's number, verdict and witness."""
     need, value = finding.requirement, finding.sampled if finding.measured else finding.certified
     yield from differences(value, again, need.describe())
     if (finding.verdict is Verdict.PROVED) != (value is not None and need.holds(value)):

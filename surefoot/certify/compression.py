@@ -179,7 +179,7 @@ def _side_by_side(activation: AnyActivation, width: int) -> AnyActivation:
 
 
 def _capped(policy: Policy, dense: Policy, state_bound: Float) -> Float:
-    """Bound |g - g'| entry by entry, with what each activation can differ by at most."""
+    """Bound |g - g'| entry by entry by the largest difference that each activation allows."""
     reach = [state_bound, state_bound]
     change = np.zeros_like(state_bound)
     for pair in zip(policy.layers, dense.layers, strict=True):

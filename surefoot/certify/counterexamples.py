@@ -347,7 +347,7 @@ def replayed(
     value: float | None = None,
     slope: float | None = None,
 ) -> Witness:
-    """Return a pair of states with what the deployed arithmetic makes of both.
+    """Return a pair of states with their outputs in deployed arithmetic.
 
     Args:
         replay: The deployed arithmetic.
@@ -390,7 +390,7 @@ def _start(observations: Single, states: Single) -> Worst:
 def _keep_worse(
     policy: Policy, replay: Replay, found: Worst, moved: Single, distribution: bool
 ) -> None:
-    """Replay perturbed states and keep, per state and measure, what is worse than before."""
+    """Replay perturbed states and keep the worse one for each state and measure."""
     change = np.abs(
         replay.outputs_at(moved).astype(np.float64)
         - replay.outputs_at(found.states).astype(np.float64)

@@ -39,7 +39,7 @@ class DeviationCurves:
 
 
 def deviation_curves(analysis: Analysis, epsilons: Float) -> DeviationCurves:
-    """Compute what the picture shows.
+    """Compute the curves of the picture.
 
     Args:
         analysis: Proofs and searches about the controller; that of a certificate saves most of the

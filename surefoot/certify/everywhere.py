@@ -117,7 +117,7 @@ class Everywhere:
 
     @cached_property
     def action_range(self) -> Float | None:
-        """Largest possible change of each actuator whatever the perturbation, action units."""
+        """Largest change of each actuator under any perturbation at all, action units."""
         head = self.policy.head
         if isinstance(head, CategoricalHead) or head.squash is Squash.IDENTITY:
             return None

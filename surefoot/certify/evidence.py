@@ -135,7 +135,7 @@ class Evidence:
 
     @property
     def contradicts_rewards(self) -> bool:
-        """Whether a clean return that was seen lies outside of what the assumptions allow."""
+        """Whether a recorded clean return contradicts the assumptions."""
         if self.sampled is None or self.reward_range is None:
             return False
         low, high = (size * self.sampled.horizon for size in self.reward_range)

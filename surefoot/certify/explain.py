@@ -152,7 +152,7 @@ def _open(certificate: Certificate, verdict: Verdict) -> list[str]:
 
 
 def _witness(witness: Witness | None) -> Iterator[str]:
-    """Yield what a witness shows; its states stand in the certificate."""
+    """Yield the numbers of a witness; its states are in the certificate."""
     if witness is None:
         return
     if witness.deviation is not None:

@@ -54,7 +54,7 @@ class Proofs:
         multipliers: Sequence[tuple[str, Multipliers]] = (),
         effort: Effort | None = None,
     ) -> None:
-        """Take what the proofs rest on.
+        """Collect the premises of the proofs.
 
         Args:
             policy: Policy of the controller file; its arrays are float32 by value.

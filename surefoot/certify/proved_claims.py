@@ -64,7 +64,7 @@ class ProvedTables:
 def proved_tables(
     proofs: Proofs, epsilon: float, visited_epsilon: float, budget: Budget
 ) -> ProvedTables:
-    """Prove what stands in a certificate beside its findings.
+    """Prove the claims of a certificate beside its findings.
 
     Args:
         proofs: Proofs about the controller.

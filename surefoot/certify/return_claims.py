@@ -60,7 +60,7 @@ The requirements of a budget share one chance instead; see ``Budget.error_shares
 
 
 def value_claim(proofs: Proofs, ball: Ball) -> ValueClaim | None:
-    """Return bounds on the loss of return, each with what holds without it; None without rewards.
+    """Bound the loss of return, each bound beside the trivial one; None without a reward range.
 
     Args:
         proofs: Proofs about the controller.

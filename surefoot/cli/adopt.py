@@ -54,7 +54,7 @@ def adopt(
 
 
 def _facts_of(adopted: "AdoptedController") -> dict[str, Json]:
-    """Return what ``--json`` prints about the files."""
+    """Return the JSON object that ``--json`` prints about the files."""
     from surefoot.policy import weights_sha256
 
     return {

@@ -36,7 +36,7 @@ def magnitude(seen: Seen) -> Score:
 
 
 def saliency(seen: Seen) -> Score:
-    """Return by how much the loss changes, to first order, without the weight.
+    """Return the first-order change of the loss if the weight is removed.
 
     Reference:
         Molchanov et al., ICLR 2017 (arXiv 1611.06440), equation 8: |w dL/dw|.

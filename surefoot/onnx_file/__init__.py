@@ -1,4 +1,4 @@
-"""How a controller looks as an ONNX file: written, read strictly, and read from strangers.
+"""How a controller looks as an ONNX file: written, read strictly, and read from others.
 
     obs -Sub-Div-Clip-> state -Gemm-Tanh-> ... -Gemm-> network output -Clip-Mul-Add-> actions
 

@@ -1,4 +1,4 @@
-"""A controller read back from the bytes of an ONNX file, canonical or a stranger's."""
+"""A controller read back from the bytes of an ONNX file, canonical or foreign."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from surefoot.policy import Policy, weights_sha256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agreement:
-    """How a policy that was read from a stranger's file compared with a runtime on that file.
+    """How a policy that was read from a foreign file compared with a runtime on that file.
 
     Attributes:
         runtime: Name and version.
@@ -68,7 +68,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """Sensors that stand one behind the other in the observation.
+    """Consecutive sensors of the observation.
 
     Attributes:
         name: As the input of a file of others that they were is called; empty for no name.
@@ -95,7 +95,7 @@ class Adopted:
 
     @classmethod
     def of(cls, origin: Origin) -> "Adopted":
-        """Return what is to be said about an origin."""
+        """List the remarks about an origin."""
         parts = tuple(Part(name=part.name, size=part.size) for part in origin.interface.parts)
         return cls(sha256=origin.original.sha256, inputs=parts, output=origin.interface.output)
 
@@ -212,13 +212,13 @@ def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
 def read_onnx(
     data: bytes, name: str, output: str | None = None, folder: Path | None = None
 ) -> ControllerFile | ForeignFile:
-    """Read any controller: a canonical file strictly, a stranger's as far as it is understood.
+    """Read any controller: a canonical file strictly, a foreign one as far as it is understood.
 
     Args:
         data: The bytes of the file.
         name: How error messages call it.
-        output: Which output of a stranger's file are the actions, if it has several.
-        folder: Where the file lies, for a stranger's constants in files beside it.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
+        folder: Where the file lies, for a foreign file's constants in files beside it.
 
     Raises:
         InputError: If it is no controller, or no known one; the message names the node.

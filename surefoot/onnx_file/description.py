@@ -73,7 +73,7 @@ class Description:
         )
 
     def contradictions(self, policy: Policy) -> tuple[str, ...]:
-        """Return what the metadata say otherwise than the graph, a sentence each.
+        """List the contradictions of metadata and graph, a sentence each.
 
         Numbers of the metadata may be rounded to three decimals.
 

@@ -258,7 +258,7 @@ def _rows_of(steps: Sequence[Step], numbers: Numbers) -> list[tuple[Step, Number
 
 
 def _gathered(steps: Sequence[Step], numbers: Numbers) -> tuple[Linear, Numbers]:
-    """Return the map that makes ``numbers``, and the numbers of what it takes."""
+    """Return the map that makes ``numbers``, and the numbers of its inputs."""
     linear, inputs = Linear.identity(len(numbers)), numbers.copy()
     for step, places, rows in _rows_of(steps, numbers):
         linear.assign(places, Linear.of(step).part(rows))

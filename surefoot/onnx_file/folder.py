@@ -74,7 +74,7 @@ def read_path(path: Path, output: str | None = None) -> ControllerFile | Foreign
 
     Args:
         path: A folder, or an ONNX file that anybody wrote.
-        output: Which output of a stranger's file are the actions, if it has several.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
 
     Raises:
         InputError: If the path holds none of these.
@@ -120,7 +120,7 @@ def _read_folder(folder: Path) -> Artifact:
 
 
 def _refuse_other_format(data: bytes, path: Path) -> None:
-    """Refuse what users take for a controller, and say what makes an ONNX file of it.
+    """Refuse a file mistaken for a controller, and say how to make an ONNX file of it.
 
     Raises:
         InputError: If the file is a checkpoint, a pickle or another archive.

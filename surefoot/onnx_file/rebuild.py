@@ -132,7 +132,7 @@ def _layers(units: Sequence[Unit], states: Numbers) -> Iterator[Layer]:
 
 
 def _levels(units: Sequence[Unit], states: Numbers) -> list[int]:
-    """Return the number of the layer in which each unit stands."""
+    """Return the number of each unit's layer."""
     level_of = dict.fromkeys(states.tolist(), 0)
     levels = []
     for unit in units:
@@ -143,7 +143,7 @@ def _levels(units: Sequence[Unit], states: Numbers) -> list[int]:
 
 
 def _layer(units: Sequence[Unit], vector: Numbers) -> Layer:
-    """Return the layer of units that stand side by side.
+    """Return the layer of units side by side.
 
     Args:
         units: Their rows, first to last.

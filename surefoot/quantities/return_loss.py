@@ -35,7 +35,7 @@ class ReturnLoss(ProvedQuantity):
     def prove_again(
         self, need: Need, said: float | None, prover: Prover, delta: float
     ) -> Bound | Unknown | Withheld:
-        """Prove what a certificate says once more, as far as its evidence is there.
+        """Prove a certificate's statement again, as far as its evidence is given.
 
         Clean episodes may have lowered the bound, or contradicted the assumed rewards; whether they
         did, only they can tell.

@@ -163,7 +163,7 @@ def _crossings(value: Callable[[Array, Array], Array], low: Array, high: Array) 
 def _beyond_kink(
     policy: Policy, number: int, neuron: Array, kink: Array, states: Array, rows: Array
 ) -> Array:
-    """Return by how much a neuron of a layer is above its kink at each state, shape (n,)."""
+    """Return the distance of a neuron's input above its kink at each state, shape (n,)."""
     hidden = policy.hidden(states, number)
     layer = policy.layers[number]
     weight, bias = layer.weight[neuron[rows]], layer.bias[neuron[rows]]
@@ -213,7 +213,7 @@ def runner_of(
 
 
 def _batches(observations: Array, interface: Interface) -> Iterator[Array]:
-    """Yield what a call takes: as many rows as the file fixes, or single ones and then the rest."""
+    """Yield batches for a call: as many rows as the file fixes, or single ones, then the rest."""
     rows, alone = interface.rows, len(observations)
     if interface.batched:
         alone = min(alone, _SINGLES)

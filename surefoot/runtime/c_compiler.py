@@ -75,7 +75,7 @@ def run_compiler(command: list[str], folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what was compiled here, which nobody else may write.
+    """Return the cache folder of compiled code, which only its owner may write.
 
     Raises:
         InputError: If it cannot be made, or belongs to somebody else.
@@ -107,7 +107,7 @@ def _version(compiler: str) -> str:
 
 
 def _processor() -> str:
-    """Describe what -march=native depends on; a cache may be shared between machines."""
+    """Describe the processor, on which -march=native depends; machines may share a cache."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.is_file():
         return platform.machine() + platform.processor()

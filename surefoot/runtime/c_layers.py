@@ -108,7 +108,7 @@ class CLayer:
         return sum(array.nbytes for array in arrays if array is not None)
 
     def report(self) -> dict[str, Json]:
-        """Describe what it stores and computes."""
+        """Describe its storage and its work."""
         return {
             "layout": self.layout.value,
             "fan_in": self.fan_in,

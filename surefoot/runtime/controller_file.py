@@ -15,13 +15,13 @@ def load_controller_file(path: Path, output: str | None = None) -> ControllerFil
 
     Args:
         path: A folder, or an ONNX file that anybody wrote.
-        output: Which output of a stranger's file are the actions, if it has several.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
 
     Raises:
         InputError: If the path holds none of these, or a file that is not understood.
         IntegrityError: If a manifest beside it does not hold.
         CheckError: If ONNX Runtime computes something else than what was understood.
-        MissingLibraryError: If a stranger's file is read without ONNX Runtime.
+        MissingLibraryError: If a foreign file is read without ONNX Runtime.
     """
     return _agreed(read_path(path, output))
 
@@ -32,13 +32,13 @@ def controller_from_onnx(data: bytes, name: str, output: str | None = None) -> C
     Args:
         data: The bytes of the file.
         name: How error messages call it.
-        output: Which output of a stranger's file are the actions, if it has several.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
 
     Raises:
         InputError: If it is no controller, or one that is not understood.
         IntegrityError: If it is a canonical file that was changed.
         CheckError: If ONNX Runtime computes something else than what was understood.
-        MissingLibraryError: If a stranger's file is read without ONNX Runtime.
+        MissingLibraryError: If a foreign file is read without ONNX Runtime.
     """
     return _agreed(read_onnx(data, name, output))
 

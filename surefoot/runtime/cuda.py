@@ -76,7 +76,7 @@ class Device(Protocol):
         """Wait until the stream is empty."""
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what ``work`` puts into the stream as a graph; return what launches it."""
+        """Record the launches of ``work`` as a graph, and return a function that runs it."""
 
 
 class CudaDevice:
@@ -120,7 +120,7 @@ class CudaDevice:
         self._call("cuStreamSynchronize", self._handle())
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what ``work`` puts into the stream as a graph; return what launches it."""
+        """Record the launches of ``work`` as a graph, and return a function that runs it."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", self._handle(), _CAPTURE_THREAD_LOCAL)
         work()

@@ -13,7 +13,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def machine_facts() -> dict[str, Json]:
-    """Describe what a latency depends on; None where the system does not say."""
+    """Describe the machine on which a latency depends; None for what the system does not tell."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return {
         "cpu": processor(),

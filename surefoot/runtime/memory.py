@@ -25,7 +25,7 @@ _TIMEOUT_S = 120
 
 
 def memory_bytes(file: ControllerFile, backend: str) -> int | None:
-    """Return by how much a process grows that loads a controller; None where unknown."""
+    """Return the growth of a process that loads a controller, None where it is unknown."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "policy.onnx"
         path.write_bytes(file.data)

@@ -44,7 +44,7 @@ class CornerSearch:
         return np.asarray(self._mean_D + self._std_D * random.standard_normal(len(self._mean_D)))
 
     def tell(self, draw_D: Floats, episode_return: float) -> None:
-        """Learn what an episode in a direction returned."""
+        """Record the return of an episode in a direction."""
         self._draws.append(draw_D)
         self._returns.append(episode_return)
         if len(self._returns) < _GENERATION:

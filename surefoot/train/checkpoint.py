@@ -199,7 +199,7 @@ def _versions() -> dict[str, Json]:
 
 
 def _checkpoint_of(artifact: Artifact, name: str) -> Checkpoint:
-    """Return what an artifact holds.
+    """Read the checkpoint in an artifact.
 
     Raises:
         IntegrityError: If that is no checkpoint.

@@ -142,7 +142,7 @@ class Learner:
 
     @torch.no_grad()
     def _samples(self, rollout: Rollout) -> Samples:
-        """Turn a rollout into what the update learns from.
+        """Turn a rollout into the samples of an update.
 
         Raises:
             DivergenceError: If a reward is too large.

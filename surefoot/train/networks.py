@@ -66,7 +66,7 @@ def forward(activation: AnyActivation, x: Tensor) -> Tensor:
 
 
 def _backward(activation: AnyActivation, g: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Return the gradient with respect to what an activation took."""
+    """Return the gradient with respect to the input of an activation."""
     match activation:
         case Mixed():
             parts = [
@@ -153,7 +153,7 @@ class Mlp:
         return hidden
 
     def trace(self, x_BO: Tensor) -> Trace:
-        """Return the outputs with what the gradients need."""
+        """Return the outputs, and the intermediate values that gradients need."""
         inputs, sums, hidden = [], [], x_BO
         for weight, bias, activation in self._layers():
             inputs.append(hidden)

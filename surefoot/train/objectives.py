@@ -10,7 +10,7 @@ ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def lead(choice_B1: Tensor) -> ValueAndGradient:
-    """Return by how much a discrete choice is ahead of the best other one."""
+    """Return the margin of a discrete choice over the best other one."""
 
     def evaluate(moved_BM: Tensor) -> tuple[Tensor, Tensor]:
         rival = moved_BM.scatter(1, choice_B1, -torch.inf).max(1, keepdim=True)
@@ -33,7 +33,7 @@ class Best:
         self._value_B = torch.full((len(start_BD),), -torch.inf, dtype=start_BD.dtype)
 
     def offer(self, delta_BD: Tensor, value_B: Tensor) -> None:
-        """Keep the rows that are better than what was kept; copies, for a search may overwrite."""
+        """Keep copies of the rows that improve on the kept ones; a search may overwrite its own."""
         better_B = value_B > self._value_B
         self.delta_BD = torch.where(better_B[:, None], delta_BD, self.delta_BD)
         self._value_B = torch.where(better_B, value_B, self._value_B)

@@ -80,7 +80,7 @@ class Director:
         return self.ball.perturbed(state_ND, best.delta_BD.numpy())
 
     def _progress(self, state_BD: Tensor, moves: Array) -> ValueAndGradient:
-        """Return the objective of the search for what the moves ask."""
+        """Return the search objective that the moves ask for."""
         if isinstance(self.moves, DiscreteActions):
             return lead(torch.from_numpy(np.asarray(moves, np.int64))[:, None])
         clean_BM = self._twin(state_BD)

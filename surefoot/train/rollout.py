@@ -28,7 +28,7 @@ class Disturbance(Protocol):
         """Return the states, (n, O), that the policy sees in the numbered environments, (n,)."""
 
     def stepped(self, returns_N: Floats, done_N: Flags) -> None:
-        """Learn what a step of all environments led to.
+        """Learn the outcome of a step in all environments.
 
         Args:
             returns_N: Undiscounted return of each episode so far, (N,).
@@ -113,7 +113,7 @@ class Collector:
         self._returns = np.zeros(env.num_envs)
 
     def look(self, obs: Floats) -> None:
-        """Take what the environments show now: that of a game changes with who is faced."""
+        """Replace the current observations: those of a game change with the opponent."""
         self._obs = obs
 
     def collect(
@@ -188,7 +188,7 @@ class Collector:
         )
 
     def _require_finite(self, rollout: Rollout, last_obs: Floats) -> None:
-        """Check what was played.
+        """Check that every number of a rollout is finite.
 
         Raises:
             DivergenceError: If a number is not finite.

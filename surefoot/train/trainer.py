@@ -207,7 +207,7 @@ def _hold(
 
 @contextmanager
 def _hint_at_new_episodes() -> Iterator[None]:
-    """Tell what helps where episodes cannot be replayed.
+    """Point to new episodes where episodes cannot be replayed.
 
     Raises:
         ReplayError: If the block raised one.
@@ -298,7 +298,7 @@ def _progress(run: Run, steps_per_s: float) -> Progress:
 
 @contextmanager
 def _torch_settings(num_threads: int, device: torch.device) -> Iterator[None]:
-    """Set what PyTorch keeps per process, and put it back."""
+    """Set the threads and the determinism of PyTorch, and restore them."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(num_threads)
     # On CUDA it would refuse some operations; there only statistics are promised to repeat.

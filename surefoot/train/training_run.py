@@ -1,4 +1,4 @@
-"""One training run: everything that changes while it goes on, and one iteration of it."""
+"""One training run: its state, and one iteration of it."""
 
 import math
 import platform
@@ -100,7 +100,7 @@ class Run:
         self._new_episodes: list[int] = []
 
     def _new_adversary(self, rival_env: VectorEnv | None) -> TrainingAdversary | None:
-        """Return who disturbs the rollouts, if the defence has anybody do so.
+        """Return the adversary of the rollouts, None if the defence has none.
 
         Raises:
             InputError: If the environments of a learning adversary are missing.
@@ -257,7 +257,7 @@ class Run:
         self._average.load_state_dict(average | {"parameters": parameters})
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Go back to a stored state; what the run then does not repeat is kept for its facts.
+        """Go back to a stored state, and note for the facts what the run then does not repeat.
 
         Raises:
             ReplayError: If its episodes cannot be replayed.

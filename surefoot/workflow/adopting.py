@@ -195,7 +195,7 @@ def _check_visited(visited: Visited | None, policy: Policy) -> None:
 def _metadata_of(
     origin: Origin, policy: Policy, env_id: str | None, env_module: str | None
 ) -> dict[str, Json]:
-    """Return what the canonical file says about its origin and its environment.
+    """Return the canonical file's metadata: its origin and its environment.
 
     Raises:
         InputError: If the environment has other sensors or actuators.
@@ -209,7 +209,7 @@ def _metadata_of(
 
 
 def _environment_metadata(policy: Policy, env_id: str, env_module: str | None) -> dict[str, Json]:
-    """Return what a file says about the environment that it controls, as trained ones do.
+    """Return a file's metadata about the environment that it controls, as trained files have them.
 
     Raises:
         InputError: If the policy does not fit it.

@@ -51,14 +51,14 @@ def certify_controller(
         assumptions: Assumptions that claims about returns rest on.
         attack: An ``attack.json``; that of the controller's own run if it is not given.
         bench: A ``bench.json``.
-        output: Which output of a stranger's file are the actions, if it has several.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
         dense: Policy from which the controller was compressed, for ``compression_error``.
-        listener: Is told what should be known of a stranger's file, and why there is no picture.
+        listener: Is told what should be known of a foreign file, and why there is no picture.
 
     Raises:
         InputError: If a file is not what it should be, or ``out`` cannot be written.
         IntegrityError: If a folder does not verify.
-        CheckError: If a policy that was rebuilt from a stranger's file differs from its runtime.
+        CheckError: If a policy that was rebuilt from a foreign file differs from its runtime.
     """
     check_result_and_picture(out, CERTIFICATE, (controller, attack, bench, dense))
     file = load_controller_file(controller, output)

@@ -69,8 +69,8 @@ def compress_controller(
         calibration: Observations (.npy) instead of those that the policy visits.
         visited_states: States of the result to record; None for as many as the original has.
         env_module: Module or file that registers the environment.
-        output: Which output of a stranger's file are the actions, if it has several.
-        listener: Is told of progress, and what should be known of a stranger's file.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
+        listener: Is told of progress, and what should be known of a foreign file.
 
     Raises:
         InputError: If there is nothing to do; the sparsity, the limit or the calibration cannot be;
@@ -126,8 +126,8 @@ def quantise_controller(
     Args:
         policy: A run, policy folder, bundle or ``.onnx`` file.
         out: The policy folder.
-        output: Which output of a stranger's file are the actions, if it has several.
-        listener: Is told what should be known of a stranger's file.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
+        listener: Is told what should be known of a foreign file.
 
     Raises:
         InputError: If ``out`` is the folder of the original, or not ours.
@@ -149,7 +149,7 @@ def _check_target(
     limit: ControlLimit,
     visited_states: int | None,
 ) -> None:
-    """Check that it is said what to do, once.
+    """Check that the arguments ask for one thing to do.
 
     Raises:
         InputError: If it is not.

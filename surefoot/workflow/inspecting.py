@@ -104,11 +104,11 @@ class Inspection:
 def inspect_controller(
     path: Path, *, output: str | None = None, epsilon: float = EPSILON
 ) -> Inspection:
-    """Say what a controller is.
+    """Describe a controller: its sensors, outputs and layers.
 
     Args:
         path: A run, a policy folder, a bundle or an ``.onnx`` file that anybody wrote.
-        output: Which output of a stranger's file are the actions, if it has several.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
         epsilon: Perturbation to show in the unit of each sensor, normalised units.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Who is told how far the work is, and what a person should know about it."""
+"""Receives the progress of the work, and remarks for a person."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +19,7 @@ class Listener(Protocol):
 
 
 class Silence:
-    """A listener that nobody hears."""
+    """A listener that drops everything."""
 
     def remark(self, text: str) -> None:
         """Drop the line."""

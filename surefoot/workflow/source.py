@@ -108,7 +108,7 @@ def read_source(
         path: A run, a policy folder, a bundle or an ``.onnx`` file.
         calibration: Observations (.npy) instead of those that the policy visits.
         env_module: Module or file that registers the environment.
-        output: Which output of a stranger's file are the actions, if it has several.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
 
     Raises:
         InputError: If the path holds no controller, or the observations are no array.

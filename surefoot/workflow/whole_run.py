@@ -100,7 +100,7 @@ class _Stages:
         self._finished = FinishedStages(run.stages, self.file.sha256, listener)
 
     def draft_certificate(self) -> Certificate:
-        """Certify without what is measured on the file."""
+        """Certify without the measurements on the file."""
         out = self.run.draft_certificate
         self._finished.once(
             "certify before measuring",

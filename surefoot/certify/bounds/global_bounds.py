@@ -41,7 +41,7 @@ class LipschitzBounds:
     absolute: Float
 
     def lipschitz(self, norm: Norm) -> dict[str, float]:
-        """Return by name bounds on |f(z') - f(z)|_2 / |z' - z| in ``norm``."""
+        """Bound |f(z') - f(z)|_2 / |z' - z| in ``norm``, by name of the bound."""
         if norm is Norm.L2:
             return dict(self.whole)
         # |d|_2 <= sqrt(d) |d|_inf; |f|_2 of the entrywise bounds M 1 needs no such factor.
@@ -54,7 +54,7 @@ class LipschitzBounds:
     def deviations(
         self, epsilon: float, norm: Norm, sensors: Float | None = None
     ) -> dict[str, Float]:
-        """Return by name bounds on |f_j(z') - f_j(z)| for |z' - z| <= epsilon, shape (m,).
+        """Bound |f_j(z') - f_j(z)| for |z' - z| <= epsilon, by name of the bound, shape (m,).
 
         Args:
             epsilon: Size of the perturbation, normalised units.
@@ -95,7 +95,7 @@ class LipschitzBounds:
 
 
 def least(bounds: Mapping[str, float]) -> tuple[float, str]:
-    """Return the least bound and the name of what gave it."""
+    """Return the least bound and its name."""
     name = min(bounds, key=lambda key: bounds[key])
     return bounds[name], name
 

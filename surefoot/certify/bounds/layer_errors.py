@@ -127,7 +127,7 @@ def through(
 
 
 def _arrived(affine: Affine, error: Error, made: Error) -> Error:
-    """Return the error before an activation: what the inputs bring, and what the sums make."""
+    """Return the error before an activation: that of the inputs, and that of the sums."""
     # Entry by entry |W| e, or the row's norm times |e|_2: the better of box and ball.
     box = matmul_up(error.entries, np.abs(affine.weight).T)
     ball = up(error.length[:, None] * affine.row_norms)
@@ -193,7 +193,7 @@ def _sum_error(affine: Affine, seen: Values, sums: Sums, arithmetic: Arithmetic)
 def carried(
     affines: Sequence[Affine], owns: Sequence[Error], slopes: Sequence[tuple[Float, Float]]
 ) -> Float:
-    """Return the sum of all layers' own errors, each times what the later layers can make of it.
+    """Return the sum of all layers' own errors, each amplified by the later layers.
 
     The layers behind one are W_L D ... D W with slopes D = M +- R: the matrix C with M for D, and a
     rest of at most E entry by entry, or a product of norms. The lesser counts, error by error.
@@ -271,7 +271,7 @@ def activation_range(activation: AnyActivation, inputs: Float) -> Float:
 
 
 def carried_anywhere(policy: Policy, sources: Sequence[Float]) -> Float:
-    """Return the sum of errors of all layers, each times what the later layers can make of it.
+    """Return the sum of the errors of all layers, each amplified by the later layers.
 
     Args:
         policy: The network.

@@ -151,7 +151,7 @@ def proves_lipschitz(chain: Chain, squared: float, values: tuple[NDArray[np.floa
 
 
 def _spread(chain: Chain, multipliers: tuple[Float, ...]) -> Float | None:
-    """Return by how much entries of the block matrix may err with the weights; None if not at all.
+    """Bound the error of the block matrix that errors of the weights cause; None if there is none.
 
     Weights stand off the diagonal alone, and linearly.
     """

@@ -231,7 +231,7 @@ def _head_error(
 
 
 def deployed_range(policy: Policy, arithmetic: Arithmetic) -> Float | None:
-    """Return the largest change of each action of the runtime, whatever it is given, shape (m,).
+    """Return the largest change of each action of the runtime over all inputs, shape (m,).
 
     Twice the half range, and what rounding adds: a clip ends at 1 exactly, a runtime's tanh within
     ``TAU`` of 1 (that of ONNX Runtime reaches 1 + 2^-22); product and sum are monotone.

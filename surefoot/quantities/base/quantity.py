@@ -216,7 +216,7 @@ class ProvedQuantity(Quantity):
     def prove_again(
         self, need: Need, said: float | None, prover: Prover, delta: float
     ) -> Bound | Unknown | Withheld:
-        """Prove what a certificate says once more, as far as its evidence is there.
+        """Prove a certificate's statement again, as far as its evidence is given.
 
         Args:
             need: A requirement about this quantity.
