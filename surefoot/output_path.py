@@ -14,6 +14,7 @@ from pathlib import Path
 from surefoot.artifact import Json, check_place, from_json, is_folder_of, read_file
 from surefoot.certificate import SCHEMA
 from surefoot.errors import InputError, IntegrityError
+from surefoot.onnx_file import policy_from_onnx
 from surefoot.run_folder import RunFolder, picture_of
 
 _ARTIFACTS = ("policy", "bundle")
@@ -45,6 +46,15 @@ def _is_object(fits: Callable[[dict[str, Json]], bool]) -> Callable[[bytes], boo
     return made
 
 
+def _is_controller(data: bytes) -> bool:
+    """Return whether content is a canonical controller file."""
+    try:
+        policy_from_onnx(data)
+    except (InputError, IntegrityError):
+        return False
+    return True
+
+
 def _is_picture(data: bytes) -> bool:
     """Return True if content is a PNG file whose text chunk names surefoot."""
     return data.startswith(b"\x89PNG\r\n\x1a\n") and b"tEXtSoftware\0surefoot" in data[:1024]
@@ -59,6 +69,7 @@ BENCH = ResultKind(
     _is_object(lambda table: {"backends", "timer_floor_us"} <= set(table)),
 )
 REPORT = ResultKind("a report", lambda data: b"may this controller be deployed?" in data)
+CONTROLLER = ResultKind("a controller file of surefoot", _is_controller)
 PICTURE = ResultKind("a picture of surefoot", _is_picture)
 
 

@@ -193,7 +193,7 @@ def test_everything_that_an_install_pulls_in_is_pinned() -> None:
     names = {canonical(line.split("==")[0]) for line in pins()}
     extras = PYPROJECT["project"]["optional-dependencies"]
     wanted = [*PYPROJECT["project"]["dependencies"]]
-    for extra in ("train", "cpu", "dev", "bench"):
+    for extra in ("train", "cpu", "dev", "bench", "sb3", "rsl-rl"):
         wanted += extras[extra]
     for requirement in wanted:
         assert canonical(re.match(r"[\w.-]+", requirement)[0]) in names
@@ -297,6 +297,8 @@ def test_the_import_contracts_hold(installed: Path, source: Path) -> None:
             "from surefoot.export import export_bundle\n",
             "surefoot.certify is not allowed to import surefoot.export",
         ),
+        ("cli/__init__.py", "import surefoot.convert\n", "surefoot.cli is not allowed to import"),
+        ("convert/__init__.py", "import surefoot.runtime\n", "surefoot.convert is not allowed to"),
         ("policy.py", "import surefoot.envs\n", "surefoot.policy is not allowed to import"),
         ("extra.py", "", "not listed as layers"),
     ],

@@ -1,0 +1,340 @@
+"""A model of Stable-Baselines3 to a controller file.
+
+    python -m surefoot.convert.sb3 model.zip --normalize vecnormalize.pkl --out policy.onnx
+
+Loading a model executes what its pickles say: convert only what you trust.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from surefoot.activation import Activation
+from surefoot.artifact import read_file
+from surefoot.convert.command_line import library, parser_of, run
+from surefoot.convert.conversion import Conversion, metadata_of
+from surefoot.convert.torch_layers import array_of, identity_layer, layers_of
+from surefoot.errors import InputError, MissingLibraryError
+from surefoot.policy import (
+    Array,
+    CategoricalHead,
+    GaussianHead,
+    Head,
+    Layer,
+    Normaliser,
+    Policy,
+    Squash,
+)
+
+if TYPE_CHECKING:
+    from gymnasium import Env, spaces
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.vec_env import VecNormalize
+    from torch import nn
+
+_PACKAGE = "stable-baselines3"
+_VERSION_FILE = "_stable_baselines3_version"
+_NOTE_NO_STATISTICS = (
+    "without --normalize the observations are taken as they are, and nothing clips them: a model "
+    "that was trained behind VecNormalize needs its file"
+)
+_NOTE_Q_VALUES = "the outputs are Q-values, of which the greatest is chosen; they are no logits"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Actor:
+    """What a model acts by.
+
+    Attributes:
+        modules: From the observation to the outputs, in order.
+        extractor: What it makes of the observation first.
+        std: Standard deviation of the actions that are sampled, (act_dim,); None if unknown.
+        squashes: Whether actions are tanh of the outputs, brought to the range of the actuators.
+    """
+
+    modules: "Sequence[nn.Module]"
+    extractor: "nn.Module"
+    std: Array | None = None
+    squashes: bool = False
+
+
+def convert(path: Path, statistics: Path | None = None) -> Conversion:
+    """Return the deterministic policy of a saved model.
+
+    Args:
+        path: What ``model.save`` wrote.
+        statistics: What ``VecNormalize.save`` wrote.
+
+    Raises:
+        InputError: If the model is of another version, or of a kind that is no controller.
+        MissingLibraryError: If Stable-Baselines3 is not installed.
+    """
+    data = read_file(path)
+    installed = _require_version(data, path)
+    with library(f"{_PACKAGE} {installed}", "sb3", path):
+        model = _load_model(path)
+    normalize = None if statistics is None else _load_statistics(statistics, model)
+    policy = _policy_of(model, _actor_of(model), normalize, path)
+    algorithm = type(model).__name__
+    notes = [_NOTE_NO_STATISTICS] if normalize is None else []
+    return Conversion(
+        policy=policy,
+        predict=lambda obs: _predict(model, normalize, obs),
+        metadata=metadata_of(
+            policy, data, library=_PACKAGE, library_version=installed, algorithm=algorithm
+        ),
+        notes=(*notes, *([_NOTE_Q_VALUES] if algorithm == "DQN" else [])),
+    )
+
+
+def _require_version(data: bytes, path: Path) -> str:
+    """Return the installed version, which must be that of the model but for the last number.
+
+    Raises:
+        InputError: If it is another, or the file is no model.
+        MissingLibraryError: If none is installed.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            written = archive.read(_VERSION_FILE).decode().strip()
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{path} is no model of Stable-Baselines3") from error
+    try:
+        installed = version(_PACKAGE)
+    except PackageNotFoundError as error:
+        raise MissingLibraryError(
+            f"{_PACKAGE} is not installed: pip install '{_PACKAGE}=={written}'"
+        ) from error
+    if written.split(".")[:2] != installed.split(".")[:2]:
+        raise InputError(
+            f"{path} was written by {_PACKAGE} {written}, and {installed} is installed: "
+            f"pip install '{_PACKAGE}=={written}'"
+        )
+    return installed
+
+
+# --- what Stable-Baselines3 loads
+
+
+def _load_model(path: Path) -> "BaseAlgorithm":
+    """Load a model with the algorithm whose policy it holds.
+
+    Raises:
+        InputError: If it is of an algorithm that is not known.
+    """
+    from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.save_util import load_from_zip_file
+    from stable_baselines3.dqn.policies import DQNPolicy
+    from stable_baselines3.sac.policies import SACPolicy
+    from stable_baselines3.td3.policies import TD3Policy
+
+    saved = load_from_zip_file(path, device="cpu")[0] or {}
+    kind = saved.get("policy_class")
+    # Two algorithms share each of these classes; only one of them has these parameters.
+    on_policy = PPO if "n_epochs" in saved else A2C
+    delayed = TD3 if saved.get("target_noise_clip") else DDPG
+    known: dict[type, type[BaseAlgorithm]] = {
+        ActorCriticPolicy: on_policy,
+        TD3Policy: delayed,
+        SACPolicy: SAC,
+        DQNPolicy: DQN,
+    }
+    is_recurrent = hasattr(kind, "_process_sequence")
+    for policy_class, algorithm in known.items():
+        if isinstance(kind, type) and issubclass(kind, policy_class) and not is_recurrent:
+            return algorithm.load(path, device="cpu")
+    if getattr(kind, "__name__", "") == "TQCPolicy":
+        from sb3_contrib import TQC
+
+        model: BaseAlgorithm = TQC.load(path, device="cpu")
+        return model
+    name = getattr(kind, "__name__", kind)
+    raise InputError(f"{path}: policies of class {name} are not converted")
+
+
+def _load_statistics(path: Path, model: "BaseAlgorithm") -> "VecNormalize":
+    """Load statistics of the observations of a model.
+
+    Raises:
+        InputError: If there is no such file, or they are of other observations.
+    """
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    read_file(path)
+    with library(_PACKAGE, "sb3", path):
+        normalize = VecNormalize.load(str(path), DummyVecEnv([lambda: _spaces_of(model)]))
+    normalize.training = False
+    return normalize
+
+
+def _spaces_of(model: "BaseAlgorithm") -> "Env[Array, Array]":
+    """Return an environment that has the spaces of a model, and does nothing."""
+    from gymnasium import Env
+
+    env: Env[Array, Array] = Env()
+    env.observation_space, env.action_space = model.observation_space, model.action_space
+    return env
+
+
+def _predict(model: "BaseAlgorithm", normalize: "VecNormalize | None", obs: Array) -> Array:
+    """Return the library's own actions, (n, act_dim) or (n,), for raw observations."""
+    given = obs.reshape(len(obs), *(model.observation_space.shape or ()))
+    if normalize is not None:
+        given = np.asarray(normalize.normalize_obs(given))
+    actions, _ = model.predict(given, deterministic=True)
+    return np.asarray(actions).reshape(len(obs), -1)
+
+
+# --- what it acts by
+
+
+def _actor_of(model: "BaseAlgorithm") -> _Actor:
+    """Return what a model acts by."""
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.dqn.policies import DQNPolicy
+    from stable_baselines3.td3.policies import TD3Policy
+
+    policy = model.policy
+    if isinstance(policy, ActorCriticPolicy):
+        return _Actor(
+            modules=(policy.mlp_extractor.policy_net, policy.action_net),
+            extractor=policy.pi_features_extractor,
+            std=_noise_of(policy),
+            squashes=policy.squash_output,
+        )
+    if isinstance(policy, DQNPolicy):
+        return _Actor(modules=(policy.q_net.q_net,), extractor=policy.q_net.features_extractor)
+    actor = policy.get_submodule("actor")
+    mean = actor.get_submodule("mu")
+    # The last module of TD3's and DDPG's is the tanh itself; SAC and TQC have a body before.
+    is_whole = isinstance(policy, TD3Policy)
+    modules = [*mean.children()][:-1] if is_whole else [actor.get_submodule("latent_pi"), mean]
+    extractor = actor.get_submodule("features_extractor")
+    return _Actor(modules=modules, extractor=extractor, squashes=True)
+
+
+def _noise_of(policy: "ActorCriticPolicy") -> Array | None:
+    """Return the standard deviation of sampled actions, (act_dim,), where it is constant."""
+    from stable_baselines3.common.distributions import DiagGaussianDistribution
+
+    if not isinstance(policy.action_dist, DiagGaussianDistribution):
+        return None
+    return np.asarray(np.exp(array_of(policy.log_std).astype(np.float64)))
+
+
+def _policy_of(
+    model: "BaseAlgorithm", actor: _Actor, normalize: "VecNormalize | None", path: Path
+) -> Policy:
+    """Return what a model computes.
+
+    Raises:
+        InputError: If its spaces or its networks are none of a controller.
+    """
+    from gymnasium import spaces
+
+    width = _require_vector(model, actor, path)
+    layers = layers_of(actor.modules, str(path))
+    if layers[-1].activation is not Activation.IDENTITY:  # of gSDE, which limits the mean
+        layers.append(identity_layer(len(layers[-1].bias)))
+    head: Head
+    match model.action_space:
+        case spaces.Discrete(n=number):
+            head = CategoricalHead(num_actions=int(number))
+        case spaces.Box() as box if actor.squashes:
+            centre, half_range = _range_of(box)
+            head = GaussianHead(std=None, squash=Squash.TANH, centre=centre, half_range=half_range)
+        case spaces.Box() as box:
+            layers[-1], head = _clipped_head(layers[-1], box, actor.std)
+        case other:
+            raise InputError(f"{path}: actions must be Box or Discrete, are {other}")
+    return Policy(normaliser=_normaliser_of(normalize, width), layers=tuple(layers), head=head)
+
+
+def _require_vector(model: "BaseAlgorithm", actor: _Actor, path: Path) -> int:
+    """Return the number of observations, which must reach the network as they are.
+
+    Raises:
+        InputError: If they are images, dictionaries or choices, or a network stands before.
+    """
+    from gymnasium import spaces
+    from stable_baselines3.common.preprocessing import is_image_space
+    from stable_baselines3.common.torch_layers import FlattenExtractor
+
+    space, extractor = model.observation_space, type(actor.extractor)
+    if not isinstance(space, spaces.Box):
+        raise InputError(
+            f"{path}: observations must be a Box, are {type(space).__name__}: train behind "
+            "gymnasium.wrappers.FlattenObservation"
+        )
+    if is_image_space(space) or extractor is not FlattenExtractor:
+        raise InputError(
+            f"{path}: the features must be the observation itself, as MlpPolicy has them, but are "
+            f"made by {extractor.__name__} of observations of shape {space.shape}"
+        )
+    return math.prod(space.shape)
+
+
+def _normaliser_of(normalize: "VecNormalize | None", width: int) -> Normaliser:
+    """Return the statistics as a normaliser.
+
+    Raises:
+        InputError: If they are of a dictionary.
+    """
+    if normalize is None or not normalize.norm_obs:
+        return Normaliser(mean=np.zeros(width), scale=np.ones(width), clip=np.inf)
+    statistics = normalize.obs_rms
+    if isinstance(statistics, dict):
+        raise InputError("statistics of observations in a dictionary are not converted")
+    return Normaliser(
+        mean=statistics.mean.reshape(-1),
+        scale=np.sqrt(statistics.var + normalize.epsilon).reshape(-1),
+        clip=float(normalize.clip_obs),
+    )
+
+
+def _clipped_head(layer: Layer, box: "spaces.Box", std: Array | None) -> tuple[Layer, GaussianHead]:
+    """Return the last layer and the head of actions that are clipped to their space.
+
+    clip(u, low, high) = centre + half_range clip((u - centre) / half_range, -1, 1), whose inner map
+    becomes a part of the layer.
+    """
+    centre, half_range = _range_of(box)
+    inner = replace(
+        layer,
+        weight=layer.weight / half_range[:, None],
+        bias=(layer.bias - centre) / half_range,
+    )
+    return inner, GaussianHead(
+        std=None if std is None else std / half_range,
+        squash=Squash.CLIP,
+        centre=centre,
+        half_range=half_range,
+    )
+
+
+def _range_of(box: "spaces.Box") -> tuple[Array, Array]:
+    """Return the centres and half ranges of actions, which the library requires to be finite."""
+    low, high = box.low.reshape(-1).astype(np.float64), box.high.reshape(-1).astype(np.float64)
+    return (low + high) / 2, (high - low) / 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert what the command line names, and return the exit code."""
+    parser = parser_of("sb3", __doc__, "model.zip, as model.save() wrote it")
+    parser.add_argument(
+        "--normalize", type=Path, help="statistics that VecNormalize.save() wrote beside it"
+    )
+    return run(parser, lambda parsed: convert(parsed.source, parsed.normalize), arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
