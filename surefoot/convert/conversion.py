@@ -21,7 +21,7 @@ from surefoot.artifact import Json, sha256_hex, write_file
 from surefoot.errors import CheckError, InputError
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.output_path import CONTROLLER, check_result_file
-from surefoot.policy import Array, CategoricalHead, GaussianHead, Layer, Policy, Squash
+from surefoot.policy import Array, CategoricalHead, GaussianHead, Layer, Normaliser, Policy, Squash
 from surefoot.version import __version__
 
 NUM_OBSERVATIONS = 1000
@@ -145,19 +145,12 @@ def in_float32(policy: Policy) -> Policy:
     Raises:
         InputError: If a number is too large for float32, or a scale too small.
     """
-    normaliser, head = policy.normaliser, policy.head
+    head = policy.head
     if isinstance(head, GaussianHead):
         centre, half_range = _single(head.centre), _single(head.half_range)
         head = replace(head, centre=centre, half_range=half_range, rounding=None)
     return Policy(
-        normaliser=replace(
-            normaliser,
-            mean=_single(normaliser.mean),
-            scale=_single(normaliser.scale),
-            clip=float(_single(np.array(normaliser.clip))),
-            factor=None,
-            rounding=None,
-        ),
+        normaliser=_normaliser_in_float32(policy.normaliser),
         layers=tuple(_layer_in_float32(layer) for layer in policy.layers),
         head=head,
     )
@@ -240,6 +233,13 @@ def _explained(policy: Policy, exact: Policy, obs: Array) -> Array:
     own = np.abs(policy.outputs(obs, np.float32) - outputs).max(axis=0)
     last_bit = np.spacing(np.abs(outputs).max(axis=0).astype(np.float32))
     return np.asarray(constants + _SAFETY * (own + last_bit))
+
+
+def _normaliser_in_float32(normaliser: Normaliser) -> Normaliser:
+    mean, clip = _single(normaliser.mean), float(_single(np.array(normaliser.clip)))
+    if normaliser.factor is not None:
+        return Normaliser.multiplying(mean, _single(normaliser.factor), clip)
+    return Normaliser(mean=mean, scale=_single(normaliser.scale), clip=clip)
 
 
 def _layer_in_float32(layer: Layer) -> Layer:

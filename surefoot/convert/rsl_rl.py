@@ -16,9 +16,10 @@ import numpy as np
 from surefoot.artifact import Json, from_json, read_file
 from surefoot.convert.command_line import library, parser_of, run
 from surefoot.convert.conversion import Conversion, metadata_of
+from surefoot.convert.ends import plain_actions, raw_observations
 from surefoot.convert.torch_layers import array_of, layers_of
 from surefoot.errors import InputError
-from surefoot.policy import Array, GaussianHead, Layer, Normaliser, Policy, Squash
+from surefoot.policy import Array, Layer, Normaliser, Policy
 
 if TYPE_CHECKING:
     import torch
@@ -245,12 +246,7 @@ def _policy_of(actor: "MLPModel") -> Policy:
     return Policy(
         normaliser=_normaliser_of(actor),
         layers=tuple(layers),
-        head=GaussianHead(
-            std=_noise_of(actor.distribution),
-            squash=Squash.IDENTITY,
-            centre=np.zeros(num_actions),
-            half_range=np.ones(num_actions),
-        ),
+        head=plain_actions(num_actions, _noise_of(actor.distribution)),
     )
 
 
@@ -262,9 +258,8 @@ def _has_two_halves(actor: "MLPModel") -> bool:
 
 
 def _normaliser_of(actor: "MLPModel") -> Normaliser:
-    width = actor.obs_dim
     if not actor.obs_normalization:
-        return Normaliser(mean=np.zeros(width), scale=np.ones(width), clip=np.inf)
+        return raw_observations(actor.obs_dim)
     statistics = actor.obs_normalizer
     scale = statistics._std + statistics.eps  # the library adds them in float32
     return Normaliser(

@@ -9,7 +9,7 @@ import io
 import math
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,21 +20,24 @@ from surefoot.activation import Activation
 from surefoot.artifact import read_file
 from surefoot.convert.command_line import library, parser_of, run
 from surefoot.convert.conversion import Conversion, metadata_of
+from surefoot.convert.ends import (
+    clipped_actions,
+    raw_observations,
+    running_statistics,
+    squashed_actions,
+)
 from surefoot.convert.torch_layers import array_of, identity_layer, layers_of
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.policy import (
     Array,
     CategoricalHead,
-    GaussianHead,
     Head,
-    Layer,
     Normaliser,
     Policy,
-    Squash,
 )
 
 if TYPE_CHECKING:
-    from gymnasium import Env, spaces
+    from gymnasium import Env
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.vec_env import VecNormalize
@@ -250,10 +253,9 @@ def _policy_of(
         case spaces.Discrete(n=number):
             head = CategoricalHead(num_actions=int(number))
         case spaces.Box() as box if actor.squashes:
-            centre, half_range = _range_of(box)
-            head = GaussianHead(std=None, squash=Squash.TANH, centre=centre, half_range=half_range)
+            head = squashed_actions(box.low, box.high)
         case spaces.Box() as box:
-            layers[-1], head = _clipped_head(layers[-1], box, actor.std)
+            layers[-1], head = clipped_actions(layers[-1], box.low, box.high, actor.std)
         case other:
             raise InputError(f"{path}: actions must be Box or Discrete, are {other}")
     return Policy(normaliser=_normaliser_of(normalize, width), layers=tuple(layers), head=head)
@@ -290,41 +292,13 @@ def _normaliser_of(normalize: "VecNormalize | None", width: int) -> Normaliser:
         InputError: If they are of a dictionary.
     """
     if normalize is None or not normalize.norm_obs:
-        return Normaliser(mean=np.zeros(width), scale=np.ones(width), clip=np.inf)
+        return raw_observations(width)
     statistics = normalize.obs_rms
     if isinstance(statistics, dict):
         raise InputError("statistics of observations in a dictionary are not converted")
-    return Normaliser(
-        mean=statistics.mean.reshape(-1),
-        scale=np.sqrt(statistics.var + normalize.epsilon).reshape(-1),
-        clip=float(normalize.clip_obs),
+    return running_statistics(
+        statistics.mean, statistics.var, normalize.epsilon, float(normalize.clip_obs)
     )
-
-
-def _clipped_head(layer: Layer, box: "spaces.Box", std: Array | None) -> tuple[Layer, GaussianHead]:
-    """Return the last layer and the head of actions that are clipped to their space.
-
-    clip(u, low, high) = centre + half_range clip((u - centre) / half_range, -1, 1), whose inner map
-    becomes a part of the layer.
-    """
-    centre, half_range = _range_of(box)
-    inner = replace(
-        layer,
-        weight=layer.weight / half_range[:, None],
-        bias=(layer.bias - centre) / half_range,
-    )
-    return inner, GaussianHead(
-        std=None if std is None else std / half_range,
-        squash=Squash.CLIP,
-        centre=centre,
-        half_range=half_range,
-    )
-
-
-def _range_of(box: "spaces.Box") -> tuple[Array, Array]:
-    """Return the centres and half ranges of actions, which the library requires to be finite."""
-    low, high = box.low.reshape(-1).astype(np.float64), box.high.reshape(-1).astype(np.float64)
-    return (low + high) / 2, (high - low) / 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
