@@ -1,7 +1,7 @@
 # `make demo` and `make test` need Python 3.11 or newer and make; they make .venv first.
 PYTHON ?= python3
-# On a machine with an NVIDIA GPU: make install EXTRAS=train,gpu,dev
-EXTRAS ?= train,cpu,dev
+# On a machine with an NVIDIA GPU: make install EXTRAS=train,gpu,logs,dev
+EXTRAS ?= train,cpu,logs,dev
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 

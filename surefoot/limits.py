@@ -17,6 +17,9 @@ MAX_FILES = 64
 MAX_BUNDLE_BYTES = 1 << 25
 """Bytes of all files of a bundle together; observations take the most."""
 
+MAX_RECORDED = 1 << 21
+"""Numbers of all recorded states of a user, which a bundle has to hold."""
+
 MAX_CERTIFICATE_BYTES = 1 << 22
 """Bytes of ``certificate.json``, enough for a hundred thousand multipliers."""
 

@@ -9,7 +9,17 @@ import typer
 from surefoot.artifact import from_json
 from surefoot.cli.certificate_tables import tables_of
 from surefoot.cli.console import CONSOLE, show
-from surefoot.cli.options import AsJson, ConfigFile, OutputName, Overrides, resolve
+from surefoot.cli.options import (
+    AsJson,
+    Columns,
+    ConfigFile,
+    EpisodeColumn,
+    OutputName,
+    Overrides,
+    States,
+    resolve,
+    states_file,
+)
 from surefoot.cli.standard_output import write_result
 
 
@@ -28,6 +38,9 @@ def certify(
         Path | None,
         typer.Option(help="Policy from which it was compressed, for compression_error."),
     ] = None,
+    states: States = None,
+    columns: Columns = None,
+    episode_column: EpisodeColumn = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     explain: Annotated[
@@ -51,6 +64,7 @@ def certify(
         bench=bench,
         output=output,
         dense=dense,
+        states=states_file(states, columns, episode_column),
         listener=CONSOLE,
     )
     show(as_json, from_json(certificate.to_json(), "certificate"), *tables_of(certificate))

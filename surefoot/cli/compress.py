@@ -8,7 +8,7 @@ import typer
 from surefoot.cli import completion
 from surefoot.cli.compression_table import json_of, table_of
 from surefoot.cli.console import CONSOLE, show
-from surefoot.cli.options import AsJson, EnvModule, OutputName
+from surefoot.cli.options import AsJson, Columns, EnvModule, OutputName, states_file
 from surefoot.errors import InputError
 
 
@@ -64,8 +64,10 @@ def compress(
         typer.Option(help="Radius of the linf ball around each visited state, normalised units."),
     ] = 0.0,
     calibration: Annotated[
-        Path | None, typer.Option(help="Observations (.npy) in place of the policy's visited ones.")
+        Path | None,
+        typer.Option(help="Recorded states (as certify --states) in place of visited ones."),
     ] = None,
+    columns: Columns = None,
     visited_states: Annotated[
         int | None,
         typer.Option(
@@ -93,7 +95,7 @@ def compress(
         sparsity=sparsity,
         config=config,
         limit=limit,
-        calibration=calibration,
+        calibration=states_file(calibration, columns),
         visited_states=visited_states,
         env_module=env_module,
         output=output,

@@ -9,6 +9,7 @@ import typer
 from surefoot.cli import completion
 
 if TYPE_CHECKING:
+    from surefoot.recordings import StatesFile
     from surefoot.workflow.configuration import Configuration
 
 Preset = Annotated[
@@ -36,6 +37,17 @@ OutputName = Annotated[
 EnvModule = Annotated[
     str | None, typer.Option(help="Python module or file that registers your environment.")
 ]
+States = Annotated[
+    Path | None,
+    typer.Option(help="Recorded states: .npy, .npz, .csv, .parquet, or a bag of ROS 2."),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Its columns, one per sensor: a,b,c; of a bag TOPIC.FIELD."),
+]
+EpisodeColumn = Annotated[
+    str | None, typer.Option(help="Column that tells its episodes apart, for scope visited.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 AllowUncertified = Annotated[
     bool,
@@ -43,6 +55,25 @@ AllowUncertified = Annotated[
         "--allow-uncertified", help="Accept what is not proved, and say so in every result."
     ),
 ]
+
+
+def states_file(
+    path: Path | None, columns: str | None, episode_column: str | None = None
+) -> "StatesFile | None":
+    """Return the states that the flags name, if they name any.
+
+    Raises:
+        InputError: If columns are named of no file.
+    """
+    from surefoot.errors import InputError
+    from surefoot.recordings import StatesFile
+
+    if path is not None:
+        names = () if columns is None else tuple(name.strip() for name in columns.split(","))
+        return StatesFile(path=path, columns=names, episode_column=episode_column)
+    if columns is not None or episode_column is not None:
+        raise InputError("columns are those of a file of states, which is not given")
+    return None
 
 
 def resolve(

@@ -16,6 +16,7 @@ from surefoot.certify import (
     draw_deviation,
 )
 from surefoot.output_path import CERTIFICATE, check_result_and_picture
+from surefoot.recordings import StatesFile
 from surefoot.run_folder import picture_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.workflow.drawing import write_picture
@@ -37,6 +38,7 @@ def certify_controller(
     bench: Path | None = None,
     output: str | None = None,
     dense: Path | None = None,
+    states: StatesFile | None = None,
     listener: Listener = SILENCE,
 ) -> Certificate:
     """Certify a controller and write the certificate, and its picture beside it.
@@ -53,6 +55,7 @@ def certify_controller(
         bench: A ``bench.json``.
         output: Output of a foreign file that holds the actions, if it has several outputs.
         dense: Policy from which the controller was compressed, for ``compression_error``.
+        states: States of the user's own, instead of those of the controller's folder.
         listener: Is told what should be known of a foreign file, and why there is no picture.
 
     Raises:
@@ -60,16 +63,19 @@ def certify_controller(
         IntegrityError: If a folder does not verify.
         CheckError: If a policy that was rebuilt from a foreign file differs from its runtime.
     """
-    check_result_and_picture(out, CERTIFICATE, (controller, attack, bench, dense))
+    recorded = None if states is None else states.path
+    check_result_and_picture(out, CERTIFICATE, (controller, attack, bench, dense, recorded))
     file = load_controller_file(controller, output)
     for note in () if file.origin is None else file.origin.notes:
         listener.remark(note)
     evidence = gather_evidence(
         controller,
+        file,
         assumptions or Assumptions(),
         attack=attack or attack_beside(controller),
         bench=bench,
         dense=dense,
+        states=states,
     )
     analysis = Analysis(file, evidence, config or CertifyConfig())
     return certify_analysed(analysis, budget, out, listener)

@@ -17,6 +17,7 @@ from surefoot.errors import InputError
 from surefoot.onnx_file import POLICY_FILE, save_policy
 from surefoot.output_path import check_artifact_folder
 from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.recordings import StatesFile
 from surefoot.run_folder import CRITIC_FILE
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.compression_record import CleanReturns, Compression, OriginalPolicy
@@ -52,7 +53,7 @@ def compress_controller(
     sparsity: float | None = None,
     config: OneShotConfig | None = None,
     limit: ControlLimit | None = None,
-    calibration: Path | None = None,
+    calibration: StatesFile | None = None,
     visited_states: int | None = None,
     env_module: str | None = None,
     output: str | None = None,
@@ -66,7 +67,7 @@ def compress_controller(
         sparsity: Share of weights that are zero; None for what ``limit`` allows, or all that are.
         config: How.
         limit: Largest control error, if there is one, and where it holds.
-        calibration: Observations (.npy) instead of those that the policy visits.
+        calibration: States of the user's own instead of those that the policy visits.
         visited_states: States of the result to record; None for as many as the original has.
         env_module: Module or file that registers the environment.
         output: Output of a foreign file that holds the actions, if it has several outputs.
@@ -77,7 +78,7 @@ def compress_controller(
             or ``out`` is the folder of the original, or not ours.
         IntegrityError: If a file of the original was changed.
     """
-    check_artifact_folder(out, (calibration,))
+    check_artifact_folder(out, (None if calibration is None else calibration.path,))
     check_artifact_place(out, "policy")
     config, limit = config or OneShotConfig(), limit or ControlLimit()
     _check_target(sparsity, config, limit, visited_states)

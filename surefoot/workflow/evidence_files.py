@@ -5,36 +5,43 @@ from pathlib import Path
 from surefoot.ball import Ball
 from surefoot.certify import Assumptions, Episodes, Evidence, Measurement, measurements_of
 from surefoot.errors import InputError
-from surefoot.onnx_file import POLICY_FILE, read_beside
+from surefoot.onnx_file import POLICY_FILE, ControllerFile, read_beside
 from surefoot.policy import Policy
+from surefoot.recordings import StatesFile
 from surefoot.records import CLEAN, AttackOutcome, AttackRecord, BenchRecord
 from surefoot.run_folder import run_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.recorded_states import read_states
 
 
 def gather_evidence(
     controller: Path,
+    file: ControllerFile,
     assumptions: Assumptions,
     *,
     attack: Path | None = None,
     bench: Path | None = None,
     dense: Path | None = None,
+    states: StatesFile | None = None,
 ) -> Evidence:
     """Collect states, measurements and assumptions.
 
     Args:
         controller: Run, policy folder or bundle, which has its states, or a bare file.
+        file: The controller.
         assumptions: Assumptions that the user states.
         attack: An ``attack.json``; it counts for the file whose digest it names.
         bench: A ``bench.json``; the same.
         dense: Policy from which the controller was compressed.
+        states: States of the user's own, instead of those of the folder.
 
     Raises:
-        InputError: If a measurement file is not one, or ``dense`` is another controller.
+        InputError: If a measurement file is not one, ``dense`` is another controller, or the states
+            are not those of this one.
         IntegrityError: If the folder of the controller does not verify.
     """
-    visited = _visited(controller)
+    visited = _visited(controller) if states is None else read_states(states, file)
     return Evidence(
         observations=None if visited is None else visited.independent,
         recorded=None if visited is None else visited.recorded,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.arrays import array_from_npy
-from surefoot.artifact import read_file
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, read_beside
 from surefoot.policy import Array, Policy, weights_sha256
+from surefoot.recordings import StatesFile
 from surefoot.run_folder import CRITIC_FILE, controller_folder
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.opening import environment_module
+from surefoot.workflow.recorded_states import read_states
 
 if TYPE_CHECKING:
     from surefoot.envs import VectorEnv
@@ -100,18 +100,18 @@ class Source:
 
 
 def read_source(
-    path: Path, calibration: Path | None, env_module: str | None, output: str | None
+    path: Path, calibration: StatesFile | None, env_module: str | None, output: str | None
 ) -> Source:
     """Read a controller with what it visits.
 
     Args:
         path: A run, a policy folder, a bundle or an ``.onnx`` file.
-        calibration: Observations (.npy) instead of those that the policy visits.
+        calibration: States of the user's own instead of those that the policy visits.
         env_module: Module or file that registers the environment.
         output: Output of a foreign file that holds the actions, if it has several outputs.
 
     Raises:
-        InputError: If the path holds no controller, or the observations are no array.
+        InputError: If the path holds no controller, or the states are not those of it.
         IntegrityError: If a file was changed.
     """
     file, folder = load_controller_file(path, output), read_beside(path)
@@ -121,19 +121,7 @@ def read_source(
         folder=controller_folder(path) or path.parent,
         file=file,
         visited=None if data is None else Visited.from_bytes(data),
-        observations=None if calibration is None else _read_observations(calibration),
+        observations=None if calibration is None else read_states(calibration, file).pool,
         critic=files.get(CRITIC_FILE),
         env_module=environment_module(file, path, env_module),
     )
-
-
-def _read_observations(path: Path) -> Array:
-    """Return the array of an .npy file; nothing in it is executed.
-
-    Raises:
-        InputError: If it is none of numbers.
-    """
-    try:
-        return array_from_npy(read_file(path)).astype(np.float64)
-    except ValueError as error:
-        raise InputError(f"calibration {path} is not a .npy array of numbers: {error}") from error

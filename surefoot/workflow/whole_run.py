@@ -129,7 +129,11 @@ class _Stages:
 
     def _certify(self, out: Path, attack: Path | None, bench: Path | None, *, draw: bool) -> None:
         evidence = gather_evidence(
-            self.run.path, self._configuration.assumptions(), attack=attack, bench=bench
+            self.run.path,
+            self.file,
+            self._configuration.assumptions(),
+            attack=attack,
+            bench=bench,
         )
         analysis = Analysis(self.file, evidence, self._configuration.certification())
         certify_analysed(analysis, self._budget, out, self._listener, draw=draw)

@@ -273,8 +273,11 @@ ERRORS = [
     (("--sparsity", 0.5, "--visited-states", 5), "its file names no environment to play"),
     (("--sparsity", 0.5, "--visited-states", -1), "visited-states must be at least 0, got -1"),
     (("--sparsity", 0.5, "--calibration", "FEW"), "calibration needs at least 12 observations, as"),
-    (("--sparsity", 0.5, "--calibration", "WIDE"), "must have shape (n, 4), got (50, 5)"),
-    (("--sparsity", 0.5, "--calibration", "NAN"), "must be finite, row 3 is not"),
+    (("--sparsity", 0.5, "--calibration", "WIDE"), "must have 4 columns, one per sensor, has 5"),
+    (
+        ("--sparsity", 0.5, "--calibration", "NAN"),
+        "row 4 of column '[2]' must be finite",
+    ),
     (("--sparsity", 0.5, "--calibration", "TEXT"), "is not a .npy array"),
     (("--sparsity", 0.5, "--calibration", "OBJECTS"), "is not a .npy array"),
     (("--sparsity", 0.5, "--calibration", "NONE"), "no such file"),

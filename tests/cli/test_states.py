@@ -1,0 +1,162 @@
+"""States of one's own from the command line: certified, compressed with, or refused in one line.
+
+Also of ``workflow/recorded_states.py``.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from support.command_line import Done, run_pipeline
+from support.onnx_graphs import Graph
+from surefoot.artifact import Json
+from surefoot.budget import Budget
+from surefoot.certificate import Certificate
+from surefoot.certify import check_certificate
+from surefoot.recordings import Sensors, StatesFile
+from surefoot.runtime.controller_file import load_controller_file
+
+BUDGET = """
+[[require]]
+quantity = "action_deviation"
+epsilon = 0.01
+norm = "linf"
+scope = "recorded"
+at_most = 0.5
+
+[[require]]
+quantity = "action_deviation"
+epsilon = 0.01
+norm = "linf"
+scope = "visited"
+fraction = 0.9
+confidence = 0.9
+at_most = 0.5
+"""
+COLUMNS = ("height", "pitch", "roll", "hip", "knee")
+EFFORT = ("--set", "certify.lipsdp_iterations=5", "--set", "certify.search_states=8")
+
+
+@pytest.fixture(name="controller")
+def _controller(tmp_path: Path) -> Path:
+    """A controller of another maker, without a clip, a noise or states."""
+    rng = np.random.default_rng(0)
+    graph = Graph()
+    hidden = graph.node("Tanh", graph.dense("obs", 0.4 * rng.normal(size=(16, 5))))
+    actions = graph.node("Tanh", graph.dense(hidden, 0.4 * rng.normal(size=(2, 16))))
+    model = graph.model({actions: ("N", 2)}, {"obs": ("N", 5)})
+    onnx.save(model, tmp_path / "actor.onnx")
+    (tmp_path / "budget.toml").write_text(BUDGET)
+    return tmp_path / "actor.onnx"
+
+
+@pytest.fixture(name="log")
+def _log(tmp_path: Path) -> Path:
+    rows = np.random.default_rng(1).normal(0, 1, (200, 5))
+    lines = [",".join(["run", "time", *COLUMNS])]
+    lines += [
+        f"trial {k // 4},{0.02 * k:.2f},{','.join(map(repr, row))}"
+        for k, row in enumerate(rows.tolist())
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    return tmp_path / "log.csv"
+
+
+def certified(controller: Path, *arguments: object) -> tuple[Done, Json]:
+    out = controller.parent / "certificate.json"
+    budget = controller.parent / "budget.toml"
+    done = run_pipeline(
+        "certify", controller, "--budget", budget, "--out", out, *EFFORT, *arguments
+    )
+    return done, json.loads(out.read_text()) if out.is_file() else None
+
+
+def test_recorded_states_prove_what_needs_no_statistics(controller: Path, log: Path) -> None:
+    done, certificate = certified(controller, "--states", log, "--columns", ",".join(COLUMNS))
+    assert done.code == 4, done.err
+    recorded, visited = certificate["requirements"]
+    assert recorded["verdict"] == "PROVED"
+    assert "at each of 200 recorded states" in recorded["reason"]
+    assert not recorded["statistical"]
+    assert visited["verdict"] == "UNKNOWN"
+
+
+def test_an_episode_column_proves_what_is_said_of_visited_states(
+    controller: Path, log: Path
+) -> None:
+    states = ("--states", log, "--columns", ",".join(COLUMNS), "--episode-column", "run")
+    done, certificate = certified(controller, *states, "--explain")
+    assert done.code == 0, done.err
+    assert "in every recorded state" in done.out
+    assert "one state is drawn per episode" in done.out
+    recorded, visited = certificate["requirements"]
+    assert recorded["verdict"] == visited["verdict"] == "PROVED"
+    assert "50 of 50 states hold the limit" in visited["reason"]
+    assert certificate["proof"]["evidence"]["num_observations"] == 50
+    assert certificate["proof"]["evidence"]["num_recorded"] == 200
+
+
+def test_the_checker_proves_claims_about_a_log_again_from_the_log(
+    controller: Path, log: Path
+) -> None:
+    states = ("--states", log, "--columns", ",".join(COLUMNS), "--episode-column", "run")
+    _, table = certified(controller, *states)
+    certificate = Certificate.parse((controller.parent / "certificate.json").read_bytes())
+    assert certificate.budget == Budget.parse(BUDGET)
+    visited = StatesFile(path=log, columns=COLUMNS, episode_column="run").read(Sensors(count=5))
+    report = check_certificate(
+        certificate,
+        load_controller_file(controller),
+        observations=visited.independent,
+        recorded=visited.recorded,
+    )
+    assert report.proved == (0, 1)
+    assert table["verdict"] == "PROVED"
+
+
+def test_compress_takes_the_same_files(controller: Path, log: Path, tmp_path: Path) -> None:
+    done = run_pipeline(
+        *("compress", controller, "--sparsity", 0.3, "--out", tmp_path / "small", "--json"),
+        *("--calibration", log, "--columns", ",".join(COLUMNS)),
+    )
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["calibration_states"] == 200
+
+
+REFUSED = [
+    (("--states", "LOG"), "must have 5 columns, one per sensor, has 7: run, time, height"),
+    (("--states", "LOG", "--columns", "height,pitch,roll,hip,kne"), "did you mean 'knee'"),
+    (("--states", "LOG", "--columns", "run,pitch,roll,hip,knee"), "row 1 of column 'run' must be"),
+    (
+        ("--states", "LOG", "--columns", "height,pitch"),
+        "must have 5 columns, one per sensor, has 2",
+    ),
+    (("--states", "nowhere.csv"), "no such file: nowhere.csv"),
+    (("--columns", "height"), "columns are those of a file of states, which is not given"),
+    (("--episode-column", "run"), "columns are those of a file of states, which is not given"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_bad_states_are_one_line_and_leave_nothing(
+    controller: Path, log: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    given = [log if argument == "LOG" else argument for argument in arguments]
+    done, certificate = certified(controller, *given)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+    assert certificate is None
+
+
+def test_a_certificate_never_replaces_the_log(controller: Path, log: Path) -> None:
+    before = log.read_bytes()
+    done = run_pipeline(
+        *("certify", controller, "--budget", controller.parent / "budget.toml"),
+        *("--states", log, "--columns", ",".join(COLUMNS), "--out", log),
+    )
+    assert done.code == 2
+    assert log.read_bytes() == before

@@ -1,0 +1,88 @@
+"""Of a recording, one state of each episode is drawn, and nobody chooses which."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import surefoot.recordings.states
+from surefoot.errors import InputError
+from surefoot.recordings import Sensors, StatesFile
+from surefoot.visited import Visited
+
+SENSORS = Sensors(count=2)
+NUM_EPISODES, LENGTH = 300, 4
+
+
+def write(path: Path, states: NDArray[np.float64], episodes: NDArray[np.generic]) -> StatesFile:
+    np.savez(path, states=states, episode=episodes)
+    return StatesFile(path=path, columns=("states",), episode_column="episode")
+
+
+def rows(seed: int = 0) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(0, 1, (NUM_EPISODES * LENGTH, 2))
+
+
+def read(path: Path, states: NDArray[np.float64], episodes: NDArray[np.generic]) -> Visited:
+    return write(path / "log.npz", states, episodes).read(SENSORS)
+
+
+def test_one_state_of_each_episode_is_drawn_whatever_episodes_are_called(tmp_path: Path) -> None:
+    states = rows()
+    numbered = np.repeat(np.arange(NUM_EPISODES), LENGTH)
+    named = np.char.add("run ", numbered.astype(str))
+    mixed = np.random.default_rng(1).permutation(len(states))
+    for episodes in (numbered, numbered + 0.5, named, numbered[mixed]):
+        visited = read(tmp_path, states, episodes)
+        assert np.array_equal(visited.pool, states)
+        found = [int(np.flatnonzero((states == row).all(axis=1))[0]) for row in visited.independent]
+        assert len(found) == NUM_EPISODES
+        assert set(episodes[found]) == set(episodes)
+        before = [int((episodes[:row] == episodes[row]).sum()) for row in found]
+        assert before == visited.steps.tolist()
+
+
+def test_every_step_of_an_episode_is_as_likely_as_another(tmp_path: Path) -> None:
+    """300 draws of 4 steps: 75 each, and 5 standard deviations are 37."""
+    episodes = np.repeat(np.arange(NUM_EPISODES), LENGTH)
+    counts = np.bincount(read(tmp_path, rows(), episodes).steps, minlength=LENGTH)
+    assert np.abs(counts - NUM_EPISODES / LENGTH).max() < 37
+
+
+def test_the_states_decide_the_draw_so_that_nobody_chooses_among_draws(tmp_path: Path) -> None:
+    episodes = np.repeat(np.arange(NUM_EPISODES), LENGTH)
+    first, again = (read(tmp_path, rows(), episodes) for _ in range(2))
+    other = read(tmp_path, rows(seed=2), episodes)
+    assert np.array_equal(first.steps, again.steps)
+    assert not np.array_equal(first.steps, other.steps)
+
+
+def test_a_single_episode_is_refused(tmp_path: Path) -> None:
+    states = rows()
+    with pytest.raises(InputError, match="'episode' must tell at least 2 episodes apart, got 1"):
+        read(tmp_path, states, np.zeros(len(states)))
+
+
+def test_a_row_without_an_episode_is_refused(tmp_path: Path) -> None:
+    states = rows()
+    episodes = np.repeat(np.arange(NUM_EPISODES), LENGTH).astype(np.float64)
+    episodes[8] = np.nan
+    with pytest.raises(InputError, match="row 9 of episode column 'episode' must name an episode"):
+        read(tmp_path, states, episodes)
+    with pytest.raises(InputError, match="'episode' must have 1200 rows as the states, has 7"):
+        read(tmp_path, states, episodes[:7])
+
+
+def test_more_than_a_bundle_may_hold_is_refused_with_what_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surefoot.recordings.states, "MAX_RECORDED", 1000)
+    with pytest.raises(InputError, match=r"at most 500 rows .* holds 1200: keep one row in 3"):
+        read(tmp_path, rows(), np.repeat(np.arange(NUM_EPISODES), LENGTH))
+
+
+def test_columns_of_several_lengths_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "log.npz", a=np.zeros(3), b=np.zeros(4))
+    with pytest.raises(InputError, match="as many rows as each other, have 'a' 3, 'b' 4"):
+        StatesFile(path=tmp_path / "log.npz").read(SENSORS)
