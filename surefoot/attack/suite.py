@@ -46,7 +46,14 @@ from surefoot.ball import Ball, Norm, States
 from surefoot.certificate import Certificate
 from surefoot.config import settle_choices, to_table
 from surefoot.envs import VectorEnv, check_replay, describe_env, make_env, module_digest
-from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun, ReplayError
+from surefoot.errors import (
+    CheckError,
+    InputError,
+    IntegrityError,
+    InterruptedRun,
+    ReplayError,
+    did_you_mean,
+)
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Layer
 from surefoot.provenance import code_digest
@@ -91,7 +98,15 @@ FULL: Mapping[str, Attack] = {
 }
 """Everything. Learned adversaries come last: they may start from what the others found."""
 
-_SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "full": FULL}
+PAPER: Mapping[str, Attack] = {
+    name: FULL[name] for name in (CLEAN, "random", "critic", "mad", "rs")
+}
+"""Those of "Pruning Cannot Hurt Robustness", Table 1: random, value-guided, MAD, Robust Sarsa."""
+
+_SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "paper": PAPER, "full": FULL}
+_LEARNED = frozenset({"pa-ad", "sa-rl"})
+"""Attacks whose adversary trains in the task, and resumes there when it was interrupted."""
+
 _STEPS_PER_ATTACK = 100
 _MAX_ENVS = 64
 _STATES_AFTER = 25
@@ -105,6 +120,7 @@ class AttackConfig:
 
     Attributes:
         suite: Attacks that are played.
+        attacks: Names of attacks of the full suite to play instead, beside the clean loop.
         backend: Backend that computes the controller.
         epsilon: Radius of the perturbation set, normalised units; that of the certificate's table
             if it is not given.
@@ -125,7 +141,8 @@ class AttackConfig:
         num_threads: Threads of the physics; results do not depend on it.
     """
 
-    suite: Literal["quick", "full"] = "quick"
+    suite: Literal["quick", "paper", "full"] = "quick"
+    attacks: tuple[str, ...] = ()
     backend: Backend = Backend.ONNX
     epsilon: float | None = None
     norm: Norm = Norm.LINF
@@ -147,6 +164,7 @@ class AttackConfig:
             InputError: If one does not hold.
         """
         settle_choices(self)
+        _check_attacks(self.attacks)
         if self.epsilon is not None:
             Ball(norm=self.norm, epsilon=self.epsilon)
             require_at_least(self, 0, "epsilon")
@@ -156,9 +174,36 @@ class AttackConfig:
         require_at_least(self, 1, "num_threads", most=MOST_THREADS)
 
     @property
+    def played(self) -> Mapping[str, Attack]:
+        """The attacks that are played, by name, in the order of their suite."""
+        if not self.attacks:
+            return _SUITES[self.suite]
+        return {name: made for name, made in FULL.items() if name in (CLEAN, *self.attacks)}
+
+    @property
+    def suite_name(self) -> str:
+        """The suite as a record names it."""
+        return "chosen" if self.attacks else self.suite
+
+    @property
     def num_steps(self) -> int:
         """Steps in which progress is told: a hundred for each attack."""
-        return _STEPS_PER_ATTACK * len(_SUITES[self.suite])
+        return _STEPS_PER_ATTACK * len(self.played)
+
+
+def _check_attacks(names: tuple[str, ...]) -> None:
+    """Check names of attacks.
+
+    Raises:
+        InputError: If one is unknown, named twice, or the clean loop, which is always played.
+    """
+    known = [name for name in FULL if name != CLEAN]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise InputError(f"attacks must be among {', '.join(known)}, got {name!r}{hint}")
+    if len(set(names)) != len(names):
+        raise InputError(f"attacks must name each attack once, got {', '.join(names)}")
 
 
 def run_suite(
@@ -215,11 +260,11 @@ def run_suite(
 
         store = stack.enter_context(open_store(work))
         suite = _Suite(file, certificate, config, tell, critics or {}, store)
-        attacks = {name: suite.run(name) for name in _SUITES[config.suite]}
-        masking = suite.masking(attacks) if config.suite == "full" else None
+        attacks = {name: suite.run(name) for name in config.played}
+        masking = suite.masking(attacks) if config.suite_name == "full" else None
     return AttackReport(
         ball=suite.ball,
-        suite=config.suite,
+        suite=config.suite_name,
         backend=config.backend.value,
         spec=suite.spec,
         onnx_sha256=onnx_sha256,
@@ -236,7 +281,7 @@ def _key_of(config: AttackConfig) -> dict[str, Json]:
     settings = to_table(config)
     return {
         "code": code_digest(),
-        "suite": config.suite,
+        "attacks": list(config.played),
         "backend": config.backend.value,
         "versions": [__version__, version("torch"), version("numpy")],
         "settings": {name: settings[name] for name in learned},
@@ -270,7 +315,7 @@ class _Suite:
         check_fit(file.policy, self.spec)
         for path, other in others.items():
             seen_through(file.policy, other.policy, path)
-        if "critic" in _SUITES[config.suite]:
+        if "critic" in config.played:
             check_critics(file.policy, critics, config.critic_steps)
         self._store = store
         self._on_progress, self._num_done = on_progress, 0
@@ -294,7 +339,7 @@ class _Suite:
             query=self._deployed.query,
             critics=critics,
             others={name: other.policy for name, other in others.items()},
-            resume=self._resume() if config.suite == "full" else "replay",
+            resume=self._resume() if _LEARNED & config.played.keys() else "replay",
         )
 
     def _resume(self) -> Resume:
@@ -317,7 +362,7 @@ class _Suite:
         if self.ball.epsilon == 0:  # there is nothing to search or learn
             attack = Variants(adversaries={CLEAN: NoAdversary()})
         else:
-            attack = _SUITES[self._config.suite][name](target, self._config)
+            attack = self._config.played[name](target, self._config)
         variants = attack.adversaries
         # One variant alone is tried, too: it may be the strongest attack so far.
         trials = {} if list(variants) == [CLEAN] else variants

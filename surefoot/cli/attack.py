@@ -32,7 +32,7 @@ def attack(
     suite: Annotated[
         str | None,
         typer.Option(
-            help="Suite of attacks: quick or full.",
+            help="Suite of attacks: quick, paper or full.",
             autocompletion=completion.one_of(completion.SUITES),
         ),
     ] = None,

@@ -7,7 +7,7 @@ test compares them with the stages.
 from collections.abc import Callable, Sequence
 
 BACKENDS = ("numpy", "onnx", "c", "onnx-sparse", "onnx-cuda", "onnx-tensorrt", "tensorrt")
-SUITES = ("quick", "full")
+SUITES = ("quick", "paper", "full")
 TARGETS = ("onnx", "sparse-onnx", "c", "tensorrt")
 METHODS = ("magnitude", "obd", "obs", "sparsegpt")
 ALLOCATIONS = ("erk", "uniform", "global")

@@ -66,10 +66,10 @@ def attack_deployed(
     """
     check_result_and_picture(out, ATTACK)
     # What is finished of a long suite, for the same command to go on after an interruption.
-    work = None if config.suite == "quick" else out.with_suffix(".work")
+    work = None if config.suite_name == "quick" else out.with_suffix(".work")
     if work == out:
         raise InputError(f"out must not end in .work, where unfinished work goes, got {out}")
-    with listener.progress(f"attack {config.suite}", config.num_steps) as update:
+    with listener.progress(f"attack {config.suite_name}", config.num_steps) as update:
         report = run_suite(
             target.file, target.certificate, config, on_progress=update, critics=critics, work=work
         )

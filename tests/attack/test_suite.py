@@ -132,7 +132,7 @@ def test_every_deviation_is_held_against_the_certificate(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"suite": "ful"}, "suite must be one of quick, full, got 'ful'; did you mean 'full'"),
+        ({"suite": "ful"}, "suite must be one of quick, paper, full, got 'ful'; did you mean 'full'"),
         ({"norm": "l7"}, "norm must be one of l2, linf, got 'l7'"),
         ({"backend": "onyx"}, "backend must be one of .* did you mean 'onnx'"),
     ],
@@ -302,3 +302,25 @@ def test_failures_are_counted_in_the_report_and_no_episode_is_dropped() -> None:
 def test_a_wrong_configuration_is_refused_by_name(table: dict[str, float | str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         build(AttackConfig, table, "attack")
+
+
+def test_the_suite_of_the_paper_is_its_table_of_attacks() -> None:
+    config = AttackConfig(suite="paper")
+    assert list(config.played) == ["clean", "random", "critic", "mad", "rs"]
+    assert config.suite_name == "paper"
+
+
+def test_attacks_that_are_named_are_played_beside_the_clean_loop(
+    file: ControllerFile, report: AttackReport
+) -> None:
+    chosen = run_suite(file, None, replace(SMALL, attacks=("push", "random"))).record()
+    assert chosen.suite == "chosen"
+    assert set(chosen.attacks) == {"clean", "random", "push"}
+    for name in ("random", "push"):
+        assert chosen.attacks[name].returns == report.record().attacks[name].returns
+
+
+@pytest.mark.parametrize("names", [("made",), ("clean",), ("mad", "mad")])
+def test_attacks_are_named_once_and_known(names: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"attacks must (be among|name each)"):
+        AttackConfig(attacks=names)
