@@ -76,15 +76,15 @@ def _radius(claim: VisitedRadiusClaim) -> str:
     words = (
         f"of {claim.domain}, a share {number(claim.share_at_least_epsilon)} keeps every output "
         f"within {exact(claim.limit)} {perturbed(claim.norm, claim.epsilon, claim.sensors)}; their "
-        f"radii go from {lower(radii.min())} to {lower(radii.max())}, half of them from "
-        f"{lower(float(np.median(radii)))} on ({claim.units}; {claim.arithmetic}; by "
+        f"radii are {lower(radii.min())} to {lower(radii.max())}, with median "
+        f"{lower(float(np.median(radii)))} ({claim.units}; {claim.arithmetic}; by "
         f"{claim.method})"
     )
     if claim.share_proved is None:
         return words
     return (
         f"{words}; with confidence {percent(claim.confidence)} a share {lower(claim.share_proved)} "
-        "of all states that the policy visits does"
+        "of all states that the policy visits does so"
     )
 
 
@@ -116,7 +116,7 @@ def _loss(name: str, loss: LossClaim, units: str) -> str:
 
 def _what_is_left(claim: AttackedReturnClaim, units: str) -> str:
     if claim.bound is None:
-        return f"nothing is known of what is left of the return: {claim.reason}"
+        return f"nothing is known about the return that is left: {claim.reason}"
     vacuous = ", which is vacuous," if claim.vacuous else ""
     return (
         f"the return is at least {lower(claim.bound)} {units}{vacuous} with confidence "
@@ -148,7 +148,7 @@ def _limits(limits: ReturnLimits) -> Iterator[str]:
     if limits.quantile_at_least is not None:
         least = lower(limits.quantile_at_least)
         yield f"all but {percent(limits.quantile)} of the returns are at least {least}"
-    yield f"the distribution function that was seen is within {number(limits.distribution_band)}"
+    yield f"the observed distribution function is off by at most {number(limits.distribution_band)}"
 
 
 def sensor_sentences(claim: SensorsClaim | None) -> Iterator[str]:
@@ -160,7 +160,7 @@ def sensor_sentences(claim: SensorsClaim | None) -> Iterator[str]:
     yield f"epsilon {exact(claim.epsilon)} in raw units: {numbers(claim.epsilon_raw)}"
     yield f"a step of float32 in normalised units: {numbers(claim.float32_step)}"
     most = ", ".join(map(bound, claim.per_raw_unit))
-    yield f"what each sensor by itself moves at most, {claim.units}: {most}"
+    yield f"the largest effect of each sensor alone, {claim.units}: {most}"
 
 
 def perturbed(norm: Norm, epsilon: float, sensors: tuple[float, ...] | None = None) -> str:

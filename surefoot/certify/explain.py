@@ -32,12 +32,12 @@ _NOT_GUARANTEED = (
     "deployed controller plays the mean, whose law is a single point.",
     "Statistical claims hold for states drawn like the given ones, independently, in the same "
     "simulator, and not for another robot, floor or task. A training run draws them at steps fixed "
-    "beforehand, one per episode; episodes that ended earlier were redrawn. That given states were "
-    "drawn so is assumed; only that none repeats is checked. Of a recording of yours one state is "
-    "drawn per episode, any of its steps as likely as another; that its episodes are independent "
-    "and were played with this controller is assumed.",
-    "A claim about recorded states is about these alone, perturbed as it says: nothing is said of "
-    "a state between two of them, or of the next episode.",
+    "beforehand, one per episode; episodes that ended earlier were redrawn. That the given states "
+    "were drawn this way is assumed; surefoot checks only that none repeats. From a recording of "
+    "yours it draws one state per episode, every step with the same chance; that its episodes are "
+    "independent and were played with this controller is assumed.",
+    "A claim about recorded states covers these alone, perturbed as stated: it says nothing about "
+    "a state between two of them, or about the next episode.",
 )
 
 
@@ -54,7 +54,7 @@ def explain(certificate: Certificate) -> str:
         ("Met, as measured on this file, not proved:", _chosen(certificate, _is_met)),
         ("Violated, with a concrete example:", _open(certificate, Verdict.REFUTED)),
         ("Neither proved nor refuted:", _open(certificate, Verdict.UNKNOWN)),
-        ("Said beside the requirements:", list(claim_sentences(certificate))),
+        ("Beyond the requirements:", list(claim_sentences(certificate))),
         ("What epsilon is on each sensor:", list(sensor_sentences(certificate.claims.sensors))),
         ("Not asked, so not answered:", list(map(_topic, certificate.budget.silent_about))),
         ("Not guaranteed:", list(_NOT_GUARANTEED)),
@@ -166,8 +166,8 @@ def _witness(witness: Witness | None) -> Iterator[str]:
         yield f"its slope is {number(witness.slope)}"
     if witness.violated is not None:
         yield (
-            f"{witness.violated} of {witness.states} states violate it, so that at most a share "
-            f"{number(witness.share_at_most)} holds it"
+            f"{witness.violated} of {witness.states} states violate it, so at most a share "
+            f"{number(witness.share_at_most)} satisfies it"
         )
     if witness.source is not None:
         limit = "" if witness.at_most is None else f", at most {number(witness.at_most)}"
