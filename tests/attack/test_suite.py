@@ -132,7 +132,10 @@ def test_every_deviation_is_held_against_the_certificate(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"suite": "ful"}, "suite must be one of quick, paper, full, got 'ful'; did you mean 'full'"),
+        (
+            {"suite": "ful"},
+            "suite must be one of quick, paper, full, got 'ful'; did you mean 'full'",
+        ),
         ({"norm": "l7"}, "norm must be one of l2, linf, got 'l7'"),
         ({"backend": "onyx"}, "backend must be one of .* did you mean 'onnx'"),
     ],
