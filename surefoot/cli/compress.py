@@ -65,7 +65,7 @@ def compress(
     ] = 0.0,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Recorded states (as certify --states) in place of visited ones."),
+        typer.Option(help="Recorded states (see certify --states) in place of visited ones."),
     ] = None,
     columns: Columns = None,
     visited_states: Annotated[

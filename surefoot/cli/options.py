@@ -17,7 +17,7 @@ Preset = Annotated[
     typer.Option(help="Installed preset to start from.", autocompletion=completion.preset),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file; overrides the preset.")
+    Path | None, typer.Option("--config", help="TOML file; overrides preset or defaults.")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -39,14 +39,15 @@ EnvModule = Annotated[
 ]
 States = Annotated[
     Path | None,
-    typer.Option(help="Recorded states: .npy, .npz, .csv, .parquet, or a bag of ROS 2."),
+    typer.Option(help="Recorded states: .npy, .npz, .csv, .parquet or a ROS 2 bag."),
 ]
 Columns = Annotated[
     str | None,
-    typer.Option(help="Its columns, one per sensor: a,b,c; of a bag TOPIC.FIELD."),
+    typer.Option(help="Columns of the recording, one per sensor: a,b,c; in a bag TOPIC.FIELD."),
 ]
 EpisodeColumn = Annotated[
-    str | None, typer.Option(help="Column that tells its episodes apart, for scope visited.")
+    str | None,
+    typer.Option(help="Column of the recording that tells episodes apart, for scope visited."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 AllowUncertified = Annotated[
