@@ -8,7 +8,7 @@ import typer
 from surefoot.artifact import Json
 from surefoot.cli.console import CONSOLE, show
 from surefoot.cli.libraries import load_simulation
-from surefoot.cli.options import AsJson, EnvModule, OutputName
+from surefoot.cli.options import AsJson, Discrete, EnvId, EnvModule, OutputName
 from surefoot.cli.robot_tables import json_of, tables_of
 from surefoot.cli.tables import Table, cell
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 
 def adopt(
-    source: Annotated[Path, typer.Argument(help="An .onnx file that others wrote.")],
+    source: Annotated[Path, typer.Argument(help="An .onnx file, of others or of a converter.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     output: OutputName = None,
-    env: Annotated[
-        str | None, typer.Option(help="Gymnasium id of the environment that it controls.")
-    ] = None,
+    discrete: Discrete = False,
+    env: EnvId = None,
     env_module: EnvModule = None,
     visited_states: Annotated[
         int | None,
@@ -40,6 +39,7 @@ def adopt(
         source,
         out,
         output=output,
+        discrete=discrete,
         env_id=env,
         env_module=env_module,
         visited_states=visited_states,
@@ -59,11 +59,11 @@ def _facts_of(adopted: "AdoptedController") -> dict[str, Json]:
 
     return {
         "run": str(adopted.run.path),
-        "original_sha256": adopted.origin.original.sha256,
+        "original_sha256": adopted.original.sha256,
         "onnx_sha256": adopted.file.sha256,
         "weights_sha256": weights_sha256(adopted.file.policy),
         "canonical": adopted.difference.to_table(),
-        "notes": list(adopted.origin.notes),
+        "notes": list(adopted.notes),
         "warnings": list(adopted.warnings),
         "visited_states": _num_states(adopted),
     }
@@ -72,7 +72,7 @@ def _facts_of(adopted: "AdoptedController") -> dict[str, Json]:
 def _rows_of(adopted: "AdoptedController", source: Path) -> list[tuple[str, object]]:
     policy = adopted.file.policy
     return [
-        ("original", f"{source}, sha256 {adopted.origin.original.sha256}"),
+        ("original", f"{source}, sha256 {adopted.original.sha256}"),
         ("canonical file", adopted.run.policy / "policy.onnx"),
         ("compared on ONNX Runtime", _words_of(adopted.difference)),
         ("sensors", policy.obs_dim),

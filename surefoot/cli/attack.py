@@ -8,7 +8,17 @@ import typer
 from surefoot.cli import completion
 from surefoot.cli.console import CONSOLE, show
 from surefoot.cli.libraries import load_simulation
-from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, EnvModule, Overrides, resolve
+from surefoot.cli.options import (
+    AllowUncertified,
+    AsJson,
+    ConfigFile,
+    Discrete,
+    EnvId,
+    EnvModule,
+    OutputName,
+    Overrides,
+    resolve,
+)
 from surefoot.cli.tables import Table, proved
 
 if TYPE_CHECKING:
@@ -45,12 +55,15 @@ def attack(
     ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
+    output: OutputName = None,
+    discrete: Discrete = False,
+    env: EnvId = None,
     env_module: EnvModule = None,
     allow_uncertified: AllowUncertified = False,
     as_json: AsJson = False,
 ) -> None:
     """Attack a bundle's observations and report clean and attacked returns."""
-    flags = {"suite": suite, "backend": backend, "env_module": env_module}
+    flags = {"suite": suite, "backend": backend, "env_id": env, "env_module": env_module}
     configuration = resolve(None, config, overrides, attack=flags)
     load_simulation()
     from surefoot.workflow.attacking import attack_controller
@@ -60,6 +73,8 @@ def attack(
         out,
         config=configuration.attacking(),
         allow_uncertified=allow_uncertified,
+        output=output,
+        discrete=discrete,
         listener=CONSOLE,
     )
     if record.gradient_masking is not None:

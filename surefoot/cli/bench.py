@@ -8,7 +8,14 @@ import typer
 
 from surefoot.cli import completion
 from surefoot.cli.console import CONSOLE, show
-from surefoot.cli.options import AllowUncertified, AsJson, ConfigFile, Overrides, resolve
+from surefoot.cli.options import (
+    AllowUncertified,
+    AsJson,
+    ConfigFile,
+    OutputName,
+    Overrides,
+    resolve,
+)
 from surefoot.cli.tables import Table
 
 if TYPE_CHECKING:
@@ -28,6 +35,7 @@ def bench(
             autocompletion=completion.some_of(completion.BACKENDS),
         ),
     ] = None,
+    output: OutputName = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     allow_uncertified: AllowUncertified = False,
@@ -44,6 +52,7 @@ def bench(
         config=configuration.benchmarking(),
         every_backend=configuration.wants_every_backend,
         allow_uncertified=allow_uncertified,
+        output=output,
         listener=CONSOLE,
     )
     show(as_json, record.to_table(), *_tables_of(record))

@@ -13,6 +13,7 @@ from surefoot.cli.options import (
     AsJson,
     Columns,
     ConfigFile,
+    Discrete,
     EpisodeColumn,
     OutputName,
     Overrides,
@@ -34,6 +35,7 @@ def certify(
     ] = None,
     bench: Annotated[Path | None, typer.Option(help="bench.json with measured latency.")] = None,
     output: OutputName = None,
+    discrete: Discrete = False,
     dense: Annotated[
         Path | None,
         typer.Option(help="Policy from which it was compressed, for compression_error."),
@@ -63,6 +65,7 @@ def certify(
         attack=attack,
         bench=bench,
         output=output,
+        discrete=discrete,
         dense=dense,
         states=states_file(states, columns, episode_column),
         listener=CONSOLE,

@@ -8,7 +8,7 @@ import typer
 from surefoot.cli import completion
 from surefoot.cli.compression_table import json_of, table_of
 from surefoot.cli.console import CONSOLE, show
-from surefoot.cli.options import AsJson, Columns, EnvModule, OutputName, states_file
+from surefoot.cli.options import AsJson, Columns, Discrete, EnvModule, OutputName, states_file
 from surefoot.errors import InputError
 
 
@@ -75,6 +75,7 @@ def compress(
         ),
     ] = None,
     output: OutputName = None,
+    discrete: Discrete = False,
     env_module: EnvModule = None,
     as_json: AsJson = False,
 ) -> None:
@@ -99,6 +100,7 @@ def compress(
         visited_states=visited_states,
         env_module=env_module,
         output=output,
+        discrete=discrete,
         listener=CONSOLE,
     )
     show(as_json, json_of(result), table_of(result))

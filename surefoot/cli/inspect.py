@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surefoot.cli.console import show
-from surefoot.cli.options import AsJson, OutputName
+from surefoot.cli.options import AsJson, Discrete, OutputName
 from surefoot.cli.robot_tables import tables_of
 from surefoot.cli.tables import Table, cell
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def inspect(
     controller: Annotated[Path, typer.Argument(help="A run, policy folder, bundle or .onnx file.")],
     output: OutputName = None,
+    discrete: Discrete = False,
     epsilon: Annotated[
         float, typer.Option(help="Perturbation to show in the unit of each sensor.")
     ] = 0.05,
@@ -27,7 +28,7 @@ def inspect(
     from surefoot.config import to_table
     from surefoot.workflow.inspecting import inspect_controller
 
-    inspection = inspect_controller(controller, output=output, epsilon=epsilon)
+    inspection = inspect_controller(controller, output=output, discrete=discrete, epsilon=epsilon)
     show(
         as_json,
         to_table(inspection, nulls=True) | {"path": str(controller)},

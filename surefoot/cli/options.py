@@ -34,6 +34,15 @@ Device = Annotated[
 OutputName = Annotated[
     str | None, typer.Option(help="Output of a foreign .onnx file that holds the actions.")
 ]
+Discrete = Annotated[
+    bool,
+    typer.Option(
+        "--discrete", help="Outputs of a foreign .onnx file are logits; the largest is chosen."
+    ),
+]
+EnvId = Annotated[
+    str | None, typer.Option("--env", help="Gymnasium id of the environment that it controls.")
+]
 EnvModule = Annotated[
     str | None, typer.Option(help="Python module or file that registers your environment.")
 ]

@@ -15,6 +15,7 @@ policy folder is the canonical file: it is certified, attacked and deployed byte
   nodes (``products``, ``pointwise``) and leaves constants to ``evaluate``. ``rebuild`` makes a
   policy of that: ``ends`` finds normaliser and head, ``units`` the layers, ``linear`` joins
   elementwise affine maps, ``finite`` says what may be multiplied by zero.
+* ``choices``: the logits of a controller that chooses.
 * ``description``: what others say in a file about their robot.
 * ``graph``: bytes to checked protobuf and arrays, for every reader.
 """

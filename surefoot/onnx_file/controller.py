@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from surefoot.artifact import Json, sha256_hex
+from surefoot.artifact import Json
 from surefoot.config import build
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file.foreign import ForeignFile, Original, read_foreign
@@ -20,7 +20,7 @@ from surefoot.onnx_file.graph import (
 )
 from surefoot.onnx_file.interface import Interface
 from surefoot.onnx_file.read import NORMALISER_OPS, read_canonical
-from surefoot.policy import Policy, weights_sha256
+from surefoot.policy import CategoricalHead, Policy, weights_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,12 +93,6 @@ class Adopted:
     inputs: tuple[Part, ...]
     output: str
 
-    @classmethod
-    def of(cls, origin: Origin) -> "Adopted":
-        """List the remarks about an origin."""
-        parts = tuple(Part(name=part.name, size=part.size) for part in origin.interface.parts)
-        return cls(sha256=origin.original.sha256, inputs=parts, output=origin.interface.output)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ControllerFile:
@@ -121,7 +115,7 @@ class ControllerFile:
     @property
     def sha256(self) -> str:
         """Digest of the file, and of those beside it if there are any."""
-        return sha256_hex(self.data) if self.origin is None else self.origin.original.sha256
+        return self.original.sha256
 
     @property
     def env_id(self) -> str | None:
@@ -141,7 +135,9 @@ class ControllerFile:
             InputError: If its metadata say that in another form than this one.
         """
         if self.origin is not None:
-            return Adopted.of(self.origin)
+            interface = self.origin.interface
+            parts = tuple(Part(name=part.name, size=part.size) for part in interface.parts)
+            return Adopted(sha256=self.sha256, inputs=parts, output=interface.output)
         table = self.metadata.get("adopted")
         return None if table is None else build(Adopted, table, "metadata 'surefoot.adopted'")
 
@@ -166,6 +162,26 @@ class ControllerFile:
         env = self.metadata.get("env")
         text = env.get(key) if isinstance(env, dict) else None
         return text if isinstance(text, str) else None
+
+    @property
+    def original(self) -> Original:
+        """The bytes of the file, and of those beside it."""
+        return Original(data=self.data, beside={}) if self.origin is None else self.origin.original
+
+    @property
+    def carried_metadata(self) -> dict[str, Json]:
+        """What a file of the same controller in another form says as well."""
+        of_the_form = ("format", "head", "weights", "weights_sha256")
+        return {key: value for key, value in self.metadata.items() if key not in of_the_form}
+
+    def require_choice(self, *, discrete: bool) -> None:
+        """Refuse to read the actions of a canonical file as logits.
+
+        Raises:
+            InputError: If that is asked for, and the file says that they are actions.
+        """
+        if discrete and not isinstance(self.policy.head, CategoricalHead):
+            raise InputError("--discrete: the file says that its outputs are actions, no logits")
 
     def require_read(self) -> None:
         """Refuse a policy that is not what its file was read as.
@@ -210,7 +226,12 @@ def policy_from_onnx(data: bytes, name: str = POLICY_FILE) -> ControllerFile:
 
 
 def read_onnx(
-    data: bytes, name: str, output: str | None = None, folder: Path | None = None
+    data: bytes,
+    name: str,
+    output: str | None = None,
+    folder: Path | None = None,
+    *,
+    discrete: bool = False,
 ) -> ControllerFile | ForeignFile:
     """Read any controller: a canonical file strictly, a foreign one as far as it is understood.
 
@@ -218,6 +239,7 @@ def read_onnx(
         data: The bytes of the file.
         name: How error messages call it.
         output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
         folder: Where the file lies, for a foreign file's constants in files beside it.
 
     Raises:
@@ -227,10 +249,12 @@ def read_onnx(
     model = parse_unchecked(data, name)
     ours = any(str(entry.key).startswith(PREFIX) for entry in model.metadata_props)
     if not ours and model.producer_name != PRODUCER:
-        return read_foreign(data, name, output, folder)
+        return read_foreign(data, name, output, folder, discrete=discrete)
     if output not in (None, OUTPUT):
         raise InputError(f"{name} has no output {output!r}, only {OUTPUT!r}")
-    return policy_from_onnx(data, name)
+    file = policy_from_onnx(data, name)
+    file.require_choice(discrete=discrete)
+    return file
 
 
 def cut_at_state(data: bytes) -> bytes:

@@ -27,8 +27,8 @@ from surefoot.signing import SIGNATURES_FILE
 _CONVERTERS = {
     "a checkpoint of Stable-Baselines3": ("sb3",),
     "a TorchScript module": ("torchscript",),
-    "a file of PyTorch": ("rsl_rl",),
-    "a Python pickle": ("sb3", "rsl_rl", "torchscript"),
+    "a file of PyTorch": ("rsl_rl", "cleanrl"),
+    "a Python pickle": ("sb3", "rsl_rl", "cleanrl"),
 }
 """The module of `surefoot.convert` for each kind of file that may hold pickles."""
 
@@ -69,12 +69,15 @@ def load_policy(folder: Path) -> tuple[ControllerFile, Artifact]:
     return policy_from_onnx(artifact.files[POLICY_FILE], f"{folder / POLICY_FILE}"), artifact
 
 
-def read_path(path: Path, output: str | None = None) -> ControllerFile | ForeignFile:
+def read_path(
+    path: Path, output: str | None = None, *, discrete: bool = False
+) -> ControllerFile | ForeignFile:
     """Read a controller from a run, a policy folder, a bundle or a bare `.onnx` file.
 
     Args:
         path: A folder, or an ONNX file that anybody wrote.
         output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
 
     Raises:
         InputError: If the path holds none of these.
@@ -83,13 +86,15 @@ def read_path(path: Path, output: str | None = None) -> ControllerFile | Foreign
     if path.is_file():
         data = read_file(path)
         _refuse_other_format(data, path)
-        return read_onnx(data, str(path), output, path.parent)
+        return read_onnx(data, str(path), output, path.parent, discrete=discrete)
     for folder in policy_places(path):
         if (folder / MANIFEST).is_file() or (folder / POLICY_FILE).is_file():
             files = _read_folder(folder).files
             if POLICY_FILE not in files:
                 raise IntegrityError(f"{folder}: {POLICY_FILE} is missing")
-            return policy_from_onnx(files[POLICY_FILE], str(folder / POLICY_FILE))
+            file = policy_from_onnx(files[POLICY_FILE], str(folder / POLICY_FILE))
+            file.require_choice(discrete=discrete)
+            return file
     raise InputError(f"{path} is not a run, policy folder, bundle or .onnx file")
 
 
@@ -130,9 +135,10 @@ def _refuse_other_format(data: bytes, path: Path) -> None:
         return
     if kind not in _CONVERTERS:
         raise InputError(f"{path} is {kind}, not an ONNX file: export the actor that it holds")
-    commands = " or ".join(f"python -m surefoot.convert.{name}" for name in _CONVERTERS[kind])
+    modules = [f"python -m surefoot.convert.{name}" for name in _CONVERTERS[kind]]
     raise InputError(
-        f"{path} is {kind}, not an ONNX file: convert it where its library is installed, {commands}"
+        f"{path} is {kind}, not an ONNX file: where its library is installed, "
+        f"{' or '.join(modules)} {path} --out policy.onnx converts it"
     )
 
 

@@ -7,7 +7,7 @@ What is read is not yet known to be what a runtime computes: :mod:`surefoot.runt
 compares the two and makes a `ControllerFile` of it, which is all that the other stages take.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from onnx import version_converter
 from surefoot.artifact import sha256_hex
 from surefoot.errors import InputError
 from surefoot.limits import MAX_OUTPUTS
+from surefoot.onnx_file.choices import check_axes, cut_at_logits
 from surefoot.onnx_file.computation import Computation, Computed, Numbers, Value
 from surefoot.onnx_file.external import embed_external_data
 from surefoot.onnx_file.finite import is_finite
@@ -122,7 +123,12 @@ class ForeignFile:
 
 
 def read_foreign(
-    data: bytes, name: str, output: str | None = None, folder: Path | None = None
+    data: bytes,
+    name: str,
+    output: str | None = None,
+    folder: Path | None = None,
+    *,
+    discrete: bool = False,
 ) -> ForeignFile:
     """Read a controller that somebody else wrote, as far as it is understood.
 
@@ -131,6 +137,8 @@ def read_foreign(
         name: How error messages call it.
         output: Which of several outputs are the actions; whatever only the others need is ignored.
         folder: Where the file lies, for constants in files beside it.
+        discrete: Read the output as a choice: logits, of which the largest is chosen. An ArgMax or
+            Softmax at its end is left to whoever runs the controller.
 
     Raises:
         InputError: If it is no directed acyclic graph of affine maps and known activations, naming
@@ -143,7 +151,11 @@ def read_foreign(
     if opset < _FIRST_RUN_OPSET:
         model, opset = _converted(model, name), _FIRST_RUN_OPSET
         runs = model.SerializeToString()
-    policy, interface = _Reader(model, name, opset, output).policy()
+    axes: Sequence[int] | None = None
+    if discrete:
+        axes, output = cut_at_logits(model, opset, name, output), None
+        runs = model.SerializeToString()
+    policy, interface = _Reader(model, name, opset, output, axes).policy()
     return ForeignFile(
         policy=policy,
         interface=interface,
@@ -173,7 +185,26 @@ def _converted(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 class _Reader:
     """One walk through one graph."""
 
-    def __init__(self, model: onnx.ModelProto, name: str, opset: int, output: str | None) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        name: str,
+        opset: int,
+        output: str | None,
+        axes: Sequence[int] | None,
+    ) -> None:
+        """Find the nodes that the output depends on.
+
+        Args:
+            model: Of others.
+            name: How error messages call it.
+            opset: Version of ONNX's own operators.
+            output: Which of several outputs are the actions.
+            axes: Those along which the largest output is chosen; None if they are no logits.
+
+        Raises:
+            InputError: If it is a training graph, or has no such output.
+        """
         if model.training_info:
             raise InputError(f"{name}: training graphs are not read")
         self._graph, self._name, self._opset = model.graph, name, opset
@@ -183,7 +214,7 @@ class _Reader:
         }
         for sparse in self._graph.sparse_initializer:
             self._constants[sparse.values.name] = constant(dense_tensor(sparse, name), name)
-        self._output = chosen_output(self._graph, name, output)
+        self._output, self._axes = chosen_output(self._graph, name, output), axes
         self._nodes = _needed_nodes(self._graph, self._output)
 
     def policy(self) -> tuple[Policy, Interface]:
@@ -236,7 +267,9 @@ class _Reader:
                 f" has {numbers.size}"
             )
         try:
-            policy = rebuild(computation, numbers.reshape(-1))
+            check_axes(self._axes or (), numbers)
+            flat = numbers.reshape(-1)
+            policy = rebuild(computation, flat, choice=self._axes is not None)
         except InputError as error:
             text = str(error)
             raise InputError(

@@ -21,7 +21,11 @@ _BATCH_NORM_ROUNDINGS = 8
 """Roundings of w = gain / sqrt(variance + epsilon), 4, and of w x + (offset - w mean), 3 more."""
 
 _HINTS = {
-    ("ArgMax", "Softmax", "LogSoftmax"): "choose the logits before it with --output",
+    (
+        "ArgMax",
+        "Softmax",
+        "LogSoftmax",
+    ): "choose the logits before it with --output, or read it as a choice with --discrete",
     ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"): "choose the "
     "deterministic output with --output",
     ("GRU", "LSTM", "RNN"): "a controller with a memory is not read",

@@ -29,15 +29,16 @@ from surefoot.onnx_file.computation import (
 )
 from surefoot.onnx_file.ends import Graph, take_head, take_normaliser
 from surefoot.onnx_file.units import Unit, units_of
-from surefoot.policy import Layer, Policy, Rounding
+from surefoot.policy import CategoricalHead, Layer, Policy, Rounding
 
 
-def rebuild(computation: Computation, outputs: Numbers) -> Policy:
+def rebuild(computation: Computation, outputs: Numbers, *, choice: bool = False) -> Policy:
     """Return the policy that a computation is; all arrays are float32.
 
     Args:
         computation: The elementary steps of a whole graph.
         outputs: Numbers of the actions.
+        choice: Whether they are logits, of which the largest is chosen.
 
     Raises:
         InputError: If it has no form that a policy can take, naming the node.
@@ -46,7 +47,7 @@ def rebuild(computation: Computation, outputs: Numbers) -> Policy:
     graph = Graph(steps, outputs, computation.size)
     graph.steps = _by_maker(graph)
     normaliser, states = take_normaliser(graph, len(computation.sensors))
-    head = take_head(graph)
+    head = CategoricalHead(num_actions=len(outputs)) if choice else take_head(graph)
     graph.steps = _by_limits(graph.steps)
     graph.steps = _by_use(graph)
     graph.steps = _by_maker(graph)

@@ -10,12 +10,15 @@ from surefoot.onnx_file import ControllerFile, ForeignFile, Origin, read_onnx, r
 from surefoot.runtime.agreement import check_agreement
 
 
-def load_controller_file(path: Path, output: str | None = None) -> ControllerFile:
+def load_controller_file(
+    path: Path, output: str | None = None, *, discrete: bool = False
+) -> ControllerFile:
     """Read a controller from a run, a policy folder, a bundle or a bare `.onnx` file.
 
     Args:
         path: A folder, or an ONNX file that anybody wrote.
         output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
 
     Raises:
         InputError: If the path holds none of these, or a file that is not understood.
@@ -23,7 +26,7 @@ def load_controller_file(path: Path, output: str | None = None) -> ControllerFil
         CheckError: If ONNX Runtime computes something else than what was understood.
         MissingLibraryError: If a foreign file is read without ONNX Runtime.
     """
-    return _agreed(read_path(path, output))
+    return _agreed(read_path(path, output, discrete=discrete))
 
 
 def controller_from_onnx(data: bytes, name: str, output: str | None = None) -> ControllerFile:

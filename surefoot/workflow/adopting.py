@@ -1,7 +1,6 @@
 """Adopting: a controller that others made becomes the policy folder of a run."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surefoot.artifact import Json, check_artifact_place, is_folder_of, read_artifact
@@ -9,11 +8,12 @@ from surefoot.config import to_table
 from surefoot.errors import InputError
 from surefoot.limits import MAX_FILE_BYTES, MAX_FILES
 from surefoot.onnx_file import (
+    OUTPUT,
     POLICY_FILE,
     Adopted,
     ControllerFile,
     Description,
-    Origin,
+    Original,
     policy_from_onnx,
     policy_to_onnx,
     save_policy,
@@ -44,18 +44,20 @@ class AdoptedController:
     Attributes:
         run: The run folder.
         file: Its canonical file, as read back.
-        origin: Where it comes from.
-        difference: What the canonical file computes otherwise than the original.
-        description: What the metadata say about the robot.
-        warnings: What the metadata say otherwise than the graph, a sentence each.
-        visited: What it visits, as the folder has it; None where it has nothing.
+        original: The bytes that were adopted.
+        difference: Differences of the canonical file from the original.
+        description: The robot, as the metadata of the file say it.
+        notes: Remarks on how the original was read, a sentence each.
+        warnings: Contradictions between metadata and graph, a sentence each.
+        visited: States that the policy visits, as the folder has them; None for none.
     """
 
     run: RunFolder
     file: ControllerFile
-    origin: Origin
+    original: Original
     difference: CanonicalDifference
     description: Description
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
     visited: Visited | None
 
@@ -65,98 +67,77 @@ def adopt_controller(
     out: Path,
     *,
     output: str | None = None,
+    discrete: bool = False,
     env_id: str | None = None,
     env_module: str | None = None,
     visited: Visited | None = None,
     visited_states: int | None = None,
     listener: Listener = SILENCE,
 ) -> AdoptedController:
-    """Make the policy folder of a run from an ONNX file that others wrote.
+    """Make the policy folder of a run from a controller that others made.
 
     The canonical file is compared with the original on ONNX Runtime. The original is kept beside
     it, byte for byte; its metadata go into the canonical file as they are.
 
     Args:
-        source: An ``.onnx`` file of others.
+        source: An ``.onnx`` file, of others or of a converter.
         out: The run folder.
         output: Which output of the file are the actions, if it has several.
-        env_id: Gymnasium id of the environment that it controls; it is checked against it.
+        discrete: Whether its outputs are logits, of which the largest is chosen.
+        env_id: Gymnasium id of the environment that it controls, against which it is checked.
         env_module: Module or file that registers the environment.
-        visited: What it visits, instead of playing it.
+        visited: States that it visits, so that it need not be played.
         visited_states: States to record in the environment; None for 384, 0 for none.
         listener: Is told what should be known of the file.
 
     Raises:
-        InputError: If the source is no controller of others, or one that is not understood, does
-            not fit the environment or the states; or ``out`` is not ours or holds another one.
+        InputError: If the source is no controller, or one that is not understood, does not fit the
+            environment or the states; or ``out`` is not ours or holds another one.
         IntegrityError: If a file of the source is too large.
         CheckError: If ONNX Runtime computes something else than what was understood.
     """
     run = RunFolder(out)
     check_run_folder(out)
     check_artifact_folder(run.policy, (source,))
-    original = _read(source, output)
-    origin = _origin_of(original, source)
-    _refuse_other_policy(run, origin.original.sha256)
+    original = _read(source, output, discrete=discrete)
+    _refuse_other_policy(run, original.sha256)
     _check_visited(visited, original.policy)
-    for note in origin.notes:
-        listener.remark(note)
     description = Description.of(original.properties)
+    notes = () if original.origin is None else original.origin.notes
     warnings = description.contradictions(original.policy)
-    for words in warnings:
-        listener.remark(f"WARNING: {words}")
-    for words in description.left_to_do(original.policy):
+    loud = [f"WARNING: {words}" for words in warnings]
+    for words in (*notes, *loud, *description.left_to_do(original.policy)):
         listener.remark(words)
-    metadata = _metadata_of(origin, original.policy, env_id, env_module)
-    data = policy_to_onnx(original.policy, metadata, original.properties)
-    file = policy_from_onnx(data)
+    file = _canonical_file(original, env_id, env_module)
     difference = check_canonical(original, file)
     if visited is None:
         visited = _played(run, file, env_module, visited_states)
     with hold_folder(run.path, "run"):
         check_artifact_place(run.policy, "policy")
-        save_policy(
-            run.policy,
-            file.policy,
-            metadata=metadata,
-            properties=original.properties,
-            facts={"adopted": _facts_of(source, origin, difference)},
-            inputs={POLICY_FILE: origin.original.sha256},
-            extra_files=_kept(origin) | ({VISITED_FILE: visited.to_bytes()} if visited else {}),
-        )
+        _save(run.policy, file, _Adoption(source.name, original, difference, visited))
     return AdoptedController(
         run=run,
         file=file,
-        origin=origin,
+        original=original.original,
         difference=difference,
         description=description,
+        notes=notes,
         warnings=warnings,
         visited=visited,
     )
 
 
-def _read(source: Path, output: str | None) -> ControllerFile:
-    """Read a file of others.
+def _read(source: Path, output: str | None, *, discrete: bool) -> ControllerFile:
+    """Read a file that can be kept in a policy folder.
 
     Raises:
-        InputError: If it is a folder, or no controller that is understood.
+        InputError: If it is a folder, no controller that is understood, or has more than a policy
+            folder can keep.
     """
     if source.is_dir():
-        raise InputError(f"adopt takes an .onnx file that others wrote, {source} is a folder")
-    return load_controller_file(source, output)
-
-
-def _origin_of(file: ControllerFile, source: Path) -> Origin:
-    """Return where a file of others comes from.
-
-    Raises:
-        InputError: If it is a file of surefoot, or has more than a policy folder can keep.
-    """
-    if file.origin is None:
-        raise InputError(
-            f"{source} is a file of surefoot already: certify and export its policy folder"
-        )
-    original = file.origin.original
+        raise InputError(f"adopt takes an .onnx file, {source} is a folder")
+    file = load_controller_file(source, output, discrete=discrete)
+    original = file.original
     if len(original.beside) > _MOST_BESIDE:
         raise InputError(
             f"{source}: its constants must lie in at most {_MOST_BESIDE} files, lie in "
@@ -168,7 +149,7 @@ def _origin_of(file: ControllerFile, source: Path) -> Origin:
             f"{source}: it and its canonical file must have at most {MAX_FILE_BYTES} bytes "
             f"together, have {size}"
         )
-    return file.origin
+    return file
 
 
 def _refuse_other_policy(run: RunFolder, sha256: str) -> None:
@@ -192,44 +173,43 @@ def _check_visited(visited: Visited | None, policy: Policy) -> None:
         )
 
 
-def _metadata_of(
-    origin: Origin, policy: Policy, env_id: str | None, env_module: str | None
-) -> dict[str, Json]:
-    """Return the canonical file's metadata: its origin and its environment.
+def _canonical_file(
+    original: ControllerFile, env_id: str | None, env_module: str | None
+) -> ControllerFile:
+    """Return the canonical file of a controller, with its environment if there is one.
 
     Raises:
-        InputError: If the environment has other sensors or actuators.
+        InputError: If the environment has other sensors or actuators, or a module has no
+            environment.
     """
-    metadata: dict[str, Json] = {"adopted": to_table(Adopted.of(origin))}
-    if env_id is None:
-        if env_module is not None:
-            raise InputError(f"env_module: of no effect without --env, got {env_module}")
-        return metadata
-    return metadata | _environment_metadata(policy, env_id, env_module)
+    if env_id is None and env_module is not None:
+        raise InputError(f"env_module: of no effect without --env, got {env_module}")
+    policy, about_env = original.policy, dict[str, Json]()
+    if env_id is not None:
+        policy, about_env = _in_environment(policy, env_id, env_module)
+    adopted = original.adopted or Adopted(
+        sha256=original.sha256, inputs=original.parts, output=OUTPUT
+    )
+    metadata = {**original.carried_metadata, "adopted": to_table(adopted), **about_env}
+    return policy_from_onnx(policy_to_onnx(policy, metadata, original.properties))
 
 
-def _environment_metadata(policy: Policy, env_id: str, env_module: str | None) -> dict[str, Json]:
-    """Return a file's metadata about the environment that it controls, as trained files have them.
+def _in_environment(
+    policy: Policy, env_id: str, env_module: str | None
+) -> tuple[Policy, dict[str, Json]]:
+    """Return a policy as an environment numbers its choices, and what a file says about that.
 
     Raises:
-        InputError: If the policy does not fit it.
+        InputError: If the policy does not fit the environment.
     """
+    from surefoot.attack.closed_loop import check_fit
     from surefoot.envs import DiscreteActions, describe_env
 
     spec = describe_env(env_id, env_module)
-    if spec.obs_dim != policy.obs_dim:
-        raise InputError(
-            f"{env_id} has {spec.obs_dim} sensors, the controller takes {policy.obs_dim}"
-        )
-    takes = spec.actions.num if isinstance(spec.actions, DiscreteActions) else spec.actions.dim
-    kinds = isinstance(spec.actions, DiscreteActions), isinstance(policy.head, CategoricalHead)
-    if kinds[0] != kinds[1] or takes != policy.num_outputs:
-        words = ["choices" if kind else "numbers" for kind in kinds]
-        raise InputError(
-            f"{env_id} takes {takes} {words[0]}, the controller gives {policy.num_outputs} "
-            f"{words[1]}"
-        )
-    return {
+    if isinstance(policy.head, CategoricalHead) and isinstance(spec.actions, DiscreteActions):
+        policy = replace(policy, head=replace(policy.head, start=spec.actions.start))
+    check_fit(policy, spec)
+    return policy, {
         "control": {"dt_s": spec.dt_s, "max_episode_steps": spec.max_episode_steps},
         "env": {"id": spec.env_id, "module": env_module, "packages": dict(spec.packages)},
     }
@@ -261,25 +241,46 @@ def _played(
     return source.play(file.policy, num_states, instead="--env")
 
 
-def _facts_of(source: Path, origin: Origin, difference: CanonicalDifference) -> dict[str, Json]:
-    return {
-        "source": source.name,
-        "sha256": origin.original.sha256,
-        "files": {ORIGINAL_FILE: source.name, **_places_beside(origin)},
-        "agreement": origin.agreement.to_table(),
-        "canonical": difference.to_table(),
-        "notes": list(origin.notes),
+@dataclass(frozen=True, slots=True)
+class _Adoption:
+    """What a policy folder keeps of an adoption.
+
+    Attributes:
+        name: Name of the file that was adopted.
+        original: Its controller.
+        difference: Differences of the canonical file from it.
+        visited: States that the policy visits; None for none.
+    """
+
+    name: str
+    original: ControllerFile
+    difference: CanonicalDifference
+    visited: Visited | None
+
+
+def _save(folder: Path, file: ControllerFile, adoption: _Adoption) -> None:
+    original = adoption.original.original
+    places = sorted(original.beside)
+    names = {f"original.{number}.data": place for number, place in enumerate(places, start=1)}
+    extra = {ORIGINAL_FILE: original.data}
+    extra |= {name: original.beside[place] for name, place in names.items()}
+    if adoption.visited is not None:
+        extra[VISITED_FILE] = adoption.visited.to_bytes()
+    origin = adoption.original.origin
+    facts: dict[str, Json] = {
+        "source": adoption.name,
+        "sha256": original.sha256,
+        "files": {ORIGINAL_FILE: adoption.name, **names},
+        "agreement": None if origin is None else origin.agreement.to_table(),
+        "canonical": adoption.difference.to_table(),
+        "notes": [] if origin is None else list(origin.notes),
     }
-
-
-def _places_beside(origin: Origin) -> dict[str, str]:
-    """Return where the original names its constants, by the name of the file that is kept."""
-    places = sorted(origin.original.beside)
-    return {f"original.{number}.data": place for number, place in enumerate(places, start=1)}
-
-
-def _kept(origin: Origin) -> dict[str, bytes]:
-    """Return the bytes of the original and of the files beside it, by their names in the folder."""
-    original: Mapping[str, bytes] = origin.original.beside
-    beside = {name: original[place] for name, place in _places_beside(origin).items()}
-    return {ORIGINAL_FILE: origin.original.data, **beside}
+    save_policy(
+        folder,
+        file.policy,
+        metadata=file.carried_metadata,
+        properties=file.properties,
+        facts={"adopted": facts},
+        inputs={POLICY_FILE: original.sha256},
+        extra_files=extra,
+    )

@@ -27,6 +27,8 @@ def attack_controller(
     *,
     config: AttackConfig | None = None,
     allow_uncertified: bool = False,
+    output: str | None = None,
+    discrete: bool = False,
     listener: Listener = SILENCE,
 ) -> AttackRecord:
     """Attack a bundle's observations; write ``attack.json``, and its picture beside it.
@@ -36,6 +38,8 @@ def attack_controller(
         out: The record, a JSON file.
         config: The suite.
         allow_uncertified: Attack what is not certified, too.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
         listener: Is told of progress.
 
     Raises:
@@ -45,7 +49,9 @@ def attack_controller(
         CheckError: If the runtime is not its twin, or a certified bound does not hold.
         InterruptedRun: If a signal asked to stop; what is finished of a long suite is kept.
     """
-    target = open_deployed(bundle, listener, allow_uncertified=allow_uncertified)
+    target = open_deployed(
+        bundle, listener, allow_uncertified=allow_uncertified, output=output, discrete=discrete
+    )
     config = config or AttackConfig()
     module = environment_module(target.file, bundle, config.env_module)
     if module != config.env_module:

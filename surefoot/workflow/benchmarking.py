@@ -21,6 +21,7 @@ def benchmark_controller(
     config: BenchConfig | None = None,
     every_backend: bool = False,
     allow_uncertified: bool = False,
+    output: str | None = None,
     listener: Listener = SILENCE,
 ) -> BenchRecord:
     """Time a bundle's controller; write ``bench.json``, and its picture beside it.
@@ -31,6 +32,7 @@ def benchmark_controller(
         config: Configuration of the benchmark.
         every_backend: Time every backend that runs here instead of those of ``config``.
         allow_uncertified: Time what is not certified, too.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
         listener: Is told which backends do not run here.
 
     Raises:
@@ -38,7 +40,7 @@ def benchmark_controller(
         MissingLibraryError: If the library or the device of a backend is not there.
         VerificationError: If the bundle does not verify.
     """
-    file = open_deployed(bundle, listener, allow_uncertified=allow_uncertified).file
+    file = open_deployed(bundle, listener, allow_uncertified=allow_uncertified, output=output).file
     return benchmark_file(
         file, out, config or BenchConfig(), every_backend=every_backend, listener=listener
     )

@@ -37,6 +37,7 @@ def certify_controller(
     attack: Path | None = None,
     bench: Path | None = None,
     output: str | None = None,
+    discrete: bool = False,
     dense: Path | None = None,
     states: StatesFile | None = None,
     listener: Listener = SILENCE,
@@ -54,6 +55,7 @@ def certify_controller(
         attack: An ``attack.json``; that of the controller's own run if it is not given.
         bench: A ``bench.json``.
         output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
         dense: Policy from which the controller was compressed, for ``compression_error``.
         states: States of the user's own, instead of those of the controller's folder.
         listener: Is told what should be known of a foreign file, and why there is no picture.
@@ -65,7 +67,7 @@ def certify_controller(
     """
     recorded = None if states is None else states.path
     check_result_and_picture(out, CERTIFICATE, (controller, attack, bench, dense, recorded))
-    file = load_controller_file(controller, output)
+    file = load_controller_file(controller, output, discrete=discrete)
     for note in () if file.origin is None else file.origin.notes:
         listener.remark(note)
     evidence = gather_evidence(

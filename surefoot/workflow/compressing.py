@@ -57,6 +57,7 @@ def compress_controller(
     visited_states: int | None = None,
     env_module: str | None = None,
     output: str | None = None,
+    discrete: bool = False,
     listener: Listener = SILENCE,
 ) -> CompressedPolicy:
     """Compress a controller into a policy folder of its own, to be certified by itself.
@@ -71,6 +72,7 @@ def compress_controller(
         visited_states: States of the result to record; None for as many as the original has.
         env_module: Module or file that registers the environment.
         output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
         listener: Is told of progress, and what should be known of a foreign file.
 
     Raises:
@@ -82,7 +84,7 @@ def compress_controller(
     check_artifact_place(out, "policy")
     config, limit = config or OneShotConfig(), limit or ControlLimit()
     _check_target(sparsity, config, limit, visited_states)
-    source = read_source(policy, calibration, env_module, output)
+    source = read_source(policy, calibration, env_module, output, discrete=discrete)
     _check_apart(out, source)
     for note in () if source.file.origin is None else source.file.origin.notes:
         listener.remark(note)
@@ -120,7 +122,12 @@ def compress_controller(
 
 
 def quantise_controller(
-    policy: Path, out: Path, *, output: str | None = None, listener: Listener = SILENCE
+    policy: Path,
+    out: Path,
+    *,
+    output: str | None = None,
+    discrete: bool = False,
+    listener: Listener = SILENCE,
 ) -> CompressedPolicy:
     """Round the weights of a controller to 8 bits; no visited states are recorded.
 
@@ -128,6 +135,7 @@ def quantise_controller(
         policy: A run, policy folder, bundle or ``.onnx`` file.
         out: The policy folder.
         output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
         listener: Is told what should be known of a foreign file.
 
     Raises:
@@ -140,6 +148,7 @@ def quantise_controller(
         config=OneShotConfig(weights=WeightFormat.INT8),
         visited_states=0,
         output=output,
+        discrete=discrete,
         listener=listener,
     )
 
@@ -226,12 +235,10 @@ def _save(
     extra = {} if source.critic is None else {CRITIC_FILE: source.critic}
     if visited is not None:
         extra[VISITED_FILE] = visited.to_bytes()
-    of_the_file = ("format", "head", "weights_sha256")
-    kept = {key: value for key, value in source.file.metadata.items() if key not in of_the_file}
     return save_policy(
         out,
         compressed,
-        metadata=kept,
+        metadata=source.file.carried_metadata,
         properties=source.file.properties,
         facts={"sparsity": compressed.sparsity, "compression": compression.to_table()},
         inputs={POLICY_FILE: source.file.sha256},

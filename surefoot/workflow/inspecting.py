@@ -102,13 +102,14 @@ class Inspection:
 
 
 def inspect_controller(
-    path: Path, *, output: str | None = None, epsilon: float = EPSILON
+    path: Path, *, output: str | None = None, discrete: bool = False, epsilon: float = EPSILON
 ) -> Inspection:
     """Describe a controller: its sensors, outputs and layers.
 
     Args:
         path: A run, a policy folder, a bundle or an ``.onnx`` file that anybody wrote.
         output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
         epsilon: Perturbation to show in the unit of each sensor, normalised units.
 
     Raises:
@@ -118,7 +119,7 @@ def inspect_controller(
     """
     if not 0 < epsilon < np.inf:
         raise InputError(f"epsilon must be positive and finite, got {epsilon}")
-    file = load_controller_file(path, output)
+    file = load_controller_file(path, output, discrete=discrete)
     description = Description.of(file.properties)
     num_states = _num_states(path)
     knows_noise = isinstance(file.policy.head, CategoricalHead) or file.policy.head.std is not None

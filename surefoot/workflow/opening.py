@@ -48,8 +48,22 @@ def environment_module(file: ControllerFile, path: Path, given: str | None) -> s
     return file.env_module
 
 
-def open_deployed(path: Path, listener: Listener, *, allow_uncertified: bool) -> Deployed:
+def open_deployed(
+    path: Path,
+    listener: Listener,
+    *,
+    allow_uncertified: bool,
+    output: str | None = None,
+    discrete: bool = False,
+) -> Deployed:
     """Open the controller of a verified bundle; any other controller only when allowed.
+
+    Args:
+        path: A bundle, a run, a policy folder or an ``.onnx`` file.
+        listener: Is told that nothing is proved about another controller.
+        allow_uncertified: Whether it may be another controller.
+        output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
 
     Raises:
         InputError: If the path holds no controller.
@@ -61,4 +75,5 @@ def open_deployed(path: Path, listener: Listener, *, allow_uncertified: bool) ->
         require_arithmetic(bundle.certificate)
         return Deployed(file=bundle.controller, certificate=bundle.certificate)
     listener.remark(f"WARNING: {path} is not a bundle; nothing is proved about it")
-    return Deployed(file=load_controller_file(path), certificate=None)
+    file = load_controller_file(path, output, discrete=discrete)
+    return Deployed(file=file, certificate=None)

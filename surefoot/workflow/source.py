@@ -100,7 +100,12 @@ class Source:
 
 
 def read_source(
-    path: Path, calibration: StatesFile | None, env_module: str | None, output: str | None
+    path: Path,
+    calibration: StatesFile | None,
+    env_module: str | None,
+    output: str | None,
+    *,
+    discrete: bool = False,
 ) -> Source:
     """Read a controller with what it visits.
 
@@ -109,12 +114,14 @@ def read_source(
         calibration: States of the user's own instead of those that the policy visits.
         env_module: Module or file that registers the environment.
         output: Output of a foreign file that holds the actions, if it has several outputs.
+        discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
 
     Raises:
         InputError: If the path holds no controller, or the states are not those of it.
         IntegrityError: If a file was changed.
     """
-    file, folder = load_controller_file(path, output), read_beside(path)
+    file = load_controller_file(path, output, discrete=discrete)
+    folder = read_beside(path)
     files: Mapping[str, bytes] = {} if folder is None else folder.files
     data = files.get(VISITED_FILE)
     return Source(

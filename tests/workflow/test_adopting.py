@@ -10,8 +10,10 @@ import pytest
 from support.adopted import MJLAB, written_actor
 from support.heard import Heard
 from support.onnx_graphs import Graph
+from support.policies import random_policy
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_file import load_policy
+from surefoot.onnx_file import load_policy, policy_to_onnx
+from surefoot.policy import CategoricalHead, weights_sha256
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.adopting import adopt_controller
@@ -98,8 +100,9 @@ def test_an_environment_is_named_checked_and_played(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("env_id", "message"),
     [
-        ("Walker2d-v5", "Walker2d-v5 has 17 sensors, the controller takes 11"),
-        ("Reacher-v5", "has 10 sensors"),
+        ("Walker2d-v5", "Walker2d-v5 has 17 observations and 6 actuators"),
+        ("Reacher-v5", "has 10 observations"),
+        ("CartPole-v1", "the controller is for 11 observations and 3 actuators"),
         ("Hopper-v6", "env_id must be registered"),
     ],
 )
@@ -112,10 +115,14 @@ def test_an_environment_that_does_not_fit_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_choices_are_no_numbers(tmp_path: Path) -> None:
+def test_choices_are_numbered_as_the_environment_has_them(tmp_path: Path) -> None:
     path = written_actor(tmp_path / "actor.onnx")
-    with pytest.raises(InputError, match="takes 2 choices, the controller gives 2 numbers"):
-        adopt_controller(path, tmp_path / "run", env_id="CartPole-v1")
+    adopted = adopt_controller(
+        path, tmp_path / "run", discrete=True, env_id="CartPole-v1", visited_states=4
+    )
+    assert adopted.file.policy.head == CategoricalHead(num_actions=2, start=0)
+    source = read_source(tmp_path / "run", None, None, None)
+    assert source.visited is not None
 
 
 def test_the_same_file_may_be_adopted_again_and_no_other(tmp_path: Path) -> None:
@@ -134,13 +141,24 @@ def test_a_trained_policy_is_not_replaced(trained: Path, tmp_path: Path) -> None
         adopt_controller(path, trained)
 
 
-def test_files_of_surefoot_and_folders_are_not_adopted(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    adopt_controller(written_actor(tmp_path / "actor.onnx"), run)
-    with pytest.raises(InputError, match="is a file of surefoot already"):
-        adopt_controller(run / "policy" / "policy.onnx", tmp_path / "other")
+def test_a_file_of_surefoot_is_adopted_with_its_noise_and_its_bytes(tmp_path: Path) -> None:
+    """What a converter writes, or a policy that was taken out of its folder."""
+    policy = random_policy(np.random.default_rng(0), [3, 4, 2])
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(policy_to_onnx(policy, {"origin": {"tool": "a converter"}}, MJLAB))
+    adopted = adopt_controller(path, tmp_path / "run")
+    file, artifact = load_policy(tmp_path / "run" / "policy")
+    assert adopted.difference.is_none
+    assert weights_sha256(file.policy) == weights_sha256(policy)
+    assert file.metadata["origin"] == {"tool": "a converter"}
+    assert file.properties == MJLAB
+    assert artifact.files["original.onnx"] == path.read_bytes()
+
+
+def test_a_folder_is_not_adopted(tmp_path: Path) -> None:
+    adopt_controller(written_actor(tmp_path / "actor.onnx"), tmp_path / "run")
     with pytest.raises(InputError, match="is a folder"):
-        adopt_controller(run, tmp_path / "other")
+        adopt_controller(tmp_path / "run", tmp_path / "other")
 
 
 def test_what_is_loud_is_told(tmp_path: Path) -> None:
