@@ -31,6 +31,10 @@ NO_NOISE = "the file names no noise"
 """Why nothing is known about the policy that samples its actions."""
 
 
+NO_CHOICE = "the controller chooses nothing: its outputs are actions"
+"""Why nothing can be said about its choices."""
+
+
 class Squash(StrEnum):
     """How a Gaussian mean becomes an action in [-1, 1] before it is scaled."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.branch_and_bound import split_deviation
+from surefoot.certify.bounds.choice_leads import choice_leads
 from surefoot.certify.bounds.global_bounds import least_rows
 from surefoot.certify.bounds.local_bounds import (
     LocalBounds,
@@ -32,7 +33,7 @@ from surefoot.certify.compression import both_roundings_at, compression_error_at
 from surefoot.certify.confidence_limits import successes_needed, trials_needed
 from surefoot.certify.everywhere import Everywhere, shares_of
 from surefoot.errors import IntegrityError
-from surefoot.policy import NO_NOISE, Array, Policy
+from surefoot.policy import NO_CHOICE, NO_NOISE, Array, CategoricalHead, Policy
 from surefoot.quantities.base.proof import Bound, Distance, StateBounds
 from surefoot.unknown import Unknown
 
@@ -173,6 +174,18 @@ class AtStates:
         everywhere, _ = self.everywhere.distance_size(ball)
         sizes = np.minimum(self.local(ball).distance, everywhere)
         return self.everywhere.laws(sizes, rounding.network, self.effort.method)
+
+    def choice_lead(self, ball: Ball) -> StateBounds | Unknown:
+        """Bound the lead of another choice at each state, rounding included."""
+        if not isinstance(self.policy.head, CategoricalHead):
+            return Unknown(NO_CHOICE)
+        rounding = self.rounding(ball)
+        if isinstance(rounding, Unknown):
+            return rounding
+        values = choice_leads(
+            self.policy, self._region(ball), rounding.network, self.effort.alpha_steps
+        )
+        return StateBounds(values=values, method=self.effort.method)
 
     def compression_error(self) -> StateBounds | Unknown:
         """Bound the largest change against the dense policy at each state."""

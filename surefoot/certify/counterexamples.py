@@ -163,12 +163,36 @@ def far_in_probability(outputs: Array, base: Array) -> Array:
     return np.asarray(moved * (direction - (moved * direction).sum(axis=1, keepdims=True)))
 
 
+def overtaking(outputs: Array, base: Array) -> Array:
+    """Return the gradient of the lead of the best other choice over the one of ``base``."""
+    rows = np.arange(len(base))
+    made, others = base.argmax(axis=1), outputs.copy()
+    others[rows, made] = -np.inf
+    direction = np.zeros_like(outputs)
+    direction[rows, others.argmax(axis=1)] = 1.0
+    direction[rows, made] = -1.0
+    return direction
+
+
+def leads(outputs: Array, base: Array) -> Array:
+    """Return the lead of the best other choice over that of ``base``, shape (n,), logits.
+
+    Args:
+        outputs: Logits at perturbed states, shape (n, m).
+        base: Logits at the states themselves, of the same shape.
+    """
+    rows = np.arange(len(base))
+    made, others = base.argmax(axis=1), outputs.copy()
+    others[rows, made] = -np.inf
+    return np.asarray(others.max(axis=1) - outputs[rows, made])
+
+
 def objectives(policy: Policy, *, distribution: bool) -> list[Objective]:
     """Return the objectives of a search: each actuator's deviation, and the distribution's."""
     head = policy.head
     each = [along(j, sign) for j in range(policy.num_outputs) for sign in (1.0, -1.0)]
     if isinstance(head, CategoricalHead):
-        return [*each, far_in_probability] if distribution else each
+        return [*each, far_in_probability, overtaking] if distribution else [*each, overtaking]
     return [*each, far_in(1 / head.noise.astype(np.float64))] if distribution else each
 
 
@@ -220,7 +244,7 @@ def worst_at(
     rng = np.random.default_rng(seed)
     if observations is None:
         observations = attainable_states(policy, states)[0]
-    found = _start(observations.astype(np.float32), states)
+    found = _start(policy, replay, observations.astype(np.float32), states)
     starts: list[np.random.Generator | None] = [None, *[rng] * restarts]
     for objective in objectives(policy, distribution=distribution):
         for start in starts:
@@ -272,7 +296,7 @@ def worst_anywhere(
             free_states=box,
         )
         observations, states = attainable_states(policy, moved)
-        found = _start(observations, states)
+        found = _start(policy, replay, observations, states)
         for shift in (delta, -delta):
             _keep_worse(policy, replay, found, ball.perturbed(states, shift), distribution)
         parts.append(found)
@@ -376,13 +400,17 @@ def replayed(
     )
 
 
-def _start(observations: Single, states: Single) -> Worst:
-    names = ("deviation", "total_variation", "kl")
+def _start(policy: Policy, replay: Replay, observations: Single, states: Single) -> Worst:
+    """Return what is found without a perturbation."""
+    values = {name: np.zeros(len(states)) for name in ("deviation", "total_variation", "kl")}
+    if isinstance(policy.head, CategoricalHead):
+        outputs = replay.outputs_at(states).astype(np.float64)
+        values["choice_lead"] = leads(outputs, outputs)
     return Worst(
         observations=observations,
         states=states,
-        perturbed={name: states.copy() for name in names},
-        values={name: np.zeros(len(states)) for name in names},
+        perturbed={name: states.copy() for name in values},
+        values=values,
         actuators=np.zeros(len(states), dtype=np.int64),
     )
 
@@ -391,11 +419,13 @@ def _keep_worse(
     policy: Policy, replay: Replay, found: Worst, moved: Single, distribution: bool
 ) -> None:
     """Replay perturbed states and keep the worse one for each state and measure."""
-    change = np.abs(
-        replay.outputs_at(moved).astype(np.float64)
-        - replay.outputs_at(found.states).astype(np.float64)
+    outputs, base = (
+        replay.outputs_at(states).astype(np.float64) for states in (moved, found.states)
     )
+    change = np.abs(outputs - base)
     measures = {"deviation": change.max(axis=1)}
+    if isinstance(policy.head, CategoricalHead):
+        measures["choice_lead"] = leads(outputs, base)
     if distribution:
         measures |= distances(policy, found.states.astype(np.float64), moved.astype(np.float64))
     for name, values in measures.items():

@@ -27,8 +27,8 @@ def differences(said: Json, proved: Json, where: str, skip: Collection[str] = ()
         for number, (left, right) in enumerate(zip(said, proved, strict=True)):
             yield from differences(left, right, f"{where}[{number}]", skip)
     elif isinstance(proved, float) and isinstance(said, (int, float)):
-        span = sorted((proved * (1 - _BELOW), proved * (1 + _ABOVE)))
-        if not span[0] <= said <= span[1]:
+        size = abs(proved)
+        if not proved - _BELOW * size <= said <= proved + _ABOVE * size:
             yield f"{where} says {said}, the proof gives {proved}"
     elif said != proved:
         yield f"{where} says {said!r}, the proof gives {proved!r}"

@@ -12,6 +12,7 @@ import numpy as np
 from surefoot.ball import Ball, Norm
 from surefoot.certify.at_states import AtStates, Effort
 from surefoot.certify.bounds.arithmetics import Arithmetic
+from surefoot.certify.bounds.choice_leads import may_be_made
 from surefoot.certify.bounds.lipsdp_proof import Multipliers
 from surefoot.certify.bounds.rounding import state_bound
 from surefoot.certify.bounds.upward import Float, up, vector_norm_up
@@ -126,6 +127,19 @@ class Proofs:
             return bounds
         return Bound(value=float(bounds.rows.max()), method=bounds.method)
 
+    def _pair_of(self, witness: Witness) -> tuple[Float, Float]:
+        """Return the state and the perturbation of a witness.
+
+        Raises:
+            IntegrityError: If it holds none of this policy.
+        """
+        state, step = (np.array(part, np.float64) for part in (witness.state, witness.perturbation))
+        if state.shape != (self.policy.obs_dim,) or step.shape != state.shape:
+            raise IntegrityError(
+                f"the witness must be a state and a perturbation of {self.policy.obs_dim} numbers"
+            )
+        return state, step
+
     def change_at(self, witness: Witness, ball: Ball) -> float:
         """Bound the change of one action that the deployed arithmetic may show at a witness.
 
@@ -134,17 +148,36 @@ class Proofs:
         Raises:
             IntegrityError: If the witness holds no state and perturbation of this policy.
         """
-        state, step = (np.array(part, np.float64) for part in (witness.state, witness.perturbation))
-        if state.shape != (self.policy.obs_dim,) or step.shape != state.shape:
-            raise IntegrityError(
-                f"the witness must be a state and a perturbation of {self.policy.obs_dim} numbers"
-            )
+        state, step = self._pair_of(witness)
         if not ball.holds(step[None]).all():
             return 0.0
         pair = self.policy.outputs_at(np.stack([state, state + step]))
         rounding = self.everywhere.rounding(ball.epsilon)  # deployed: twice this on top
         slack = np.inf if isinstance(rounding, Unknown) else 2 * rounding.action
         return float((np.abs(pair[1] - pair[0]) + slack).max())
+
+    def lead_at(self, witness: Witness, ball: Ball) -> float:
+        """Bound the lead of another choice that the deployed arithmetic may show at a witness.
+
+        It is -infinity where the perturbation of the witness is not in the ball, or nothing is
+        chosen.
+
+        Raises:
+            IntegrityError: If the witness holds no state and perturbation of this policy.
+        """
+        state, step = self._pair_of(witness)
+        is_choice = isinstance(self.policy.head, CategoricalHead)
+        if not is_choice or not ball.holds(step[None]).all():
+            return -np.inf
+        rounding = self.everywhere.rounding(ball.epsilon)
+        if isinstance(rounding, Unknown):
+            return np.inf
+        slack = rounding.network[:, None] + rounding.network
+        here, there = self.policy.network(np.stack([state, state + step]))
+        made = may_be_made((here[:, None] - here + slack)[None])[0]
+        leads = there[:, None] - there + slack
+        np.fill_diagonal(leads, -np.inf)
+        return float(leads[:, made].max())
 
     def is_recorded(self, witness: Witness) -> bool:
         """Return whether the state of a witness is a recorded one."""

@@ -24,6 +24,10 @@ _STEPS = (1.0, 0.3, 0.1, 0.03, 0.01)
 """Lengths of the steps along which a slope is measured, normalised units."""
 
 
+_OF_LAW = ("total_variation", "kl")
+"""Measures that a search looks for only where it is asked to."""
+
+
 class Searches:
     """Searches in one controller under one configuration.
 
@@ -108,14 +112,14 @@ class Searches:
 
     def anywhere(self, ball: Ball, measure: str) -> Found | None:
         """Search over states and perturbations; None where the file names no law to measure."""
-        of_law = measure != "deviation"
+        of_law = measure in _OF_LAW
         if of_law and not self.proofs.everywhere.has_law:
             return None
         return self._found(self.worst_anywhere(ball, distribution=of_law), measure)
 
     def at_states(self, scope: Scope, ball: Ball, measure: str) -> Found:
         """Search over perturbations of each state that is visited, or recorded."""
-        worst = self.worst_at(scope, ball, distribution=measure != "deviation")
+        worst = self.worst_at(scope, ball, distribution=measure in _OF_LAW)
         return self._found(worst, measure)
 
     def _found(self, worst: search.Worst, measure: str) -> Found:

@@ -22,8 +22,8 @@ from surefoot.unknown import Unknown
 HOLDS = "the bound holds the limit"
 """The reason of a finding about which there is nothing else to say."""
 
-_SEARCH_ROUNDING = 1 + 1e-9
-"""Covers the rounding of a search's own float64 numbers."""
+_SEARCH_ROUNDING = 1e-9
+"""Share of a bound that covers the rounding of a search's own float64 numbers."""
 
 
 def conclude(
@@ -79,7 +79,7 @@ def _check_against(requirement: Requirement, bound: Bound, found: Found | None) 
     if found is None or (statistical and bound.per_state is None):
         return
     proved = bound.value if bound.per_state is None else bound.per_state
-    if (found.values > np.asarray(proved) * _SEARCH_ROUNDING).any():
+    if (found.values > proved + _SEARCH_ROUNDING * np.abs(proved)).any():
         raise CheckError(
             f"{requirement.describe()}: the search found {found.values.max()}, more than the "
             f"proved bound {np.max(proved)}, which is a bug"

@@ -206,6 +206,7 @@ def check_deployed(trial: Trial, file: ControllerFile, count: Count) -> None:
     if isinstance(anywhere, Unknown) or isinstance(visited, Unknown):
         return
     halves = there.deviation(ball, float(visited.values.min() / 2))
+    leads = there.choice_lead(ball)
     for goal in objectives(policy, distribution=True):
         _, delta = climb(policy, states, ball, goal, steps=5)
         moved = ball.perturbed(states, delta)
@@ -213,6 +214,12 @@ def check_deployed(trial: Trial, file: ControllerFile, count: Count) -> None:
         count.hold("everywhere, deployed", change, anywhere.rows)
         count.hold("visited, deployed", change.max(axis=1), visited.values)
         count.hold("visited after splitting, deployed", change.max(axis=1), halves.values)
+        if not isinstance(leads, Unknown):
+            logits, base = runtime.from_state(moved), runtime.from_state(states)
+            made = np.eye(policy.num_outputs, dtype=np.bool_)[base.argmax(axis=1)]
+            others = np.where(made, -np.inf, logits).max(axis=1)
+            lead = others.astype(np.float64) - logits[made].astype(np.float64)
+            count.hold("lead of another choice, deployed", lead, leads.values)
         tv, kl = exact_distances(policy, states, moved)
         count.hold("visited total variation", tv, laws.total_variation, 1e-12)
         count.hold("visited kl", kl, laws.kl, 1e-12 * (1 + kl))

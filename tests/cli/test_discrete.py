@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.adopted import written_actor
 from support.command_line import run_pipeline
 from surefoot.policy import CategoricalHead
 from surefoot.runtime.controller_file import load_controller_file
@@ -31,6 +32,26 @@ at_most = 1.0
 [[require]]
 quantity = "sparsity"
 at_least = 0.5
+"""
+
+TOTAL_VARIATION = """
+[[require]]
+quantity = "total_variation"
+epsilon = 0.01
+norm = "linf"
+scope = "everywhere"
+at_most = 0.9
+"""
+
+CHOICE_LEAD = """
+[[require]]
+quantity = "choice_lead"
+epsilon = 0.001
+norm = "linf"
+scope = "visited"
+fraction = 0.5
+confidence = 0.8
+at_most = 0.0
 """
 
 
@@ -83,3 +104,42 @@ def test_choices_are_trained_pruned_certified_exported_attacked_and_compressed(
     fast = [f"--set=attack.{key}" for key in ("episodes=2", "selection_episodes=1", "epsilon=0.05")]
     attacked = run_pipeline("attack", tmp_path / "bundle", *fast, "--out", tmp_path / "attack.json")
     assert attacked.code == 0, attacked.err
+
+
+def test_a_choice_of_others_is_certified_attacked_and_adopted(tmp_path: Path) -> None:
+    path, run = written_actor(tmp_path / "actor.onnx"), tmp_path / "run"
+    budget, certificate = tmp_path / "budget.toml", tmp_path / "certificate.json"
+    budget.write_text(TOTAL_VARIATION)
+    quick = [f"--set=certify.{key}" for key in ("search_states=4", "lipsdp_iterations=2")]
+    asked = ("--budget", budget, "--out", certificate, *quick)
+    done = run_pipeline("certify", path, "--discrete", *asked)
+    assert done.code == 0, done.err
+    (finding,) = json.loads(certificate.read_text())["requirements"]
+    assert finding["sampled"] <= finding["certified"]
+    few = [f"--set=attack.{key}" for key in ("episodes=2", "selection_episodes=1", "epsilon=0.05")]
+    attacked = run_pipeline(
+        *("attack", path, "--discrete", "--env", "CartPole-v1", "--allow-uncertified", *few),
+        *("--backend", "numpy", "--out", tmp_path / "attack.json"),
+    )
+    assert attacked.code == 0, attacked.err
+    choices = ("--discrete", "--env", "CartPole-v1", "--visited-states", 30)
+    adopted = run_pipeline("adopt", path, "--out", run, *choices)
+    assert adopted.code == 0, adopted.err
+    budget.write_text(CHOICE_LEAD)
+    done = run_pipeline("certify", run, *asked)
+    assert done.code in (0, 4), done.err
+    (finding,) = json.loads(certificate.read_text())["requirements"]
+    assert finding["sampled"] <= finding["certified"]
+
+
+@pytest.mark.parametrize("verb", ["compress", "quantise", "inspect", "adopt"])
+def test_actions_of_surefoot_are_no_choice(tiny_run: Path, tmp_path: Path, verb: str) -> None:
+    out = {
+        "compress": ("--sparsity", 0.5, "--out", tmp_path / "out"),
+        "quantise": ("--out", tmp_path / "out"),
+        "adopt": ("--out", tmp_path / "out"),
+    }
+    source = tiny_run / "policy" / "policy.onnx"
+    done = run_pipeline(verb, source, "--discrete", *out.get(verb, ()))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "its outputs are actions" in done.err

@@ -48,7 +48,7 @@ def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalB
             second-order bounds and (for l2) the Lipschitz constants of the ball.
     """
     network = network_of(policy)
-    before = _bounds(network, region, alpha_steps)
+    before = bounds_before(network, region, alpha_steps)
     around, here = before[-1], values_at(network, region)
     # Neither CROWN nor the mean-value form is the tighter one everywhere.
     raw = np.minimum(change(around, here), mean_value_deviation(network, region, before[:-1]))
@@ -63,9 +63,9 @@ def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalB
     distance = _distance(policy, region, raw, alpha_steps)
     if not alpha_steps:
         return LocalBounds(action=action, distance=distance, before=tuple(before))
-    outputs = Bounds(-_coarse(-around.lower), _coarse(around.upper))
+    outputs = Bounds(-coarse(-around.lower), coarse(around.upper))
     return LocalBounds(
-        action=_coarse(action), distance=_coarse(distance), before=(*before[:-1], outputs)
+        action=coarse(action), distance=coarse(distance), before=(*before[:-1], outputs)
     )
 
 
@@ -76,19 +76,21 @@ def _distance(policy: Policy, region: Region, raw: Float, alpha_steps: int) -> F
             return np.full(len(raw), np.inf)
         return lengths(up(raw / policy.head.std.astype(np.float64)))
     differences = logit_differences_of(policy)
-    pairs = change(_bounds(differences, region, alpha_steps)[-1], values_at(differences, region))
+    around = bounds_before(differences, region, alpha_steps)[-1]
+    pairs = change(around, values_at(differences, region))
     # max dz - min dz is at most the sum of the two largest |dz_k|.
     two = up(np.sort(raw, axis=1)[:, -2:].sum(axis=1), 2)
     return np.asarray(np.minimum(pairs.max(axis=1), two))
 
 
-def _bounds(network: Network, region: Region, alpha_steps: int) -> list[Bounds]:
+def bounds_before(network: Network, region: Region, alpha_steps: int) -> list[Bounds]:
+    """Bound a network before each activation and its outputs, with the effort that is allowed."""
     if alpha_steps:
         return optimised_bounds(network, region, alpha_steps)
     return layer_bounds(network, region)
 
 
-def _coarse(values: Float) -> Float:
+def coarse(values: Float) -> Float:
     """Return ``values`` rounded up to eleven bits.
 
     The path of an optimiser hangs on the last bits of a BLAS. Another machine proves the same

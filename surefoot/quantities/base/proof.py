@@ -122,6 +122,10 @@ class StateProver(Protocol):
         """Bound the distances of action laws."""
         ...
 
+    def choice_lead(self, ball: Ball) -> StateBounds | Unknown:
+        """Bound the lead of another choice over the one that is made, logits."""
+        ...
+
     def compression_error(self) -> StateBounds | Unknown:
         """Bound the largest change of one action against the dense policy."""
         ...
@@ -186,6 +190,13 @@ class Prover(Protocol):
 
     def is_recorded(self, witness: Witness) -> bool:
         """Return whether the state of a witness is a recorded one."""
+        ...
+
+    def lead_at(self, witness: Witness, ball: Ball) -> float:
+        """Bound the lead of another choice that the deployed arithmetic may show at a witness.
+
+        It is -infinity where the perturbation of the witness is not in the ball.
+        """
         ...
 
     def compression_error(self) -> Bound | Unknown:
