@@ -164,6 +164,7 @@ def try_folder(path: Path) -> None:
         path = path.parent
     with _locked_folder(_unfinished(path)):
         _put_back(path)
+        discard_folder(_set_aside(path))
         entries = [path, *path.iterdir()] if path.exists() else []
         for entry in entries:
             entry.rename(_set_aside(entry))

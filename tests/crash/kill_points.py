@@ -161,6 +161,11 @@ def _thing_is_whole() -> bool:
     return read_artifact(_THING, "thing", beside={"signature"}) in (_OLD, _NEW)
 
 
+def _check_and_write() -> None:
+    check_artifact_place(_THING, "thing")
+    write_artifact(_THING, _NEW)
+
+
 def _hold_and_write() -> None:
     with hold_folder(_RUN_FOLDER, "run"):
         write_file(_RUN_FOLDER / "file", b"new")
@@ -203,6 +208,7 @@ CALLS = {
         lambda: check_artifact_place(_RUN_FOLDER / "thing", "thing"),
         holds=lambda: not (_RUN_FOLDER / "thing").exists(),
     ),
+    "check and artifact again": Call(_check_and_write, lambda: write_artifact(_THING, _OLD)),
     "signature": Call(
         lambda: write_file(_THING / "signature", b"new", beside=_THING.resolve()),
         lambda: write_artifact(_THING, _OLD),
