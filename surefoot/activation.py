@@ -1,7 +1,8 @@
-"""Elementwise functions between the layers.
+"""Functions between the layers.
 
 Those without a parameter are members of :class:`Activation`; each of the others is a small value of
-its own. All of them are called alike, compare by value, and never fall as x rises (SiLU apart).
+its own. All of them are called alike and compare by value. All but :class:`RmsNorm` are elementwise
+and, SiLU apart, never fall as x rises.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -153,7 +154,47 @@ class Clamp:
         return np.clip(x, x.dtype.type(self.low), x.dtype.type(self.high))
 
 
-OneActivation = Activation | LeakyRelu | ScaledElu | Clamp
+@dataclass(frozen=True, slots=True)
+class RmsNorm:
+    """x / sqrt(mean(x^2) + epsilon), the mean over all neurons that it is given.
+
+    Behind a layer that subtracts the mean of its inputs it is a LayerNorm without gain and offset,
+    which belong to the layer after it.
+
+    Attributes:
+        epsilon: In [2^-60, 2^20], a float32 by value.
+
+    Reference:
+        Zhang and Sennrich, NeurIPS 2019 (arXiv 1910.07467).
+    """
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        """Check epsilon.
+
+        Raises:
+            InputError: If it is out of range.
+        """
+        _require_float32("RmsNorm epsilon", self.epsilon)
+        if not 2.0**-60 <= self.epsilon <= 2.0**20:  # far above what float32 flushes to zero
+            raise InputError(f"RmsNorm epsilon must be in [2^-60, 2^20], got {self.epsilon}")
+
+    @property
+    def value(self) -> str:
+        """Name and parameter, as digests say it."""
+        return f"rms_norm({self.epsilon!r})"
+
+    def __call__(self, x: Array) -> Array:
+        """Apply the function along the last axis, in the dtype of ``x``."""
+        square = np.square(x).mean(axis=-1, keepdims=True)
+        return np.asarray(x / np.sqrt(square + x.dtype.type(self.epsilon)))
+
+
+Elementwise = Activation | LeakyRelu | ScaledElu | Clamp
+"""One function that treats each neuron by itself."""
+
+OneActivation = Elementwise | RmsNorm
 """One function for all neurons."""
 
 
@@ -161,7 +202,8 @@ OneActivation = Activation | LeakyRelu | ScaledElu | Clamp
 class Mixed:
     """Several functions side by side: the first for the first neurons, and so on.
 
-    Neurons of the identity carry what a later layer needs past a layer.
+    Neurons of the identity carry what a later layer needs past a layer. Neighbours differ, unless
+    they are an :class:`RmsNorm`, each of which has a mean of its own.
 
     Attributes:
         parts: Each function, and for how many neurons.
@@ -176,7 +218,7 @@ class Mixed:
             InputError: If there is only one, two neighbours are the same, or one has no neuron.
         """
         functions = [function for function, _ in self.parts]
-        if len(functions) < 2 or any(a == b for a, b in pairwise(functions)):
+        if len(functions) < 2 or any(_can_join(*pair) for pair in pairwise(functions)):
             raise InputError(f"Mixed parts must be several that differ, got {functions}")
         if any(count < 1 for _, count in self.parts):
             raise InputError("Mixed parts must have at least one neuron each")
@@ -186,7 +228,8 @@ class Mixed:
         """Return the parts with equal neighbours joined; one function alone is no mixture."""
         joined: list[tuple[OneActivation, int]] = []
         for function, count in parts:
-            before = joined.pop() if joined and joined[-1][0] == function else (function, 0)
+            joins = bool(joined) and _can_join(joined[-1][0], function)
+            before = joined.pop() if joins else (function, 0)
             joined.append((function, before[1] + count))
         return joined[0][0] if len(joined) == 1 else cls(tuple(joined))
 
@@ -216,6 +259,15 @@ AnyActivation = OneActivation | Mixed
 """What a layer may apply."""
 
 
+def _can_join(first: OneActivation, second: OneActivation) -> bool:
+    return first == second and not isinstance(first, RmsNorm)
+
+
+def is_elementwise(activation: AnyActivation) -> bool:
+    """Return whether an activation treats each neuron by itself."""
+    return not any(isinstance(function, RmsNorm) for function in parts_of(activation))
+
+
 def parts_of(activation: AnyActivation) -> list[OneActivation]:
     """Return the functions that an activation consists of."""
     if isinstance(activation, Mixed):
@@ -224,7 +276,7 @@ def parts_of(activation: AnyActivation) -> list[OneActivation]:
 
 
 def by_part(compute: Callable[..., Array], activation: AnyActivation, *arrays: Array) -> Array:
-    """Compute something elementwise for each function, on its neurons along the last axis.
+    """Compute something for each function, on its neurons along the last axis.
 
     Args:
         compute: Function from one activation and its neurons of each array to an array.

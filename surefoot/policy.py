@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from surefoot.activation import Activation as Activation
-from surefoot.activation import AnyActivation, Mixed
+from surefoot.activation import AnyActivation, Mixed, is_elementwise
 from surefoot.activation import Array as Array
 from surefoot.errors import InputError
 
@@ -58,10 +58,13 @@ class Rounding:
     Attributes:
         count: Largest number of roundings of one term of a sum.
         excess: Amount by which what is rounded may exceed the terms of the sum, shape (width,).
+        in_one_pass: Whether the mean square of what is centred here may be computed as E[x^2] less
+            the square of E[x]: the LayerNormalization of ONNX Runtime does.
     """
 
     count: int
     excess: Array
+    in_one_pass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -350,6 +353,11 @@ class Policy:
         """Fraction of weights that are zero, counted on the weights; biases do not count."""
         zeros = sum(int((layer.weights == 0).sum()) for layer in self.layers)
         return zeros / max(1, sum(layer.weights.size for layer in self.layers))
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether no layer normalises over its neurons."""
+        return all(is_elementwise(layer.activation) for layer in self.layers)
 
     @property
     def rounds_as_canonical(self) -> bool:

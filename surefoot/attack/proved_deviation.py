@@ -14,7 +14,8 @@ _UP = 1 + 2.0**-40
 _FARTHEST = 10
 """Times the epsilon of the table. A certificate rules overflow out up to half of the largest
 float32, so that states a little larger than those it is about do not overflow either; half
-precision has no such room."""
+precision has no such room. Nor does the rounding of a controller that no Lipschitz constant bounds
+grow as slowly as its states."""
 
 
 def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
@@ -39,12 +40,12 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
     ]
     table = certificate.deviation_linf
     epsilon = table.get("epsilon")
+    slope = certificate.lipschitz_l2.get("best")
     # For |d|_2 <= epsilon, |d|_inf <= epsilon too: the table is about both balls.
-    farthest = 1 if certificate.arithmetic == "float16" else _FARTHEST
+    farthest = 1 if certificate.arithmetic == "float16" or slope is None else _FARTHEST
     if epsilon and ball.epsilon <= farthest * epsilon:
         bounds.append(stretched(table.get("best"), epsilon, ball.epsilon))
         rounding = stretched(2 * max(certificate.runtime_error, default=inf), epsilon, ball.epsilon)
-        slope = certificate.lipschitz_l2.get("best")
         if ball.norm is Norm.L2 and slope is not None:
             bounds.append((slope * ball.epsilon + rounding) * _UP)
         bounds.append((certificate.claims.per_actuator.action_range + rounding) * _UP)

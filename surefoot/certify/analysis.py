@@ -35,6 +35,8 @@ class Analysis:
     @cached_property
     def multipliers(self) -> list[tuple[str, Multipliers]]:
         """The semidefinite proofs by name, in action units: the one thing that is optimised."""
+        if not self.controller.policy.is_elementwise:
+            return []  # nothing bounds it in every state
         found = semidefinite_bounds(
             action_chain(self.controller.policy),
             iterations=self.config.lipsdp_iterations,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
 from surefoot.ball import Ball
-from surefoot.certify.bounds.slopes import derivative
+from surefoot.certify.bounds.slopes import times_jacobian
 from surefoot.certify.bounds.upward import Float
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_file import ControllerFile, cut_at_state
@@ -89,8 +89,8 @@ def network_and_gradient(
         hidden = layer.activation(before[-1])
     gradient = cotangent(hidden)
     for layer, pre in zip(policy.layers[::-1], before[::-1], strict=True):
-        slope = derivative(layer.activation, pre)
-        gradient = (gradient * slope) @ layer.weight.astype(states.dtype, copy=False)
+        before_activation = times_jacobian(layer.activation, pre, gradient)
+        gradient = before_activation @ layer.weight.astype(states.dtype, copy=False)
     return hidden, gradient
 
 

@@ -21,6 +21,7 @@ from surefoot.certify.bounds.global_bounds import (
     closed_form_bounds,
     least,
     least_rows,
+    no_bounds,
 )
 from surefoot.certify.bounds.lipsdp_proof import Multipliers
 from surefoot.certify.bounds.rounding import (
@@ -42,6 +43,12 @@ from surefoot.errors import InputError
 from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Policy, Squash
 from surefoot.quantities.base.proof import Bound, Distance
 from surefoot.unknown import Unknown
+
+NO_SLOPES = (
+    "a layer normalises over its neurons: as steep as 1 / sqrt(epsilon) where all are near zero, "
+    'it is bounded around states alone, with scope = "visited"'
+)
+"""Why nothing bounds a controller with a normalisation over neurons everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,9 +84,16 @@ class Everywhere:
         self.multipliers = multipliers
         self._rounding: dict[float, RoundingBound | Unknown] = {}
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether any constant bounds the slopes of the network in every state."""
+        return self.policy.is_elementwise
+
     @cached_property
     def action(self) -> LipschitzBounds:
         """Lipschitz bounds in action units (logits for a categorical head)."""
+        if not self.is_bounded:
+            return no_bounds(self.policy.num_outputs, self.policy.obs_dim)
         bounds = closed_form_bounds(action_chain(self.policy))
         return self._with_multipliers(bounds, np.ones(self.policy.num_outputs))
 
@@ -93,7 +107,7 @@ class Everywhere:
     def distribution(self) -> LipschitzBounds:
         """Lipschitz bounds of Sigma^(-1/2) mu, or of the logits."""
         head = self.policy.head
-        if isinstance(head, CategoricalHead):
+        if isinstance(head, CategoricalHead) or not self.is_bounded:
             return self.action
         # An action is half_range * mean, so D counts its change by 1 / (half_range * std).
         unit = up(1.0 / (head.half_range.astype(np.float64) * head.noise.astype(np.float64)), 3)
@@ -132,12 +146,16 @@ class Everywhere:
 
     def lipschitz(self, norm: Norm) -> Bound:
         """Bound |a(z + d) - a(z)|_2 / |d| in real arithmetic."""
+        if not self.is_bounded:
+            return Bound(value=np.inf, method="none", note=NO_SLOPES)
         value, method = least(self.action.lipschitz(norm))
         return Bound(value=value, method=method)
 
     def deviations(self, ball: Ball) -> dict[str, Float]:
         """Bound each actuator's change in real arithmetic: by name, shape (m,)."""
-        bounds = self.action.deviations(ball.epsilon, ball.norm, shares_of(ball, self.policy))
+        shares, bounds = shares_of(ball, self.policy), dict(self.action.rows)
+        if self.is_bounded:
+            bounds = self.action.deviations(ball.epsilon, ball.norm, shares)
         if self.action_range is not None:
             bounds["action_range"] = self.action_range
         return bounds
@@ -147,6 +165,8 @@ class Everywhere:
         rounding = self.rounding(ball.epsilon)
         if isinstance(rounding, Unknown):
             return rounding
+        if not self.is_bounded and self.action_range is None:
+            return Unknown(NO_SLOPES)
         bounds = self.deviations(ball)
         total = self.within_range(up(least_rows(bounds) + 2 * rounding.action, 2))
         worst = int(total.argmax())
@@ -167,6 +187,8 @@ class Everywhere:
         rounding = self.rounding(ball.epsilon)
         if isinstance(rounding, Unknown):
             return rounding
+        if not self.is_bounded:
+            return Unknown(NO_SLOPES)
         size, method = self.distance_size(ball)
         laws = self.laws(np.asarray(size), up(2 * rounding.network), method)
         return Distance(
@@ -178,6 +200,8 @@ class Everywhere:
 
     def distance_size(self, ball: Ball) -> tuple[float, str]:
         """Bound D, or the span of the change of logits, in real arithmetic; and name the bound."""
+        if not self.is_bounded:
+            return np.inf, "none"
         shares = shares_of(ball, self.policy)
         size, method = self.distribution.vector_deviation(ball.epsilon, ball.norm, shares)
         if isinstance(self.policy.head, GaussianHead):

@@ -195,7 +195,9 @@ def paper_claim(proofs: Proofs, epsilon: float) -> PaperClaim:
         proofs: Proofs about the controller.
         epsilon: Size of a linf perturbation, normalised units.
     """
-    surrogate = paper_surrogate(network_chain(proofs.policy))
+    surrogate = np.inf
+    if proofs.everywhere.is_bounded:
+        surrogate = paper_surrogate(network_chain(proofs.policy))
     printed = surrogate * epsilon
     head = proofs.policy.head
     laws: dict[str, float] = {}

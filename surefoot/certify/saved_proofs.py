@@ -57,8 +57,13 @@ def _proved_multipliers(
     Raises:
         IntegrityError: If one does not prove its bound.
     """
+    saved = certificate.proof.get("multipliers", [])
+    if not policy.is_elementwise:
+        if saved:
+            raise IntegrityError("multipliers prove nothing about a layer that normalises")
+        return
     chain = action_chain(policy)
-    for table in certificate.proof.get("multipliers", []):
+    for table in saved:
         proof, own = Multipliers.from_table(table), chain
         if proof.output is not None:
             own = chain.with_last(chain.matrices[-1].rows(slice(proof.output, proof.output + 1)))

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.activation import Array, OneActivation
+from surefoot.activation import Array, OneActivation, RmsNorm
 from surefoot.errors import InputError
 from surefoot.limits import MAX_SCALARS
 
@@ -79,10 +79,21 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Affine(Step):
-    """weight @ x + bias, of shapes (m, n) and (m,); the bias may still come as a `Shift`."""
+    """weight @ x + bias, of shapes (m, n) and (m,); the bias may still come as a `Shift`.
+
+    Attributes:
+        weight: Float32.
+        bias: Float32, or None.
+        extra: Roundings of a term beyond those of a product with these weights.
+        is_structure: Whether no entry is a weight of the file.
+        is_centring: Whether it is x - mean(x), which a runtime may fuse with what normalises it.
+    """
 
     weight: Array
     bias: Array | None
+    extra: int = 0
+    is_structure: bool = False
+    is_centring: bool = False
 
     @property
     def size(self) -> int:
@@ -93,6 +104,18 @@ class Affine(Step):
         """Return the step for some of its results."""
         bias = None if self.bias is None else self.bias[rows]
         return replace(self, outputs=self.outputs[rows], weight=self.weight[rows], bias=bias)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Mean(Affine):
+    """The mean of x, one number."""
+
+    @classmethod
+    def of(cls, inputs: Numbers) -> "Mean":
+        """Return the mean of some scalars."""
+        weight = np.full((1, len(inputs)), 1 / len(inputs), np.float32)
+        # 1 / n is rounded here and in the file, or the sum is divided.
+        return cls(inputs=inputs, weight=weight, bias=None, extra=2, is_structure=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -199,6 +222,45 @@ class Exponential(Step):
     label: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Square(Step):
+    """x^2, elementwise, which an action may depend on through a `Normalise` alone.
+
+    Attributes:
+        label: How messages call the node.
+    """
+
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Root(Step):
+    """sqrt(x), elementwise, which an action may depend on through a `Normalise` alone.
+
+    Attributes:
+        label: How messages call the node.
+        is_inverse: Whether it is 1 / sqrt(x).
+    """
+
+    label: str
+    is_inverse: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Normalise(Step):
+    """x / sqrt(mean(x^2) + epsilon), of all of x together.
+
+    Attributes:
+        norm: With its epsilon.
+    """
+
+    norm: RmsNorm
+
+    def part(self, rows: Numbers) -> Self:
+        """Return the whole step: no result is made without the others."""
+        return self
+
+
 class Computation:
     """Steps in the order in which they were added, each after what it takes.
 
@@ -229,6 +291,11 @@ class Computation:
         self._starts.append(self.size)
         self.size += step.size
         return outputs
+
+    def made(self, number: int) -> tuple[Step | None, int]:
+        """Return the step that makes a scalar, and its place among the results; None of sensors."""
+        place = bisect_right(self._starts, number) - 1
+        return (None, 0) if place < 0 else (self.steps[place], number - self._starts[place])
 
     def maker(self, numbers: Numbers) -> Step | None:
         """Return the step whose results are exactly these scalars, in this order."""

@@ -10,7 +10,10 @@ from surefoot.onnx_file.computation import (
     Exponential,
     Given,
     Limit,
+    Normalise,
     Numbers,
+    Root,
+    Square,
     Step,
     Sum,
     needed,
@@ -18,6 +21,9 @@ from surefoot.onnx_file.computation import (
 from surefoot.onnx_file.linear import Linear
 
 _LARGEST = 2.0**127
+_LARGEST_SQUARED = 2.0**50
+"""The sum of as many squares as are read is a float32."""
+
 _LARGEST_EXPONENT = 88.0
 """Its exponential is a float32."""
 
@@ -67,6 +73,12 @@ def _ends(step: Step, low: Array, high: Array) -> tuple[Array, Array] | None:
         case Exponential():
             small = (before[1] < _LARGEST_EXPONENT).all()
             return (np.exp(before[0]), np.exp(before[1])) if small else None
+        case Normalise():
+            most = np.full(step.size, np.sqrt(step.size))
+            squarable = (np.maximum(-before[0], before[1]) < _LARGEST_SQUARED).all()
+            return (-most, most) if squarable else None
+        case Square() | Root():
+            return None
         case Apply(activation=Activation.SILU):  # falls to -0.278 before it rises
             finite = np.isfinite(before).all()
             return (np.full(step.size, -0.28), np.maximum(before[1], 0.0)) if finite else None

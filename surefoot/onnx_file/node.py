@@ -128,6 +128,10 @@ class Node:
         """Return the step whose results are exactly these, in this order."""
         return self._computation.maker(x.numbers)
 
+    def made(self, number: int) -> tuple[Step | None, int]:
+        """Return the step that makes a scalar, and its place among the results."""
+        return self._computation.made(int(number))
+
     def ignore(self, x: Computed) -> None:
         """Note that a zero is multiplied by this: it must be finite."""
         self._computation.ignored.append(x.flat)

@@ -16,6 +16,7 @@ from surefoot.onnx_file.computation import Computed, Given, Value
 from surefoot.onnx_file.evaluate import evaluate
 from surefoot.onnx_file.graph import constant, dense_tensor
 from surefoot.onnx_file.node import Node
+from surefoot.onnx_file.normalisation import layer_norm, mean, power, reciprocal, root
 from surefoot.onnx_file.pointwise import (
     activated,
     batch_norm,
@@ -55,12 +56,18 @@ _COMPUTES: Mapping[str, Callable[[Node], Value]] = {
     "Div": product,
     "Exp": exponential,
     "Gemm": gemm,
+    "LayerNormalization": layer_norm,
     "MatMul": matmul,
     "Max": limited,
     "Min": limited,
     "Mul": product,
     "Neg": negative,
+    "Pow": power,
+    "RMSNormalization": layer_norm,
+    "Reciprocal": reciprocal,
+    "ReduceMean": mean,
     "Relu": limited,
+    "Sqrt": root,
     "Sub": total,
 }
 """Operators that are no activations, by name."""

@@ -16,6 +16,7 @@ from surefoot.onnx_file.computation import (
     Value,
 )
 from surefoot.onnx_file.node import JOINS, Node, bounded
+from surefoot.onnx_file.normalisation import centred, normalised, squared
 
 _BATCH_NORM_ROUNDINGS = 8
 """Roundings of w = gain / sqrt(variance + epsilon), 4, and of w x + (offset - w mean), 3 more."""
@@ -28,10 +29,8 @@ _HINTS = {
     ): "choose the logits before it with --output, or read it as a choice with --discrete",
     ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"): "choose the "
     "deterministic output with --output",
-    ("GRU", "LSTM", "RNN"): "a controller with a memory is not read",
+    ("GRU", "LSTM", "RNN"): "a memory is not read: give an actor without recurrent cells",
     ("If", "Loop", "Scan"): "export it with torch.onnx.export(..., dynamo=False)",
-    ("LayerNormalization", "ReduceMean"): "a controller that normalises over its neurons is not "
-    "read",
 }
 """What to do about operators that others' files have, by their names."""
 
@@ -78,7 +77,8 @@ def negative(node: Node) -> Computed:
 def total(node: Node) -> Computed:
     """Read x + c, x - c, c - x, x + y and x - y."""
     if len(node.computed) > 1:
-        return _joined(node)
+        difference = centred(node) if node.op == "Sub" else None
+        return difference or _joined(node)
     is_left = node.computed == [0]
     x, amount = _beside(node)
     if node.op == "Sub" and not is_left:
@@ -100,13 +100,14 @@ def _joined(node: Node) -> Computed:
 
 
 def product(node: Node) -> Value:
-    """Read c x, x / c and x sigmoid(x).
+    """Read c x, x / c, x sigmoid(x), and what a normalisation is written with.
 
     Raises:
         InputError: If it is another product or quotient.
     """
     if len(node.computed) > 1:
-        return _silu(node)
+        square = squared(node) if node.op == "Mul" else None
+        return square or normalised(node) or _silu(node)
     is_left, divides = node.computed == [0], node.op == "Div"
     x, factor = _beside(node)
     if divides and (not is_left or not factor.all()):

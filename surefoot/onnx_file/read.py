@@ -1,7 +1,7 @@
 """The strict reader of canonical files: one chain of known nodes in one order, and nothing else."""
 
 import math
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from surefoot.activation import (
     LeakyRelu,
     Mixed,
     OneActivation,
+    RmsNorm,
     ScaledElu,
 )
 from surefoot.artifact import Json, from_json
@@ -92,12 +93,14 @@ class _Walk:
         return f"{self._name}: node {self._position} {op!r}"
 
     def _step(self, known: Set[str]) -> _Node:
-        """Return one step, of one node or, for SiLU, of two.
+        """Return one step, of one node, for SiLU of two and for a normalisation of five.
 
         Raises:
             InputError: If it is no known one.
         """
         node, label = self._nodes[self._position], self._label
+        if node.op_type == "Mul" and list(node.input) == [self._value] * 2:
+            return self._rms_norm()
         if node.domain or node.op_type not in known:
             raise InputError(f"{label}: not in the controller operator set")
         if len(node.output) != 1 or node.input[0] != self._value:
@@ -114,6 +117,23 @@ class _Walk:
             raise InputError(f"{label}: its constants must be FLOAT (1)")
         self._value, self._position = node.output[0], self._position + 1
         return _Node(node.op_type, entries, attributes, label)
+
+    def _rms_norm(self) -> _Node:
+        """Return the step of x / sqrt(mean(x * x) + epsilon).
+
+        Raises:
+            InputError: If the nodes are others, or in another order.
+        """
+        label, nodes = self._label, self._nodes[self._position : self._position + 5]
+        found = [(node.op_type, node.domain, [*node.input], _attributes(node)) for node in nodes]
+        results = [node.output[0] if len(node.output) == 1 else "" for node in nodes]
+        epsilon = self._constants.get(nodes[2].input[-1]) if len(nodes) == 5 else None
+        if epsilon is None or found != _rms_norm_nodes(self._value, nodes[2].input[-1], results):
+            raise InputError(f"{label}: its square must be of a normalisation over the neurons")
+        if epsilon.dtype.kind == "i" or epsilon.ndim:
+            raise InputError(f"{label}: its epsilon must be one FLOAT (1)")
+        self._value, self._position = results[-1], self._position + 5
+        return _Node("RmsNorm", (epsilon,), {}, label)
 
     def _mixture(self) -> _Node:
         """Return the step of Split, an activation of some of its parts, and Concat.
@@ -144,10 +164,27 @@ class _Walk:
         return _Node("Mixture", (sizes,), {}, label, tuple(parts))
 
 
+def _attributes(node: onnx.NodeProto) -> dict[str, object]:
+    return {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+
+
 def _is_along_neurons(node: onnx.NodeProto) -> bool:
     """Return True if axis = 1 is the only attribute of a node."""
-    given = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
-    return given == {"axis": 1}
+    return _attributes(node) == {"axis": 1}
+
+
+def _rms_norm_nodes(
+    x: str, epsilon: str, results: Sequence[str]
+) -> list[tuple[str, str, list[str], dict[str, object]]]:
+    """Return operator, domain, inputs and attributes of the nodes of a normalisation of ``x``."""
+    square, mean, total, root, _ = results
+    return [
+        ("Mul", "", [x, x], {}),
+        ("ReduceMean", "", [square], {"axes": [1], "keepdims": 1}),
+        ("Add", "", [mean, epsilon], {}),
+        ("Sqrt", "", [total], {}),
+        ("Div", "", [x, root], {}),
+    ]
 
 
 def _sizes(tensor: onnx.TensorProto, name: str) -> Array:
@@ -294,7 +331,7 @@ def _take_activation(chain: _Chain) -> AnyActivation:
     if step := chain.take("Mixture"):
         counts = step.constants[0].tolist()
         return Mixed(tuple(zip(map(_activation, step.parts), counts, strict=True)))
-    if step := chain.take(*_OPS_TO_ACTIVATION, "Silu", *_PARAMETERS):
+    if step := chain.take(*_OPS_TO_ACTIVATION, "RmsNorm", "Silu", *_PARAMETERS):
         return _activation(step)
     # Behind the last layer a Clip is the squash.
     return _activation(chain.take_before("Clip", "Gemm"))
@@ -307,6 +344,8 @@ def _activation(step: _Node | None) -> OneActivation:
     match step.op:
         case "Silu":
             return Activation.SILU
+        case "RmsNorm":
+            return RmsNorm(float(step.constants[0]))
         case "LeakyRelu":
             return LeakyRelu(**step.attributes)
         case "Selu":

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from surefoot.activation import Mixed
+from surefoot.activation import Mixed, RmsNorm
 from surefoot.errors import InputError
 from surefoot.limits import MAX_ENTRIES
 from surefoot.onnx_file.computation import (
@@ -22,6 +22,7 @@ from surefoot.onnx_file.computation import (
     Computation,
     Given,
     Limit,
+    Normalise,
     Numbers,
     Step,
     Sum,
@@ -83,7 +84,7 @@ def _by_maker(graph: Graph) -> list[Step]:
     made_by = graph.makers()
     split: list[Step] = []
     for step in graph.steps:
-        if isinstance(step, (Affine, Given, Sum)):
+        if isinstance(step, (Affine, Given, Normalise, Sum)):
             split.append(step)
         else:
             split += [step.part(rows) for rows in _groups(made_by[step.inputs].tolist())]
@@ -101,6 +102,10 @@ def _by_use(graph: Graph) -> list[Step]:
     note(graph.outputs, -1)
     split: list[Step] = []
     for step in reversed(graph.steps):
+        if isinstance(step, Normalise):
+            split.append(step)
+            note(step.sources, len(split))
+            continue
         for rows in _groups([users[number] for number in step.outputs.tolist()]):
             split.append(step.part(rows))
             note(split[-1].sources, len(split))
@@ -166,8 +171,10 @@ def _layer(units: Sequence[Unit], vector: Numbers) -> Layer:
     extra = max(unit.extra for unit in units) + changed
     excess = np.concatenate([unit.excess for unit in units])
     rounding = None
+    centred = [unit.is_centring for unit in units if isinstance(unit.activation, RmsNorm)]
     if extra or excess.any():
-        rounding = Rounding(count=len(vector) + 2 + extra, excess=excess)
+        count = len(vector) + 2 + extra
+        rounding = Rounding(count=count, excess=excess, in_one_pass=any(centred))
     return Layer(
         weight=weight,
         bias=single,

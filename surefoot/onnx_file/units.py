@@ -15,7 +15,10 @@ from surefoot.onnx_file.computation import (
     Exponential,
     Given,
     Limit,
+    Normalise,
     Numbers,
+    Root,
+    Square,
     Step,
     Sum,
 )
@@ -66,6 +69,7 @@ class Unit:
         activation: Function applied to the sum.
         extra: Roundings of a term beyond those of a layer.
         excess: Size of what the file rounds beyond the terms and the bias, shape (m,).
+        is_centring: Whether it subtracts a mean, which a runtime may fuse with a normalisation.
         outputs: Numbers of the results.
     """
 
@@ -75,6 +79,7 @@ class Unit:
     activation: OneActivation = Activation.IDENTITY
     extra: int = 0
     excess: Array
+    is_centring: bool = False
     outputs: Numbers
 
     @classmethod
@@ -172,6 +177,13 @@ class _Builder:
                 self._activate(step, activation)
             case Limit():
                 self._activate(step, _activation_of(step))
+            case Normalise(norm=norm):
+                self._activate(step, norm)
+            case Square(label=label) | Root(label=label):
+                raise InputError(
+                    f"{label}: not in the controller operator set, but for a normalisation "
+                    "x / sqrt(mean(x^2) + epsilon)"
+                )
             case Exponential(label=label):
                 raise InputError(
                     f"{label}: not in the controller operator set, but for exp(..) * 0"
@@ -264,13 +276,15 @@ class _Builder:
         own = np.zeros(step.size) if step.bias is None else step.bias.astype(np.float64)
         bias = weight @ linear.offset + own
         size = np.abs(weight) @ (np.abs(linear.offset) + linear.excess) + np.abs(own)
-        own_weights = Term(inputs=inputs, weight=weight, is_weight=np.ones(weight.shape, np.bool_))
+        is_weight = np.full(weight.shape, not (step.is_structure or step.is_centring))
+        own_weights = Term(inputs=inputs, weight=weight, is_weight=is_weight)
         return Unit(
             terms=self._distinct((own_weights.times(linear.factor),)),
             bias=bias,
             has_bias=step.bias is not None or bool(linear.offset.any()),
-            extra=int(linear.count.max()),
+            extra=int(linear.count.max()) + step.extra,
             excess=np.maximum(size - np.abs(bias), 0.0),
+            is_centring=step.is_centring,
             outputs=step.outputs,
         )
 

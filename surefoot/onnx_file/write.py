@@ -22,6 +22,7 @@ from surefoot.activation import (
     LeakyRelu,
     Mixed,
     OneActivation,
+    RmsNorm,
     ScaledElu,
 )
 from surefoot.artifact import (
@@ -114,7 +115,11 @@ class _GraphWriter:
         return name
 
     def node(
-        self, op: str, inputs: Sequence[str], output: str | None = None, **attributes: float
+        self,
+        op: str,
+        inputs: Sequence[str],
+        output: str | None = None,
+        **attributes: float | list[int],
     ) -> str:
         output = output or f"{op.lower()}_{len(self.nodes)}"
         node = onnx.helper.make_node(op, list(inputs), [output], name=output)
@@ -143,10 +148,20 @@ class _GraphWriter:
                 return self.node("Selu", [value], alpha=alpha, gamma=gamma)
             case Clamp(low, high):
                 return self.clip(value, low, high)
+            case RmsNorm(epsilon):
+                return self.rms_norm(value, epsilon)
             case Mixed(parts):
                 return self.mixture(value, parts)
             case _:
                 return self.node(ACTIVATION_OPS[activation], [value])
+
+    def rms_norm(self, value: str, epsilon: float) -> str:
+        """Write x / sqrt(mean(x * x) + epsilon)."""
+        square = self.node("Mul", [value, value])
+        name = self.constant(f"epsilon_{len(self.nodes)}", np.array(epsilon, np.float64))
+        mean = self.node("ReduceMean", [square], axes=[1], keepdims=1)
+        root = self.node("Sqrt", [self.node("Add", [mean, name])])
+        return self.node("Div", [value, root])
 
     def mixture(self, value: str, parts: Sequence[tuple[OneActivation, int]]) -> str:
         """Write Split, the function of each part, and Concat."""

@@ -21,9 +21,10 @@ from surefoot.activation import (
     AnyActivation,
     Array,
     Clamp,
+    Elementwise,
     LeakyRelu,
     Mixed,
-    OneActivation,
+    RmsNorm,
     ScaledElu,
     by_part,
 )
@@ -43,23 +44,27 @@ in units of 2^-24, is 5.5 for tanh, 3.0 for sigmoid and softplus, 3.5 for SiLU, 
 
 _SUBNORMAL = 2.0**-149
 _OVERFLOW = 2.0**127
+_NORM_ROUNDINGS = 16  # of a mean square, its root and a product, beside those of n squares
+_ONE_PASS = 3.25  # of E[x^2] once, of E[x]^2 twice
 _SLOPE = {Activation.SIGMOID: 0.25, Activation.SILU: 1.0998395}  # the others have slope 1
 _GROWING = (Activation.SILU, Activation.SOFTPLUS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """What a runtime may hold at one place of the network, each of shape (width,).
+    """What a runtime may hold at one place of the network, each of shape (..., width).
 
     Attributes:
         lower: Least value in real arithmetic.
         upper: Greatest value in real arithmetic.
         error: Bound on the distance of the runtime's value from it.
+        terms: Sum of the magnitudes of what was summed.
     """
 
     lower: Array
     upper: Array
     error: Array
+    terms: Array
 
     @property
     def magnitude(self) -> Array:
@@ -67,8 +72,8 @@ class _Range:
 
     @property
     def stacked(self) -> Array:
-        """Its fields in their order, shape (3, width)."""
-        return np.stack([self.lower, self.upper, self.error])
+        """Its fields in their order, shape (4, ..., width)."""
+        return np.stack([self.lower, self.upper, self.error, self.terms])
 
 
 def runtime_error(policy: Policy, *, state_limit: float, tau: float = TAU) -> Array:
@@ -94,64 +99,124 @@ def runtime_error(policy: Policy, *, state_limit: float, tau: float = TAU) -> Ar
     """
     if not (state_limit > 0 and np.isfinite(state_limit)):
         raise InputError(f"state_limit must be positive and finite, got {state_limit}")
+    box = np.full(policy.obs_dim, float(state_limit))
+    return _error_of(policy, -box, box, tau)
+
+
+def runtime_error_at(policy: Policy, states: Array, *, tau: float = TAU) -> Array:
+    """Bound |float32 runtime - real arithmetic| of each output at single states.
+
+    A layer that normalises over its neurons errs little where they are large and much where they
+    are all near zero, as every box around zero holds.
+
+    Args:
+        policy: Its arrays are float32 by value.
+        states: Exact states, float64, normalised units, shape (n, obs_dim).
+        tau: As :func:`runtime_error` takes it.
+
+    Returns:
+        Shape (n, num_outputs), action units (logits for a categorical head), rounded up; infinite
+        where float32 could overflow.
+    """
+    return _error_of(policy, states, states, tau)
+
+
+def _error_of(policy: Policy, low: Array, high: Array, tau: float) -> Array:
     # An infinite intermediate only ever makes the bound infinite or NaN; both end as infinity.
     with np.errstate(over="ignore", invalid="ignore"):
-        here = _normalised(policy, state_limit)
+        here = _normalised(policy, low, high)
         for layer in policy.layers:
-            here = _activated(layer.activation, _affine(layer, here), tau)
+            in_one_pass = layer.rounding is not None and layer.rounding.in_one_pass
+            here = _activated(layer.activation, _affine(layer, here), tau, in_one_pass=in_one_pass)
         if isinstance(policy.head, GaussianHead):
             here = _scaled(policy.head, here, tau)
     error = here.error * (1 + _evaluation_error(policy))
     return np.where(np.isfinite(error), error, np.inf)
 
 
-def _normalised(policy: Policy, limit: float) -> _Range:
+def _normalised(policy: Policy, low: Array, high: Array) -> _Range:
     """Start at the state: (o - mean) / scale is at most three roundings from exact, clip exact.
 
     Beyond the clip by more than the rounding both values are the limit itself, so that the largest
     error is made at the limit, whatever the observation.
     """
-    box = np.full(policy.obs_dim, float(limit))
+    box = np.maximum(np.abs(low), np.abs(high))
     # A difference that overflows must still end beyond the clip once it is divided.
     far = policy.normaliser.reach(box)
     n = policy.normaliser.num_roundings
     error = _gamma(n, UNIT_ROUNDOFF) * (box + policy.normaliser.excess) + n * _SUBNORMAL
-    return _Range(-box, box, np.where(far < _OVERFLOW, error, np.inf))
+    return _Range(low, high, np.where(far < _OVERFLOW, error, np.inf), box)
 
 
 def _affine(layer: Layer, x: _Range) -> _Range:
     weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
     rows, n = np.abs(weight), layer.num_roundings
     centre, radius = (x.lower + x.upper) / 2, (x.upper - x.lower) / 2
-    middle, reach = weight @ centre + bias, rows @ radius
+    middle, reach = centre @ weight.T + bias, radius @ rows.T
     # Outward by what float64 may lose in these products themselves.
-    reach = reach + _gamma(weight.shape[1] + 4, 2.0**-53) * (rows @ x.magnitude + np.abs(bias))
+    reach = reach + _gamma(weight.shape[1] + 4, 2.0**-53) * (x.magnitude @ rows.T + np.abs(bias))
     # No partial sum exceeds it.
-    largest = rows @ (x.magnitude + x.error) + np.abs(bias) + layer.excess
-    error = rows @ x.error + _gamma(n, UNIT_ROUNDOFF) * largest + n * _SUBNORMAL
-    return _Range(middle - reach, middle + reach, np.where(largest < _OVERFLOW, error, np.inf))
+    largest = (x.magnitude + x.error) @ rows.T + np.abs(bias) + layer.excess
+    error = x.error @ rows.T + _gamma(n, UNIT_ROUNDOFF) * largest + n * _SUBNORMAL
+    error = np.where(largest < _OVERFLOW, error, np.inf)
+    return _Range(middle - reach, middle + reach, error, largest)
 
 
-def _activated(activation: AnyActivation, x: _Range, tau: float) -> _Range:
+def _activated(
+    activation: AnyActivation, x: _Range, tau: float, *, in_one_pass: bool = False
+) -> _Range:
     if isinstance(activation, Mixed):
         found = by_part(
-            lambda function, *part: _activated(function, _Range(*part), tau).stacked,
+            lambda function, *part: (
+                _activated(function, _Range(*part), tau, in_one_pass=in_one_pass).stacked
+            ),
             activation,
-            x.lower,
-            x.upper,
-            x.error,
+            *x.stacked,
         )
         return _Range(*found)
+    if isinstance(activation, RmsNorm):
+        return _rms_normalised(activation, x, in_one_pass=in_one_pass)
     own = _own_error(activation, x.magnitude + x.error, tau)
     lower, upper = activation(x.lower), activation(x.upper)
-    if activation is Activation.SILU:  # not monotone: its least value is -0.27846454...
-        lower, upper = np.full_like(lower, -0.27846455), np.maximum(x.upper, 0)
+    if activation is Activation.SILU:  # it falls to -0.27846454... at -1.27846454..., then rises
+        turns = (x.lower <= -1.2784645) & (x.upper >= -1.2784646)
+        ends = np.minimum(lower, upper), np.maximum(lower, upper)
+        lower, upper = np.where(turns, -0.27846455, ends[0]), ends[1]
     # Outward by far more than a float64 library errs in these functions.
     lower, upper = lower - 2.0**-40 * np.abs(lower), upper + 2.0**-40 * np.abs(upper)
-    return _Range(lower, upper, _steepest(activation) * x.error + own)
+    return _Range(lower, upper, _steepest(activation) * x.error + own, x.terms)
 
 
-def _own_error(activation: OneActivation, reach: Array, tau: float) -> Array | float:
+def _rms_normalised(norm: RmsNorm, x: _Range, *, in_one_pass: bool) -> _Range:
+    """Go through x / sqrt(mean(x^2) + epsilon), whose Jacobian is at most the inverse root.
+
+    Proof: docs/explanation/mathematics.md, 6.7.
+    """
+    count = x.lower.shape[-1]
+    near = np.where((x.lower <= 0) & (x.upper >= 0), 0, np.minimum(abs(x.lower), abs(x.upper)))
+    root = np.sqrt(np.square(near).mean(axis=-1, keepdims=True)) * (1 - 2.0**-40)
+    length = np.sqrt(np.square(x.error).mean(axis=-1, keepdims=True)) * (1 + 2.0**-40)
+    square = np.square(np.maximum(root - length, 0))
+    steepest = 1 / np.sqrt(square + norm.epsilon) * (1 + 2.0**-40)
+    reach = np.minimum((x.magnitude + x.error) * steepest, np.sqrt(count))
+    relative = np.asarray(_gamma(count + _NORM_ROUNDINGS, UNIT_ROUNDOFF))
+    if in_one_pass:
+        # x itself is at most n / (n - 1) of the terms that centre it.
+        terms = np.square(x.terms).sum(axis=-1, keepdims=True) * count / max(count - 1, 1) ** 2
+        lost = _ONE_PASS * relative * terms / (square + norm.epsilon)
+        relative = relative + np.where(lost <= 0.5, lost, np.inf)
+    own = relative * (reach + steepest * x.error) + _SUBNORMAL
+    error = steepest * (x.error + reach * length) + own
+    error = np.where(np.square(x.terms) * count < _OVERFLOW, error, np.inf)
+    # In real arithmetic it is x times an inverse root between those of the box.
+    far = np.square(x.magnitude).mean(axis=-1, keepdims=True)
+    roots = [1 / np.sqrt(each + norm.epsilon) for each in (far, np.square(root))]
+    lower = np.minimum(*(x.lower * each for each in roots)) - 2.0**-40 * reach
+    upper = np.maximum(*(x.upper * each for each in roots)) + 2.0**-40 * reach
+    return _Range(lower, upper, error, reach)
+
+
+def _own_error(activation: Elementwise, reach: Array, tau: float) -> Array | float:
     """Return the error of an activation itself on inputs of at most ``reach``."""
     match activation:
         case Activation.IDENTITY | Activation.RELU | Clamp():
@@ -165,7 +230,7 @@ def _own_error(activation: OneActivation, reach: Array, tau: float) -> Array | f
             return tau * np.maximum(1, reach) if activation in _GROWING else tau
 
 
-def _steepest(activation: OneActivation) -> float:
+def _steepest(activation: Elementwise) -> float:
     """Return the largest slope."""
     if isinstance(activation, ScaledElu):
         return activation.size
@@ -176,13 +241,13 @@ def _scaled(head: GaussianHead, x: _Range, tau: float) -> _Range:
     if head.squash is Squash.TANH:
         x = _activated(Activation.TANH, x, tau)
     elif head.squash is Squash.CLIP:
-        x = _Range(np.clip(x.lower, -1, 1), np.clip(x.upper, -1, 1), x.error)
+        x = _Range(np.clip(x.lower, -1, 1), np.clip(x.upper, -1, 1), x.error, x.terms)
     # Fan-in 1 for each actuator: as a vector, not as a matrix of fan-in act_dim.
     half_range, centre = head.half_range.astype(np.float64), head.centre.astype(np.float64)
     largest = half_range * (x.magnitude + x.error) + np.abs(centre) + head.excess
     n = head.num_roundings
     error = half_range * x.error + _gamma(n, UNIT_ROUNDOFF) * largest + n * _SUBNORMAL
-    return _Range(-largest, largest, np.where(largest < _OVERFLOW, error, np.inf))
+    return _Range(-largest, largest, np.where(largest < _OVERFLOW, error, np.inf), largest)
 
 
 def _gamma(n: int, unit: float) -> float:

@@ -19,9 +19,11 @@ from surefoot.activation import (
     AnyActivation,
     Array,
     Clamp,
+    Elementwise,
     LeakyRelu,
     Mixed,
     OneActivation,
+    RmsNorm,
     ScaledElu,
     by_part,
 )
@@ -136,7 +138,37 @@ static inline float clamp(float x, float low, float high)
     return (x < low) ? low : ((x > high) ? high : x); /* keeps NaN */
 }
 """
-_PARAMETRIC = {LeakyRelu: _LEAKY_RELU, ScaledElu: _SCALED_ELU, Clamp: _CLAMP}
+_RMS_NORM = """
+/* x / sqrt(mean(x^2) + epsilon): the reciprocal root is guessed from the bits of its argument,
+   within 4 % of it, and four steps of Newton's method bring it to the precision of float32. */
+static void rms_norm(float *x, size_t count, float epsilon)
+{
+    size_t i;
+    uint32_t bits;
+    float root;
+    float half = 0.0f;
+    for (i = 0u; i < count; ++i) {
+        half += x[i] * x[i];
+    }
+    half = (half / (float)count) + epsilon;
+    (void)memcpy(&bits, &half, sizeof bits);
+    bits = 0x5f3759dfu - (bits >> 1);
+    (void)memcpy(&root, &bits, sizeof root);
+    half = 0.5f * half;
+    for (i = 0u; i < 4u; ++i) {
+        root = root * (1.5f - ((half * root) * root));
+    }
+    for (i = 0u; i < count; ++i) {
+        x[i] = x[i] * root;
+    }
+}
+"""
+_PARAMETRIC = {
+    LeakyRelu: _LEAKY_RELU,
+    ScaledElu: _SCALED_ELU,
+    Clamp: _CLAMP,
+    RmsNorm: _RMS_NORM,
+}
 _NAMES = {Activation.TANH: "tanh_of"}
 
 
@@ -145,7 +177,7 @@ def c_name(activation: Activation) -> str:
     return _NAMES.get(activation, activation.value)
 
 
-def c_call(activation: OneActivation, value: str) -> str:
+def c_call(activation: Elementwise, value: str) -> str:
     """Return the C expression of an activation of ``value``."""
     match activation:
         case LeakyRelu(alpha):
@@ -176,7 +208,7 @@ def _plain_functions(used: set[Activation], *, with_core: bool) -> str:
 
 
 def twin(activation: AnyActivation, x: Array) -> Array:
-    """Compute what the C function computes, bit for bit, elementwise."""
+    """Compute what the C function computes, bit for bit, along the last axis."""
     with np.errstate(under="ignore", invalid="ignore"):
         match activation:
             case Mixed():
@@ -184,6 +216,8 @@ def twin(activation: AnyActivation, x: Array) -> Array:
             case ScaledElu(alpha, gamma):
                 below = np.float32(alpha) * _exp_of_minus(-np.minimum(x, 0), 1)
                 return np.asarray(np.float32(gamma) * np.where(x > 0, x, below))
+            case RmsNorm(epsilon):
+                return _rms_norm(x, np.float32(epsilon))
             case LeakyRelu() | Clamp():  # the policy's own formula, in float32
                 return activation(x)
             case _:
@@ -233,6 +267,18 @@ def _softplus(x: Array) -> Array:
         p = p * q + f(c)
     p = p * q * s + s
     return np.asarray(f(2) * p + f(0.5) * (x + np.abs(x)))
+
+
+def _rms_norm(x: Array, epsilon: np.float32) -> Array:
+    f = np.float32
+    total = np.zeros(x.shape[:-1], np.float32)
+    for number in range(x.shape[-1]):  # in the order of the neurons
+        total += x[..., number] * x[..., number]
+    square = total / f(x.shape[-1]) + epsilon
+    root = (np.uint32(0x5F3759DF) - (square.view(np.uint32) >> np.uint32(1))).view(np.float32)
+    for _ in range(4):
+        root = root * (f(1.5) - f(0.5) * square * root * root)
+    return np.asarray(x * root[..., None])
 
 
 _TWINS: dict[Activation, Callable[[Array], Array]] = {

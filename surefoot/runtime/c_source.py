@@ -14,7 +14,7 @@ from string import Template
 
 import numpy as np
 
-from surefoot.activation import AnyActivation, Mixed, OneActivation, parts_of
+from surefoot.activation import AnyActivation, Mixed, OneActivation, RmsNorm, parts_of
 from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.policy import (
@@ -275,7 +275,10 @@ def _activated(layer: Layer, target: str) -> Iterator[str]:
     activation, whole = layer.activation, slice(0, layer.bias.size)
     parts = activation.places() if isinstance(activation, Mixed) else [(activation, whole)]
     for one, neurons in parts:
-        if one is not Activation.IDENTITY:
+        if isinstance(one, RmsNorm):
+            start, count = neurons.start, neurons.stop - neurons.start
+            yield f"    rms_norm(&{target}[{start}u], {count}u, {float_literal(one.epsilon)});"
+        elif one is not Activation.IDENTITY:
             value = f"{target}[i]"
             statement = f"{value} = {c_call(one, value)};"
             yield from _loop(f"{neurons.start}u", f"{neurons.stop}u", statement)

@@ -17,6 +17,7 @@ from surefoot.activation import (
     Clamp,
     LeakyRelu,
     Mixed,
+    RmsNorm,
     ScaledElu,
 )
 from surefoot.policy import Layer
@@ -50,7 +51,7 @@ SILU_SLOPES = (-0.09984, 1.09984)
 
 
 def forward(activation: AnyActivation, x: Tensor) -> Tensor:
-    """Return an activation of ``x``, elementwise."""
+    """Return an activation of ``x``, along its last axis."""
     match activation:
         case Mixed():
             parts = [forward(one, x[..., neurons]) for one, neurons in activation.places()]
@@ -61,6 +62,8 @@ def forward(activation: AnyActivation, x: Tensor) -> Tensor:
             return gamma * functional.elu(x, alpha)
         case Clamp(low, high):
             return torch.clamp(x, low, high)
+        case RmsNorm():
+            return functional.rms_norm(x, x.shape[-1:], eps=activation.epsilon)
         case _:
             return _FUNCTIONS[activation](x)
 
@@ -80,6 +83,10 @@ def _backward(activation: AnyActivation, g: Tensor, before: Tensor, after: Tenso
             return g * torch.where(before > 0, gamma, after + gamma * alpha)
         case Clamp(low, high):
             return torch.where((before > low) & (before < high), g, 0)
+        case RmsNorm(epsilon):
+            square = before.square().mean(dim=-1, keepdim=True)
+            along = (after * g).mean(dim=-1, keepdim=True)
+            return (g - after * along) * torch.rsqrt(square + epsilon)
         case _:
             return _BACKWARD[activation](g, before, after)
 

@@ -62,6 +62,16 @@ def test_no_output_changes_by_more_than_its_range_and_nothing_is_said_about_the_
     assert certified_deviation(half, linf(0.0501)) is None
 
 
+def test_a_controller_without_a_lipschitz_constant_has_no_bound_for_a_larger_ball(
+    certificate: Certificate,
+) -> None:
+    """A normalisation over neurons: its rounding may grow faster than the states."""
+    table = dict.fromkeys(certificate.lipschitz_l2)
+    normalised = replace(certificate, lipschitz_l2=table)
+    assert certified_deviation(normalised, linf(0.05)) == 0.25
+    assert certified_deviation(normalised, linf(0.051)) is None
+
+
 def test_a_finding_is_about_its_own_ball_alone(certificate: Certificate) -> None:
     nothing = replace(certificate, deviation_linf={"epsilon": None, "best": None})
     assert certified_deviation(nothing, linf(0.05)) == 0.25

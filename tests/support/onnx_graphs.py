@@ -94,13 +94,18 @@ class RandomController(Graph):
 
     Sizes, constants and operators are drawn so that terms cancel, are scaled back and forth, and
     normalised in more than one place.
+
+    Args:
+        rng: Draws everything.
+        norms: Chance that a layer is normalised over its neurons, in one of its forms.
     """
 
     ACTIVATIONS = ("Relu", "Tanh", "Sigmoid", "Elu", "Softplus", "LeakyRelu", "Silu", "Clip")
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, norms: float = 0.0) -> None:
         super().__init__()
         self.rng = rng
+        self.norms = norms
 
     def maybe(self, chance: float = 0.5) -> bool:
         return bool(self.rng.random() < chance)
@@ -153,6 +158,27 @@ class RandomController(Graph):
             return self.node("Clip", x, self.constant(-0.5), self.constant(2.0))
         return self.node(kind, x, **({"alpha": 0.125} if kind == "LeakyRelu" else {}))
 
+    def norm(self, x: str, size: int) -> str:
+        """Perhaps a normalisation over neurons: as operator, or written out in one of its forms."""
+        if not self.norms or size < 2 or not self.maybe(self.norms):
+            return x
+        gain, offset = self.constant(self.factors(size)), self.constant(self.vector(size))
+        epsilon = float(np.float32(10.0 ** self.rng.uniform(-6, -1)))
+        if self.maybe():
+            return self.node("LayerNormalization", x, gain, offset, axis=-1, epsilon=epsilon)
+        if self.maybe(0.7):
+            x = self.node("Sub", x, self.node("ReduceMean", x, axes=[-1]))
+        square = self.node("Mul", x, x)
+        if self.maybe():
+            square = self.node("Pow", x, self.constant(2.0))
+        mean = self.node("ReduceMean", square, axes=[-1])
+        root = self.node("Sqrt", self.node("Add", mean, self.constant(epsilon)))
+        if self.maybe():
+            x = self.node("Div", x, root)
+        else:
+            x = self.node("Mul", self.node("Reciprocal", root), x)
+        return self.node("Add", self.node("Mul", x, gain), offset)
+
     def squash(self, x: str, size: int) -> str:
         kind = self.rng.integers(4)
         if kind == 0:
@@ -173,6 +199,7 @@ class RandomController(Graph):
         sizes = [num_sensors, *self.rng.integers(2, 8, self.rng.integers(1, 4)).tolist()]
         for fan_in, fan_out in pairwise(sizes):
             x = self.steps(self.linear(self.steps(x, fan_in, 1), fan_in, fan_out), fan_out, 2)
+            x = self.norm(x, fan_out)
             x = self.activation(x) if self.maybe(0.8) else x
         x = self.steps(self.linear(x, sizes[-1], 2), 2, 2)
         x = self.node("Identity", self.steps(self.squash(x, 2), 2, 2))
@@ -187,6 +214,7 @@ class RandomController(Graph):
         for _ in range(self.rng.integers(2, 6)):
             values.append(self._next(values))
         last, width = self._concatenated(values)
+        last = self.norm(last, width)
         x = self.steps(self.linear(last, width, 2), 2, 2)
         x = self.node("Identity", self.steps(self.squash(x, 2), 2, 1))
         return self.file({x: ("N", 2)}, {"obs": ("N", num_sensors)}), x
@@ -210,7 +238,8 @@ class RandomController(Graph):
         if kind == 3:
             return self.steps(x, size, 2), size
         fan_out = int(self.rng.integers(2, 6))
-        return self.activation(self.steps(self.linear(x, size, fan_out), fan_out, 1)), fan_out
+        x = self.norm(self.steps(self.linear(x, size, fan_out), fan_out, 1), fan_out)
+        return self.activation(x), fan_out
 
     def _concatenated(self, values: list[tuple[str, int]]) -> tuple[str, int]:
         count = int(self.rng.integers(2, 4))

@@ -24,7 +24,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.activation import Activation, AnyActivation, parts_of
+from surefoot.activation import Activation, AnyActivation, is_elementwise, parts_of
 from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import (
     bounds_of_chunk,
@@ -130,8 +130,8 @@ def optimised_bounds(network: Network, region: Region, steps: int) -> list[Bound
 
     def work(part: Region) -> list[Bounds]:
         found = bounds_of_chunk(network, part)
-        if len(found) == 1:
-            return found
+        if len(found) == 1 or not all(map(is_elementwise, network.activations)):
+            return found  # neurons that are normalised together have no lines to choose
         # Tighter intervals do not always make tighter lines behind them.
         sharper = bounds_of_chunk(network, part, second_order=True)
         # Both hold, and the intersection is never looser than plain CROWN.
@@ -156,7 +156,7 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
         _Hidden(
             activation,
             bounds,
-            relax(activation, bounds.lower, bounds.upper),
+            relax(activation, bounds.lower, bounds.upper, bounds.squares),
             free_touches(activation, bounds),
         )
         for activation, bounds in zip(network.activations, before, strict=True)
@@ -333,7 +333,8 @@ def _sound(problem: _Problem, choices: list[_Tangents]) -> Float:
     # The charge of CROWN, layer by layer, with the lines that were really met.
     sizes = [problem.region.magnitude]
     for layer in layers:
-        ends = image(layer.activation, layer.before.lower, layer.before.upper)
+        before = layer.before
+        ends = image(layer.activation, before.lower, before.upper, before.squares)
         sizes.append(Bounds(*ends).magnitude)
     half = len(network.biases[-1])
     error = last_layer_error(network, len(network.weights) - 1, sizes[-1])
@@ -343,7 +344,8 @@ def _sound(problem: _Problem, choices: list[_Tangents]) -> Float:
         rows, lines = np.abs(met[number].coefficients), _largest(met[number])
         charge = charge + charge_of(rows, network, number, lines, sizes[number])
         # b half y was substituted as well: a line of slope 1 with the coefficient b.
-        unit = Lines(*[np.ones_like(lines.slope_low), np.zeros_like(lines.cut_low)] * 2)
+        one, zero = np.ones_like(lines.slope_low), np.zeros_like(lines.cut_low)
+        unit = Lines(one, zero, one, zero)
         charge = charge + charge_of(choices[number].price, network, number, unit, sizes[number])
     return concrete(first, constant, problem.region, 1.0) + charge
 

@@ -17,7 +17,7 @@ from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import crown_bounds
 from surefoot.certify.bounds.local_bounds import action_change, values_at
 from surefoot.certify.bounds.region import Bounds, Network, Region, network_of
-from surefoot.certify.bounds.slopes import derivative
+from surefoot.certify.bounds.slopes import times_jacobian
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import Policy
 
@@ -147,6 +147,7 @@ def _jacobian(network: Network, states: Float) -> Float:
     for number, activation in enumerate(network.activations):
         before = hidden @ network.weights[number].T + network.biases[number]
         hidden = activation(before)
-        slopes = derivative(activation, before)[:, :, None]
-        jacobian = network.weights[number + 1] @ (slopes * jacobian)
+        # The Jacobian of an activation is symmetric: its rows are its columns.
+        columns = times_jacobian(activation, before[:, None, :], jacobian.swapaxes(1, 2))
+        jacobian = network.weights[number + 1] @ columns.swapaxes(1, 2)
     return np.asarray(jacobian)

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from surefoot.activation import Mixed, RmsNorm, is_elementwise
 from surefoot.certify.bounds.region import UNDERFLOW, Bounds, Network, Region
 from surefoot.certify.bounds.relaxation import Lines, image, relax
+from surefoot.certify.bounds.root_mean_square import Squares, square_lines, squares_on
 from surefoot.certify.bounds.second_order_bounds import second_order_bounds
 from surefoot.certify.bounds.upward import Float, gamma, matmul_up, up
 
@@ -68,13 +70,7 @@ def in_chunks(work: Callable[[Region], list[Bounds]], region: Region) -> list[Bo
         return work(parts[0])
     with ThreadPoolExecutor(min(len(parts), _num_threads())) as threads:
         found = list(threads.map(work, parts))
-    return [
-        Bounds(
-            np.concatenate([bounds.lower for bounds in same_layer]),
-            np.concatenate([bounds.upper for bounds in same_layer]),
-        )
-        for same_layer in zip(*found, strict=True)
-    ]
+    return [Bounds.joined(same_layer) for same_layer in zip(*found, strict=True)]
 
 
 def _num_threads() -> int:
@@ -94,11 +90,14 @@ def bounds_of_chunk(
         lines: list[Lines] = []
         sizes = [region.magnitude]
         for number in range(1, len(network.weights)):
-            before = found[-1]
             activation = network.activations[number - 1]
+            if not is_elementwise(activation):
+                found[-1] = _with_squares(network, found[-1], lines, sizes, region)
+            before = found[-1]
+            ends = before.lower, before.upper, before.squares
             # Lines need the bounds before their activation: layer by layer, from the state on.
-            lines.append(relax(activation, before.lower, before.upper))
-            sizes.append(Bounds(*image(activation, before.lower, before.upper)).magnitude)
+            lines.append(relax(activation, *ends))
+            sizes.append(Bounds(*image(activation, *ends)).magnitude)
             crown = _backward(network, number, lines, sizes, region)
             # Neither is the tighter one everywhere; both hold, so that their intersection does.
             best = honest(crown).meet(honest(_interval_layer(network, number, before)))
@@ -107,6 +106,45 @@ def bounds_of_chunk(
                 best = best if expanded is None else best.meet(honest(expanded))
             found.append(best)
     return found
+
+
+def _with_squares(
+    network: Network, before: Bounds, lines: list[Lines], sizes: list[Float], region: Region
+) -> Bounds:
+    """Return bounds with those of the sums of squares of each normalisation.
+
+    CROWN for one more layer: lines around the squares, and rows of ones over the neurons of each.
+
+    Args:
+        network: The network.
+        before: Bounds before its activation ``len(sizes)``.
+        lines: Lines of the activations before that.
+        sizes: Bounds of the inputs of the layers up to there.
+        region: States and sizes of the perturbation.
+    """
+    number, box = len(sizes), squares_on(before.lower, before.upper)
+    activation, width = network.activations[number - 1], before.lower.shape[1]
+    neurons = [slice(0, width)]
+    if isinstance(activation, Mixed):
+        parts = activation.places()
+        neurons = [place for function, place in parts if isinstance(function, RmsNorm)]
+    rows = np.zeros((len(neurons), width))
+    least, most = np.zeros_like(box.least), np.full_like(box.most, np.inf)
+    for row, place in zip(rows, neurons, strict=True):
+        row[place] = 1.0
+        own = squares_on(before.lower[:, place], before.upper[:, place])
+        least[:, place], most[:, place] = own.least, own.most
+    sums = Network(
+        weights=(*network.weights[:number], rows),
+        biases=(*network.biases[:number], np.zeros(len(rows))),
+        activations=network.activations[:number],
+    )
+    around = Lines(*square_lines(before.lower, before.upper))
+    found = honest(_backward(sums, number, [*lines, around], sizes, region))
+    for part, place in enumerate(neurons):
+        least[:, place] = np.maximum(least[:, place], found.lower[:, part, None])
+        most[:, place] = np.minimum(most[:, place], found.upper[:, part, None])
+    return Bounds(before.lower, before.upper, Squares(least, most))
 
 
 def _first_layer(network: Network, region: Region) -> Bounds:
@@ -121,7 +159,7 @@ def _first_layer(network: Network, region: Region) -> Bounds:
 def _interval_layer(network: Network, number: int, before: Bounds) -> Bounds:
     """Return interval bounds of layer ``number`` from bounds before the activation below it."""
     weight, bias = network.weights[number], network.biases[number]
-    low, high = image(network.activations[number - 1], before.lower, before.upper)
+    low, high = image(network.activations[number - 1], before.lower, before.upper, before.squares)
     centre = low + (high - low) / 2
     radius = up(np.maximum(high - centre, centre - low))
     middle = centre @ weight.T + bias
@@ -155,12 +193,12 @@ def _backward(
     positive, negative = np.maximum(weight, 0.0), np.minimum(weight, 0.0)
     constant_up = below.cut_high @ positive.T + below.cut_low @ negative.T + bias
     constant_low = below.cut_low @ positive.T + below.cut_high @ negative.T + bias
-    if number == 1:
+    if number == 1 and below.coupling is None:
         slopes_up, slopes_low, shift_up, shift_low = _fused(network, weight, below)
         constant_up, constant_low = constant_up + shift_up, constant_low + shift_low
     else:
-        rows_up, rows_low = _through(weight[None], weight[None], below)
-        slopes_up, slopes_low = rows_up, rows_low
+        slopes_up, slopes_low, shift_up, shift_low = _through(weight[None], weight[None], below)
+        constant_up, constant_low = constant_up + shift_up, constant_low + shift_low
         for layer in range(number - 1, -1, -1):
             # y = W h + b: the bias goes to the constant, the weights into the coefficients of h.
             shift = network.biases[layer]
@@ -178,7 +216,8 @@ def _backward(
             )
             constant_up = constant_up + _constants(slopes_up, below.cut_high, below.cut_low)
             constant_low = constant_low + _constants(slopes_low, below.cut_low, below.cut_high)
-            slopes_up, slopes_low = _through(slopes_up, slopes_low, below)
+            slopes_up, slopes_low, shift_up, shift_low = _through(slopes_up, slopes_low, below)
+            constant_up, constant_low = constant_up + shift_up, constant_low + shift_low
     upper = concrete(slopes_up, constant_up, region, 1.0)
     lower = concrete(slopes_low, constant_low, region, -1.0)
     return Bounds(lower - charge, upper + charge)
@@ -193,7 +232,10 @@ def charge_of(rows: Float, network: Network, layer: int, below: Lines, size: Flo
     slope = np.maximum(np.abs(below.slope_high), np.abs(below.slope_low))
     cut = np.maximum(np.abs(below.cut_high), np.abs(below.cut_low))
     weight = np.abs(network.weights[layer])
-    reach = slope * (size @ weight.T + np.abs(network.biases[layer])) + cut
+    sums = size @ weight.T + np.abs(network.biases[layer])
+    reach = slope * sums + cut
+    if below.coupling is not None:
+        reach = reach + below.coupling.reach(sums)
     total = (rows @ reach[..., None])[..., 0]
     # No term meets more roundings: n of the sum over neurons, m of that over inputs, each with its
     # products; the factor covers what is computed in parts, such as positive and negative ones.
@@ -212,14 +254,21 @@ def _constants(rows: Float, positive_cut: Float, negative_cut: Float) -> Float:
     return np.asarray((positive + negative)[..., 0])
 
 
-def _through(rows_up: Float, rows_low: Float, below: Lines) -> tuple[Float, Float]:
-    """Return coefficients before an activation from those behind it, shape (B, r, n)."""
+def _through(rows_up: Float, rows_low: Float, below: Lines) -> tuple[Float, Float, Float, Float]:
+    """Return coefficients before an activation from those behind it, and added constants.
+
+    The coefficients have shape (B, r, n), the constants (B, r); they come of couplings alone.
+    """
     # The choice between lambda and omega, entry by entry; at 0 either is right.
     high, low = below.slope_high[:, None, :], below.slope_low[:, None, :]
-    return (
-        np.where(rows_up > 0, rows_up * high, rows_up * low),
-        np.where(rows_low > 0, rows_low * low, rows_low * high),
-    )
+    before_up = np.where(rows_up > 0, rows_up * high, rows_up * low)
+    before_low = np.where(rows_low > 0, rows_low * low, rows_low * high)
+    if below.coupling is None:
+        nothing = np.zeros(before_up.shape[:2])
+        return before_up, before_low, nothing, nothing
+    added_up, shift_up = below.coupling.through(rows_up, 1.0)
+    added_low, shift_low = below.coupling.through(rows_low, -1.0)
+    return before_up + added_up, before_low + added_low, shift_up, shift_low
 
 
 def _fused(network: Network, weight: Float, below: Lines) -> tuple[Float, Float, Float, Float]:

@@ -94,6 +94,17 @@ class LipschitzBounds:
         return least(bounds)
 
 
+def no_bounds(num_outputs: int, num_inputs: int) -> LipschitzBounds:
+    """Return what says nothing, under the names of the closed forms."""
+    nothing = np.full(num_outputs, math.inf)
+    names = ("paper_surrogate", "absolute_product", "spectral", "combettes_pesquet")
+    return LipschitzBounds(
+        whole=dict.fromkeys(names, math.inf),
+        rows=dict.fromkeys(names, nothing),
+        absolute=np.full((num_outputs, num_inputs), math.inf),
+    )
+
+
 def least(bounds: Mapping[str, float]) -> tuple[float, str]:
     """Return the least bound and its name."""
     name = min(bounds, key=lambda key: bounds[key])

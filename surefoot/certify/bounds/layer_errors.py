@@ -21,8 +21,12 @@ from surefoot.activation import (
     Clamp,
     LeakyRelu,
     Mixed,
+    OneActivation,
+    RmsNorm,
     ScaledElu,
     by_part,
+    is_elementwise,
+    parts_of,
 )
 from surefoot.certify.bounds.arithmetics import (
     HALF_LARGEST,
@@ -33,6 +37,7 @@ from surefoot.certify.bounds.arithmetics import (
 )
 from surefoot.certify.bounds.region import UNDERFLOW, Bounds
 from surefoot.certify.bounds.relaxation import image
+from surefoot.certify.bounds.root_mean_square import Squares, rms_errors
 from surefoot.certify.bounds.slopes import slope_range, slope_range_on
 from surefoot.certify.bounds.summation import (
     Affine,
@@ -62,8 +67,9 @@ class Step:
         own: Error that the layer makes by itself, behind its activation.
         total: Error of its output.
         values: Where its exact output lies.
-        low: Least slope of its activation between any two values that occur, shape (B, n).
-        high: Largest slope.
+        low: Least slope of its activation between any two values that occur, shape (B, n); minus
+            the norm of the Jacobian for the neurons of a normalisation.
+        high: Largest slope, or that norm.
     """
 
     own: Error
@@ -96,9 +102,8 @@ def through(
         return Unknown(f"a layer sums {num_products} products, too many for float32")
     seen = values.widened(error)
     sums = sums_of(affine, seen)
-    whole = slope_range(activation)
     reach = sums.terms if affine.rounding is None else up(sums.terms + affine.rounding.excess)
-    if not (reach * max(1.0, whole.largest) < LARGEST).all():
+    if not (reach * max(1.0, _steepest(activation)) < LARGEST).all():
         return Unknown("a value may exceed the largest float32")
     made = _sum_error(affine, seen, sums, arithmetic)
     if arithmetic.half:
@@ -112,18 +117,99 @@ def through(
     # Here lie the exact values, the runtime's, and those of a run that is exact from some layer on.
     met = Bounds(exact.lower - arrived.entries, exact.upper + arrived.entries)
     size = met.magnitude * (1 + 2.0**-50)
-    if before is None:
-        low, high = np.full_like(size, whole.low), np.full_like(size, whole.high)
+    local = before is not None
+    if is_elementwise(activation):
+        low, high = _slopes(activation, met, local=local)
+        crossed, added = np.zeros_like(size), _activation_error(activation, size)
     else:
-        low, high = slope_range_on(activation, met.lower, met.upper)
-    steepest, added = np.maximum(np.abs(low), np.abs(high)), _activation_error(activation, size)
+        if arithmetic.half:
+            return Unknown("half precision holds the squares of a normalisation, with no bound")
+        with np.errstate(over="ignore", invalid="ignore"):
+            low, high, crossed, added = _normalised(
+                activation, affine, exact, met, (arrived, made.entries, reach), local=local
+            )
+        if not (np.isfinite(added).all() and (size**2 * size.shape[1] < LARGEST).all()):
+            return Unknown("a mean square may be smaller than its rounding, or exceed float32")
+    steepest = np.maximum(np.abs(low), np.abs(high))
     return Step(
-        own=_sloped(made, steepest, added),
-        total=_sloped(arrived, steepest, added),
-        values=_behind(activation, exact, affine, values, local=before is not None),
+        own=_sloped(made, steepest, crossed, added),
+        total=_sloped(arrived, steepest, crossed, added),
+        values=_behind(activation, exact, affine, values, local=local),
         low=low,
         high=high,
     )
+
+
+def _steepest(activation: AnyActivation) -> float:
+    """Return the largest slope of any function of single neurons."""
+    return max(
+        (slope_range(one).largest for one in parts_of(activation) if is_elementwise(one)),
+        default=1.0,
+    )
+
+
+def _slopes(activation: AnyActivation, met: Bounds, *, local: bool) -> tuple[Float, Float]:
+    """Return the least and the largest slope of each neuron, where values lie or anywhere."""
+    if local:
+        return slope_range_on(activation, met.lower, met.upper)
+    whole = slope_range(activation)
+    return np.full_like(met.lower, whole.low), np.full_like(met.lower, whole.high)
+
+
+def _normalised(
+    activation: AnyActivation,
+    affine: Affine,
+    exact: Bounds,
+    met: Bounds,
+    errors: tuple[Error, Float, Float],
+    *,
+    local: bool,
+) -> tuple[Float, Float, Float, Float]:
+    """Return slopes, errors that cross between neurons, and own errors, each of shape (B, n).
+
+    Args:
+        activation: One with a normalisation.
+        affine: The layer before it.
+        exact: Where its exact inputs lie.
+        met: Where its exact inputs and the runtime's lie.
+        errors: What arrives at the activation, what of it the sums have made, and their terms.
+        local: Whether slopes are taken where the inputs lie.
+    """
+    in_one_pass = affine.rounding is not None and affine.rounding.in_one_pass
+    squares = exact.squares
+    if squares is None:
+        nothing = np.zeros_like(exact.lower)
+        squares = Squares(nothing, nothing + np.inf)
+
+    def of_one(function: OneActivation, *arrays: Float) -> Float:
+        lower, upper, least, most, *parts = arrays
+        if not isinstance(function, RmsNorm):
+            low, high = _slopes(function, Bounds(lower, upper), local=local)
+            size = np.maximum(np.abs(lower), np.abs(upper)) * (1 + 2.0**-50)
+            return np.stack([low, high, np.zeros_like(low), _activation_error(function, size)])
+        arrived, made, terms = parts
+        found = rms_errors(
+            function,
+            lower,
+            upper,
+            Squares(least, most),
+            (arrived, made, terms),
+            errors[0].length,
+            in_one_pass=in_one_pass,
+        )
+        return np.stack([-found.steepest, found.steepest, found.crossed, found.added])
+
+    found = by_part(
+        of_one,
+        activation,
+        met.lower,
+        met.upper,
+        squares.least,
+        squares.most,
+        errors[0].entries,
+        *errors[1:],
+    )
+    return found[0], found[1], found[2], found[3]
 
 
 def _arrived(affine: Affine, error: Error, made: Error) -> Error:
@@ -136,9 +222,12 @@ def _arrived(affine: Affine, error: Error, made: Error) -> Error:
     return Error(entries, np.minimum(up(brought + made.length), lengths(entries)))
 
 
-def _sloped(error: Error, steepest: Float, added: Float) -> Error:
-    """Return an error behind an activation of these slopes that errs by ``added`` itself."""
-    entries = up(error.entries * steepest + added, 2)
+def _sloped(error: Error, steepest: Float, crossed: Float, added: Float) -> Error:
+    """Return an error behind an activation of these slopes that errs by ``added`` itself.
+
+    ``crossed`` comes from the errors of other neurons: it is within the norm of the Jacobian.
+    """
+    entries = up(error.entries * steepest + crossed + added, 3)
     length = up(error.length * steepest.max(axis=1) + lengths(added), 2)
     return Error(entries, np.minimum(length, lengths(entries)))
 
@@ -155,7 +244,9 @@ def _behind(
         inputs: Where the inputs of that layer lie.
         local: Whether the image itself is taken, or one that grows no faster than its intervals.
     """
-    low, high = image(activation, exact.lower, exact.upper)
+    low, high = image(activation, exact.lower, exact.upper, exact.squares)
+    if not is_elementwise(activation):
+        return Values(low, high, lengths(np.maximum(np.abs(low), np.abs(high))))
     if not local:
         # SiLU(x) / x rises with x, that of every other image falls.
         low, high = np.minimum(low, 0.0), activation_range(activation, exact.upper)
@@ -237,7 +328,7 @@ def _times(rows: Float, weight: Float) -> Float:
 
 
 def _activation_error(activation: AnyActivation, inputs: Float) -> Float:
-    """Return the error of a runtime's activation itself for |x| <= ``inputs``."""
+    """Return the error of a runtime's elementwise activation itself for |x| <= ``inputs``."""
     match activation:
         case Mixed():
             return by_part(_activation_error, activation, inputs)
@@ -256,6 +347,9 @@ def activation_range(activation: AnyActivation, inputs: Float) -> Float:
     match activation:
         case Mixed():
             return by_part(activation_range, activation, inputs)
+        case RmsNorm():
+            most = up(math.sqrt(inputs.shape[-1]), 2)
+            return np.minimum(up(inputs / math.sqrt(activation.epsilon), 4), most)
         case Activation.TANH:
             return np.minimum(inputs, 1.0)
         case Activation.SIGMOID:

@@ -51,8 +51,10 @@ def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalB
     before = bounds_before(network, region, alpha_steps)
     around, here = before[-1], values_at(network, region)
     # Neither CROWN nor the mean-value form is the tighter one everywhere.
-    raw = np.minimum(change(around, here), mean_value_deviation(network, region, before[:-1]))
-    if alpha_steps and region.norm is Norm.L2:
+    raw = change(around, here)
+    if policy.is_elementwise:
+        raw = np.minimum(raw, mean_value_deviation(network, region, before[:-1]))
+    if alpha_steps and region.norm is Norm.L2 and policy.is_elementwise:
         _, rows = centred_lipschitz(network, before[:-1])
         raw = np.minimum(raw, up(rows * region.radius[:, None]))
     action = raw

@@ -3,12 +3,14 @@
 Shape legend: B states, d sensors, n widths, r rows of coefficients.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from surefoot.activation import AnyActivation
 from surefoot.ball import Norm
+from surefoot.certify.bounds.root_mean_square import Squares
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import Policy
 
@@ -92,14 +94,47 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """lower <= value <= upper, for every point of the region; shape (B, n)."""
+    """lower <= value <= upper, for every point of the region; shape (B, n).
+
+    Attributes:
+        lower: Least values.
+        upper: Largest values.
+        squares: Bounds of the sums of squares of the neurons that are normalised together, where
+            more is known than the box says; of no meaning for other neurons.
+    """
 
     lower: Float
     upper: Float
+    squares: Squares | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence["Bounds"]) -> "Bounds":
+        """Return the bounds on some regions and then on others."""
+        squares = [part.squares for part in parts if part.squares is not None]
+        return cls(
+            np.concatenate([part.lower for part in parts]),
+            np.concatenate([part.upper for part in parts]),
+            None
+            if len(squares) < len(parts)
+            else Squares(
+                np.concatenate([each.least for each in squares]),
+                np.concatenate([each.most for each in squares]),
+            ),
+        )
+
+    def part(self, rows: slice) -> "Bounds":
+        """Return the bounds on some of the regions."""
+        squares = self.squares
+        if squares is not None:
+            squares = Squares(squares.least[rows], squares.most[rows])
+        return Bounds(self.lower[rows], self.upper[rows], squares)
 
     def meet(self, other: "Bounds") -> "Bounds":
         """Return the intersection of both bounds."""
-        return Bounds(np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper))
+        known = [each.squares for each in (self, other) if each.squares is not None]
+        squares = known[0].meet(known[-1]) if known else None
+        lower, upper = np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper)
+        return Bounds(lower, upper, squares)
 
     @property
     def magnitude(self) -> Float:

@@ -21,10 +21,18 @@ from surefoot.activation import (
     Clamp,
     LeakyRelu,
     Mixed,
+    RmsNorm,
     ScaledElu,
     by_part,
 )
 from surefoot.certify.bounds.piecewise_linear import kinked_image, kinked_lines
+from surefoot.certify.bounds.root_mean_square import (
+    Coupling,
+    Squares,
+    rms_bands,
+    rms_image,
+    squares_on,
+)
 from surefoot.certify.bounds.slopes import SILU_EXTREME, derivative, slope_range_on
 from surefoot.certify.bounds.upward import UNIT, Float
 
@@ -35,17 +43,21 @@ _BISECTIONS = 12
 class Lines:
     """slope_low x + cut_low <= phi(x) <= slope_high x + cut_high on the interval, elementwise.
 
+    Where neurons are normalised together, ``coupling`` says what both sides have besides.
+
     Attributes:
         slope_low: Slope of the line below.
         cut_low: Its intercept.
         slope_high: Slope of the line above.
         cut_high: Its intercept.
+        coupling: What each neuron takes of the others; None for nothing.
     """
 
     slope_low: Float
     cut_low: Float
     slope_high: Float
     cut_high: Float
+    coupling: Coupling | None = None
 
     @property
     def as_tuple(self) -> tuple[Float, Float, Float, Float]:
@@ -53,21 +65,29 @@ class Lines:
         return self.slope_low, self.cut_low, self.slope_high, self.cut_high
 
 
-def relax(activation: AnyActivation, low: Float, high: Float) -> Lines:
+def relax(
+    activation: AnyActivation, low: Float, high: Float, squares: Squares | None = None
+) -> Lines:
     """Return lines that enclose an activation on [low, high].
 
     Args:
         activation: The activation to enclose.
         low: Finite, any shape.
         high: Upper ends of the intervals, at least ``low``, same shape.
+        squares: What more is known about the neurons of a normalisation.
 
     Reference:
         Zhang et al., NeurIPS 2018 (arXiv 1811.00866), with tangents chosen for the least area.
     """
     match activation:
         case Mixed():
-            found = by_part(lambda *part: np.stack(relax(*part).as_tuple), activation, low, high)
-            return Lines(*found)
+            return _side_by_side(activation, low, high, squares)
+        case RmsNorm():
+            whole = (slice(0, low.shape[-1]),)
+            slope, cut_low, cut_high, *coupled = rms_bands(
+                activation, low, high, squares or squares_on(low, high)
+            )
+            return Lines(slope, cut_low, slope, cut_high, Coupling(whole, *coupled))
         case Activation.IDENTITY:
             one, zero = np.ones_like(low), np.zeros_like(low)
             return Lines(one, zero, one, zero)
@@ -87,11 +107,56 @@ def relax(activation: AnyActivation, low: Float, high: Float) -> Lines:
             return Lines(*kinked_lines(activation, low, high))
 
 
-def image(activation: AnyActivation, low: Float, high: Float) -> tuple[Float, Float]:
-    """Return bounds of an activation on [low, high]."""
+def _with_squares(
+    activation: Mixed, low: Float, high: Float, squares: Squares | None
+) -> tuple[Float, Float, Float, Float]:
+    """Return the box, and bounds of the sums of squares of each part."""
+    if squares is None:
+        found = by_part(_stacked_squares, activation, low, high)
+        return low, high, found[0], found[1]
+    return low, high, squares.least, squares.most
+
+
+def _stacked_squares(_: AnyActivation, low: Float, high: Float) -> Float:
+    squares = squares_on(low, high)
+    return np.stack([squares.least, squares.most])
+
+
+def _side_by_side(activation: Mixed, low: Float, high: Float, squares: Squares | None) -> Lines:
+    """Return the lines of several functions."""
+    found = by_part(_stacked_lines, activation, *_with_squares(activation, low, high, squares))
+    parts = activation.places()
+    groups = tuple(place for function, place in parts if isinstance(function, RmsNorm))
+    coupling = Coupling(groups, *found[4:]) if groups else None
+    return Lines(found[0], found[1], found[2], found[3], coupling)
+
+
+def _stacked_lines(
+    activation: AnyActivation, low: Float, high: Float, least: Float, most: Float
+) -> Float:
+    lines = relax(activation, low, high, Squares(least, most))
+    each = lines.coupling
+    nothing = np.zeros_like(low)
+    coupled = [nothing] * 4 if each is None else [each.along, each.gradient, each.low, each.high]
+    return np.stack([*lines.as_tuple, *coupled])
+
+
+def _stacked_image(
+    activation: AnyActivation, low: Float, high: Float, least: Float, most: Float
+) -> Float:
+    return np.stack(image(activation, low, high, Squares(least, most)))
+
+
+def image(
+    activation: AnyActivation, low: Float, high: Float, squares: Squares | None = None
+) -> tuple[Float, Float]:
+    """Return bounds of an activation on [low, high]; see :func:`relax` for ``squares``."""
     if isinstance(activation, Mixed):
-        found = by_part(lambda *part: np.stack(image(*part)), activation, low, high)
+        arrays = _with_squares(activation, low, high, squares)
+        found = by_part(_stacked_image, activation, *arrays)
         return found[0], found[1]
+    if isinstance(activation, RmsNorm):
+        return rms_image(activation, low, high, squares or squares_on(low, high))
     if activation in (Activation.IDENTITY, Activation.RELU):
         return activation(low), activation(high)
     if not isinstance(activation, Activation):

@@ -22,7 +22,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.activation import Activation, Clamp, LeakyRelu, OneActivation, parts_of
+from surefoot.activation import (
+    Activation,
+    Clamp,
+    LeakyRelu,
+    OneActivation,
+    RmsNorm,
+    is_elementwise,
+    parts_of,
+)
 from surefoot.ball import Norm
 from surefoot.certify.bounds.arithmetics import (
     HALF_LARGEST,
@@ -64,8 +72,8 @@ def rounding_bound(
 ) -> RoundingBound | Unknown:
     """Return e_rt over all states within ``state_bound``, or why there is none.
 
-    Where the states grow by a factor, the bound grows by no more: it is made of magnitudes and of
-    slope ranges over all numbers.
+    Where the states grow by a factor, the bound grows by no more, unless a layer normalises over
+    its neurons: it is made of magnitudes and of slope ranges over all numbers.
 
     Args:
         policy: Its arrays are float32 by value.
@@ -102,7 +110,7 @@ def rounding_around(
     affines, parts = [Affine.of(layer) for layer in policy.layers], []
     for start in range(0, len(region.centres), _CHUNK):
         rows = slice(start, start + _CHUNK)
-        ranges = [Bounds(bounds.lower[rows], bounds.upper[rows]) for bounds in before]
+        ranges = [bounds.part(rows) for bounds in before]
         part = _bound(policy, affines, _values_of(region.part(rows)), ranges, arithmetic)
         if isinstance(part, Unknown):
             return part
@@ -177,7 +185,7 @@ def _bound(
         return Unknown("the normaliser may exceed the largest float32")
     entries = _normaliser_error(policy.normaliser, states.magnitude)
     error = Error(entries, lengths(entries))
-    values, owns, slopes = states, [error], []
+    values, owns, slopes, start = states, [error], [], 0
     for number, (affine, layer) in enumerate(zip(affines, policy.layers, strict=True)):
         here = None if before is None else before[number]
         step = through(affine, layer.activation, values, error, here, arithmetic)
@@ -186,7 +194,11 @@ def _bound(
         values, error = step.values, step.total
         owns.append(step.own)
         slopes.append((step.low, step.high))
-    network = np.minimum(error.entries, carried(affines, owns, slopes))
+        if not is_elementwise(layer.activation):
+            # No slopes of single neurons carry errors through it: they are carried from here.
+            start, owns[number + 1] = number + 1, step.total
+    later = carried(affines[start:], owns[start:], slopes[start:])
+    network = np.minimum(error.entries, later)
     seen = values.widened(Error(network, lengths(network)))
     action = _head_error(policy, network, seen, arithmetic, local=before is not None)
     size = _action_size(policy, seen.magnitude)
@@ -275,7 +287,7 @@ def smooth_activations(policy: Policy) -> bool:
 
 
 def _is_smooth(function: OneActivation) -> bool:
-    return function not in _EXACT and not isinstance(function, (LeakyRelu, Clamp))
+    return function not in _EXACT and not isinstance(function, (LeakyRelu, Clamp, RmsNorm))
 
 
 def state_bound(policy: Policy, epsilon: float) -> Float:

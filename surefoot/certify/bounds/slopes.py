@@ -16,6 +16,7 @@ from surefoot.activation import (
     Clamp,
     LeakyRelu,
     Mixed,
+    RmsNorm,
     ScaledElu,
     by_part,
     parts_of,
@@ -73,8 +74,14 @@ _WIDENING = 1e-14
 
 
 def slope_range(activation: AnyActivation) -> SlopeRange:
-    """Return the slope range over all real numbers, of several functions that of all of them."""
+    """Return the slope range over all real numbers, of several functions that of all of them.
+
+    Raises:
+        TypeError: If one is no function of single neurons.
+    """
     match activation:
+        case RmsNorm():
+            raise TypeError("a normalisation over neurons has no slopes of single ones")
         case Mixed():
             ranges = [slope_range(function) for function in parts_of(activation)]
             return SlopeRange(min(r.low for r in ranges), max(r.high for r in ranges))
@@ -94,8 +101,13 @@ def derivative(activation: AnyActivation, x: Array) -> Array:
     Args:
         activation: The function, or one for each of the last axis.
         x: Where, shape (..., n).
+
+    Raises:
+        TypeError: If one is no function of single neurons.
     """
     match activation:
+        case RmsNorm():
+            raise TypeError("a normalisation over neurons has no derivative of single ones")
         case Mixed():
             return by_part(derivative, activation, x)
         case Activation.IDENTITY:
@@ -119,6 +131,24 @@ def derivative(activation: AnyActivation, x: Array) -> Array:
             return np.where(x > 0, gamma, below).astype(x.dtype)
         case Clamp(low, high):
             return ((x > low) & (x < high)).astype(x.dtype)
+
+
+def times_jacobian(activation: AnyActivation, x: Array, vectors: Array) -> Array:
+    """Return the Jacobian of an activation times vectors; it is symmetric.
+
+    Args:
+        activation: The function, or one for each of the last axis.
+        x: Where, shape (..., n).
+        vectors: Shape (..., n), or one that NumPy broadcasts with it.
+    """
+    if isinstance(activation, Mixed):
+        return by_part(times_jacobian, activation, x, vectors)
+    if not isinstance(activation, RmsNorm):
+        return np.asarray(vectors * derivative(activation, x))
+    value = activation(x)
+    along = (value * vectors).mean(axis=-1, keepdims=True)
+    square = np.square(x).mean(axis=-1, keepdims=True)
+    return np.asarray((vectors - value * along) / np.sqrt(square + activation.epsilon))
 
 
 def slope_range_on(activation: AnyActivation, low: Float, high: Float) -> tuple[Float, Float]:
