@@ -11,7 +11,11 @@ calls :func:`pin_kernels` before it loads any of them; a program of one's own be
 
 and :func:`running_kernels` says whether that was in time. ``SUREFOOT_KERNELS=native`` leaves every
 library its own choice. What the C library computes (sine, exponential) needs no pin: glibc has one
-kind for all processors with FMA.
+kind for all processors with FMA, unless its own ``GLIBC_TUNABLES`` hide them, which is said.
+
+Where there is no switch, nothing that is to repeat is computed. ONNX Runtime has none: attacks are
+played on NumPy. The square root of MKL's vectors refines an approximate instruction, which each
+maker of processors defines for himself: AdamW is PyTorch's fused one, which takes exact roots.
 """
 
 import ctypes
@@ -28,8 +32,6 @@ CHOICE_VARIABLE = "SUREFOOT_KERNELS"
 
 SWITCHES = {
     "OPENBLAS_CORETYPE": "Haswell",
-    # The products here are small, and on a busy machine two threads of BLAS wait for each other up
-    # to 60 times longer than one would work.
     "OPENBLAS_NUM_THREADS": "1",
     "ATEN_CPU_CAPABILITY": "avx2",
     # MKL keeps its other branches to the processors of its own maker, and silently takes AUTO
@@ -40,13 +42,20 @@ SWITCHES = {
 }
 """What the libraries are told, apart from NumPy, which is told `numpy_features`."""
 
+_NUM_THREADS = "OPENBLAS_NUM_THREADS"
 _NUMPY_SWITCH, _NUMPY_RIVAL = "NPY_ENABLE_CPU_FEATURES", "NPY_DISABLE_CPU_FEATURES"
 _PINNED = {
     "openblas": ("Haswell",),
+    "scipy-openblas": ("Haswell",),
     "numpy": ("X86_V3", "FMA3 AVX2", "AVX2 FMA3"),
     "torch": ("AVX2",),
 }
 """The kernels that run where the switches were read, as each library names them."""
+
+_CORE_NAMES = tuple(
+    f"{prefix}openblas_get_corename{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")
+)
+"""What OpenBLAS calls the question for its core, by how it was built."""
 
 _too_late: set[str] = set()
 """Libraries that had been loaded when they were to be pinned."""
@@ -72,8 +81,12 @@ def pin_kernels() -> None:
     """Let the libraries that are loaded from now on choose the kernels of AVX2.
 
     What the environment says otherwise is overruled: a result is not to depend on it. On a
-    processor without AVX2 and FMA, and outside of Linux, nothing is changed.
+    processor without AVX2 and FMA, outside of Linux, and where ``SUREFOOT_KERNELS`` is ``native``,
+    the kernels are left alone, and BLAS is given one thread unless the environment says otherwise.
     """
+    # The products here are small, and on a busy machine two threads of BLAS wait for each other up
+    # to 60 times longer than one would work.
+    os.environ.setdefault(_NUM_THREADS, "1")
     if os.environ.get(CHOICE_VARIABLE) == "native" or not can_pin():
         return
     switches = SWITCHES | {_NUMPY_SWITCH: numpy_features()}
@@ -87,7 +100,9 @@ def running_kernels() -> Kernels:
     """Return the kernels of the libraries that are loaded."""
     names: dict[str, str | None] = {}
     if "numpy" in sys.modules:
-        names |= {"numpy": _numpy_target(), "openblas": _openblas_core()}
+        names |= {"numpy": _numpy_target(), "openblas": _openblas_core("numpy")}
+    if "scipy.linalg" in sys.modules:
+        names["scipy-openblas"] = _openblas_core("scipy")
     if (torch := sys.modules.get("torch")) is not None:
         told = None if "torch" in _too_late else os.environ.get("MKL_CBWR", "AUTO")
         names |= {"torch": torch.backends.cpu.get_cpu_capability(), "mkl": told}
@@ -108,8 +123,11 @@ def numpy_features() -> str:
 
 def processor() -> str:
     """Return the name of the processor, or of its architecture where the system does not say."""
-    names = [value for key, value in _cpuinfo() if key == "model name"]
-    return names[0] if names else platform.processor() or platform.machine()
+    told = dict(_cpuinfo())
+    if "model name" not in told:
+        return platform.processor() or platform.machine()
+    # Virtual machines often shorten the name.
+    return f"{told['model name']}, family {told.get('cpu family')} model {told.get('model')}"
 
 
 def _unpinned(names: Mapping[str, str | None]) -> str | None:
@@ -117,6 +135,8 @@ def _unpinned(names: Mapping[str, str | None]) -> str | None:
         return f"this is {platform.machine()} on {platform.system()}, or without AVX2 and FMA"
     if os.environ.get(CHOICE_VARIABLE) == "native":
         return f"{CHOICE_VARIABLE} is native"
+    if "hwcaps" in os.environ.get("GLIBC_TUNABLES", ""):
+        return "GLIBC_TUNABLES chooses other functions of the C library"
     wanted = _PINNED | {"mkl": (SWITCHES["MKL_CBWR"],)}
     others = [
         f"{name} {kernel}"
@@ -147,12 +167,12 @@ def _numpy_target() -> str | None:
     return str(introspect.opt_func_info(func_name="^tanh$")["tanh"]["ff"]["current"])
 
 
-def _openblas_core() -> str | None:
-    """Ask NumPy's OpenBLAS for the core whose kernels it uses."""
-    folder = Path(sys.modules["numpy"].__file__ or "").parents[1] / "numpy.libs"
+def _openblas_core(package: str) -> str | None:
+    """Ask the OpenBLAS that came with a package for the core whose kernels it uses."""
+    folder = Path(sys.modules[package].__file__ or "").parents[1] / f"{package}.libs"
     for path in folder.glob("*openblas*"):
         library = ctypes.CDLL(str(path))
-        for name in ("scipy_openblas_get_corename64_", "openblas_get_corename64_"):
+        for name in _CORE_NAMES:
             if (ask := getattr(library, name, None)) is not None:
                 ask.restype = ctypes.c_char_p
                 return str(ask().decode())

@@ -22,7 +22,7 @@ import surefoot
 
 surefoot.pin_kernels()
 
-from surefoot.artifact import sha256_hex
+from surefoot.artifact import sha256_hex, to_json
 from surefoot.compress import calibration_states
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import weights_sha256
@@ -51,7 +51,7 @@ result = surefoot.train_policy(
         defence=StateAdversarial(epsilon=0.1, kappa=0.1, inner_steps=3),
         num_evaluations=1,
         evaluation_episodes=2,
-        visited_states=40,
+        visited_states=32,
     )
 )
 dense = result.policy
@@ -61,34 +61,44 @@ config = surefoot.CertifyConfig(search_states=4, search_steps=2, lipsdp_iteratio
 evidence = surefoot.Evidence(observations=result.visited.independent)
 file = policy_from_onnx(policy_to_onnx(dense))
 certificate = surefoot.certify_policy(file, surefoot.Budget.parse(BUDGET), evidence, config)
+attack = surefoot.AttackConfig(
+    env_id="Hopper-v5", epsilon=0.05, episodes=1, selection_episodes=1, num_threads=1
+)
+report = surefoot.run_suite(file, certificate, attack).to_table()
 results = {
     "policy": weights_sha256(dense),
     "visited": sha256_hex(result.visited.to_bytes()),
     "compressed": weights_sha256(small),
     "certificate": sha256_hex(certificate.to_json()),
+    "attacks": sha256_hex(to_json(report["attacks"])),
 }
 print(json.dumps({"results": results, "unpinned": surefoot.running_kernels().unpinned}))
 """
 
 
-def results_under(*begin: str, **hints: str) -> dict[str, Any]:
-    """Train, compress and certify in a process whose environment says this of kernels.
-
-    Args:
-        begin: Lines of code before everything else.
-        hints: Variables of the environment.
-    """
+def output_of(code: str, **hints: str) -> str:
+    """Run code in a process whose environment says this of kernels; return what it prints."""
     silent = (*SWITCHES, "NPY_ENABLE_CPU_FEATURES", CHOICE_VARIABLE)
     inherited = {name: value for name, value in os.environ.items() if name not in silent}
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join([*begin, RESULTS])],
+        [sys.executable, "-c", code],
         env={**inherited, **hints},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    return done.stdout.strip()
+
+
+def results_under(*begin: str, **hints: str) -> dict[str, Any]:
+    """Train, compress, certify and attack in a process whose environment says this of kernels.
+
+    Args:
+        begin: Lines of code before everything else.
+        hints: Variables of the environment.
+    """
+    return dict(json.loads(output_of("\n".join([*begin, RESULTS]), **hints)))
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +111,23 @@ def results() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "hints",
     [
-        {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem"},
-        {"ATEN_CPU_CAPABILITY": "avx512", "OPENBLAS_CORETYPE": "SkylakeX", "MKL_CBWR": "AUTO"},
-        {"NPY_DISABLE_CPU_FEATURES": "X86_V3", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-        {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"},
+        {
+            "ATEN_CPU_CAPABILITY": "default",
+            "NPY_DISABLE_CPU_FEATURES": "X86_V3",
+            "OMP_NUM_THREADS": "2",
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
+            "OPENBLAS_CORETYPE": "Nehalem",
+            "OPENBLAS_NUM_THREADS": "2",
+        },
+        {
+            "ATEN_CPU_CAPABILITY": "avx512",
+            "MKL_CBWR": "AUTO",
+            "MKL_NUM_THREADS": "2",
+            "OPENBLAS_CORETYPE": "SkylakeX",
+            "OPENBLAS_L2_SIZE": "256",
+        },
     ],
-    ids=str,
+    ids=["older", "newer"],
 )
 def test_no_hint_of_the_environment_changes_a_result(
     results: dict[str, Any], hints: dict[str, str]
@@ -125,9 +146,27 @@ def test_without_the_pin_the_kernels_do_change_results(results: dict[str, Any]) 
 
 @needs_avx2
 def test_a_library_that_was_loaded_before_the_pin_is_named() -> None:
-    said = results_under("import numpy", OPENBLAS_CORETYPE="Nehalem")["unpinned"]
+    code = (
+        "import numpy, surefoot; surefoot.pin_kernels(); print(surefoot.running_kernels().unpinned)"
+    )
+    said = output_of(code, OPENBLAS_CORETYPE="Nehalem")
     assert "openblas Nehalem" in said
     assert said.endswith("loaded before they were pinned: numpy")
+
+
+@needs_avx2
+def test_functions_of_the_c_library_that_a_variable_chooses_are_named() -> None:
+    code = "import surefoot; surefoot.pin_kernels(); print(surefoot.running_kernels().unpinned)"
+    assert output_of(code) == "None"
+    said = output_of(code, GLIBC_TUNABLES="glibc.cpu.hwcaps=-AVX2,-FMA")
+    assert said == "GLIBC_TUNABLES chooses other functions of the C library"
+
+
+@pytest.mark.parametrize("given", [{}, {"OPENBLAS_NUM_THREADS": "2"}], ids=["silent", "told"])
+def test_native_kernels_have_one_thread_unless_told_otherwise(given: dict[str, str]) -> None:
+    code = "import os, surefoot; surefoot.pin_kernels(); print(os.environ['OPENBLAS_NUM_THREADS'])"
+    told = given.get("OPENBLAS_NUM_THREADS", "1")
+    assert output_of(code, SUREFOOT_KERNELS="native", **given) == told
 
 
 @needs_avx2
@@ -145,7 +184,7 @@ def test_a_processor_without_avx2_and_fma_keeps_its_kernels_and_says_so(
     pin_kernels()
     assert os.environ["OPENBLAS_CORETYPE"] == "Nehalem"
     running = surefoot.running_kernels()
-    assert running.processor == "Old"
+    assert running.processor.startswith("Old, ")
     assert running.unpinned is not None
     assert "without AVX2 and FMA" in running.unpinned
 

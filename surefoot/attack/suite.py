@@ -121,7 +121,8 @@ class AttackConfig:
     Attributes:
         suite: Attacks that are played.
         attacks: Names of attacks of the full suite to play instead, beside the clean loop.
-        backend: Backend that computes the controller.
+        backend: Backend that computes the controller. NumPy computes the same bits on every
+            processor with AVX2; ONNX Runtime has no switch for its kernels.
         epsilon: Radius of the perturbation set, normalised units; that of the certificate's table
             if it is not given.
         norm: Norm of the perturbation.
@@ -143,7 +144,7 @@ class AttackConfig:
 
     suite: Literal["quick", "paper", "full"] = "quick"
     attacks: tuple[str, ...] = ()
-    backend: Backend = Backend.ONNX
+    backend: Backend = Backend.NUMPY
     epsilon: float | None = None
     norm: Norm = Norm.LINF
     episodes: int = 50
