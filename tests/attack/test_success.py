@@ -128,7 +128,7 @@ def test_successes_go_from_the_predicate_to_what_a_certificate_rests_on(
     attack, policy = tmp_path / "attack.json", tmp_path / "policy.onnx"
     write_file(attack, report.record().to_json())
     write_file(policy, hopper.data)
-    evidence = gather_evidence(policy, Assumptions(), attack=attack)
+    evidence = gather_evidence(policy, hopper, Assumptions(), attack=attack)
     found = [(entry.quantity, entry.epsilon) for entry in evidence.measurements]
     assert found.count(("clean_return", None)) == found.count(("task_success", None)) == 1
     assert found.count(("task_success", 0.05)) == found.count(("attacked_return", 0.05)) == 3

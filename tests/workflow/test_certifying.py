@@ -18,11 +18,12 @@ from surefoot.ball import Norm
 from surefoot.budget import Budget
 from surefoot.bundle import open_bundle, write_bundle
 from surefoot.certificate import Verdict
-from surefoot.certify import Assumptions, CertifyConfig
+from surefoot.certify import Assumptions, CertifyConfig, Evidence
 from surefoot.errors import InputError, VerificationError
 from surefoot.onnx_file import load_policy
 from surefoot.records import CLEAN, AttackRecord, BenchRecord
 from surefoot.run_folder import RunFolder, picture_of
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.signing import SIGNATURES_FILE
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.attacking import attack_controller
@@ -30,6 +31,12 @@ from surefoot.workflow.certifying import certify_controller
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.drawing import write_picture
 from surefoot.workflow.evidence_files import gather_evidence
+
+
+def evidence_of(controller: Path, **given: Path) -> Evidence:
+    """Return the evidence beside a controller and in the files that are given."""
+    return gather_evidence(controller, load_controller_file(controller), Assumptions(), **given)
+
 
 CLEAN_RETURN = '[[require]]\nquantity = "clean_return"\nat_least = {}\n'
 
@@ -48,7 +55,7 @@ def attacked(
 
 def test_every_outcome_is_a_measurement_of_its_own_kind(attacked: RunFolder) -> None:
     record = AttackRecord.read(attacked.attack)
-    evidence = gather_evidence(attacked.path, Assumptions(), attack=attacked.attack)
+    evidence = evidence_of(attacked.path, attack=attacked.attack)
     found = {
         (entry.quantity, entry.source.partition(",")[0]): entry for entry in evidence.measurements
     }
@@ -106,7 +113,7 @@ def test_a_file_that_is_no_measurement_is_refused_by_name(
     path.write_text("{}")
     given = {"attack": path} if record is AttackRecord else {"bench": path}
     with pytest.raises(InputError, match=r"notes\.json"):
-        gather_evidence(trained, Assumptions(), **given)
+        evidence_of(trained, **given)
 
 
 def test_a_signed_bundle_is_certified_with_the_states_and_the_budget_in_it(
@@ -119,7 +126,7 @@ def test_a_signed_bundle_is_certified_with_the_states_and_the_budget_in_it(
     write_bundle(bundle, files, allow_uncertified=False)
     (bundle / SIGNATURES_FILE).write_bytes(b"signatures are about the bundle, not a part of it")
 
-    evidence = gather_evidence(bundle, Assumptions())
+    evidence = evidence_of(bundle)
     independent = Visited.from_bytes(visited).independent
     assert evidence.observations is not None
     np.testing.assert_array_equal(evidence.observations, independent)
@@ -137,7 +144,7 @@ def test_a_signed_bundle_is_certified_with_the_states_and_the_budget_in_it(
 
 
 def test_what_it_was_compressed_from_must_be_that(trained: Path) -> None:
-    assert gather_evidence(trained, Assumptions(), dense=trained).dense_policy is not None
+    assert evidence_of(trained, dense=trained).dense_policy is not None
 
 
 def test_an_older_picture_goes_with_its_certificate(
