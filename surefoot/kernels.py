@@ -110,7 +110,7 @@ def running_kernels() -> Kernels:
 
 
 def can_pin() -> bool:
-    """Return whether this is a processor whose kernels can be pinned: x86-64, AVX2 and FMA."""
+    """Return True if kernels can be pinned on this processor: x86-64 with AVX2 and FMA."""
     flags = {flag for key, value in _cpuinfo() if key == "flags" for flag in value.split()}
     return platform.machine() == "x86_64" and {"avx2", "fma"} <= flags
 

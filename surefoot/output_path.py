@@ -47,7 +47,7 @@ def _is_object(fits: Callable[[dict[str, Json]], bool]) -> Callable[[bytes], boo
 
 
 def _is_controller(data: bytes) -> bool:
-    """Return whether content is a canonical controller file."""
+    """Return True if content is a canonical controller file."""
     try:
         policy_from_onnx(data)
     except (InputError, IntegrityError):

@@ -277,7 +277,7 @@ def run_suite(
 
 
 def _key_of(config: AttackConfig) -> dict[str, Json]:
-    """Return what everything that a suite learns depends on, beside controller, task and ball."""
+    """Return the settings that learned results depend on, beside controller, task and ball."""
     learned = ("selection_episodes", "critic_steps", "sarsa", "adversary_steps")
     settings = to_table(config)
     return {

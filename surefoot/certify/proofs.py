@@ -180,7 +180,7 @@ class Proofs:
         return float(leads[:, made].max())
 
     def is_recorded(self, witness: Witness) -> bool:
-        """Return whether the state of a witness is a recorded one."""
+        """Return True if the state of a witness is a recorded one."""
         if isinstance(self.recorded_states, Unknown):
             return False
         states = self.recorded_states.states.astype(np.float64)

@@ -129,7 +129,7 @@ def _attacked_return(
 
 
 def measured_claim(entry: Measurement, evidence: Evidence) -> MeasuredClaim:
-    """Return what one measurement, taken by itself, proves with a confidence."""
+    """State what one measurement, taken by itself, proves with a confidence."""
     claim = MeasuredClaim(
         quantity=entry.quantity,
         value=entry.value,

@@ -14,7 +14,7 @@ _LONGEST = 60
 
 
 def json_of(description: "Description", properties: Mapping[str, str]) -> dict[str, Json]:
-    """Return what ``--json`` prints: what was understood, and every text as it stands."""
+    """Return the JSON object that ``--json`` prints: the description, and every text unchanged."""
     from surefoot.config import to_table
 
     return {**to_table(description, nulls=True), "metadata": dict(properties)}

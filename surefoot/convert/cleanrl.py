@@ -205,7 +205,7 @@ def _policy_of(
     network: "nn.Sequential",
     surroundings: Surroundings,
 ) -> Policy:
-    """Return what a model computes in its surroundings."""
+    """Return the policy of a model in its surroundings."""
     layers = layers_of(network, "the network")
     width, num = layers[0].weight.shape[1], len(layers[-1].bias)
     head: Head
@@ -257,7 +257,7 @@ def _normaliser_of(path: Path | None, width: int) -> Normaliser:
 
 
 def _outputs(network: "nn.Sequential", states: Array) -> Array:
-    """Return what the modules of PyTorch make of states, (n, num_outputs)."""
+    """Return the outputs of PyTorch's modules at states, (n, num_outputs)."""
     import torch
 
     with torch.no_grad():

@@ -107,7 +107,7 @@ def write_conversion(conversion: Conversion, out: Path) -> tuple[Policy, Agreeme
 def metadata_of(
     policy: Policy, data: bytes, *, library: str, library_version: str, algorithm: str
 ) -> dict[str, Json]:
-    """Return what a converted file says about itself.
+    """Return the metadata of a converted file.
 
     Args:
         policy: What it computes.
@@ -227,7 +227,7 @@ def _observations(policy: Policy) -> Array:
 
 
 def _explained(policy: Policy, exact: Policy, obs: Array) -> Array:
-    """Return how far rounding may take the file from the library, (n, num_outputs)."""
+    """Bound the rounding between the file and the library, (n, num_outputs)."""
     outputs = policy.outputs(obs)
     constants = np.abs(exact.outputs(obs) - outputs)
     own = np.abs(policy.outputs(obs, np.float32) - outputs).max(axis=0)

@@ -79,7 +79,7 @@ def _require_version() -> str:
 
 
 def _actor_weights(path: Path) -> "tuple[str, dict[str, torch.Tensor]]":
-    """Return what acts (actor, or student of a distillation), and its weights.
+    """Return the part that acts (actor, or student of a distillation), and its weights.
 
     Raises:
         InputError: If the file is no checkpoint of this version.
@@ -103,7 +103,7 @@ def _actor_weights(path: Path) -> "tuple[str, dict[str, torch.Tensor]]":
 
 
 def _config_place(path: Path, config: Path | None) -> Path:
-    """Return where the configuration lies.
+    """Return the path of the configuration.
 
     Raises:
         InputError: If none is named, and none is beside the checkpoint.
@@ -251,7 +251,7 @@ def _policy_of(actor: "MLPModel") -> Policy:
 
 
 def _has_two_halves(actor: "MLPModel") -> bool:
-    """Return whether the network gives means and then deviations, which its last module splits."""
+    """Return True if the network gives means and then deviations, which its last module splits."""
     from rsl_rl.modules.distribution import HeteroscedasticGaussianDistribution
 
     return isinstance(actor.distribution, HeteroscedasticGaussianDistribution)

@@ -201,7 +201,7 @@ def _predict(model: "BaseAlgorithm", normalize: "VecNormalize | None", obs: Arra
 
 
 def _actor_of(model: "BaseAlgorithm") -> _Actor:
-    """Return what a model acts by."""
+    """Return the part of a model that acts."""
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.dqn.policies import DQNPolicy
     from stable_baselines3.td3.policies import TD3Policy
@@ -237,7 +237,7 @@ def _noise_of(policy: "ActorCriticPolicy") -> Array | None:
 def _policy_of(
     model: "BaseAlgorithm", actor: _Actor, normalize: "VecNormalize | None", path: Path
 ) -> Policy:
-    """Return what a model computes.
+    """Return the policy of a model.
 
     Raises:
         InputError: If its spaces or its networks are none of a controller.

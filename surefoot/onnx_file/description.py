@@ -99,7 +99,7 @@ class Description:
         return tuple(found)
 
     def left_to_do(self, policy: Policy) -> tuple[str, ...]:
-        """Return what the metadata name and the graph does not do, a sentence each."""
+        """List what the metadata name and the graph does not do, a sentence each."""
         head = policy.head
         if not self.action_scale or not isinstance(head, GaussianHead):
             return ()

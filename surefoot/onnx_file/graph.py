@@ -73,7 +73,7 @@ def check_model(model: onnx.ModelProto, name: str, opsets: range) -> int:
 
 
 def properties_of(model: onnx.ModelProto) -> dict[str, str]:
-    """Return what other tools than surefoot say in a file, text by key.
+    """Return the metadata that other tools wrote into a file, text by key.
 
     protobuf gives bytes where a text is not UTF-8: such an entry is left out.
     """

@@ -100,7 +100,7 @@ class StatesFile:
         return found
 
     def _known(self, recording: Recording, sensors: Sensors) -> tuple[str, ...]:
-        """Return what the sensors are called in the recording, as far as anything tells."""
+        """Return the names of the sensors in the recording, as far as it has any."""
         if not recording.is_named:
             return ()
         if sensors.names is not None:

@@ -150,7 +150,7 @@ def _kind_of(path: Path, file: ControllerFile) -> str:
 
 
 def _num_states(path: Path) -> int:
-    """Return how many independent visited states lie with a controller."""
+    """Count the independent visited states that lie with a controller."""
     artifact = None if path.is_file() else read_beside(path)
     data = None if artifact is None else artifact.files.get(VISITED_FILE)
     return 0 if data is None else len(Visited.from_bytes(data).independent)

@@ -189,7 +189,7 @@ class Prover(Protocol):
         ...
 
     def is_recorded(self, witness: Witness) -> bool:
-        """Return whether the state of a witness is a recorded one."""
+        """Return True if the state of a witness is a recorded one."""
         ...
 
     def lead_at(self, witness: Witness, ball: Ball) -> float:
