@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _EPSILON, _CLIP = 1e-8, 10.0
-"""Of ``NormalizeObservation``, and of the clip that CleanRL puts behind it."""
+"""Constants of ``NormalizeObservation``, and of the clip that CleanRL puts behind it."""
 
 _NOTE_ACTIVATIONS = "activations are not in the model: {} was taken, as in CleanRL's own scripts"
 _NOTE_NO_STATISTICS = (
@@ -53,7 +53,7 @@ class _Script:
     """How the scripts of an algorithm call what acts.
 
     Attributes:
-        algorithm: Of the scripts.
+        algorithm: Algorithm of the scripts.
         body: Name of the sequence of layers; of the last layer, behind fc1 and fc2, where actions
             are squashed.
         activation: Name of the module of ``torch.nn`` between the layers.

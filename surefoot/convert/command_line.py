@@ -45,9 +45,9 @@ def run(
     """Convert what a command line asks for, and return the exit code.
 
     Args:
-        parser: Of the converter.
+        parser: Parser of the converter.
         convert: From the parsed arguments to a conversion.
-        arguments: Of the command line; None for those of the process.
+        arguments: Command-line arguments; None for those of the process.
     """
     parsed = parser.parse_args(arguments)
     try:

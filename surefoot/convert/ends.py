@@ -20,7 +20,7 @@ def running_statistics(mean: Array, var: Array, epsilon: float, clip: float) -> 
     """Return clip((o - mean) / sqrt(var + epsilon)), as VecNormalize and Gymnasium have it.
 
     Args:
-        mean: Of the observations, any shape, raw units.
+        mean: Mean of the observations, any shape, raw units.
         var: Their variance, the same shape, raw units squared.
         epsilon: Added to the variance.
         clip: Largest magnitude of a state, normalised units.

@@ -22,7 +22,7 @@ def cut_at_logits(
     """Let the only output of a model be the logits of its choice.
 
     Args:
-        model: Of others; it is changed.
+        model: A foreign model, changed in place.
         opset: Version of ONNX's own operators.
         name: How error messages call it.
         output: Which of several outputs is, or leads to, the choice.
@@ -56,7 +56,7 @@ def check_axes(axes: Sequence[int], logits: Numbers) -> None:
 
     Args:
         axes: As :func:`cut_at_logits` returned them.
-        logits: Of one observation, in their shape.
+        logits: Logits of one observation, in their shape.
 
     Raises:
         InputError: If they do not, so that the choice is another one.

@@ -196,7 +196,7 @@ class _Reader:
         """Find the nodes that the output depends on.
 
         Args:
-            model: Of others.
+            model: The parsed foreign model.
             name: How error messages call it.
             opset: Version of ONNX's own operators.
             output: Which of several outputs are the actions.

@@ -25,7 +25,7 @@ from surefoot.onnx_file.node import Node
 from surefoot.policy import Array
 
 _CENTRING_ROUNDINGS = 2
-"""Of 1 / n in the file and in the policy; those of the sum, its division and the difference are the
+"""Roundings of 1 / n in file and policy; those of the sum, its division and the difference are the
 n + 2 of any layer."""
 
 

@@ -36,7 +36,7 @@ class PairBounds:
         """Return the bounds on both signs of each difference.
 
         Args:
-            differences: Of l_i - l_j for i < j, in the order of ``numpy.triu_indices``, (B, p).
+            differences: l_i - l_j for i < j, in the order of ``numpy.triu_indices``, (B, p).
             num_choices: Number of logits m.
         """
         first, second = np.triu_indices(num_choices, k=1)
