@@ -361,7 +361,7 @@ class RunSummary(Record):
 
     Attributes:
         env: Gymnasium id of the task.
-        steps: Environment steps of the training.
+        steps: Environment steps of the training; None for a controller that was adopted.
         sparsity: Share of the weights that are zero.
         clean_return: Mean return without an adversary.
         attacked_return: Mean return by name of the attack.
@@ -379,7 +379,7 @@ class RunSummary(Record):
     """
 
     env: str
-    steps: int
+    steps: int | None
     sparsity: float
     clean_return: float
     attacked_return: Mapping[str, float]

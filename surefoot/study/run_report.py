@@ -21,7 +21,7 @@ _WIDE = 900
 
 
 def render_report(run: RunFolder) -> str:
-    """Return the page of a run that was trained, certified and attacked, and perhaps timed.
+    """Return the page of a run that was certified and attacked, and perhaps timed.
 
     Raises:
         InputError: If a result is missing or malformed, or they are about several controllers.
@@ -75,7 +75,7 @@ def _numbers(summary: RunSummary) -> str:
         ),
         ("sparsity", f"{summary.sparsity:.1%}"),
         ("size of policy.onnx", f"{summary.size_bytes:,} bytes"),
-        ("training steps", f"{summary.steps:,}"),
+        *(() if summary.steps is None else (("training steps", f"{summary.steps:,}"),)),
     ]
     return table(("what", "value"), rows, numeric=(1,))
 

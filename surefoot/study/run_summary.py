@@ -17,34 +17,38 @@ from surefoot.run_folder import RunFolder
 
 
 def summarise(run: RunFolder) -> RunSummary:
-    """Return the summary of a run that was trained, certified and attacked, and perhaps timed.
+    """Return the summary of a run that was certified and attacked, and perhaps timed.
+
+    A run begins with a training, or with a controller that was adopted.
 
     Raises:
         InputError: If a result is missing or malformed, or they are about several controllers.
         IntegrityError: If the policy or the certificate was changed.
     """
-    for result in (run.training, run.certificate, run.attack):
+    file, artifact = load_policy(run.policy)
+    to_do = f"finish `pipeline run --out {run.path}` first"
+    if "adopted" in artifact.facts:
+        to_do = f"certify and attack {run.path}, each with --out in that folder, first"
+    begun = () if "adopted" in artifact.facts else (run.training,)
+    for result in (*begun, run.certificate, run.attack):
         if not result.is_file():
-            raise InputError(
-                f"{run.path} has no {result.name}: finish `pipeline run --out {run.path}` first"
-            )
-    training, attack = TrainingRecord.read(run.training), AttackRecord.read(run.attack)
+            raise InputError(f"{run.path} has no {result.name}: {to_do}")
+    training = TrainingRecord.read(run.training) if begun else None
+    attack = AttackRecord.read(run.attack)
     certificate = Certificate.parse(read_file(run.certificate), str(run.certificate))
     bench = BenchRecord.read(run.bench) if run.bench.is_file() else None
     for path, digest in (
         (run.attack, attack.onnx_sha256),
         (run.bench, certificate.onnx_sha256 if bench is None else bench.onnx_sha256),
-        (run.training, training.onnx_sha256),
+        (run.policy, file.sha256),
+        (run.training, file.sha256 if training is None else training.onnx_sha256),
     ):
         if digest != certificate.onnx_sha256:
-            raise InputError(
-                f"{path} is about another controller than {run.certificate}:"
-                f" finish `pipeline run --out {run.path}` first"
-            )
+            raise InputError(f"{path} is about another controller than {run.certificate}: {to_do}")
     return RunSummary(
-        env=training.env,
-        steps=training.steps,
-        sparsity=training.sparsity,
+        env=attack.env if training is None else training.env,
+        steps=None if training is None else training.steps,
+        sparsity=file.policy.sparsity,
         clean_return=attack.attacks[CLEAN].mean,
         attacked_return={name: outcome.mean for name, outcome in attack.attacked.items()},
         failures={name: outcome.failures for name, outcome in attack.attacks.items()},
@@ -66,7 +70,7 @@ def summarise(run: RunFolder) -> RunSummary:
             name: LatencySummary(p50=entry.p50_us, p99=entry.p99_us)
             for name, entry in ({} if bench is None else bench.backends).items()
         },
-        size_bytes=len(load_policy(run.policy)[0].data),
+        size_bytes=len(file.data),
         weights_sha256=certificate.weights_sha256,
         onnx_sha256=certificate.onnx_sha256,
         budget_sha256=certificate.budget.sha256,

@@ -77,12 +77,18 @@ def test_an_adopted_controller_goes_through_every_verb(tmp_path: Path) -> None:
     assert said["canonical"]["num_equal"] == said["canonical"]["num_inputs"] == 10_096
     assert said["robot"]["metadata"] == MJLAB
     assert said["visited_states"] == 4
+    done = run_pipeline("report", run)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "has no certificate.json: certify and attack" in done.err
     bundle = certified_signed_and_verified(run, tmp_path)
     assert onnx.load(bundle / "policy.onnx").metadata_props
     timed = ("--set", "bench.num_calls=20", "--set", "bench.paced_s=0.01", "--backend", "numpy,c")
     done_well("bench", bundle, "--out", tmp_path / "bench.json", *timed)
     few = [f"--set=attack.{key}" for key in ("episodes=2", "selection_episodes=1", "epsilon=0.01")]
-    done_well("attack", bundle, "--out", tmp_path / "attack.json", *few)
+    done_well("attack", bundle, "--out", run / "attack.json", *few)
+    (run / "certificate.json").write_bytes((tmp_path / "certificate.json").read_bytes())
+    done_well("report", run)
+    assert "Hopper-v5" in (run / "report.html").read_text()
     done_well("quantise", run, "--out", tmp_path / "quantised")
     done_well("compress", run, "--sparsity", 0.5, "--out", small, "--visited-states", 0)
     (tmp_path / "of the small one").mkdir()
