@@ -30,6 +30,12 @@ way to the state; others are not read."""
 NO_NOISE = "the file names no noise"
 """Why nothing is known about the policy that samples its actions."""
 
+NO_SLOPES = (
+    "a layer normalises over its neurons: as steep as 1 / sqrt(epsilon) where all are near zero, "
+    'it is bounded around states alone, with scope = "visited" or "recorded"'
+)
+"""Why nothing bounds a controller with a normalisation over neurons in every state."""
+
 
 NO_CHOICE = "the controller chooses nothing: its outputs are actions"
 """Why nothing can be said about its choices."""

@@ -40,15 +40,9 @@ from surefoot.certify.distances import (
     span_from_l2,
 )
 from surefoot.errors import InputError
-from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.policy import NO_NOISE, NO_SLOPES, CategoricalHead, GaussianHead, Policy, Squash
 from surefoot.quantities.base.proof import Bound, Distance
 from surefoot.unknown import Unknown
-
-NO_SLOPES = (
-    "a layer normalises over its neurons: as steep as 1 / sqrt(epsilon) where all are near zero, "
-    'it is bounded around states alone, with scope = "visited"'
-)
-"""Why nothing bounds a controller with a normalisation over neurons everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

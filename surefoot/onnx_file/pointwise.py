@@ -144,7 +144,10 @@ def _silu(node: Node) -> Computed:
         same = step is not None and np.array_equal(step.inputs, x.flat)
         if node.op == "Mul" and is_gate and same and x.shape == gate.shape:
             return node.add(Apply(inputs=x.flat, activation=Activation.SILU), x.shape)
-    raise InputError("multiplies or divides two values that depend on the observation")
+    raise InputError(
+        "multiplies or divides two values that depend on the observation: gates of recurrent cells "
+        "and attention are not read, give an actor without them"
+    )
 
 
 def limited(node: Node) -> Computed:

@@ -10,7 +10,14 @@ from surefoot.activation import Activation, parts_of
 from surefoot.artifact import is_folder_of
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, Description, Part, read_beside
-from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash, weights_sha256
+from surefoot.policy import (
+    NO_SLOPES,
+    CategoricalHead,
+    GaussianHead,
+    Policy,
+    Squash,
+    weights_sha256,
+)
 from surefoot.run_folder import policy_folder
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.sensors import SensorScales
@@ -261,6 +268,8 @@ def _unknown(
         found.append(
             "no clip limits the state: deviations need state_limit under [assume] in a --config"
         )
+    if not file.policy.is_elementwise:
+        found.append(NO_SLOPES)
     if not num_states:
         found.append('no visited states: requirements with scope = "visited" stay UNKNOWN')
     if not knows_noise:

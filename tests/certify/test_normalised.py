@@ -10,11 +10,10 @@ from surefoot.activation import RmsNorm
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy, check_certificate
-from surefoot.certify.everywhere import NO_SLOPES
 from surefoot.compress.weights import WeightFormat, store_weights
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Squash
+from surefoot.policy import NO_SLOPES, Squash
 
 BUDGET = Budget.parse(
     """

@@ -11,7 +11,7 @@ from support.onnx_graphs import Graph, on_runtime
 from support.policies import bare_states, random_policy
 from surefoot.errors import InputError
 from surefoot.onnx_file import Description, Part, load_policy, save_policy
-from surefoot.policy import Normaliser, Squash
+from surefoot.policy import NO_SLOPES, Normaliser, Squash
 from surefoot.workflow.adopting import adopt_controller
 from surefoot.workflow.inspecting import inspect_controller, sensor_names
 
@@ -93,6 +93,14 @@ def test_what_is_not_known_is_said_and_what_is_known_is_not(trained: Path, tmp_p
     assert inspection.unknown == ()
     assert (inspection.env_id, inspection.visited_states) == ("CartPole-v1", 8)
     assert {output.squash for output in inspection.outputs} == {None}
+
+
+def test_a_normalisation_over_neurons_is_said_to_have_no_bound_everywhere(tmp_path: Path) -> None:
+    graph = Graph()
+    hidden = graph.node("LayerNormalization", "obs", graph.constant(np.ones(3)), axis=-1)
+    path = tmp_path / "actor.onnx"
+    path.write_bytes(graph.file({graph.dense(hidden, np.eye(3)): ("N", 3)}, {"obs": ("N", 3)}))
+    assert NO_SLOPES in inspect_controller(path).unknown
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), float("inf")])

@@ -28,9 +28,9 @@ from surefoot.certify.bounds.root_mean_square import (
 from surefoot.certify.bounds.rounding import rounding_around, rounding_bound
 from surefoot.certify.bounds.slopes import derivative, slope_range, times_jacobian
 from surefoot.certify.counterexamples import network_and_gradient
-from surefoot.certify.everywhere import NO_SLOPES, Everywhere
+from surefoot.certify.everywhere import Everywhere
 from surefoot.onnx_file import ForeignFile, read_onnx
-from surefoot.policy import Policy
+from surefoot.policy import NO_SLOPES, Policy
 from surefoot.unknown import Unknown
 
 TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "20"))
