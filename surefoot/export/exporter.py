@@ -151,6 +151,7 @@ def check_exported(
             observations[inside],
             states,
             _error_bound(policy, certificate, tau),
+            tau=tau,
         )
         for controller, tau in checked
     ]

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from support.policies import file_of, random_policy
+from surefoot.activation import RmsNorm
 from surefoot.errors import CheckError, InputError
 from surefoot.export.exporter import ExportConfig, check_exported
 from surefoot.export.forms import Target, build_form
@@ -120,6 +121,21 @@ def test_a_normaliser_that_is_clipped_elsewhere_is_seen() -> None:
     check_parity(controller, policy, ordinary, states, bound)
     with pytest.raises(CheckError, match="onnx is not the policy: at observation"):
         check_parity(controller, policy, parity_observations(policy, rng, 1), states, bound)
+
+
+def test_a_normalised_controller_is_held_against_its_bound_at_each_state() -> None:
+    """That of all states, which is about variances near zero, would excuse any difference."""
+    policy = random_policy(np.random.default_rng(5), (4, 16, 2), RmsNorm(2.0**-17))
+    bound = runtime_error(policy, state_limit=10.0)
+    rng = np.random.default_rng(6)
+    states = rng.uniform(-10, 10, (1000, 4)).astype(np.float32)
+    observations = rng.normal(0, 3, (1000, 4)).astype(np.float32)
+    controller = controller_of(file_of(policy), Backend.ONNX)
+    check_parity(controller, policy, observations, states, bound)
+    moved = Altered(controller, at_state=lambda state, outputs: outputs + np.float32(1e-3))
+    assert (bound > 2e-3).all()
+    with pytest.raises(CheckError, match="altered is not the policy: at state"):
+        check_parity(moved, policy, observations, states, bound)
 
 
 def test_one_weight_moved_by_more_than_the_bound_is_seen() -> None:
