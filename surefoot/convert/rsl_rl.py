@@ -6,6 +6,7 @@ The checkpoint is loaded as numbers alone (``weights_only``). The configuration 
 the actor, which rsl_rl imports and builds: convert only what you trust.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from surefoot.artifact import Json, from_json, read_file
 from surefoot.convert.command_line import library, parser_of, run
 from surefoot.convert.conversion import Conversion, metadata_of
-from surefoot.convert.ends import plain_actions, raw_observations
+from surefoot.convert.ends import clipped_actions, plain_actions, raw_observations
 from surefoot.convert.torch_layers import array_of, layers_of
 from surefoot.errors import InputError
 from surefoot.policy import Array, Layer, Normaliser, Policy
@@ -34,13 +35,15 @@ _CONFIG_PLACE = Path("params", "agent.yaml")
 """Where Isaac Lab and mjlab write the configuration, beside the checkpoints."""
 
 
-def convert(path: Path, config: Path | None = None) -> Conversion:
+def convert(path: Path, config: Path | None = None, *, clips: bool = False) -> Conversion:
     """Return the deterministic policy of a checkpoint.
 
     Args:
         path: What ``OnPolicyRunner.save`` wrote.
         config: Configuration of the runner, YAML or JSON; ``params/agent.yaml`` beside the
             checkpoint if nothing is said.
+        clips: Whether actions are clipped to the configuration's ``clip_actions``, as its
+            environment clipped them.
 
     Raises:
         InputError: If the checkpoint is of another version, or its actor is no feed-forward network
@@ -54,15 +57,16 @@ def convert(path: Path, config: Path | None = None) -> Conversion:
     table = _read_config(_config_place(path, config))
     with library(f"{_PACKAGE} {installed}", "rsl-rl", path):
         actor = _build_actor(table, role, weights)
-    policy = _policy_of(actor)
+    limit = _action_limit(table, clips=clips)
+    policy = _policy_of(actor, limit)
     metadata = metadata_of(
         policy, data, library=_PACKAGE, library_version=installed, algorithm=_algorithm_of(table)
     )
     return Conversion(
         policy=policy,
-        predict=lambda obs: _predict(actor, obs),
+        predict=lambda obs: np.clip(_predict(actor, obs), -limit, limit),
         metadata=_with_groups(metadata, table, role),
-        notes=_notes_of(table),
+        notes=() if clips else _notes_of(table),
     )
 
 
@@ -174,13 +178,27 @@ def _with_groups(
     return metadata
 
 
+def _action_limit(table: Mapping[str, Json], *, clips: bool) -> float:
+    """Return the largest magnitude of an action, infinity where nothing clips it.
+
+    Raises:
+        InputError: If it is to be clipped, and the configuration says no positive limit.
+    """
+    if not clips:
+        return math.inf
+    limit = table.get("clip_actions")
+    if not isinstance(limit, int | float) or not 0 < limit < math.inf:
+        raise InputError(f"--clip-actions: clip_actions must be a positive number, is {limit!r}")
+    return float(limit)
+
+
 def _notes_of(table: Mapping[str, Json]) -> tuple[str, ...]:
     limit = table.get("clip_actions")
     if limit is None:
         return ()
     return (
-        f"the environment clipped actions to [-{limit}, {limit}], which is no part of the actor "
-        "and not of the file",
+        f"the environment clipped actions to [-{limit}, {limit}], which is no part of the actor: "
+        "--clip-actions makes it a part of the file",
     )
 
 
@@ -231,7 +249,7 @@ def _predict(actor: "MLPModel", obs: Array) -> Array:
         return array_of(actor(given))
 
 
-def _policy_of(actor: "MLPModel") -> Policy:
+def _policy_of(actor: "MLPModel", limit: float) -> Policy:
     modules = list(actor.mlp)
     layers = layers_of(modules[:-1] if _has_two_halves(actor) else modules, "the actor")
     num_actions = len(layers[-1].bias)
@@ -243,11 +261,11 @@ def _policy_of(actor: "MLPModel") -> Policy:
             bias=last.bias[:num_actions],
             activation=last.activation,
         )
-    return Policy(
-        normaliser=_normaliser_of(actor),
-        layers=tuple(layers),
-        head=plain_actions(num_actions, _noise_of(actor.distribution)),
-    )
+    std, ends = _noise_of(actor.distribution), np.full(num_actions, limit)
+    head = plain_actions(num_actions, std)
+    if math.isfinite(limit):
+        layers[-1], head = clipped_actions(layers[-1], -ends, ends, std)
+    return Policy(normaliser=_normaliser_of(actor), layers=tuple(layers), head=head)
 
 
 def _has_two_halves(actor: "MLPModel") -> bool:
@@ -288,7 +306,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="configuration of the runner, YAML or JSON; else params/agent.yaml beside the source",
     )
-    return run(parser, lambda parsed: convert(parsed.source, parsed.config), arguments)
+    parser.add_argument(
+        "--clip-actions", action="store_true", help="clip actions to the configuration's limit"
+    )
+    return run(
+        parser,
+        lambda parsed: convert(parsed.source, parsed.config, clips=parsed.clip_actions),
+        arguments,
+    )
 
 
 if __name__ == "__main__":

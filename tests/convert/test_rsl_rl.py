@@ -144,12 +144,23 @@ def test_a_configuration_may_be_json_and_lie_anywhere(tmp_path: Path) -> None:
     np.testing.assert_allclose(on_onnx_runtime(out), act_inference(runner), rtol=0, atol=2e-6)
 
 
-def test_clipping_of_the_environment_is_said_and_not_in_the_file(
+def test_clipping_of_the_environment_is_said_and_is_in_the_file_if_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, _ = trained(tmp_path, {**config_of(), "clip_actions": 0.5})
-    converted(model)
-    assert "clipped actions to [-0.5, 0.5]" in capsys.readouterr().err
+    model, runner = trained(tmp_path, {**config_of(), "clip_actions": 0.1})
+    plain = on_onnx_runtime(converted(model))
+    assert "clipped actions to [-0.1, 0.1]" in capsys.readouterr().err
+    assert np.abs(plain).max() > 0.1
+    clipped = on_onnx_runtime(converted(model, "--clip-actions"))
+    assert capsys.readouterr().err == ""
+    np.testing.assert_allclose(clipped, act_inference(runner).clip(-0.1, 0.1), rtol=0, atol=2e-6)
+
+
+def test_a_limit_that_the_configuration_does_not_say_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _ = trained(tmp_path, config_of())
+    assert "must be a positive number, is None" in refused(capsys, model, "--clip-actions")
 
 
 # --- what is refused
