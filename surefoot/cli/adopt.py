@@ -8,7 +8,17 @@ import typer
 from surefoot.artifact import Json
 from surefoot.cli.console import CONSOLE, show
 from surefoot.cli.libraries import load_simulation
-from surefoot.cli.options import AsJson, Discrete, EnvId, EnvModule, OutputName
+from surefoot.cli.options import (
+    AsJson,
+    Columns,
+    Discrete,
+    EnvId,
+    EnvModule,
+    EpisodeColumn,
+    OutputName,
+    States,
+    states_file,
+)
 from surefoot.cli.robot_tables import json_of, tables_of
 from surefoot.cli.tables import Table, cell
 
@@ -24,6 +34,9 @@ def adopt(
     discrete: Discrete = False,
     env: EnvId = None,
     env_module: EnvModule = None,
+    states: States = None,
+    columns: Columns = None,
+    episode_column: EpisodeColumn = None,
     visited_states: Annotated[
         int | None,
         typer.Option(help="Visited states to record in the environment; default: 384; 0: none."),
@@ -42,6 +55,7 @@ def adopt(
         discrete=discrete,
         env_id=env,
         env_module=env_module,
+        states=states_file(states, columns, episode_column),
         visited_states=visited_states,
         listener=CONSOLE,
     )
@@ -79,6 +93,7 @@ def _rows_of(adopted: "AdoptedController", source: Path) -> list[tuple[str, obje
         ("outputs", policy.num_outputs),
         ("environment", adopted.file.env_id),
         ("visited states", _num_states(adopted)),
+        ("recorded states", 0 if adopted.visited is None else len(adopted.visited.pool)),
     ]
 
 

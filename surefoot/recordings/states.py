@@ -103,9 +103,9 @@ class StatesFile:
         """Return the names of the sensors in the recording, as far as it has any."""
         if not recording.is_named:
             return ()
-        if sensors.names is not None:
-            return sensors.names
-        return sensors.parts if set(sensors.parts) <= set(recording.fields) else ()
+        if sensors.parts and set(sensors.parts) <= set(recording.fields):
+            return sensors.parts
+        return sensors.names or ()
 
     def _episodes(self, recording: Recording, count: int) -> NDArray[Any]:
         """Return the episode of each row, shape (n,).

@@ -21,11 +21,13 @@ from surefoot.onnx_file import (
 from surefoot.output_path import check_artifact_folder, check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.policy import CategoricalHead, Policy
+from surefoot.recordings import StatesFile
 from surefoot.run_folder import RunFolder
 from surefoot.runtime.canonical import CanonicalDifference, check_canonical
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.recorded_states import read_states
 from surefoot.workflow.source import Source
 
 ORIGINAL_FILE = "original.onnx"
@@ -70,6 +72,7 @@ def adopt_controller(
     discrete: bool = False,
     env_id: str | None = None,
     env_module: str | None = None,
+    states: StatesFile | None = None,
     visited: Visited | None = None,
     visited_states: int | None = None,
     listener: Listener = SILENCE,
@@ -86,7 +89,8 @@ def adopt_controller(
         discrete: Whether its outputs are logits, of which the largest is chosen.
         env_id: Gymnasium id of the environment that it controls, against which it is checked.
         env_module: Module or file that registers the environment.
-        visited: States that it visits, so that it need not be played.
+        states: States of the user's own, instead of playing it.
+        visited: Visited states as values, instead of playing it.
         visited_states: States to record in the environment; None for 384, 0 for none.
         listener: Is told what should be known of the file.
 
@@ -98,9 +102,11 @@ def adopt_controller(
     """
     run = RunFolder(out)
     check_run_folder(out)
-    check_artifact_folder(run.policy, (source,))
+    check_artifact_folder(run.policy, (source, None if states is None else states.path))
     original = _read(source, output, discrete=discrete)
     _refuse_other_policy(run, original.sha256)
+    if states is not None:
+        visited = read_states(states, original)
     _check_visited(visited, original.policy)
     description = Description.of(original.properties)
     notes = () if original.origin is None else original.origin.notes

@@ -271,7 +271,9 @@ def _unknown(
     if not file.policy.is_elementwise:
         found.append(NO_SLOPES)
     if not num_states:
-        found.append('no visited states: requirements with scope = "visited" stay UNKNOWN')
+        found.append(
+            'no visited states: requirements with scope = "visited" stay UNKNOWN without --states'
+        )
     if not knows_noise:
         found.append("no noise: total variation, KL and return loss stay UNKNOWN")
     if file.env_id is None:

@@ -1,16 +1,22 @@
 """States of a user's own, read as those of one controller."""
 
-from surefoot.onnx_file import ControllerFile
+from surefoot.onnx_file import ControllerFile, Description
 from surefoot.recordings import Sensors, StatesFile
 from surefoot.visited import Visited
+from surefoot.workflow.inspecting import sensor_names
 
 
 def read_states(states: StatesFile, file: ControllerFile) -> Visited:
-    """Read recorded states; the inputs of the controller's file name fields that hold them.
+    """Read recorded states; what the file calls its sensors or inputs names the columns.
 
     Raises:
         InputError: If they are not states of this controller.
     """
-    parts = () if file.origin is None else file.origin.interface.parts
-    sensors = Sensors(count=file.policy.obs_dim, parts=tuple(part.name for part in parts))
+    names = sensor_names(file.parts, Description.of(file.properties))
+    known = tuple(name for name in names if name is not None)
+    sensors = Sensors(
+        count=file.policy.obs_dim,
+        names=known if len(known) == len(names) else None,
+        parts=tuple(part.name for part in file.parts),
+    )
     return states.read(sensors)

@@ -160,3 +160,30 @@ def test_a_certificate_never_replaces_the_log(controller: Path, log: Path) -> No
     )
     assert done.code == 2
     assert log.read_bytes() == before
+
+
+def test_adopted_states_go_into_the_bundle_and_are_proved_again_there(
+    controller: Path, log: Path, tmp_path: Path
+) -> None:
+    run, certificate, bundle = (tmp_path / name for name in ("run", "run.json", "bundle"))
+    states = ("--states", log, "--columns", ",".join(COLUMNS), "--episode-column", "run")
+    adopted = run_pipeline("adopt", controller, "--out", run, *states, "--json")
+    assert adopted.code == 0, adopted.err
+    assert json.loads(adopted.out)["visited_states"] == 50
+    budget = ("--budget", tmp_path / "budget.toml", "--out", certificate)
+    certified_run = run_pipeline("certify", run, *budget, *EFFORT)
+    assert certified_run.code == 0, certified_run.err
+    exported = run_pipeline(
+        *("export", run, "--certificate", certificate, "--target", "onnx", "--out", bundle)
+    )
+    assert exported.code == 0, exported.err
+    verified = run_pipeline("verify", bundle)
+    assert verified.code == 0, verified.err
+    assert verified.out.count("PROVED, checked again") == 2
+
+
+def test_states_that_do_not_fit_begin_no_run(controller: Path, log: Path, tmp_path: Path) -> None:
+    done = run_pipeline("adopt", controller, "--out", tmp_path / "run", "--states", log)
+    assert done.code == 2
+    assert "must have 5 columns, one per sensor, has 7" in done.err
+    assert not (tmp_path / "run").exists()
