@@ -20,8 +20,8 @@ from surefoot.certify.bounds.upward import UNIT, Float, gamma, up
 from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
 
 _OTHER_ROUNDINGS = 16
-"""Roundings of the mean, epsilon, the root, a reciprocal root of a few units, the product, and of an
-epsilon that was rounded when a file was read; those of the n squares and their sum are extra."""
+"""Roundings of the mean, epsilon, the root, a reciprocal root of a few units, the product, and of
+an epsilon that was rounded when a file was read; those of the n squares and their sum are extra."""
 
 _ONE_PASS = 3.25
 """Roundings of E[x^2] - E[x]^2 count relative to E[x^2]: once for it, twice for the square."""

@@ -89,15 +89,18 @@ def rounding_bound(
             "large it gets with state_limit = ... under [assume] in a --config file"
         )
     box = np.asarray(up(state_bound * (1 + 4 * UNIT_ROUNDOFF), 2))[None]
-    affines = [Affine.of(layer) for layer in policy.layers]
-    found = _bound(policy, affines, Values(-box, box, lengths(box)), None, arithmetic)
+    found = _bound(policy, _affines_of(policy), Values(-box, box, lengths(box)), None, arithmetic)
     if isinstance(found, Unknown):
         return found
     return RoundingBound(network=found.network[0], action=found.action[0])
 
 
 def rounding_around(
-    policy: Policy, region: Region, before: Sequence[Bounds], arithmetic: Arithmetic
+    policy: Policy,
+    region: Region,
+    before: Sequence[Bounds],
+    arithmetic: Arithmetic,
+    affines: Sequence[Affine] | None = None,
 ) -> RoundingBound | Unknown:
     """Return e_rt over each ball, or why there is none.
 
@@ -106,8 +109,9 @@ def rounding_around(
         region: Balls of states.
         before: Bounds of the network before each activation and of its output, on these balls.
         arithmetic: Deployed arithmetic.
+        affines: Affine parts of the layers, whose norms cost most; None to take them anew.
     """
-    affines, parts = [Affine.of(layer) for layer in policy.layers], []
+    affines, parts = affines or _affines_of(policy), []
     for start in range(0, len(region.centres), _CHUNK):
         rows = slice(start, start + _CHUNK)
         ranges = [bounds.part(rows) for bounds in before]
@@ -132,8 +136,9 @@ def rounding_of_change(
         before: Bounds of the network before each activation and of its output, on these balls.
         arithmetic: Deployed arithmetic.
     """
-    around = rounding_around(policy, region, before, arithmetic)
-    here = rounding_at(policy, region.centres, arithmetic)
+    affines = _affines_of(policy)
+    around = rounding_around(policy, region, before, arithmetic, affines)
+    here = rounding_at(policy, region.centres, arithmetic, affines)
     if isinstance(around, Unknown) or isinstance(here, Unknown):
         return around if isinstance(around, Unknown) else here
     return RoundingBound(
@@ -141,10 +146,20 @@ def rounding_of_change(
     )
 
 
-def rounding_at(policy: Policy, states: Float, arithmetic: Arithmetic) -> RoundingBound | Unknown:
+def rounding_at(
+    policy: Policy,
+    states: Float,
+    arithmetic: Arithmetic,
+    affines: Sequence[Affine] | None = None,
+) -> RoundingBound | Unknown:
     """Return e_rt at single states, normalised units, shape (B, d), or why there is none."""
     points = Region(centres=states, radius=np.zeros(len(states)), norm=Norm.LINF)
-    return rounding_around(policy, points, interval_layers(network_of(policy), points), arithmetic)
+    before = interval_layers(network_of(policy), points)
+    return rounding_around(policy, points, before, arithmetic, affines)
+
+
+def _affines_of(policy: Policy) -> list[Affine]:
+    return [Affine.of(layer) for layer in policy.layers]
 
 
 def _values_of(region: Region) -> Values:
