@@ -67,7 +67,7 @@ def main() -> None:
     if table["versions"] != versions:
         print(f"the table is of {table['versions']}, here are {versions}: nothing to compare with")
         table = {"steps": STEPS, "versions": versions, "digests": {}}
-    print(f"on {made_on()['processor']}")
+    print(f"on {made_on().processor}")
     results = [compared(preset, table, record=given.record) for preset in given.presets]
     if given.record:
         TABLE.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n")

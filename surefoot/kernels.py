@@ -46,7 +46,6 @@ _NUM_THREADS = "OPENBLAS_NUM_THREADS"
 _NUMPY_SWITCH, _NUMPY_RIVAL = "NPY_ENABLE_CPU_FEATURES", "NPY_DISABLE_CPU_FEATURES"
 _PINNED = {
     "openblas": ("Haswell",),
-    "scipy-openblas": ("Haswell",),
     "numpy": ("X86_V3", "FMA3 AVX2", "AVX2 FMA3"),
     "torch": ("AVX2",),
 }
@@ -100,9 +99,7 @@ def running_kernels() -> Kernels:
     """Return the kernels of the libraries that are loaded."""
     names: dict[str, str | None] = {}
     if "numpy" in sys.modules:
-        names |= {"numpy": _numpy_target(), "openblas": _openblas_core("numpy")}
-    if "scipy.linalg" in sys.modules:
-        names["scipy-openblas"] = _openblas_core("scipy")
+        names |= {"numpy": _numpy_target(), "openblas": _openblas_cores()}
     if (torch := sys.modules.get("torch")) is not None:
         told = None if "torch" in _too_late else os.environ.get("MKL_CBWR", "AUTO")
         names |= {"torch": torch.backends.cpu.get_cpu_capability(), "mkl": told}
@@ -165,6 +162,13 @@ def _numpy_target() -> str | None:
     if introspect is None:
         return None
     return str(introspect.opt_func_info(func_name="^tanh$")["tanh"]["ff"]["current"])
+
+
+def _openblas_cores() -> str | None:
+    """Return the cores whose kernels are used by the OpenBLAS of NumPy and by that of SciPy."""
+    loaded = {"numpy": "numpy", "scipy": "scipy.linalg"}
+    cores = {_openblas_core(name) for name, user in loaded.items() if user in sys.modules}
+    return ", ".join(sorted(core for core in cores if core is not None)) or None
 
 
 def _openblas_core(package: str) -> str | None:

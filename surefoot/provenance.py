@@ -1,10 +1,37 @@
 """What a result was made by: code, processor and kernels, so that results are never mixed."""
 
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
-from surefoot.artifact import Json, read_file, sha256_hex
+from surefoot.artifact import read_file, sha256_hex
 from surefoot.kernels import running_kernels
+from surefoot.version import __version__
+
+_LIBRARIES = ("gymnasium", "mujoco", "numpy", "onnx", "onnxruntime", "scipy", "torch")
+"""Libraries that compute something of a result."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeOn:
+    """What computes in a process.
+
+    Attributes:
+        processor: Name of the processor, its family and model.
+        kernels: Kernels of each library that is loaded; None where it does not tell.
+        unpinned: Why they are not those of every processor with AVX2. None if they are: then the
+            bits of a result do not depend on the processor.
+        libc: The C library.
+        versions: Versions of Python, surefoot and the installed libraries that compute.
+    """
+
+    processor: str
+    kernels: Mapping[str, str | None]
+    unpinned: str | None
+    libc: str
+    versions: Mapping[str, str]
 
 
 def code_digest() -> str:
@@ -19,17 +46,25 @@ def code_digest() -> str:
     return sha256_hex("\n".join(lines).encode())
 
 
-def made_on() -> dict[str, Json]:
-    """Describe what computes here: processor, kernels, C library.
-
-    Returns:
-        ``unpinned`` says why the kernels are not those of every processor with AVX2; it is None if
-        they are, and then the bits of a result do not depend on the rest.
-    """
+def made_on() -> MadeOn:
+    """Return what computes here; the kernels are those of the libraries that are loaded by now."""
     kernels = running_kernels()
-    return {
-        "processor": kernels.processor,
-        "kernels": dict(kernels.names),
-        "unpinned": kernels.unpinned,
-        "libc": " ".join(platform.libc_ver()),
-    }
+    own = {"python": platform.python_version(), "surefoot": __version__}
+    return MadeOn(
+        processor=kernels.processor,
+        kernels=dict(kernels.names),
+        unpinned=kernels.unpinned,
+        libc=" ".join(platform.libc_ver()),
+        versions=own | installed_versions(*_LIBRARIES),
+    )
+
+
+def installed_versions(*distributions: str) -> dict[str, str]:
+    """Return the versions of distributions, by name, without those that are not installed."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -15,6 +15,7 @@ from surefoot.ball import Norm
 from surefoot.certificate import Verdict
 from surefoot.config import REST, build, to_table
 from surefoot.errors import InputError, IntegrityError
+from surefoot.provenance import MadeOn
 
 CLEAN = "clean"
 """Name of the loop without an adversary among the attacks."""
@@ -58,6 +59,36 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord(Record):
+    """What ``stages.json`` says about a stage of a run that is done.
+
+    Attributes:
+        inputs: Digest of everything that its result depends on.
+        files: Digest of each file that it wrote, by name.
+        seconds: Time that it took; of a training, without the time between its interruptions.
+        made_on: What computed it.
+    """
+
+    inputs: str
+    files: Mapping[str, str]
+    seconds: float
+    made_on: MadeOn
+
+
+def read_stages(path: Path) -> dict[str, StageRecord]:
+    """Read ``stages.json``: the stages that are done, by name.
+
+    None are if the file is missing or damaged, for repeating a stage only costs time.
+    """
+    try:
+        table = from_json(read_file(path), str(path)) if path.exists() else {}
+        entries = table.items() if isinstance(table, dict) else ()
+        return {name: build(StageRecord, entry, name) for name, entry in entries}
+    except (IntegrityError, InputError):
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRecord(Record):
     """What ``train.json`` says about a finished training.
 
@@ -69,6 +100,7 @@ class TrainingRecord(Record):
         clean_return: Mean evaluated return of the policy that was taken; None without evaluations.
         weights_sha256: Digest of what the policy computes.
         onnx_sha256: Digest of ``policy.onnx``.
+        made_on: What computed it; None where a record of before does not say.
     """
 
     env: str
@@ -78,6 +110,7 @@ class TrainingRecord(Record):
     clean_return: float | None
     weights_sha256: str
     onnx_sha256: str
+    made_on: MadeOn | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -375,6 +408,8 @@ class RunSummary(Record):
         weights_sha256: Digest of what the controller computes.
         onnx_sha256: Digest of ``policy.onnx``.
         budget_sha256: Digest of the budget.
+        seconds: Time that each stage of the run took, by its name.
+        made_on: What computed the training; None where its record does not say.
         more: Keys of other versions.
     """
 
@@ -393,4 +428,6 @@ class RunSummary(Record):
     weights_sha256: str
     onnx_sha256: str
     budget_sha256: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    made_on: MadeOn | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)

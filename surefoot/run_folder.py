@@ -7,7 +7,7 @@ attack.json        the attacks, bench.json the latencies, summary.json both and 
 report.html        the page about all of it
 config.toml        the resolved configuration
 checkpoints/       of the training, with train.toml, train.json and tensorboard/
-stages.json        digests of what the finished stages read and wrote
+stages.json        what the finished stages read, wrote and took
 """
 
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class RunFolder:
 
     @property
     def stages(self) -> Path:
-        """Digests of what the finished stages read and wrote."""
+        """What the finished stages read, wrote and took."""
         return self.path / "stages.json"
 
     @property

@@ -11,6 +11,7 @@ from surefoot.artifact import to_json
 from surefoot.ball import Norm
 from surefoot.certificate import Verdict
 from surefoot.errors import InputError
+from surefoot.provenance import MadeOn
 from surefoot.records import (
     AttackOutcome,
     AttackRecord,
@@ -20,6 +21,7 @@ from surefoot.records import (
     Record,
     RequirementSummary,
     RunSummary,
+    StageRecord,
     TrainingRecord,
     VariantRecord,
     WorstAttack,
@@ -51,6 +53,14 @@ ATTACK = AttackRecord(
     env="Hopper-v5",
     more={"seeds": {"evaluation": [1, 2]}, "code_sha256": "1" * 64},
 )
+MADE_ON = MadeOn(
+    processor="AMD EPYC, family 26 model 2",
+    kernels={"numpy": "X86_V3", "openblas": None},
+    unpinned="SUREFOOT_KERNELS is native",
+    libc="glibc 2.36",
+    versions={"numpy": "2.4.6"},
+)
+STAGE = StageRecord(inputs="0" * 64, files={"a": "1" * 64}, seconds=1.5, made_on=MADE_ON)
 BENCH = bench_record_of()
 SUMMARY = RunSummary(
     env="Hopper-v5",
@@ -77,6 +87,8 @@ SUMMARY = RunSummary(
     weights_sha256="0" * 64,
     onnx_sha256="0" * 64,
     budget_sha256="0" * 64,
+    seconds={"train": 1.5},
+    made_on=MADE_ON,
 )
 TRAINING = TrainingRecord(
     env="Hopper-v5",
@@ -87,7 +99,7 @@ TRAINING = TrainingRecord(
     weights_sha256="0" * 64,
     onnx_sha256="0" * 64,
 )
-RECORDS = [ATTACK, BENCH, SUMMARY, TRAINING]
+RECORDS = [ATTACK, BENCH, STAGE, SUMMARY, TRAINING]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 from surefoot.artifact import Json
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.cost import Cost
 from surefoot.ball import Ball
+from surefoot.config import to_table
 from surefoot.envs import EnvSpec
-from surefoot.provenance import code_digest
+from surefoot.provenance import code_digest, made_on
 from surefoot.records import (
     CLEAN,
     AttackOutcome,
@@ -18,9 +18,7 @@ from surefoot.records import (
     VariantRecord,
     WorstAttack,
 )
-from surefoot.runtime.machine import machine_facts
 from surefoot.statistics import bootstrap_interval, interquartile_mean
-from surefoot.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,12 +131,8 @@ class AttackReport:
                 "code_sha256": code_digest(),
                 "action": "deterministic",
                 "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},
-                "versions": {
-                    "surefoot": __version__,
-                    "torch": version("torch"),
-                    **machine_facts()["libraries"],
-                    **self.spec.packages,
-                },
+                "made_on": to_table(made_on(), nulls=True),
+                "packages": dict(self.spec.packages),
             },
         )
 

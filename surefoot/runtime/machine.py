@@ -2,11 +2,11 @@
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 
 from surefoot.artifact import Json
 from surefoot.kernels import processor
+from surefoot.provenance import installed_versions
 
 _LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -23,7 +23,7 @@ def machine_facts() -> dict[str, Json]:
         "kernel": f"{platform.system()} {platform.release()}",
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
-        "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
+        "libraries": installed_versions(*_LIBRARIES),
         "threads": {"onnxruntime": 1, **{name: os.environ.get(name) for name in _THREAD_VARIABLES}},
     }
 
@@ -32,11 +32,4 @@ def _read(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        return None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
         return None

@@ -12,6 +12,7 @@ from surefoot.records import (
     RequirementSummary,
     RunSummary,
     TrainingRecord,
+    read_stages,
 )
 from surefoot.run_folder import RunFolder
 
@@ -74,4 +75,6 @@ def summarise(run: RunFolder) -> RunSummary:
         weights_sha256=certificate.weights_sha256,
         onnx_sha256=certificate.onnx_sha256,
         budget_sha256=certificate.budget.sha256,
+        seconds={name: stage.seconds for name, stage in read_stages(run.stages).items()},
+        made_on=training.made_on,
     )

@@ -1,7 +1,6 @@
 """One training run: its state, and one iteration of it."""
 
 import math
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from surefoot.artifact import Json
-from surefoot.config import config_sha256
+from surefoot.config import config_sha256, to_table
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import InputError
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
@@ -345,10 +344,5 @@ class Run:
             },
             "device": self._device.type,
             "threads": {"physics": self.config.num_threads, "torch": self.config.torch_threads},
-            "made_on": made_on(),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
+            "made_on": to_table(made_on(), nulls=True),
         }

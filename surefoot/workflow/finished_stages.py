@@ -1,18 +1,20 @@
 """The stages of a run that are done: each is done once for the same inputs by the same code."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from surefoot.artifact import Json, from_json, read_file, sha256_hex, to_json, write_file
-from surefoot.errors import IntegrityError
+from surefoot.artifact import Json, read_file, sha256_hex, to_json, write_file
+from surefoot.provenance import made_on
+from surefoot.records import StageRecord, read_stages
 from surefoot.version import __version__
 from surefoot.workflow.listener import Listener
 
 
 class FinishedStages:
-    """A file that holds, for each stage, the digest of its inputs and of each file that it wrote.
+    """A file that holds, for each stage, what it read, wrote and took: a `StageRecord`.
 
-    A stage is skipped when all of them still hold.
+    A stage is skipped when the digests of its inputs and of its files still hold.
     """
 
     def __init__(self, path: Path, onnx_sha256: str, listener: Listener) -> None:
@@ -39,23 +41,33 @@ class FinishedStages:
             perform: The stage.
             holds: Whether what it wrote, beyond these files, is still whole.
         """
-        done = self._read()
-        wanted = sha256_hex(to_json([__version__, self._onnx_sha256, inputs]))
-        if holds and files[0].exists() and done.get(name) == [wanted, _digests(files)]:
+        wanted = self._digest_of(inputs)
+        done = read_stages(self._path).get(name)
+        if (
+            holds
+            and files[0].exists()
+            and done is not None
+            and (done.inputs, done.files) == (wanted, _digests(files))
+        ):
             return
         self._listener.remark(f"{name} ...")
+        began = time.perf_counter()
         perform()
-        done[name] = [wanted, _digests(files)]
-        write_file(self._path, to_json(done))
+        self.enter(name, inputs, files, seconds=time.perf_counter() - began)
 
-    def _read(self) -> dict[str, Json]:
-        """Read the finished stages, none if the file is damaged: repeating them only costs time."""
-        try:
-            data = read_file(self._path) if self._path.exists() else b"{}"
-            table = from_json(data, str(self._path))
-        except IntegrityError:
-            return {}
-        return table if isinstance(table, dict) else {}
+    def enter(self, name: str, inputs: Json, files: Sequence[Path], *, seconds: float) -> None:
+        """Enter a stage that is done, see :meth:`once`."""
+        record = StageRecord(
+            inputs=self._digest_of(inputs),
+            files=_digests(files),
+            seconds=round(seconds, 3),
+            made_on=made_on(),
+        )
+        stages = read_stages(self._path) | {name: record}
+        write_file(self._path, to_json({key: stage.to_table() for key, stage in stages.items()}))
+
+    def _digest_of(self, inputs: Json) -> str:
+        return sha256_hex(to_json([__version__, self._onnx_sha256, inputs]))
 
 
 def _digests(files: Sequence[Path]) -> dict[str, str]:

@@ -6,24 +6,27 @@ from pathlib import Path
 from typing import Literal
 
 from surefoot.artifact import (
+    MANIFEST,
     Json,
     check_artifact_place,
     is_folder_of,
     read_artifact,
     write_file,
 )
-from surefoot.config import REST, Table, build, to_table, to_toml
+from surefoot.config import REST, Table, build, config_sha256, to_table, to_toml
 from surefoot.envs import describe_env
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import load_policy
 from surefoot.output_path import check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.policy import weights_sha256
+from surefoot.provenance import MadeOn
 from surefoot.records import TrainingRecord
 from surefoot.run_folder import RunFolder
-from surefoot.train import Progress, TrainConfig, save_trained, train_policy
+from surefoot.train import Progress, TrainConfig, TrainResult, save_trained, train_policy
 from surefoot.train.resume import Begun
 from surefoot.workflow.configuration import Configuration
+from surefoot.workflow.finished_stages import FinishedStages
 from surefoot.workflow.listener import SILENCE, Listener
 
 
@@ -53,14 +56,15 @@ def train_run(
     with hold_folder(run.path, "run"):
         if not _is_trained(run, table, listener):
             check_artifact_place(run.policy, "policy")
-            _train(run, config, listener)
+            result = _train(run, config, listener)
+            _enter(run, result, listener)
         write_file(run.config, to_toml(configuration.tables | {"train": table}).encode())
         record = _record_of(run)
         write_file(run.training, record.to_json())
         return record
 
 
-def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
+def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> TrainResult:
     total = config.num_iterations * config.batch_size
     with listener.progress(f"train {config.env_id}", total) as update:
         result = train_policy(
@@ -69,6 +73,15 @@ def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
             on_progress=lambda progress: update(progress.step, _remarks(progress)),
         )
     save_trained(run.policy, result)
+    return result
+
+
+def _enter(run: RunFolder, result: TrainResult, listener: Listener) -> None:
+    """Enter the training in the list of what is done."""
+    file = load_policy(run.policy)[0]
+    stages = FinishedStages(run.stages, file.sha256, listener)
+    seconds = sum(result.timing.values())
+    stages.enter("train", config_sha256(result.config), (run.policy / MANIFEST,), seconds=seconds)
 
 
 def _is_trained(run: RunFolder, table: Table, listener: Listener) -> bool:
@@ -121,6 +134,7 @@ class _Facts:
         sparsity: Share of the weights that are zero.
         selected: Which policy was taken.
         evaluation: Its evaluations.
+        made_on: What computed it; None in a policy of before version 0.2.
         more: Everything else.
     """
 
@@ -130,6 +144,7 @@ class _Facts:
     sparsity: float
     selected: Literal["best", "last"]
     evaluation: _Evaluations
+    made_on: MadeOn | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
 
@@ -145,6 +160,7 @@ def _record_of(run: RunFolder) -> TrainingRecord:
         clean_return=facts.evaluation.best.clean_return if best else facts.evaluation.last,
         weights_sha256=weights_sha256(file.policy),
         onnx_sha256=file.sha256,
+        made_on=facts.made_on,
     )
 
 

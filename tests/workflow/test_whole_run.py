@@ -5,13 +5,15 @@ Also of ``workflow/finished_stages.py``.
 
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from support.heard import Heard
 from surefoot.certificate import Certificate, Verdict
-from surefoot.records import AttackRecord, BenchRecord, RunSummary
+from surefoot.kernels import processor
+from surefoot.records import AttackRecord, BenchRecord, RunSummary, TrainingRecord, read_stages
 from surefoot.run_folder import RunFolder
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.finished_stages import FinishedStages
@@ -41,6 +43,22 @@ def test_every_result_is_about_the_deployed_file(finished: Path) -> None:
     }
     assert len(digests) == 1
     assert all(path.is_file() for path in run.results - {run.draft_certificate.with_suffix(".png")})
+
+
+def test_a_run_tells_what_each_stage_took_and_what_computed_it(finished: Path) -> None:
+    run = RunFolder(finished)
+    stages, summary = read_stages(run.stages), RunSummary.read(run.summary)
+    assert set(stages) == {
+        *("train", "certify before measuring", "attack", "certify", "export", "bench")
+    }
+    assert summary.seconds == {name: stage.seconds for name, stage in stages.items()}
+    assert min(summary.seconds.values()) > 0
+    trained_on = TrainingRecord.read(run.training).made_on
+    assert trained_on is not None
+    assert summary.made_on == trained_on
+    for made in (trained_on, *(stage.made_on for stage in stages.values())):
+        assert made.processor == processor()
+        assert made.versions["torch"] == version("torch")
 
 
 def test_a_second_run_does_nothing_again(
