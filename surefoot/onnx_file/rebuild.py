@@ -29,6 +29,7 @@ from surefoot.onnx_file.computation import (
     needed,
 )
 from surefoot.onnx_file.ends import Graph, take_head, take_normaliser
+from surefoot.onnx_file.idle_limits import drop_idle_limits
 from surefoot.onnx_file.units import Unit, units_of
 from surefoot.policy import CategoricalHead, Layer, Policy, Rounding
 
@@ -46,6 +47,7 @@ def rebuild(computation: Computation, outputs: Numbers, *, choice: bool = False)
     """
     steps = needed(computation.steps, outputs, computation.size)
     graph = Graph(steps, outputs, computation.size)
+    drop_idle_limits(graph)
     graph.steps = _by_maker(graph)
     normaliser, states = take_normaliser(graph, len(computation.sensors))
     head = CategoricalHead(num_actions=len(outputs)) if choice else take_head(graph)
