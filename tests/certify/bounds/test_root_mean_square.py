@@ -5,12 +5,14 @@ The oracle computes in extended precision, from the formula alone.
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from flint import arb, ctx
 
 from support.onnx_graphs import Array, RandomController
+from support.policies import build_policy
 from surefoot.activation import Activation, Mixed, RmsNorm
 from surefoot.ball import Norm
 from surefoot.certify.bounds.alpha_crown import optimised_bounds
@@ -25,7 +27,7 @@ from surefoot.certify.bounds.root_mean_square import (
     square_lines,
     squares_on,
 )
-from surefoot.certify.bounds.rounding import rounding_around, rounding_bound
+from surefoot.certify.bounds.rounding import RoundingBound, rounding_around, rounding_bound
 from surefoot.certify.bounds.slopes import derivative, slope_range, times_jacobian
 from surefoot.certify.counterexamples import network_and_gradient
 from surefoot.certify.everywhere import Everywhere
@@ -284,6 +286,31 @@ def test_runs_in_float32_stay_within_the_rounding_of_their_balls() -> None:
         )
         assert (error <= bound.action * (1 + 1e-9)).all()
     assert known > TRIALS // 2
+
+
+def test_errors_made_before_a_normalisation_are_counted_behind_it() -> None:
+    """Products that cancel lose much in TF32, and what normalises their sum loses little more."""
+    rng = np.random.default_rng(0)
+    cancelling = 100 * rng.normal(size=(6, 1)) * np.array([[1.0, -1.0]]) + rng.normal(size=(6, 2))
+    policy = build_policy([cancelling, np.eye(6), np.eye(6)], RmsNorm(0.5))
+    first = replace(policy.layers[0], activation=Activation.IDENTITY)
+    policy = replace(policy, layers=(first, *policy.layers[1:]))
+    states = rng.uniform(0.9, 1.1, (200, 2)).astype(np.float32)
+    region = local_region(states.astype(np.float64), 0.0, Norm.LINF)
+    before = local_bounds(policy, region).before
+    bound = rounding_around(policy, region, before, ARITHMETICS["tf32"])
+    assert isinstance(bound, RoundingBound)
+    hidden = states
+    for layer in policy.layers:
+        hidden = layer.activation(in_tf32(hidden) @ in_tf32(layer.weight).T + layer.bias)
+    error = np.abs(hidden.astype(np.float64) - policy.network(states.astype(np.float64)))
+    assert (error <= bound.network).all()
+    assert (error > 0.05 * bound.network).any()
+
+
+def in_tf32(x: Array) -> Array:
+    mantissa, exponent = np.frexp(x.astype(np.float32))
+    return np.ldexp(np.round(mantissa * 2.0**11) / 2.0**11, exponent).astype(np.float32)
 
 
 def test_half_precision_has_no_bound_but_a_reason() -> None:
