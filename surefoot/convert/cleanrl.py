@@ -35,6 +35,7 @@ from surefoot.policy import Array, CategoricalHead, Head, Normaliser, Policy
 if TYPE_CHECKING:
     from torch import nn
 
+_BROUGHT_BY = "surefoot[train]"
 _EPSILON, _CLIP = 1e-8, 10.0
 """Constants of ``NormalizeObservation``, and of the clip that CleanRL puts behind it."""
 
@@ -121,7 +122,7 @@ def convert(path: Path, surroundings: Surroundings) -> Conversion:
         MissingLibraryError: If PyTorch is not installed.
     """
     data = read_file(path)
-    with library("PyTorch", "train", path):
+    with library("PyTorch", _BROUGHT_BY, path):
         weights, installed = _weights_of(path), version("torch")
     script, names = _script_of(weights, path)
     network = _network_of(weights, names, script.activation)

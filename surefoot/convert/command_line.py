@@ -63,12 +63,12 @@ def run(
 
 
 @contextmanager
-def library(name: str, extra: str, path: Path) -> Iterator[None]:
+def library(name: str, package: str, path: Path) -> Iterator[None]:
     """Say in one line what is not installed, or what a library says of a file that it cannot read.
 
     Args:
         name: The library, with its version where it is known.
-        extra: The extra of surefoot that brings it.
+        package: What brings it, as pip is told.
         path: What it reads.
 
     Raises:
@@ -85,7 +85,7 @@ def library(name: str, extra: str, path: Path) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise MissingLibraryError(
             f"{error.name} is not installed, which {path} needs; {name} comes with "
-            f"pip install 'surefoot[{extra}]'"
+            f"pip install '{package}'"
         ) from error
     except Exception as error:  # whatever a library or the code in its file raises
         raise InputError(f"{name} cannot read {path}: {_in_short(error)}") from error

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rsl_rl.modules.distribution import Distribution
 
 _PACKAGE = "rsl-rl-lib"
+_BROUGHT_BY = "surefoot[rsl-rl]"
 _MAJOR = "5"
 _ROLES = "actor", "student"
 _GROUP = "observation"
@@ -51,11 +52,11 @@ def convert(path: Path, config: Path | None = None, *, clips: bool = False) -> C
         MissingLibraryError: If rsl_rl is not installed.
     """
     data = read_file(path)
-    with library(_PACKAGE, "rsl-rl", path):
+    with library(_PACKAGE, _BROUGHT_BY, path):
         installed = _require_version()
         role, weights = _actor_weights(path)
     table = _read_config(_config_place(path, config))
-    with library(f"{_PACKAGE} {installed}", "rsl-rl", path):
+    with library(f"{_PACKAGE} {installed}", _BROUGHT_BY, path):
         actor = _build_actor(table, role, weights)
     limit = _action_limit(table, clips=clips)
     policy = _policy_of(actor, limit)
@@ -135,7 +136,7 @@ def _read_config(path: Path) -> dict[str, Json]:
 
 def _from_yaml(data: bytes, path: Path) -> Json:
     """Return the plain values of a YAML document, tuples as lists and other objects as nothing."""
-    with library("PyYAML", "rsl-rl", path):
+    with library("PyYAML", _BROUGHT_BY, path):
         import yaml
 
         class Plain(yaml.SafeLoader):  # type: ignore[misc]

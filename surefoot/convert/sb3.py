@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PACKAGE = "stable-baselines3"
+_BROUGHT_BY = "surefoot[sb3]"
 _VERSION_FILE = "_stable_baselines3_version"
 _NOTE_NO_STATISTICS = (
     "without --normalize the observations are taken as they are, and nothing clips them: a model "
@@ -82,7 +83,7 @@ def convert(path: Path, statistics: Path | None = None) -> Conversion:
     """
     data = read_file(path)
     installed = _require_version(data, path)
-    with library(f"{_PACKAGE} {installed}", "sb3", path):
+    with library(f"{_PACKAGE} {installed}", _BROUGHT_BY, path):
         model = _load_model(path)
     normalize = None if statistics is None else _load_statistics(statistics, model)
     policy = _policy_of(model, _actor_of(model), normalize, path)
@@ -173,7 +174,7 @@ def _load_statistics(path: Path, model: "BaseAlgorithm") -> "VecNormalize":
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     read_file(path)
-    with library(_PACKAGE, "sb3", path):
+    with library(_PACKAGE, _BROUGHT_BY, path):
         normalize = VecNormalize.load(str(path), DummyVecEnv([lambda: _spaces_of(model)]))
     normalize.training = False
     return normalize

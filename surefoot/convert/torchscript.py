@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 _STANDARD_OUTPUT = 1
+_BROUGHT_BY = "surefoot[train]"
 _RECURRENT = "GRU", "LSTM", "RNN"
 
 
@@ -42,11 +43,11 @@ def convert(path: Path, width: int | None = None) -> Conversion:
         MissingLibraryError: If PyTorch is not installed.
     """
     data = read_file(path)
-    with library("PyTorch", "train", path):
+    with library("PyTorch", _BROUGHT_BY, path):
         module, installed = _load(path), version("torch")
     _refuse_memory(module, path)
     given = width or _width_of(module, path)
-    with library(f"PyTorch {installed}", "train", path):
+    with library(f"PyTorch {installed}", _BROUGHT_BY, path):
         exported = _exported(module, given)
     policy = read_onnx(exported, str(path)).policy
     return Conversion(
