@@ -114,7 +114,11 @@ def can_pin() -> bool:
 
 def numpy_features() -> str:
     """Return the dispatched features of AVX2, as the installed NumPy calls them."""
-    version = tuple(int(part) for part in metadata.version("numpy").split(".")[:2])
+    try:
+        installed = metadata.version("numpy")
+    except metadata.PackageNotFoundError:  # whoever imports it is told so
+        return "X86_V3"
+    version = tuple(int(part) for part in installed.split(".")[:2])
     return "X86_V3" if version >= (2, 4) else "SSSE3 SSE41 POPCNT SSE42 AVX F16C FMA3 AVX2"
 
 

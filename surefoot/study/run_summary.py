@@ -76,5 +76,5 @@ def summarise(run: RunFolder) -> RunSummary:
         onnx_sha256=certificate.onnx_sha256,
         budget_sha256=certificate.budget.sha256,
         seconds={name: stage.seconds for name, stage in read_stages(run.stages).items()},
-        made_on=training.made_on,
+        made_on=None if training is None else training.made_on,
     )
