@@ -214,8 +214,10 @@ def targets(place: Path) -> Mapping[str, Target]:
     """
     import numpy as np
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from small_bundle import small_bundle, small_policy
 
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from support.policies import random_policy
+    from support.small_bundle import small_bundle
     from surefoot.artifact import (
         MANIFEST,
         Artifact,
@@ -256,7 +258,7 @@ def targets(place: Path) -> Mapping[str, Target]:
     payloads = tuple(
         base64.b64decode(json.loads(line)["payload"]) for line in signatures.splitlines()
     )
-    critic = critic_to_bytes(small_policy(np.random.default_rng(1), (3, 4, 1)).layers)
+    critic = critic_to_bytes(random_policy(np.random.default_rng(1), (3, 4, 1)).layers)
     private, public = generate_key()
     thing = Artifact(kind="thing", files={"a": b"a"}, facts={"seed": 1, "rate": 3e-4})
     array = io.BytesIO()

@@ -7,7 +7,7 @@ import io
 import math
 import struct
 import warnings
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from surefoot.limits import MAX_ARRAYS
 
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _MOST_HEADER = 4096
+_CHUNK = 1 << 20
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -46,21 +47,33 @@ def arrays_from_npz(data: bytes) -> dict[str, NDArray[np.generic]]:
                 raise ValueError("it is compressed")
             if sum(member.file_size for member in members) > len(data):  # they overlap
                 raise ValueError("its arrays are larger than the file")
-            contents = {entry.filename.removesuffix(".npy"): file.read(entry) for entry in members}
+            return {
+                member.filename.removesuffix(".npy"): array_from_npy(_content(file, member))
+                for member in members
+            }
     except ValueError:
         raise
     except _UNREADABLE as error:
         raise ValueError(f"it is no npz file: {error}") from error
-    return {name: array_from_npy(content) for name, content in contents.items()}
 
 
-def array_from_npy(data: bytes) -> NDArray[np.generic]:
-    """Return the array of an npy file, of real numbers or truth values.
+def _content(file: ZipFile, member: ZipInfo) -> bytearray:
+    """Return what a member holds, in memory that an array may have for its own."""
+    content, end = bytearray(member.file_size), 0
+    with file.open(member) as stream:  # ends with an error unless it is of this size
+        while chunk := stream.read(_CHUNK):
+            content[end : end + len(chunk)] = chunk
+            end += len(chunk)
+    return content
+
+
+def array_from_npy(data: bytes | bytearray) -> NDArray[np.generic]:
+    """Return the array of an npy file, of real numbers or truth values; it shares memory with it.
 
     Raises:
         ValueError: If it is none, or not as large as its header says.
     """
-    stream = io.BytesIO(data)
+    stream = io.BytesIO(data[: 2 * _MOST_HEADER])
     try:
         with warnings.catch_warnings(action="error"):  # headers of Python 2
             read_header = _HEADERS[np.lib.format.read_magic(stream)]
@@ -71,7 +84,7 @@ def array_from_npy(data: bytes) -> NDArray[np.generic]:
     if dtype.kind not in "biuf" or min(shape, default=0) < 0 or size != len(data) - begin:
         raise ValueError(f"it holds an array of {dtype} that is not {shape}")
     flat = np.frombuffer(data, dtype, offset=begin)
-    return np.array(flat.reshape(shape, order="F" if by_column else "C"))
+    return flat.reshape(shape, order="F" if by_column else "C")
 
 
 _HEADERS = {

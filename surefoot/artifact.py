@@ -32,6 +32,7 @@ from surefoot.errors import InputError, IntegrityError
 from surefoot.limits import (
     MAX_DEPTH,
     MAX_DIGITS,
+    MAX_DOCUMENT_BYTES,
     MAX_FILE_BYTES,
     MAX_FILES,
     MAX_MANIFEST_BYTES,
@@ -104,6 +105,17 @@ def from_json(data: bytes, what: str, *, max_values: int = MAX_VALUES) -> Json:
         )
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{what} is not valid JSON: {error}") from error
+
+
+def from_untrusted_json(data: bytes, what: str) -> Json:
+    """Parse a JSON document of a bundle, which anybody may have written.
+
+    Raises:
+        IntegrityError: As :func:`from_json`, within the limits of such a document.
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise IntegrityError(_too_large(what, len(data), MAX_DOCUMENT_BYTES))
+    return from_json(data, what, max_values=MAX_VALUES_OF_BUNDLE)
 
 
 def decoded(data: bytes) -> str:
@@ -311,7 +323,7 @@ def read_artifact(
             raise InputError(f"{folder} is not a {kind}: it has no {MANIFEST}")
         found = _entries(folder)
     raw = read_file(folder / MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
-    manifest = from_json(raw, f"{folder / MANIFEST}", max_values=MAX_VALUES_OF_BUNDLE)
+    manifest = from_untrusted_json(raw, f"{folder / MANIFEST}")
     named = _named_files(manifest, kind, folder) | {MANIFEST}
     for verb, names in (
         ("is missing", named - set(found)),
@@ -491,5 +503,5 @@ def os_errors(what: str) -> Iterator[None]:
         raise InputError(f"{what}: {error.strerror or error}") from error
 
 
-def _too_large(path: Path, size: int, limit: int) -> str:
-    return f"{path} has {size} bytes, more than the {limit} allowed"
+def _too_large(what: object, size: int, limit: int) -> str:
+    return f"{what} has {size} bytes, more than the {limit} allowed"

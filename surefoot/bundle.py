@@ -21,7 +21,7 @@ from surefoot.artifact import (
     MANIFEST,
     Artifact,
     Json,
-    from_json,
+    from_untrusted_json,
     read_artifact,
     read_file,
     sha256_hex,
@@ -32,7 +32,7 @@ from surefoot.artifact import (
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
-from surefoot.limits import MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES, MAX_VALUES_OF_BUNDLE
+from surefoot.limits import MAX_BUNDLE_BYTES, MAX_POLICY_BYTES, MAX_SIGNATURE_BYTES
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, policy_from_onnx
 from surefoot.policy import weights_sha256
 from surefoot.signing import (
@@ -218,7 +218,7 @@ def _subjects(bundle: Bundle) -> dict[str, str]:
 
 
 def _certificate_table(bundle: Bundle) -> Json:
-    return from_json(bundle.files[CERTIFICATE_FILE], CERTIFICATE_FILE)
+    return from_untrusted_json(bundle.files[CERTIFICATE_FILE], CERTIFICATE_FILE)
 
 
 def _facts(bundle: Bundle) -> dict[str, Json]:
@@ -236,6 +236,10 @@ def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
     for name in REQUIRED_FILES:
         if name not in files:
             raise InputError(f"a bundle needs {name}")
+    if (size := len(files[POLICY_FILE])) > MAX_POLICY_BYTES:
+        raise IntegrityError(
+            f"{POLICY_FILE} has {size} bytes, more than the {MAX_POLICY_BYTES} allowed in a bundle"
+        )
     controller = policy_from_onnx(files[POLICY_FILE])
     certificate = Certificate.parse(files[CERTIFICATE_FILE])
     if files[BUDGET_FILE] != certificate.budget.text.encode():
@@ -269,7 +273,7 @@ def _check_origin(data: bytes, onnx_sha256: str) -> None:
     Raises:
         IntegrityError: If it is not.
     """
-    manifest = from_json(data, ORIGIN_FILE, max_values=MAX_VALUES_OF_BUNDLE)
+    manifest = from_untrusted_json(data, ORIGIN_FILE)
     try:
         named = manifest["files"][POLICY_FILE]["sha256"]
     except (KeyError, TypeError) as error:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from enum import StrEnum
 
-from surefoot.artifact import Json, from_json, to_json
+from surefoot.artifact import Json, from_untrusted_json, to_json
 from surefoot.budget import Budget, Requirement
 from surefoot.claims import Claims
 from surefoot.errors import InputError, IntegrityError
-from surefoot.limits import MAX_CERTIFICATE_BYTES, MAX_VALUES_OF_BUNDLE
 from surefoot.quantities.base.witness import Witness
 from surefoot.version import __version__
 
@@ -255,11 +254,7 @@ class Certificate:
             IntegrityError: If it is no certificate, contradicts itself, has another schema, or is
                 not byte for byte what :meth:`to_json` writes.
         """
-        if len(data) > MAX_CERTIFICATE_BYTES:
-            raise IntegrityError(
-                f"{what} has {len(data)} bytes, more than the {MAX_CERTIFICATE_BYTES} allowed"
-            )
-        table = from_json(data, what, max_values=MAX_VALUES_OF_BUNDLE)
+        table = from_untrusted_json(data, what)
         if not isinstance(table, dict) or table.get("schema") != SCHEMA:
             raise IntegrityError(f"{what} is not a {SCHEMA} document")
         try:

@@ -20,8 +20,11 @@ MAX_BUNDLE_BYTES = 1 << 25
 MAX_RECORDED = 1 << 21
 """Numbers of all recorded states of a user, which a bundle has to hold."""
 
-MAX_CERTIFICATE_BYTES = 1 << 22
-"""Bytes of ``certificate.json``, enough for a hundred thousand multipliers."""
+MAX_POLICY_BYTES = 6_000_000
+"""Bytes of ``policy.onnx`` in a bundle: a million and a half weights, of which C may be derived."""
+
+MAX_DOCUMENT_BYTES = 1 << 22
+"""Bytes of a JSON document in a bundle; a certificate may hold a hundred thousand multipliers."""
 
 MAX_BUDGET_BYTES = 1 << 16
 """Bytes of a budget, enough for a thousand requirements; its parser is slow."""

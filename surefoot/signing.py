@@ -45,6 +45,8 @@ _MAX_SIGNATURES = 8
 """Largest number of signatures of one envelope that are tried."""
 _MAX_OPENED = 32
 """Brackets of an envelope, whose payload is text."""
+_WIDE = b"\\u"
+"""What an envelope of base64 needs not: it may make four bytes of every other letter."""
 _SKEW = timedelta(minutes=5)
 
 
@@ -291,7 +293,7 @@ class _Envelope:
 
 def _envelope(line: bytes) -> _Envelope | None:
     """Return the envelope of a line; None if it is none of an in-toto statement."""
-    if line.count(b"[") + line.count(b"{") > _MAX_OPENED:
+    if line.count(b"[") + line.count(b"{") > _MAX_OPENED or _WIDE in line or not line.isascii():
         return None
     try:
         table = from_json(line, "envelope", max_values=MAX_VALUES_OF_BUNDLE)

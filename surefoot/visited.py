@@ -2,7 +2,7 @@
 
 import io
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,10 +78,10 @@ class Visited:
         try:
             arrays = arrays_from_npz(data)
             visited = cls(
-                independent=arrays["independent"].astype(np.float64, copy=False),
+                independent=_floats(arrays["independent"]),
                 steps=_integers(arrays["steps"]),
                 num_discarded=int(arrays["num_discarded"]),
-                pool=arrays["pool"].astype(np.float64, copy=False),
+                pool=_floats(arrays["pool"]),
                 sampled=_sampled_from(arrays),
             )
             visited._check()
@@ -105,6 +105,7 @@ class Visited:
 
 
 _PREFIX = "sampled_"
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def _arrays_of(sampled: SampledEpisodes) -> dict[str, NDArray[np.generic]]:
@@ -114,15 +115,23 @@ def _arrays_of(sampled: SampledEpisodes) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def _integers(array: NDArray[np.generic]) -> NDArray[np.int64]:
-    """Return an array of integers as such.
+def _of_type(array: NDArray[np.generic], kind: type[Scalar]) -> NDArray[Scalar]:
+    """Return an array as one of this type, which it must be: a conversion may take more memory.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is of another.
     """
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"steps must be integers, are {array.dtype}")
-    return array.astype(np.int64)
+    if array.dtype != kind:
+        raise ValueError(f"it has {array.dtype} in the place of {np.dtype(kind)}")
+    return array.view(kind)
+
+
+def _floats(array: NDArray[np.generic]) -> NDArray[np.float64]:
+    return _of_type(array, np.float64)
+
+
+def _integers(array: NDArray[np.generic]) -> NDArray[np.int64]:
+    return _of_type(array, np.int64)
 
 
 def _sampled_from(arrays: dict[str, NDArray[np.generic]]) -> SampledEpisodes | None:
@@ -134,10 +143,10 @@ def _sampled_from(arrays: dict[str, NDArray[np.generic]]) -> SampledEpisodes | N
     if not any(name.startswith(_PREFIX) for name in arrays):
         return None
     sampled = SampledEpisodes(
-        observations=arrays["sampled_observations"].astype(np.float64),
+        observations=_floats(arrays["sampled_observations"]),
         steps=_integers(arrays["sampled_steps"]),
-        alive=arrays["sampled_alive"].astype(np.bool_),
-        returns=arrays["sampled_returns"].astype(np.float64),
+        alive=_of_type(arrays["sampled_alive"], np.bool_),
+        returns=_floats(arrays["sampled_returns"]),
         horizon=int(arrays["sampled_horizon"]),
     )
     count = len(sampled.observations)

@@ -7,28 +7,46 @@ import io
 import json
 import os
 import tomllib
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from onnx import TensorProto, helper, numpy_helper
 
 from support.bundles import bundle_files
 from support.certificates import certificate_of
+from support.hostile import (
+    HOSTILE_NPZ,
+    HOSTILE_ONNX,
+    LINES,
+    LONG_KEY,
+    NUMBERS,
+    SLOW_TOML,
+    VISITED,
+    forge,
+    mutate,
+    npz,
+    wide_text,
+)
 from support.policies import random_policy
-from surefoot.artifact import MANIFEST, Artifact, from_json, read_artifact, to_json, write_artifact
+from support.small_bundle import small_bundle
+from surefoot.artifact import MANIFEST, Artifact, from_json, read_artifact, to_json
 from surefoot.budget import Budget
 from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, ORIGIN_FILE, open_bundle, write_bundle
 from surefoot.certificate import Certificate
 from surefoot.config import parse_toml
 from surefoot.errors import InputError, IntegrityError, SurefootError, VerificationError
-from surefoot.limits import MAX_BUNDLE_BYTES, MAX_DEPTH, MAX_FILES
+from surefoot.export.forms import C_REPORT_FILE
+from surefoot.limits import (
+    MAX_BUNDLE_BYTES,
+    MAX_DEPTH,
+    MAX_DOCUMENT_BYTES,
+    MAX_FILES,
+    MAX_POLICY_BYTES,
+)
 from surefoot.onnx_file import (
+    POLICY_FILE,
     policy_from_onnx,
     policy_to_onnx,
     read_onnx,
@@ -36,11 +54,7 @@ from surefoot.onnx_file import (
 from surefoot.onnx_file.sparse import dense_onnx
 from surefoot.signing import SIGNATURES_FILE, Role, TrustPolicy, verified_statements
 from surefoot.visited import Visited
-
-VISITED = Visited(
-    independent=np.ones((5, 3)), steps=np.arange(5), num_discarded=0, pool=np.zeros((7, 3))
-)
-LONG_KEY = "a." * 100_000 + "b = 1"
+from surefoot.workflow.verifying import verify_bundle
 
 
 @pytest.fixture
@@ -50,24 +64,6 @@ def folder(tmp_path: Path) -> Path:
     files = bundle_files(file, certificate_of(file))
     write_bundle(tmp_path / "bundle", files, allow_uncertified=False)
     return tmp_path / "bundle"
-
-
-def forge(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Change files of a bundle and write a manifest that fits, as a forger would."""
-    artifact = read_artifact(folder, "bundle")
-    write_artifact(folder, replace(artifact, files={**artifact.files, **files}))
-
-
-NUMBERS = {
-    "1e999999": "1e999999 is not a finite number",
-    "1" * 1_000_000: "a number of 1000000 digits, more than the 400 allowed",
-    "-1." + "0" * 1_000_000: "digits, more than the 400 allowed",
-    "1e" + "0" * 1_000_000: "digits, more than the 400 allowed",
-    "[" * 100_000: f"deeper than the {MAX_DEPTH} tables and lists allowed",
-    '[{"a":' * 100: f"deeper than the {MAX_DEPTH} tables and lists allowed",
-    "[" + "0," * (1 << 18) + "0]": "more than the 262144 values allowed",
-    "[" + "[]," * (1 << 17) + "[]]": "more than the 262144 values allowed",
-}
 
 
 @pytest.mark.parametrize("value", NUMBERS, ids=lambda value: value[:8])
@@ -98,21 +94,6 @@ def test_json_is_utf_8_and_another_encoding_is_named(encoding: str) -> None:
         from_json('{"ä": 1}'.encode(encoding), "x")
     if encoding != "utf-16-le":  # which has no mark
         assert "byte order mark of UTF" in str(refusal.value)
-
-
-SLOW_TOML = {
-    "a key of many parts": LONG_KEY,
-    "a table of many parts": f"[{'a.' * 100_000}b]",
-    "quoted parts": '"\\"".' * 1000 + "b = 1",
-    "literal parts": "'a' . " * 1000 + "b = 1",
-    "parts in a table": "x = {" + "a." * 1000 + "b = 1}",
-    "a long integer": "a = " + "1" * 100_000,
-    "a long hexadecimal integer": "a = 0x" + "f" * 1000,
-    "a long fraction": "a = 0." + "0" * 1000,
-    "underscores": "a = 1" + "_1" * 1000,
-    "lists in lists": "a = " + "[" * 10_000,
-    "tables in tables": "a = " + "{a = " * 1000,
-}
 
 
 @pytest.mark.parametrize("text", SLOW_TOML.values(), ids=SLOW_TOML)
@@ -192,59 +173,14 @@ def test_large_files_are_not_read(folder: Path) -> None:
     assert artifact.kind == "bundle"
 
 
-def npy(header: str, data: bytes = b"") -> bytes:
-    """Return an npy file with this header."""
-    line = header.encode().ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + data
-
-
-def npz(members: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """Return the file of visited states with some of its members replaced."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(VISITED.to_bytes())) as old:
-        whole = {name: old.read(name) for name in old.namelist()} | dict(members)
-    with zipfile.ZipFile(buffer, "w", compression) as file:
-        for name, data in whole.items():
-            file.writestr(name, data)
-    return buffer.getvalue()
-
-
-def overlapping() -> bytes:
-    """Return a file whose directory names the same bytes again and again."""
-    data = bytearray(npz({"pool.npy": npy("{}", bytes(100_000))}))
-    end = data.rindex(b"PK\x05\x06")
-    start = data.index(b"PK\x01\x02")
-    entries = bytes(data[start:end])
-    pool = entries[entries.index(b"pool.npy") - 46 :][:54]
-    tail = bytearray(data[end:])
-    for at in (8, 10):
-        tail[at : at + 2] = (4 + 8).to_bytes(2, "little")
-    tail[12:16] = (len(entries) + 8 * len(pool)).to_bytes(4, "little")
-    return bytes(data[:start]) + entries + pool * 8 + bytes(tail)
-
-
-def head(shape: str, descr: str = "'<f8'") -> str:
-    """Return the header of an array."""
-    return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
-
-
-HOSTILE_NPZ = {
-    "compressed": (npz({"pool.npy": bytes(10_000_000)}, zipfile.ZIP_DEFLATED), "it is compressed"),
-    "terabytes": (npz({"pool.npy": npy(head("(1099511627776, 3)"))}), "that is not"),
-    "overflow": (npz({"pool.npy": npy(head(f"({2**62}, 4)"))}), "that is not"),
-    "negative": (
-        npz({"pool.npy": npy(head("(-1, -3)"), bytes(24))}),
-        "that is not",
-    ),
-    "objects": (npz({"pool.npy": npy(head("(1,)", "'|O'"), bytes(8))}), "array of object"),
-    "fields": (npz({"pool.npy": npy(head("(1,)", "[('a', '<f8')]"), bytes(8))}), "array of"),
-    "code": (npz({"pool.npy": npy("__import__('os').abort()")}), "header"),
-    "deep header": (npz({"pool.npy": npy("-" * 110 + "1")}), "header"),
-    "infinite": (npz({"pool.npy": npy(head("(1, 3)"), np.full(3, np.inf).tobytes())}), "finite"),
-    "other columns": (npz({"pool.npy": npy(head("(1, 2)"), bytes(16))}), r"must be \(n, obs_dim\)"),
-    "many arrays": (npz({f"{number}.npy": b"" for number in range(20)}), "more than the 16 arrays"),
-    "overlapping": (overlapping(), "larger than the file"),
-}
+def test_visited_states_of_another_type_would_grow_and_are_refused() -> None:
+    arrays = {"independent": np.ones((5, 3)), "steps": np.arange(5), "pool": np.zeros((7, 3))}
+    for name, kind in {"pool": np.bool_, "independent": np.float16, "steps": np.int8}.items():
+        buffer = io.BytesIO()
+        changed = {**arrays, name: arrays[name].astype(kind)}
+        np.savez(buffer, allow_pickle=False, num_discarded=np.int64(0), **changed)
+        with pytest.raises(IntegrityError, match=rf"it has {np.dtype(kind)} in the place of"):
+            Visited.from_bytes(buffer.getvalue())
 
 
 @pytest.mark.parametrize("case", HOSTILE_NPZ)
@@ -260,68 +196,6 @@ def test_visited_states_that_were_written_are_read() -> None:
     assert np.array_equal(again.pool, VISITED.pool)
 
 
-def graph(
-    *, dense: Sequence[TensorProto] = (), sparse: Sequence[onnx.SparseTensorProto] = ()
-) -> bytes:
-    """Return a small foreign model, y = x w, with this w."""
-    value = helper.make_tensor_value_info
-    made = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "g",
-        [value("x", TensorProto.FLOAT, ["N", 3])],
-        [value("y", TensorProto.FLOAT, ["N", 2])],
-        initializer=dense,
-        sparse_initializer=sparse,
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString())
-
-
-def nested(*path: int, payload: bytes) -> bytes:
-    """Return a message inside of messages, by the numbers of their fields."""
-    for number in reversed(path):
-        size, varint = len(payload), b""
-        while size > 127:
-            varint += bytes([size & 127 | 128])
-            size >>= 7
-        payload = bytes([number << 3 | 2]) + varint + bytes([size]) + payload
-    return payload
-
-
-def claiming(dims: list[int]) -> bytes:
-    """Return a model with a weight that claims a shape."""
-    tensor = TensorProto(name="w", dims=dims, data_type=TensorProto.FLOAT, raw_data=b"1234")
-    return graph(dense=[tensor])
-
-
-def sparse_claiming(dims: list[int]) -> bytes:
-    """Return a model with a sparse weight that claims a shape."""
-    sparse = onnx.SparseTensorProto(dims=dims)
-    sparse.values.CopyFrom(numpy_helper.from_array(np.ones(1, np.float32), "w"))
-    sparse.indices.CopyFrom(numpy_helper.from_array(np.zeros(1, np.int64)))
-    return graph(sparse=[sparse])
-
-
-HOSTILE_ONNX = {
-    "empty nodes": nested(7, payload=b"\x0a\x00" * 100_000),
-    "empty tensors": nested(7, payload=b"\x2a\x00" * 100_000),
-    "empty attributes": nested(7, 1, payload=b"\x2a\x00" * 100_000),
-    "empty inputs": nested(7, 1, payload=b"\x0a\x00" * 100_000),
-    "empty metadata": b"\x72\x00" * 100_000,
-    "one integer each": nested(7, 5, payload=b"\x08\x00" * 100_000),
-    "packed integers": nested(7, 5, payload=nested(7, payload=bytes((1 << 22) + 1))),
-    "deep graphs": nested(7, *(1, 5, 6) * 100, payload=b""),
-    "a field beyond the end": b"\x3a\x7f",
-    "an endless integer": b"\xff" * 100,
-    "a weight of terabytes": claiming([1 << 40, 3]),
-    "a weight of negative size": claiming([-1, 3]),
-    "a weight that overflows": claiming([1 << 62, 1 << 62]),
-    "a sparse weight of terabytes": sparse_claiming([1 << 40, 2]),
-    "a sparse weight that overflows": sparse_claiming([1 << 62, 1 << 62]),
-    "a sparse weight of too many": sparse_claiming([1 << 14, 1 << 14]),
-}
-
-
 @pytest.mark.parametrize("case", HOSTILE_ONNX)
 @pytest.mark.parametrize("read", [policy_from_onnx, dense_onnx, lambda data: read_onnx(data, "x")])
 def test_an_onnx_file_takes_no_more_than_its_size(
@@ -334,14 +208,51 @@ def test_an_onnx_file_takes_no_more_than_its_size(
         assert "allowed" in str(refusal.value)
 
 
-LINES = {
-    "brackets": b'{"payload":' + b"[" * 10_000,
-    "lists": b'{"payload":[' + b"[]," * 10_000 + b"[]]}",
-    "signatures": b'{"payload":"","signatures":[' + b'{"sig":""},' * 10_000 + b"{}]}",
-    "numbers": b'{"payload":' + b"1" * 100_000 + b"}",
-    "no object": b"3",
-    "a surrogate": b'{"payload": "\\ud800", "payloadType": "application/vnd.in-toto+json"}',
-}
+@pytest.mark.parametrize("name", [CERTIFICATE_FILE, ORIGIN_FILE, C_REPORT_FILE])
+def test_no_document_of_a_bundle_is_larger_than_its_limit(folder: Path, name: str) -> None:
+    """One wide letter makes four bytes of every other."""
+    forge(folder, {name: wide_text(MAX_DOCUMENT_BYTES)})
+    with pytest.raises(VerificationError, match=rf"{name} has \d+ bytes, more than the"):
+        verify_bundle(folder)
+
+
+def test_no_controller_of_a_bundle_is_larger_than_its_limit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge(folder, {POLICY_FILE: bytes(MAX_POLICY_BYTES + 1)})
+    monkeypatch.setattr("onnx.load_model_from_string", lambda _: pytest.fail("it was parsed"))
+    with pytest.raises(VerificationError, match=rf"{POLICY_FILE} has \d+ bytes, more than the"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("letter", ["🤖", r"\ud83e\udd16"])
+def test_an_envelope_with_wide_letters_is_not_parsed(
+    letter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surefoot.signing.from_json", lambda *_: pytest.fail("it was parsed"))
+    key = Ed25519PrivateKey.generate().public_key()
+    line = f'{{"payload": "{letter}"}}'.encode()
+    assert verified_statements(line, dict.fromkeys(Role, (key,))) == []
+
+
+def refusal_of(folder: Path, trust: TrustPolicy) -> str:
+    """Return why a bundle does not verify; nothing if it does."""
+    try:
+        verify_bundle(folder, trust=trust)
+    except SurefootError as error:
+        return str(error)
+    return ""
+
+
+def test_no_mutation_of_a_signed_bundle_is_accepted(tmp_path: Path) -> None:
+    """A sample; ``benchmarks/hostile_bundles.py`` tries ten thousand."""
+    rng, small = np.random.default_rng(0), small_bundle(tmp_path)
+    verify_bundle(small.folder, trust=small.trust)
+    for _ in range(300):
+        what = mutate(small.folder, rng, tmp_path / "mutated")
+        words = refusal_of(tmp_path / "mutated", small.trust)
+        assert words or small.says_the_same(tmp_path / "mutated"), what
+        assert "\n" not in words
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)

@@ -72,7 +72,7 @@ def test_sampled_episodes_that_do_not_fit_each_other_are_refused(
 
 @pytest.mark.parametrize("missing", ["independent", "steps", "num_discarded", "pool"])
 def test_a_file_in_which_an_array_is_missing_is_refused(missing: str) -> None:
-    arrays = {"independent": 0, "steps": 0, "num_discarded": 0, "pool": 0}
+    arrays = {"independent": 0.0, "steps": 0, "num_discarded": 0, "pool": 0.0}
     arrays.pop(missing)
     with pytest.raises(IntegrityError, match=rf"visited\.npz .*{missing}"):
         Visited.from_bytes(npz(**arrays))

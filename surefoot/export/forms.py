@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surefoot.artifact import Json, from_json, to_json
+from surefoot.artifact import Json, from_untrusted_json, to_json
 from surefoot.bundle import Bundle
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError, VerificationError
@@ -114,7 +114,7 @@ def _c_config(bundle: Bundle) -> CConfig:
     Raises:
         IntegrityError: If the report does not say it, or another generator wrote it.
     """
-    report: Json = from_json(bundle.files.get(C_REPORT_FILE, b"{}"), C_REPORT_FILE)
+    report: Json = from_untrusted_json(bundle.files.get(C_REPORT_FILE, b"{}"), C_REPORT_FILE)
     if not isinstance(report, dict) or not isinstance(report.get("config"), dict):
         raise IntegrityError(f"{C_REPORT_FILE} does not say how the C was laid out")
     if report.get("generator") != __version__:

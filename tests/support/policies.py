@@ -40,8 +40,9 @@ def random_policy(
     activation: AnyActivation = Activation.TANH,
     squash: Squash | None = Squash.CLIP,
     clip: float = 10.0,
+    zeros: float = 0.3,
 ) -> Policy:
-    """A float32 policy; about a third of the weights is zero, nothing else is special.
+    """A float32 policy, of which nothing is special but the zeros among its weights.
 
     Args:
         rng: Draws everything.
@@ -49,11 +50,12 @@ def random_policy(
         activation: Of every hidden layer.
         squash: Of the actions; None for a categorical head.
         clip: Largest state, normalised units.
+        zeros: Share of the weights that are zero.
     """
     layers: list[Layer] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         weight = rng.normal(0, 1.2 / np.sqrt(fan_in), (fan_out, fan_in))
-        weight[rng.random(weight.shape) < 0.3] = 0
+        weight[rng.random(weight.shape) < zeros] = 0
         is_last = len(layers) == len(sizes) - 2
         layers.append(
             Layer(

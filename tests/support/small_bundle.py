@@ -1,20 +1,20 @@
 """A signed bundle of a random policy, made in a second: what hostile files are made from."""
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from support.policies import random_policy
 from surefoot.artifact import Artifact, read_artifact
 from surefoot.budget import Budget
 from surefoot.bundle import sign_bundle
 from surefoot.certify import Assumptions, CertifyConfig, Evidence, certify_policy
 from surefoot.export import ExportConfig, Target, export_bundle
+from surefoot.keys import public_pem
 from surefoot.onnx_file import load_policy, save_policy
-from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
-from surefoot.signing import SIGNATURES_FILE, Role, TrustPolicy
+from surefoot.signing import SIGNATURES_FILE, Role, Statement, TrustPolicy, verified_statements
 from surefoot.visited import VISITED_FILE, SampledEpisodes, Visited
 
 BUDGET = """[[require]]
@@ -53,18 +53,33 @@ class SmallBundle:
     Attributes:
         folder: The bundle.
         artifact: Its content.
-        trust: Whose signatures it carries.
+        key_file: Public key of who signed it for every role.
+        trust: That it is signed so.
     """
 
     folder: Path
     artifact: Artifact
+    key_file: Path
     trust: TrustPolicy
+
+    def says_the_same(self, folder: Path) -> bool:
+        """Whether another folder holds the same files, and nothing that was not signed here.
+
+        Signatures may be spelt otherwise: with another end of the line, or a line twice.
+        """
+        if read_artifact(folder, "bundle", beside={SIGNATURES_FILE}) != self.artifact:
+            return False
+        signed = self._signed_in(self.folder)
+        return all(statement in signed for statement in self._signed_in(folder))
+
+    def _signed_in(self, folder: Path) -> list[Statement]:
+        return verified_statements((folder / SIGNATURES_FILE).read_bytes(), self.trust.keys)
 
 
 def small_bundle(place: Path) -> SmallBundle:
     """Make a bundle with every kind of file below a folder."""
     rng = np.random.default_rng(0)
-    policy = small_policy(rng, (3, 6, 6, 2))
+    policy = random_policy(rng, (3, 6, 6, 2), zeros=0.8)  # so that a sparse file pays
     states = rng.normal(size=(24, 3))
     sampled = SampledEpisodes(
         observations=states,
@@ -101,33 +116,8 @@ def small_bundle(place: Path) -> SmallBundle:
     opened = export_bundle(bundle, file, origin, certificate, config)
     key = Ed25519PrivateKey.generate()
     sign_bundle(bundle, opened, dict.fromkeys(Role, key), ["parity/numpy"])
+    key_file = place / "key.pub"
+    key_file.write_bytes(public_pem(key))
     trust = TrustPolicy(keys=dict.fromkeys(Role, (key.public_key(),)))
     artifact = read_artifact(bundle, "bundle", beside={SIGNATURES_FILE})
-    return SmallBundle(folder=bundle, artifact=artifact, trust=trust)
-
-
-def small_policy(rng: np.random.Generator, sizes: tuple[int, ...]) -> Policy:
-    """Return a random policy of these sizes, most of whose weights are zero."""
-    layers = []
-    for number, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        weight = rng.normal(size=(fan_out, fan_in)) * (rng.random((fan_out, fan_in)) < 0.2)
-        is_last = number == len(sizes) - 2
-        layers.append(
-            Layer(
-                weight=weight.astype(np.float32),
-                bias=np.zeros(fan_out, np.float32),
-                activation=Activation.IDENTITY if is_last else Activation.TANH,
-            )
-        )
-    return Policy(
-        normaliser=Normaliser(
-            mean=np.zeros(sizes[0], np.float32), scale=np.ones(sizes[0], np.float32), clip=10.0
-        ),
-        layers=tuple(layers),
-        head=GaussianHead(
-            std=np.full(sizes[-1], 0.1),
-            squash=Squash.CLIP,
-            half_range=np.ones(sizes[-1], np.float32),
-            centre=np.zeros(sizes[-1], np.float32),
-        ),
-    )
+    return SmallBundle(folder=bundle, artifact=artifact, key_file=key_file, trust=trust)
