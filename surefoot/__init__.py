@@ -22,7 +22,7 @@ From Python, folders to folders, as the command line does it (``surefoot.workflo
 
     train_run, run_pipeline, adopt_controller, inspect_controller, compress_controller,
     certify_controller, export_controller, verify_bundle, attack_controller,
-    benchmark_controller, write_report, make_key_pair
+    benchmark_controller, write_report, make_key_pair, plan_study, run_study
 
 and values to values, one function for each stage:
 
@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from surefoot.workflow.key_making import KeyPair, make_key_pair
     from surefoot.workflow.listener import Listener
     from surefoot.workflow.reporting import write_report
+    from surefoot.workflow.study_plan import StudyPlan, plan_study
+    from surefoot.workflow.studying import Shard, StudySummary, run_study
     from surefoot.workflow.training import train_run
     from surefoot.workflow.verifying import Verification, read_trust, verify_bundle
     from surefoot.workflow.whole_run import run_pipeline
@@ -135,6 +137,9 @@ __all__ = [
     "RunFolder",
     "RunSummary",
     "Scope",
+    "Shard",
+    "StudyPlan",
+    "StudySummary",
     "SurefootError",
     "TrainConfig",
     "TrainResult",
@@ -164,10 +169,12 @@ __all__ = [
     "make_key_pair",
     "open_bundle",
     "pin_kernels",
+    "plan_study",
     "quantise_controller",
     "read_trust",
     "run_benchmark",
     "run_pipeline",
+    "run_study",
     "run_suite",
     "running_kernels",
     "save_policy",
@@ -236,6 +243,8 @@ _HOMES = {
     "surefoot.workflow.key_making": ("KeyPair", "make_key_pair"),
     "surefoot.workflow.listener": ("Listener",),
     "surefoot.workflow.reporting": ("write_report",),
+    "surefoot.workflow.study_plan": ("StudyPlan", "plan_study"),
+    "surefoot.workflow.studying": ("Shard", "StudySummary", "run_study"),
     "surefoot.workflow.training": ("train_run",),
     "surefoot.workflow.verifying": ("Verification", "read_trust", "verify_bundle"),
     "surefoot.workflow.whole_run": ("run_pipeline",),

@@ -20,6 +20,10 @@ class InputError(SurefootError, ValueError):
     exit_code = 2
 
 
+class FolderInUseError(InputError):
+    """Another process works in the folder: wait for it, or use another one."""
+
+
 class MissingLibraryError(InputError):
     """An optional library or a device that was asked for is not there; nothing else is used."""
 

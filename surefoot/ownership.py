@@ -19,7 +19,7 @@ from pathlib import Path
 from surefoot.artifact import claim_folder, from_json, os_errors, to_json, unclaim_folder
 from surefoot.atomic import OWNER_FILE, Lock, clear_leftovers, is_at, try_lock
 from surefoot.config import build, to_table
-from surefoot.errors import InputError, IntegrityError
+from surefoot.errors import FolderInUseError, InputError, IntegrityError
 
 _MAX_BYTES = 4096
 _held: set[Path] = set()
@@ -84,8 +84,8 @@ def hold_folder(folder: Path, kind: str) -> Iterator[None]:
         kind: What it holds, as ``claim_folder`` takes it.
 
     Raises:
-        InputError: If it is not ours, cannot be written, or another process works in it; the
-            message names the owner.
+        InputError: If it is not ours or cannot be written.
+        FolderInUseError: If another process works in it; the message names the owner.
     """
     place = folder.resolve()
     if place in _held:
@@ -113,7 +113,7 @@ def _take(place: Path, folder: Path) -> int:
     """Return the locked descriptor of the owner file, with this process written into it.
 
     Raises:
-        InputError: If another process has it.
+        FolderInUseError: If another process has it.
         OSError: If it cannot be written.
     """
     path = place / OWNER_FILE
@@ -136,17 +136,17 @@ def _refuse_owner(lock: Lock, owner: Owner | None, folder: Path) -> None:
     """Check that no other process works in a folder, as far as this host can tell.
 
     Raises:
-        InputError: If somebody does, or may.
+        FolderInUseError: If somebody does, or may.
     """
     if lock is Lock.HELD or (lock is Lock.UNKNOWN and owner is not None and owner.lives_here):
-        raise InputError(
+        raise FolderInUseError(
             f"{folder} is in use by {owner or 'another process'}: wait for it, or use another"
             " folder"
         )
     if owner is None or owner.is_here:
         return
     if lock is Lock.UNKNOWN:
-        raise InputError(
+        raise FolderInUseError(
             f"{folder} was in use by {owner}; its file system has no locks, so this host cannot"
             f" tell whether that process is alive: if it is not, remove {folder / OWNER_FILE}"
         )

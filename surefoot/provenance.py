@@ -1,7 +1,7 @@
 """What a result was made by: code, processor and kernels, so that results are never mixed."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -34,14 +34,20 @@ class MadeOn:
     versions: Mapping[str, str]
 
 
-def code_digest() -> str:
+def code_digest(*, without: Collection[str] = ()) -> str:
     """Return the SHA-256 of the whole package, every module by its place and its bytes.
 
     A version does not change with every commit, and results of two codes do not compare. Records
     older than version 0.2 hold a digest of some of the stages alone.
+
+    Args:
+        without: Subpackages that the result cannot depend on, because nothing that makes it may
+            import them.
     """
     root = Path(__file__).parent
-    files = sorted(root.rglob("*.py"))
+    files = sorted(
+        file for file in root.rglob("*.py") if file.relative_to(root).parts[0] not in without
+    )
     lines = [f"{file.relative_to(root).as_posix()} {sha256_hex(read_file(file))}" for file in files]
     return sha256_hex("\n".join(lines).encode())
 

@@ -23,6 +23,7 @@ from surefoot.cli.quantise import quantise
 from surefoot.cli.report import report
 from surefoot.cli.run import run
 from surefoot.cli.standard_output import owned
+from surefoot.cli.study import study
 from surefoot.cli.tables import plain
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
@@ -78,6 +79,7 @@ VERBS = (
     bench,
     run,
     report,
+    study,
 )
 for verb in VERBS:
     app.command()(_as_command(verb))

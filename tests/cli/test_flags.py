@@ -45,19 +45,6 @@ FLAGS = {
         "--allow-uncertified",
         "--json",
     },
-    "adopt": {
-        "source",
-        "--out",
-        "--output",
-        "--env",
-        "--env-module",
-        "--states",
-        "--columns",
-        "--episode-column",
-        "--visited-states",
-        "--json",
-    },
-    "inspect": {"controller", "--output", "--epsilon", "--json"},
     "keygen": {"--out", "--json"},
     "compress": {
         "policy",
@@ -86,6 +73,9 @@ FLAGS = {
         "--discrete",
         "--env",
         "--env-module",
+        "--states",
+        "--columns",
+        "--episode-column",
         "--visited-states",
         "--json",
     },
@@ -117,6 +107,7 @@ FLAGS = {
     },
     "run": {"--out", "--budget", *TRAINING},
     "report": {"run", "--out", "--json"},
+    "study": {"grid", "--out", "--jobs", "--shard", "--only", "--dry-run", "--json"},
 }
 
 
