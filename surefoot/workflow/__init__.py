@@ -6,6 +6,8 @@
 * ``certifying``: a controller held against a budget; ``evidence_files``: what that may rest on.
 * ``exporting``: a certified policy into a bundle; ``verifying``: a bundle, all of it.
 * ``attacking`` and ``benchmarking``: what a bundle does and how long that takes (``opening``).
+* ``studying``: the cells of a grid side by side (``study_plan``: what that costs;
+  ``cell_workers``, ``cell_process``, ``cell_work``: who makes them, and how).
 * ``key_making``: keys to sign with; ``reporting``: one page about a run.
 * ``configuration``: the tables of a configuration as what the stages take.
 * ``listener``: who is told of progress and remarks; nobody, if nothing is said.
