@@ -24,7 +24,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.activation import Activation, AnyActivation, is_elementwise, parts_of
+from surefoot.activation import Activation, AnyActivation, parts_of
 from surefoot.ball import Norm
 from surefoot.certify.bounds.crown import (
     bounds_of_chunk,
@@ -130,7 +130,7 @@ def optimised_bounds(network: Network, region: Region, steps: int) -> list[Bound
 
     def work(part: Region) -> list[Bounds]:
         found = bounds_of_chunk(network, part)
-        if len(found) == 1 or not all(map(is_elementwise, network.activations)):
+        if len(found) == 1 or not network.is_elementwise:
             return found  # neurons that are normalised together have no lines to choose
         # Tighter intervals do not always make tighter lines behind them.
         sharper = bounds_of_chunk(network, part, second_order=True)

@@ -51,10 +51,8 @@ def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalB
     before = bounds_before(network, region, alpha_steps)
     around, here = before[-1], values_at(network, region)
     # Neither CROWN nor the mean-value form is the tighter one everywhere.
-    raw = change(around, here)
-    if policy.is_elementwise:
-        raw = np.minimum(raw, mean_value_deviation(network, region, before[:-1]))
-    if alpha_steps and region.norm is Norm.L2 and policy.is_elementwise:
+    raw = np.minimum(change(around, here), mean_value_deviation(network, region, before[:-1]))
+    if alpha_steps and region.norm is Norm.L2:
         _, rows = centred_lipschitz(network, before[:-1])
         raw = np.minimum(raw, up(rows * region.radius[:, None]))
     action = raw
@@ -149,6 +147,8 @@ def mean_value_deviation(network: Network, region: Region, before: list[Bounds])
         before: Bounds before each activation.
     """
     num_states = len(region.centres)
+    if not network.is_elementwise:  # there are no slopes of single neurons
+        return np.full((num_states, len(network.weights[-1])), np.inf)
     # J_1 = W_1 exactly.
     weight = network.weights[0]
     centre = np.broadcast_to(weight, (num_states, *weight.shape))

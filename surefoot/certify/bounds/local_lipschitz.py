@@ -26,6 +26,9 @@ def centred_lipschitz(network: Network, before: list[Bounds]) -> tuple[Float, Fl
     Returns:
         The constants of all outputs together, shape (B,), and of each output, shape (B, m).
     """
+    if not network.is_elementwise:  # there are no slopes of single neurons
+        nothing = np.full((len(before[0].lower), len(network.weights[-1])), np.inf)
+        return nothing[:, 0], nothing
     ranges = [
         slope_range_on(activation, bounds.lower, bounds.upper)
         for activation, bounds in zip(network.activations, before, strict=True)

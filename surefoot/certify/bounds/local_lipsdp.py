@@ -39,6 +39,8 @@ def lipsdp_on(
 
 def local_chain(chain: Chain, network: Network, before: list[Bounds]) -> Chain | None:
     """Return the chain with scaled columns, or None where a slope may leave [0, 1]."""
+    if not network.is_elementwise:
+        return None
     matrices, slopes = [chain.matrices[0]], []
     for number, bounds in enumerate(before):
         # Both ends of a segment of the region lie within the bounds, and so does its secant slope.

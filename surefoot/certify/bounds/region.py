@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.activation import AnyActivation
+from surefoot.activation import AnyActivation, is_elementwise
 from surefoot.ball import Norm
 from surefoot.certify.bounds.root_mean_square import Squares
 from surefoot.certify.bounds.upward import Float, up
@@ -33,6 +33,11 @@ class Network:
     biases: tuple[Float, ...]
     activations: tuple[AnyActivation, ...]
     last_error: Float | None = None
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether no activation normalises over its neurons."""
+        return all(map(is_elementwise, self.activations))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

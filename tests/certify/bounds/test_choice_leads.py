@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from support.policies import linear_policy, random_policy
-from surefoot.activation import Activation
+from surefoot.activation import Activation, RmsNorm
 from surefoot.ball import Ball, Norm
 from surefoot.certify.at_states import AtStates, Effort
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
@@ -14,6 +14,13 @@ from surefoot.quantities.base.proof import StateBounds
 from surefoot.unknown import Unknown
 
 FLOAT32 = ARITHMETICS["float32"]
+ACTIVATIONS = (
+    Activation.TANH,
+    Activation.RELU,
+    Activation.ELU,
+    Activation.SILU,
+    RmsNorm(0.25),
+)
 
 
 def chooser(matrix: list[list[float]], bias: list[float]) -> Policy:
@@ -47,10 +54,10 @@ def deployed_leads(policy: Policy, states: Array, moved: Array) -> Array:
 
 @pytest.mark.parametrize("norm", Norm)
 @pytest.mark.parametrize("alpha_steps", [0, 2])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(10))
 def test_no_perturbation_shows_a_larger_lead(seed: int, alpha_steps: int, norm: Norm) -> None:
     rng = np.random.default_rng(seed)
-    activation = [Activation.TANH, Activation.RELU, Activation.ELU, Activation.SILU][seed % 4]
+    activation = ACTIVATIONS[seed % len(ACTIVATIONS)]
     policy = random_policy(rng, [3, 6, 6, 4], activation, squash=None)
     ball = Ball(norm=norm, epsilon=float(10 ** rng.uniform(-3, 0)))
     states = rng.normal(size=(6, 3)).astype(np.float32)
