@@ -70,6 +70,19 @@ def test_claims_around_states_are_proved_and_those_about_all_say_why_not() -> No
         assert NO_SLOPES in finding.reason
 
 
+def test_choices_are_bounded_around_states_as_well() -> None:
+    rng = np.random.default_rng(0)
+    file = file_of(draw_policy(rng, [5, 24, 24, 3], RmsNorm(2.0**-17), categorical=True))
+    lines = [
+        f"[[require]]\nquantity = '{quantity}'\nepsilon = 0.001\nnorm = 'l2'\nscope = 'visited'\n"
+        f"fraction = 0.5\nconfidence = 0.95\nat_most = {limit}\n"
+        for quantity, limit in (("total_variation", 0.2), ("kl", 0.2), ("choice_lead", 1.0))
+    ]
+    evidence = Evidence(observations=np.random.default_rng(1).normal(0, 2, (60, 5)))
+    certificate = certify_policy(file, Budget.parse("".join(lines)), evidence, QUICK)
+    assert [finding.verdict for finding in certificate.findings] == [Verdict.PROVED] * 3
+
+
 def test_a_squash_still_ends_what_an_action_can_change_by() -> None:
     certificate, _ = certificate_of(controller(Squash.TANH))
     finding = certificate.findings[1]
