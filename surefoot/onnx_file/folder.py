@@ -28,7 +28,7 @@ _CONVERTERS = {
     "a checkpoint of Stable-Baselines3": ("sb3",),
     "a TorchScript module": ("torchscript",),
     "a file of PyTorch": ("rsl_rl", "cleanrl"),
-    "a Python pickle": ("sb3", "rsl_rl", "cleanrl"),
+    "a Python pickle": ("sb3", "rsl_rl", "cleanrl", "brax"),
 }
 """The module of `surefoot.convert` for each kind of file that may hold pickles."""
 
