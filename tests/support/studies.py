@@ -6,6 +6,7 @@ from typing import Any
 from support.records import attack_record_of
 from surefoot.certificate import Verdict
 from surefoot.config import build
+from surefoot.provenance import made_on
 from surefoot.records import TrainingRecord
 from surefoot.study.cell_record import CellRecord, CertificateSummary, Maker
 from surefoot.study.grid import Grid, GridFile, grid_of
@@ -79,7 +80,7 @@ def cell_of(
     return CellRecord(
         settings={},
         maker=MAKER,
-        made_on={"processor": "x"},
+        made_on=made_on(),
         seconds={"train": 2.0, "attack": 1.0},
         train=TrainingRecord(
             env="Hopper-v5",
