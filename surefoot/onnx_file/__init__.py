@@ -17,7 +17,7 @@ policy folder is the canonical file: it is certified, attacked and deployed byte
   ``units`` the layers, ``linear`` joins elementwise affine maps, ``finite`` says what may be
   multiplied by zero.
 * ``choices``: the logits of a controller that chooses.
-* ``description``: what others say in a file about their robot.
+* ``description``: what others say in a file about their robot; ``leapp``: beside it.
 * ``graph``: bytes to checked protobuf and arrays, for every reader.
 """
 

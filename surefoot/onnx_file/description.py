@@ -2,7 +2,7 @@
 
 rsl_rl and mjlab write a list for each key: commas between its entries, numbers with three decimals
 (``list_to_csv_str`` of mjlab). exploy writes JSON: an object for each input and output, with the
-names of its entries and their gains, and the rate. LEAPP names entries ``element_names``.
+names of its entries and their gains, and the rate. LEAPP writes a file beside: ``leapp``.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,6 @@ import numpy as np
 from surefoot.artifact import Json, from_json
 from surefoot.errors import IntegrityError
 from surefoot.policy import Array, GaussianHead, Policy, Squash
-
-_ENTRY_NAMES = ("names", "element_names")
-"""How an object of JSON calls the entries of its tensor."""
 
 _THREE_DECIMALS = 0.5e-3
 """By how much a number may be off that is written with three decimals."""
@@ -144,10 +141,9 @@ class _Metadata:
     def tensors(self) -> dict[str, tuple[str, ...]]:
         """Return the names of the entries of inputs and outputs, by tensor."""
         return {
-            tensor: tuple(map(str, table[key]))
+            tensor: tuple(map(str, table["names"]))
             for tensor, table in self.objects.items()
-            for key in _ENTRY_NAMES
-            if isinstance(table.get(key), list)
+            if isinstance(table.get("names"), list)
         }
 
 

@@ -18,6 +18,7 @@ from surefoot.onnx_file import (
     policy_to_onnx,
     save_policy,
 )
+from surefoot.onnx_file.leapp import LEAPP_KEY, leapp_text
 from surefoot.output_path import check_artifact_folder, check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.policy import CategoricalHead, Policy
@@ -103,7 +104,7 @@ def adopt_controller(
     run = RunFolder(out)
     check_run_folder(out)
     check_artifact_folder(run.policy, (source, None if states is None else states.path))
-    original = _read(source, output, discrete=discrete)
+    original = _described(_read(source, output, discrete=discrete), source)
     _refuse_other_policy(run, original.sha256)
     if states is not None:
         visited = read_states(states, original)
@@ -156,6 +157,12 @@ def _read(source: Path, output: str | None, *, discrete: bool) -> ControllerFile
             f"together, have {size}"
         )
     return file
+
+
+def _described(file: ControllerFile, source: Path) -> ControllerFile:
+    """Return a file with what LEAPP says about it among its metadata, where it says something."""
+    text = leapp_text(source, file.original.data)
+    return file if text is None else replace(file, properties={LEAPP_KEY: text, **file.properties})
 
 
 def _refuse_other_policy(run: RunFolder, sha256: str) -> None:

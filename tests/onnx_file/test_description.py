@@ -49,11 +49,6 @@ def test_objects_of_exploy_name_tensors_gains_and_the_rate() -> None:
     assert "cmd.se2_velocity" not in robot.tensors
 
 
-def test_tensors_of_leapp_have_element_names() -> None:
-    robot = Description.of({"joint_pos": json.dumps({"element_names": ["hip", "knee"]})})
-    assert robot.tensors == {"joint_pos": ("hip", "knee")}
-
-
 @pytest.mark.parametrize("text", ["fast", "0.25,", "nan", "1e999", "[0.25, null]"])
 def test_what_is_no_number_is_named_and_not_guessed(text: str) -> None:
     robot = Description.of({"action_scale": text})

@@ -78,6 +78,14 @@ def test_several_inputs_are_named_in_the_canonical_file(tmp_path: Path) -> None:
     }
 
 
+def test_what_leapp_wrote_beside_the_file_goes_with_it(tmp_path: Path) -> None:
+    path = written_actor(tmp_path / "actor.onnx", MJLAB)
+    text = f"models: {{parameters: {{sha256sum: {hashlib.sha256(path.read_bytes()).hexdigest()}}}}}"
+    (tmp_path / "pipeline.yaml").write_text(text)
+    file = adopt_controller(path, tmp_path / "run").file
+    assert file.properties == {"leapp.yaml": text, **MJLAB}
+
+
 def test_given_states_are_what_the_run_visits(tmp_path: Path) -> None:
     path, states = written_actor(tmp_path / "actor.onnx"), visited(4)
     adopt_controller(path, tmp_path / "run", visited=states)
