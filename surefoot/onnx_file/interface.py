@@ -10,6 +10,7 @@ from onnx import helper
 
 from surefoot.errors import InputError, did_you_mean
 from surefoot.limits import MAX_SENSORS
+from surefoot.onnx_file.graph import properties_of
 from surefoot.onnx_file.operators import FLOATS
 
 _PER_ACTION = ("action_scale", "joint_names")
@@ -180,15 +181,17 @@ def notes_of(interface: Interface, model: onnx.ModelProto, num_outputs: int) -> 
                 f"the file's metadata have {len(names)} entries in {key!r}, output "
                 f"{interface.output!r} has {num_outputs}: is it the actions?"
             )
+    if strange := len(model.metadata_props) - len(properties_of(model)):
+        notes.append(f"{strange} of its metadata are not UTF-8 text and are left out")
     return tuple(notes)
 
 
 def _lists_of(model: onnx.ModelProto) -> dict[str, list[str]]:
     """Return the per-action metadata that rsl_rl and mjlab write into a file, by key."""
     return {
-        entry.key: entry.value.split(",")
-        for entry in model.metadata_props
-        if entry.key in _PER_ACTION and "," in entry.value
+        key: text.split(",")
+        for key, text in properties_of(model).items()
+        if key in _PER_ACTION and "," in text
     }
 
 

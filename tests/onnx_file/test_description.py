@@ -112,3 +112,12 @@ def test_two_texts_of_one_key_are_refused(tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(InputError, match="duplicate keys in metadata"):
         load_controller_file(path)
+
+
+def test_what_is_no_text_is_left_out_and_said(tmp_path: Path) -> None:
+    path = written_actor(tmp_path / "actor.onnx", {"joint_names": "h\x7fp,knee", "note": "ok"})
+    path.write_bytes(path.read_bytes().replace(b"h\x7fp", b"h\xffp"))
+    file = load_controller_file(path)
+    assert file.properties == {"note": "ok"}
+    assert file.origin is not None
+    assert file.origin.notes == ("1 of its metadata are not UTF-8 text and are left out",)
