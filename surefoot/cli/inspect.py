@@ -45,6 +45,7 @@ def _summary(inspection: "Inspection") -> Table:
         ("network", inspection.network),
         ("environment", inspection.env_id),
         ("visited states", inspection.visited_states),
+        ("recorded states", inspection.recorded_states),
         ("noise", "known" if inspection.knows_noise else None),
         *_said_by_metadata(inspection.description),
         ("onnx_sha256", inspection.onnx_sha256),

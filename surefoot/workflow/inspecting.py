@@ -86,6 +86,7 @@ class Inspection:
         outputs: One for each output.
         env_id: Environment that the file names; None for none.
         visited_states: Independent states that lie with the controller.
+        recorded_states: All states that lie with it.
         knows_noise: Whether the law of the sampled action is known.
         description: What its metadata say about the robot.
         understood: What should be known of how the file was read, a sentence each.
@@ -102,6 +103,7 @@ class Inspection:
     outputs: tuple[Output, ...]
     env_id: str | None
     visited_states: int
+    recorded_states: int
     knows_noise: bool
     description: Description
     understood: tuple[str, ...]
@@ -128,7 +130,9 @@ def inspect_controller(
         raise InputError(f"epsilon must be positive and finite, got {epsilon}")
     file = load_controller_file(path, output, discrete=discrete)
     description = Description.of(file.properties)
-    num_states = _num_states(path)
+    visited = _visited(path)
+    num_states = 0 if visited is None else len(visited.independent)
+    num_recorded = 0 if visited is None else len(visited.pool)
     knows_noise = isinstance(file.policy.head, CategoricalHead) or file.policy.head.std is not None
     return Inspection(
         path=path,
@@ -141,10 +145,11 @@ def inspect_controller(
         outputs=_outputs_of(file.policy, description),
         env_id=file.env_id,
         visited_states=num_states,
+        recorded_states=num_recorded,
         knows_noise=knows_noise,
         description=description,
         understood=_understood(file, description),
-        unknown=_unknown(file, description, num_states, knows_noise=knows_noise),
+        unknown=_unknown(file, description, num_states, num_recorded, knows_noise=knows_noise),
     )
 
 
@@ -156,11 +161,11 @@ def _kind_of(path: Path, file: ControllerFile) -> str:
     return "a policy folder" if policy_folder(path) == path else "a run"
 
 
-def _num_states(path: Path) -> int:
-    """Count the independent visited states that lie with a controller."""
+def _visited(path: Path) -> Visited | None:
+    """Read the states that lie with a controller; None for none."""
     artifact = None if path.is_file() else read_beside(path)
     data = None if artifact is None else artifact.files.get(VISITED_FILE)
-    return 0 if data is None else len(Visited.from_bytes(data).independent)
+    return None if data is None else Visited.from_bytes(data)
 
 
 def _network_of(policy: Policy) -> str:
@@ -261,7 +266,12 @@ def _understood(file: ControllerFile, description: Description) -> tuple[str, ..
 
 
 def _unknown(
-    file: ControllerFile, description: Description, num_states: int, *, knows_noise: bool
+    file: ControllerFile,
+    description: Description,
+    num_states: int,
+    num_recorded: int,
+    *,
+    knows_noise: bool,
 ) -> tuple[str, ...]:
     found = [f"metadata {key!r} are no numbers" for key in description.unread]
     if not np.isfinite(file.policy.normaliser.clip):
@@ -270,10 +280,12 @@ def _unknown(
         )
     if not file.policy.is_elementwise:
         found.append(NO_SLOPES)
-    if not num_states:
+    if not num_recorded:
         found.append(
-            'no visited states: requirements with scope = "visited" stay UNKNOWN without --states'
+            "no states: requirements about visited or recorded ones stay UNKNOWN without --states"
         )
+    elif not num_states:
+        found.append('no independent states: requirements with scope = "visited" stay UNKNOWN')
     if not knows_noise:
         found.append("no noise: total variation, KL and return loss stay UNKNOWN")
     if file.env_id is None:

@@ -12,6 +12,7 @@ from support.policies import bare_states, random_policy
 from surefoot.errors import InputError
 from surefoot.onnx_file import Description, Part, load_policy, save_policy
 from surefoot.policy import NO_SLOPES, Normaliser, Squash
+from surefoot.visited import Visited
 from surefoot.workflow.adopting import adopt_controller
 from surefoot.workflow.inspecting import inspect_controller, sensor_names
 
@@ -87,10 +88,11 @@ def test_what_is_not_known_is_said_and_what_is_known_is_not(trained: Path, tmp_p
     out = graph.dense("obs", np.eye(3))
     path.write_bytes(graph.file({out: ("N", 3)}, {"obs": ("N", 3)}))
     lacking = " ".join(inspect_controller(path).unknown)
-    for word in ("state_limit", "no visited states", "no noise", "no environment"):
+    for word in ("state_limit", "no states", "no noise", "no environment"):
         assert word in lacking
     inspection = inspect_controller(trained)
     assert inspection.unknown == ()
+    assert inspection.recorded_states > 8
     assert (inspection.env_id, inspection.visited_states) == ("CartPole-v1", 8)
     assert {output.squash for output in inspection.outputs} == {None}
 
@@ -124,3 +126,13 @@ def test_states_of_bare_observations_have_unit_scales(tmp_path: Path) -> None:
     save_policy(tmp_path / "policy", bare)
     sensors = inspect_controller(tmp_path / "policy").sensors
     assert {(sensor.mean, sensor.scale, sensor.clip) for sensor in sensors} == {(0.0, 1.0, 10.0)}
+
+
+def test_states_without_episodes_are_recorded_and_not_visited(tmp_path: Path) -> None:
+    pool = np.random.default_rng(0).normal(size=(6, 4))
+    states = Visited(independent=pool[:0], steps=np.arange(0), num_discarded=0, pool=pool)
+    adopt_controller(written_actor(tmp_path / "actor.onnx"), tmp_path / "run", visited=states)
+    inspection = inspect_controller(tmp_path / "run")
+    assert (inspection.visited_states, inspection.recorded_states) == (0, 6)
+    assert "no independent states" in " ".join(inspection.unknown)
+    assert "no states" not in " ".join(inspection.unknown)
