@@ -70,6 +70,10 @@ class Step:
         """Numbers of everything that it takes."""
         return self.inputs
 
+    def renamed(self, names: Numbers) -> Self:
+        """Return the step where scalar k is called ``names[k]`` among what it takes."""
+        return replace(self, inputs=names[self.inputs])
+
     def part(self, rows: Numbers) -> Self:
         """Return the step for some of its results."""
         arrays = {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -132,6 +136,10 @@ class Sum(Step):
     def sources(self) -> Numbers:
         """Numbers of everything that it takes."""
         return np.concatenate([self.inputs, self.others])
+
+    def renamed(self, names: Numbers) -> Self:
+        """Return the step where scalar k is called ``names[k]`` among what it takes."""
+        return replace(self, inputs=names[self.inputs], others=names[self.others])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

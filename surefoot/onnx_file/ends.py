@@ -1,6 +1,6 @@
 """What stands elementwise at the two ends of a computation: its normaliser and its head.
 
-    state   z = clip(f o + s)               f positive
+    state   z = clip(f o + s)               f positive; what is negative turns the weights
     action  a = f squash(u) + s
 
 Steps are taken from an end as long as they have this form. Where they are more than the canonical
@@ -67,6 +67,21 @@ class Graph:
         )
         self.outputs, self.size = fresh, self.size + len(fresh)
 
+    def negate(self, numbers: Numbers) -> None:
+        """Let these scalars, which no step makes, be their own negatives wherever they are taken.
+
+        Clips about zero and rounding to nearest are odd: a state is the negative of a state.
+        """
+        if not len(numbers):
+            return
+        fresh = np.arange(self.size, self.size + len(numbers))
+        names = np.arange(self.size)
+        names[numbers] = fresh
+        factor = -np.ones(len(numbers), np.float32)
+        negative = Scale(inputs=numbers, outputs=fresh, factor=factor, divides=False)
+        self.steps = [negative, *(step.renamed(names) for step in self.steps)]
+        self.outputs, self.size = names[self.outputs], self.size + len(numbers)
+
     def drop(self, steps: Sequence[Step]) -> None:
         """Remove steps that have become a part of an end."""
         gone = {id(step) for step in steps}
@@ -106,7 +121,7 @@ class _Front:
         """Add a step of some sensors."""
         after = self.linear.part(sensors).then(Linear.of(step))
         self.linear.assign(sensors, after)
-        self.largest[sensors] = np.maximum(self.largest[sensors], after.factor)
+        self.largest[sensors] = np.maximum(self.largest[sensors], np.abs(after.factor))
         self.numbers[sensors] = step.outputs
         match step:
             case Shift():
@@ -121,9 +136,10 @@ class _Front:
     def accepts(self, step: Step, sensors: Numbers) -> bool:
         """Return True if a step may be a part of the normaliser."""
         after = self.linear.part(sensors).then(Linear.of(step))
-        largest = np.maximum(self.largest[sensors], after.factor)
-        in_range = (after.factor >= _SCALES[0]) & (after.factor <= _SCALES[1])
-        return bool((in_range & (largest <= after.factor * LARGEST_UNIT)).all())
+        size = np.abs(after.factor)
+        largest = np.maximum(self.largest[sensors], size)
+        in_range = (size >= _SCALES[0]) & (size <= _SCALES[1])
+        return bool((in_range & (largest <= size * LARGEST_UNIT)).all())
 
 
 def take_normaliser(graph: Graph, obs_dim: int) -> tuple[Normaliser, Numbers]:
@@ -151,6 +167,7 @@ def take_normaliser(graph: Graph, obs_dim: int) -> tuple[Normaliser, Numbers]:
             taken.append(step)
     graph.drop(taken)
     clip = _take_clip(graph, front, uses)
+    graph.negate(front.numbers[front.linear.factor < 0])
     return _normaliser(front, clip), front.numbers
 
 
@@ -175,9 +192,10 @@ def _take_clip(graph: Graph, front: _Front, uses: Numbers) -> float:
 
 
 def _normaliser(front: _Front, clip: float) -> Normaliser:
-    factor, offset = front.linear.factor, front.linear.offset
+    factor, offset = np.abs(front.linear.factor), front.linear.offset
     with np.errstate(over="ignore"):
-        mean, scale = (-offset / factor).astype(np.float32), (1 / factor).astype(np.float32)
+        mean = (-offset / front.linear.factor).astype(np.float32)
+        scale = (1 / factor).astype(np.float32)
     if front.is_canonical:
         # The constants themselves: of (o - m) / d and (o - m) f, nothing is rounded.
         single = factor.astype(np.float32)

@@ -5,7 +5,7 @@ further from what is exact, so that no bound on rounding changes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -106,7 +106,7 @@ def _remove(graph: Graph, idle: dict[int, set[int]]) -> None:
     same = np.arange(graph.size)
     kept = []
     for place, step in enumerate(graph.steps):
-        renamed = replace(step, inputs=same[step.inputs])
+        renamed = step.renamed(same)
         gone: Numbers = np.array(sorted(idle.get(place, ())), np.int64)
         same[step.outputs[gone]] = renamed.inputs[gone]
         rest = np.setdiff1d(np.arange(step.size), gone)

@@ -134,6 +134,25 @@ def test_epsilon_counts_in_the_unit_of_the_whole_normaliser(front: Callable[[Gra
     np.testing.assert_array_equal(policy.layers[0].weight, W1)
 
 
+def test_a_sensor_that_is_turned_around_is_one_of_the_normaliser() -> None:
+    """clip(-(o - mean) / scale), as of an IMU that is mounted upside down."""
+    signs, policies = np.array([1, -1, -1, 1], np.float32), []
+    for scale, first in ((SCALE, W1), (signs * SCALE, W1 * signs)):
+        graph = Graph()
+        centred = graph.node("Sub", "obs", graph.constant(MEAN))
+        state = graph.node("Div", centred, graph.constant(scale))
+        clipped = graph.node("Clip", state, graph.constant(-5.0), graph.constant(5.0))
+        hidden = graph.node("Tanh", graph.dense(clipped, first, B1))
+        policies.append(read(graph.file(graph.node("Tanh", graph.dense(hidden, W2, B2)), OBS)))
+    plain, turned = (file.policy for file in policies)
+    assert np.array_equal(plain.normaliser.scale, turned.normaliser.scale)
+    assert plain.normaliser.clip == turned.normaliser.clip == 5.0
+    observations = RNG.normal(size=(500, 4)) * 10
+    assert np.array_equal(plain.outputs(observations), turned.outputs(observations))
+    for one, other in zip(plain.layers, turned.layers, strict=True):
+        assert np.array_equal(one.weight, other.weight)
+
+
 def described_clip(graph: Graph, raw: str) -> str:
     """half clip((a - centre) / half) + centre, as users describe an actuator."""
     centred = graph.node("Sub", raw, graph.constant(CENTRE))
