@@ -1,8 +1,7 @@
 """Sampled lower bounds: what a search finds, and the witness that refutes.
 
-Nothing here proves anything. A search climbs by sign gradients (linf) or normalised gradients (l2)
-from several starts; what it finds is replayed in the arithmetic that is deployed, and only that
-replay counts.
+Nothing here proves anything. What a search finds (``ascent`` around given states, ``state_search``
+over all of them) is replayed in the arithmetic that is deployed, and only that replay counts.
 """
 
 from collections.abc import Callable
@@ -14,8 +13,16 @@ from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
 from surefoot.ball import Ball
-from surefoot.certify.bounds.slopes import times_jacobian
+from surefoot.certify.ascent import (
+    along,
+    climb,
+    leads,
+    network_and_gradient,
+    objectives,
+    second_fixed,
+)
 from surefoot.certify.bounds.upward import Float
+from surefoot.certify.state_search import farthest, goals
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_file import ControllerFile, cut_at_state
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
@@ -23,9 +30,6 @@ from surefoot.quantities.base.witness import Witness
 from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
 
 Single = NDArray[np.float32]
-Objective = Callable[[Array, Array], Array]
-"""(network output at z + d, network output at z) -> gradient with respect to the former."""
-
 
 _KNOWN = 1e150
 """Larger slopes count as overflow: a search knows nothing there, and so finds nothing."""
@@ -70,130 +74,6 @@ def deployed_arithmetic(controller: ControllerFile) -> Replay:
     from onnxruntime import __version__ as version  # there, since the session is open
 
     return Replay(f"ONNX Runtime {version} CPU", run)
-
-
-def network_and_gradient(
-    policy: Policy, states: Array, cotangent: Callable[[Array], Array]
-) -> tuple[Array, Array]:
-    """Return network outputs and the gradient of <cotangent, output> with respect to the state.
-
-    Args:
-        policy: The network.
-        states: Shape (n, obs_dim); their dtype is that of the arithmetic.
-        cotangent: Outputs (n, num_outputs) to the gradient of the objective, same shape.
-    """
-    hidden, before = states, []
-    for layer in policy.layers:
-        weight = layer.weight.astype(states.dtype, copy=False)
-        before.append(hidden @ weight.T + layer.bias.astype(states.dtype, copy=False))
-        hidden = layer.activation(before[-1])
-    gradient = cotangent(hidden)
-    for layer, pre in zip(policy.layers[::-1], before[::-1], strict=True):
-        before_activation = times_jacobian(layer.activation, pre, gradient)
-        gradient = before_activation @ layer.weight.astype(states.dtype, copy=False)
-    return hidden, gradient
-
-
-def climb(
-    policy: Policy,
-    states: Array,
-    ball: Ball,
-    objective: Objective,
-    *,
-    steps: int,
-    rng: np.random.Generator | None = None,
-    free_states: float | None = None,
-) -> tuple[Array, Array]:
-    """Return (states, perturbations) at the end of an ascent, both of shape (n, obs_dim).
-
-    Args:
-        policy: The network.
-        states: Where to start, shape (n, obs_dim), normalised units; their dtype is that of the
-            arithmetic.
-        ball: The perturbations that are allowed.
-        objective: Objective to climb.
-        steps: Number of gradient steps.
-        rng: Draws the start of the perturbation; without it the start is 0, whose first step is
-            the corner of the gradient's signs.
-        free_states: Move the states as well, within this box; None to keep them.
-    """
-    delta = np.zeros_like(states)
-    if rng is not None:
-        noise = rng.standard_normal(states.shape).astype(states.dtype)
-        delta = ball.project(ball.outermost(noise) * rng.random()).astype(states.dtype)
-    base = policy.network(states)
-    for number in range(steps):
-        _, gradient = network_and_gradient(
-            policy, states + delta, partial(_second_fixed, objective, base)
-        )
-        size = max(1.0 - number / steps, 0.1)
-        if free_states is not None:
-            _, back = network_and_gradient(policy, states, partial(objective, base))
-            move = np.sign(gradient - back) * (0.05 * free_states * size)
-            states = np.clip(states + move, -free_states, free_states)
-            base = policy.network(states)
-        delta = ball.project(delta + ball.outermost(gradient) * size).astype(states.dtype)
-    return states, delta
-
-
-def _second_fixed(objective: Objective, base: Array, outputs: Array) -> Array:
-    return objective(outputs, base)
-
-
-def along(output: int, sign: float) -> Objective:
-    """Return the objective sign * output_j."""
-
-    def gradient(outputs: Array, base: Array) -> Array:
-        direction = np.zeros_like(outputs)
-        direction[:, output] = sign
-        return direction
-
-    return gradient
-
-
-def far_in(weights: Float) -> Objective:
-    """Return the objective |weights * (outputs - base)|^2 / 2."""
-    return lambda outputs, base: (outputs - base) * (weights**2).astype(outputs.dtype)
-
-
-def far_in_probability(outputs: Array, base: Array) -> Array:
-    """Return the gradient of the total variation between two softmax distributions."""
-    moved = softmax(outputs, axis=1)
-    direction = np.sign(moved - softmax(base, axis=1))
-    return np.asarray(moved * (direction - (moved * direction).sum(axis=1, keepdims=True)))
-
-
-def overtaking(outputs: Array, base: Array) -> Array:
-    """Return the gradient of the lead of the best other choice over the one of ``base``."""
-    rows = np.arange(len(base))
-    made, others = base.argmax(axis=1), outputs.copy()
-    others[rows, made] = -np.inf
-    direction = np.zeros_like(outputs)
-    direction[rows, others.argmax(axis=1)] = 1.0
-    direction[rows, made] = -1.0
-    return direction
-
-
-def leads(outputs: Array, base: Array) -> Array:
-    """Return the lead of the best other choice over that of ``base``, shape (n,), logits.
-
-    Args:
-        outputs: Logits at perturbed states, shape (n, m).
-        base: Logits at the states themselves, of the same shape.
-    """
-    rows = np.arange(len(base))
-    made, others = base.argmax(axis=1), outputs.copy()
-    others[rows, made] = -np.inf
-    return np.asarray(others.max(axis=1) - outputs[rows, made])
-
-
-def objectives(policy: Policy, *, distribution: bool) -> list[Objective]:
-    """Return the objectives of a search: each actuator's deviation, and the distribution's."""
-    head = policy.head
-    each = [along(j, sign) for j in range(policy.num_outputs) for sign in (1.0, -1.0)]
-    if isinstance(head, CategoricalHead):
-        return [*each, far_in_probability, overtaking] if distribution else [*each, overtaking]
-    return [*each, far_in(1 / head.noise.astype(np.float64))] if distribution else each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -248,7 +128,7 @@ def worst_at(
     starts: list[np.random.Generator | None] = [None, *[rng] * restarts]
     for objective in objectives(policy, distribution=distribution):
         for start in starts:
-            _, delta = climb(policy, states, ball, objective, steps=steps, rng=start)
+            delta = climb(policy, states, ball, objective, steps=steps, rng=start)
             _keep_worse(policy, replay, found, ball.perturbed(states, delta), distribution)
     return found
 
@@ -278,23 +158,15 @@ def worst_anywhere(
         replay: The deployed arithmetic.
         ball: The perturbations that are allowed.
         starts: States to start from, shape (n, obs_dim).
-        steps: Gradient steps.
-        seed: Seed of the perturbations' random starts.
+        steps: Gradient steps by which the effort counts.
+        seed: Of perturbations and of moves of the states.
         distribution: Search for distances between distributions as well.
     """
     rng = np.random.default_rng(seed)
-    box = min(policy.normaliser.clip, 10.0)
     parts = []
-    for objective in objectives(policy, distribution=distribution):
-        moved, delta = climb(
-            policy,
-            starts.astype(np.float32),
-            ball,
-            objective,
-            steps=steps,
-            rng=rng,
-            free_states=box,
-        )
+    box = _box(policy)
+    for goal, froms in goals(policy, starts, distribution=distribution):
+        moved, delta = farthest(policy, ball, froms, goal, box=box, steps=steps, rng=rng)
         observations, states = attainable_states(policy, moved)
         found = _start(policy, replay, observations, states)
         for shift in (delta, -delta):
@@ -303,10 +175,15 @@ def worst_anywhere(
     return _join(parts)
 
 
+def _box(policy: Policy) -> float:
+    """Return the largest state that is searched, normalised units."""
+    return min(policy.normaliser.clip, 10.0)
+
+
 def start_states(policy: Policy, count: int, seed: int, visited: Float | None = None) -> Float:
     """Return states of several sizes inside the clip, and some of the visited ones."""
     rng = np.random.default_rng(seed)
-    box = min(policy.normaliser.clip, 10.0)
+    box = _box(policy)
     sizes = box * 10.0 ** rng.uniform(-2, 0, size=(count, 1))
     states: Float = rng.uniform(-1, 1, size=(count, policy.obs_dim)) * sizes
     if visited is not None and len(visited):
@@ -325,7 +202,7 @@ def jacobian_norms(policy: Policy, states: Float) -> tuple[Float, Float]:
     rows = []
     for j in range(policy.num_outputs):
         outputs, gradient = network_and_gradient(
-            policy, states, partial(_second_fixed, along(j, 1.0), states)
+            policy, states, partial(second_fixed, along(j, 1.0), states)
         )
         rows.append(gradient * _head_slope(policy, outputs)[:, j : j + 1])
     jacobians = np.stack(rows, axis=1)

@@ -27,6 +27,12 @@ _STEPS = (1.0, 0.3, 0.1, 0.03, 0.01)
 _OF_LAW = ("total_variation", "kl")
 """Measures that a search looks for only where it is asked to."""
 
+_WORK = 2**29
+"""Multiplications of one gradient step from all starts of a search over all states."""
+
+_LEAST, _MOST = 2, 8
+"""Starts of such a search, times those that are asked for: most are given up soon."""
+
 
 class Searches:
     """Searches in one controller under one configuration.
@@ -58,7 +64,7 @@ class Searches:
                 self.policy,
                 self.replay,
                 ball,
-                starts=self.start_states,
+                starts=self._starts(self._num_starts),
                 steps=2 * self.config.search_steps,
                 seed=self.config.seed,
                 distribution=distribution,
@@ -97,9 +103,19 @@ class Searches:
     @cached_property
     def start_states(self) -> Float:
         """States from which searches over the whole box start, shape (n, obs_dim)."""
+        return self._starts(self.config.search_states)
+
+    @property
+    def _num_starts(self) -> int:
+        """Starts of a search over all states: more where the network is small."""
+        asked, policy = self.config.search_states, self.policy
+        size = policy.num_outputs * sum(layer.weight.size for layer in policy.layers)
+        return asked * int(np.clip(_WORK // (asked * size), _LEAST, _MOST))
+
+    def _starts(self, count: int) -> Float:
         visited = self.proofs.visited
         known = None if isinstance(visited, Unknown) else visited.states.astype(np.float64)
-        return search.start_states(self.policy, self.config.search_states, self.config.seed, known)
+        return search.start_states(self.policy, count, self.config.seed, known)
 
     @cached_property
     def steepest_slope(self) -> tuple[float, Float, Float]:

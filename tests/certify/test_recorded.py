@@ -126,7 +126,7 @@ def test_the_words_tell_where_it_holds_and_where_not(certificate: Certificate) -
     words = explain(certificate)
     assert "in every recorded state" in words
     assert "at each of 40 recorded states, of which none is left out" in words
-    assert "nothing is said of a state between two of them" in words
+    assert "says nothing about a state between two of them" in words
     assert BUDGET.requirements[CLOSE].describe() == (
         "action_deviation under linf 0.05 at every recorded state at most 5"
     )

@@ -19,6 +19,7 @@ from scipy.special import erf, log_softmax
 from support.policies import draw_policy, file_of
 from surefoot.activation import Clamp, LeakyRelu, ScaledElu
 from surefoot.ball import Ball, Norm
+from surefoot.certify.ascent import climb, objectives
 from surefoot.certify.at_states import AtStates, Effort
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.chain import action_chain
@@ -27,7 +28,6 @@ from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.bounds.local_bounds import local_bounds, local_region
 from surefoot.certify.bounds.rounding import rounding_bound, state_bound
 from surefoot.certify.compression import compression_error, compression_error_at
-from surefoot.certify.counterexamples import climb, objectives
 from surefoot.certify.everywhere import Everywhere
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Array, CategoricalHead, Policy, Squash
@@ -208,7 +208,7 @@ def check_deployed(trial: Trial, file: ControllerFile, count: Count) -> None:
     halves = there.deviation(ball, float(visited.values.min() / 2))
     leads = there.choice_lead(ball)
     for goal in objectives(policy, distribution=True):
-        _, delta = climb(policy, states, ball, goal, steps=5)
+        delta = climb(policy, states, ball, goal, steps=5)
         moved = ball.perturbed(states, delta)
         change = np.abs(runtime.from_state(moved).astype(np.float64) - runtime.from_state(states))
         count.hold("everywhere, deployed", change, anywhere.rows)

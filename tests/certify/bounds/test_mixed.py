@@ -9,6 +9,7 @@ import pytest
 from support.onnx_graphs import Array, RandomController
 from surefoot.activation import Mixed
 from surefoot.ball import Norm
+from surefoot.certify.ascent import network_and_gradient
 from surefoot.certify.bounds.alpha_crown import optimised_bounds
 from surefoot.certify.bounds.branch_and_bound import split_deviation
 from surefoot.certify.bounds.chain import action_chain, network_chain
@@ -21,7 +22,7 @@ from surefoot.certify.bounds.region import Region, network_of
 from surefoot.certify.bounds.relaxation import image, relax
 from surefoot.certify.bounds.slopes import derivative, slope_range_on
 from surefoot.certify.compression import compression_error, compression_error_around
-from surefoot.certify.counterexamples import jacobian_norms, network_and_gradient
+from surefoot.certify.counterexamples import jacobian_norms
 from surefoot.compress.weights import WeightFormat, store_weights
 from surefoot.onnx_file import ForeignFile, read_onnx
 from surefoot.policy import Policy
