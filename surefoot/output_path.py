@@ -110,6 +110,19 @@ def check_result_and_picture(
         check_result_file(picture, PICTURE, inputs)
 
 
+def check_new_file(out: Path) -> None:
+    """Check that a file may be written that nothing is there of yet.
+
+    Raises:
+        InputError: If something is there, or nothing can be written there.
+    """
+    _check_name(out, "file")
+    _check_place_in_artifact(out)
+    if out.exists() or out.is_symlink():
+        raise InputError(f"{out} exists, and is not replaced: give a new name")
+    check_place(out)
+
+
 def check_key_file(out: Path) -> None:
     """Check that a key may lie at this place; that none is overwritten is for who writes it.
 

@@ -8,6 +8,7 @@ From the top: ``certifier`` asks each requirement's quantity for a bound (``proo
 * ``distances``, ``return_loss``, ``compression``, ``confidence_limits``: from deviations to what
   they mean.
 * ``proved_claims``, ``return_claims``, ``radii``: what a certificate says beyond its budget.
+* ``exploration``: what could be required, before there is a budget.
 * ``counterexamples``: sampled lower bounds and witnesses.
 * ``explain``: a certificate in plain words; ``deviation_picture``: deviation against epsilon.
 * ``control_error``: what a one-shot compression changes, bounded and measured.
@@ -15,7 +16,7 @@ From the top: ``certifier`` asks each requirement's quantity for a bound (``proo
 """
 
 from surefoot.certify.analysis import Analysis
-from surefoot.certify.certifier import certify_analysis, certify_policy
+from surefoot.certify.certifier import certify_analysis, certify_policy, num_steps
 from surefoot.certify.checker import CheckReport, check_certificate
 from surefoot.certify.control_error import (
     ControlError,
@@ -55,6 +56,7 @@ __all__ = [
     "explain",
     "fewest_kept",
     "measurements_of",
+    "num_steps",
     "paper_control_error",
     "units_of",
     "visited_control_error",

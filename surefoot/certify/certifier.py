@@ -1,5 +1,6 @@
 """The stage function: a controller file and a budget in, a certificate out."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from surefoot.artifact import Json
@@ -15,6 +16,9 @@ from surefoot.claims import Claims
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import weights_sha256
 from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
+
+Watch = Callable[[int, str], None]
+"""Is told how many steps are done, and which one is next."""
 
 
 def certify_policy(
@@ -35,28 +39,41 @@ def certify_policy(
     return certify_analysis(Analysis(controller, evidence, config), budget)
 
 
-def certify_analysis(analysis: Analysis, budget: Budget) -> Certificate:
+def num_steps(budget: Budget) -> int:
+    """Return the number of steps of which :func:`certify_analysis` tells."""
+    return len(budget.requirements) + 2
+
+
+def certify_analysis(
+    analysis: Analysis, budget: Budget, watch: Watch = lambda done, words: None
+) -> Certificate:
     """Return the certificate of a controller whose analysis is used for something else as well.
 
     Args:
         analysis: Proofs and searches about the controller.
         budget: The requirements.
+        watch: Is told how many steps are done, and which one is next.
 
     Raises:
         InputError: If the evidence does not fit the policy, or that is not what its file holds.
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
     analysis.controller.require_read()
-    findings = tuple(
-        find(analysis, requirement, delta)
-        for requirement, delta in zip(budget.requirements, budget.error_shares, strict=True)
-    )
+    watch(0, "global bounds")
+    proofs = analysis.proofs
+    findings = []
+    shares = zip(budget.requirements, budget.error_shares, strict=True)
+    for done, (requirement, delta) in enumerate(shares, start=1):
+        watch(done, requirement.describe())
+        findings.append(find(analysis, requirement, delta))
+    watch(num_steps(budget) - 1, "tables")
     config, searches = analysis.config, analysis.searches
     epsilon = table_epsilon(budget, Scope.EVERYWHERE, config.epsilon)
     visited_epsilon = table_epsilon(budget, Scope.VISITED, config.epsilon)
-    proved = proved_tables(analysis.proofs, epsilon, visited_epsilon, budget)
+    proved = proved_tables(proofs, epsilon, visited_epsilon, budget)
     worst = searches.worst_anywhere(Ball(norm=Norm.LINF, epsilon=epsilon)).values["deviation"]
     slope, _, _ = searches.steepest_slope
+    watch(num_steps(budget), "")
     return Certificate(
         weights_sha256=weights_sha256(analysis.controller.policy),
         onnx_sha256=analysis.onnx_sha256,
@@ -65,7 +82,7 @@ def certify_analysis(analysis: Analysis, budget: Budget) -> Certificate:
         runtime_error=proved.runtime_error,
         lipschitz_l2=proved.lipschitz_l2 | {"sampled": slope},
         deviation_linf=proved.deviation_linf | {"sampled": float(worst.max())},
-        findings=findings,
+        findings=tuple(findings),
         claims=_with_sampled(proved.claims, searches),
         proof=_proof(analysis),
     )

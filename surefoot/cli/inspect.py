@@ -30,13 +30,18 @@ def inspect(
 
     inspection = inspect_controller(controller, output=output, discrete=discrete, epsilon=epsilon)
     show(
-        as_json,
-        to_table(inspection, nulls=True) | {"path": str(controller)},
+        as_json, to_table(inspection, nulls=True) | {"path": str(controller)}, *rows_of(inspection)
+    )
+
+
+def rows_of(inspection: "Inspection") -> list[Table]:
+    """Return what a controller is as tables."""
+    return [
         _summary(inspection),
         _sensors(inspection),
         _outputs(inspection),
         *tables_of(inspection.description, {}, len(inspection.outputs)),
-    )
+    ]
 
 
 def _summary(inspection: "Inspection") -> Table:

@@ -14,6 +14,7 @@ from surefoot.certify import (
     certify_analysis,
     deviation_curves,
     draw_deviation,
+    num_steps,
 )
 from surefoot.output_path import CERTIFICATE, check_result_and_picture
 from surefoot.recordings import StatesFile
@@ -40,6 +41,7 @@ def certify_controller(
     discrete: bool = False,
     dense: Path | None = None,
     states: StatesFile | None = None,
+    draw: bool = True,
     listener: Listener = SILENCE,
 ) -> Certificate:
     """Certify a controller and write the certificate, and its picture beside it.
@@ -58,6 +60,7 @@ def certify_controller(
         discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
         dense: Policy from which the controller was compressed, for ``compression_error``.
         states: States of the user's own, instead of those of the controller's folder.
+        draw: Whether a picture is drawn.
         listener: Is told what should be known of a foreign file, and why there is no picture.
 
     Raises:
@@ -80,7 +83,7 @@ def certify_controller(
         states=states,
     )
     analysis = Analysis(file, evidence, config or CertifyConfig())
-    return certify_analysed(analysis, budget, out, listener)
+    return certify_analysed(analysis, budget, out, listener, draw=draw)
 
 
 def certify_analysed(
@@ -99,7 +102,8 @@ def certify_analysed(
         InputError: If ``out`` cannot be written.
     """
     check_result_and_picture(out, CERTIFICATE)
-    certificate = certify_analysis(analysis, budget)
+    with listener.progress("certifying", num_steps(budget)) as update:
+        certificate = certify_analysis(analysis, budget, update)
     write_file(out, certificate.to_json())
     for words in certificate.sensor_warnings:
         listener.remark(f"WARNING: {words}")

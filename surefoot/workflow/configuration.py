@@ -145,6 +145,11 @@ class Configuration:
         """Whether every backend that runs here is to be timed."""
         return bool(self._table("bench").get("backends") == ALL)
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether it requires anything."""
+        return "require" in self.tables
+
     def budget(self, path: Path | None = None) -> Budget:
         """Return the budget of a file, or else the ``[[require]]`` tables.
 
@@ -153,7 +158,7 @@ class Configuration:
         """
         if path is not None:
             return Budget.parse(read_text(path), str(path))
-        if "require" not in self.tables:
+        if not self.has_budget:
             raise InputError(
                 "a certificate needs --budget or a configuration with [[require]] tables"
             )

@@ -129,6 +129,17 @@ def inspect_controller(
     if not 0 < epsilon < np.inf:
         raise InputError(f"epsilon must be positive and finite, got {epsilon}")
     file = load_controller_file(path, output, discrete=discrete)
+    return inspection_of(path, file, epsilon)
+
+
+def inspection_of(path: Path, file: ControllerFile, epsilon: float) -> Inspection:
+    """Describe a controller that is read already, see :func:`inspect_controller`.
+
+    Args:
+        path: Where it was read from.
+        file: The controller.
+        epsilon: Perturbation to show in the unit of each sensor, normalised units.
+    """
     description = Description.of(file.properties)
     visited = _visited(path)
     num_states = 0 if visited is None else len(visited.independent)

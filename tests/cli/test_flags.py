@@ -30,6 +30,8 @@ FLAGS = {
         "--states",
         "--columns",
         "--episode-column",
+        "--draft-budget",
+        "--no-picture",
         "--config",
         "--set",
         "--json",

@@ -91,7 +91,7 @@ def test_an_episode_column_proves_what_is_said_of_visited_states(
     done, certificate = certified(controller, *states, "--explain")
     assert done.code == 0, done.err
     assert "in every recorded state" in done.out
-    assert "one state is drawn per episode" in done.out
+    assert "draws one state per episode" in done.out
     recorded, visited = certificate["requirements"]
     assert recorded["verdict"] == visited["verdict"] == "PROVED"
     assert "50 of 50 states hold the limit" in visited["reason"]

@@ -1,0 +1,71 @@
+"""Exploring: what a controller is and what could be required of it, before there is a budget."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from surefoot.artifact import write_file
+from surefoot.certify import Analysis, Assumptions, CertifyConfig
+from surefoot.certify.exploration import EPSILONS, Exploration, draft_budget, explore
+from surefoot.output_path import check_new_file
+from surefoot.recordings import StatesFile
+from surefoot.runtime.controller_file import load_controller_file
+from surefoot.workflow.evidence_files import gather_evidence
+from surefoot.workflow.inspecting import Inspection, inspection_of
+from surefoot.workflow.listener import SILENCE, Listener
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExploredController:
+    """What is known of a controller before anything is required.
+
+    Attributes:
+        inspection: What it is.
+        exploration: What could be required of it.
+        draft: A budget to start from, TOML.
+    """
+
+    inspection: Inspection
+    exploration: Exploration
+    draft: str
+
+
+def explore_controller(
+    controller: Path,
+    *,
+    config: CertifyConfig | None = None,
+    assumptions: Assumptions | None = None,
+    output: str | None = None,
+    discrete: bool = False,
+    states: StatesFile | None = None,
+    draft: Path | None = None,
+    listener: Listener = SILENCE,
+) -> ExploredController:
+    """Say what a controller is, and which limits on its actions could be proved.
+
+    Args:
+        controller: A run, a policy folder or an ``.onnx`` file that anybody wrote.
+        config: How much effort goes into it.
+        assumptions: What claims take for granted.
+        output: Which output of a file of others are the actions, if it has several.
+        discrete: Whether its outputs are logits, of which the largest is chosen.
+        states: States of the user's own, instead of those of the controller's folder.
+        draft: Where to write a budget to start from; a file that is not there yet.
+        listener: Is told of progress.
+
+    Raises:
+        InputError: If a file is not what it should be, or ``draft`` is there already.
+        IntegrityError: If a folder does not verify.
+        CheckError: If ONNX Runtime computes something else than what was understood.
+    """
+    if draft is not None:
+        check_new_file(draft)
+    file = load_controller_file(controller, output, discrete=discrete)
+    config = config or CertifyConfig()
+    evidence = gather_evidence(controller, file, assumptions or Assumptions(), states=states)
+    inspection = inspection_of(controller, file, config.epsilon)
+    with listener.progress("exploring", len(EPSILONS)) as update:
+        found = explore(Analysis(file, evidence, config), watch=lambda done: update(done, ""))
+    text = draft_budget(found, controller.name)
+    if draft is not None:
+        write_file(draft, text.encode())
+    return ExploredController(inspection=inspection, exploration=found, draft=text)

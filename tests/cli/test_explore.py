@@ -1,0 +1,85 @@
+"""`pipeline certify` without a budget explores, and never says that anything is proved.
+
+Also of ``workflow/exploring.py`` and ``cli/exploration_tables.py``.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.command_line import run_pipeline
+from support.policies import file_of, random_policy
+from surefoot.budget import Budget
+
+EFFORT = ("--set", "certify.lipsdp_iterations=5", "--set", "certify.search_states=8")
+
+
+@pytest.fixture(name="controller")
+def _controller(tmp_path: Path) -> Path:
+    import numpy as np
+
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(file_of(random_policy(np.random.default_rng(0), [4, 8, 2])).data)
+    return path
+
+
+def test_nothing_is_required_so_nothing_is_proved(
+    controller: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(controller.parent)
+    done = run_pipeline("certify", controller.name, *EFFORT)
+    assert done.code == 4, done.err
+    for words in (
+        "sensors",
+        "actuators",
+        "proved, every state",
+        "could be required",
+        "[[require]]",
+    ):
+        assert words in done.out
+    assert "exploring 6/6" in done.err
+    assert [path.name for path in controller.parent.iterdir()] == [controller.name]
+
+
+def test_the_draft_is_written_where_asked_and_is_met(controller: Path, tmp_path: Path) -> None:
+    draft = tmp_path / "budget.toml"
+    done = run_pipeline("certify", controller, *EFFORT, "--draft-budget", draft, "--json")
+    assert done.code == 4, done.err
+    assert json.loads(done.out)["draft_budget"] == draft.read_text()
+    assert Budget.parse(draft.read_text()).requirements
+    out = tmp_path / "certificate.json"
+    certified = run_pipeline(
+        *("certify", controller, *EFFORT, "--budget", draft, "--out", out, "--no-picture")
+    )
+    assert certified.code == 0, certified.err
+    assert "certifying" in certified.err
+    assert not out.with_suffix(".png").exists()
+
+
+def test_a_draft_replaces_nothing(controller: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "budget.toml"
+    mine.write_text("# mine")
+    done = run_pipeline("certify", controller, *EFFORT, "--draft-budget", mine)
+    assert done.code == 2
+    assert f"{mine} exists, and is not replaced" in done.err
+    assert mine.read_text() == "# mine"
+
+
+@pytest.mark.parametrize("flag", ["--explain", "--no-picture", "--out=c.json", "--bench=b.json"])
+def test_flags_about_a_certificate_have_no_effect_without_a_budget(
+    controller: Path, flag: str
+) -> None:
+    done = run_pipeline("certify", controller, flag)
+    assert done.code == 2
+    assert "of no effect without a budget: give --budget" in done.err
+
+
+def test_a_draft_is_of_no_effect_where_there_is_a_budget(controller: Path, tmp_path: Path) -> None:
+    budget = tmp_path / "budget.toml"
+    budget.write_text('[[require]]\nquantity = "sparsity"\nat_least = 0.0\n')
+    done = run_pipeline(
+        *("certify", controller, "--budget", budget, "--draft-budget", tmp_path / "draft.toml")
+    )
+    assert done.code == 2
+    assert "draft_budget: of no effect where there is a budget" in done.err
