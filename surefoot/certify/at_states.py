@@ -90,6 +90,10 @@ class AtStates:
         self._local: dict[Ball, LocalBounds] = {}
         self._rounding: dict[Ball, RoundingBound | Unknown] = {}
 
+    def only(self, rows: NDArray[np.intp]) -> "AtStates":
+        """Return the bounds around some of the states."""
+        return AtStates(self.everywhere, self.states[rows], self.effort, self.dense)
+
     def rounding(self, ball: Ball) -> RoundingBound | Unknown:
         """Bound what rounding may add to a change around each state."""
         if ball not in self._rounding:

@@ -100,6 +100,23 @@ class Searches:
             )
         return self._at_states[key]
 
+    def worst_around(self, states: Single, ball: Ball) -> search.Worst:
+        """Search over perturbations of given states once, from each corner of the gradient's signs.
+
+        Args:
+            states: Normalised units, float32, shape (n, obs_dim).
+            ball: Perturbation set.
+        """
+        return search.worst_at(
+            self.policy,
+            self.replay,
+            states,
+            ball,
+            steps=max(1, self.config.search_steps // 2),
+            restarts=0,
+            seed=self.config.seed,
+        )
+
     @cached_property
     def start_states(self) -> Float:
         """States from which searches over the whole box start, shape (n, obs_dim)."""

@@ -16,6 +16,7 @@ from surefoot.certify import (
     draw_deviation,
     num_steps,
 )
+from surefoot.certify.exploration import EPSILONS
 from surefoot.output_path import CERTIFICATE, check_result_and_picture
 from surefoot.recordings import StatesFile
 from surefoot.run_folder import picture_of
@@ -23,9 +24,6 @@ from surefoot.runtime.controller_file import load_controller_file
 from surefoot.workflow.drawing import write_picture
 from surefoot.workflow.evidence_files import attack_beside, gather_evidence
 from surefoot.workflow.listener import SILENCE, Listener
-
-_EPSILONS = (0.005, 0.2)
-"""The range of the picture, normalised units."""
 
 
 def certify_controller(
@@ -110,6 +108,13 @@ def certify_analysed(
     # An older one would be about another certificate.
     picture_of(out).unlink(missing_ok=True)
     if draw and certificate.deviation_linf["best"] is not None:
-        curves = deviation_curves(analysis, np.geomspace(*_EPSILONS, 9))
+        near = certificate.deviation_linf["epsilon"]
+        visited = certificate.claims.visited_deviation
+        curves = deviation_curves(
+            analysis,
+            np.array(EPSILONS),
+            near=near,
+            near_visited=None if visited is None else visited.epsilon,
+        )
         write_picture(out, lambda: draw_deviation(curves), listener)
     return certificate
