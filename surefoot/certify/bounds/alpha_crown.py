@@ -140,7 +140,7 @@ def optimised_bounds(network: Network, region: Region, steps: int) -> list[Bound
             best = output_bounds(network, part, found[:-1], steps)
         return [*found[:-1], found[-1].meet(honest(best))]
 
-    return in_chunks(work, region)
+    return in_chunks(network, work, region)
 
 
 def output_bounds(network: Network, region: Region, before: list[Bounds], steps: int) -> Bounds:

@@ -59,13 +59,21 @@ def layer_bounds(network: Network, region: Region, *, second_order: bool = False
     Reference:
         Zhang et al., NeurIPS 2018 (arXiv 1811.00866).
     """
-    return in_chunks(lambda part: bounds_of_chunk(network, part, second_order=second_order), region)
+
+    def work(part: Region) -> list[Bounds]:
+        return bounds_of_chunk(network, part, second_order=second_order)
+
+    return in_chunks(network, work, region)
 
 
-def in_chunks(work: Callable[[Region], list[Bounds]], region: Region) -> list[Bounds]:
+def in_chunks(
+    network: Network, work: Callable[[Region], list[Bounds]], region: Region
+) -> list[Bounds]:
     """Apply ``work`` to a few states at a time, on threads (NumPy releases the GIL), and join."""
     count = len(region.centres)
-    parts = [region.part(slice(start, start + _CHUNK)) for start in range(0, count, _CHUNK)]
+    # A normalisation fills the coefficients of each neuron with those of all, for every state.
+    size = _CHUNK if network.is_elementwise else _CHUNK // 8
+    parts = [region.part(slice(start, start + size)) for start in range(0, count, size)]
     if len(parts) == 1:
         return work(parts[0])
     with ThreadPoolExecutor(min(len(parts), _num_threads())) as threads:
@@ -197,15 +205,17 @@ def _backward(
         slopes_up, slopes_low, shift_up, shift_low = _fused(network, weight, below)
         constant_up, constant_low = constant_up + shift_up, constant_low + shift_low
     else:
-        slopes_up, slopes_low, shift_up, shift_low = _through(weight[None], weight[None], below)
+        rows = weight[None]
+        slopes_up, slopes_low, shift_up, shift_low = _through(rows, rows, below)
         constant_up, constant_low = constant_up + shift_up, constant_low + shift_low
         for layer in range(number - 1, -1, -1):
             # y = W h + b: the bias goes to the constant, the weights into the coefficients of h.
             shift = network.biases[layer]
             constant_up = constant_up + slopes_up @ shift
             constant_low = constant_low + slopes_low @ shift
+            is_same = slopes_low is slopes_up  # as long as lines above and below are parallel
             slopes_up = _times(slopes_up, network.weights[layer])
-            slopes_low = _times(slopes_low, network.weights[layer])
+            slopes_low = slopes_up if is_same else _times(slopes_low, network.weights[layer])
             if layer == 0:
                 break
             below = lines[layer - 1]
@@ -244,8 +254,29 @@ def charge_of(rows: Float, network: Network, layer: int, below: Lines, size: Flo
 
 
 def _times(rows: Float, weight: Float) -> Float:
-    """Return ``rows @ weight`` for rows of shape (B, r, n), as one product."""
+    """Return ``rows @ weight`` for rows of shape (B, r, n), as one product.
+
+    Layers that scale or centre are a diagonal and one number everywhere else, for which a sum does.
+    """
+    parts = _diagonal_and_rest(weight)
+    if parts is not None:
+        diagonal, rest = parts
+        return np.asarray(rows * diagonal + rest * rows.sum(axis=-1, keepdims=True))
     return (rows.reshape(-1, rows.shape[-1]) @ weight).reshape(*rows.shape[:-1], weight.shape[1])
+
+
+def _diagonal_and_rest(weight: Float) -> tuple[Float, float] | None:
+    """Return d and c with weight = diag(d) + c, or None where there are none.
+
+    c is at most the entries on the diagonal, so that the charge of a product counts for this sum.
+    """
+    if weight.shape[0] != weight.shape[1] or len(weight) < 2:
+        return None
+    rest, entries = float(weight[0, 1]), weight.diagonal()
+    others = np.count_nonzero(weight != rest) - np.count_nonzero(entries != rest)
+    if others or (np.abs(entries) < abs(rest)).any():
+        return None
+    return entries - rest, rest
 
 
 def _constants(rows: Float, positive_cut: Float, negative_cut: Float) -> Float:
@@ -259,16 +290,24 @@ def _through(rows_up: Float, rows_low: Float, below: Lines) -> tuple[Float, Floa
 
     The coefficients have shape (B, r, n), the constants (B, r); they come of couplings alone.
     """
-    # The choice between lambda and omega, entry by entry; at 0 either is right.
     high, low = below.slope_high[:, None, :], below.slope_low[:, None, :]
-    before_up = np.where(rows_up > 0, rows_up * high, rows_up * low)
-    before_low = np.where(rows_low > 0, rows_low * low, rows_low * high)
+    if below.slope_high is below.slope_low:
+        before_up = rows_up * high
+        before_low = before_up if rows_low is rows_up else rows_low * high
+    else:
+        # The choice between lambda and omega, entry by entry; at 0 either is right.
+        before_up = np.where(rows_up > 0, rows_up * high, rows_up * low)
+        before_low = np.where(rows_low > 0, rows_low * low, rows_low * high)
     if below.coupling is None:
         nothing = np.zeros(before_up.shape[:2])
         return before_up, before_low, nothing, nothing
-    added_up, shift_up = below.coupling.through(rows_up, 1.0)
-    added_low, shift_low = below.coupling.through(rows_low, -1.0)
-    return before_up + added_up, before_low + added_low, shift_up, shift_low
+    is_same = before_low is before_up
+    added_up, (shift_low, shift_up) = below.coupling.through(rows_up)
+    before_up = before_up + added_up
+    if is_same:
+        return before_up, before_up, shift_up, shift_low
+    added_low, (shift_low, _) = below.coupling.through(rows_low)
+    return before_up, before_low + added_low, shift_up, shift_low
 
 
 def _fused(network: Network, weight: Float, below: Lines) -> tuple[Float, Float, Float, Float]:

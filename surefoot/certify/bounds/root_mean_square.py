@@ -115,24 +115,23 @@ class Coupling:
     low: Float
     high: Float
 
-    def through(self, rows: Float, sign: float) -> tuple[Float, Float]:
-        """Return what is added to coefficients and to the constant of linear bounds.
+    def through(self, rows: Float) -> tuple[Float, tuple[Float, Float]]:
+        """Return what is added to coefficients, and to constants of linear bounds.
 
         Args:
             rows: Coefficients of h, shape (B, r, n).
-            sign: 1 for bounds from above, -1 for those from below.
 
         Returns:
-            Coefficients of c, shape (B, r, n), and constants, shape (B, r).
+            Coefficients of c, shape (B, r, n); least and largest constant, shape (B, r).
         """
         added = np.zeros((len(self.along), *rows.shape[1:]))
-        constant = np.zeros(added.shape[:2])
+        least, most = np.zeros(added.shape[:2]), np.zeros(added.shape[:2])
         for group in self.groups:
             amount = (rows[..., group] @ self.along[:, group, None])[..., 0]
             added[..., group] = amount[..., None] * self.gradient[:, None, group]
             ends = amount * self.low[:, group][:, :1], amount * self.high[:, group][:, :1]
-            constant = constant + np.where(sign * amount > 0, ends[1], ends[0])
-        return added, constant
+            least, most = least + np.minimum(*ends), most + np.maximum(*ends)
+        return added, (least, most)
 
     def reach(self, inputs: Float) -> Float:
         """Return the size of what is added to each neuron for |c| <= ``inputs``, shape (B, n)."""

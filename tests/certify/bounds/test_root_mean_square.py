@@ -377,3 +377,26 @@ def test_the_reference_is_the_formula_in_ball_arithmetic() -> None:
         root = (mean + arb(norm.epsilon)).sqrt()
         for entry, value in zip(x, norm(x), strict=True):
             assert abs(float(arb(float(entry)) / root) - value) <= 1e-15 * (1 + abs(value))
+
+
+@pytest.mark.parametrize("rest", [0.0, -0.125, 0.25])
+def test_layers_that_scale_or_centre_are_multiplied_by_as_sums(rest: float) -> None:
+    """Against the same network with a row of zeros more, which is multiplied as a matrix."""
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(8, 3))
+    second = np.diag(rng.uniform(0.25, 2, 8)) + rest * (1 - np.eye(8))
+    last = rng.normal(size=(2, 8))
+    plain = network_of(build_policy([first, second, last], RmsNorm(0.25)))
+    wider = np.vstack([second, np.zeros(8)])
+    other = network_of(
+        build_policy(
+            [first, wider, np.column_stack([last, np.zeros(2)])],
+            RmsNorm(0.25),
+        )
+    )
+    plain = replace(plain, activations=(RmsNorm(0.25), Activation.TANH))
+    other = replace(other, activations=(RmsNorm(0.25), Activation.TANH))
+    region = local_region(rng.normal(size=(20, 3)), 0.05, Norm.LINF)
+    found, expected = (layer_bounds(network, region)[-1] for network in (plain, other))
+    np.testing.assert_allclose(found.upper, expected.upper, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(found.lower, expected.lower, rtol=1e-11, atol=1e-11)
