@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surefoot.activation import Activation
-from surefoot.artifact import read_file
+from surefoot.artifact import Json, read_file
 from surefoot.convert.command_line import library, parser_of, run
 from surefoot.convert.conversion import Conversion, metadata_of
 from surefoot.convert.ends import (
@@ -46,11 +46,25 @@ if TYPE_CHECKING:
 _PACKAGE = "stable-baselines3"
 _BROUGHT_BY = "surefoot[sb3]"
 _VERSION_FILE = "_stable_baselines3_version"
+_NO_BUFFER: dict[str, Json] = {
+    "buffer_size": 1,
+    "replay_buffer_class": None,
+    "replay_buffer_kwargs": {},
+}
+"""Replacement of the replay buffer, which no policy needs: that of HER needs an environment."""
+
 _NOTE_NO_STATISTICS = (
     "without --normalize the observations are taken as they are, and nothing clips them: a model "
     "that was trained behind VecNormalize needs its file"
 )
 _NOTE_Q_VALUES = "the outputs are Q-values, of which the greatest is chosen; they are no logits"
+
+
+Parts = dict[str, tuple[int, ...]]
+"""Shape of each part of the observation by its name, in their order."""
+
+_WHOLE = ""
+"""Name of the only part of an observation that is no dictionary."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -86,15 +100,21 @@ def convert(path: Path, statistics: Path | None = None) -> Conversion:
     with library(f"{_PACKAGE} {installed}", _BROUGHT_BY, path):
         model = _load_model(path)
     normalize = None if statistics is None else _load_statistics(statistics, model)
-    policy = _policy_of(model, _actor_of(model), normalize, path)
+    actor = _actor_of(model)
+    parts = _parts_of(model, actor.extractor, path)
+    policy = _policy_of(model, actor, _normaliser_of(normalize, parts), path)
     algorithm = type(model).__name__
+    metadata = metadata_of(
+        policy, data, library=_PACKAGE, library_version=installed, algorithm=algorithm
+    )
+    if _is_dictionary(model):
+        sizes = {name: math.prod(shape) for name, shape in parts.items()}
+        metadata["observation"] = {**metadata["observation"], "parts": sizes}
     notes = [_NOTE_NO_STATISTICS] if normalize is None else []
     return Conversion(
         policy=policy,
-        predict=lambda obs: _predict(model, normalize, obs),
-        metadata=metadata_of(
-            policy, data, library=_PACKAGE, library_version=installed, algorithm=algorithm
-        ),
+        predict=lambda obs: _predict(model, normalize, parts, obs),
+        metadata=metadata,
         notes=(*notes, *([_NOTE_Q_VALUES] if algorithm == "DQN" else [])),
     )
 
@@ -141,7 +161,7 @@ def _load_model(path: Path) -> "BaseAlgorithm":
     from stable_baselines3.sac.policies import SACPolicy
     from stable_baselines3.td3.policies import TD3Policy
 
-    saved = load_from_zip_file(path, device="cpu")[0] or {}
+    saved = load_from_zip_file(path, device="cpu", custom_objects=_NO_BUFFER)[0] or {}
     kind = saved.get("policy_class")
     # Two algorithms share each of these classes; only one of them has these parameters.
     on_policy = PPO if "n_epochs" in saved else A2C
@@ -155,11 +175,11 @@ def _load_model(path: Path) -> "BaseAlgorithm":
     is_recurrent = hasattr(kind, "_process_sequence")
     for policy_class, algorithm in known.items():
         if isinstance(kind, type) and issubclass(kind, policy_class) and not is_recurrent:
-            return algorithm.load(path, device="cpu")
+            return algorithm.load(path, device="cpu", custom_objects=_NO_BUFFER)
     if getattr(kind, "__name__", "") == "TQCPolicy":
         from sb3_contrib import TQC
 
-        model: BaseAlgorithm = TQC.load(path, device="cpu")
+        model: BaseAlgorithm = TQC.load(path, device="cpu", custom_objects=_NO_BUFFER)
         return model
     name = getattr(kind, "__name__", kind)
     raise InputError(f"{path}: policies of class {name} are not converted")
@@ -189,11 +209,16 @@ def _spaces_of(model: "BaseAlgorithm") -> "Env[Array, Array]":
     return env
 
 
-def _predict(model: "BaseAlgorithm", normalize: "VecNormalize | None", obs: Array) -> Array:
+def _predict(
+    model: "BaseAlgorithm", normalize: "VecNormalize | None", parts: Parts, obs: Array
+) -> Array:
     """Return the library's own actions, (n, act_dim) or (n,), for raw observations."""
-    given = obs.reshape(len(obs), *(model.observation_space.shape or ()))
+    ends = np.cumsum([math.prod(shape) for shape in parts.values()])[:-1]
+    split = zip(parts.items(), np.split(obs, ends, axis=1), strict=True)
+    by_name = {name: rows.reshape(len(obs), *shape) for (name, shape), rows in split}
+    given: Array | dict[str, Array] = by_name if _is_dictionary(model) else by_name[_WHOLE]
     if normalize is not None:
-        given = np.asarray(normalize.normalize_obs(given))
+        given = normalize.normalize_obs(given)
     actions, _ = model.predict(given, deterministic=True)
     return np.asarray(actions).reshape(len(obs), -1)
 
@@ -235,17 +260,14 @@ def _noise_of(policy: "ActorCriticPolicy") -> Array | None:
     return np.asarray(np.exp(array_of(policy.log_std).astype(np.float64)))
 
 
-def _policy_of(
-    model: "BaseAlgorithm", actor: _Actor, normalize: "VecNormalize | None", path: Path
-) -> Policy:
+def _policy_of(model: "BaseAlgorithm", actor: _Actor, normaliser: Normaliser, path: Path) -> Policy:
     """Return the policy of a model.
 
     Raises:
-        InputError: If its spaces or its networks are none of a controller.
+        InputError: If its actions or its networks are none of a controller.
     """
     from gymnasium import spaces
 
-    width = _require_vector(model, actor, path)
     layers = layers_of(actor.modules, str(path))
     if layers[-1].activation is not Activation.IDENTITY:  # of gSDE, which limits the mean
         layers.append(identity_layer(len(layers[-1].bias)))
@@ -259,47 +281,61 @@ def _policy_of(
             layers[-1], head = clipped_actions(layers[-1], box.low, box.high, actor.std)
         case other:
             raise InputError(f"{path}: actions must be Box or Discrete, are {other}")
-    return Policy(normaliser=_normaliser_of(normalize, width), layers=tuple(layers), head=head)
+    return Policy(normaliser=normaliser, layers=tuple(layers), head=head)
 
 
-def _require_vector(model: "BaseAlgorithm", actor: _Actor, path: Path) -> int:
-    """Return the number of observations, which must reach the network as they are.
+def _is_dictionary(model: "BaseAlgorithm") -> bool:
+    from gymnasium import spaces
+
+    return isinstance(model.observation_space, spaces.Dict)
+
+
+def _parts_of(model: "BaseAlgorithm", extractor: "nn.Module", path: Path) -> Parts:
+    """Return the parts of the observation, which must reach the network as they are.
 
     Raises:
-        InputError: If they are images, dictionaries or choices, or a network stands before.
+        InputError: If one is an image or a choice, or a network stands before.
     """
     from gymnasium import spaces
     from stable_baselines3.common.preprocessing import is_image_space
-    from stable_baselines3.common.torch_layers import FlattenExtractor
+    from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
 
-    space, extractor = model.observation_space, type(actor.extractor)
-    if not isinstance(space, spaces.Box):
-        raise InputError(
-            f"{path}: observations must be a Box, are {type(space).__name__}: train behind "
-            "gymnasium.wrappers.FlattenObservation"
-        )
-    if is_image_space(space) or extractor is not FlattenExtractor:
-        raise InputError(
-            f"{path}: the features must be the observation itself, as MlpPolicy has them, but are "
-            f"made by {extractor.__name__} of observations of shape {space.shape}"
-        )
-    return math.prod(space.shape)
+    space, is_dictionary = model.observation_space, _is_dictionary(model)
+    named = space.spaces if isinstance(space, spaces.Dict) else {_WHOLE: space}
+    parts = {}
+    for name, part in named.items():
+        said = f"{path}: observation {name!r}" if is_dictionary else f"{path}: observations"
+        if not isinstance(part, spaces.Box):
+            raise InputError(f"{said} must be a Box, got {part}")
+        kind = CombinedExtractor if is_dictionary else FlattenExtractor
+        if is_image_space(part) or type(extractor) is not kind:
+            raise InputError(
+                f"{said} must be the features themselves, as MlpPolicy has them, but these are "
+                f"made by {type(extractor).__name__} of shape {part.shape}"
+            )
+        parts[name] = part.shape
+    return parts
 
 
-def _normaliser_of(normalize: "VecNormalize | None", width: int) -> Normaliser:
+def _normaliser_of(normalize: "VecNormalize | None", parts: Parts) -> Normaliser:
     """Return the statistics as a normaliser.
 
     Raises:
-        InputError: If they are of a dictionary.
+        InputError: If they are of some parts only, whose others are not clipped.
     """
     if normalize is None or not normalize.norm_obs:
-        return raw_observations(width)
-    statistics = normalize.obs_rms
-    if isinstance(statistics, dict):
-        raise InputError("statistics of observations in a dictionary are not converted")
-    return running_statistics(
-        statistics.mean, statistics.var, normalize.epsilon, float(normalize.clip_obs)
+        return raw_observations(sum(math.prod(shape) for shape in parts.values()))
+    held = normalize.obs_rms
+    statistics = held if isinstance(held, dict) else {_WHOLE: held}
+    if set(statistics) != set(parts):
+        raise InputError(
+            f"the statistics must be of all observations {[*parts]}, are of {[*statistics]}"
+        )
+    mean, var = (
+        np.concatenate([np.reshape(getattr(statistics[name], kind), -1) for name in parts])
+        for kind in ("mean", "var")
     )
+    return running_statistics(mean, var, normalize.epsilon, float(normalize.clip_obs))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

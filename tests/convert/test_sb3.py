@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib import TQC, RecurrentPPO
-from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -153,6 +153,62 @@ def test_every_form_of_an_actor_acts_as_predict(
     np.testing.assert_allclose(on_onnx_runtime(out, observations()), expected, rtol=0, atol=1e-5)
 
 
+GOALS = spaces.Dict(
+    {
+        "observation": spaces.Box(-9, 9, (3,)),
+        "achieved_goal": spaces.Box(-9, 9, (1,)),
+        "desired_goal": spaces.Box(-9, 9, (1,)),
+    }
+)
+
+
+def as_goals(obs: Array) -> dict[str, Array]:
+    """Split observations as the space orders its parts: by their names."""
+    names = ["achieved_goal", "desired_goal", "observation"]
+    return dict(zip(names, np.split(obs, [1, 2], axis=1), strict=True))
+
+
+@pytest.mark.parametrize("keys", [None, ["achieved_goal", "desired_goal", "observation"]])
+@pytest.mark.parametrize("algorithm", [PPO, SAC])
+def test_parts_of_an_observation_by_name_are_joined_in_their_order(
+    tmp_path: Path, algorithm: type[BaseAlgorithm], keys: list[str] | None
+) -> None:
+    options: dict[str, object] = {"replay_buffer_class": HerReplayBuffer}
+    model, _ = saved(
+        tmp_path,
+        algorithm,
+        observations=GOALS,
+        policy="MultiInputPolicy",
+        statistics=False,
+        **(options if algorithm is SAC else {}),
+    )
+    env = DummyVecEnv([lambda: Task(BOX, GOALS)])
+    normalize, rng = VecNormalize(env, norm_obs_keys=keys), np.random.default_rng(0)
+    for statistics in normalize.obs_rms.values():
+        statistics.mean, statistics.var = rng.normal(size=(2, *statistics.mean.shape)) ** 2
+    normalize.save(str(tmp_path / "statistics.pkl"))
+    out = converted(tmp_path, model, tmp_path / "statistics.pkl")
+    given = normalize.normalize_obs(as_goals(observations()))
+    library = algorithm.load(model, env=Task(BOX, GOALS), device="cpu")
+    expected, _ = library.predict(given, deterministic=True)
+    np.testing.assert_allclose(on_onnx_runtime(out, observations()), expected, rtol=0, atol=1e-5)
+    parts = policy_from_onnx(out.read_bytes()).metadata["observation"]["parts"]
+    assert parts == {"achieved_goal": 1, "desired_goal": 1, "observation": 3}
+
+
+def test_statistics_of_some_parts_only_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"observations": GOALS, "policy": "MultiInputPolicy", "statistics": False}
+    model, _ = saved(tmp_path, **options)
+    env = DummyVecEnv([lambda: Task(BOX, GOALS)])
+    statistics = tmp_path / "statistics.pkl"
+    VecNormalize(env, norm_obs_keys=["observation"]).save(str(statistics))
+    assert "must be of all observations" in refused(
+        tmp_path, capsys, model, "--normalize", statistics
+    )
+
+
 @pytest.mark.parametrize(
     "activation",
     ["ReLU", "ELU", "SELU", "LeakyReLU", "SiLU", "Sigmoid", "Softplus", "Hardtanh", "ReLU6"],
@@ -207,15 +263,17 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: object
 
 
 IMAGE = spaces.Box(0, 255, (3, 36, 36), np.uint8)
-VECTORS = spaces.Dict({"joints": spaces.Box(-1, 1, (3,)), "command": spaces.Box(-1, 1, (2,))})
+PICTURES = spaces.Dict({"eye": IMAGE, "joints": spaces.Box(-1, 1, (3,))})
+CHOICES = spaces.Dict({"mode": spaces.Discrete(2), "joints": spaces.Box(-1, 1, (3,))})
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"policy": "CnnPolicy", "observations": IMAGE}, "made by NatureCNN"),
-        ({"policy": "MultiInputPolicy", "observations": VECTORS}, "must be a Box, are Dict"),
-        ({"observations": spaces.Discrete(3)}, "must be a Box, are Discrete"),
+        ({"policy": "MultiInputPolicy", "observations": PICTURES}, "'eye' must be the features"),
+        ({"policy": "MultiInputPolicy", "observations": CHOICES}, "'mode' must be a Box"),
+        ({"observations": spaces.Discrete(3)}, "must be a Box, got Discrete"),
         ({"actions": spaces.MultiDiscrete([2, 3])}, "must be Box or Discrete, are MultiDiscrete"),
         ({"policy_kwargs": {"activation_fn": torch.nn.GELU}}, "GELU(approximate='none') is no"),
         (
