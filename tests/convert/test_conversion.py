@@ -14,7 +14,8 @@ from support.policies import random_policy
 from surefoot.convert.conversion import Conversion, in_float32, metadata_of, write_conversion
 from surefoot.errors import CheckError, InputError
 from surefoot.onnx_file import policy_from_onnx
-from surefoot.policy import Array, CategoricalHead, Policy, Squash
+from surefoot.policy import Array, CategoricalHead, Policy, Squash, weights_sha256
+from surefoot.workflow.adopting import adopt_controller
 
 Change = Callable[[Policy], Policy]
 
@@ -108,6 +109,22 @@ def test_a_controller_file_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="controller file"):
         write_conversion(conversion_of(drawn()), out)
     assert out.read_bytes() == before[:-1]
+
+
+@pytest.mark.parametrize("squash", [Squash.CLIP, None])
+def test_adopting_a_converted_file_changes_no_bit_and_loses_nothing(
+    tmp_path: Path, squash: Squash | None
+) -> None:
+    policy = drawn(squash)
+    write_conversion(conversion_of(policy), tmp_path / "policy.onnx")
+    adopted = adopt_controller(tmp_path / "policy.onnx", tmp_path / "run")
+    assert adopted.difference.is_none
+    assert weights_sha256(adopted.file.policy) == weights_sha256(policy)
+    assert adopted.file.metadata["origin"]["library"] == "a"
+    head = adopted.file.policy.head
+    assert isinstance(head, CategoricalHead) == (squash is None)
+    if not isinstance(head, CategoricalHead):
+        np.testing.assert_array_equal(head.noise, policy.head.noise)
 
 
 def test_metadata_name_the_range_of_the_actions() -> None:

@@ -173,7 +173,7 @@ def as_goals(obs: Array) -> dict[str, Array]:
 def test_parts_of_an_observation_by_name_are_joined_in_their_order(
     tmp_path: Path, algorithm: type[BaseAlgorithm], keys: list[str] | None
 ) -> None:
-    options: dict[str, object] = {"replay_buffer_class": HerReplayBuffer}
+    options = {"replay_buffer_class": HerReplayBuffer, "buffer_size": 1000}
     model, _ = saved(
         tmp_path,
         algorithm,
