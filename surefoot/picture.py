@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from surefoot.errors import MissingLibraryError
+from surefoot.installation import how_to_install
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +66,8 @@ def _figure(width: float, height: float) -> Iterator["Figure"]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingLibraryError("a picture needs matplotlib: install surefoot[train]") from error
+        hint = f"a picture needs matplotlib: {how_to_install('train')}"
+        raise MissingLibraryError(hint) from error
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend

@@ -4,6 +4,7 @@ import importlib
 import os
 
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.installation import how_to_install
 
 _EXTRAS = {
     "gymnasium": "train",
@@ -33,7 +34,7 @@ def hint_to_install(error: ModuleNotFoundError) -> str | None:
     library = (error.name or "").partition(".")[0]
     if library not in _EXTRAS:
         return None
-    return f"{library} is not installed: pip install 'surefoot[{_EXTRAS[library]}]'"
+    return f"{library} is not installed: {how_to_install(_EXTRAS[library])}"
 
 
 def _load(name: str) -> None:

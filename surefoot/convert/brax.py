@@ -22,7 +22,7 @@ from surefoot.convert.ends import raw_observations, squashed_actions
 from surefoot.errors import InputError
 from surefoot.policy import Array, Layer, Normaliser, Policy
 
-_BROUGHT_BY = "brax"
+_BROUGHT_BY = "pip install brax"
 _ACTIVATIONS = {
     "elu": Activation.ELU,
     "relu": Activation.RELU,

@@ -30,12 +30,13 @@ from surefoot.convert.ends import (
 )
 from surefoot.convert.torch_layers import array_of, layers_of
 from surefoot.errors import InputError
+from surefoot.installation import how_to_install
 from surefoot.policy import Array, CategoricalHead, Head, Normaliser, Policy
 
 if TYPE_CHECKING:
     from torch import nn
 
-_BROUGHT_BY = "surefoot[train]"
+_BROUGHT_BY = how_to_install("train")
 _EPSILON, _CLIP = 1e-8, 10.0
 """Constants of ``NormalizeObservation``, and of the clip that CleanRL puts behind it."""
 

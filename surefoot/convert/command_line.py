@@ -63,12 +63,12 @@ def run(
 
 
 @contextmanager
-def library(name: str, package: str, path: Path) -> Iterator[None]:
+def library(name: str, brought_by: str, path: Path) -> Iterator[None]:
     """Say in one line what is not installed, or what a library says of a file that it cannot read.
 
     Args:
         name: The library, with its version where it is known.
-        package: What brings it, as pip is told.
+        brought_by: The command that installs it.
         path: What it reads.
 
     Raises:
@@ -84,8 +84,7 @@ def library(name: str, package: str, path: Path) -> Iterator[None]:
         raise  # it says it itself
     except ModuleNotFoundError as error:
         raise MissingLibraryError(
-            f"{error.name} is not installed, which {path} needs; {name} comes with "
-            f"pip install '{package}'"
+            f"{error.name} is not installed, which {path} needs; {name} comes with {brought_by}"
         ) from error
     except Exception as error:  # whatever a library or the code in its file raises
         raise InputError(f"{name} cannot read {path}: {_in_short(error)}") from error

@@ -20,6 +20,7 @@ from surefoot.convert.conversion import Conversion, metadata_of
 from surefoot.convert.ends import clipped_actions, plain_actions, raw_observations
 from surefoot.convert.torch_layers import array_of, layers_of
 from surefoot.errors import InputError
+from surefoot.installation import how_to_install
 from surefoot.policy import Array, Layer, Normaliser, Policy
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from rsl_rl.modules.distribution import Distribution
 
 _PACKAGE = "rsl-rl-lib"
-_BROUGHT_BY = "surefoot[rsl-rl]"
+_BROUGHT_BY = how_to_install("rsl-rl")
 _MAJOR = "5"
 _ROLES = "actor", "student"
 _GROUP = "observation"

@@ -28,6 +28,7 @@ from surefoot.convert.ends import (
 )
 from surefoot.convert.torch_layers import array_of, identity_layer, layers_of
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.installation import how_to_install
 from surefoot.policy import (
     Array,
     CategoricalHead,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PACKAGE = "stable-baselines3"
-_BROUGHT_BY = "surefoot[sb3]"
+_BROUGHT_BY = how_to_install("sb3")
 _VERSION_FILE = "_stable_baselines3_version"
 _NO_BUFFER: dict[str, Json] = {
     "buffer_size": 1,

@@ -19,6 +19,7 @@ from surefoot.convert.command_line import library, parser_of, run
 from surefoot.convert.conversion import Conversion, metadata_of
 from surefoot.convert.torch_layers import array_of
 from surefoot.errors import InputError
+from surefoot.installation import how_to_install
 from surefoot.onnx_file import INPUT, OPSET, OUTPUT, POLICY_FILE, read_onnx
 from surefoot.policy import Array
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 _STANDARD_OUTPUT = 1
-_BROUGHT_BY = "surefoot[train]"
+_BROUGHT_BY = how_to_install("train")
 _RECURRENT = "GRU", "LSTM", "RNN"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.errors import InputError, MissingLibraryError, did_you_mean
+from surefoot.installation import how_to_install
 from surefoot.recordings.fields import Field, Recording
 
 
@@ -35,7 +36,7 @@ def read_bag(path: Path, wanted: Sequence[str]) -> Recording:
         from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
     except ModuleNotFoundError as error:
-        hint = "rosbags is not installed: pip install 'surefoot[logs]'"
+        hint = f"rosbags is not installed: {how_to_install('logs')}"
         raise MissingLibraryError(hint) from error
     if not path.exists():
         raise InputError(f"no such file: {path}")

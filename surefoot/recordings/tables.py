@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from surefoot.artifact import read_file
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.installation import how_to_install
 from surefoot.recordings.fields import Field, Recording
 
 
@@ -66,7 +67,7 @@ def read_parquet(path: Path) -> Recording:
         import pyarrow as arrow
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        hint = "pyarrow is not installed: pip install 'surefoot[logs]'"
+        hint = f"pyarrow is not installed: {how_to_install('logs')}"
         raise MissingLibraryError(hint) from error
     if not path.is_file():
         raise InputError(f"no such file: {path}")

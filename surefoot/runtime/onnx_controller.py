@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.installation import how_to_install
 from surefoot.onnx_file import ControllerFile, cut_at_state, sparse_onnx
 from surefoot.policy import Array
 from surefoot.runtime.cuda import require_device
@@ -111,11 +112,11 @@ def open_session(data: bytes, provider: str) -> "ort.InferenceSession":
         import onnxruntime as ort  # optional: the NumPy backend runs without
     except ImportError as error:
         raise MissingLibraryError(
-            "backend onnx needs onnxruntime: install surefoot[cpu] or surefoot[gpu]"
+            f"backend onnx needs onnxruntime: {how_to_install('cpu')}, or gpu in place of cpu"
         ) from error
     if provider not in ort.get_available_providers():
         raise MissingLibraryError(
-            f"this onnxruntime has no {provider}: install surefoot[gpu] for backend "
+            f"this onnxruntime has no {provider}: {how_to_install('gpu')} for backend "
             f"{_GPU_BACKENDS.get(provider, 'onnx')}"
         )
     settings = _provider_settings(provider)

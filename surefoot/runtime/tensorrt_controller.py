@@ -8,6 +8,7 @@ import numpy as np
 
 from surefoot.artifact import sha256_hex
 from surefoot.errors import CheckError, MissingLibraryError
+from surefoot.installation import how_to_install
 from surefoot.onnx_file import INPUT, OUTPUT, STATE, ControllerFile, cut_at_state
 from surefoot.policy import Array
 from surefoot.runtime.c_compiler import cache_folder
@@ -126,7 +127,7 @@ def _import_tensorrt() -> Any:  # noqa: ANN401 - a module
         import tensorrt as trt  # optional, and only behind the probe for a device
     except ImportError as error:
         raise MissingLibraryError(
-            "backend tensorrt needs TensorRT 10.12 or newer: install surefoot[tensorrt]"
+            f"backend tensorrt needs TensorRT 10.12 or newer: {how_to_install('tensorrt')}"
         ) from error
     version = tuple(int(part) for part in str(trt.__version__).split(".")[:2])
     if version < _OLDEST:

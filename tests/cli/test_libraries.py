@@ -10,6 +10,7 @@ import pytest
 from support.command_line import run_pipeline
 from surefoot.cli import libraries
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.installation import how_to_install
 
 
 def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,14 +63,14 @@ def test_a_picture_that_cannot_be_drawn_is_a_remark(
     settings = [word for setting in fast for word in ("--set", setting)]
     done = run_pipeline(verb, given, "--out", tmp_path / "result.json", *settings)
     assert done.code == 0, done.err
-    assert "no picture: a picture needs matplotlib: install surefoot[train]" in done.err
+    assert f"no picture: a picture needs matplotlib: {how_to_install('train')}" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_what_no_extra_brings_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     assert libraries.hint_to_install(ModuleNotFoundError(name="surefoot.nothing")) is None
     hint = libraries.hint_to_install(ModuleNotFoundError(name="torch.nn"))
-    assert hint == "torch is not installed: pip install 'surefoot[train]'"
+    assert hint == f"torch is not installed: {how_to_install('train')}"
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingLibraryError, match="torch is not installed"):
         libraries.load_simulation()

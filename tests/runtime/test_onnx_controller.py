@@ -12,6 +12,7 @@ import pytest
 
 from support.policies import file_of, random_policy
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.installation import how_to_install
 from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation
 from surefoot.runtime import cuda
@@ -148,7 +149,8 @@ def test_without_onnx_runtime_numpy_runs_and_onnx_says_what_to_install(
         [sys.executable, "-c", BLOCKED, str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "backend onnx needs onnxruntime: install surefoot[cpu] or surefoot[gpu]\n"
+    advice = f"{how_to_install('cpu')}, or gpu in place of cpu"
+    assert done.stdout == f"backend onnx needs onnxruntime: {advice}\n"
 
 
 def test_a_file_that_onnx_runtime_refuses_is_bad_input_in_one_line(file: ControllerFile) -> None:
