@@ -1,12 +1,9 @@
-"""The tables of docs/results/c-runtime.md, from what c_runtime.py measured.
+"""The tables of docs/results/c-runtime.md, from what c_runtime.py measured."""
 
-Each stands between two lines, ``<!-- NAME -->`` and ``<!-- end of NAME -->``, and nothing else of
-the page is touched.
-"""
-
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+
+from page_tables import replace_table, table
 
 from surefoot.artifact import Json
 
@@ -27,26 +24,10 @@ LAYOUT_RATIOS = {
 def fill(result: Mapping[str, Json]) -> None:
     """Write every table into its page."""
     page = DOCS / "results" / "c-runtime.md"
-    _replace(page, "ratios", _machine(result) + "\n\n" + _ratios(result))
-    _replace(page, "layouts", _layouts(result))
-    _replace(page, "sparse", _sparse(result))
-    _replace(page, "bench", _machine(result) + "\n\n" + _bench(result["bench"]))
-
-
-def _replace(page: Path, name: str, text: str) -> None:
-    before = page.read_text(encoding="utf-8")
-    pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
-    after, found = re.subn(
-        pattern, lambda match: f"{match[1]}\n{text}\n\n{match[2]}", before, flags=re.DOTALL
-    )
-    if found != 1:
-        raise SystemExit(f"{page} must have one place for {name}, has {found}")
-    page.write_text(after, encoding="utf-8")
-
-
-def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    replace_table(page, "ratios", _machine(result) + "\n\n" + _ratios(result))
+    replace_table(page, "layouts", _layouts(result))
+    replace_table(page, "sparse", _sparse(result))
+    replace_table(page, "bench", _machine(result) + "\n\n" + _bench(result["bench"]))
 
 
 def _machine(result: Mapping[str, Json]) -> str:
@@ -72,7 +53,7 @@ def _ratios(result: Mapping[str, Json]) -> str:
         (words, *(_number(result[kind]["ratios"].get(key)) for kind in kinds))
         for words, key in LAYOUT_RATIOS.items()
     ]
-    return _table(("ratio", "ReLU", "tanh"), rows)
+    return table(("ratio", "ReLU", "tanh"), rows)
 
 
 def _layouts(result: Mapping[str, Json]) -> str:
@@ -89,7 +70,7 @@ def _layouts(result: Mapping[str, Json]) -> str:
         ]
         rows.append((layout, relu["flash_bytes"], relu["multiply_adds"], *cells))
     head = ("layout", "flash, bytes", "multiply-adds", "Cortex-M4 instructions, ReLU / tanh")
-    return _table((*head, "stack, bytes", "scalar time, us"), rows)
+    return table((*head, "stack, bytes", "scalar time, us"), rows)
 
 
 def _sparse(result: Mapping[str, Json]) -> str:
@@ -99,7 +80,7 @@ def _sparse(result: Mapping[str, Json]) -> str:
         else (density, entry["dense_bytes"], "refused", "")
         for density, entry in result["sparse_onnx"].items()
     ]
-    return _table(("density", "dense file, bytes", "sparse file, bytes", "ratio"), rows)
+    return table(("density", "dense file, bytes", "sparse file, bytes", "ratio"), rows)
 
 
 def _bench(bench: Mapping[str, Json]) -> str:
@@ -131,11 +112,11 @@ def _bench(bench: Mapping[str, Json]) -> str:
     ]
     return "\n\n".join(
         (
-            _table(head, latency),
+            table(head, latency),
             f'"Whole" is from observation to action with all checks, n = '
             f"{next(iter(bench['backends'].values()))['n']}; the timer itself takes "
             f"{bench['timer_floor_us']:.2f} us. Deadlines missed, as found / with a busy process "
             "on each core:",
-            _table(("backend", *(f"{rate} Hz" for rate in rates)), misses),
+            table(("backend", *(f"{rate} Hz" for rate in rates)), misses),
         )
     )

@@ -12,6 +12,8 @@ operation instead; that takes an hour. Reports of other names in ``--out`` stay 
 
 import argparse
 import json
+import math
+import os
 import random
 import shutil
 import signal
@@ -29,6 +31,7 @@ sys.path.insert(0, str(TESTS))
 import kill_points as points  # noqa: E402
 
 Report = dict[str, Any]
+POLL_S = 0.005
 
 
 def main() -> None:
@@ -74,10 +77,11 @@ def kill_at_points(place: Path, names: list[str]) -> Iterator[Report]:
 
 def kill_at_random(place: Path, num_kills: int, seed: int) -> Report:
     """Kill runs until so many kills are done; return how many runs came out as they should."""
+    points.import_everything()
     rng = random.Random(seed)
     whole = new_folder(place, "whole")
     began = time.monotonic()
-    assert start(whole).wait() in points.VERDICTS
+    assert run_for(whole, math.inf) in points.VERDICTS
     whole_s = time.monotonic() - began
     wanted = points.content(whole)
     kills = runs = 0
@@ -97,21 +101,17 @@ def kill_at_random(place: Path, num_kills: int, seed: int) -> Report:
 
 def run_for(folder: Path, seconds: float) -> int:
     """Run the command and kill it after a while, if it has not ended; return its exit code."""
-    process = start(folder)
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    """Return a running command in a folder."""
-    arguments = points.COMMANDS["run"].arguments.split()
-    command = [sys.executable, "-m", "surefoot", *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    pid, told = points.start(folder, points.pipeline(points.COMMANDS["run"].arguments))
+    end = time.monotonic() + seconds
+    ended, status = 0, 0
+    while not ended and time.monotonic() < end:
+        time.sleep(POLL_S)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    if not ended:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    os.close(told)
+    return os.waitstatus_to_exitcode(status)
 
 
 def new_folder(place: Path, name: str) -> Path:

@@ -258,7 +258,7 @@ def main() -> None:
     """Try the commands that are named."""
     place, sample, *names = sys.argv[1:]
     if not CALLS.keys() >= set(names):
-        _import_everything()
+        import_everything()
     bench, limit = Bench(Path(place)), None if sample == "all" else int(sample)
     for name in names:
         if name in CALLS:
@@ -443,15 +443,25 @@ def run(folder: Path, work: Callable[[], int], kill_at: int | None = None) -> Do
         work: What is done; returns the exit code.
         kill_at: Number of the operation, from 0; None to let the child live.
     """
+    pid, told = start(folder, work, kill_at)
+    with os.fdopen(told, encoding="utf-8") as file:
+        table = json.load(file)
+    _, status = os.waitpid(pid, 0)
+    return Done(code=os.waitstatus_to_exitcode(status), **table)
+
+
+def start(folder: Path, work: Callable[[], int], kill_at: int | None = None) -> tuple[int, int]:
+    """Begin to do something as :func:`run` does it.
+
+    Returns:
+        The number of the child, and the descriptor of the pipe that it tells its end.
+    """
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
         _be_child(folder, work, kill_at, tell)
     os.close(tell)
-    with os.fdopen(told, encoding="utf-8") as file:
-        table = json.load(file)
-    _, status = os.waitpid(pid, 0)
-    return Done(code=os.waitstatus_to_exitcode(status), **table)
+    return pid, told
 
 
 def pipeline(arguments: str) -> Callable[[], int]:
@@ -568,7 +578,7 @@ _IMPORTED = (
 """What the verbs need; ``torch._inductor`` is imported by deterministic algorithms."""
 
 
-def _import_everything() -> None:
+def import_everything() -> None:
     """Import what every child needs, so that none of them has to."""
     for name in _IMPORTED:
         importlib.import_module(name)
