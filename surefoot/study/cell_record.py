@@ -6,8 +6,7 @@ from typing import Self
 
 from surefoot.artifact import Json
 from surefoot.certificate import Certificate, Verdict
-from surefoot.provenance import MadeOn
-from surefoot.records import AttackRecord, Record, TrainingRecord
+from surefoot.records import AttackRecord, Record, StageRecord, TrainingRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +60,7 @@ class CellRecord(Record):
     Attributes:
         settings: The resolved tables of the cell.
         maker: Code and libraries that made it.
-        made_on: What computed it.
-        seconds: Wall seconds by stage, of the sessions that were not killed.
+        stages: What computed each stage and how long that took, by its name.
         train: Record of the training.
         curve: Columns of the learning curves, at the evaluations.
         certificate: Numbers of the certificate; None where the stage was left out.
@@ -72,13 +70,17 @@ class CellRecord(Record):
 
     settings: Mapping[str, Json]
     maker: Maker
-    made_on: MadeOn
-    seconds: Mapping[str, float]
+    stages: Mapping[str, StageRecord]
     train: TrainingRecord
     curve: Mapping[str, tuple[float | None, ...]]
     certificate: CertificateSummary | None
     attack: AttackRecord | None
     size_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all stages together."""
+        return sum(stage.seconds for stage in self.stages.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,20 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from importlib.metadata import version
 
 from surefoot.artifact import Json, sha256_hex, to_json
 from surefoot.attack import AttackConfig
 from surefoot.certify import Assumptions, CertifyConfig
 from surefoot.config import Table, build, merge_tables, to_table
 from surefoot.errors import InputError
-from surefoot.provenance import code_digest
+from surefoot.provenance import code_digest, installed_versions
 from surefoot.study.cell_record import Maker
 from surefoot.study.grid import Arm, Grid, Purpose, Stage
 from surefoot.train import TrainConfig
 from surefoot.train.train_config import WITHOUT_EFFECT
 
 _LIBRARIES = ("gymnasium", "mujoco", "numpy", "onnxruntime", "scipy", "torch")
+"""Libraries on whose versions the numbers of a cell depend."""
+
 _ONE_CORE: Table = {
     "train": {"num_threads": 1, "torch_threads": 1},
     "attack": {"num_threads": 1},
@@ -90,7 +91,7 @@ def this_maker() -> Maker:
     """
     return Maker(
         code_sha256=code_digest(without=("cli", "study")),
-        versions={name: version(name) for name in _LIBRARIES},
+        versions=installed_versions(*_LIBRARIES),
     )
 
 

@@ -1,21 +1,18 @@
 """The work at one cell of a study: train, certify, attack, and put what came of it in the store."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from surefoot.artifact import Json, from_json, read_artifact, read_file, to_json, write_file
+from surefoot.artifact import Json, from_json, read_artifact, read_file
 from surefoot.atomic import discard_folder
 from surefoot.certificate import Certificate
 from surefoot.certify import Analysis
 from surefoot.config import read_toml, to_table
-from surefoot.errors import CheckError, IntegrityError
+from surefoot.errors import CheckError
 from surefoot.onnx_file import POLICY_FILE, load_policy
 from surefoot.ownership import hold_folder
-from surefoot.provenance import made_on
-from surefoot.records import AttackRecord, TrainingRecord
+from surefoot.records import AttackRecord, TrainingRecord, read_stages
 from surefoot.run_folder import CRITIC_FILE, CURVES_FILE, RunFolder
 from surefoot.study.cell_record import CellRecord, CertificateSummary
 from surefoot.study.cells import (
@@ -67,7 +64,6 @@ class _CellWork:
         self._run = run
         self._settings = settings
         self._digest = digest
-        self._clock = _Clock(run.path / "seconds.json")
 
     def finish(self, store: Store) -> None:
         """Do the stages and keep what came of them."""
@@ -78,8 +74,7 @@ class _CellWork:
         record = CellRecord(
             settings=settings_table(self._settings),
             maker=this_maker(),
-            made_on=made_on(),
-            seconds=self._clock.seconds,
+            stages=read_stages(self._run.stages),
             train=trained,
             curve=_at_evaluations(from_json(policy.files[CURVES_FILE], CURVES_FILE)),
             certificate=None if certificate is None else CertificateSummary.of(certificate),
@@ -91,8 +86,7 @@ class _CellWork:
 
     def _train(self) -> TrainingRecord:
         tables = {"train": to_table(self._settings.train)}
-        with self._clock.running("train"):
-            return train_run(self._run.path, Configuration(tables))
+        return train_run(self._run.path, Configuration(tables))
 
     def _certify(self) -> Certificate:
         settings = self._settings
@@ -123,35 +117,8 @@ class _CellWork:
 
     def _once(self, name: str, out: Path, perform: Callable[[], None]) -> None:
         """Perform a stage unless its result is there, as it was written."""
-
-        def timed() -> None:
-            with self._clock.running(name):
-                perform()
-
         sha256 = load_policy(self._run.policy)[0].sha256
-        FinishedStages(self._run.stages, sha256, SILENCE).once(name, self._digest, (out,), timed)
-
-
-class _Clock:
-    """Wall seconds by stage, over all sessions but those that were killed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.seconds: dict[str, float] = {}
-        if path.is_file():
-            with suppress(IntegrityError):  # a loss of power tore it
-                self.seconds = from_json(read_file(path), path.name)
-
-    @contextmanager
-    def running(self, stage: str) -> Iterator[None]:
-        """Count the seconds of the block, however it ends."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = self.seconds.get(stage, 0.0) + time.perf_counter() - began
-            self.seconds[stage] = round(spent, 3)
-            write_file(self._path, to_json(self.seconds))
+        FinishedStages(self._run.stages, sha256, SILENCE).once(name, self._digest, (out,), perform)
 
 
 def _at_evaluations(curves: Mapping[str, Sequence[Json]]) -> dict[str, tuple[float | None, ...]]:

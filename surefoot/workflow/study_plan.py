@@ -123,7 +123,7 @@ def _seconds(study: Study, cells: Sequence[Cell], left: Sequence[Cell]) -> float
         return 0.0
     if not done:
         return None
-    everybody = float(np.mean([_spent(record) for _, record in done]))
+    everybody = float(np.mean([record.seconds for _, record in done]))
     return sum(
         float(np.mean(alike)) if (alike := _of_arm(done, cell)) else everybody for cell in left
     )
@@ -131,12 +131,8 @@ def _seconds(study: Study, cells: Sequence[Cell], left: Sequence[Cell]) -> float
 
 def _of_arm(done: Sequence[tuple[Cell, CellRecord]], cell: Cell) -> list[float]:
     same = [record for one, record in done if (one.arm, one.purpose) == (cell.arm, cell.purpose)]
-    return [_spent(record) for record in same]
+    return [record.seconds for record in same]
 
 
 def _is_done(study: Study, cell: Cell) -> bool:
     return study.store.holds(cell.digest)
-
-
-def _spent(record: CellRecord) -> float:
-    return sum(record.seconds.values())

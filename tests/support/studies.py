@@ -6,8 +6,8 @@ from typing import Any
 from support.records import attack_record_of
 from surefoot.certificate import Verdict
 from surefoot.config import build
-from surefoot.provenance import made_on
-from surefoot.records import TrainingRecord
+from surefoot.provenance import MadeOn
+from surefoot.records import StageRecord, TrainingRecord
 from surefoot.study.cell_record import CellRecord, CertificateSummary, Maker
 from surefoot.study.grid import Grid, GridFile, grid_of
 from surefoot.study.results import Results
@@ -68,6 +68,12 @@ def grid_from(**changed: object) -> Grid:
     return grid_of(build(GridFile, {**LEVELS, **changed}, "grid.toml"), "grid.toml")
 
 
+def stage_of(seconds: float) -> StageRecord:
+    """A stage that took so long, somewhere."""
+    made_on = MadeOn(processor="x", kernels={}, unpinned=None, libc="", versions={})
+    return StageRecord(inputs="", files={}, seconds=seconds, made_on=made_on)
+
+
 def cell_of(
     clean: Sequence[float],
     attacked: Sequence[float] | None = None,
@@ -80,8 +86,7 @@ def cell_of(
     return CellRecord(
         settings={},
         maker=MAKER,
-        made_on=made_on(),
-        seconds={"train": 2.0, "attack": 1.0},
+        stages={"train": stage_of(2.0), "attack": stage_of(1.0)},
         train=TrainingRecord(
             env="Hopper-v5",
             seed=seed,
