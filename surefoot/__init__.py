@@ -22,7 +22,8 @@ From Python, folders to folders, as the command line does it (``surefoot.workflo
 
     train_run, run_pipeline, adopt_controller, inspect_controller, compress_controller,
     certify_controller, export_controller, verify_bundle, attack_controller,
-    benchmark_controller, write_report, make_key_pair, plan_study, run_study
+    benchmark_controller, write_report, make_key_pair, plan_study, run_study,
+    redraw_study
 
 and values to values, one function for each stage:
 
@@ -94,7 +95,7 @@ if TYPE_CHECKING:
     from surefoot.workflow.listener import Listener
     from surefoot.workflow.reporting import write_report
     from surefoot.workflow.study_plan import StudyPlan, plan_study
-    from surefoot.workflow.studying import Shard, StudySummary, run_study
+    from surefoot.workflow.studying import Shard, StudySummary, redraw_study, run_study
     from surefoot.workflow.training import train_run
     from surefoot.workflow.verifying import Verification, read_trust, verify_bundle
     from surefoot.workflow.whole_run import run_pipeline
@@ -172,6 +173,7 @@ __all__ = [
     "plan_study",
     "quantise_controller",
     "read_trust",
+    "redraw_study",
     "run_benchmark",
     "run_pipeline",
     "run_study",
@@ -244,7 +246,7 @@ _HOMES = {
     "surefoot.workflow.listener": ("Listener",),
     "surefoot.workflow.reporting": ("write_report",),
     "surefoot.workflow.study_plan": ("StudyPlan", "plan_study"),
-    "surefoot.workflow.studying": ("Shard", "StudySummary", "run_study"),
+    "surefoot.workflow.studying": ("Shard", "StudySummary", "redraw_study", "run_study"),
     "surefoot.workflow.training": ("train_run",),
     "surefoot.workflow.verifying": ("Verification", "read_trust", "verify_bundle"),
     "surefoot.workflow.whole_run": ("run_pipeline",),

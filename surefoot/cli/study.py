@@ -29,11 +29,15 @@ def study(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and what they cost; make none.")
     ] = False,
+    redraw: Annotated[
+        bool,
+        typer.Option("--redraw", help="Write the tables of the cells that any code made."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, certify and attack every cell of a grid, and decide its claims."""
     load_simulation()
-    from surefoot.workflow.studying import Shard, run_study
+    from surefoot.workflow.studying import Shard, redraw_study, run_study
 
     part = Shard() if shard is None else Shard.parse(shard)
     if dry_run:
@@ -42,7 +46,10 @@ def study(
         plan = plan_study(grid, out, jobs=jobs, shard=part, only=only)
         show(as_json, plan.to_table(), *_plan_tables(plan))
         return
-    summary = run_study(grid, out, jobs=jobs, shard=part, only=only, listener=CONSOLE)
+    if redraw:
+        summary = redraw_study(grid, out)
+    else:
+        summary = run_study(grid, out, jobs=jobs, shard=part, only=only, listener=CONSOLE)
     rows: list[tuple[str, object]] = [
         ("cells done", summary.done),
         ("cells left", summary.left),

@@ -99,14 +99,43 @@ class Store:
         path.parent.mkdir(exist_ok=True)
         write_file(path, failure.to_json())
 
-    def others(self, digests: Collection[str]) -> list[str]:
-        """Return the digests of cells that are done and not among those that are asked for."""
+    @property
+    def digests(self) -> list[str]:
+        """Digests of the cells that are done."""
         folder = self.path / "cells"
         found = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        return sorted(name for name in found if name not in digests and self.holds(name))
+        return sorted(name for name in found if self.holds(name))
+
+    def others(self, digests: Collection[str]) -> list[str]:
+        """Return the digests of cells that are done and not among those that are asked for."""
+        return [name for name in self.digests if name not in digests]
 
     def _cell(self, digest: str) -> Path:
         return self.path / "cells" / digest
 
     def _failure(self, digest: str) -> Path:
         return self.path / "failures" / f"{digest}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAsMade(Store):
+    """A store whose cells go by other digests than when they were made.
+
+    Attributes:
+        records: The cells by these digests.
+    """
+
+    records: Mapping[str, CellRecord]
+
+    @property
+    def digests(self) -> list[str]:
+        """Digests of the cells that are done."""
+        return sorted(self.records)
+
+    def holds(self, digest: str) -> bool:
+        """Return True if a cell is done."""
+        return digest in self.records
+
+    def read(self, digest: str) -> CellRecord:
+        """Return the record of a cell that is done."""
+        return self.records[digest]

@@ -5,6 +5,7 @@ report seeds follow once every selection cell is done or has failed, whoever mad
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,17 @@ from surefoot.errors import InputError
 from surefoot.output_path import check_run_folder
 from surefoot.records import Record
 from surefoot.study.cell_record import CellRecord, Maker
-from surefoot.study.cells import Cell, cells_of, chosen_cells, this_maker
+from surefoot.study.cells import (
+    Cell,
+    cell_digest,
+    cells_of,
+    chosen_cells,
+    settings_of,
+    this_maker,
+)
 from surefoot.study.grid import Grid, Purpose, read_grid
 from surefoot.study.results import FailedCell, Results, chosen_levels, decided_claims
-from surefoot.study.store import Store
+from surefoot.study.store import Store, StoreAsMade
 from surefoot.study.study_pages import study_files
 from surefoot.train.signals import StopRequest
 from surefoot.workflow.cell_workers import CellWorkers, LocalWorkers
@@ -160,6 +168,32 @@ def open_study(grid: Path, out: Path) -> Study:
     study = Study(read_grid(grid), Store(out), this_maker())
     study.cells()
     return study
+
+
+def redraw_study(grid: Path, out: Path) -> StudySummary:
+    """Write what the cells of a study say, whichever code made them, and make none.
+
+    Those count that the code and the libraries made which made most. What they did not know of the
+    settings counts as its default.
+
+    Args:
+        grid: A grid file.
+        out: Folder of the study.
+
+    Raises:
+        InputError: If the grid is wrong, or the folder holds no cells.
+        IntegrityError: If a stored cell was changed.
+    """
+    store = Store(out)
+    records = [store.read(digest) for digest in store.digests]
+    if not records:
+        raise InputError(f"{out} must hold cells of a study, it has none")
+    most, _ = Counter(record.maker.to_json() for record in records).most_common(1)[0]
+    kept = {
+        cell_digest(settings_of(dict(record.settings), "a stored cell"), record.maker): record
+        for record in records
+    }
+    return Study(read_grid(grid), StoreAsMade(out, kept), Maker.from_json(most, "maker")).write()
 
 
 def run_study(

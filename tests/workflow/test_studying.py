@@ -19,13 +19,13 @@ from support.studies import LEVELS, TINY, cell_of
 from surefoot.config import to_toml
 from surefoot.errors import InputError
 from surefoot.study.cell_record import Failure
-from surefoot.study.cells import Cell
+from surefoot.study.cells import Cell, settings_table
 from surefoot.study.store import Store
 from surefoot.train.signals import StopRequest
 from surefoot.workflow import studying
 from surefoot.workflow.cell_workers import Outcome
 from surefoot.workflow.study_plan import effects_seen, plan_study
-from surefoot.workflow.studying import Shard, run_study
+from surefoot.workflow.studying import Shard, redraw_study, run_study
 
 PAGES = ("claims.md", "sweetspots.md")
 ONE_SEED = TINY.replace("[0, 1]", "[0]")
@@ -93,7 +93,12 @@ class PlayedWorkers:
             self.made.append(cell.name)
             value = self.returns[cell.arm] + cell.seed % 3
             if value > 0:
-                self.store.add(cell.digest, cell_of([value] * 2, seed=cell.seed), {})
+                record = replace(
+                    cell_of([value] * 2, seed=cell.seed),
+                    settings=settings_table(cell.settings),
+                    maker=studying.this_maker(),
+                )
+                self.store.add(cell.digest, record, {})
             failure = None if value > 0 else Failure(error="it diverged", attempts=2)
             yield Outcome(cell, failure)
 
@@ -172,6 +177,24 @@ def test_cells_of_other_code_are_counted_and_never_mixed(
     summary = run_study(grid, out)
     assert (summary.done, summary.stale) == (18, 18)
     assert len(workers.made) == 36
+
+
+def test_tables_are_redrawn_from_the_cells_of_other_code(
+    workers: PlayedWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, out = levels(tmp_path), tmp_path / "study"
+    summary = run_study(grid, out)
+    pages = {page: (out / page).read_bytes() for page in PAGES}
+    (out / "claims.md").unlink()
+    other = replace(studying.this_maker(), code_sha256="0" * 64)
+    monkeypatch.setattr(studying, "this_maker", lambda: other)
+    assert redraw_study(grid, out) == summary
+    assert {page: (out / page).read_bytes() for page in PAGES} == pages
+
+
+def test_nothing_is_redrawn_where_there_are_no_cells(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold cells of a study, it has none"):
+        redraw_study(levels(tmp_path), tmp_path / "study")
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) -> None:
