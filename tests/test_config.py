@@ -22,6 +22,7 @@ from surefoot.config import (
     check_tables,
     config_sha256,
     load_preset,
+    merge_tables,
     preset_names,
     resolve_tables,
     to_table,
@@ -364,6 +365,14 @@ def test_every_installed_preset_is_a_configuration_with_a_budget(name: str) -> N
         assert build(kind, to_table(value), stage) == value
     budget = Budget.parse(to_toml({"require": tables["require"]}))
     assert {"action_deviation", "sparsity"} <= {each.quantity for each in budget.requirements}
+
+
+@pytest.mark.parametrize("task", ["hopper", "walker2d", "halfcheetah", "ant"])
+def test_the_short_setting_of_the_paper_is_the_long_one_with_fewer_steps(task: str) -> None:
+    long, short = load_preset(f"paper-{task}"), load_preset(f"paper-{task}-1m")
+    assert short == merge_tables(long, {"train": {"total_steps": 1_000_000}})
+    assert long["train"]["total_steps"] == 50_000_000
+    assert long["train"]["pruning"]["target"] == "both"
 
 
 def test_the_mark_with_which_an_editor_begins_a_text_is_passed_over(tmp_path: Path) -> None:
