@@ -26,6 +26,7 @@ from surefoot.config import build, to_toml
 from surefoot.quantities import QUANTITIES
 from surefoot.train.defence_config import Defence
 from surefoot.train.pruning_config import NoPruning, Pruning
+from surefoot.study.grid import GridFile, grid_of
 from surefoot.workflow.configuration import Configuration
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +111,9 @@ def test_every_toml_block_of_a_page_is_read(page: Path) -> None:
     for text in blocks(page, "toml"):
         tables = tomllib.loads(text)
         if "keys" in tables:  # a trust policy, whose key files are not there
+            continue
+        if "arm" in tables:  # a grid of a study
+            grid_of(build(GridFile, tables, page.name), page.name)
             continue
         if "require" in tables:
             Budget.parse(to_toml({"require": tables.pop("require")}))
