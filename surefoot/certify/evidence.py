@@ -217,7 +217,7 @@ class Evidence:
         Raises:
             IntegrityError: If the table is malformed, or about other observations.
         """
-        if "recorded_sha256" not in table:  # an older one, which claims nothing of recordings
+        if table.get("recorded_sha256") is None:  # it claims nothing of recordings
             recorded = None
         named = {
             Ground.OBSERVATIONS: ("observations_sha256", observations),
