@@ -155,18 +155,18 @@ class AtStates:
         still = rounding_at(policy, self.states.astype(np.float64), arithmetic)
         if isinstance(still, Unknown):
             return still
-        unit = local_region(self.states, 1.0, ball.norm, shares_of(ball, policy))
+        shares = shares_of(ball, policy)
 
-        def holds(radii: Float) -> NDArray[np.bool_]:
-            region = unit.scaled(radii)
+        def bound(radii: Float, rows: NDArray[np.intp]) -> Float:
+            region = local_region(self.states[rows], 1.0, ball.norm, shares).scaled(radii)
             local = local_bounds(policy, region, self.effort.alpha_steps)
             rounding = rounding_around(policy, region, local.before, arithmetic)
             if isinstance(rounding, Unknown):
-                return np.zeros(len(radii), dtype=bool)
-            total = up(local.action + rounding.action + still.action, 3)
-            return np.asarray((self.everywhere.within_range(total) <= limit).all(axis=1))
+                return np.full(len(radii), np.inf)
+            total = up(local.action + rounding.action + still.action[rows], 3)
+            return np.asarray(self.everywhere.within_range(total).max(axis=1))
 
-        return certified_radius(holds, len(self.states), ball.epsilon)
+        return certified_radius(bound, limit, len(self.states), ball.epsilon)
 
     def distance(self, ball: Ball) -> Distance[Float] | Unknown:
         """Bound the distances of the action laws at each state, rounding included."""

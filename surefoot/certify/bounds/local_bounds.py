@@ -19,7 +19,11 @@ from surefoot.certify.bounds.summation import lengths
 from surefoot.certify.bounds.upward import UNIT, Float, gamma, up
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Head, Policy, Squash
 
-_HALVINGS = 12
+_GRID = 4096.0
+"""Radii that may be certified, up to the largest."""
+
+_MOST_SPLITS = 36
+"""Times that the grid is split at the most: three for each of twelve halvings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -170,26 +174,82 @@ def mean_value_deviation(network: Network, region: Region, before: list[Bounds])
 
 
 def certified_radius(
-    holds: Callable[[Float], NDArray[np.bool_]], count: int, largest: float
+    bound: Callable[[Float, NDArray[np.intp]], Float], limit: float, count: int, largest: float
 ) -> Float:
-    """Return for each state the largest radius that was proved, by bisection.
+    """Return for each state the largest radius at which a bound meets a limit, on a grid.
 
-    Each success is a proof by itself, so the result is sound even if the bound is not monotone.
+    The grid is bisected, not in its middle but where interpolation expects the limit. Each success
+    is a proof by itself, so the result is sound even if the bound is not monotone.
 
     Args:
-        holds: Radii, shape (B,), to whether the property is proved for each state, shape (B,).
+        bound: Radii and the numbers of their states, both of shape (k,), to what is proved there,
+            shape (k,).
+        limit: Largest value that the bound may have.
         count: Number of states B.
         largest: Upper end of the search, normalised units.
     """
-    proved = np.where(holds(np.full(count, largest)), largest, 0.0)
-    low, high = proved.copy(), np.full(count, largest)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        # Failure only moves the search: another, larger radius may have been proved before.
-        success = holds(middle)
-        proved = np.where(success, np.maximum(proved, middle), proved)
-        low, high = np.where(success, middle, low), np.where(success, high, middle)
-    return proved
+    unit, everyone = largest / _GRID, np.arange(count)
+    low = _Ends(np.zeros(count), np.zeros(count))
+    high = _Ends(np.full(count, _GRID), bound(np.full(count, largest), everyone))
+    before = low.of(everyone)
+    fits = np.flatnonzero(high.values <= limit)
+    low.put(fits, high.of(fits))
+    for number in range(_MOST_SPLITS):
+        rows = np.flatnonzero(high.places - low.places > 1)
+        if not len(rows):
+            break
+        ends = low.of(rows), high.of(rows), before.of(rows)
+        places = _split(*ends, limit, by_half=number % 3 == 2)
+        found = _Ends(places, bound(unit * places, rows))
+        success = found.values <= limit
+        for end, moved in ((low, success), (high, ~success)):
+            before.put(rows[moved], end.of(rows[moved]))
+            end.put(rows[moved], found.of(np.flatnonzero(moved)))
+    return unit * low.places
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ends:
+    """An end of each state's part of the grid.
+
+    Attributes:
+        places: Number of the radius in the grid, shape (n,).
+        values: The bound there, shape (n,).
+    """
+
+    places: Float
+    values: Float
+
+    def of(self, rows: NDArray[np.intp]) -> "_Ends":
+        """Return the ends of some states."""
+        return _Ends(self.places[rows], self.values[rows])
+
+    def put(self, rows: NDArray[np.intp], ends: "_Ends") -> None:
+        """Replace the ends of some states."""
+        self.places[rows], self.values[rows] = ends.places, ends.values
+
+
+def _split(low: _Ends, high: _Ends, other: _Ends, limit: float, *, by_half: bool) -> Float:
+    """Return where to look next, strictly between the ends.
+
+    Inverse quadratic interpolation (Brent, Algorithms for Minimization without Derivatives, 1973)
+    through both ends and the one before.
+    """
+    middle = np.floor((low.places + high.places) / 2)
+    if by_half:  # so that no bound, however strange, takes more than three times the halvings
+        return middle
+    a, b, c = (end.values - limit for end in (low, high, other))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        guess = (
+            low.places * (b * c) / ((a - b) * (a - c))
+            + high.places * (a * c) / ((b - a) * (b - c))
+            + other.places * (a * b) / ((c - a) * (c - b))
+        )
+        line = low.places - a * (high.places - low.places) / (b - a)
+    guess = np.where(np.isfinite(guess), guess, np.where(np.isfinite(b), line, middle))
+    # Rounded to the place whose side decides most: just inside of the nearer end.
+    guess = np.where(guess - low.places < high.places - guess, np.ceil(guess), np.floor(guess))
+    return np.asarray(np.clip(guess, low.places + 1, high.places - 1))
 
 
 def local_region(states: Array, epsilon: float, norm: Norm, sensors: Float | None = None) -> Region:

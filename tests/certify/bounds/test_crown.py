@@ -3,6 +3,7 @@
 Also of ``certify/bounds/local_bounds.py`` and ``certify/bounds/region.py``.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 
@@ -228,17 +229,74 @@ def test_logit_differences_stay_within_their_span() -> None:
     assert logit_differences_of(policy).weights[-1].shape == (10, 16)
 
 
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Radii and numbers of states, to the bound there."""
+
+
+def measure_of(policy: Policy, states: np.ndarray, counted: list[int]) -> Measure:
+    """CROWN's bound on the largest change of an action; counts the states that it looks at."""
+
+    def bound(radii: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        counted.append(len(rows))
+        region = Region(centres=states[rows], radius=radii, norm=Norm.LINF)
+        return local_bounds(policy, region).action.max(axis=1)
+
+    return bound
+
+
+def bisected(bound: Measure, limit: float, count: int) -> np.ndarray:
+    """Plain bisection: twelve halvings."""
+    everyone = np.arange(count)
+    proved = low = (bound(np.ones(count), everyone) <= limit).astype(float)
+    high = np.ones(count)
+    for _ in range(12):
+        middle = (low + high) / 2
+        success = bound(middle, everyone) <= limit
+        proved = np.where(success, np.maximum(proved, middle), proved)
+        low, high = np.where(success, middle, low), np.where(success, high, middle)
+    return proved
+
+
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.ELU])
+def test_radii_are_those_of_plain_bisection_for_fewer_bounds(activation: Activation) -> None:
+    rng = np.random.default_rng(8)
+    policy = draw_policy(rng, [6, 24, 24, 2], activation)
+    states, counted = rng.normal(0, 1, (50, 6)), list[int]()
+    bound = measure_of(policy, states, counted)
+    for limit in (0.02, 0.2, 1.0):
+        plain = bisected(bound, limit, len(states))
+        halvings = sum(counted)
+        counted.clear()
+        assert certified_radius(bound, limit, len(states), 1.0) == pytest.approx(plain, abs=1e-9)
+        assert 3 * sum(counted) < 2 * halvings
+        counted.clear()
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        lambda radii: np.where(radii > 0.3, np.inf, 0.0),
+        lambda radii: np.exp(30 * radii),
+        lambda radii: np.sqrt(radii) * 2,
+        lambda radii: np.where(np.sin(50 * radii) > 0, 2.0, 0.5),
+    ],
+    ids=["a step", "steep", "concave", "not monotone"],
+)
+def test_every_radius_is_proved_whatever_the_bound(
+    bound: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    radius = certified_radius(lambda radii, rows: bound(radii), 1.0, 1, 1.0)
+    assert bound(radius)[0] <= 1.0
+    assert radius == 1.0 or bound(radius + 1 / 4096)[0] > 1.0
+
+
 def test_the_certified_radius_is_below_every_violation_and_shrinks_with_the_limit() -> None:
     rng = np.random.default_rng(7)
     policy = draw_policy(rng, [3, 16, 2])
     states = rng.normal(0, 1, (20, 3))
 
     def radius_for(limit: float) -> np.ndarray:
-        def holds(radii: np.ndarray) -> np.ndarray:
-            region = Region(centres=states, radius=radii, norm=Norm.LINF)
-            return (local_bounds(policy, region).action <= limit).all(axis=1)
-
-        return certified_radius(holds, len(states), 1.0)
+        return certified_radius(measure_of(policy, states, []), limit, len(states), 1.0)
 
     radii = radius_for(0.2)
     assert (radii > 0).all()
