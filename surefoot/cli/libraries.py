@@ -11,6 +11,7 @@ _EXTRAS = {
     "matplotlib": "train",
     "mujoco": "train",
     "tensorboard": "train",
+    "ray": "ray",
     "torch": "train",
     "onnxruntime": "cpu",
 }

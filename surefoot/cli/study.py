@@ -26,6 +26,10 @@ def study(
     only: Annotated[
         str | None, typer.Option(help="Shell pattern of the cells, arm/seed: 'magnitude-*'.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="host:port of a Ray cluster that makes the cells, or auto."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and what they cost; make none.")
     ] = False,
@@ -49,7 +53,7 @@ def study(
     if redraw:
         summary = redraw_study(grid, out)
     else:
-        summary = run_study(grid, out, jobs=jobs, shard=part, only=only, listener=CONSOLE)
+        summary = run_study(grid, out, jobs=jobs, shard=part, only=only, ray=ray, listener=CONSOLE)
     rows: list[tuple[str, object]] = [
         ("cells done", summary.done),
         ("cells left", summary.left),

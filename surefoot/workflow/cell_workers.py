@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Protocol
 
 from surefoot.artifact import write_file
@@ -88,7 +89,7 @@ class LocalWorkers:
         self._jobs = jobs
         self._stop = stop
         self._waiting: deque[_Try] = deque()
-        self._running: list[tuple[_Try, _Process]] = []
+        self._running: list[tuple[_Try, CellProcess]] = []
 
     def make(self, cells: Iterable[Cell]) -> Iterator[Outcome]:
         """Make cells, see `CellWorkers`."""
@@ -119,7 +120,9 @@ class LocalWorkers:
             if self._store.holds(attempt.cell.digest):
                 yield Outcome(attempt.cell, None)
             elif len(self._running) < self._jobs and time.monotonic() >= attempt.not_before:
-                self._running.append((attempt, _Process(self._store, attempt.cell)))
+                ask_for(self._store, attempt.cell)
+                process = CellProcess(self._store.path, attempt.cell.digest)
+                self._running.append((attempt, process))
             else:
                 self._waiting.append(attempt)
 
@@ -133,7 +136,7 @@ class LocalWorkers:
             if outcome is not None:
                 yield outcome
 
-    def _outcome(self, attempt: _Try, process: "_Process") -> Outcome | None:
+    def _outcome(self, attempt: _Try, process: "CellProcess") -> Outcome | None:
         """Return how an attempt ended; None if the cell is tried again."""
         cell, code = attempt.cell, process.code
         if self._store.holds(cell.digest):
@@ -157,17 +160,26 @@ class LocalWorkers:
         self._waiting.clear()
 
 
-class _Process:
+def ask_for(store: Store, cell: Cell) -> None:
+    """Write down the settings of a cell, for the process that is to make it."""
+    request = store.request(cell.digest)
+    make_folders(request.parent)
+    write_file(request, to_toml(settings_table(cell.settings)).encode())
+
+
+class CellProcess:
     """A process that works at one cell."""
 
-    def __init__(self, store: Store, cell: Cell) -> None:
-        """Start it."""
-        request = store.request(cell.digest)
-        make_folders(request.parent)
-        write_file(request, to_toml(settings_table(cell.settings)).encode())
+    def __init__(self, store: Path, digest: str) -> None:
+        """Start it.
+
+        Args:
+            store: Folder of the study.
+            digest: The cell, which was asked for.
+        """
         self._told: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "surefoot.workflow.cell_process", str(store.path), cell.digest],
+            [sys.executable, "-m", "surefoot.workflow.cell_process", str(store), digest],
             env=os.environ | _ONE_THREAD,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

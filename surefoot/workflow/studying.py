@@ -32,6 +32,7 @@ from surefoot.study.study_pages import study_files
 from surefoot.train.signals import StopRequest
 from surefoot.workflow.cell_workers import CellWorkers, LocalWorkers
 from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.ray_workers import RayWorkers
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ def run_study(
     jobs: int = 1,
     shard: Shard | None = None,
     only: str | None = None,
+    ray: str | None = None,
     listener: Listener = SILENCE,
 ) -> StudySummary:
     """Make the cells of a grid that are not done, and write what all of them say.
@@ -213,14 +215,16 @@ def run_study(
         jobs: Cells side by side, each on one core.
         shard: The part of the cells that is made here.
         only: Shell pattern of the cells, arm/seed, that are made here.
+        ray: Address of a Ray cluster that makes the cells, in place of this machine.
         listener: Is told of progress.
 
     Returns:
         What became of the cells; those that failed every time are among them.
 
     Raises:
-        InputError: If the grid is wrong, the folder is somebody else's or goes away, or no cell
-            matches.
+        InputError: If the grid is wrong, the folder is somebody else's or goes away, no cell
+            matches, or no cluster answers.
+        MissingLibraryError: If Ray is asked for and not installed.
         IntegrityError: If a stored cell was changed.
         InterruptedRun: If a signal asked to stop; the same command goes on.
     """
@@ -231,7 +235,12 @@ def run_study(
     wanted(study.cells())
     study.store.claim()
     with StopRequest() as stop:
-        _make_all(study, wanted, LocalWorkers(study.store, jobs, stop), listener)
+        workers: CellWorkers = (
+            LocalWorkers(study.store, jobs, stop)
+            if ray is None
+            else RayWorkers(study.store, ray, stop)
+        )
+        _make_all(study, wanted, workers, listener)
     return study.write()
 
 

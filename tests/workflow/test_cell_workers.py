@@ -24,19 +24,21 @@ class Played:
     """Processes that end with the codes of a script, one after the other for each cell."""
 
     def __init__(self) -> None:
+        self.cells: dict[str, Cell] = {}
         self.script: dict[str, list[int]] = {}
         self.started: list[str] = []
         self.alive = self.most_alive = 0
         self.stopped: list[str] = []
         self.ends = True
 
-    def start(self, store: Store, cell: Cell) -> "PlayedProcess":
+    def start(self, folder: Path, digest: str) -> "PlayedProcess":
+        cell = self.cells[digest]
         self.started.append(cell.name)
         self.alive += 1
         self.most_alive = max(self.most_alive, self.alive)
         code = self.script.get(cell.name, [DONE]).pop(0)
         if code == DONE:
-            store.add(cell.digest, cell_of([1.0]), {})
+            Store(folder).add(digest, cell_of([1.0]), {})
         return PlayedProcess(self, cell.name, code)
 
 
@@ -64,7 +66,7 @@ class PlayedProcess:
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> Played:
     played = Played()
-    monkeypatch.setattr(cell_workers, "_Process", played.start)
+    monkeypatch.setattr(cell_workers, "CellProcess", played.start)
     monkeypatch.setattr(cell_workers, "_POLL_S", 0.0)
     monkeypatch.setattr(cell_workers, "_ELSEWHERE_S", 0.01)
     return played
@@ -78,9 +80,11 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def cells() -> list[Cell]:
+def cells(played: Played) -> list[Cell]:
     grid = grid_from()
-    return cells_of(grid, grid.arms, "select", MAKER)
+    cells = cells_of(grid, grid.arms, "select", MAKER)
+    played.cells = {cell.digest: cell for cell in cells}
+    return cells
 
 
 def made(store: Store, cells: list[Cell], jobs: int = 2) -> Iterator[Outcome]:
