@@ -25,12 +25,10 @@ class Metric:
     Attributes:
         words: Name of the quantity in tables.
         of: Its parts for one cell; None where the cell does not have it.
-        higher_is_better: Whether more of it is better.
     """
 
     words: str
     of: Callable[[CellRecord], Parts | None]
-    higher_is_better: bool = True
 
 
 def _clean(cell: CellRecord) -> Parts | None:
@@ -93,21 +91,13 @@ METRICS: Mapping[str, Metric] = {
     "attacked": Metric("return, mean over the attacks", _attacked),
     "worst": Metric("return under the worst attack", _worst),
     **{name: Metric(f"return under {name}", _under(name)) for name in FULL if name != CLEAN},
-    "visited_certified": Metric(
-        "certified deviation at visited states", _visited_certified, higher_is_better=False
-    ),
-    "visited_sampled": Metric(
-        "deviation found at visited states", _visited_sampled, higher_is_better=False
-    ),
-    "paper_surrogate": Metric("surrogate", _bound("paper_surrogate"), higher_is_better=False),
-    "absolute_product": Metric(
-        "product of absolute weights", _bound("absolute_product"), higher_is_better=False
-    ),
-    "spectral": Metric("product of spectral norms", _bound("spectral"), higher_is_better=False),
-    "best_bound": Metric("best global bound", _bound("best"), higher_is_better=False),
-    "size_bytes": Metric(
-        "bytes", lambda cell: (np.array([float(cell.size_bytes)]),), higher_is_better=False
-    ),
+    "visited_certified": Metric("certified deviation at visited states", _visited_certified),
+    "visited_sampled": Metric("deviation found at visited states", _visited_sampled),
+    "paper_surrogate": Metric("surrogate", _bound("paper_surrogate")),
+    "absolute_product": Metric("product of absolute weights", _bound("absolute_product")),
+    "spectral": Metric("product of spectral norms", _bound("spectral")),
+    "best_bound": Metric("best global bound", _bound("best")),
+    "size_bytes": Metric("bytes", lambda cell: (np.array([float(cell.size_bytes)]),)),
 }
 """By name, as claims have it. The deviations and bounds are those of the certificate, linf."""
 
