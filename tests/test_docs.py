@@ -24,9 +24,9 @@ from surefoot.budget import Budget
 from surefoot.cli.main import app
 from surefoot.config import build, to_toml
 from surefoot.quantities import QUANTITIES
+from surefoot.study.grid import GridFile, grid_of
 from surefoot.train.defence_config import Defence
 from surefoot.train.pruning_config import NoPruning, Pruning
-from surefoot.study.grid import GridFile, grid_of
 from surefoot.workflow.configuration import Configuration
 
 ROOT = Path(__file__).parents[1]
