@@ -20,8 +20,8 @@ The words, one per thing:
 
 From Python, folders to folders, as the command line does it (``surefoot.workflow``):
 
-    train_run, run_pipeline, adopt_controller, inspect_controller, compress_controller,
-    certify_controller, export_controller, verify_bundle, attack_controller,
+    train_run, run_pipeline, adopt_controller, inspect_controller, explore_controller,
+    compress_controller, certify_controller, export_controller, verify_bundle, attack_controller,
     benchmark_controller, write_report, make_key_pair, plan_study, run_study,
     redraw_study
 
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from surefoot.kernels import Kernels, pin_kernels, running_kernels
     from surefoot.onnx_file import ControllerFile, load_policy, save_policy
     from surefoot.policy import Policy
+    from surefoot.recordings import StatesFile
     from surefoot.records import AttackRecord, BenchRecord, RunSummary, TrainingRecord
     from surefoot.run_folder import RunFolder
     from surefoot.runtime import (
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
         quantise_controller,
     )
     from surefoot.workflow.configuration import Configuration
+    from surefoot.workflow.exploring import ExploredController, explore_controller
     from surefoot.workflow.exporting import ExportedBundle, export_controller
     from surefoot.workflow.inspecting import Inspection, inspect_controller
     from surefoot.workflow.key_making import KeyPair, make_key_pair
@@ -119,6 +121,7 @@ __all__ = [
     "Controller",
     "ControllerFile",
     "Evidence",
+    "ExploredController",
     "ExportConfig",
     "ExportedBundle",
     "Finding",
@@ -139,6 +142,7 @@ __all__ = [
     "RunSummary",
     "Scope",
     "Shard",
+    "StatesFile",
     "StudyPlan",
     "StudySummary",
     "SurefootError",
@@ -161,6 +165,7 @@ __all__ = [
     "compress_policy",
     "evaluate",
     "explain",
+    "explore_controller",
     "export_bundle",
     "export_controller",
     "inspect_controller",
@@ -218,6 +223,7 @@ _HOMES = {
     "surefoot.onnx_file": ("ControllerFile", "load_policy", "save_policy"),
     "surefoot.policy": ("Policy",),
     "surefoot.records": ("AttackRecord", "BenchRecord", "RunSummary", "TrainingRecord"),
+    "surefoot.recordings": ("StatesFile",),
     "surefoot.run_folder": ("RunFolder",),
     "surefoot.runtime": (
         "Backend",
@@ -241,6 +247,7 @@ _HOMES = {
     ),
     "surefoot.workflow.configuration": ("Configuration",),
     "surefoot.workflow.exporting": ("ExportedBundle", "export_controller"),
+    "surefoot.workflow.exploring": ("ExploredController", "explore_controller"),
     "surefoot.workflow.inspecting": ("Inspection", "inspect_controller"),
     "surefoot.workflow.key_making": ("KeyPair", "make_key_pair"),
     "surefoot.workflow.listener": ("Listener",),
