@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -24,14 +24,15 @@ class MadeOn:
         unpinned: Why they are not those of every processor with AVX2. None if they are: then the
             bits of a result do not depend on the processor.
         libc: The C library.
-        versions: Versions of Python, surefoot and the installed libraries that compute.
+        versions: Versions of Python, surefoot and the installed libraries that compute; none in
+            the first records that name a processor.
     """
 
     processor: str
     kernels: Mapping[str, str | None]
     unpinned: str | None
     libc: str
-    versions: Mapping[str, str]
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def code_digest(*, without: Collection[str] = ()) -> str:
