@@ -1,7 +1,7 @@
 """The stages of a run that are done: each is done once for the same inputs by the same code."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from surefoot.artifact import Json, read_file, sha256_hex, to_json, write_file
@@ -53,13 +53,13 @@ class FinishedStages:
         self._listener.remark(f"{name} ...")
         began = time.perf_counter()
         perform()
-        self.enter(name, inputs, files, seconds=time.perf_counter() - began)
+        self.enter(name, inputs, _digests(files), seconds=time.perf_counter() - began)
 
-    def enter(self, name: str, inputs: Json, files: Sequence[Path], *, seconds: float) -> None:
-        """Enter a stage that is done, see :meth:`once`."""
+    def enter(self, name: str, inputs: Json, digests: Mapping[str, str], *, seconds: float) -> None:
+        """Enter a stage that is done, see :meth:`once`, with the digests of its files by name."""
         record = StageRecord(
             inputs=self._digest_of(inputs),
-            files=_digests(files),
+            files=digests,
             seconds=round(seconds, 3),
             made_on=made_on(),
         )

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 from surefoot.artifact import (
-    MANIFEST,
     Json,
     check_artifact_place,
     is_folder_of,
     read_artifact,
+    sha256_hex,
     write_file,
 )
 from surefoot.config import REST, Table, build, config_sha256, to_table, to_toml
 from surefoot.envs import describe_env
 from surefoot.errors import IntegrityError
-from surefoot.onnx_file import load_policy
+from surefoot.onnx_file import POLICY_FILE, load_policy, policy_to_onnx
 from surefoot.output_path import check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.policy import weights_sha256
@@ -24,6 +24,7 @@ from surefoot.provenance import MadeOn
 from surefoot.records import TrainingRecord
 from surefoot.run_folder import RunFolder
 from surefoot.train import Progress, TrainConfig, TrainResult, save_trained, train_policy
+from surefoot.train.folder import controller_metadata
 from surefoot.train.resume import Begun
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.finished_stages import FinishedStages
@@ -56,15 +57,14 @@ def train_run(
     with hold_folder(run.path, "run"):
         if not _is_trained(run, table, listener):
             check_artifact_place(run.policy, "policy")
-            result = _train(run, config, listener)
-            _enter(run, result, listener)
+            _train(run, config, listener)
         write_file(run.config, to_toml(configuration.tables | {"train": table}).encode())
         record = _record_of(run)
         write_file(run.training, record.to_json())
         return record
 
 
-def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> TrainResult:
+def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
     total = config.num_iterations * config.batch_size
     with listener.progress(f"train {config.env_id}", total) as update:
         result = train_policy(
@@ -72,16 +72,17 @@ def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> TrainResu
             out=run.path,
             on_progress=lambda progress: update(progress.step, _remarks(progress)),
         )
+    # Last comes the policy folder, which says that all of it is done.
+    _enter(run, result, listener)
     save_trained(run.policy, result)
-    return result
 
 
 def _enter(run: RunFolder, result: TrainResult, listener: Listener) -> None:
     """Enter the training in the list of what is done."""
-    file = load_policy(run.policy)[0]
-    stages = FinishedStages(run.stages, file.sha256, listener)
-    seconds = sum(result.timing.values())
-    stages.enter("train", config_sha256(result.config), (run.policy / MANIFEST,), seconds=seconds)
+    onnx_sha256 = sha256_hex(policy_to_onnx(result.policy, controller_metadata(result)))
+    stages = FinishedStages(run.stages, onnx_sha256, listener)
+    digests, seconds = {POLICY_FILE: onnx_sha256}, sum(result.timing.values())
+    stages.enter("train", config_sha256(result.config), digests, seconds=seconds)
 
 
 def _is_trained(run: RunFolder, table: Table, listener: Listener) -> bool:

@@ -408,7 +408,7 @@ def content(folder: Path) -> dict[str, str]:
 def results(folder: Path) -> dict[str, str]:
     """Return the content of a folder without what a finished training no longer reads."""
     found = content(folder).items()
-    spent = ("run/checkpoints", "run/train.toml")
+    spent = ("run/checkpoints", "run/train.toml", "run/stages.json")
     return {name: digest for name, digest in found if not name.startswith(spent)}
 
 

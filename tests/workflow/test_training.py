@@ -13,8 +13,9 @@ from support.heard import Heard
 from surefoot.config import merge_tables
 from surefoot.errors import InputError
 from surefoot.onnx_file import load_policy
-from surefoot.records import TrainingRecord
+from surefoot.records import TrainingRecord, read_stages
 from surefoot.run_folder import RunFolder
+from surefoot.train import TrainResult, save_trained
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.training import train_run
 
@@ -29,6 +30,22 @@ def test_the_record_says_what_the_folder_holds(trained: Path, configuration: Con
     assert record.steps == configuration.training().total_steps
     curve = json.loads(artifact.files["curves.json"])["clean_return"]
     assert record.clean_return == [value for value in curve if value is not None][-1]
+
+
+def test_a_training_has_its_record_before_its_policy_says_that_it_is_done(
+    configuration: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between both, a process may be killed."""
+    run = RunFolder(tmp_path / "run")
+
+    def saved(folder: Path, result: TrainResult) -> bytes:
+        assert not folder.exists()
+        assert set(read_stages(run.stages)) == {"train"}
+        return save_trained(folder, result)
+
+    monkeypatch.setattr("surefoot.workflow.training.save_trained", saved)
+    record = train_run(run.path, configuration)
+    assert read_stages(run.stages)["train"].files == {"policy.onnx": record.onnx_sha256}
 
 
 def test_a_finished_training_is_kept_and_told_of_no_more(
