@@ -110,7 +110,7 @@ class LocalWorkers:
             InterruptedRun: If a signal asked to stop.
         """
         if self._stop.requested:
-            raise InterruptedRun("interrupted; what is finished of each cell is kept")
+            raise InterruptedRun("what is finished of each cell is kept; the same command goes on")
         self._store.check_there()
 
     def _start(self) -> Iterator[Outcome]:

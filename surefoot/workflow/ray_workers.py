@@ -68,7 +68,7 @@ class RayWorkers:
             InterruptedRun: If a signal asked to stop.
         """
         if self._stop.requested:
-            raise InterruptedRun("interrupted; what is finished of each cell is kept")
+            raise InterruptedRun("what is finished of each cell is kept; the same command goes on")
         self._store.check_there()
 
     def _outcome(self, cell: Cell, ended: object) -> Outcome:
