@@ -5,10 +5,10 @@
 
 Files: each is put into a signed bundle behind a manifest that fits, as somebody without the key
 may, and given to a process of its own, with ``--key`` and without. The seconds are those of the
-processor, so that other load does not count; what a process takes to refuse a folder that is not
-there is written beside them. Mutations: bytes of one file or the files themselves are changed at
-random, half of them behind a manifest that fits. Without a key the digests alone are asked, so that
-a change of what nothing rests on may well be accepted there; with the key nothing may be.
+processor, so that other load does not count, and without the start of a process. Mutations: bytes
+of one file or the files themselves are changed at random, half of them behind a manifest that fits.
+Without a key the digests alone are asked, so that a change of what nothing rests on may well be
+accepted there; with the key nothing may be.
 """
 
 import argparse
@@ -37,16 +37,39 @@ from surefoot.signing import SIGNATURES_FILE, TrustPolicy
 from surefoot.workflow.verifying import verify_bundle
 
 REFUSED = (2, 5)
-WATCHER = """
-import json, os, subprocess, sys
-process = subprocess.Popen(sys.argv[1:], stderr=subprocess.STDOUT)
-_, status, usage = os.wait4(process.pid, 0)
-code, seconds = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
-print(json.dumps({"code": code, "seconds": seconds, "mebibytes": usage.ru_maxrss / 1024}))
-"""
-"""A small process that starts a command: a child begins with the memory of its parent."""
-
 Json = dict[str, Any]
+Server = subprocess.Popen[str]
+SERVER = """
+import json, os, sys
+import surefoot.cli.main, surefoot.workflow.verifying
+
+def verify(arguments, out):
+    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.argv = ["pipeline", "verify", *arguments]
+    code = 0
+    try:
+        surefoot.cli.main.main()
+    except SystemExit as end:
+        code = end.code or 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+for line in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        verify(**json.loads(line))
+    _, status, usage = os.wait4(pid, 0)
+    code, seconds = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
+    measured = {"code": code, "seconds": seconds, "mebibytes": usage.ru_maxrss / 1024}
+    print(json.dumps(measured), flush=True)
+"""
+"""A process that has imported what ``verify`` needs; each answer is given by a child of it.
+
+So it is measured without the start of a process, but with all memory of one.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +79,7 @@ class Answer:
     Attributes:
         case: What it was given.
         code: Exit code.
-        seconds: Of the processor, the start of the process among them.
+        seconds: Of the processor, without the start of the process.
         mebibytes: Most memory.
         words: The last line that it wrote.
     """
@@ -79,12 +102,10 @@ def main() -> None:
     given = parser.parse_args()
     place = Path(tempfile.mkdtemp(dir=given.folder))
     bundle = small_bundle(place)
-    result = {
-        "mutations": {
-            "with the key": mutations(bundle, bundle.trust, given.mutations, given.seed),
-            "without a key": mutations(bundle, None, given.unsigned, given.seed + 1),
-        },
-        **files(bundle, place),
+    result = files(bundle, place)
+    result["mutations"] = {
+        "with the key": mutations(bundle, bundle.trust, given.mutations, given.seed),
+        "without a key": mutations(bundle, None, given.unsigned, given.seed + 1),
     }
     shutil.rmtree(place)
     text = json.dumps(result, indent=2)
@@ -126,21 +147,23 @@ def mutations(bundle: SmallBundle, trust: TrustPolicy | None, count: int, seed: 
 
 
 def files(bundle: SmallBundle, place: Path) -> Json:
-    """Return the answers to every hostile file and folder, the worst first."""
-    start = ask("a folder that is not there", place / "none", None)
-    sound = ask("the bundle itself", bundle.folder, bundle.key_file)
+    """Return the answers to every hostile file and folder, the slowest first."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    sound = ask(server, "the bundle itself", bundle.folder, bundle.key_file)
     answers = [
-        ask(f"{name}, {words}", folder, key)
+        ask(server, f"{name}, {words}", folder, key)
         for name, folder in hostile_folders(bundle, place)
         for words, key in (("with the key", bundle.key_file), ("without a key", None))
         if key is not None or SIGNATURES_FILE not in name
     ]
+    server.communicate()
     answers.sort(key=lambda answer: -answer.seconds)
     return {
-        "start of the process": asdict(start),
         "the bundle itself": asdict(sound),
         "accepted": [answer.case for answer in answers if answer.code not in REFUSED],
-        "most seconds beyond the start": answers[0].seconds - start.seconds,
+        "most seconds": answers[0].seconds,
         "most mebibytes": max(answer.mebibytes for answer in answers),
         "answers": [asdict(answer) for answer in answers],
     }
@@ -162,13 +185,17 @@ def hostile_folders(bundle: SmallBundle, place: Path) -> Iterator[tuple[str, Pat
         yield case, folder
 
 
-def ask(case: str, folder: Path, key: Path | None) -> Answer:
-    """Return what a process says to a folder, and what it took."""
-    command = [sys.executable, "-c", WATCHER, sys.executable, "-m", "surefoot", "verify"]
-    command += [str(folder), *([] if key is None else ["--key", str(key)])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    *words, measured = done.stdout.strip().splitlines()
-    return Answer(case=case, words=words[-1][:300] if words else "", **json.loads(measured))
+def ask(server: Server, case: str, folder: Path, key: Path | None) -> Answer:
+    """Return what ``pipeline verify`` says to a folder, and what it took."""
+    assert server.stdin is not None
+    assert server.stdout is not None
+    arguments = [str(folder), *([] if key is None else ["--key", str(key)])]
+    with tempfile.NamedTemporaryFile("r") as written:
+        server.stdin.write(json.dumps({"arguments": arguments, "out": written.name}) + "\n")
+        server.stdin.flush()
+        measured = json.loads(server.stdout.readline())
+        words = written.read().strip().splitlines()
+    return Answer(case=case, words=words[-1][:300] if words else "", **measured)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ MAX_BUNDLE_BYTES = 1 << 25
 MAX_RECORDED = 1 << 21
 """Numbers of all recorded states of a user, which a bundle has to hold."""
 
-MAX_POLICY_BYTES = 6_000_000
-"""Bytes of ``policy.onnx`` in a bundle: a million and a half weights, of which C may be derived."""
+MAX_POLICY_BYTES = 5_000_000
+"""Bytes of ``policy.onnx`` in a bundle: 1.25 million weights, of which C may be derived."""
 
 MAX_DOCUMENT_BYTES = 1 << 22
 """Bytes of a JSON document in a bundle; a certificate may hold a hundred thousand multipliers."""

@@ -368,8 +368,8 @@ FOLDERS: dict[str, Callable[[Path], None]] = {
     },
     **{f"budget: {case}": partial(forge_budget, text=text) for case, text in BUDGETS.items()},
     "7 million weights": partial(forge_policy, sizes=(3, 2700, 2700, 2)),
-    "1.5 million weights": partial(forge_policy, sizes=(3, 1220, 1220, 2)),
-    "1.5 million weights in C": partial(forge_policy, sizes=(3, 1220, 1220, 2), with_c=True),
+    "1.2 million weights": partial(forge_policy, sizes=(3, 1110, 1110, 2)),
+    "1.2 million weights in C": partial(forge_policy, sizes=(3, 1110, 1110, 2), with_c=True),
 }
 """What is done to a bundle, by what is hostile about it."""
 
