@@ -41,7 +41,8 @@ Json = dict[str, Any]
 Server = subprocess.Popen[str]
 SERVER = """
 import json, os, sys
-import surefoot.cli.main, surefoot.workflow.verifying
+import surefoot.workflow.verifying
+from surefoot.cli import main
 
 def verify(arguments, out):
     descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -50,7 +51,7 @@ def verify(arguments, out):
     sys.argv = ["pipeline", "verify", *arguments]
     code = 0
     try:
-        surefoot.cli.main.main()
+        main()
     except SystemExit as end:
         code = end.code or 0
     sys.stdout.flush()

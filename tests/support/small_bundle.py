@@ -73,7 +73,8 @@ class SmallBundle:
         return all(statement in signed for statement in self._signed_in(folder))
 
     def _signed_in(self, folder: Path) -> list[Statement]:
-        return verified_statements((folder / SIGNATURES_FILE).read_bytes(), self.trust.keys)
+        path = folder / SIGNATURES_FILE
+        return verified_statements(path.read_bytes() if path.exists() else b"", self.trust.keys)
 
 
 def small_bundle(place: Path) -> SmallBundle:
@@ -105,6 +106,7 @@ def small_bundle(place: Path) -> SmallBundle:
         Budget.parse(BUDGET),
         Evidence(
             observations=visited.independent,
+            recorded=visited.recorded,
             sampled=sampled,
             reward_range=assumed.reward_range,
             discount=assumed.discount,
