@@ -17,6 +17,7 @@ from surefoot.limits import MAX_BUDGET_BYTES
 from surefoot.quantities import QUANTITIES as QUANTITIES
 from surefoot.quantities.base.quantity import AnyQuantity, Topic
 from surefoot.quantities.base.scope import Scope as Scope
+from surefoot.question import Condition, Question, Where
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,12 @@ class Requirement:
         fraction: Share of the visited states at which a ``visited`` requirement must hold.
         confidence: Confidence of a statistical claim, proved or measured; some quantities may do
             without, and are then no statistical claims.
+        region: Where a condition must hold: a box of ``raw`` or ``normalised`` units with the ends
+            ``low`` and ``high``, or ``recorded`` for every recorded state.
+        all_of: Linear inequalities on the actions of which each must hold, such as
+            ``action[0] - 2 * action[1] <= 0.5``; action[k] is output k, of a discrete controller
+            its logit.
+        any_of: Linear inequalities of which one must hold.
         at_most: Upper limit, in the unit of the quantity.
         at_least: Lower limit, in the unit of the quantity.
     """
@@ -45,6 +52,9 @@ class Requirement:
     scope: Scope | None = None
     fraction: float | None = None
     confidence: float | None = None
+    region: Where | None = None
+    all_of: tuple[str, ...] | None = None
+    any_of: tuple[str, ...] | None = None
     at_most: float | None = None
     at_least: float | None = None
 
@@ -60,6 +70,7 @@ class Requirement:
             )
         self._check_fields()
         _ = self.ball  # refuses an epsilon or shares that are none
+        _ = self.region and self.question  # and inequalities
         for name in ("fraction", "confidence"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
@@ -75,7 +86,9 @@ class Requirement:
         shares_fit = "sensors" in self.about.takes and self.norm is Norm.LINF
         if self.sensors is not None and not shares_fit:
             raise InputError(f"sensors are for linf perturbations, not for {self.quantity}")
-        needs = self.about.needs | {"at_most" if self.about.at_most else "at_least"}
+        needs = self.about.needs
+        if self.about.fixed_limit is None:
+            needs |= {"at_most" if self.about.at_most else "at_least"}
         if self.scope is Scope.VISITED:
             needs |= {"fraction", "confidence"}
         given = {field.name for field in fields(self) if getattr(self, field.name) is not None}
@@ -111,14 +124,28 @@ class Requirement:
         return self.ball
 
     @property
+    def question(self) -> Question:
+        """The question of a requirement that has one.
+
+        Raises:
+            InputError: If it has none, or an inequality is none.
+        """
+        if self.region is None:
+            raise InputError(f"quantity {self.quantity!r} asks no question")
+        condition = Condition.parse(self.all_of or (), self.any_of or ())
+        return Question(where=self.region, condition=condition)
+
+    @property
     def limit(self) -> float:
         """The limit, whichever side it is on."""
+        if self.about.fixed_limit is not None:
+            return self.about.fixed_limit
         limit = self.at_most if self.at_most is not None else self.at_least
         return math.nan if limit is None else limit
 
     def holds(self, value: float) -> bool:
         """Whether ``value`` is on the right side of the limit; NaN never is."""
-        return value <= self.limit if self.at_most is not None else value >= self.limit
+        return value <= self.limit if self.about.at_most else value >= self.limit
 
     def describe(self) -> str:
         """Return the requirement as one line of plain words."""
@@ -135,7 +162,11 @@ class Requirement:
             words.append(f"at {percent(self.fraction)} of visited states")
         if self.scope is Scope.RECORDED:
             words.append("at every recorded state")
-        words.append(f"{'at most' if self.at_most is not None else 'at least'} {self.limit:.12g}")
+        if self.region is not None:
+            words.append(self.question.describe())
+        if self.about.fixed_limit is None:
+            side = "at most" if self.about.at_most else "at least"
+            words.append(f"{side} {self.limit:.12g}")
         if self.confidence is not None:
             words.append(f"with confidence {percent(self.confidence)}")
         return " ".join(words)

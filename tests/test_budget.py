@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,13 +14,19 @@ from surefoot.budget import QUANTITIES, Budget, Requirement, Scope
 from surefoot.config import to_toml
 from surefoot.errors import InputError
 
-P = {"epsilon": 0.05, "norm": "linf"}
-VISITED = {"scope": "visited", "fraction": 0.99, "confidence": 0.95}
-EVERYWHERE = {"scope": "everywhere"}
+Table = dict[str, Any]
+
+P: Table = {"epsilon": 0.05, "norm": "linf"}
+VISITED: Table = {"scope": "visited", "fraction": 0.99, "confidence": 0.95}
+EVERYWHERE: Table = {"scope": "everywhere"}
+QUESTION: Table = {
+    "region": {"kind": "raw", "low": [0.0], "high": [0.5]},
+    "all_of": ["action[0] <= 1.0"],
+}
 
 # What each quantity needs, as the architecture's budget section tells it: written out by hand, so
 # that the table in the code has something to be compared with.
-NEEDS = {
+NEEDS: dict[str, list[Table]] = {
     "lipschitz": [{"norm": "l2"}],
     "action_deviation": [P | EVERYWHERE, P | VISITED],
     "total_variation": [P | EVERYWHERE, P | VISITED],
@@ -33,13 +40,17 @@ NEEDS = {
     "sparsity": [{}],
     "latency_us": [{}],
     "size_bytes": [{}],
+    "choice_lead": [P | EVERYWHERE, P | VISITED],
+    "property": [QUESTION],
 }
 MAY_BE_CONFIDENT = {"return_loss", "attacked_return", "clean_return"}
 AT_LEAST = {"success_rate", "attacked_return", "clean_return", "task_success", "sparsity"}
 VALUES = P | VISITED | {"at_most": 1.0, "at_least": 0.5}
 
 
-def complete(quantity: str, fields: dict[str, float | str]) -> dict[str, float | str]:
+def complete(quantity: str, fields: Table) -> Table:
+    if quantity == "property":  # whose inequalities hold the limits
+        return {"quantity": quantity} | fields
     limit = {"at_least": 0.5} if quantity in AT_LEAST else {"at_most": 1.0}
     return {"quantity": quantity} | fields | limit
 
@@ -52,14 +63,14 @@ def test_every_quantity_is_covered_here() -> None:
 
 
 @pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
-def test_a_quantity_is_satisfied_by_the_fields_that_it_needs(table: dict[str, float | str]) -> None:
+def test_a_quantity_is_satisfied_by_the_fields_that_it_needs(table: Table) -> None:
     requirement = Requirement.from_table(table)
     assert requirement.to_table() == table
     assert Requirement.from_table(requirement.to_table()) == requirement
 
 
 @pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
-def test_a_quantity_misses_every_field_that_is_taken_away(table: dict[str, float | str]) -> None:
+def test_a_quantity_misses_every_field_that_is_taken_away(table: Table) -> None:
     optional = {"confidence"} if table["quantity"] in MAY_BE_CONFIDENT else set()
     for name in set(table) - {"quantity"} - optional:
         less = {key: value for key, value in table.items() if key != name}
@@ -70,7 +81,7 @@ def test_a_quantity_misses_every_field_that_is_taken_away(table: dict[str, float
 
 
 @pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
-def test_a_quantity_takes_no_field_beyond(table: dict[str, float | str]) -> None:
+def test_a_quantity_takes_no_field_beyond(table: Table) -> None:
     optional = {"confidence"} if table["quantity"] in MAY_BE_CONFIDENT else set()
     for name in set(VALUES) - set(table) - optional:
         with pytest.raises(InputError, match=r"takes no field|needs the field"):
@@ -91,8 +102,8 @@ def test_of_all_sets_of_fields_only_the_valid_ones_are_accepted() -> None:
                 keys = {frozenset(valid) for valid in VALID if valid["quantity"] == quantity}
                 assert frozenset(table) in keys
                 accepted += 1
-    # `everywhere` is not among the values tried: its four forms are missing.
-    assert accepted == len(VALID) - 4
+    # `everywhere` and a region are not among the values tried: their six forms are missing.
+    assert accepted == len(VALID) - 6
 
 
 DEVIATION = complete("action_deviation", P | VISITED)
@@ -120,9 +131,7 @@ DEVIATION = complete("action_deviation", P | VISITED)
         ({"at_mots": 0.3}, r"unknown key 'require\.at_mots'; did you mean 'require\.at_most'\?"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name_in_one_line(
-    change: dict[str, float | str], message: str
-) -> None:
+def test_a_wrong_value_is_refused_by_name_in_one_line(change: Table, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         Requirement.from_table(DEVIATION | change)
     assert "\n" not in str(caught.value)
@@ -209,10 +218,13 @@ def test_a_requirement_in_words_rounds_nothing_away() -> None:
 
 
 @pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
-def test_a_requirement_in_words_names_every_value(table: dict[str, float | str]) -> None:
-    words = Requirement.from_table(table).describe()
+def test_a_requirement_in_words_names_every_value(table: Table) -> None:
+    requirement = Requirement.from_table(table)
+    words = requirement.describe()
     for name, value in table.items():
-        if name in ("fraction", "confidence"):
+        if name in QUESTION:
+            assert requirement.question.describe() in words
+        elif name in ("fraction", "confidence"):
             assert f"{100 * value:.12g}%" in words
         elif name not in ("at_most", "at_least"):
             assert str(value) in words

@@ -24,9 +24,25 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "explanation" / "mathematics.md").read_text(encoding="utf-8")
 METHODS = PAGE.partition("## 12. ")[2]
 QUICK = CertifyConfig(
-    search_states=8, search_steps=1, search_restarts=0, lipsdp_iterations=3, lipsdp_per_actuator=9
+    search_states=8,
+    search_steps=1,
+    search_restarts=0,
+    lipsdp_iterations=3,
+    lipsdp_per_actuator=9,
+    region_boxes=4,
 )
 HORIZON = 20
+PROPERTIES = """
+[[require]]
+quantity = "property"
+region = "recorded"
+all_of = ["action[0] <= 1000"]
+
+[[require]]  # true, but no finite number of boxes proves it
+quantity = "property"
+region = { kind = "normalised", low = [-1.0, -1.0, -1.0], high = [1.0, 1.0, 1.0] }
+any_of = ["action[0] <= 0.1", "action[0] >= 0.1"]
+"""
 
 
 def resolves(name: str) -> bool:
@@ -94,6 +110,8 @@ def requirements() -> str:
     """Every quantity in every scope, with every field that it takes."""
     lines = []
     for name, quantity in QUANTITIES.items():
+        if name == "property":  # below: its fields are no numbers
+            continue
         scoped = "scope" in quantity.needs
         for scope in Scope if scoped else (None,):
             known = {"epsilon": 0.01, "norm": "linf", "confidence": 0.9}
@@ -103,7 +121,7 @@ def requirements() -> str:
             fields |= {"fraction": 0.5, "confidence": 0.9} if scope == "visited" else {}
             fields["at_most" if quantity.at_most else "at_least"] = 0.5
             lines += ["[[require]]", *(f"{key} = {json.dumps(fields[key])}" for key in fields)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + PROPERTIES
 
 
 def evidence_about(file: ControllerFile, dense: Policy, *, discounted: bool) -> Evidence:

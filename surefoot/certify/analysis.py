@@ -55,6 +55,7 @@ class Analysis:
             ARITHMETICS[self.config.arithmetic],
             self.multipliers,
             Effort.of(to_table(self.config)),
+            lambda question: self.searches.tree_of(question),
         )
 
     @cached_property

@@ -16,6 +16,7 @@ from surefoot.claims import Claims
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import weights_sha256
 from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
+from surefoot.question import Box
 
 Watch = Callable[[int, str], None]
 """Is told how many steps are done, and which one is next."""
@@ -84,7 +85,7 @@ def certify_analysis(
         deviation_linf=proved.deviation_linf | {"sampled": float(worst.max())},
         findings=tuple(findings),
         claims=_with_sampled(proved.claims, searches),
-        proof=_proof(analysis),
+        proof=_proof(analysis, budget),
     )
 
 
@@ -118,7 +119,7 @@ def find(analysis: Analysis, requirement: Requirement, delta: float) -> Finding:
             return conclude_measured(requirement, known, delta)
 
 
-def _proof(analysis: Analysis) -> dict[str, Json]:
+def _proof(analysis: Analysis, budget: Budget) -> dict[str, Json]:
     """Collect what the checker needs beside the file: multipliers, assumptions, measurements."""
     origin = analysis.controller.origin
     return {
@@ -129,4 +130,17 @@ def _proof(analysis: Analysis) -> dict[str, Json]:
         "seed": analysis.config.seed,
         "split_boxes": analysis.config.split_boxes,
         "alpha_steps": analysis.config.alpha_steps,
+        **({"box_trees": trees} if (trees := _trees(analysis, budget)) else {}),
     }
+
+
+def _trees(analysis: Analysis, budget: Budget) -> list[Json]:
+    """Return the tree of each question about a box, with the number of its requirement."""
+    return [
+        {
+            "requirement": number,
+            "cuts": list(analysis.searches.tree_of(requirement.question).cuts),
+        }
+        for number, requirement in enumerate(budget.requirements)
+        if isinstance(requirement.region, Box)
+    ]

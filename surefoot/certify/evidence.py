@@ -9,6 +9,7 @@ import numpy as np
 from surefoot.artifact import Json, sha256_hex
 from surefoot.config import build, settle_choices, to_table
 from surefoot.errors import InputError, IntegrityError
+from surefoot.limits import MAX_BOXES
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.quantities import QUANTITIES
 from surefoot.quantities.base.measurement import Measurement
@@ -311,6 +312,7 @@ class CertifyConfig:
             bound does not meet the limit; 0 leaves it out.
         alpha_steps: Gradient steps that choose the lines of CROWN at visited states, which also
             adds second-order bounds; 0 for fixed lines.
+        region_boxes: Boxes into which the region of a ``property`` may be cut.
     """
 
     arithmetic: Literal["float32", "tf32", "float16"] = "float32"
@@ -323,6 +325,7 @@ class CertifyConfig:
     lipsdp_per_actuator: int = 15
     split_boxes: int = 0
     alpha_steps: int = 0
+    region_boxes: int = 20_000
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -333,6 +336,7 @@ class CertifyConfig:
         settle_choices(self)
         require_positive(self, "epsilon")
         require_at_least(self, 1, "search_states", "search_steps", most=MOST_AT_ONCE)
+        require_at_least(self, 1, "region_boxes", most=MAX_BOXES)
         require_at_least(self, 0, "search_restarts", most=MOST_AT_ONCE)
         steps = ("lipsdp_iterations", "lipsdp_per_actuator", "split_boxes", "alpha_steps")
         require_at_least(self, 0, "seed", *steps)

@@ -3,7 +3,7 @@
 Nothing here searches for violations or optimises multipliers: the checker builds it again.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ import numpy as np
 from surefoot.ball import Ball, Norm
 from surefoot.certify.at_states import AtStates, Effort
 from surefoot.certify.bounds.arithmetics import Arithmetic
+from surefoot.certify.bounds.box_trees import BoxTree
 from surefoot.certify.bounds.choice_leads import may_be_made
 from surefoot.certify.bounds.lipsdp_proof import Multipliers
 from surefoot.certify.bounds.rounding import state_bound
@@ -20,6 +21,7 @@ from surefoot.certify.compression import both_roundings, comparable, compression
 from surefoot.certify.distances import categorical_tv, gaussian_tv
 from surefoot.certify.everywhere import Everywhere
 from surefoot.certify.evidence import Evidence
+from surefoot.certify.questions import proved_violation, violation_at, violations_at
 from surefoot.certify.return_loss import (
     CleanTv,
     coupling_bound,
@@ -29,9 +31,10 @@ from surefoot.certify.return_loss import (
 )
 from surefoot.errors import IntegrityError
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
-from surefoot.quantities.base.proof import Bound, Distance, Ground, Loss
+from surefoot.quantities.base.proof import Bound, Distance, Ground, Loss, StateBounds
 from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.witness import Witness
+from surefoot.question import Question, RecordedStates
 from surefoot.unknown import Unknown
 
 
@@ -54,6 +57,7 @@ class Proofs:
         arithmetic: Arithmetic,
         multipliers: Sequence[tuple[str, Multipliers]] = (),
         effort: Effort | None = None,
+        tree_of: Callable[[Question], BoxTree] = lambda _: BoxTree(),
     ) -> None:
         """Collect the premises of the proofs.
 
@@ -63,6 +67,7 @@ class Proofs:
             arithmetic: Arithmetic in which the controller is deployed.
             multipliers: Proofs of Lipschitz constants by name, in action units (logits).
             effort: Effort allowed to bounds around states.
+            tree_of: From a question to the tree of boxes that its proof is made of.
 
         Raises:
             InputError: If the evidence is not about such a policy.
@@ -71,6 +76,7 @@ class Proofs:
         self.evidence = evidence
         self.effort = effort or Effort()
         self.everywhere = Everywhere(self.policy, arithmetic, multipliers)
+        self._tree_of = tree_of
         self.dense = comparable(self.policy, evidence.dense_policy)
         states = evidence.states(self.policy)
         self.visited: AtStates | Unknown = Unknown("no visited observations are given")
@@ -185,6 +191,43 @@ class Proofs:
             return False
         states = self.recorded_states.states.astype(np.float64)
         return bool((states == np.array(witness.state, np.float64)).all(axis=1).any())
+
+    def violation(self, question: Question) -> Bound | Unknown:
+        """Bound by how much a condition is broken in its region, rounding included.
+
+        Raises:
+            InputError: If the question is not about such a controller.
+        """
+        arithmetic = self.everywhere.arithmetic
+        if not isinstance(question.where, RecordedStates):
+            tree = self._tree_of(question)
+            return proved_violation(
+                question.where, question.condition, self.policy, arithmetic, tree
+            )
+        there = self.recorded_states
+        if isinstance(there, Unknown):
+            return there
+        states = there.states.astype(np.float64)
+        values = violations_at(states, question.condition, self.policy, arithmetic)
+        return there.at_every(StateBounds(values=values, method="crown"))
+
+    def violation_at(self, witness: Witness, question: Question) -> float:
+        """Bound the violation that the deployed arithmetic may show at a witness.
+
+        It is -infinity where the witness is not in the region.
+
+        Raises:
+            IntegrityError: If the witness holds no observation of this policy.
+        """
+        arithmetic = self.everywhere.arithmetic
+        if not isinstance(question.where, RecordedStates):
+            return violation_at(
+                witness, question.where, question.condition, self.policy, arithmetic
+            )
+        if not self.is_recorded(witness):
+            return -np.inf
+        state = np.array(witness.state, np.float64)[None]
+        return float(violations_at(state, question.condition, self.policy, arithmetic)[0])
 
     def distance(self, ball: Ball) -> Distance[float] | Unknown:
         """Bound the distances of the action laws, rounding included."""

@@ -1,16 +1,18 @@
 """What a certificate rests on, read back: assumptions, measurements, multipliers, effort."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from surefoot.certificate import Certificate
 from surefoot.certify.at_states import Effort
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
+from surefoot.certify.bounds.box_trees import BoxTree
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.lipsdp_proof import Multipliers, proves_lipschitz
 from surefoot.certify.evidence import Evidence
 from surefoot.certify.proofs import Proofs
 from surefoot.errors import IntegrityError
 from surefoot.policy import Array, Policy
+from surefoot.question import Box, Question
 from surefoot.visited import SampledEpisodes
 
 
@@ -46,7 +48,25 @@ def saved_proofs(
         ARITHMETICS[certificate.arithmetic],
         list(_proved_multipliers(certificate, policy)),
         Effort.of(certificate.proof),
+        _tree_source(certificate, policy.obs_dim),
     )
+
+
+def _tree_source(certificate: Certificate, num_sensors: int) -> Callable[[Question], BoxTree]:
+    """Return where the saved tree of a question is found; a box without one counts as a whole.
+
+    Raises:
+        IntegrityError: If a saved tree is none, or belongs to no question about a box.
+    """
+    trees, requirements = {}, certificate.budget.requirements
+    for entry in certificate.proof.get("box_trees", []):
+        number = entry["requirement"]
+        asks = type(number) is int and 0 <= number < len(requirements)
+        if not asks or not isinstance(requirements[number].region, Box):
+            raise IntegrityError(f"a tree of boxes belongs to no requirement, got {number!r}")
+        question = requirements[number].question
+        trees[question] = BoxTree.from_cuts(entry["cuts"], num_sensors)
+    return lambda question: trees.get(question, BoxTree())
 
 
 def _proved_multipliers(

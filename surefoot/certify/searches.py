@@ -9,15 +9,18 @@ import numpy as np
 
 from surefoot.ball import Ball
 from surefoot.certify import counterexamples as search
+from surefoot.certify.bounds.box_trees import BoxTree
 from surefoot.certify.bounds.upward import Float, vector_norm_up
 from surefoot.certify.counterexamples import Single
 from surefoot.certify.evidence import CertifyConfig
 from surefoot.certify.proofs import Proofs
+from surefoot.certify.question_search import Growth, answer, broken_at
 from surefoot.errors import InputError
 from surefoot.policy import Array
 from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.search import Found
 from surefoot.quantities.base.witness import Witness
+from surefoot.question import Condition, Question, RecordedStates
 from surefoot.unknown import Unknown
 
 _STEPS = (1.0, 0.3, 0.1, 0.03, 0.01)
@@ -50,6 +53,7 @@ class Searches:
         self.config = config
         self._anywhere: dict[tuple[Ball, bool], search.Worst] = {}
         self._at_states: dict[tuple[Scope, Ball, bool], search.Worst] = {}
+        self._growths: dict[Question, Growth] = {}
 
     def worst_anywhere(self, ball: Ball, *, distribution: bool = False) -> search.Worst:
         """Search over states and perturbations.
@@ -192,6 +196,50 @@ class Searches:
             return None
 
         return Found(values=np.array([slope]), violation=violation)
+
+    def tree_of(self, question: Question) -> BoxTree:
+        """Return the tree of boxes that answers a question about a box, or tries to.
+
+        Raises:
+            InputError: If the question is not about such a controller.
+        """
+        return self._growth(question).tree
+
+    def _growth(self, question: Question) -> Growth:
+        if question not in self._growths:
+            self._growths[question] = answer(
+                question,
+                self.policy,
+                self.proofs.everywhere.arithmetic,
+                self.replay,
+                num_boxes=self.config.region_boxes,
+                seed=self.config.seed,
+            )
+        return self._growths[question]
+
+    def violation(self, question: Question) -> Found | None:
+        """Search a region for the worst violation of a condition; None where nothing is seen."""
+        if isinstance(question.where, RecordedStates):
+            return self._violation_at_recorded(question.condition)
+        witness = self._growth(question).witness
+        if witness is None or witness.value is None:
+            return None
+        return Found(values=np.array([witness.value]), violation=lambda _: witness)
+
+    def _violation_at_recorded(self, condition: Condition) -> Found | None:
+        there = self.proofs.recorded_states
+        observations = self.proofs.evidence.observations_of(Scope.RECORDED)
+        if isinstance(there, Unknown) or observations is None:
+            return None
+        outputs = self.replay.outputs_at(there.states).astype(np.float64)
+        rows, limits = condition.rows(self.policy.num_outputs)
+        values = condition.violation(outputs @ rows.T - limits)
+
+        def violation(limit: float) -> Witness | None:
+            worst = int(values.argmax())
+            return broken_at(observations[worst], there.states[worst], condition, self.replay)
+
+        return Found(values=values, violation=violation)
 
     def compression_error(self, scope: Scope | None) -> Found | None:
         """Compare with the dense policy; None where the two cannot be compared."""

@@ -14,7 +14,7 @@ def tables_of(certificate: "Certificate") -> list[Table]:
     findings = [
         (
             finding.requirement.describe(),
-            proved(finding.certified, at_most=finding.requirement.at_most is not None),
+            proved(finding.certified, at_most=finding.requirement.about.at_most),
             finding.sampled,
             finding.method,
             finding.outcome,

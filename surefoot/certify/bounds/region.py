@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surefoot.activation import AnyActivation, is_elementwise
 from surefoot.ball import Norm
 from surefoot.certify.bounds.root_mean_square import Squares
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import Policy
+
+Rows = slice | NDArray[np.intp]
+"""Which regions are meant."""
 
 UNDERFLOW = 1e-200
 """More than underflow loses: 2^-1074 times a weight and an input, both below 1e39."""
@@ -57,7 +61,7 @@ class Region:
     norm: Norm
     sides: Float | None = None
 
-    def part(self, rows: slice) -> "Region":
+    def part(self, rows: Rows) -> "Region":
         """Return the regions around some of the states."""
         return Region(
             centres=self.centres[rows],
@@ -127,7 +131,7 @@ class Bounds:
             ),
         )
 
-    def part(self, rows: slice) -> "Bounds":
+    def part(self, rows: Rows) -> "Bounds":
         """Return the bounds on some of the regions."""
         squares = self.squares
         if squares is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from surefoot.ball import Ball, Norm
 from surefoot.quantities.base.witness import Witness
+from surefoot.question import Question
 from surefoot.unknown import Unknown
 
 Float = NDArray[np.float64]
@@ -196,6 +197,17 @@ class Prover(Protocol):
         """Bound the lead of another choice that the deployed arithmetic may show at a witness.
 
         It is -infinity where the perturbation of the witness is not in the ball.
+        """
+        ...
+
+    def violation(self, question: Question) -> Bound | Unknown:
+        """Bound by how much a condition is broken in its region."""
+        ...
+
+    def violation_at(self, witness: Witness, question: Question) -> float:
+        """Bound the violation that the deployed arithmetic may show at a witness.
+
+        It is -infinity where the witness is not in the region.
         """
         ...
 

@@ -27,6 +27,7 @@ from surefoot.quantities.base.proof import (
 from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.search import Found, Searcher
 from surefoot.quantities.base.witness import Witness
+from surefoot.question import Question
 from surefoot.unknown import Unknown
 
 
@@ -36,6 +37,7 @@ class Topic(Enum):
     TASK = "whether the robot does its task"
     ATTACK = "what attacks on the sensors cost in the closed loop"
     ACTIONS = "how far wrong sensors move the actions"
+    CONDITIONS = "whether conditions on the actions hold in a region"
     COMPRESSION = "how far the actions are from those of the dense policy"
     LATENCY = "how long one inference takes"
     SIZE = "how large or how sparse the controller is"
@@ -86,6 +88,11 @@ class Need(Protocol):
         """The limit, on whichever side."""
         ...
 
+    @property
+    def question(self) -> Question:
+        """The question of a requirement that has one."""
+        ...
+
 
 class Quantity(ABC):
     """What a requirement may be about.
@@ -102,6 +109,7 @@ class Quantity(ABC):
         at_most: Whether the limit is an upper one (``at_most``) or a lower one (``at_least``).
         least: Least limit that makes sense.
         below: Value that every limit must stay below.
+        fixed_limit: The one limit that there is, where a requirement names none.
     """
 
     name: ClassVar[str]
@@ -114,6 +122,7 @@ class Quantity(ABC):
     at_most: ClassVar[bool] = True
     least: ClassVar[float] = -np.inf
     below: ClassVar[float] = np.inf
+    fixed_limit: ClassVar[float | None] = None
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ from surefoot.ball import Ball
 from surefoot.quantities.base.proof import Float
 from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.witness import Witness
+from surefoot.question import Question
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -37,6 +38,10 @@ class Searcher(Protocol):
 
     def at_states(self, scope: Scope, ball: Ball, measure: str) -> Found:
         """Search over perturbations of each state that is visited, or recorded."""
+        ...
+
+    def violation(self, question: Question) -> Found | None:
+        """Search a region for the worst violation of a condition; None where nothing is seen."""
         ...
 
     def compression_error(self, scope: Scope | None) -> Found | None:

@@ -1,0 +1,170 @@
+"""By how much a condition on the outputs may be broken in a box of states, rounding included.
+
+The inequalities are one more linear layer behind the head, so that CROWN bounds their left sides
+and not the actions one by one. Statement and proof: docs/explanation/mathematics.md, 5.16.
+
+Shape legend: B boxes, d sensors, m outputs, r inequalities.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.activation import Activation, AnyActivation, Clamp
+from surefoot.certify.bounds.arithmetics import Arithmetic
+from surefoot.certify.bounds.branch_and_bound import jacobian_at, region_between
+from surefoot.certify.bounds.crown import layer_bounds
+from surefoot.certify.bounds.region import Bounds, Network, Region, network_of
+from surefoot.certify.bounds.rounding import rounding_around
+from surefoot.certify.bounds.summation import Affine
+from surefoot.certify.bounds.upward import UNIT, Float, gamma, matmul_up
+from surefoot.policy import CategoricalHead, Policy, Squash
+from surefoot.question import Condition
+from surefoot.unknown import Unknown
+
+_BITS = 30
+"""A bound is a multiple of 2^-30 of the largest that a condition speaks of: another BLAS, which
+rounds differently, proves the same one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Rows:
+    """Left side minus limit of each inequality, as functions of the network's raw outputs.
+
+    Attributes:
+        activation: Squash between the raw outputs and the rows; None for the identity.
+        matrix: Coefficients, shape (r, m).
+        shift: Constants, shape (r,).
+        error: Most that a coefficient, or in the last column a constant, is wrong by.
+    """
+
+    activation: AnyActivation | None
+    matrix: Float
+    shift: Float
+    error: Float
+
+
+class ConditionBounds:
+    """Bounds of one condition on boxes inside one region.
+
+    Attributes:
+        condition: The condition.
+        network: From states to the raw outputs, and the excesses of the inequalities last.
+    """
+
+    def __init__(
+        self, policy: Policy, condition: Condition, low: Float, high: Float, arithmetic: Arithmetic
+    ) -> None:
+        """Set up the network of the condition, and bound the rounding on the whole region.
+
+        Args:
+            policy: The policy.
+            condition: Condition on its outputs.
+            low: Lower corner of the region, normalised units, shape (d,).
+            high: Its upper corner.
+            arithmetic: Deployed arithmetic.
+
+        Raises:
+            InputError: If the condition is about an output that the policy does not have.
+        """
+        self.condition = condition
+        self._policy, self._arithmetic = policy, arithmetic
+        self._affines = [Affine.of(layer) for layer in policy.layers]
+        self._sizes, limits = condition.rows(policy.num_outputs)
+        self._sizes = np.abs(self._sizes)
+        rows = _rows_of(policy, condition)
+        self.network = _with_rows(network_of(policy), rows)
+        self._squashed = rows.activation is not None
+        largest = max(np.abs(rows.matrix).sum(axis=1).max(), np.abs(limits).max())
+        self._quantum = 2.0 ** (np.ceil(np.log2(largest)) - _BITS)
+        region = region_between(low[None], high[None])
+        self._whole = self._margins(region, layer_bounds(self.network, region))
+
+    def excesses(self, low: Float, high: Float) -> Float:
+        """Bound sum minus limit of each inequality in the deployed arithmetic, shape (B, r).
+
+        Args:
+            low: Lower corners of boxes inside the region, normalised units, shape (B, d).
+            high: Their upper corners.
+        """
+        region = region_between(low, high)
+        found = layer_bounds(self.network, region)
+        exact = found[-1].upper[:, -len(self._sizes) :]
+        total = np.nextafter(exact + self._whole, np.inf)
+        # The rounding on a box itself is less than that on the region, and takes longer to bound.
+        violation = self.condition.violation
+        near = np.flatnonzero((violation(total) > 0) & (violation(exact) <= 0))
+        if len(near):
+            margins = self._margins(region.part(near), [bounds.part(near) for bounds in found])
+            own = np.nextafter(exact[near] + margins, np.inf)
+            total[near] = np.minimum(total[near], own)
+        return total
+
+    def violations(self, low: Float, high: Float) -> Float:
+        """Bound by how much the condition is broken in each box, shape (B,)."""
+        return self.condition.violation(self.excesses(low, high))
+
+    def rounded(self, violation: float) -> float:
+        """Return the bound rounded up to what another machine proves as well."""
+        steps = np.ceil(violation / self._quantum)
+        return float(steps * self._quantum) if np.isfinite(steps) else violation
+
+    def excesses_at(self, states: Float) -> Float:
+        """Estimate sum minus limit of each inequality at states, shape (n, r)."""
+        rows, limits = self.condition.rows(self._policy.num_outputs)
+        return np.asarray(self._policy.outputs_at(states) @ rows.T - limits)
+
+    def slopes_at(self, states: Float) -> Float:
+        """Estimate the gradients of the inequalities' left sides at states, shape (n, r, d)."""
+        return jacobian_at(self.network, states)[:, -len(self._sizes) :]
+
+    def _margins(self, region: Region, found: list[Bounds]) -> Float:
+        """Bound what rounding adds to each left side, shape (B, r)."""
+        outputs = self._policy.num_outputs
+        before = found[:-1]
+        if not self._squashed:
+            last = found[-1]
+            before = [*before, Bounds(last.lower[:, :outputs], last.upper[:, :outputs])]
+        rounding = rounding_around(self._policy, region, before, self._arithmetic, self._affines)
+        if isinstance(rounding, Unknown):
+            return np.full((len(region.centres), len(self._sizes)), np.inf)
+        return matmul_up(rounding.action, self._sizes.T)
+
+
+def _rows_of(policy: Policy, condition: Condition) -> _Rows:
+    """Return the inequalities behind the raw outputs; products that are not exact have an error."""
+    matrix, limits = condition.rows(policy.num_outputs)
+    head = policy.head
+    if isinstance(head, CategoricalHead):
+        exact = np.zeros((len(matrix), matrix.shape[1] + 1))
+        return _Rows(activation=None, matrix=matrix, shift=-limits, error=exact)
+    centre, half_range = head.centre.astype(np.float64), head.half_range.astype(np.float64)
+    scaled, shift = matrix * half_range, matrix @ centre - limits
+    terms = np.abs(matrix) @ np.abs(centre) + np.abs(limits)
+    error = np.column_stack([np.abs(scaled) * 2 * UNIT, terms * gamma(len(centre) + 4)])
+    activation: AnyActivation | None = None
+    if head.squash is not Squash.IDENTITY:
+        activation = Activation.TANH if head.squash is Squash.TANH else Clamp(-1.0, 1.0)
+    return _Rows(activation=activation, matrix=scaled, shift=shift, error=error)
+
+
+def _with_rows(network: Network, rows: _Rows) -> Network:
+    """Return the network whose last outputs are the excesses of the inequalities."""
+    weight, bias = network.weights[-1], network.biases[-1]
+    if rows.activation is not None:
+        return Network(
+            weights=(*network.weights, rows.matrix),
+            biases=(*network.biases, rows.shift),
+            activations=(*network.activations, rows.activation),
+            last_error=rows.error,
+        )
+    # Without a squash the last two layers are one; the raw outputs stay for their rounding.
+    size, width = np.abs(np.column_stack([weight, bias])), len(bias)
+    error = (np.abs(rows.matrix) * gamma(width + 4) + rows.error[:, :-1]) @ size * (1 + 2.0**-40)
+    error[:, -1] += np.abs(rows.shift) * gamma(8) + rows.error[:, -1]
+    return Network(
+        weights=(*network.weights[:-1], np.concatenate([weight, rows.matrix @ weight])),
+        biases=(*network.biases[:-1], np.concatenate([bias, rows.matrix @ bias + rows.shift])),
+        activations=network.activations,
+        last_error=np.concatenate([np.zeros_like(size), error * (1 + 2.0**-40)]),
+    )

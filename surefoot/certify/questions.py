@@ -1,0 +1,148 @@
+"""Questions as proofs see them: their regions in normalised units, and what their witnesses show.
+
+Nothing here searches.
+"""
+
+import numpy as np
+
+from surefoot.certify.bounds.arithmetics import Arithmetic
+from surefoot.certify.bounds.box_trees import BoxTree
+from surefoot.certify.bounds.conditions import ConditionBounds
+from surefoot.certify.bounds.upward import UNIT, Float
+from surefoot.errors import InputError, IntegrityError
+from surefoot.policy import Policy
+from surefoot.quantities.base.proof import Bound
+from surefoot.quantities.base.witness import Witness
+from surefoot.question import Box, Condition, RawBox
+
+_AT_ONCE = 1024
+"""Leaves bounded together, so that memory does not grow with the tree."""
+
+Corners = tuple[Float, Float]
+"""Lower and upper corner of a box, normalised units, shape (obs_dim,)."""
+
+
+def corners_of(box: Box, policy: Policy) -> Corners:
+    """Return corners between which lie the states of every input of a box.
+
+    Args:
+        box: Inputs, raw or normalised units.
+        policy: The policy.
+
+    Raises:
+        InputError: If the box is about another number of sensors, or no state lies in it.
+    """
+    low, high = box.ends
+    if len(low) != policy.obs_dim:
+        raise InputError(f"a region must have {policy.obs_dim} intervals, got {len(low)}")
+    if isinstance(box, RawBox):
+        return states_between(low, high, policy)
+    clip = policy.normaliser.clip
+    for sensor in np.flatnonzero((low > clip) | (high < -clip)):
+        raise InputError(
+            f"no state lies in [{low[sensor]:g}, {high[sensor]:g}] of sensor {sensor}: states "
+            f"end at {clip:g} normalised units"
+        )
+    return np.maximum(low, -clip), np.minimum(high, clip)
+
+
+def states_between(low: Float, high: Float, policy: Policy) -> Corners:
+    """Return corners between which lie the exact states of observations between two, raw units."""
+    # A difference, a quotient and a scale that may be a reciprocal: at most four roundings.
+    low, high = (policy.normaliser.unclipped(end) for end in (low, high))
+    widened = low - 8 * UNIT * np.abs(low) - 1e-300, high + 8 * UNIT * np.abs(high) + 1e-300
+    clip = policy.normaliser.clip
+    lower, upper = (np.clip(end, -clip, clip) for end in widened)
+    return lower, upper
+
+
+def proved_violation(
+    box: Box, condition: Condition, policy: Policy, arithmetic: Arithmetic, tree: BoxTree
+) -> Bound:
+    """Bound by how much a condition is broken anywhere in a box.
+
+    Args:
+        box: Inputs, raw or normalised units.
+        condition: Condition on the outputs.
+        policy: The policy.
+        arithmetic: Deployed arithmetic.
+        tree: How the box is cut; every tree gives a bound.
+
+    Raises:
+        InputError: If box or condition are not about such a controller.
+    """
+    corners = corners_of(box, policy)
+    bounds = ConditionBounds(policy, condition, *corners, arithmetic)
+    low, high = tree.leaves(*corners)
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(low), _AT_ONCE)]
+    found = np.concatenate([bounds.violations(low[part], high[part]) for part in parts])
+    method = "crown" if len(found) == 1 else f"crown in {len(found)} boxes"
+    value = bounds.rounded(float(found.max()))
+    return Bound(value=value, method=method, note=_open(found, tree, low, high))
+
+
+def _open(found: Float, tree: BoxTree, low: Float, high: Float) -> str:
+    """Say which share of the region is open, and where it is worst; empty for none or all of it."""
+    is_open = found > 0
+    if not is_open.any() or len(found) == 1:
+        return ""
+    share = float((0.5 ** tree.depths[is_open]).sum())
+    worst = int(found.argmax())
+    intervals = zip(low[worst], high[worst], strict=True)
+    box = " x ".join(f"[{start:.6g}, {end:.6g}]" for start, end in intervals)
+    return f"open in a share {share:.3g} of the region, worst in {box} (normalised units)"
+
+
+def violations_at(
+    states: Float, condition: Condition, policy: Policy, arithmetic: Arithmetic
+) -> Float:
+    """Bound by how much a condition is broken at single states, shape (n,).
+
+    Args:
+        states: States in deployed arithmetic, normalised units, shape (n, obs_dim).
+        condition: Condition on the outputs.
+        policy: The policy.
+        arithmetic: Deployed arithmetic.
+
+    Raises:
+        InputError: If the condition is not about such a controller.
+    """
+    region = states.min(axis=0), states.max(axis=0)
+    bounds = ConditionBounds(policy, condition, *region, arithmetic)
+    return np.array([bounds.rounded(one) for one in bounds.violations(states, states).tolist()])
+
+
+def violation_at(
+    witness: Witness, box: Box, condition: Condition, policy: Policy, arithmetic: Arithmetic
+) -> float:
+    """Bound the violation that the deployed arithmetic may show at a witness.
+
+    It is -infinity where its observation is not in the box.
+
+    Raises:
+        IntegrityError: If it holds no observation of this policy.
+    """
+    observation = observation_of(witness, policy)
+    low, high = states_between(observation, observation, policy)
+    outer = corners_of(box, policy)
+    if isinstance(box, RawBox) and not box.holds(observation):
+        return -np.inf
+    if (high < outer[0]).any() or (low > outer[1]).any():
+        return -np.inf
+    bounds = ConditionBounds(policy, condition, low, high, arithmetic)
+    return float(bounds.violations(low[None], high[None])[0])
+
+
+def observation_of(witness: Witness, policy: Policy) -> Float:
+    """Return the observation of a witness, shape (obs_dim,).
+
+    Raises:
+        IntegrityError: If it holds none of this policy.
+    """
+    observation = np.array(witness.observation, np.float64)
+    held = observation.shape == (policy.obs_dim,) and bool(np.isfinite(observation).all())
+    if not held or not (observation.astype(np.float32) == observation).all():
+        raise IntegrityError(
+            f"the witness must be an observation of {policy.obs_dim} float32 numbers"
+        )
+    return observation
