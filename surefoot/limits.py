@@ -32,6 +32,12 @@ MAX_BOXES = 50_000
 MAX_BUDGET_BYTES = 1 << 16
 """Bytes of a budget, enough for a thousand requirements; its parser is slow."""
 
+MAX_VNNLIB_BYTES = 1 << 22
+"""Bytes of a VNN-LIB file."""
+
+MAX_DISJUNCTS = 1 << 12
+"""Conjunctions into which a VNN-LIB file may be multiplied out."""
+
 MAX_TOML_BYTES = 1 << 20
 """Bytes of any other TOML file."""
 

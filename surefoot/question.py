@@ -1,7 +1,8 @@
 """A question about a controller: a region of its inputs, and a condition on its outputs there.
 
 A condition is a conjunction of clauses, each a disjunction of linear inequalities: its conjunctive
-normal form. Numbers count as the doubles that they are read as; sums of them are exact.
+normal form. Numbers count as the doubles that they are read as; sums of them must
+be doubles again.
 """
 
 import ast
@@ -172,19 +173,16 @@ class Inequality:
     def of(
         cls, terms: Mapping[int, Fraction], limit: Fraction, *, strict: bool = False
     ) -> "Inequality":
-        """Return an inequality of exact numbers, its limit rounded down where it is no double.
+        """Return an inequality of exact numbers.
 
         Raises:
-            ValueError: If a coefficient is no double.
+            ValueError: If one of them is no double.
         """
-        rounded = float(limit)
-        if Fraction(rounded) > limit:
-            rounded = math.nextafter(rounded, -math.inf)
-        for output, value in terms.items():
+        for value in (limit, *terms.values()):
             if Fraction(float(value)) != value:
-                raise ValueError(f"the coefficient of action[{output}] is no double: write it once")
+                raise ValueError(f"{float(value)!r} is rounded: write each sum as one number")
         known = tuple((number, float(terms[number])) for number in sorted(terms) if terms[number])
-        return cls(terms=known, limit=rounded, strict=strict)
+        return cls(terms=known, limit=float(limit), strict=strict)
 
 
 Clause = tuple[Inequality, ...]
@@ -281,6 +279,17 @@ class Question:
 
     where: Where
     condition: Condition
+
+    @property
+    def box(self) -> RawBox | NormalisedBox:
+        """The region of a question about a box.
+
+        Raises:
+            InputError: If it is about recorded states.
+        """
+        if isinstance(self.where, RecordedStates):
+            raise InputError("a box is needed, got recorded states")
+        return self.where
 
     def describe(self) -> str:
         """Return the question in words."""

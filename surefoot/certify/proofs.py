@@ -200,10 +200,7 @@ class Proofs:
         """
         arithmetic = self.everywhere.arithmetic
         if not isinstance(question.where, RecordedStates):
-            tree = self._tree_of(question)
-            return proved_violation(
-                question.where, question.condition, self.policy, arithmetic, tree
-            )
+            return proved_violation(question, self.policy, arithmetic, self._tree_of(question))
         there = self.recorded_states
         if isinstance(there, Unknown):
             return there
@@ -221,9 +218,7 @@ class Proofs:
         """
         arithmetic = self.everywhere.arithmetic
         if not isinstance(question.where, RecordedStates):
-            return violation_at(
-                witness, question.where, question.condition, self.policy, arithmetic
-            )
+            return violation_at(witness, question, self.policy, arithmetic)
         if not self.is_recorded(witness):
             return -np.inf
         state = np.array(witness.state, np.float64)[None]

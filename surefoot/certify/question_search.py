@@ -21,10 +21,9 @@ from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.counterexamples import Replay, Single, attainable_states
 from surefoot.certify.questions import Corners, corners_of, states_between
-from surefoot.errors import InputError
 from surefoot.policy import Policy
 from surefoot.quantities.base.witness import Witness
-from surefoot.question import Box, Condition, Question, RawBox, RecordedStates
+from surefoot.question import Box, Condition, Question, RawBox
 
 _BATCH = 128
 _STARTS, _STEPS = 32, 12
@@ -197,9 +196,7 @@ def answer(
     Raises:
         InputError: If the question is not about such a controller, or about no box.
     """
-    box, condition = question.where, question.condition
-    if isinstance(box, RecordedStates):
-        raise InputError("a tree of boxes needs a box, got recorded states")
+    box, condition = question.box, question.condition
     corners = corners_of(box, policy)
 
     def replayed(state: Float) -> Witness | None:

@@ -13,7 +13,7 @@ from surefoot.errors import InputError, IntegrityError
 from surefoot.policy import Policy
 from surefoot.quantities.base.proof import Bound
 from surefoot.quantities.base.witness import Witness
-from surefoot.question import Box, Condition, RawBox
+from surefoot.question import Box, Condition, Question, RawBox
 
 _AT_ONCE = 1024
 """Leaves bounded together, so that memory does not grow with the tree."""
@@ -57,22 +57,21 @@ def states_between(low: Float, high: Float, policy: Policy) -> Corners:
 
 
 def proved_violation(
-    box: Box, condition: Condition, policy: Policy, arithmetic: Arithmetic, tree: BoxTree
+    question: Question, policy: Policy, arithmetic: Arithmetic, tree: BoxTree
 ) -> Bound:
     """Bound by how much a condition is broken anywhere in a box.
 
     Args:
-        box: Inputs, raw or normalised units.
-        condition: Condition on the outputs.
+        question: A question about a box.
         policy: The policy.
         arithmetic: Deployed arithmetic.
         tree: How the box is cut; every tree gives a bound.
 
     Raises:
-        InputError: If box or condition are not about such a controller.
+        InputError: If the question is not about such a controller, or about no box.
     """
-    corners = corners_of(box, policy)
-    bounds = ConditionBounds(policy, condition, *corners, arithmetic)
+    corners = corners_of(question.box, policy)
+    bounds = ConditionBounds(policy, question.condition, *corners, arithmetic)
     low, high = tree.leaves(*corners)
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(low), _AT_ONCE)]
     found = np.concatenate([bounds.violations(low[part], high[part]) for part in parts])
@@ -113,7 +112,7 @@ def violations_at(
 
 
 def violation_at(
-    witness: Witness, box: Box, condition: Condition, policy: Policy, arithmetic: Arithmetic
+    witness: Witness, question: Question, policy: Policy, arithmetic: Arithmetic
 ) -> float:
     """Bound the violation that the deployed arithmetic may show at a witness.
 
@@ -124,12 +123,12 @@ def violation_at(
     """
     observation = observation_of(witness, policy)
     low, high = states_between(observation, observation, policy)
-    outer = corners_of(box, policy)
+    box, outer = question.box, corners_of(question.box, policy)
     if isinstance(box, RawBox) and not box.holds(observation):
         return -np.inf
     if (high < outer[0]).any() or (low > outer[1]).any():
         return -np.inf
-    bounds = ConditionBounds(policy, condition, low, high, arithmetic)
+    bounds = ConditionBounds(policy, question.condition, low, high, arithmetic)
     return float(bounds.violations(low[None], high[None])[0])
 
 

@@ -55,6 +55,13 @@ def certify(
     episode_column: EpisodeColumn = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
+    vnnlib: Annotated[
+        Path | None,
+        typer.Option(help="VNN-LIB file to answer, instead of a budget: sat, unsat or unknown."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for the VNN-LIB file.", min=0.0)
+    ] = None,
     draft_budget: Annotated[
         Path | None, typer.Option(help="Without a budget: where to write one to start from.")
     ] = None,
@@ -67,11 +74,31 @@ def certify(
     """Certify a controller: exit 0 proved, 3 refuted, 4 not proved.
 
     Without a budget, say what the controller is and what could be proved of it, and exit with 4:
-    nothing was required, so nothing is proved.
+    nothing was required, so nothing is proved. With --vnnlib, print what solvers of VNN-LIB print:
+    unsat (0), sat and the input that shows it (3), or unknown (4).
     """
     from surefoot.workflow.configuration import Configuration
 
     configuration = resolve(None, config, overrides).over(Configuration.beside(controller))
+    if vnnlib is not None:
+        files = {"budget": budget, "out": out, "attack": attack, "bench": bench, "dense": dense}
+        others = {"states": states, "draft_budget": draft_budget, "explain": explain or None}
+        _refuse_idle({**files, **others}, "with --vnnlib")
+        from surefoot.workflow.answering import answer_vnnlib
+
+        answer = answer_vnnlib(
+            controller,
+            vnnlib,
+            config=configuration.certification(),
+            seconds=timeout,
+            output=output,
+        )
+        if as_json:
+            show(as_json, answer.to_table())
+        else:
+            write_result(answer.text)
+        sys.exit(answer.verdict.exit_code)
+    _refuse_idle({"timeout": timeout}, "without --vnnlib")
     recorded = states_file(states, columns, episode_column)
     if budget is None and not configuration.has_budget:
         files = {"out": out, "attack": attack, "bench": bench, "dense": dense}

@@ -84,7 +84,7 @@ def _findings(certificate: Certificate) -> str:
     rows = [
         (
             finding.requirement.describe(),
-            _proved(finding.certified, at_most=finding.requirement.at_most is not None),
+            _proved(finding.certified, at_most=finding.requirement.about.at_most),
             number(finding.sampled),
             finding.method,
             finding.outcome,

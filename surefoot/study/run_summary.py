@@ -58,7 +58,7 @@ def summarise(run: RunFolder) -> RunSummary:
         requirements=tuple(
             RequirementSummary(
                 requirement=finding.requirement.describe(),
-                at_most=finding.requirement.at_most,
+                at_most=finding.requirement.limit if finding.requirement.about.at_most else None,
                 certified=finding.certified,
                 sampled=finding.sampled,
                 verdict=finding.verdict,

@@ -31,6 +31,8 @@ FLAGS = {
         "--columns",
         "--episode-column",
         "--draft-budget",
+        "--vnnlib",
+        "--timeout",
         "--no-picture",
         "--config",
         "--set",

@@ -115,7 +115,7 @@ def _look(
 ) -> tuple[float, Float]:
     """Return the worst deviation at the middles and at the corners of steepest ascent."""
     middles = low + (high - low) / 2
-    jacobian = jacobian_at(network, middles)
+    jacobian = _jacobian(network, middles)
     # Where the network is linear on a piece, its extremes are at these corners.
     corners = [
         np.where(sign * jacobian[:, j] > 0, high, low)
@@ -131,7 +131,7 @@ def _look(
 def _halve(network: Network, low: Float, high: Float) -> tuple[Float, Float]:
     """Cut each box across the sensor that moves the outputs most over its side."""
     middles = low + (high - low) / 2
-    influence = np.abs(jacobian_at(network, middles)).max(axis=1) * (high - low)
+    influence = np.abs(_jacobian(network, middles)).max(axis=1) * (high - low)
     # A flat middle says nothing about the sides; the longest one breaks such ties.
     sensor = (influence + 1e-3 * influence.max() * (high - low) / (high - low).max()).argmax(axis=1)
     rows = np.arange(len(low))
@@ -141,7 +141,7 @@ def _halve(network: Network, low: Float, high: Float) -> tuple[Float, Float]:
     return np.concatenate([low, right_low]), np.concatenate([left_high, high])
 
 
-def jacobian_at(network: Network, states: Float) -> Float:
+def _jacobian(network: Network, states: Float) -> Float:
     """Return an estimate of the Jacobian of the network output, shape (B, m, d)."""
     hidden = states
     jacobian = np.broadcast_to(network.weights[0], (len(states), *network.weights[0].shape))

@@ -214,8 +214,8 @@ def _backward(
             constant_up = constant_up + slopes_up @ shift
             constant_low = constant_low + slopes_low @ shift
             is_same = slopes_low is slopes_up  # as long as lines above and below are parallel
-            slopes_up = _times(slopes_up, network.weights[layer])
-            slopes_low = slopes_up if is_same else _times(slopes_low, network.weights[layer])
+            slopes_up = times(slopes_up, network.weights[layer])
+            slopes_low = slopes_up if is_same else times(slopes_low, network.weights[layer])
             if layer == 0:
                 break
             below = lines[layer - 1]
@@ -253,7 +253,7 @@ def charge_of(rows: Float, network: Network, layer: int, below: Lines, size: Flo
     return up(total * gamma(num_roundings), num_roundings) + UNDERFLOW
 
 
-def _times(rows: Float, weight: Float) -> Float:
+def times(rows: Float, weight: Float) -> Float:
     """Return ``rows @ weight`` for rows of shape (B, r, n), as one product.
 
     Layers that scale or centre are a diagonal and one number everywhere else, for which a sum does.

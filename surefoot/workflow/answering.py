@@ -1,0 +1,134 @@
+"""Answering a VNN-LIB file: whether a controller can give outputs that must not occur."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from surefoot.artifact import Json
+from surefoot.certificate import Verdict
+from surefoot.certify import Analysis, CertifyConfig, Evidence
+from surefoot.certify.bounds.arithmetics import ARITHMETICS
+from surefoot.certify.question_search import answer
+from surefoot.certify.questions import proved_violation
+from surefoot.errors import CheckError, InputError
+from surefoot.quantities.base.witness import Witness
+from surefoot.question import Question
+from surefoot.runtime.controller_file import load_controller_file
+from surefoot.vnnlib import read_vnnlib
+
+_UNCOUNTED = 1 << 24
+"""Boxes where time is the limit: as many as memory holds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The answer to a VNN-LIB file.
+
+    Attributes:
+        verdict: PROVED if no input gives such outputs, REFUTED if one does.
+        witness: For REFUTED, that input and its outputs on the deployed runtime.
+        num_boxes: Number of boxes of which the proofs are made.
+        seconds: Time that it took, without reading the controller.
+    """
+
+    verdict: Verdict
+    witness: Witness | None
+    num_boxes: int
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """The answer as solvers of the competition print it: ``unsat``, ``sat`` or ``unknown``."""
+        words = {Verdict.PROVED: "unsat", Verdict.REFUTED: "sat", Verdict.UNKNOWN: "unknown"}
+        lines = [words[self.verdict]]
+        if self.witness is not None:
+            values = {"X": self.witness.observation, "Y": self.witness.action}
+            pairs = [
+                f"({kind}_{number} {value!r})"
+                for kind, numbers in values.items()
+                for number, value in enumerate(numbers or ())
+            ]
+            lines.append(f"({chr(10).join(pairs)})")
+        return "\n".join(lines) + "\n"
+
+    def to_table(self) -> dict[str, Json]:
+        """Return the answer as JSON values."""
+        witness = None if self.witness is None else self.witness.to_table()
+        return {
+            "answer": self.text.splitlines()[0],
+            "verdict": self.verdict.value,
+            "witness": witness,
+            "boxes": self.num_boxes,
+            "seconds": self.seconds,
+        }
+
+
+def answer_vnnlib(
+    controller: Path,
+    specification: Path,
+    *,
+    config: CertifyConfig | None = None,
+    seconds: float | None = None,
+    output: str | None = None,
+) -> Answer:
+    """Answer a VNN-LIB file about a controller; inputs and outputs are raw units.
+
+    Args:
+        controller: A run, policy folder, bundle or ``.onnx`` file that anybody wrote.
+        specification: The VNN-LIB file.
+        config: How much effort goes into it.
+        seconds: Time limit, under which boxes are not counted; None to count them alone.
+        output: Output of a foreign file that is meant, if it has several.
+
+    Raises:
+        InputError: If a file is not what it should be, or the two do not fit each other.
+        CheckError: If a proof does not prove the answer again, which is a bug.
+    """
+    known = read_vnnlib(specification)
+    file = load_controller_file(controller, output)
+    shape = (file.policy.obs_dim, file.policy.num_outputs)
+    if shape != (known.num_inputs, known.num_outputs):
+        raise InputError(
+            f"{specification} must be about the controller's {shape[0]} inputs and {shape[1]} "
+            f"outputs, got {known.num_inputs} and {known.num_outputs}"
+        )
+    analysis = Analysis(file, Evidence(), config or CertifyConfig())
+    start = time.monotonic()
+    stop = math.inf if seconds is None else start + seconds
+    found = [_verdict(analysis, question, stop - time.monotonic()) for question in known.questions]
+    return Answer(
+        verdict=Verdict.worst(verdict for verdict, _, _ in found),
+        witness=next((witness for _, witness, _ in found if witness is not None), None),
+        num_boxes=sum(boxes for _, _, boxes in found),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _verdict(
+    analysis: Analysis, question: Question, seconds: float
+) -> tuple[Verdict, Witness | None, int]:
+    """Answer one question.
+
+    Raises:
+        CheckError: If the tree that was found does not prove the condition again.
+    """
+    policy, arithmetic = analysis.controller.policy, ARITHMETICS[analysis.config.arithmetic]
+    growth = answer(
+        question,
+        policy,
+        arithmetic,
+        analysis.replay,
+        num_boxes=analysis.config.region_boxes if math.isinf(seconds) else _UNCOUNTED,
+        seconds=seconds,
+        seed=analysis.config.seed,
+    )
+    boxes = (len(growth.tree.cuts) + 1) // 2
+    if growth.witness is not None:
+        return Verdict.REFUTED, growth.witness, boxes
+    if not growth.is_decided:
+        return Verdict.UNKNOWN, None, boxes
+    again = proved_violation(question, policy, arithmetic, growth.tree)
+    if again.value > 0:
+        raise CheckError(f"the proof gives an excess of {again.value}, which is a bug")
+    return Verdict.PROVED, None, boxes
