@@ -6,7 +6,6 @@ be doubles again.
 """
 
 import ast
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +17,9 @@ from numpy.typing import NDArray
 from surefoot.errors import InputError
 
 Float = NDArray[np.float64]
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest input that a controller takes."""
 
 MAX_INEQUALITY = 4096
 """Characters of one inequality; Python's parser is recursive."""
@@ -47,8 +49,10 @@ class Box:
                 f"and {len(self.high)}"
             )
         for sensor, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
-            if not math.isfinite(low) or not math.isfinite(high):
-                raise InputError(f"low and high must be finite, got [{low:g}, {high:g}]")
+            if not max(abs(low), abs(high)) <= LARGEST:
+                raise InputError(
+                    f"low and high must be finite float32 numbers, got [{low:g}, {high:g}]"
+                )
             if low > high:
                 raise InputError(
                     f"low must be at most high, got [{low:g}, {high:g}] for sensor {sensor}: "

@@ -9,7 +9,7 @@ Reference:
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.box_trees import LEAF, BoxTree, halves
 from surefoot.certify.bounds.conditions import ConditionBounds
+from surefoot.certify.bounds.region import Rows
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.counterexamples import Replay, Single, attainable_states
 from surefoot.certify.questions import Corners, corners_of, states_between
@@ -62,6 +63,11 @@ class _Nodes:
         self.children += [LEAF, LEAF]
         return first
 
+    @property
+    def num_leaves(self) -> int:
+        """Number of boxes that are not cut."""
+        return (len(self.cuts) + 1) // 2
+
     def tree(self) -> BoxTree:
         """Return the tree, each box before its halves."""
         found, waiting = [], [0]
@@ -71,6 +77,42 @@ class _Nodes:
             if self.cuts[node] != LEAF:
                 waiting += [self.children[node] + 1, self.children[node]]
         return BoxTree(tuple(found))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Boxes:
+    """Leaves of a tree that grows.
+
+    Attributes:
+        low: Lower corners, shape (B, d).
+        high: Upper corners, shape (B, d).
+        nodes: Their nodes, shape (B,).
+        excesses: Bounds of the inequalities there, shape (B, r).
+    """
+
+    low: Float
+    high: Float
+    nodes: NDArray[np.int64]
+    excesses: Float
+
+    def part(self, rows: Rows) -> "_Boxes":
+        """Return some of the boxes."""
+        return _Boxes(self.low[rows], self.high[rows], self.nodes[rows], self.excesses[rows])
+
+    def joined(self, other: "_Boxes") -> "_Boxes":
+        """Return these boxes and then others."""
+        return _Boxes(
+            np.concatenate([self.low, other.low]),
+            np.concatenate([self.high, other.high]),
+            np.concatenate([self.nodes, other.nodes]),
+            np.concatenate([self.excesses, other.excesses]),
+        )
+
+    def worst_first(self, bounds: ConditionBounds) -> "_Boxes":
+        """Return the boxes in which the condition may be broken, the most broken first."""
+        worth = bounds.condition.violation(self.excesses)
+        is_open = worth > 0
+        return self.part(np.flatnonzero(is_open)[np.argsort(-worth[is_open])])
 
 
 def grow(
@@ -94,32 +136,41 @@ def grow(
         seed: Seed of the states from which a search climbs.
     """
     stop = time.monotonic() + seconds
-    low, high = corners[0][None], corners[1][None]
-    for state in _climbed(bounds, corners, seed):
-        if (witness := replayed(state)) is not None:
-            return Growth(tree=BoxTree(), witness=witness, is_decided=True)
-    nodes, names = _Nodes([LEAF], [LEAF]), np.zeros(1, dtype=np.int64)
-    excesses = bounds.excesses(low, high)
-    while True:
-        worth = bounds.condition.violation(excesses)
-        is_open = worth > 0
-        order = np.flatnonzero(is_open)[np.argsort(-worth[is_open])]
-        low, high, names, excesses = low[order], high[order], names[order], excesses[order]
-        num_leaves = (len(nodes.cuts) + 1) // 2
-        take = min(_BATCH, len(order), num_boxes - num_leaves)
-        is_point = not (high[:take] > low[:take]).any()  # which has no halves
+    witness = _first(replayed, _climbed(bounds, corners, seed))
+    nodes, waiting = _Nodes([LEAF], [LEAF]), _boxes_of(bounds, corners)
+    while witness is None:
+        waiting = waiting.worst_first(bounds)
+        take = min(_BATCH, len(waiting.nodes), num_boxes - nodes.num_leaves)
+        worst, others = waiting.part(slice(take)), waiting.part(slice(take, None))
+        is_point = not (worst.high > worst.low).any()  # which has no halves
         if take <= 0 or is_point or time.monotonic() > stop:
-            return Growth(tree=nodes.tree(), witness=None, is_decided=not len(order))
-        sensors = _sensors(bounds, low[:take], high[:take], excesses[:take])
-        lower, upper = halves(low[:take], high[:take], sensors)
-        first = np.array([nodes.cut(int(n), int(s)) for n, s in zip(names, sensors, strict=False)])
-        new_low, new_high = (np.concatenate(ends) for ends in zip(lower, upper, strict=True))
-        for state in _suspects(bounds, new_low, new_high):
-            if (witness := replayed(state)) is not None:
-                return Growth(tree=BoxTree(), witness=witness, is_decided=True)
-        low, high = np.concatenate([low[take:], new_low]), np.concatenate([high[take:], new_high])
-        names = np.concatenate([names[take:], first, first + 1])
-        excesses = np.concatenate([excesses[take:], bounds.excesses(new_low, new_high)])
+            is_decided = not len(waiting.nodes)
+            return Growth(tree=nodes.tree(), witness=None, is_decided=is_decided)
+        new = _halved(bounds, nodes, worst)
+        witness = _first(replayed, _suspects(bounds, new.low, new.high))
+        waiting = others.joined(new)
+    return Growth(tree=BoxTree(), witness=witness, is_decided=True)
+
+
+def _first(replayed: Callable[[Float], Witness | None], states: Sequence[Float]) -> Witness | None:
+    """Return the first witness among states; None for none."""
+    return next((found for state in states if (found := replayed(state)) is not None), None)
+
+
+def _boxes_of(bounds: ConditionBounds, corners: Corners) -> _Boxes:
+    """Return the whole region as the one box that waits."""
+    low, high = corners[0][None], corners[1][None]
+    return _Boxes(low, high, np.zeros(1, dtype=np.int64), bounds.excesses(low, high))
+
+
+def _halved(bounds: ConditionBounds, nodes: _Nodes, boxes: _Boxes) -> _Boxes:
+    """Return the halves of boxes, lower ones first, and cut their nodes."""
+    sensors = _sensors(bounds, boxes.low, boxes.high, boxes.excesses)
+    pairs = zip(boxes.nodes.tolist(), sensors.tolist(), strict=True)
+    first = np.array([nodes.cut(node, sensor) for node, sensor in pairs])
+    lower, upper = halves(boxes.low, boxes.high, sensors)
+    low, high = (np.concatenate(ends) for ends in zip(lower, upper, strict=True))
+    return _Boxes(low, high, np.concatenate([first, first + 1]), bounds.excesses(low, high))
 
 
 def _sensors(

@@ -108,7 +108,8 @@ class ConditionBounds:
     def rounded(self, violation: float) -> float:
         """Return the bound rounded up to what another machine proves as well."""
         steps = np.ceil(violation / self._quantum)
-        return float(steps * self._quantum) if np.isfinite(steps) else violation
+        # Adding 0 makes -0 the 0 that it is.
+        return float(steps * self._quantum) + 0.0 if np.isfinite(steps) else violation
 
     def excesses_at(self, states: Float) -> Float:
         """Estimate sum minus limit of each inequality at states, shape (n, r)."""
