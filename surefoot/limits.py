@@ -27,7 +27,7 @@ MAX_DOCUMENT_BYTES = 1 << 22
 """Bytes of a JSON document in a bundle; a certificate may hold a hundred thousand multipliers."""
 
 MAX_BOXES = 50_000
-"""Boxes of one region that a certificate holds a condition in, of MAX_CERTIFICATE_BYTES."""
+"""Boxes into which a certificate cuts the region of one question; each is bounded again."""
 
 MAX_BUDGET_BYTES = 1 << 16
 """Bytes of a budget, enough for a thousand requirements; its parser is slow."""

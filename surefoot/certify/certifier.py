@@ -139,7 +139,7 @@ def _trees(analysis: Analysis, budget: Budget) -> list[Json]:
     return [
         {
             "requirement": number,
-            "cuts": list(analysis.searches.tree_of(requirement.question).cuts),
+            "cuts": analysis.searches.tree_of(requirement.question).text,
         }
         for number, requirement in enumerate(budget.requirements)
         if isinstance(requirement.region, Box)

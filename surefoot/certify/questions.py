@@ -77,19 +77,26 @@ def proved_violation(
     found = np.concatenate([bounds.violations(low[part], high[part]) for part in parts])
     method = "crown" if len(found) == 1 else f"crown in {len(found)} boxes"
     value = bounds.rounded(float(found.max()))
-    return Bound(value=value, method=method, note=_open(found, tree, low, high))
+    note = _open(found, tree, low, high, policy)
+    return Bound(value=value, method=method, note=note)
 
 
-def _open(found: Float, tree: BoxTree, low: Float, high: Float) -> str:
+def _open(found: Float, tree: BoxTree, low: Float, high: Float, policy: Policy) -> str:
     """Say which share of the region is open, and where it is worst; empty for none or all of it."""
     is_open = found > 0
     if not is_open.any() or len(found) == 1:
         return ""
     share = float((0.5 ** tree.depths[is_open]).sum())
     worst = int(found.argmax())
-    intervals = zip(low[worst], high[worst], strict=True)
-    box = " x ".join(f"[{start:.6g}, {end:.6g}]" for start, end in intervals)
-    return f"open in a share {share:.3g} of the region, worst in {box} (normalised units)"
+    mean, scale = policy.normaliser.mean, policy.normaliser.scale
+    normalised = _intervals(low[worst], high[worst])
+    raw = _intervals(mean + scale * low[worst], mean + scale * high[worst])
+    where = f"{normalised} (normalised units), {raw} (raw units)"
+    return f"open in a share {share:.3g} of the region, worst in {where}"
+
+
+def _intervals(low: Float, high: Float) -> str:
+    return " x ".join(f"[{least:.6g}, {most:.6g}]" for least, most in zip(low, high, strict=True))
 
 
 def violations_at(

@@ -59,13 +59,16 @@ def _tree_source(certificate: Certificate, num_sensors: int) -> Callable[[Questi
         IntegrityError: If a saved tree is none, or belongs to no question about a box.
     """
     trees, requirements = {}, certificate.budget.requirements
-    for entry in certificate.proof.get("box_trees", []):
-        number = entry["requirement"]
+    saved = certificate.proof.get("box_trees", [])
+    if not isinstance(saved, list) or not all(isinstance(entry, dict) for entry in saved):
+        raise IntegrityError("box_trees must be a list of tables")
+    for entry in saved:
+        number = entry.get("requirement")
         asks = type(number) is int and 0 <= number < len(requirements)
         if not asks or not isinstance(requirements[number].region, Box):
             raise IntegrityError(f"a tree of boxes belongs to no requirement, got {number!r}")
         question = requirements[number].question
-        trees[question] = BoxTree.from_cuts(entry["cuts"], num_sensors)
+        trees[question] = BoxTree.parse(entry.get("cuts"), num_sensors)
     return lambda question: trees.get(question, BoxTree())
 
 

@@ -4,6 +4,7 @@ Also of ``certify/question_search.py``.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -87,6 +88,35 @@ def test_the_words_tell_region_and_condition(certificate: Certificate) -> None:
     always, rest = explain(certificate).split("Violated, with a concrete example:")
     for number, words in ((HOLDS, always), (BROKEN, rest), (OPEN, rest)):
         assert certificate.findings[number].requirement.question.describe() in words
+
+
+def test_the_worst_box_of_an_open_question_is_said_in_both_units(
+    file: ControllerFile, certificate: Certificate
+) -> None:
+    reason = certificate.findings[OPEN].reason
+    share = float(re.findall(r"open in a share (\S+) of the region", reason)[0])
+    ends = np.array(re.findall(r"\[(\S+), (\S+)\]", reason), dtype=float).reshape(2, 4, 2)
+    normaliser = file.policy.normaliser
+    raw = normaliser.mean[:, None] + normaliser.scale[:, None] * ends[0]
+    np.testing.assert_allclose(ends[1], raw, rtol=1e-4, atol=1e-4)
+    assert 0 < share <= 1
+    assert (np.abs(ends[0]) <= 0.3).all()
+
+
+def test_a_requirement_in_words_changes_with_region_and_condition() -> None:
+    table = asked([0.0], [1.0], all_of=["action[0] <= 1"], any_of=["action[1] < 2"])
+    changes: list[Table] = [
+        {"region": {"kind": "raw", "low": [0.0], "high": [1.0]}},
+        {"region": {"kind": "normalised", "low": [-0.5], "high": [1.0]}},
+        {"region": {"kind": "normalised", "low": [0.0], "high": [2.0]}},
+        {"region": "recorded"},
+        {"all_of": ["action[0] < 1"]},
+        {"all_of": ["action[0] <= 1.5"]},
+        {"any_of": ["action[2] < 2"]},
+        {"any_of": ["2 * action[1] < 2"]},
+    ]
+    said = {budget(table | change).requirements[0].describe() for change in ({}, *changes)}
+    assert len(said) == 1 + len(changes)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -212,8 +242,8 @@ def region_of(number: int, size: float) -> Callable[[Table], None]:
     return lambda table: require(table, number, region=region)
 
 
-def saved_cuts(*cuts: int) -> Callable[[Table], None]:
-    return lambda table: table["proof"]["box_trees"][HOLDS].update(cuts=list(cuts))
+def saved_cuts(cuts: object) -> Callable[[Table], None]:
+    return lambda table: table["proof"]["box_trees"][HOLDS].update(cuts=cuts)
 
 
 def moved_witness(table: Table) -> None:
@@ -231,10 +261,14 @@ FORGERIES: dict[str, Callable[[Table], None]] = {
     "a condition that holds there": lambda table: require(
         table, BROKEN, all_of=["action[0] <= 99.0"]
     ),
-    "a tree that was not cut": saved_cuts(-1),
-    "a tree without its last leaf": saved_cuts(0, -1),
-    "a tree with a leaf too many": saved_cuts(-1, -1),
-    "a cut across no sensor": saved_cuts(4, -1, -1),
+    "a tree that was not cut": saved_cuts("."),
+    "a tree without its last leaf": saved_cuts("0 ."),
+    "a tree with a leaf too many": saved_cuts(". ."),
+    "a cut across no sensor": saved_cuts("4 . ."),
+    "a tree of numbers": saved_cuts([0, -1, -1]),
+    "trees that are no list": lambda table: table["proof"].update(box_trees=5),
+    "trees that are no tables": lambda table: table["proof"].update(box_trees=["."]),
+    "a tree of nothing": lambda table: table["proof"].update(box_trees=[{}]),
     "no trees": lambda table: table["proof"].pop("box_trees"),
     "a tree of no requirement": lambda table: table["proof"]["box_trees"][0].update(requirement=7),
     "a witness elsewhere": moved_witness,

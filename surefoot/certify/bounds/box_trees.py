@@ -4,6 +4,7 @@ A cut lies in the middle of its box, so that a tree needs only the sensors acros
 leaves cover the box whatever the sensors are: both halves own their cut.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from surefoot.certify.bounds.upward import Float
 from surefoot.errors import IntegrityError
+from surefoot.limits import MAX_BOXES
+
+_NUMBER = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 
 LEAF = -1
 """Stands for a box that is not cut."""
@@ -51,18 +55,28 @@ class BoxTree:
         """How often each leaf was cut, shape (n,): it is a share 2^-depth of the box."""
         return np.fromiter(_depths(self.cuts), dtype=np.int64)
 
+    @property
+    def text(self) -> str:
+        """The cuts as one line, a point for each leaf: a single value of a certificate."""
+        return " ".join("." if cut == LEAF else str(cut) for cut in self.cuts)
+
     @classmethod
-    def from_cuts(cls, cuts: Sequence[object], num_sensors: int) -> "BoxTree":
+    def parse(cls, text: object, num_sensors: int) -> "BoxTree":
         """Return a tree that was saved.
 
         Raises:
             IntegrityError: If it is none over so many sensors.
         """
+        if not isinstance(text, str):
+            raise IntegrityError(f"a tree of boxes must be a line of cuts, got {text!r}")
+        if text.count(".") > MAX_BOXES:
+            raise IntegrityError(f"a tree of boxes must have at most {MAX_BOXES} leaves")
         missing = 1  # boxes of which nothing is said so far
         known: list[int] = []
-        for cut in cuts:
-            if type(cut) is not int or not LEAF <= cut < num_sensors or not missing:
-                raise IntegrityError(f"cut {len(known)} of a tree of boxes is none, got {cut!r}")
+        for word in text.split(" "):
+            cut = LEAF if word == "." else int(word) if _NUMBER.fullmatch(word) else num_sensors
+            if cut >= num_sensors or not missing:
+                raise IntegrityError(f"cut {len(known)} of a tree of boxes is none, got {word!r}")
             missing += -1 if cut == LEAF else 1
             known.append(cut)
         if missing:

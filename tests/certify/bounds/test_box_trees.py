@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from surefoot.certify.bounds.box_trees import LEAF, BoxTree
 from surefoot.errors import IntegrityError
+from surefoot.limits import MAX_BOXES
 
 SENSORS = 3
 
@@ -23,7 +24,8 @@ def trees(draw: st.DrawFn, depth: int = 5) -> tuple[int, ...]:
 def test_the_leaves_of_any_tree_cover_its_box(cuts: tuple[int, ...], seed: int) -> None:
     rng = np.random.default_rng(seed)
     ends = np.sort(rng.normal(0, 1, (2, SENSORS)), axis=0)
-    tree = BoxTree.from_cuts(cuts, SENSORS)
+    tree = BoxTree.parse(BoxTree(cuts).text, SENSORS)
+    assert tree == BoxTree(cuts)
     low, high = tree.leaves(ends[0], ends[1])
     points = ends[0] + rng.random((50, SENSORS)) * (ends[1] - ends[0])
     points = np.concatenate([points, ends, low, high]).clip(ends[0], ends[1])
@@ -36,15 +38,33 @@ def test_the_leaves_of_any_tree_cover_its_box(cuts: tuple[int, ...], seed: int) 
 
 
 @pytest.mark.parametrize(
-    "cuts",
-    [(), (0,), (0, LEAF), (LEAF, LEAF), (0, LEAF, LEAF, LEAF), (SENSORS, LEAF, LEAF), (-2,)],
+    "text",
+    [
+        "",
+        "0",
+        "0 .",
+        ". .",
+        "0 . . .",
+        "3 . .",
+        "-1",
+        "01 . .",
+        "0  . .",
+        "0 . .\n",
+        "x",
+        "\u0660 . .",
+    ],
 )
-def test_a_list_that_is_no_tree_is_refused(cuts: tuple[int, ...]) -> None:
+def test_a_line_that_is_no_tree_is_refused(text: str) -> None:
     with pytest.raises(IntegrityError, match="tree of boxes"):
-        BoxTree.from_cuts(cuts, SENSORS)
+        BoxTree.parse(text, SENSORS)
 
 
-@pytest.mark.parametrize("cut", [True, 0.0, "0", None])
-def test_a_cut_is_a_number_of_a_sensor_and_nothing_else(cut: object) -> None:
-    with pytest.raises(IntegrityError, match="cut 0 of a tree of boxes is none"):
-        BoxTree.from_cuts([cut, LEAF, LEAF], SENSORS)
+@pytest.mark.parametrize("other", [None, 0, [], [-1], True])
+def test_a_tree_is_a_line_and_nothing_else(other: object) -> None:
+    with pytest.raises(IntegrityError, match="must be a line of cuts"):
+        BoxTree.parse(other, SENSORS)
+
+
+def test_a_tree_of_more_leaves_than_anybody_grows_is_refused() -> None:
+    with pytest.raises(IntegrityError, match=f"at most {MAX_BOXES} leaves"):
+        BoxTree.parse(" ".join(["0"] * MAX_BOXES + ["."] * (MAX_BOXES + 1)), SENSORS)
