@@ -111,7 +111,17 @@ FLAGS = {
     },
     "run": {"--out", "--budget", *TRAINING},
     "report": {"run", "--out", "--json"},
-    "study": {"grid", "--out", "--jobs", "--shard", "--only", "--dry-run", "--json"},
+    "study": {
+        "grid",
+        "--out",
+        "--jobs",
+        "--shard",
+        "--ray",
+        "--only",
+        "--dry-run",
+        "--redraw",
+        "--json",
+    },
 }
 
 
