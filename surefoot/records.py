@@ -12,13 +12,17 @@ from typing import Self
 
 from surefoot.artifact import Json, from_json, read_file, to_json
 from surefoot.ball import Norm
-from surefoot.certificate import Verdict
+from surefoot.certificate import Verdict, proved_text
 from surefoot.config import REST, build, to_table
 from surefoot.errors import InputError, IntegrityError
 from surefoot.provenance import MadeOn
+from surefoot.quantities.base.scope import Scope
 
 CLEAN = "clean"
 """Name of the loop without an adversary among the attacks."""
+
+ACTION = "action"
+"""Name of the attack on the actions themselves."""
 
 
 class Record:
@@ -221,6 +225,37 @@ class GradientMasking:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ActionRecord:
+    """The attack on the actions themselves, in a box that a certificate leaves.
+
+    Attributes:
+        scope: States that the limits are about.
+        limits: Certified bound on the change of each action, rounding included, action units.
+        outcome: What the strongest variant did.
+        fraction: Share of the visited states at which the limits hold; None where they hold in
+            every state.
+        confidence: Confidence of that share.
+    """
+
+    scope: Scope
+    limits: tuple[float, ...]
+    outcome: AttackOutcome
+    fraction: float | None = None
+    confidence: float | None = None
+
+    @property
+    def box(self) -> str:
+        """The box in words."""
+        limits = ", ".join(proved_text(limit) for limit in self.limits)
+        if self.fraction is None:
+            return f"actions moved by at most ({limits}), as certified {self.scope}"
+        return (
+            f"actions moved by at most ({limits}), as certified at {self.fraction:.4g} of the "
+            f"visited states with confidence {self.confidence:.4g}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AttackRecord(Record):
     """What ``attack.json`` says about a suite of attacks on one controller file.
 
@@ -235,6 +270,8 @@ class AttackRecord(Record):
         gradient_masking: Signs of masked gradients; None where nobody looked.
         onnx_sha256: Digest of the file that was attacked.
         env: Gymnasium id of the task.
+        actions: Return under everything that the proof does not exclude, one for each scope of the
+            proof; None where it was not searched.
         more: What else makes a result repeatable: settings, seeds, versions, digest of the code.
     """
 
@@ -248,6 +285,7 @@ class AttackRecord(Record):
     gradient_masking: GradientMasking | None
     onnx_sha256: str
     env: str
+    actions: tuple[ActionRecord, ...] | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
     def __post_init__(self) -> None:
@@ -269,6 +307,25 @@ class AttackRecord(Record):
         """The configuration of the suite; empty if the record does not say it."""
         settings: Mapping[str, Json] = self.more.get("settings", {})
         return settings
+
+    @property
+    def beyond_proof(self) -> tuple[str, ...]:
+        """One line for each box of actions: what is left under all that the proof allows."""
+        return tuple(
+            f"return under everything that the proof does not exclude ({one.box}): at most "
+            f"{one.outcome.mean:.0f}, by {one.outcome.variant} moves{self._weaker_than(one)}"
+            for one in self.actions or ()
+        )
+
+    def _weaker_than(self, one: ActionRecord) -> str:
+        """Say so where the search in a box that holds every attack found less than one of them."""
+        worst = self.worst
+        found = -one.outcome.failures, one.outcome.mean
+        if one.scope is not Scope.EVERYWHERE or found <= (-worst.failures, worst.mean):
+            return ""
+        return (
+            f"; the search fell short: {worst.attack}, which the box holds, leaves {worst.mean:.0f}"
+        )
 
     @property
     def attacked(self) -> dict[str, AttackOutcome]:

@@ -1,10 +1,10 @@
 """Attacks on the observations of a deployed controller, in closed loop.
 
 An adversary perturbs the state within a ball (adversary.py: the protocol; mad.py and push.py: one
-attack each, climbing by ascent.py). The deployed runtime acts on it, held at every step
-against a twin rebuilt from its own file (deployed.py); `evaluate` plays whole episodes. `run_suite`
-tunes each attack on selection episodes and reports it on others (seeds.py), beside what the
-certificate proves (proved_deviation.py).
+attack each, climbing by ascent.py), or moves the actions as far as a proof lets it (action.py). The
+deployed runtime acts, held at every step against a twin rebuilt from its own file (deployed.py);
+`evaluate` plays whole episodes. `run_suite` tunes each attack on selection episodes and reports it
+on others (seeds.py), beside what the certificate proves (proved_deviation.py).
 """
 
 from surefoot.attack.adversary import Adversary, NoAdversary, RandomAdversary

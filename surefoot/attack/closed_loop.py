@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.artifact import from_json, to_json
+from surefoot.attack.action import ActionAdversary
 from surefoot.attack.adversary import Adversary, NoAdversary
 from surefoot.attack.deployed import DeployedController, Outputs
 from surefoot.attack.success import PlayedEpisode, Predicate
@@ -116,14 +117,17 @@ class Evaluation:
 
 
 def evaluate(
-    deployed: DeployedController, env: VectorEnv, adversary: Adversary, config: EvaluateConfig
+    deployed: DeployedController,
+    env: VectorEnv,
+    adversary: Adversary | ActionAdversary,
+    config: EvaluateConfig,
 ) -> Evaluation:
     """Play one episode per seed: action from the deployed controller at the perturbed state.
 
     In the clean loop the observations go through the controller's own normaliser; otherwise the
-    perturbed state enters after it. Every environment counts its first episode after a reset and no
-    other, so that short episodes are not counted more often. The result does not depend on how many
-    environments there are.
+    perturbed state enters after it, or the action is moved that answers to the true one. Every
+    environment counts its first episode after a reset and no other, so that short episodes are not
+    counted more often. The result does not depend on how many environments there are.
 
     Args:
         deployed: The controller and its twin.
@@ -133,8 +137,8 @@ def evaluate(
 
     Raises:
         InputError: If the environment is not one of this controller.
-        CheckError: If the controller is not its twin, a perturbation leaves the ball, or a
-            deviation exceeds the certified bound.
+        CheckError: If the controller is not its twin, a perturbation leaves the ball, a move
+            of the actions its box, or a deviation exceeds the certified bound.
     """
     check_fit(deployed.policy, env.spec)
     loop = _Loop(deployed, env, adversary, config.certified_deviation, config.success is not None)
@@ -231,7 +235,7 @@ class _Loop:
 
     deployed: DeployedController
     env: VectorEnv
-    adversary: Adversary
+    adversary: Adversary | ActionAdversary
     certified: float | None
     keeps_steps: bool
 
@@ -278,10 +282,11 @@ class _Loop:
             outputs = self.deployed.at_observations(obs_NO)
             return outputs, np.zeros(outputs.shape)
         state = self.deployed.states(obs_NO)
-        perturbed = self.adversary.perturb(state, randoms)
-        self._check_perturbed(state, perturbed)
-        outputs = self.deployed.at_states(perturbed)
         clean = self.deployed.at_states(state)
+        if isinstance(self.adversary, ActionAdversary):
+            outputs = _moved(self.adversary, state, clean)
+        else:
+            outputs = self.deployed.at_states(_perturbed(self.adversary, state, randoms))
         deviations = np.abs(outputs.astype(np.float64) - clean)
         reached = deviations[np.isfinite(deviations)].max(initial=0.0)
         if self.certified is not None and reached > self.certified:
@@ -291,24 +296,40 @@ class _Loop:
             )
         return outputs, deviations
 
-    def _check_perturbed(self, state: States, perturbed: States) -> None:
-        """Refuse a perturbation that no adversary of this ball may make.
-
-        Raises:
-            CheckError: If a perturbed state is malformed or outside of the ball.
-        """
-        ball, name = self.adversary.ball, type(self.adversary).__name__
-        if perturbed.dtype != np.float32 or perturbed.shape != state.shape:
-            raise CheckError(f"{name} returned {perturbed.dtype} of shape {perturbed.shape}")
-        if not ball.contains(state, perturbed).all():  # NaN is in no ball
-            raise CheckError(f"{name} left the {ball.norm} ball of radius {ball.epsilon}")
-
     def _idle_actions(self) -> NDArray[np.generic]:
         actions = self.env.spec.actions
         if isinstance(actions, BoxActions):
             rest = np.clip(np.float32(0), actions.low, actions.high)
             return np.tile(rest, (self.env.num_envs, 1))
         return np.full(self.env.num_envs, actions.start, np.int64)
+
+
+def _perturbed(adversary: Adversary, state: States, randoms: Randoms) -> States:
+    """Return the states as an adversary perturbs them, if it may.
+
+    Raises:
+        CheckError: If a perturbed state is malformed or outside of the ball.
+    """
+    ball, name = adversary.ball, type(adversary).__name__
+    perturbed = adversary.perturb(state, randoms)
+    if perturbed.dtype != np.float32 or perturbed.shape != state.shape:
+        raise CheckError(f"{name} returned {perturbed.dtype} of shape {perturbed.shape}")
+    if not ball.contains(state, perturbed).all():  # NaN is in no ball
+        raise CheckError(f"{name} left the {ball.norm} ball of radius {ball.epsilon}")
+    return perturbed
+
+
+def _moved(adversary: ActionAdversary, state: States, clean: Outputs) -> Outputs:
+    """Return the actions as an adversary moves them, if it may.
+
+    Raises:
+        CheckError: If a move leaves the box.
+    """
+    outputs = adversary.moved(state, clean)
+    failed = ~np.isfinite(clean).all(axis=1)
+    if not (adversary.box.contains(clean, outputs) | failed).all():
+        raise CheckError(f"an action left its box, whose limits are {adversary.box.limits}")
+    return outputs
 
 
 def _play_together(loop: _Loop, seeds: Sequence[int]) -> list[_Episode]:

@@ -29,7 +29,7 @@ from surefoot.errors import DivergenceError
 from surefoot.onnx_file import policy_to_onnx
 from surefoot.policy import Policy
 from surefoot.train.checkpoint import CheckpointStore
-from surefoot.train.game import Craft, Game
+from surefoot.train.game import Craft, Game, Moves
 from surefoot.train.rollout import Singles
 from surefoot.train.train_config import LearnedNoise, Resume, TrainConfig
 from surefoot.train.training_run import Run
@@ -216,7 +216,7 @@ def _iterations(run: Run, until: float, start: Start | None) -> Iterator[float]:
 
 def learn_adversary(
     policy: Policy,
-    craft: Craft,
+    craft: Moves,
     settings: LearnedConfig,
     make_env: MakeEnv,
     *,
@@ -232,7 +232,7 @@ def learn_adversary(
 
     Args:
         policy: The controller, as read back from the deployed file.
-        craft: Function from moves to perturbations.
+        craft: What the moves do.
         settings: Settings of the training.
         make_env: Makes environments of the controller's task.
         start: Actor to begin with.

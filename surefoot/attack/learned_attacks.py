@@ -50,7 +50,10 @@ def sa_rl_variants(target: AttackTarget, total_steps: int) -> Variants:
     scan: Scan = {"taught": (taught, target.strongest)}
     if target.constant:
         scan["taught by the constant"] = (replace(taught, lessons=1), target.constant)
-    scan["no start"] = (replace(_fresh(target, total_steps), gamma=0.99, gae_lambda=0.95), None)
+    scan["no start"] = (
+        replace(fresh_settings(target, total_steps), gamma=0.99, gae_lambda=0.95),
+        None,
+    )
     return _learn(target, "sa-rl", Direct(target.ball, target.policy.obs_dim), scan)
 
 
@@ -63,7 +66,7 @@ def pa_ad_variants(target: AttackTarget, total_steps: int) -> Variants:
     """
     scan: Scan = {
         "taught": (_taught(target, total_steps), target.strongest),
-        "no start": (_fresh(target, total_steps), None),
+        "no start": (fresh_settings(target, total_steps), None),
     }
     return _learn(target, "pa-ad", Director(target.policy, target.ball), scan)
 
@@ -74,7 +77,7 @@ def _taught(target: AttackTarget, total_steps: int) -> LearnedConfig:
     )
 
 
-def _fresh(target: AttackTarget, total_steps: int) -> LearnedConfig:
+def fresh_settings(target: AttackTarget, total_steps: int) -> LearnedConfig:
     """Return the settings of learning from nothing: more noise, and updates of few new steps each.
 
     One that is taught begins near an optimum, where the advantages of so few steps lead it away.

@@ -1,12 +1,15 @@
 """What a certificate says about the perturbation set of an attack."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import inf
 from typing import overload
 
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Scope
-from surefoot.certificate import Certificate
+from surefoot.certificate import Certificate, Finding
 from surefoot.quantities.action_deviation import ACTION_DEVIATION
+from surefoot.unknown import Unknown
 
 _UP = 1 + 2.0**-40
 """Covers the roundings of a product of bounds in float64."""
@@ -16,6 +19,70 @@ _FARTHEST = 10
 float32, so that states a little larger than those it is about do not overflow either; half
 precision has no such room. Nor does the rounding of a controller that no Lipschitz constant bounds
 grow as slowly as its states."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CertifiedBox:
+    """How far a certificate lets each action move under any perturbation of a ball.
+
+    Attributes:
+        scope: States that the limits are about.
+        limits: Proved bound on the change of each action, rounding included, action units.
+        fraction: Share of the visited states at which it holds; None where it holds in every state.
+        confidence: Confidence of that share.
+    """
+
+    scope: Scope
+    limits: tuple[float, ...]
+    fraction: float | None = None
+    confidence: float | None = None
+
+
+def certified_boxes(
+    certificate: Certificate, ball: Ball, num_outputs: int
+) -> tuple[CertifiedBox, ...] | Unknown:
+    """Return the box of actions that is left everywhere, and the one at most visited states.
+
+    The second is that of the requirement on visited states with the largest share, where the budget
+    has one; its one bound is about all actuators.
+
+    Args:
+        certificate: About the controller that is attacked.
+        ball: The perturbation set.
+        num_outputs: Number of actuators.
+    """
+    whole = certified_deviation(certificate, ball)
+    rows = _rows_everywhere(certificate, ball, num_outputs)
+    limits = tuple(min(inf if whole is None else whole, row) for row in rows)
+    if inf in limits:
+        return Unknown(f"the certificate bounds no change of the actions in {ball}")
+    everywhere = CertifiedBox(scope=Scope.EVERYWHERE, limits=limits)
+    at_most_states = max(
+        _deviations(certificate, ball, Scope.VISITED),
+        key=lambda finding: (finding.requirement.fraction, -(finding.certified or inf)),
+        default=None,
+    )
+    if at_most_states is None or at_most_states.certified is None:
+        return (everywhere,)
+    visited = CertifiedBox(
+        scope=Scope.VISITED,
+        limits=tuple(min(at_most_states.certified, limit) for limit in limits),
+        fraction=at_most_states.requirement.fraction,
+        confidence=at_most_states.requirement.confidence,
+    )
+    return everywhere, visited
+
+
+def _rows_everywhere(certificate: Certificate, ball: Ball, num_outputs: int) -> Iterator[float]:
+    """Yield the least bound of the table for each actuator, infinite where there is none."""
+    table, errors = certificate.claims.per_actuator, certificate.runtime_error
+    known = len(errors) == num_outputs and 0 < table.epsilon >= ball.epsilon
+    # For |d|_2 <= epsilon, |d|_inf <= epsilon too: the table is about both balls.
+    for number in range(num_outputs):
+        bounds = [rows[number] for rows in table.bounds.values() if len(rows) == num_outputs]
+        real = min((bound for bound in bounds if bound is not None), default=inf)
+        # The table is in real arithmetic; each of two outputs is rounded once.
+        yield (real + 2 * errors[number]) * _UP if known else inf
 
 
 def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
@@ -29,15 +96,8 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
         certificate: About the controller that is attacked.
         ball: The perturbation set.
     """
-    bounds = [
-        finding.certified
-        for finding in certificate.findings
-        if finding.requirement.about is ACTION_DEVIATION
-        and finding.requirement.scope is Scope.EVERYWHERE
-        and finding.requirement.norm is ball.norm
-        and finding.requirement.sensors is None
-        and _covers(finding.requirement.epsilon, ball)
-    ]
+    findings = _deviations(certificate, ball, Scope.EVERYWHERE)
+    bounds = [finding.certified for finding in findings]
     table = certificate.deviation_linf
     epsilon = table.get("epsilon")
     slope = certificate.lipschitz_l2.get("best")
@@ -69,6 +129,20 @@ def stretched(bound: float | None, epsilon: float, wanted: float) -> float | Non
         wanted: Epsilon to stretch it to; for smaller ones it is the same.
     """
     return None if bound is None else bound if wanted <= epsilon else bound * wanted / epsilon * _UP
+
+
+def _deviations(certificate: Certificate, ball: Ball, scope: Scope) -> Iterator[Finding]:
+    """Yield the findings on the deviation in a scope that are about the ball, or a larger one."""
+    for finding in certificate.findings:
+        asked = finding.requirement
+        if (
+            asked.about is ACTION_DEVIATION
+            and asked.scope is scope
+            and asked.norm is ball.norm
+            and asked.sensors is None
+            and _covers(asked.epsilon, ball)
+        ):
+            yield finding
 
 
 def _covers(epsilon: float | None, ball: Ball) -> bool:

@@ -12,6 +12,11 @@ import numpy as np
 import torch
 
 from surefoot.artifact import Json, sha256_hex
+from surefoot.attack.action import (
+    ActionAdversary,
+    ActionVariants,
+    action_variants,
+)
 from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
 from surefoot.attack.blackbox_attacks import (
     corner_variants,
@@ -32,14 +37,18 @@ from surefoot.attack.critic_attacks import (
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.mad import SLACK, mad_variants
-from surefoot.attack.proved_deviation import certified_deviation
+from surefoot.attack.proved_deviation import (
+    CertifiedBox,
+    certified_boxes,
+    certified_deviation,
+)
 from surefoot.attack.push import push_variants
 from surefoot.attack.restarting_env import RestartingEnv
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.store import Store, open_store
 from surefoot.attack.success import Predicate, success_predicate
-from surefoot.attack.suite_report import AttackReport, AttackResult
+from surefoot.attack.suite_report import ActionResult, AttackReport, AttackResult
 from surefoot.attack.target import AttackTarget, Variants
 from surefoot.attack.transfer import seen_through, transfer_variants
 from surefoot.ball import Ball, Norm, States
@@ -55,17 +64,20 @@ from surefoot.errors import (
     did_you_mean,
 )
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Layer
+from surefoot.policy import CategoricalHead, Layer
 from surefoot.provenance import code_digest
 from surefoot.ranges import MOST_AT_ONCE, MOST_THREADS, require_at_least
-from surefoot.records import CLEAN, GradientMasking
+from surefoot.records import ACTION, CLEAN, GradientMasking
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.game import finite
 from surefoot.train.signals import StopRequest
 from surefoot.train.train_config import Resume
+from surefoot.unknown import Unknown
 from surefoot.version import __version__
+
+AnyAdversary = Adversary | ActionAdversary
 
 Attack = Callable[[AttackTarget, "AttackConfig"], Variants]
 """From what is attacked to the variants of an attack; the strongest is reported."""
@@ -108,6 +120,7 @@ _LEARNED = frozenset({"pa-ad", "sa-rl"})
 """Attacks whose adversary trains in the task, and resumes there when it was interrupted."""
 
 _STEPS_PER_ATTACK = 100
+_MOST_BOXES = 2
 _MAX_ENVS = 64
 _STATES_AFTER = 25
 _TRAINING_SHARE = 0.8
@@ -120,7 +133,8 @@ class AttackConfig:
 
     Attributes:
         suite: Attacks that are played.
-        attacks: Names of attacks of the full suite to play instead, beside the clean loop.
+        attacks: Names of attacks of the full suite to play instead, beside the clean loop. With
+            `action` the actions themselves are moved as far as the certificate lets them.
         backend: Backend that computes the controller. NumPy computes the same bits on every
             processor with AVX2; ONNX Runtime has no switch for its kernels.
         epsilon: Radius of the perturbation set, normalised units; that of the certificate's table
@@ -182,6 +196,11 @@ class AttackConfig:
         return {name: made for name, made in FULL.items() if name in (CLEAN, *self.attacks)}
 
     @property
+    def plays_actions(self) -> bool:
+        """Whether the actions themselves are attacked, too, where a certificate bounds them."""
+        return ACTION in self.attacks if self.attacks else self.suite == "full"
+
+    @property
     def suite_name(self) -> str:
         """The suite as a record names it."""
         return "chosen" if self.attacks else self.suite
@@ -189,7 +208,7 @@ class AttackConfig:
     @property
     def num_steps(self) -> int:
         """Steps in which progress is told: a hundred for each attack."""
-        return _STEPS_PER_ATTACK * len(self.played)
+        return _STEPS_PER_ATTACK * (len(self.played) + _MOST_BOXES * self.plays_actions)
 
 
 def _check_attacks(names: tuple[str, ...]) -> None:
@@ -198,7 +217,7 @@ def _check_attacks(names: tuple[str, ...]) -> None:
     Raises:
         InputError: If one is unknown, named twice, or the clean loop, which is always played.
     """
-    known = [name for name in FULL if name != CLEAN]
+    known = [*(name for name in FULL if name != CLEAN), ACTION]
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known)
@@ -262,7 +281,9 @@ def run_suite(
         store = stack.enter_context(open_store(work))
         suite = _Suite(file, certificate, config, tell, critics or {}, store)
         attacks = {name: suite.run(name) for name in config.played}
+        actions = tuple(suite.run_actions(box) for box in suite.boxes)
         masking = suite.masking(attacks) if config.suite_name == "full" else None
+        tell(config.num_steps, "done")
     return AttackReport(
         ball=suite.ball,
         suite=config.suite_name,
@@ -271,6 +292,7 @@ def run_suite(
         onnx_sha256=onnx_sha256,
         seeds={"evaluation": suite.evaluation_seeds, "selection": suite.selection_seeds},
         attacks=attacks,
+        actions=actions,
         settings=suite.settings,
         masking=masking,
     )
@@ -312,6 +334,7 @@ class _Suite:
         self._certified = certified_deviation(certificate, self.ball) if certificate else None
         self.selection_seeds = selection_seeds(config.selection_episodes)
         self.evaluation_seeds = evaluation_seeds(config.episodes)
+        self.boxes = _boxes(file, certificate, self.ball, config)
         self.spec = describe_env(_env_id(file, config), config.env_module)
         check_fit(file.policy, self.spec)
         for path, other in others.items():
@@ -340,7 +363,7 @@ class _Suite:
             query=self._deployed.query,
             critics=critics,
             others={name: other.policy for name, other in others.items()},
-            resume=self._resume() if _LEARNED & config.played.keys() else "replay",
+            resume=self._resume() if _LEARNED & config.played.keys() or self.boxes else "replay",
         )
 
     def _resume(self) -> Resume:
@@ -364,7 +387,26 @@ class _Suite:
             attack = Variants(adversaries={CLEAN: NoAdversary()})
         else:
             attack = self._config.played[name](target, self._config)
-        variants = attack.adversaries
+        result = self._reported(name, attack, None if name == CLEAN else self._certified)
+        self._chosen[name] = result.variant
+        if result.selection:
+            # By selection episodes: those that are reported must not choose anything.
+            standing = result.selection[result.variant].standing
+            self._harm[f"{name}, {result.variant}"] = standing, attack.adversaries[result.variant]
+        return result
+
+    def run_actions(self, box: CertifiedBox) -> ActionResult:
+        """Choose and play what moves the actions themselves, within a box."""
+        target = self._target.at(0.0, _TRAINING_SHARE)
+        attack = action_variants(target, box, self._config.adversary_steps)
+        result = self._reported(f"{ACTION}, {box.scope}", attack, max(box.limits))
+        return ActionResult(box=box, result=result)
+
+    def _reported(
+        self, name: str, attack: Variants | ActionVariants, certified: float | None
+    ) -> AttackResult:
+        """Choose the strongest variant, and play it on the evaluation episodes."""
+        variants: Mapping[str, AnyAdversary] = attack.adversaries
         # One variant alone is tried, too: it may be the strongest attack so far.
         trials = {} if list(variants) == [CLEAN] else variants
         tried: dict[str, Evaluation] = {}
@@ -376,17 +418,13 @@ class _Suite:
         chosen = strongest(tried) if tried else next(iter(variants))
         self._tell(began + width * len(tried), f"{name}, {chosen}")
         evaluation = self._play(name, chosen, variants[chosen], self.evaluation_seeds)
-        self._chosen[name] = chosen
-        if tried:
-            # By selection episodes: those that are reported must not choose anything.
-            self._harm[f"{name}, {chosen}"] = tried[chosen].standing, variants[chosen]
         self._num_done += 1
         self._tell(0.0, name)
         return AttackResult(
             variant=chosen,
             selection=tried,
             evaluation=evaluation,
-            certified=None if name == CLEAN else self._certified,
+            certified=certified,
             effort=attack.effort + _effort(variants, tried) + _played(variants[chosen], evaluation),
             facts=attack.facts,
         )
@@ -437,23 +475,28 @@ class _Suite:
         )
 
     def _play(
-        self, name: str, variant: str, adversary: Adversary, seeds: tuple[int, ...]
+        self, name: str, variant: str, adversary: AnyAdversary, seeds: tuple[int, ...]
     ) -> Evaluation:
         """Play episodes, unless that was done before.
 
         Raises:
             CheckError: If the adversary has another ball than the suite reports.
         """
-        if adversary.ball != self.ball and adversary.ball.epsilon != 0:
+        key = [self._key, self._certified, name, variant, list(seeds), self._config.success]
+        if isinstance(adversary, ActionAdversary):
+            key.append(list(adversary.box.limits))
+        elif adversary.ball != self.ball and adversary.ball.epsilon != 0:
             raise CheckError(
                 f"{name}, {variant} has {adversary.ball}; the suite is for {self.ball}"
             )
-        key = [self._key, self._certified, name, variant, list(seeds), self._config.success]
         piece = self._store.get("evaluation", key)
         if piece is not None:
             return Evaluation.from_json(piece)
+        moves_actions = isinstance(adversary, ActionAdversary)  # its box is checked, exactly
         config = EvaluateConfig(
-            seeds=seeds, certified_deviation=self._certified, success=self._success
+            seeds=seeds,
+            certified_deviation=None if moves_actions else self._certified,
+            success=self._success,
         )
         with closing(self._make_env(min(len(seeds), _MAX_ENVS))) as env:
             evaluation = evaluate(self._deployed, env, adversary, config)
@@ -461,13 +504,13 @@ class _Suite:
         return evaluation
 
 
-def _effort(variants: Mapping[str, Adversary], tried: Mapping[str, Evaluation]) -> Cost:
+def _effort(variants: Mapping[str, AnyAdversary], tried: Mapping[str, Evaluation]) -> Cost:
     """Return the cost of choosing among the variants."""
     parts = (_played(variants[name], evaluation) for name, evaluation in tried.items())
     return sum(parts, start=Cost())
 
 
-def _played(adversary: Adversary, evaluation: Evaluation) -> Cost:
+def _played(adversary: AnyAdversary, evaluation: Evaluation) -> Cost:
     num_steps = int(evaluation.lengths.sum())
     return adversary.effort.times(num_steps) + Cost(env_steps=num_steps)
 
@@ -483,6 +526,29 @@ def _success(config: AttackConfig) -> Predicate | None:
     if config.env_module is None:
         raise InputError(f"success must be in an env_module, got {config.success!r} without one")
     return success_predicate(config.env_module, config.success)
+
+
+def _boxes(
+    file: ControllerFile, certificate: Certificate | None, ball: Ball, config: AttackConfig
+) -> tuple[CertifiedBox, ...]:
+    """Return the boxes in which the actions are attacked; none where a suite has no proof of any.
+
+    Raises:
+        InputError: If the attack was asked for by its name, and there is no box.
+    """
+    if not config.plays_actions:
+        return ()
+    if isinstance(file.policy.head, CategoricalHead):
+        boxes: tuple[CertifiedBox, ...] | Unknown = Unknown("the actions are discrete")
+    elif certificate is None:
+        boxes = Unknown("no certificate bounds the actions")
+    else:
+        boxes = certified_boxes(certificate, ball, file.policy.num_outputs)
+    if not isinstance(boxes, Unknown):
+        return boxes
+    if config.attacks:
+        raise InputError(f"attacks must not name {ACTION!r} here: {boxes.reason}")
+    return ()
 
 
 def _epsilon(certificate: Certificate | None, config: AttackConfig) -> float:

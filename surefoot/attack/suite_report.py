@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from surefoot.artifact import Json
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.cost import Cost
+from surefoot.attack.proved_deviation import CertifiedBox
 from surefoot.ball import Ball
 from surefoot.config import to_table
 from surefoot.envs import EnvSpec
 from surefoot.provenance import code_digest, made_on
 from surefoot.records import (
     CLEAN,
+    ActionRecord,
     AttackOutcome,
     AttackRecord,
     GradientMasking,
@@ -79,6 +81,29 @@ class AttackResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ActionResult:
+    """The attack on the actions, in one box.
+
+    Attributes:
+        box: How far the certificate lets each action move.
+        result: Outcome under the strongest variant.
+    """
+
+    box: CertifiedBox
+    result: AttackResult
+
+    def record(self) -> ActionRecord:
+        """Return the entry of ``attack.json``."""
+        return ActionRecord(
+            scope=self.box.scope,
+            limits=self.box.limits,
+            fraction=self.box.fraction,
+            confidence=self.box.confidence,
+            outcome=self.result.record(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AttackReport:
     """What ``attack.json`` says.
 
@@ -90,6 +115,7 @@ class AttackReport:
         onnx_sha256: Digest of the file that was attacked.
         seeds: Seeds of the episodes, by what they served for.
         attacks: Results by name, the clean loop among them.
+        actions: Results of the attack on the actions, one for each box that a certificate leaves.
         settings: The configuration of the suite: attacks compare at equal effort only.
         masking: Signs of masked gradients, if they were looked for.
     """
@@ -102,12 +128,16 @@ class AttackReport:
     seeds: Mapping[str, tuple[int, ...]]
     attacks: Mapping[str, AttackResult]
     settings: Mapping[str, Json]
+    actions: tuple[ActionResult, ...] = ()
     masking: GradientMasking | None = None
 
     @property
     def worst(self) -> str:
-        """Name of the attack that the controller stood worst; an upper bound on the worst case."""
-        attacked = [name for name in self.attacks if name != CLEAN]
+        """Name of the attack that the controller stood worst; an upper bound on the worst case.
+
+        That of the clean loop, which bounds it as well, where no observations were attacked.
+        """
+        attacked = [name for name in self.attacks if name != CLEAN] or [CLEAN]
         return min(attacked, key=lambda name: self.attacks[name].evaluation.standing)
 
     def record(self) -> AttackRecord:
@@ -124,6 +154,7 @@ class AttackReport:
                 attack=self.worst, mean=worst.mean, failures=worst.evaluation.num_failures
             ),
             gradient_masking=self.masking,
+            actions=tuple(result.record() for result in self.actions) or None,
             onnx_sha256=self.onnx_sha256,
             env=self.spec.env_id,
             more={

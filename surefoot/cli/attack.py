@@ -80,6 +80,8 @@ def attack(
     if record.gradient_masking is not None:
         for sign in record.gradient_masking.signs:
             CONSOLE.remark(f"WARNING: gradients may be masked: {sign}")
+    for line in record.beyond_proof:
+        CONSOLE.remark(line)
     show(as_json, record.to_table(), _table_of(record))
 
 

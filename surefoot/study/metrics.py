@@ -39,7 +39,7 @@ def _clean(cell: CellRecord) -> Parts | None:
 
 def _attacked(cell: CellRecord) -> Parts | None:
     """Return the mean over the attacks in each episode, which all attacks share."""
-    if cell.attack is None:
+    if cell.attack is None or not cell.attack.attacked:
         return None
     return (np.mean([entry.returns for entry in cell.attack.attacked.values()], axis=0),)
 

@@ -159,7 +159,8 @@ def _attacks(attack: AttackRecord, run: RunFolder) -> str:
         *("attack", "mean return", "IQM", "largest deviation reached", "certified deviation"),
         *("reached", "failures"),
     )
-    shown = table(head, rows, numeric=range(1, 7))
+    beyond = "".join(note(line) for line in attack.beyond_proof)
+    shown = table(head, rows, numeric=range(1, 7)) + beyond
     picture = picture_of(run.attack)
     if not picture.is_file():
         return shown

@@ -18,12 +18,8 @@ from surefoot.envs.vector import Actions, BoxActions, EnvSpec, Floats, State, St
 from surefoot.policy import Array, Policy
 
 
-class Craft(Protocol):
-    """How a move in the game becomes a perturbation; without chance."""
-
-    @property
-    def ball(self) -> Ball:
-        """The perturbation set."""
+class Moves(Protocol):
+    """What an adversary may do in the game; without chance."""
 
     @property
     def moves(self) -> Actions:
@@ -31,7 +27,18 @@ class Craft(Protocol):
 
     @property
     def gradients(self) -> int:
-        """Gradients of the controller that one call takes for each state."""
+        """Gradients of the controller that one move takes for each state."""
+
+    def outputs(self, policy: Policy, state_ND: States, moves: Array) -> Array:
+        """Return what the controller puts out at the states, (N, M), under the moves."""
+
+
+class Craft(Moves, Protocol):
+    """How a move in the game becomes a perturbation of the state."""
+
+    @property
+    def ball(self) -> Ball:
+        """The perturbation set."""
 
     def __call__(self, state_ND: States, moves: Array) -> States:
         """Return perturbed states, each in the ball around its row of ``state_ND``."""
@@ -57,6 +64,10 @@ class Direct:
         """Return z + epsilon move, see :class:`Craft`."""
         return self.ball.perturbed(state_ND, self.ball.epsilon * moves.astype(np.float64))
 
+    def outputs(self, policy: Policy, state_ND: States, moves: Array) -> Array:
+        """Return the outputs at the perturbed states, see :class:`Moves`."""
+        return policy.outputs_at(self(state_ND, moves))
+
     def moves_of(self, state_ND: States, perturbed_ND: States) -> Array:
         """Return the perturbations in units of epsilon."""
         return (perturbed_ND - state_ND) / np.float32(self.ball.epsilon)
@@ -68,13 +79,13 @@ class Game:
     Divergence under attack is an error of the inner environment and passes through.
     """
 
-    def __init__(self, env: VectorEnv, policy: Policy, craft: Craft) -> None:
+    def __init__(self, env: VectorEnv, policy: Policy, craft: Moves) -> None:
         """Take over an environment of the controller's task.
 
         Args:
             env: Is reset and stepped by the game from now on.
             policy: The controller's policy, as read back from the deployed file.
-            craft: Function from moves to perturbed states.
+            craft: What the moves do.
         """
         self.spec: EnvSpec = replace(env.spec, obs_dim=policy.obs_dim, actions=craft.moves)
         self.num_envs = env.num_envs
@@ -83,7 +94,7 @@ class Game:
         self._obs = np.zeros((env.num_envs, policy.obs_dim))
         self.face(policy, craft)
 
-    def face(self, policy: Policy, craft: Craft) -> Floats:
+    def face(self, policy: Policy, craft: Moves) -> Floats:
         """Play on against another controller, in another ball; return the states as it has them."""
         self._policy, self._craft = with_fast_layers(policy), craft
         return self._see(self._obs)
@@ -93,9 +104,8 @@ class Game:
         return self._see(self._env.reset(seeds))
 
     def step(self, actions: NDArray[Any]) -> StepResult:
-        """Perturb what the controller sees, and let it act; see `VectorEnv.step`."""
-        perturbed_ND = self._craft(self._state_ND, actions)
-        outputs = finite(self._policy.outputs_at(perturbed_ND))
+        """Let the controller act under the moves; see `VectorEnv.step`."""
+        outputs = finite(self._craft.outputs(self._policy, self._state_ND, actions))
         result = self._env.step(self._policy.head.select(outputs))
         terminal = self._policy.state(result.terminal_obs, np.float32).astype(np.float64)
         return replace(

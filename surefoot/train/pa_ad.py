@@ -79,6 +79,10 @@ class Director:
         best.offer(last_BD, evaluate(self._twin(state_BD + last_BD))[0])
         return self.ball.perturbed(state_ND, best.delta_BD.numpy())
 
+    def outputs(self, policy: Policy, state_ND: States, moves: Array) -> Array:
+        """Return the outputs at the perturbed states, see `game.Moves`."""
+        return policy.outputs_at(self(state_ND, moves))
+
     def _progress(self, state_BD: Tensor, moves: Array) -> ValueAndGradient:
         """Return the search objective that the moves ask for."""
         if isinstance(self.moves, DiscreteActions):

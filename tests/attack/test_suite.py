@@ -12,18 +12,21 @@ import gymnasium
 import numpy as np
 import pytest
 
+from support.attacks import shorten
 from support.certificates import certificate_of
-from support.policies import file_of, random_policy, unit_range
+from support.policies import build_policy, file_of, random_policy, unit_range
 from surefoot.artifact import sha256_hex, to_json
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
-from surefoot.attack.suite import AttackConfig, run_suite, strongest
+from surefoot.attack.suite import AttackConfig, _boxes, run_suite, strongest
 from surefoot.attack.suite_report import AttackReport, AttackResult
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
+from surefoot.budget import Scope
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation
+from surefoot.records import AttackRecord
 from surefoot.runtime.load import Backend
 
 SMALL = AttackConfig(epsilon=0.05, episodes=4, selection_episodes=2, num_threads=1)
@@ -327,3 +330,51 @@ def test_attacks_that_are_named_are_played_beside_the_clean_loop(
 def test_attacks_are_named_once_and_known(names: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=r"attacks must (be among|name each)"):
         AttackConfig(attacks=names)
+
+
+def test_actions_are_attacked_where_a_certificate_bounds_them_and_beside_the_suite(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(monkeypatch, lesson_steps=16, epochs=1, num_envs=4, rollout_steps=64)
+    config = replace(SMALL, attacks=("random", "action"), adversary_steps=256)
+    record = run_suite(file, certificate_of(file), config).record()
+    assert set(record.attacks) == {"clean", "random"}
+    assert record.worst.attack == "random"
+    (everywhere,) = record.actions or ()
+    assert everywhere.scope is Scope.EVERYWHERE
+    assert everywhere.limits == (0.25, 0.25, 0.25)  # of the only finding
+    assert set(everywhere.outcome.selection) > {"steady", "bang-bang", "learned"}
+    assert 0 < everywhere.outcome.max_deviation <= 0.25
+    assert AttackRecord.from_json(record.to_json(), "attack.json") == record
+    alone = run_suite(file, certificate_of(file), replace(config, attacks=("action",))).record()
+    assert (alone.actions, alone.worst.attack) == (record.actions, "clean")
+
+
+@pytest.mark.parametrize(
+    ("certified", "epsilon", "reason"),
+    [
+        (False, 0.05, "no certificate bounds the actions"),
+        (True, 5.0, "the certificate bounds no change of the actions"),  # a hundred times its own
+    ],
+)
+def test_a_box_without_a_proof_behind_it_is_refused_by_name_and_left_out_of_a_suite(
+    file: ControllerFile, *, certified: bool, epsilon: float, reason: str
+) -> None:
+    certificate = certificate_of(file) if certified else None
+    config = replace(SMALL, attacks=("action",), epsilon=epsilon)
+    with pytest.raises(InputError, match=f"^attacks must not name 'action' here: {reason}"):
+        run_suite(file, certificate, config)
+    full = replace(config, attacks=(), suite="full")
+    assert _boxes(file, certificate, Ball(norm=Norm.LINF, epsilon=epsilon), full) == ()
+
+
+def test_a_box_of_discrete_actions_is_refused() -> None:
+    discrete = file_of(build_policy([np.ones((3, 11))], categorical=True))
+    config = replace(SMALL, attacks=("action",), env_id="Hopper-v5")
+    with pytest.raises(InputError, match=r"^attacks must not name 'action' here: .*discrete"):
+        run_suite(discrete, certificate_of(discrete), config)
+
+
+def test_the_quick_suite_and_that_of_the_paper_leave_the_actions_alone() -> None:
+    played = [replace(SMALL, suite=suite).plays_actions for suite in ("quick", "paper", "full")]
+    assert played == [False, False, True]

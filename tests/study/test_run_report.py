@@ -15,11 +15,12 @@ from support.certificates import certificate_of
 from support.policies import random_policy
 from support.records import attack_record_of, bench_record_of, outcome_of
 from surefoot.artifact import claim_folder, to_json
+from surefoot.budget import Scope
 from surefoot.certificate import Verdict
 from surefoot.errors import InputError
 from surefoot.onnx_file import load_policy, save_policy
 from surefoot.picture import draw_png
-from surefoot.records import TrainingRecord
+from surefoot.records import ActionRecord, AttackRecord, TrainingRecord, WorstAttack
 from surefoot.run_folder import CURVES_FILE, RunFolder, picture_of
 from surefoot.study import page
 from surefoot.study.figures import deviation_histogram, learning_curve
@@ -99,6 +100,22 @@ def test_the_summary_is_that_of_the_files(run: RunFolder) -> None:
     assert (requirement.certified, requirement.sampled) == (0.25, 0.125)
     run.bench.write_bytes(bench_record_of(summary.onnx_sha256).to_json())
     assert summarise(run).latency_us["numpy"].p50 == 1.5
+
+
+def test_what_the_proof_does_not_exclude_stands_beside_the_suite(run: RunFolder) -> None:
+    record = AttackRecord.read(run.attack)
+    moved = ActionRecord(scope=Scope.EVERYWHERE, limits=(0.25, 0.125), outcome=outcome_of([1, 2]))
+    sound = dataclasses.replace(
+        record, actions=(moved,), worst=WorstAttack(attack="mad", mean=2.5, failures=0)
+    )
+    run.attack.write_bytes(sound.to_json())
+    shown = render_report(run)
+    assert "everything that the proof does not exclude" in shown
+    assert "moved by at most (0.25, 0.125), as certified everywhere): at most 2" in shown
+    assert "fell short" not in shown
+    stronger = dataclasses.replace(sound, worst=WorstAttack(attack="mad", mean=1.0, failures=0))
+    run.attack.write_bytes(stronger.to_json())
+    assert "the search fell short: mad, which the box holds, leaves 1" in render_report(run)
 
 
 @pytest.mark.parametrize("name", ["attack", "bench", "training"])
