@@ -32,9 +32,11 @@ NEEDS: dict[str, list[Table]] = {
     "total_variation": [P | EVERYWHERE, P | VISITED],
     "kl": [P | EVERYWHERE, P | VISITED],
     "return_loss": [P, P | {"confidence": 0.95}],
+    "choice_lead": [VISITED],
     "compression_error": [EVERYWHERE, VISITED],
     "success_rate": [P | {"confidence": 0.95}],
     "attacked_return": [P, P | {"confidence": 0.95}],
+    "unexcluded_return": [P, P | {"confidence": 0.95}],
     "clean_return": [{}, {"confidence": 0.95}],
     "task_success": [{"confidence": 0.95}, P | {"confidence": 0.95}],
     "sparsity": [{}],
@@ -43,8 +45,15 @@ NEEDS: dict[str, list[Table]] = {
     "choice_lead": [P | EVERYWHERE, P | VISITED],
     "property": [QUESTION],
 }
-MAY_BE_CONFIDENT = {"return_loss", "attacked_return", "clean_return"}
-AT_LEAST = {"success_rate", "attacked_return", "clean_return", "task_success", "sparsity"}
+MAY_BE_CONFIDENT = {"return_loss", "attacked_return", "unexcluded_return", "clean_return"}
+AT_LEAST = {
+    "success_rate",
+    "attacked_return",
+    "unexcluded_return",
+    "clean_return",
+    "task_success",
+    "sparsity",
+}
 VALUES = P | VISITED | {"at_most": 1.0, "at_least": 0.5}
 
 

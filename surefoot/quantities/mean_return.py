@@ -46,7 +46,26 @@ class AttackedReturn(MeanReturn):
 
     def of_episodes(self, episodes: Episodes) -> Measurement | None:
         """Return the mean return under an attack."""
-        return None if episodes.ball is None else episodes.mean_return(self.name)
+        return episodes.mean_return(self.name) if episodes.attacks_observations else None
+
+
+class UnexcludedReturn(MeanReturn):
+    """The lowest mean return under moves of the actions that a certificate does not exclude.
+
+    If the moves are those that are certified everywhere, no attack on the observations is stronger
+    than the strongest of them.
+    """
+
+    name = "unexcluded_return"
+    meaning = "lowest mean return over the searched moves of the actions that no proof excludes"
+    claim = "the mean return under the worst moves of the actions found is {at_least}{value}"
+    topic = Topic.ATTACK
+    needs = frozenset({"epsilon", "norm"})
+    takes = frozenset({"confidence"})
+
+    def of_episodes(self, episodes: Episodes) -> Measurement | None:
+        """Return the mean return under moves of the actions."""
+        return episodes.mean_return(self.name) if episodes.moves_actions else None
 
 
 class CleanReturn(MeanReturn):
@@ -64,3 +83,4 @@ class CleanReturn(MeanReturn):
 
 
 ATTACKED_RETURN, CLEAN_RETURN = AttackedReturn(), CleanReturn()
+UNEXCLUDED_RETURN = UnexcludedReturn()

@@ -30,7 +30,9 @@ class SuccessRate(MeasuredQuantity):
 
     def of_episodes(self, episodes: Episodes) -> Measurement | None:
         """Return the share that survived an attack."""
-        return None if episodes.ball is None else episodes.rate(self.name, episodes.survived)
+        if not episodes.attacks_observations:
+            return None
+        return episodes.rate(self.name, episodes.survived)
 
 
 SUCCESS_RATE = SuccessRate()

@@ -31,7 +31,7 @@ class TaskSuccess(MeasuredQuantity):
 
     def of_episodes(self, episodes: Episodes) -> Measurement | None:
         """Return the share that succeeded, where there was a predicate."""
-        if episodes.successes is None:
+        if episodes.successes is None or episodes.moves_actions:
             return None
         return episodes.rate(self.name, episodes.successes)
 

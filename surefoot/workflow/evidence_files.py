@@ -1,5 +1,6 @@
 """What a certificate may rest on beside the weights, read from the files of a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from surefoot.ball import Ball
@@ -8,7 +9,7 @@ from surefoot.errors import InputError
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, read_beside
 from surefoot.policy import Policy
 from surefoot.recordings import StatesFile
-from surefoot.records import CLEAN, AttackOutcome, AttackRecord, BenchRecord
+from surefoot.records import ACTION, CLEAN, ActionRecord, AttackOutcome, AttackRecord, BenchRecord
 from surefoot.run_folder import run_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
@@ -87,7 +88,7 @@ def _dense_policy(path: Path, controller: Path) -> Policy:
 
 
 def _attack_measurements(path: Path) -> list[Measurement]:
-    """Measure the episodes of an ``attack.json``: the clean loop and each attack.
+    """Measure the episodes of an ``attack.json``: the clean loop and each attack, in each box.
 
     Episodes have different seeds, and each attack was tuned on others than these.
 
@@ -96,11 +97,9 @@ def _attack_measurements(path: Path) -> list[Measurement]:
     """
     record = AttackRecord.read(path)
     try:
-        return [
-            measurement
-            for name, outcome in record.attacks.items()
-            for measurement in measurements_of(_episodes(name, outcome, record))
-        ]
+        episodes = [_episodes(name, outcome, record) for name, outcome in record.attacks.items()]
+        episodes += [_moved_episodes(moved, record) for moved in record.actions or ()]
+        return [measurement for played in episodes for measurement in measurements_of(played)]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -116,6 +115,10 @@ def _episodes(name: str, outcome: AttackOutcome, record: AttackRecord) -> Episod
         failures=outcome.failures,
         successes=outcome.successes,
     )
+
+
+def _moved_episodes(moved: ActionRecord, record: AttackRecord) -> Episodes:
+    return replace(_episodes(ACTION, moved.outcome, record), source=moved.box, moves_actions=True)
 
 
 def _bench_measurements(path: Path) -> list[Measurement]:

@@ -15,13 +15,13 @@ from support.certificates import certificate_of
 from support.heard import Heard
 from support.policies import file_of, random_policy
 from surefoot.ball import Norm
-from surefoot.budget import Budget
+from surefoot.budget import Budget, Scope
 from surefoot.bundle import open_bundle, write_bundle
 from surefoot.certificate import Verdict
 from surefoot.certify import Assumptions, CertifyConfig, Evidence
 from surefoot.errors import InputError, VerificationError
 from surefoot.onnx_file import load_policy
-from surefoot.records import CLEAN, AttackRecord, BenchRecord
+from surefoot.records import CLEAN, ActionRecord, AttackRecord, BenchRecord
 from surefoot.run_folder import RunFolder, picture_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.signing import SIGNATURES_FILE
@@ -72,6 +72,27 @@ def test_every_outcome_is_a_measurement_of_its_own_kind(attacked: RunFolder) -> 
         assert entry.onnx_sha256 == record.onnx_sha256
         if quantity != "clean_return":
             assert (entry.epsilon, entry.norm) == (record.epsilon, Norm.LINF)
+
+
+def test_moves_of_the_actions_measure_what_no_proof_excludes_and_nothing_else(
+    attacked: RunFolder, tmp_path: Path
+) -> None:
+    record = AttackRecord.read(attacked.attack)
+    before = evidence_of(attacked.path, attack=attacked.attack).measurements
+    moved = ActionRecord(
+        scope=Scope.VISITED,
+        limits=(0.5,),
+        outcome=record.attacks[record.worst.attack],
+        fraction=0.99,
+        confidence=0.95,
+    )
+    path = tmp_path / "attack.json"
+    path.write_bytes(dataclasses.replace(record, actions=(moved,)).to_json())
+    (*others, added) = evidence_of(attacked.path, attack=path).measurements
+    assert others == list(before)
+    assert (added.quantity, added.value) == ("unexcluded_return", record.worst.mean)
+    assert (added.epsilon, added.norm) == (record.epsilon, record.norm)
+    assert "(0.5), as certified at 0.99 of the visited states with confidence 0.95" in added.source
 
 
 def test_the_clean_return_of_the_own_run_decides_a_budget(

@@ -74,6 +74,8 @@ class Episodes:
         survived: Whether the task did not end the episode before its time, and nothing failed.
         failures: Number of episodes in which the controller or the simulation failed.
         successes: The user's predicate on each episode; None without a predicate.
+        moves_actions: Whether the attack moves the actions, as far as a proof about the ball lets
+            it, and no observation.
     """
 
     onnx_sha256: str
@@ -83,6 +85,12 @@ class Episodes:
     survived: tuple[bool, ...]
     failures: int = 0
     successes: tuple[bool, ...] | None = None
+    moves_actions: bool = False
+
+    @property
+    def attacks_observations(self) -> bool:
+        """Whether an attack perturbs what the controller sees."""
+        return self.ball is not None and not self.moves_actions
 
     def rate(self, quantity: str, flags: tuple[bool, ...]) -> Measurement:
         """Return the share of episodes of which ``flags`` are true."""
