@@ -1,3 +1,8 @@
+"""One perturbation for all steps of all episodes.
+
+Also of ``attack/return_search.py``.
+"""
+
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
