@@ -523,7 +523,9 @@ def test_what_cannot_be_replaced_is_found_by_trying_it(
 def test_no_file_is_no_place_for_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(InputError, match=r"cannot write .*: it is (a folder|not a regular file)"):
+        with pytest.raises(
+            InputError, match=r"cannot write .*: it is (a folder|not a regular file)"
+        ):
             check_place(path)
 
 

@@ -32,7 +32,7 @@ NEEDS: dict[str, list[Table]] = {
     "total_variation": [P | EVERYWHERE, P | VISITED],
     "kl": [P | EVERYWHERE, P | VISITED],
     "return_loss": [P, P | {"confidence": 0.95}],
-    "choice_lead": [VISITED],
+    "choice_lead": [P | EVERYWHERE, P | VISITED],
     "compression_error": [EVERYWHERE, VISITED],
     "success_rate": [P | {"confidence": 0.95}],
     "attacked_return": [P, P | {"confidence": 0.95}],
@@ -42,7 +42,6 @@ NEEDS: dict[str, list[Table]] = {
     "sparsity": [{}],
     "latency_us": [{}],
     "size_bytes": [{}],
-    "choice_lead": [P | EVERYWHERE, P | VISITED],
     "property": [QUESTION],
 }
 MAY_BE_CONFIDENT = {"return_loss", "attacked_return", "unexcluded_return", "clean_return"}

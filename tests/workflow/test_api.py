@@ -13,14 +13,19 @@ import surefoot
 def test_a_controller_is_deployed_in_a_page_of_python(
     configuration: surefoot.Configuration, tmp_path: Path
 ) -> None:
+    tables = configuration.tables
+    measured = {"quantity": "clean_return", "at_least": 1.0}
+    configuration = surefoot.Configuration({**tables, "require": [*tables["require"], measured]})
     run = surefoot.RunFolder(tmp_path / "run")
     training = surefoot.train_run(run.path, configuration)
+    attack = surefoot.attack_controller(
+        run.policy, run.attack, config=configuration.attacking(), allow_uncertified=True
+    )
     certificate = surefoot.certify_controller(
         run.path, configuration.budget(), run.certificate, config=configuration.certification()
     )
     assert certificate.verdict is surefoot.Verdict.PROVED
     exported = surefoot.export_controller(run.path, certificate, run.bundle)
-    attack = surefoot.attack_controller(run.bundle, run.attack, config=configuration.attacking())
     page = surefoot.write_report(run.path)
     assert training.onnx_sha256 == certificate.onnx_sha256 == attack.onnx_sha256
     assert exported.bundle.controller.env_id == training.env == attack.env == "CartPole-v1"
