@@ -17,6 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 from support.command_line import run_pipeline
+from surefoot.installation import how_to_install
 
 ACTION = """
 [[require]]
@@ -366,7 +367,7 @@ def test_library_that_is_not_installed(
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert library in done.stderr
-    assert f"surefoot[{extra}]" in done.stderr
+    assert how_to_install(extra) in done.stderr
     assert not any(tmp_path.iterdir())
 
 
