@@ -15,10 +15,11 @@ def how_to_install(extra: str) -> str:
     Args:
         extra: Name of the extra in ``pyproject.toml``.
     """
-    try:
-        origin = metadata.distribution("surefoot").read_text("direct_url.json")
-    except metadata.PackageNotFoundError:  # imported from a checkout
+    # In a checkout, the metadata of its build lie beside those of the installation.
+    found = [one.read_text("direct_url.json") for one in metadata.distributions(name="surefoot")]
+    if not found:  # imported from a checkout
         return _from_folder(Path(__file__).parents[1], extra, editable=True)
+    origin = next((text for text in found if text is not None), None)
     if origin is None:
         return f"pip install 'surefoot[{extra}]'"
     table = json.loads(origin)

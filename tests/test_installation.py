@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -16,13 +17,24 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of a distribution that is found before every other."""
+    """Return the folder of the only distribution that is found."""
     folder = tmp_path / "surefoot-9.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: surefoot\nVersion: 9\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert metadata.version("surefoot") == "9"
     return folder
+
+
+def test_metadata_of_a_build_beside_an_installation_do_not_count(installed: Path) -> None:
+    (installed / "direct_url.json").write_text(
+        json.dumps({"url": "file:///a", "dir_info": {"editable": True}})
+    )
+    built = installed.parent / "build" / "surefoot.egg-info"
+    built.mkdir(parents=True)
+    (built / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: surefoot\nVersion: 9\n")
+    sys.path.insert(0, str(built.parent))
+    assert shlex.split(how_to_install("cpu")) == ["pip", "install", "-e", "/a[cpu]"]
 
 
 def test_what_came_from_an_index_is_asked_of_it(installed: Path) -> None:
