@@ -120,6 +120,7 @@ def adopt_controller(
     if visited is None:
         visited = _played(run, file, env_module, visited_states)
     with hold_folder(run.path, "run"):
+        _refuse_other_policy(run, original.sha256)  # put there while this one was read
         check_artifact_place(run.policy, "policy")
         _save(run.policy, file, _Adoption(source.name, original, difference, visited))
     return AdoptedController(

@@ -12,10 +12,12 @@ from support.heard import Heard
 from support.onnx_graphs import Graph
 from support.policies import random_policy
 from surefoot.errors import InputError, IntegrityError
-from surefoot.onnx_file import load_policy, policy_to_onnx
+from surefoot.onnx_file import ControllerFile, load_policy, policy_to_onnx
 from surefoot.policy import CategoricalHead, weights_sha256
+from surefoot.runtime.canonical import CanonicalDifference, check_canonical
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow import adopting
 from surefoot.workflow.adopting import adopt_controller
 from surefoot.workflow.source import read_source
 
@@ -141,6 +143,23 @@ def test_the_same_file_may_be_adopted_again_and_no_other(tmp_path: Path) -> None
     with pytest.raises(InputError, match="holds another controller: give another --out"):
         adopt_controller(other, run)
     assert load_policy(run / "policy")[0].data == first.file.data
+
+
+def test_what_another_process_adopts_meanwhile_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run = written_actor(tmp_path / "actor.onnx"), tmp_path / "run"
+    other = written_actor(tmp_path / "other.onnx", MJLAB)
+
+    def adopt_other_first(original: ControllerFile, file: ControllerFile) -> CanonicalDifference:
+        monkeypatch.setattr(adopting, "check_canonical", check_canonical)
+        adopt_controller(other, run)
+        return check_canonical(original, file)
+
+    monkeypatch.setattr(adopting, "check_canonical", adopt_other_first)
+    with pytest.raises(InputError, match="holds another controller: give another --out"):
+        adopt_controller(path, run)
+    assert load_policy(run / "policy")[1].files["original.onnx"] == other.read_bytes()
 
 
 def test_a_trained_policy_is_not_replaced(trained: Path, tmp_path: Path) -> None:
