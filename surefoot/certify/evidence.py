@@ -170,16 +170,17 @@ class Evidence:
     def _checked(self, policy: Policy, observations: Array | None) -> Array | None:
         """Return the states of observations, none of which may break the assumption on states.
 
+        What the policy's own clip cuts off breaks nothing.
+
         Raises:
             InputError: If one does.
         """
-        states, limit = _states(policy, observations), self.state_limit
+        states, limit = _states(self.restricted(policy), observations), self.state_limit
         if states is None or observations is None:
             return None
-        if limit is None or limit != policy.normaliser.clip:
+        if limit is None or limit >= policy.normaliser.clip:
             return states
-        free = replace(policy, normaliser=replace(policy.normaliser, clip=np.inf))
-        largest = float(np.abs(free.state(observations)).max())
+        largest = float(np.abs(policy.state(observations)).max())
         if largest > limit:
             raise InputError(
                 f"state_limit must be at least {largest:g}, as a given state is, got {limit:g}"

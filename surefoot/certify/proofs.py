@@ -72,13 +72,14 @@ class Proofs:
         Raises:
             InputError: If the evidence is not about such a policy.
         """
+        self._unrestricted = policy
         self.policy = evidence.restricted(policy)
         self.evidence = evidence
         self.effort = effort or Effort()
         self.everywhere = Everywhere(self.policy, arithmetic, multipliers)
         self._tree_of = tree_of
         self.dense = comparable(self.policy, evidence.dense_policy)
-        states = evidence.states(self.policy)
+        states = evidence.states(policy)
         self.visited: AtStates | Unknown = Unknown("no visited observations are given")
         if states is not None:
             self.visited = self._at(states)
@@ -90,7 +91,7 @@ class Proofs:
         Raises:
             InputError: If the observations are not those of the policy, or break an assumption.
         """
-        states = self.evidence.recorded_states(self.policy)
+        states = self.evidence.recorded_states(self._unrestricted)
         return Unknown("no recorded observations are given") if states is None else self._at(states)
 
     def at(self, scope: Scope) -> AtStates | Unknown:
@@ -118,7 +119,7 @@ class Proofs:
     def assumption(self) -> str:
         """What bounds at all states take for granted about these; empty for nothing."""
         limit = self.evidence.state_limit
-        if limit != self.policy.normaliser.clip:
+        if limit is None or self.policy is self._unrestricted:
             return ""
         return f"for states of magnitude up to {limit:g} before they are perturbed, as assumed"
 
@@ -305,7 +306,8 @@ class Proofs:
 
     def clean_tv(self, ball: Ball) -> CleanTv | Unknown:
         """Bound TV at the states that clean episodes of the sampling policy met at random steps."""
-        episodes, states = self.evidence.sampled, self.evidence.sampled_states(self.policy)
+        episodes = self.evidence.sampled
+        states = self.evidence.sampled_states(self._unrestricted)
         if episodes is None or states is None:
             return Unknown("no clean episodes of the sampling policy are given")
         everywhere = self.distance(ball)

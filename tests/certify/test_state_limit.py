@@ -9,10 +9,18 @@ import pytest
 from support.policies import draw_policy, file_of
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
-from surefoot.certify import CertifyConfig, Evidence, certify_policy, check_certificate, explain
+from surefoot.certify import (
+    Analysis,
+    CertifyConfig,
+    Evidence,
+    certify_policy,
+    check_certificate,
+    explain,
+)
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Squash, weights_sha256
+from surefoot.unknown import Unknown
 
 QUICK = CertifyConfig(search_states=16, search_steps=4, lipsdp_iterations=5, lipsdp_per_actuator=0)
 BUDGET = Budget.parse(
@@ -91,6 +99,25 @@ def test_visited_states_beyond_the_limit_are_refused(free: ControllerFile) -> No
     ):
         certified(free, state_limit=4.0, observations=observations)
     certified(free, state_limit=4.6, observations=observations)
+
+
+@pytest.mark.parametrize("evidence", ["observations", "recorded"])
+def test_what_the_clip_of_the_file_cuts_off_breaks_no_limit(evidence: str) -> None:
+    own = file_of(draw_policy(np.random.default_rng(1), [5, 12, 2], clip=5.0))
+    observations = np.random.default_rng(0).normal(0, 1, (30, 5))
+    scale, mean = own.policy.normaliser.scale, own.policy.normaliser.mean
+    observations[3] = 6 * scale + mean
+    for limit in (5.0, 5.1):
+        given = Evidence(**{evidence: observations}, state_limit=limit)
+        proofs = Analysis(own, given, QUICK).proofs
+        there = proofs.visited if evidence == "observations" else proofs.recorded_states
+        assert not isinstance(there, Unknown)
+        assert (there.states[3] == 5).all()
+        assert not proofs.assumption
+    with pytest.raises(InputError, match=r"state_limit must be at least 5, .* got 4\.9"):
+        _ = Analysis(
+            own, Evidence(**{evidence: observations}, state_limit=4.9), QUICK
+        ).proofs.recorded_states
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, np.inf, np.nan])
