@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from surefoot.errors import InputError, did_you_mean
 
 _MOST_NAMES = 12
-"""Names that an error lists."""
+"""Names that one line lists."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -84,9 +84,7 @@ class Recording:
     @property
     def listed(self) -> str:
         """The names of its columns, for errors."""
-        names = [column.name for column in self.columns]
-        more = f", ... ({len(names)} in all)" if len(names) > _MOST_NAMES else ""
-        return ", ".join(names[:_MOST_NAMES]) + more
+        return listed([column.name for column in self.columns])
 
     def chosen(self, names: Sequence[str]) -> list[Column]:
         """Return columns by name; the name of a field stands for all of its columns.
@@ -105,6 +103,12 @@ class Recording:
                 hint = did_you_mean(name, [*self.fields, *known])
                 raise InputError(f"{self.path} has no column {name!r}{hint}; it has {self.listed}")
         return found
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as one line lists them: the first dozen, and how many there are."""
+    more = f", ... ({len(names)} in all)" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def numbers(path: str, columns: Sequence[Column]) -> NDArray[np.float64]:

@@ -1,8 +1,9 @@
 """A recording as observations of one controller, and one state of each episode drawn."""
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from surefoot.artifact import sha256_hex
 from surefoot.errors import InputError
 from surefoot.limits import MAX_RECORDED
-from surefoot.recordings.fields import Column, Recording, numbers
+from surefoot.recordings.fields import Column, Recording, listed, numbers
 from surefoot.recordings.files import read_recording
 from surefoot.visited import Visited
 
@@ -45,18 +46,25 @@ class StatesFile:
     columns: tuple[str, ...] = ()
     episode_column: str | None = None
 
-    def read(self, sensors: Sensors) -> Visited:
+    def read(self, sensors: Sensors, remark: Callable[[str], None] = lambda text: None) -> Visited:
         """Read the states of one controller.
 
         With an episode column one state of each episode is drawn, any of its steps as likely as
         another. The generator is seeded by the states, so that nobody chooses among draws.
 
+        Args:
+            sensors: What the controller reads.
+            remark: Is told which column was taken for which sensor where no name says so, and if
+                no episode has a second row.
+
         Raises:
             InputError: If the file is not what its name says, lacks a column, holds anything but
-                finite numbers in one, no row, too many, or a single episode.
+                finite numbers in one, no row, too many, a single episode, or one twice; or a
+                column is named twice.
         """
         recording = read_recording(self.path, self._wanted(sensors))
-        states = numbers(recording.path, self._sensor_columns(recording, sensors))
+        columns = self._sensor_columns(recording, sensors)
+        states = numbers(recording.path, columns)
         if not len(states):
             raise InputError(f"{self.path} must hold a row per state, holds none")
         if states.size > MAX_RECORDED:
@@ -67,7 +75,17 @@ class StatesFile:
             )
         drawn = steps = np.zeros(0, np.int64)
         if self.episode_column is not None:
-            drawn, steps = _one_of_each(self._episodes(recording, len(states)), states)
+            episodes = self._episodes(recording, len(states))
+            self._refuse_copies(episodes, states)
+            drawn, steps = _one_of_each(episodes, states)
+            if len(episodes) == len(states):
+                remark(
+                    f"{self.path}: each row is an episode of its own by column "
+                    f"{self.episode_column!r}"
+                )
+        if recording.is_named and not self._names(recording, sensors):
+            taken = [f"sensor {number} = {column.name}" for number, column in enumerate(columns)]
+            remark(f"{self.path}: no names tell, taken in their order: {listed(taken)}")
         return Visited(
             independent=states[drawn].reshape(len(drawn), sensors.count),
             steps=steps,
@@ -83,11 +101,12 @@ class StatesFile:
         """Return the columns of the sensors, in their order.
 
         Raises:
-            InputError: If they are not as many as the sensors, or one has no column.
+            InputError: If they are not as many as the sensors, one has no column, or two the same.
         """
-        names = self.columns or self._known(recording, sensors)
+        names = self._names(recording, sensors)
         if names:
             found = recording.chosen(names)
+            self._check_distinct(recording, found)
         else:
             found = [c for c in recording.columns if c.name != self.episode_column]
         if len(found) != sensors.count:
@@ -99,16 +118,31 @@ class StatesFile:
             )
         return found
 
-    def _known(self, recording: Recording, sensors: Sensors) -> tuple[str, ...]:
-        """Return the names of the sensors in the recording, as far as it has any."""
-        if not recording.is_named:
-            return ()
+    def _check_distinct(self, recording: Recording, found: Sequence[Column]) -> None:
+        """Refuse two sensors of one column, and one of the column that tells the episodes.
+
+        Raises:
+            InputError: If there are any.
+        """
+        name, count = Counter(column.name for column in found).most_common(1)[0]
+        if count > 1:
+            raise InputError(f"{self.path}: columns must differ, {name!r} is named {count} times")
+        if self.episode_column is None:
+            return
+        episodes = recording.chosen([self.episode_column])[0].name
+        if any(column.name == episodes for column in found):
+            raise InputError(f"{self.path}: episode column {episodes!r} must be no sensor as well")
+
+    def _names(self, recording: Recording, sensors: Sensors) -> tuple[str, ...]:
+        """Return what the columns of the sensors are called; nothing where no name tells."""
+        if self.columns or not recording.is_named:
+            return self.columns
         if sensors.parts and set(sensors.parts) <= set(recording.fields):
             return sensors.parts
         return sensors.names or ()
 
-    def _episodes(self, recording: Recording, count: int) -> NDArray[Any]:
-        """Return the episode of each row, shape (n,).
+    def _episodes(self, recording: Recording, count: int) -> dict[str, NDArray[np.intp]]:
+        """Return the rows of each episode, ascending, by its name.
 
         Raises:
             InputError: If it is not told of every row, or there is but one episode.
@@ -126,24 +160,44 @@ class StatesFile:
                 f"{self.path}: row {min(unknown) + 1} of episode column {column.name!r} must name "
                 f"an episode, got {column.values[min(unknown)]!r}"
             )
-        episodes = np.unique(column.values.astype(str), return_inverse=True)[1]
-        if not episodes.any():
+        names, episodes = np.unique(column.values.astype(str), return_inverse=True)
+        if len(names) == 1:
             raise InputError(
                 f"{self.path}: episode column {column.name!r} must tell at least 2 episodes apart, "
                 "got 1: nothing follows from a single one"
             )
-        return np.asarray(episodes)
+        ends = np.bincount(episodes).cumsum()
+        rows = np.split(np.argsort(episodes, kind="stable"), ends[:-1])
+        return dict(zip(names.tolist(), rows, strict=True))
+
+    def _refuse_copies(
+        self, episodes: Mapping[str, NDArray[np.intp]], states: NDArray[np.float64]
+    ) -> None:
+        """Refuse episodes that a controller cannot tell apart: copies are no evidence.
+
+        Raises:
+            InputError: If there are two.
+        """
+        seen: dict[str, str] = {}
+        # States enter as float32; + 0 makes -0 the same as 0.
+        entered = states.astype(np.float32) + np.float32(0)
+        for name, rows in episodes.items():
+            first = seen.setdefault(sha256_hex(entered[rows].tobytes()), name)
+            if first != name:
+                raise InputError(
+                    f"{self.path}: episodes must differ, {first!r} and {name!r} of column "
+                    f"{self.episode_column!r} hold the same rows: copies are no evidence"
+                )
 
 
 def _one_of_each(
-    episodes: NDArray[Any], states: NDArray[np.float64]
+    episodes: Mapping[str, NDArray[np.intp]], states: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw one row of each episode; return the rows, and their steps within their episodes."""
     digest = sha256_hex(np.ascontiguousarray(states, "<f8").tobytes())
     rng = np.random.default_rng(int(digest, 16))
     rows, steps = [], []
-    for episode in range(int(episodes.max()) + 1):
-        own = np.flatnonzero(episodes == episode)
+    for own in episodes.values():
         step = int(rng.integers(len(own)))
         rows.append(int(own[step]))
         steps.append(step)

@@ -107,7 +107,7 @@ def adopt_controller(
     original = _described(_read(source, output, discrete=discrete), source)
     _refuse_other_policy(run, original.sha256)
     if states is not None:
-        visited = read_states(states, original)
+        visited = read_states(states, original, listener)
     _check_visited(visited, original.policy)
     description = Description.of(original.properties)
     notes = () if original.origin is None else original.origin.notes

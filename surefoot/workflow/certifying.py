@@ -59,7 +59,8 @@ def certify_controller(
         dense: Policy from which the controller was compressed, for ``compression_error``.
         states: States of the user's own, instead of those of the controller's folder.
         draw: Whether a picture is drawn.
-        listener: Is told what should be known of a foreign file, and why there is no picture.
+        listener: Is told what should be known of a foreign file, how the states were read, and why
+            there is no picture.
 
     Raises:
         InputError: If a file is not what it should be, or ``out`` cannot be written.
@@ -79,6 +80,7 @@ def certify_controller(
         bench=bench,
         dense=dense,
         states=states,
+        listener=listener,
     )
     analysis = Analysis(file, evidence, config or CertifyConfig())
     return certify_analysed(analysis, budget, out, listener, draw=draw)

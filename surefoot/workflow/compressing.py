@@ -84,7 +84,9 @@ def compress_controller(
     check_artifact_place(out, "policy")
     config, limit = config or OneShotConfig(), limit or ControlLimit()
     _check_target(sparsity, config, limit, visited_states)
-    source = read_source(policy, calibration, env_module, output, discrete=discrete)
+    source = read_source(
+        policy, calibration, env_module, output, discrete=discrete, listener=listener
+    )
     _check_apart(out, source)
     for note in () if source.file.origin is None else source.file.origin.notes:
         listener.remark(note)

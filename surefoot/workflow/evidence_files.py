@@ -13,6 +13,7 @@ from surefoot.records import ACTION, CLEAN, ActionRecord, AttackOutcome, AttackR
 from surefoot.run_folder import run_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.recorded_states import read_states
 
 
@@ -25,6 +26,7 @@ def gather_evidence(
     bench: Path | None = None,
     dense: Path | None = None,
     states: StatesFile | None = None,
+    listener: Listener = SILENCE,
 ) -> Evidence:
     """Collect states, measurements and assumptions.
 
@@ -36,13 +38,14 @@ def gather_evidence(
         bench: A ``bench.json``; the same.
         dense: Policy from which the controller was compressed.
         states: States of the user's own, instead of those of the folder.
+        listener: Is told how these states were read.
 
     Raises:
         InputError: If a measurement file is not one, ``dense`` is another controller, or the states
             are not those of this one.
         IntegrityError: If the folder of the controller does not verify.
     """
-    visited = _visited(controller) if states is None else read_states(states, file)
+    visited = _visited(controller) if states is None else read_states(states, file, listener)
     return Evidence(
         observations=None if visited is None else visited.independent,
         recorded=None if visited is None else visited.recorded,

@@ -50,7 +50,7 @@ def explore_controller(
         discrete: Whether its outputs are logits, of which the largest is chosen.
         states: States of the user's own, instead of those of the controller's folder.
         draft: Where to write a budget to start from; a file that is not there yet.
-        listener: Is told of progress.
+        listener: Is told of progress, and how the states were read.
 
     Raises:
         InputError: If a file is not what it should be, or ``draft`` is there already.
@@ -61,7 +61,9 @@ def explore_controller(
         check_new_file(draft)
     file = load_controller_file(controller, output, discrete=discrete)
     config = config or CertifyConfig()
-    evidence = gather_evidence(controller, file, assumptions or Assumptions(), states=states)
+    evidence = gather_evidence(
+        controller, file, assumptions or Assumptions(), states=states, listener=listener
+    )
     inspection = inspection_of(controller, file, config.epsilon)
     with listener.progress("exploring", len(EPSILONS)) as update:
         found = explore(Analysis(file, evidence, config), watch=lambda done: update(done, ""))

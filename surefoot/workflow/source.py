@@ -14,6 +14,7 @@ from surefoot.recordings import StatesFile
 from surefoot.run_folder import CRITIC_FILE, controller_folder
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.opening import environment_module
 from surefoot.workflow.recorded_states import read_states
 
@@ -106,6 +107,7 @@ def read_source(
     output: str | None,
     *,
     discrete: bool = False,
+    listener: Listener = SILENCE,
 ) -> Source:
     """Read a controller with what it visits.
 
@@ -115,6 +117,7 @@ def read_source(
         env_module: Module or file that registers the environment.
         output: Output of a foreign file that holds the actions, if it has several outputs.
         discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
+        listener: Is told how these states were read.
 
     Raises:
         InputError: If the path holds no controller, or the states are not those of it.
@@ -128,7 +131,7 @@ def read_source(
         folder=controller_folder(path) or path.parent,
         file=file,
         visited=None if data is None else Visited.from_bytes(data),
-        observations=None if calibration is None else read_states(calibration, file).pool,
+        observations=None if calibration is None else read_states(calibration, file, listener).pool,
         critic=files.get(CRITIC_FILE),
         env_module=environment_module(file, path, env_module),
     )

@@ -117,6 +117,15 @@ def test_the_checker_proves_claims_about_a_log_again_from_the_log(
     assert table["verdict"] == "PROVED"
 
 
+def test_a_person_is_told_which_column_was_taken_for_which_sensor(
+    controller: Path, tmp_path: Path
+) -> None:
+    columns = np.random.default_rng(1).normal(0, 1, (8, 5))
+    np.savetxt(tmp_path / "five.csv", columns, delimiter=",", header="a,b,c,d,e", comments="")
+    done, _ = certified(controller, "--states", tmp_path / "five.csv")
+    assert "sensor 0 = a, sensor 1 = b, sensor 2 = c, sensor 3 = d, sensor 4 = e" in done.err
+
+
 def test_compress_takes_the_same_files(controller: Path, log: Path, tmp_path: Path) -> None:
     done = run_pipeline(
         *("compress", controller, "--sparsity", 0.3, "--out", tmp_path / "small", "--json"),

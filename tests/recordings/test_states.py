@@ -86,3 +86,65 @@ def test_columns_of_several_lengths_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "log.npz", a=np.zeros(3), b=np.zeros(4))
     with pytest.raises(InputError, match="as many rows as each other, have 'a' 3, 'b' 4"):
         StatesFile(path=tmp_path / "log.npz").read(SENSORS)
+
+
+def test_episodes_that_hold_the_same_rows_are_no_evidence_and_both_are_named(
+    tmp_path: Path,
+) -> None:
+    states, episodes = rows(), np.repeat(np.arange(NUM_EPISODES), LENGTH)
+    states[episodes == 7] = states[episodes == 3] + 1e-12  # a controller reads float32
+    with pytest.raises(InputError, match="'3' and '7' of column 'episode' hold the same rows"):
+        read(tmp_path, states, episodes)
+    states[-1] += 1
+    states[episodes == 7] = states[episodes == 3][::-1]
+    assert len(read(tmp_path, states, episodes).independent) == NUM_EPISODES
+
+
+def table(path: Path) -> Path:
+    (path / "log.csv").write_text("ep,q0,q1,v0\n1,1,2,3\n1,4,5,6\n2,7,8,9\n")
+    return path / "log.csv"
+
+
+def test_a_column_is_one_sensor_and_no_episode(tmp_path: Path) -> None:
+    path, three = table(tmp_path), Sensors(count=3)
+    with pytest.raises(InputError, match="columns must differ, 'q0' is named 2 times"):
+        StatesFile(path=path, columns=("q0", "q0", "q1")).read(three)
+    with pytest.raises(InputError, match="columns must differ, 'q1' is named 2 times"):
+        StatesFile(path=path).read(Sensors(count=3, names=("q0", "q1", "q1")))
+    with pytest.raises(InputError, match="episode column 'ep' must be no sensor as well"):
+        StatesFile(path=path, columns=("ep", "q0", "q1"), episode_column="ep").read(three)
+
+
+def test_a_field_and_one_of_its_columns_are_one_column_twice(tmp_path: Path) -> None:
+    np.savez(tmp_path / "log.npz", q=rows()[:5])
+    with pytest.raises(InputError, match=r"columns must differ, 'q\[1\]' is named 2 times"):
+        StatesFile(path=tmp_path / "log.npz", columns=("q", "q[1]")).read(Sensors(count=3))
+
+
+def test_which_column_is_which_sensor_is_said_where_no_name_tells(tmp_path: Path) -> None:
+    path, heard = table(tmp_path), list[str]()
+    StatesFile(path=path).read(Sensors(count=4), heard.append)
+    mapping = "sensor 0 = ep, sensor 1 = q0, sensor 2 = q1, sensor 3 = v0"
+    assert heard == [f"{path}: no names tell, taken in their order: {mapping}"]
+    heard.clear()
+    StatesFile(path=path, columns=("q1", "q0")).read(Sensors(count=2), heard.append)
+    StatesFile(path=path).read(Sensors(count=2, names=("v0", "q0")), heard.append)
+    assert heard == []
+
+
+def test_columns_none_of_which_is_a_sensor_of_the_controller_are_refused(tmp_path: Path) -> None:
+    sensors = Sensors(count=4, names=("hip", "knee", "ankle", "base"))
+    with pytest.raises(InputError, match="has no column 'hip'"):
+        StatesFile(path=table(tmp_path)).read(sensors)
+
+
+def test_that_each_row_is_an_episode_of_its_own_is_said(tmp_path: Path) -> None:
+    heard: list[str] = []
+    columns = ("q0", "q1")
+    by_state = StatesFile(path=table(tmp_path), columns=columns, episode_column="v0")
+    by_state.read(Sensors(count=2), heard.append)
+    assert heard == [f"{by_state.path}: each row is an episode of its own by column 'v0'"]
+    heard.clear()
+    by_episode = StatesFile(path=by_state.path, columns=columns, episode_column="ep")
+    by_episode.read(Sensors(count=2), heard.append)
+    assert heard == []
