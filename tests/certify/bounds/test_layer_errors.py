@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 
 from support.policies import build_policy, draw_policy
-from surefoot.activation import AnyActivation, Clamp, LeakyRelu, ScaledElu
+from surefoot.activation import AnyActivation, Clamp, LeakyRelu, RmsNorm, ScaledElu
 from surefoot.ball import Norm
-from surefoot.certify.bounds.arithmetics import Arithmetic
+from surefoot.certify.bounds.arithmetics import ARITHMETICS, Arithmetic
 from surefoot.certify.bounds.crown import interval_layers, layer_bounds
 from surefoot.certify.bounds.layer_errors import carried, carried_anywhere
 from surefoot.certify.bounds.local_bounds import local_region
 from surefoot.certify.bounds.region import Region, network_of
-from surefoot.certify.bounds.rounding import rounding_around, rounding_at, rounding_bound
+from surefoot.certify.bounds.rounding import (
+    RoundingBound,
+    rounding_around,
+    rounding_at,
+    rounding_bound,
+)
 from surefoot.certify.bounds.summation import Affine, Error, lengths
 from surefoot.policy import Activation, Policy
+from surefoot.unknown import Unknown
 
 COARSE = Arithmetic(name="coarse", meaning="factors of four bits", storage=2.0**-5)
 KINDS: list[AnyActivation] = [
@@ -156,3 +162,15 @@ def test_the_lengths_of_rows_are_never_too_small() -> None:
     exact = np.array([float(np.sqrt((np.longdouble(row) ** 2).sum())) for row in rows])
     assert (lengths(rows) >= exact).all()
     assert (lengths(rows) <= exact * (1 + 1e-12) + 1e-149).all()
+
+
+def test_half_precision_has_no_bound_behind_a_normalisation_however_small_its_inputs() -> None:
+    """The square of a half-precision number that is tiny vanishes, and so does a variance."""
+    assert np.square(np.float16(1e-4)) == 0
+    policy = build_policy([np.eye(2), np.ones((1, 2))], RmsNorm(0.25))
+    assert policy.rounds_as_canonical
+    states = np.full((1, 2), 0.5)
+    assert isinstance(rounding_at(policy, states, ARITHMETICS["float32"]), RoundingBound)
+    half = rounding_at(policy, states, ARITHMETICS["float16"])
+    assert isinstance(half, Unknown)
+    assert "half precision holds the squares of a normalisation" in half.reason

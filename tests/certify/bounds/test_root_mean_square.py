@@ -253,6 +253,55 @@ def test_the_errors_of_neurons_that_are_normalised_together_reach_each_other() -
     assert (moved <= found.steepest * error + found.crossed + found.added).all()
 
 
+def test_a_deployed_root_that_is_smaller_than_the_exact_one_is_as_steep_as_the_bound_says() -> None:
+    """Errors of half of what is normalised halve its root, and double the slope."""
+    norm, x = RmsNorm(2.0**-40), np.ones((1, 2))
+    error = x / 2
+    found = rms_errors(
+        norm,
+        x - error,
+        x + error,
+        squares_on(x, x),
+        (error, np.zeros((1, 2)), x),
+        np.sqrt(np.square(error).sum(axis=1)),
+        in_one_pass=False,
+    )
+    for point in (x - error, x, x + error):
+        jacobian = times_jacobian(norm, point[0], np.eye(2))
+        assert np.linalg.norm(jacobian, 2) <= found.steepest.min() * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("width", [9, 200])
+def test_no_variance_in_one_pass_leaves_its_bound_whatever_the_rounding(width: int) -> None:
+    """Each mean is off by all that its roundings can do: Higham 2002, section 3.1."""
+    norm, rng, unit = RmsNorm(2.0**-60), np.random.default_rng(width), 2.0**-24
+    spread, finite = np.sort(rng.choice([-1.0, 1.0], width)), []
+    for size in np.geomspace(1e-4, 0.3, 100):
+        x = 1 + size * spread
+        centre = (x - x.mean())[None]
+        terms = (np.abs(x) * (1 - 1 / width) + (np.abs(x).sum() - np.abs(x)) / width)[None]
+        nothing = np.zeros_like(centre)
+        found = rms_errors(
+            norm,
+            centre,
+            centre,
+            squares_on(centre, centre),
+            (nothing, nothing, terms),
+            np.zeros(1),
+            in_one_pass=True,
+        )
+        mean = x.mean() * (1 + width * unit)  # n - 1 sums and a quotient
+        square = np.square(x).mean() * (1 - (width + 1) * unit)  # and as many squares
+        variance = square - np.square(mean) * (1 + unit) + norm.epsilon
+        finite.append(bool(np.isfinite(found.added).all()))
+        if finite[-1]:
+            assert variance > 0
+            distance = np.abs(centre / np.sqrt(variance) - exact(norm, centre))
+            assert (distance <= found.added).all()
+    assert not finite[0]
+    assert finite[-1]
+
+
 def test_the_mean_of_large_numbers_leaves_no_bound_on_a_small_variance() -> None:
     """E[x^2] - E[x]^2 of numbers near 1000 may be negative, and some kernels compute it so."""
     norm = RmsNorm(float(np.float32(1e-5)))

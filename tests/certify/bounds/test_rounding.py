@@ -14,12 +14,14 @@ from flint import fmpq
 from onnx import TensorProto, helper, numpy_helper
 
 from support.policies import build_policy, draw_policy, file_of, random_policy
+from surefoot.activation import RmsNorm
 from surefoot.ball import Norm
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.local_bounds import local_bounds, local_region
 from surefoot.certify.bounds.region import network_of
 from surefoot.certify.bounds.rounding import (
+    RoundingBound,
     deployed_range,
     rounding_around,
     rounding_at,
@@ -30,6 +32,7 @@ from surefoot.certify.bounds.rounding import (
 from surefoot.compress.weights import WeightFormat, store_weights
 from surefoot.onnx_file import cut_at_state, policy_to_onnx
 from surefoot.policy import Activation, Policy, Squash
+from surefoot.runtime.arithmetic import TAU
 from surefoot.runtime.c_source import twin_outputs
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.unknown import Unknown
@@ -461,3 +464,16 @@ def test_a_tanh_of_a_runtime_may_exceed_one_but_no_range_that_is_said() -> None:
     actions = [run.run(None, {"obs": sign * rising})[0].astype(float) for sign in (-1, 1)]
     ends = deployed_range(policy, FLOAT32)
     assert 2.0 <= actions[1].max() - actions[0].min() <= ends[0]
+
+
+def test_an_error_before_a_normalisation_reaches_the_neurons_beside_it() -> None:
+    """A tanh that is off by as much as a runtime's may be moves a neuron it has no weight to."""
+    norm, size = RmsNorm(0.25), 1024.0
+    columns = [[[1.0]], [[size], [0.0]], [[0.0, 1.0]]]
+    policy = build_policy(columns, norm, biases=[[0.0], [1.0, 1.0], [0.0]])
+    first = replace(policy.layers[0], activation=Activation.TANH)
+    policy = replace(policy, layers=(first, *policy.layers[1:]))
+    exact, moved = (1 / np.sqrt((np.square(x) + 1) / 2 + 0.25) for x in (1.0, 1 + size * TAU))
+    bound = rounding_at(policy, np.zeros((1, 1)), FLOAT32)
+    assert isinstance(bound, RoundingBound)
+    assert 0 < exact - moved <= bound.network[0, 0]
