@@ -175,6 +175,18 @@ def other_vector(graph: Graph, x: str) -> str:
     return graph.node("Div", graph.node("Tanh", x), root)
 
 
+def times_root(graph: Graph, x: str) -> str:
+    mean = graph.node("ReduceMean", graph.node("Mul", x, x), axes=[-1])
+    root = graph.node("Sqrt", graph.node("Add", mean, graph.constant(1.0)))
+    return graph.node("Mul", x, root)
+
+
+def over_reciprocal(graph: Graph, x: str) -> str:
+    mean = graph.node("ReduceMean", graph.node("Mul", x, x), axes=[-1])
+    root = graph.node("Sqrt", graph.node("Add", mean, graph.constant(1.0)))
+    return graph.node("Div", x, graph.node("Reciprocal", root))
+
+
 def cubed(graph: Graph, x: str) -> str:
     return graph.node("Pow", x, graph.constant(3.0))
 
@@ -194,7 +206,13 @@ def one_number(graph: Graph, x: str) -> str:
 
 
 REFUSED = {
-    "multiplies or divides two values": (no_root, no_epsilon, other_vector),
+    "multiplies or divides two values": (
+        no_root,
+        no_epsilon,
+        other_vector,
+        times_root,
+        over_reciprocal,
+    ),
     "but for a square or a root": (cubed,),
     r"but for a normalisation x / sqrt\(mean": (square,),
     r"epsilon must be in \[2\^-60, 2\^20\]": (tiny_epsilon,),
