@@ -4,15 +4,17 @@ Also of ``certify/ascent.py``.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.policies import build_policy, random_policy
 from surefoot.ball import Ball, Norm
 from surefoot.certify import counterexamples as search
-from surefoot.certify.state_search import goals
-from surefoot.policy import Activation, Policy, Squash
+from surefoot.certify.state_search import farthest, goals
+from surefoot.policy import Activation, Array, Policy, Squash
 
 WEIGHT = np.array([3.0, -2.0, 1.0, 0.5])
 EPSILON = 0.05
@@ -105,3 +107,40 @@ def test_laws_are_climbed_where_they_are_asked_for() -> None:
             distribution=True,
         )
         assert found.values["kl"].max() >= 0
+
+
+@dataclass(frozen=True)
+class Outwards:
+    """Drives every state out of any box, and keeps the outputs at the unmoved states."""
+
+    bases: list[Array] = field(default_factory=list)
+
+    def gradient(self, outputs: Array, base: Array) -> Array:
+        self.bases.append(base)
+        return np.where(base < 0, -1.0, 1.0)
+
+    def back(self, outputs: Array, base: Array) -> None:
+        return None
+
+    def value(self, outputs: Array, base: Array) -> Array:
+        self.bases.append(base)
+        return np.abs(base).max(axis=1)
+
+    def of(self, chosen: NDArray[np.intp]) -> "Outwards":
+        return self
+
+
+def test_no_state_outside_the_box_is_searched() -> None:
+    goal, rng, box = Outwards(), np.random.default_rng(0), 2.0
+    states, _ = farthest(
+        build_policy([np.eye(3)]),  # its outputs are the states
+        Ball(norm=Norm.LINF, epsilon=EPSILON),
+        rng.uniform(-box, box, (64, 3)),
+        goal,
+        box=box,
+        steps=20,
+        rng=rng,
+    )
+    for seen in (*goal.bases, states):
+        assert np.abs(seen).max() <= box
+    assert np.abs(states).max() == box
