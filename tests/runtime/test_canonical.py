@@ -8,9 +8,11 @@ import pytest
 
 from support.adopted import written_actor
 from support.onnx_graphs import Graph, RandomController, on_runtime
+from support.policies import build_policy
 from surefoot.errors import CheckError
 from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy
+from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.canonical import check_canonical
 from surefoot.runtime.controller_file import controller_from_onnx, load_controller_file
 
@@ -58,6 +60,21 @@ def test_another_controller_is_found(tmp_path: Path) -> None:
     other = canonical(replace(file.policy, layers=(wrong, *others)))
     with pytest.raises(CheckError, match="the canonical file is not the original: they differ by"):
         check_canonical(file, other)
+
+
+@pytest.mark.parametrize(("times", "is_found"), [(0.5, False), (2.0, True)])
+def test_a_difference_is_found_as_soon_as_the_rounding_of_both_is_exceeded(
+    times: float, is_found: bool
+) -> None:
+    """The bias is far larger than the states, so that the bound is much the same everywhere."""
+    policy = build_policy([[[1.0]]], biases=[[1000.0]])
+    explained = 2 * float(runtime_error(policy, state_limit=16.0)[0])
+    moved = build_policy([[[1.0]]], biases=[[1000.0 + times * explained]])
+    if is_found:
+        with pytest.raises(CheckError, match="rounding explains"):
+            check_canonical(canonical(policy), canonical(moved), num_inputs=200)
+    else:
+        assert check_canonical(canonical(policy), canonical(moved), num_inputs=200).share <= 1
 
 
 def test_a_file_of_surefoot_is_its_own_canonical_file(tmp_path: Path) -> None:
