@@ -1,5 +1,7 @@
 """No perturbed state shows a larger lead of another choice than is proved."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from surefoot.activation import Activation, RmsNorm
 from surefoot.ball import Ball, Norm
 from surefoot.certify.at_states import AtStates, Effort
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
+from surefoot.certify.bounds.choice_leads import PairBounds, may_be_made
 from surefoot.certify.everywhere import Everywhere
 from surefoot.policy import Array, CategoricalHead, Policy
 from surefoot.quantities.base.proof import StateBounds
@@ -100,3 +103,17 @@ def test_a_controller_of_numbers_has_no_choices() -> None:
     bounds = around.choice_lead(Ball(norm=Norm.LINF, epsilon=0.1))
     assert isinstance(bounds, Unknown)
     assert "its outputs are actions" in bounds.reason
+
+
+@pytest.mark.parametrize("row", [-1.0, 0.0, 1.0, 1.0 + 2.0**-52])
+@pytest.mark.parametrize("rounding", [0.0, 2.0**-56, 2.0**-54, 0.75 * 2.0**-54, 0.1])
+def test_no_lead_in_deployed_arithmetic_attains_its_bound(row: float, rounding: float) -> None:
+    """In exact arithmetic: float64 rounds the sum of a bound and a rounding, down as well as up."""
+    bounds = PairBounds(np.full((1, 2, 2), row)).with_rounding(np.full((1, 2), rounding))
+    for bound in bounds.flat:
+        assert Fraction(float(bound)) > Fraction(row) + 2 * Fraction(rounding)
+
+
+def test_of_two_logits_that_may_tie_either_is_chosen() -> None:
+    tie = np.array([[[-np.inf, 0.0], [0.0, -np.inf]]])
+    assert may_be_made(tie).tolist() == [[True, True]]
