@@ -20,6 +20,9 @@ MAX_BUNDLE_BYTES = 1 << 25
 MAX_RECORDED = 1 << 21
 """Numbers of all recorded states of a user, which a bundle has to hold."""
 
+MAX_EXPANDED_BYTES = 1 << 27
+"""Bytes that the arrays of a compressed recording may take: eight times the states that count."""
+
 MAX_POLICY_BYTES = 5_000_000
 """Bytes of ``policy.onnx`` in a bundle: 1.25 million weights, of which C may be derived."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from surefoot.arrays import array_from_npy
 from surefoot.artifact import read_file
 from surefoot.errors import InputError
+from surefoot.limits import MAX_EXPANDED_BYTES
 from surefoot.recordings.fields import Field, Recording
 
 _UNREADABLE = (
@@ -48,11 +49,12 @@ def read_arrays(path: Path) -> Recording:
     """Read an ``.npz`` file: every array with rows is a field; arrays of objects are passed over.
 
     Raises:
-        InputError: If it is no such file, or holds no such array.
+        InputError: If it is no such file, holds no such array, or would expand to too much.
     """
     fields, data = {}, read_file(path)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            _check_expanded(path, sum(entry.file_size for entry in file.zip.infolist()), len(data))
             for name in file.files:
                 try:
                     array = file[name]
@@ -60,8 +62,28 @@ def read_arrays(path: Path) -> Recording:
                     continue
                 if array.ndim:
                     fields[name] = Field.of(name, array)
+    except InputError:
+        raise
     except (*_UNREADABLE, AttributeError) as error:  # an .npy array is no context
         raise InputError(f"{path} is not a .npz file of arrays") from error
     if not fields:
         raise InputError(f"{path} must hold an array with a row per state, holds none")
     return Recording(path=str(path), fields=fields)
+
+
+def _check_expanded(path: Path, size: int, held: int) -> None:
+    """Refuse a file by what its directory says, before anything of it is expanded.
+
+    Args:
+        path: The file.
+        size: Bytes of its arrays; zipfile reads no more of each than its directory says.
+        held: Bytes of the file: an uncompressed one takes as many.
+
+    Raises:
+        InputError: If they are too many.
+    """
+    most = max(MAX_EXPANDED_BYTES, held)
+    if size > most:
+        raise InputError(
+            f"{path} must expand to at most {most} bytes, says {size}: keep what is read of it"
+        )

@@ -4,15 +4,17 @@ Also of ``recordings/arrays.py``, ``recordings/tables.py`` and ``recordings/fiel
 """
 
 import csv
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from surefoot.errors import InputError, SurefootError
-from surefoot.recordings import Sensors, StatesFile
+from surefoot.recordings import Sensors, StatesFile, arrays
 
 NAMES = ("height", "pitch", "knee")
 STATES = np.random.default_rng(0).normal(0, 1, (20, 3))
@@ -180,6 +182,32 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, suffix: str) -> None:
         pytest.importorskip("pyarrow")
     with pytest.raises(SurefootError, match=f"no such file: .*states.{suffix}"):
         StatesFile(path=tmp_path / f"states.{suffix}").read(Sensors(count=3))
+
+
+def test_a_bomb_is_refused_by_its_directory_before_anything_is_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.npz"
+    np.savez_compressed(path, states=np.zeros((1 << 23, 3)), more=np.zeros(1))
+    assert path.stat().st_size < 1 << 18
+
+    def expanded(*given: object) -> NoReturn:
+        raise AssertionError("it was expanded")
+
+    monkeypatch.setattr(zlib, "decompressobj", expanded)
+    with pytest.raises(InputError, match="must expand to at most 134217728 bytes, says 201326"):
+        StatesFile(path=path).read(Sensors(count=3))
+
+
+def test_an_uncompressed_file_takes_no_more_than_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "MAX_EXPANDED_BYTES", 8)
+    visited = StatesFile(path=write_npz(tmp_path, STATES), columns=NAMES).read(Sensors(count=3))
+    assert np.array_equal(visited.pool, STATES)
+    np.savez_compressed(tmp_path / "s.npz", states=np.zeros((1000, 3)))
+    with pytest.raises(InputError, match="must expand to at most"):
+        StatesFile(path=tmp_path / "s.npz").read(Sensors(count=3))
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
