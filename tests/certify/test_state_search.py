@@ -124,7 +124,7 @@ class Outwards:
 
     def value(self, outputs: Array, base: Array) -> Array:
         self.bases.append(base)
-        return np.abs(base).max(axis=1)
+        return np.asarray(np.abs(base).max(axis=1))
 
     def of(self, chosen: NDArray[np.intp]) -> "Outwards":
         return self

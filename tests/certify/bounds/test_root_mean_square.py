@@ -23,6 +23,7 @@ from surefoot.certify.bounds.region import network_of
 from surefoot.certify.bounds.relaxation import image, relax
 from surefoot.certify.bounds.root_mean_square import (
     Squares,
+    rms_bands,
     rms_errors,
     square_lines,
     squares_on,
@@ -95,6 +96,25 @@ def test_no_point_of_a_box_leaves_its_image_or_its_band(width: int, epsilon: flo
         ends = [coupling.along * (shared + end) for end in (coupling.low, coupling.high)]
         assert (lines.slope_low * wide + lines.cut_low + np.minimum(*ends) <= value).all()
         assert (lines.slope_high * wide + lines.cut_high + np.maximum(*ends) >= value).all()
+
+
+@pytest.mark.parametrize("epsilon", [2.0**-60, 2.0**-17, 0.125])
+@pytest.mark.parametrize("width", [2, 7, 64])
+def test_a_single_point_leaves_none_of_its_bounds_by_the_rounding_of_float64(
+    width: int, epsilon: float
+) -> None:
+    """A box without width leaves room for nothing else."""
+    norm, rng = RmsNorm(epsilon), np.random.default_rng(width)
+    x = rng.normal(size=(4000, width)) * 10.0 ** rng.uniform(-4, 4, (4000, width))
+    squares, wide = squares_on(x, x), x.astype(EXTENDED)
+    total = np.square(wide).sum(axis=-1, keepdims=True)
+    assert (squares.least <= total).all()
+    assert (total <= squares.most).all()
+    *_, gradient, low, high = rms_bands(norm, x, x, squares)
+    inverse_root = 1 / np.sqrt(total / width + EXTENDED(epsilon))
+    shared = (gradient * wide).sum(axis=-1, keepdims=True)
+    assert (shared + low <= inverse_root).all()
+    assert (inverse_root <= shared + high).all()
 
 
 def test_no_square_leaves_its_lines() -> None:
