@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         IntegrityError,
         InterruptedRun,
         SurefootError,
+        UnprovedError,
         VerificationError,
     )
     from surefoot.export import ExportConfig, export_bundle
@@ -150,6 +151,7 @@ __all__ = [
     "TrainResult",
     "TrainingRecord",
     "TrustPolicy",
+    "UnprovedError",
     "Verdict",
     "Verification",
     "VerificationError",
@@ -216,6 +218,7 @@ _HOMES = {
         "IntegrityError",
         "InterruptedRun",
         "SurefootError",
+        "UnprovedError",
         "VerificationError",
     ),
     "surefoot.export": ("ExportConfig", "export_bundle"),

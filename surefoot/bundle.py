@@ -97,7 +97,10 @@ def write_bundle(folder: Path, files: Mapping[str, bytes], *, allow_uncertified:
 def open_bundle(
     folder: Path, *, allow_uncertified: bool = False, trust: TrustPolicy | None = None
 ) -> Bundle:
-    """Read a bundle and check all of it: files, digests, certificate, budget and verdict.
+    """Read a bundle and check what it says: files, digests, certificate, budget and verdict.
+
+    Nothing is proved again here: a robot that starts trusts who signed the bundle. What was
+    claimed is proved again by ``export`` before it signs, and by ``verify``.
 
     Args:
         folder: The bundle.

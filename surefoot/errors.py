@@ -38,6 +38,12 @@ class DivergenceError(CheckError):
     """The simulation or the training became non-finite; the last good checkpoint is kept."""
 
 
+class UnprovedError(CheckError):
+    """A claim cannot be proved again, because what it rests on is missing."""
+
+    exit_code = 4
+
+
 class UserCodeError(CheckError):
     """Code of the user failed: the message names its environment and the step."""
 
@@ -50,6 +56,10 @@ class IntegrityError(SurefootError):
     """A digest or a format does not hold: what was read was damaged, or is about something else."""
 
     exit_code = 2
+
+
+class OtherEvidenceError(IntegrityError):
+    """What was given is not what the certificate rests on."""
 
 
 class VerificationError(IntegrityError):

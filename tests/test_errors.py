@@ -12,6 +12,7 @@ from surefoot.errors import (
     InterruptedRun,
     MissingLibraryError,
     SurefootError,
+    UnprovedError,
     VerificationError,
     did_you_mean,
 )
@@ -25,6 +26,7 @@ from surefoot.errors import (
         (IntegrityError, 2),
         (CheckError, 3),
         (DivergenceError, 3),
+        (UnprovedError, 4),
         (VerificationError, 5),
         (InterruptedRun, 75),
     ],

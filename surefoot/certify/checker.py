@@ -3,14 +3,14 @@
 No optimiser and no search takes part. Whatever the certificate says beyond the proofs is refused.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.differences import differences
 from surefoot.certify.measurements import FileMeasurements
 from surefoot.certify.proofs import Proofs
-from surefoot.certify.proved_claims import epsilon_of, proved_tables
+from surefoot.certify.proved_claims import ProvedTables, epsilon_of, proved_tables
 from surefoot.certify.saved_proofs import saved_proofs
 from surefoot.certify.verdict import finite
 from surefoot.config import to_table
@@ -37,11 +37,19 @@ class CheckReport:
 
     Attributes:
         proved: Requirements that hold, or do not, as the certificate says.
-        unchecked: Requirements whose evidence was missing.
+        lacking: Evidence that was missing, by the requirement that rests on it.
+        lacking_claims: Evidence that was missing, by the name of the claim beside the requirements
+            that rests on it.
     """
 
     proved: tuple[int, ...]
-    unchecked: tuple[int, ...]
+    lacking: Mapping[int, Set[Ground]] = field(default_factory=dict)
+    lacking_claims: Mapping[str, Ground] = field(default_factory=dict)
+
+    @property
+    def unchecked(self) -> tuple[int, ...]:
+        """Requirements whose evidence was missing."""
+        return tuple(self.lacking)
 
 
 def check_certificate(
@@ -79,24 +87,30 @@ def check_certificate(
         dense_policy=dense_policy,
     )
     file = FileMeasurements.of(controller, proofs.evidence)
-    faults = list(_table_faults(certificate, proofs))
-    proved, unchecked = [], []
+    again_tables = _tables_again(certificate, proofs)
+    faults = list(_table_faults(certificate, again_tables, _skipped(proofs)))
+    proved: list[int] = []
+    lacking: dict[int, Set[Ground]] = {}
     for number, (finding, delta) in enumerate(
         zip(certificate.findings, certificate.budget.error_shares, strict=True)
     ):
         match _again(finding, proofs, file, delta):
-            case Withheld():
-                unchecked.append(number)
+            case Withheld(grounds=grounds):
+                lacking[number] = grounds
             case again:
                 faults += _finding_faults(finding, again, proofs)
                 proved.append(number)
     if faults:
         raise IntegrityError(faults[0])
-    return CheckReport(proved=tuple(proved), unchecked=tuple(unchecked))
+    return CheckReport(
+        proved=tuple(proved),
+        lacking=lacking,
+        lacking_claims=_lacking_claims(certificate, again_tables, _skipped(proofs)),
+    )
 
 
-def _table_faults(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
-    """Yield the statements of tables and claims that are not proved."""
+def _tables_again(certificate: Certificate, proofs: Proofs) -> ProvedTables:
+    """Return the tables and claims once more, as far as the evidence is given."""
     visited = certificate.claims.visited_deviation
     again = proved_tables(
         proofs,
@@ -106,12 +120,34 @@ def _table_faults(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
     )
     if certificate.claims.sensors is None:  # of an older version, which claims nothing of them
         again = replace(again, claims=replace(again.claims, sensors=None))
-    skip = {name for name, ground in _RESTS_ON.items() if ground in proofs.withheld}
+    return again
+
+
+def _skipped(proofs: Proofs) -> dict[str, Ground]:
+    """Return the claims whose evidence is withheld, and that evidence."""
+    return {name: ground for name, ground in _RESTS_ON.items() if ground in proofs.withheld}
+
+
+def _table_faults(
+    certificate: Certificate, again: ProvedTables, skip: Collection[str]
+) -> Iterator[str]:
+    """Yield the statements of tables and claims that are not proved."""
     for name in ("runtime_error", "lipschitz_l2", "deviation_linf", "claims"):
         said, proved = (
             to_table(getattr(either, name), nulls=True) for either in (certificate, again)
         )
-        yield from differences(said, proved, f"certificate.{name}", skip | {"sampled"})
+        yield from differences(said, proved, f"certificate.{name}", {*skip, "sampled"})
+
+
+def _lacking_claims(
+    certificate: Certificate, again: ProvedTables, skipped: Mapping[str, Ground]
+) -> dict[str, Ground]:
+    """Return the skipped claims that say more than is proved without their evidence."""
+    return {
+        name: ground
+        for name, ground in skipped.items()
+        if any(_table_faults(certificate, again, skipped.keys() - {name}))
+    }
 
 
 def _again(

@@ -8,7 +8,7 @@ import numpy as np
 
 from surefoot.artifact import Json, sha256_hex
 from surefoot.config import build, settle_choices, to_table
-from surefoot.errors import InputError, IntegrityError
+from surefoot.errors import InputError, IntegrityError, OtherEvidenceError
 from surefoot.limits import MAX_BOXES
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.quantities import QUANTITIES
@@ -187,6 +187,11 @@ class Evidence:
             )
         return states
 
+    @property
+    def state_digests(self) -> tuple[str | None, str | None]:
+        """SHA-256 of the visited and of the recorded observations, as a certificate names them."""
+        return _digest(self.observations), _digest(self.recorded)
+
     def to_table(self) -> dict[str, Json]:
         """Return assumptions, measurements and the digest of the observations as JSON values."""
         return {
@@ -217,7 +222,8 @@ class Evidence:
         """Read assumptions and measurements back; observations and policies are not in them.
 
         Raises:
-            IntegrityError: If the table is malformed, or about other observations.
+            IntegrityError: If the table is malformed.
+            OtherEvidenceError: If it is about other observations, episodes or policies.
         """
         if table.get("recorded_sha256") is None:  # it claims nothing of recordings
             recorded = None
@@ -253,13 +259,13 @@ class Evidence:
                 f"the evidence of the certificate is malformed: {error}"
             ) from error
         if observations is not None and _digest(observations) != digest:
-            raise IntegrityError("the certificate rests on other observations")
+            raise OtherEvidenceError("the certificate rests on other observations")
         if recorded is not None and _digest(recorded) != table["recorded_sha256"]:
-            raise IntegrityError("the certificate rests on other recorded observations")
+            raise OtherEvidenceError("the certificate rests on other recorded observations")
         if sampled is not None and _digest_of_episodes(sampled) != table.get("sampled_sha256"):
-            raise IntegrityError("the certificate rests on other episodes of the sampling policy")
+            raise OtherEvidenceError("the certificate rests on other sampled episodes")
         if dense_policy is not None and weights_sha256(dense_policy) != table.get("dense_sha256"):
-            raise IntegrityError("the certificate rests on another dense policy")
+            raise OtherEvidenceError("the certificate rests on another dense policy")
         return evidence
 
 

@@ -13,6 +13,7 @@ from surefoot.cli.console import CONSOLE, show
 from surefoot.cli.options import (
     AsJson,
     Columns,
+    CompressedFrom,
     ConfigFile,
     Discrete,
     EpisodeColumn,
@@ -46,10 +47,7 @@ def certify(
     bench: Annotated[Path | None, typer.Option(help="bench.json with measured latency.")] = None,
     output: OutputName = None,
     discrete: Discrete = False,
-    dense: Annotated[
-        Path | None,
-        typer.Option(help="Policy from which it was compressed, for compression_error."),
-    ] = None,
+    dense: CompressedFrom = None,
     states: States = None,
     columns: Columns = None,
     episode_column: EpisodeColumn = None,

@@ -46,6 +46,10 @@ EnvId = Annotated[
 EnvModule = Annotated[
     str | None, typer.Option(help="Python module or file that registers your environment.")
 ]
+CompressedFrom = Annotated[
+    Path | None,
+    typer.Option("--dense", help="Policy from which it was compressed, for compression_error."),
+]
 States = Annotated[
     Path | None,
     typer.Option(help="Recorded states: .npy, .npz, .csv, .parquet or a ROS 2 bag."),

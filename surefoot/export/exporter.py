@@ -71,6 +71,8 @@ def export_bundle(
 ) -> Bundle:
     """Check a policy and its certificate and write them as a bundle, whole or not at all.
 
+    The certificate is held against the file, not proved again: ``workflow.exporting`` does that.
+
     Args:
         folder: Where the bundle goes; replaced only if it is one.
         file: The canonical file, as read back from the policy folder; shipped byte for byte.

@@ -17,12 +17,13 @@ from surefoot.certify import (
     num_steps,
 )
 from surefoot.certify.exploration import EPSILONS
+from surefoot.onnx_file import read_beside
 from surefoot.output_path import CERTIFICATE, check_result_and_picture
 from surefoot.recordings import StatesFile
 from surefoot.run_folder import picture_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.workflow.drawing import write_picture
-from surefoot.workflow.evidence_files import attack_beside, gather_evidence
+from surefoot.workflow.evidence_files import attack_beside, gather_evidence, rests_on_own
 from surefoot.workflow.listener import SILENCE, Listener
 
 
@@ -59,8 +60,8 @@ def certify_controller(
         dense: Policy from which the controller was compressed, for ``compression_error``.
         states: States of the user's own, instead of those of the controller's folder.
         draw: Whether a picture is drawn.
-        listener: Is told what should be known of a foreign file, how the states were read, and why
-            there is no picture.
+        listener: Is told what should be known of a foreign file, how the states were read, which
+            states no bundle will hold, and why there is no picture.
 
     Raises:
         InputError: If a file is not what it should be, or ``out`` cannot be written.
@@ -82,6 +83,11 @@ def certify_controller(
         states=states,
         listener=listener,
     )
+    if states is not None and read_beside(controller) and not rests_on_own(controller, evidence):
+        listener.remark(
+            f"the states of {states.path} are not stored in {controller}: to export with this "
+            "certificate, store them by pipeline adopt --states"
+        )
     analysis = Analysis(file, evidence, config or CertifyConfig())
     return certify_analysed(analysis, budget, out, listener, draw=draw)
 

@@ -68,6 +68,17 @@ def attack_beside(controller: Path) -> Path | None:
     return run.attack if run is not None and run.attack.is_file() else None
 
 
+def rests_on_own(controller: Path, evidence: Evidence) -> bool:
+    """Return True if evidence names the very states that the controller's folder holds."""
+    visited = _visited(controller)
+    own = (
+        None
+        if visited is None
+        else Evidence(observations=visited.independent, recorded=visited.recorded)
+    )
+    return own is not None and own.state_digests == evidence.state_digests
+
+
 def _visited(controller: Path) -> Visited | None:
     folder = read_beside(controller)
     data = None if folder is None else folder.files.get(VISITED_FILE)

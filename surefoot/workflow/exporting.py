@@ -1,4 +1,4 @@
-"""Exporting: a certified policy becomes a bundle; what is not certified is refused."""
+"""Exporting: a policy whose certificate is proved again becomes a bundle; no other does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,20 +6,25 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from surefoot.artifact import Json, check_artifact_place, from_json
+from surefoot.artifact import Artifact, Json, check_artifact_place, from_json
 from surefoot.bundle import Bundle, sign_bundle
 from surefoot.certificate import Certificate
 from surefoot.config import REST, build
-from surefoot.errors import InputError
+from surefoot.errors import InputError, IntegrityError, OtherEvidenceError, VerificationError
 from surefoot.export import ExportConfig, Target, build_form, export_bundle
 from surefoot.export.exporter import PARITY_FILE
 from surefoot.export.forms import C_FOOTPRINT_FILE, C_REPORT_FILE
 from surefoot.onnx_file import ControllerFile, load_policy
 from surefoot.output_path import check_artifact_folder
+from surefoot.policy import weights_sha256
 from surefoot.run_folder import RunFolder
 from surefoot.runtime import CConfig
+from surefoot.runtime.controller_file import load_controller_file
+from surefoot.runtime.load import require_arithmetic
 from surefoot.signing import SIGNATURES_FILE, Role
+from surefoot.visited import VISITED_FILE
 from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.verifying import prove_again, require_proved, unproved_claims
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,10 +69,13 @@ def export_controller(
     config: ExportConfig | None = None,
     every_target: bool = False,
     keys: Mapping[Role, Ed25519PrivateKey] | None = None,
+    dense: Path | None = None,
     allow_uncertified: bool = False,
     listener: Listener = SILENCE,
 ) -> ExportedBundle:
     """Write the bundle of a run or policy folder, and sign it if there are keys.
+
+    The certificate is proved again first, from the file and the states that the bundle will hold.
 
     Args:
         policy: A run or a policy folder.
@@ -76,6 +84,7 @@ def export_controller(
         config: Which forms it holds.
         every_target: Hold every form that this machine can build, and that pays, instead.
         keys: Private key of each role that signs.
+        dense: Policy from which the controller was compressed, for claims about compression.
         allow_uncertified: Write it even when the verdict is not PROVED, marked as such.
         listener: Is told which forms cannot be built, of a bundle without a proof, and on which
             sensors epsilon says little.
@@ -84,6 +93,8 @@ def export_controller(
         InputError: If the policy folder or a target is not what it should be, or ``out`` is not
             ours.
         IntegrityError: If the certificate is about another file.
+        VerificationError: If the certificate says what is not proved, or rests on other states.
+        UnprovedError: If what a claim rests on is missing.
         CheckError: If the certificate does not prove the budget, or an exported form differs.
     """
     check_artifact_folder(out, (policy,))
@@ -93,6 +104,8 @@ def export_controller(
     if not folder.is_dir():
         raise InputError(f"no such folder: {policy}")
     file, artifact = load_policy(folder)
+    original = None if dense is None else load_controller_file(dense)
+    _prove_again(certificate, file, artifact, original)
     if allow_uncertified and certificate.verdict.exit_code:
         listener.remark(
             f"WARNING: exporting without a proof ({certificate.verdict}); the bundle says so"
@@ -109,6 +122,36 @@ def export_controller(
         parity = from_json(bundle.files[PARITY_FILE], PARITY_FILE)
         sign_bundle(out, bundle, keys, [f"parity/{name}" for name in parity])
     return ExportedBundle(path=out, bundle=bundle, signed=bool(keys), c=_size_of_c(bundle))
+
+
+_STORE = "the bundle needs the states of the certificate: store them by pipeline adopt --states"
+
+
+def _prove_again(
+    certificate: Certificate, file: ControllerFile, origin: Artifact, dense: ControllerFile | None
+) -> None:
+    """Prove a certificate again before anything is written on its word.
+
+    Raises:
+        IntegrityError: If it is about another file.
+        VerificationError: If something is not as it says.
+        UnprovedError: If what a claim rests on is missing.
+    """
+    certificate.check_is_about(
+        weights_sha256=weights_sha256(file.policy),
+        onnx_sha256=file.sha256,
+        budget=certificate.budget,
+    )
+    require_arithmetic(certificate)
+    states, what = origin.files.get(VISITED_FILE), "the certificate is not proved again"
+    try:
+        report = prove_again(certificate, file, states, dense)
+    except OtherEvidenceError as error:
+        raise VerificationError(f"{what}: {error}; {_STORE}") from error
+    except (InputError, IntegrityError) as error:
+        raise VerificationError(f"{what}: {error}") from error
+    hint = f"; {_STORE}" if states is None else ""
+    require_proved(unproved_claims(certificate, report), f"{what}{hint}")
 
 
 def _buildable(file: ControllerFile, config: CConfig, listener: Listener) -> tuple[Target, ...]:

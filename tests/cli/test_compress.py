@@ -127,6 +127,15 @@ def test_a_certificate_may_name_what_it_was_compressed_from(folder: Path, tmp_pa
     assert done.code == 0, done
     finding = json.loads(done.out)["requirements"][0]
     assert finding["certified"] == pytest.approx(result["control_error"]["box"]["certified"])
+    export = ("export", small, "--certificate", tmp_path / "c.json", "--out", tmp_path / "b")
+    done = run_pipeline(*export)
+    assert done.code == 4
+    assert "compressed is missing (--dense)" in done.err
+    assert not (tmp_path / "b").exists()
+    done = run_pipeline(*export, "--dense", folder)
+    assert done.code == 0, done.err
+    assert run_pipeline("verify", tmp_path / "b").code == 4
+    assert run_pipeline("verify", tmp_path / "b", "--dense", folder).code == 0
     assert run_pipeline(*args).code == 4  # without it nothing is known
     compressed(folder, tmp_path, "--sparsity", 0.1)
     done = run_pipeline(*args, "--dense", small)  # which is not what it was made from

@@ -4,6 +4,7 @@ Also of ``workflow/recorded_states.py``.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ import pytest
 
 from support.command_line import Done, run_pipeline
 from support.onnx_graphs import Graph
-from surefoot.artifact import Json
+from support.small_bundle import small_bundle
+from surefoot.artifact import Json, write_artifact
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.certify import check_certificate
 from surefoot.recordings import Sensors, StatesFile
 from surefoot.runtime.controller_file import load_controller_file
+from surefoot.visited import VISITED_FILE
 
 BUDGET = """
 [[require]]
@@ -189,6 +192,33 @@ def test_adopted_states_go_into_the_bundle_and_are_proved_again_there(
     verified = run_pipeline("verify", bundle)
     assert verified.code == 0, verified.err
     assert verified.out.count("PROVED, checked again") == 2
+
+
+def test_a_bundle_that_lacks_its_states_is_not_proved_and_says_which_claim(
+    tmp_path: Path,
+) -> None:
+    small = small_bundle(tmp_path)
+    files = {name: data for name, data in small.artifact.files.items() if name != VISITED_FILE}
+    stripped = tmp_path / "stripped"
+    write_artifact(stripped, replace(small.artifact, files=files))
+    done = run_pipeline("verify", stripped)
+    assert done.code == 4
+    assert "not checked: " in done.out
+    assert "verifies" not in done.out
+    (line,) = done.err.splitlines()
+    assert "at 50% of visited states" in line
+    assert "states are missing (visited.npz)" in line
+    done = run_pipeline("verify", stripped, "--json")
+    assert done.code == 4
+    table = json.loads(done.out)
+    assert table["verdict"] == "UNKNOWN"
+    said = [entry["verdict"].split(":")[0] for entry in table["claims"][:4]]
+    assert said == [
+        "PROVED, checked again",
+        "not checked",
+        "PROVED, checked again",
+        "MET, checked again",
+    ]
 
 
 def test_states_that_do_not_fit_begin_no_run(controller: Path, log: Path, tmp_path: Path) -> None:
