@@ -106,7 +106,7 @@ def test_bound_of_one_layer_is_the_closed_form() -> None:
         (Activation.TANH, 1, math.tanh(3), TAU),
         (Activation.SIGMOID, 1 / 4, 1 / (1 + math.exp(-3)), TAU),
         (Activation.ELU, 1, 3, TAU),
-        (Activation.SILU, 1.0998395, 3, 3 * TAU),
+        (Activation.SILU, 1.0998395, 3 / (1 + math.exp(-3)), 3 * TAU),
         (Activation.SOFTPLUS, 1, math.log1p(math.exp(3)), 3 * TAU),
     ],
 )
