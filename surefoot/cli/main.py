@@ -1,5 +1,6 @@
 """The application: its verbs, and how errors and interruptions end it."""
 
+import atexit
 import functools
 import os
 import sys
@@ -28,6 +29,7 @@ from surefoot.cli.tables import plain
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
 from surefoot.errors import InputError, InterruptedVerb, MissingLibraryError, SurefootError
+from surefoot.process_exit import refuse_exit, restore_exit
 from surefoot.version import __version__
 
 TRACEBACK_VARIABLE = "SUREFOOT_TRACEBACK"
@@ -106,8 +108,24 @@ def _pipeline(
 def main() -> None:
     """Run the command line; errors that surefoot raises on purpose are one line.
 
+    Code of a user cannot end it by ``os._exit``, nor change its exit code at its end.
+
     Raises:
         ModuleNotFoundError: If a module is missing that no extra brings, which is a bug.
+    """
+    before = refuse_exit()
+    try:
+        _main()
+    finally:
+        restore_exit(before)
+        atexit.register(refuse_exit)  # the last that is registered runs before those of the user
+
+
+def _main() -> None:
+    """Run the command line.
+
+    Raises:
+        ModuleNotFoundError: If a module is missing that no extra brings.
     """
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:

@@ -1,7 +1,7 @@
 """The one way into code of the user: it may fail, but it never decides how surefoot ends.
 
-An environment may raise anything, `SystemExit` among it. Outside of this module nothing calls it
-unguarded.
+An environment may raise anything, `SystemExit` among it, and call ``os._exit``. Outside of this
+module nothing calls it unguarded.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Literal
 
 from surefoot.envs.contract import ContractError
 from surefoot.errors import SurefootError, UserCodeError
+from surefoot.process_exit import refuse_exit, restore_exit
 
 _MAX_WORDS = 400
 
@@ -17,14 +18,15 @@ _MAX_WORDS = 400
 class user_code:  # noqa: N801 - a context manager, read like a function
     """Turn whatever the block raises into one `UserCodeError`; an interrupt passes through."""
 
-    __slots__ = ("_where",)
+    __slots__ = ("_exit", "_where")
 
     def __init__(self, where: Callable[[], str]) -> None:
         """Guard a block; ``where`` begins the message and is called only if there is one."""
         self._where = where
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Begin: until the end of the block ``os._exit`` raises."""
+        self._exit = refuse_exit()
 
     def __exit__(
         self,
@@ -37,6 +39,7 @@ class user_code:  # noqa: N801 - a context manager, read like a function
         Raises:
             UserCodeError: If the block raised anything but an interrupt or an error of surefoot.
         """
+        restore_exit(self._exit)
         if error is None or isinstance(error, (KeyboardInterrupt, SurefootError)):
             return False
         raise UserCodeError(f"{self._where()}: {_in_words(error)}") from error

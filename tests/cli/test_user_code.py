@@ -1,6 +1,7 @@
 """Code of the user at the command line: one line, exit 3, nothing written, and never exit 0."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,3 +153,26 @@ def test_a_finished_training_goes_on_to_more_steps(settings: tuple[str, ...]) ->
     again = run_pipeline(*train, *longer)  # which is done
     assert json.loads(again.out) == json.loads(done.out)
     assert run_pipeline(*train).code == 2  # a training is not shortened
+
+
+AT_EXIT = """
+import atexit, os
+atexit.register(lambda: os._exit(0))
+"""
+
+
+@pytest.mark.parametrize(("before", "step"), [("", "import os; os._exit(0)"), (AT_EXIT, "1 / 0")])
+def test_an_exit_past_every_handler_does_not_end_the_command_as_done(
+    settings: tuple[str, ...], before: str, step: str
+) -> None:
+    robot(step)
+    Path("robot.py").write_text(before + Path("robot.py").read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "surefoot", "train", *settings, "--out", "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done
+    assert "error: Robot-v3 failed at step 1: " in done.stderr
+    assert not Path("run").exists()

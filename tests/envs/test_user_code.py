@@ -3,6 +3,7 @@
 Also of ``envs/contract.py``.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +106,19 @@ def test_an_exit_in_the_middle_of_an_episode_names_environment_and_step() -> Non
 
     message = "Robot-v0: environment 0 failed at step 4 of its episode: SystemExit"
     assert str(failure(register(step=step))) == message
+
+
+def test_an_exit_past_every_handler_is_an_error_with_its_place() -> None:
+    def step(self: Robot, action: object) -> Result:
+        return os._exit(0) if self.num_steps == 3 else Robot.step(self, action)
+
+    known = os._exit
+    message = str(failure(register(step=step)))
+    assert message == (
+        "Robot-v0: environment 0 failed at step 4 of its episode: "
+        "RuntimeError: os._exit(0) must not end surefoot"
+    )
+    assert os._exit is known
 
 
 def test_an_interrupt_is_left_alone() -> None:
