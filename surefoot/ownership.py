@@ -105,7 +105,7 @@ def hold_folder(folder: Path, kind: str) -> Iterator[None]:
         _held.discard(place)
         (place / OWNER_FILE).unlink(missing_ok=True)
         os.close(descriptor)
-        if is_new:
+        if is_new and place.is_dir():  # the block may have removed it
             unclaim_folder(place, missing)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from surefoot import ownership
 from surefoot.artifact import is_folder_of
-from surefoot.atomic import OWNER_FILE, Lock
+from surefoot.atomic import OWNER_FILE, Lock, discard_folder
 from surefoot.errors import InputError
 from surefoot.ownership import hold_folder, this_process
 
@@ -81,6 +81,12 @@ def test_of_work_that_left_nothing_no_folder_stays(tmp_path: Path) -> None:
     with hold_folder(tmp_path / "mine", "run"):
         pass
     assert not list((tmp_path / "mine").iterdir())
+
+
+def test_a_folder_may_be_removed_by_who_holds_it(tmp_path: Path) -> None:
+    with hold_folder(tmp_path / "run", "run"):
+        discard_folder(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_of_others_is_refused_and_untouched(tmp_path: Path) -> None:

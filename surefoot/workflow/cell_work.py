@@ -1,6 +1,7 @@
 """The work at one cell of a study: train, certify, attack, and put what came of it in the store."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from surefoot.atomic import discard_folder
 from surefoot.certificate import Certificate
 from surefoot.certify import Analysis
 from surefoot.config import read_toml, to_table
-from surefoot.errors import CheckError
+from surefoot.errors import CheckError, FolderInUseError
 from surefoot.onnx_file import POLICY_FILE, load_policy
 from surefoot.ownership import hold_folder
 from surefoot.records import AttackRecord, TrainingRecord, read_stages
@@ -53,7 +54,23 @@ def make_cell(folder: Path, digest: str) -> None:
     with hold_folder(run.path, "run"):
         if not store.holds(digest):
             _CellWork(run, settings, digest).finish(store)
-    discard_folder(run.path)
+    _clear(store, digest)
+
+
+def clear_done_cells(store: Store) -> None:
+    """Clear what killed processes left of cells that are done, and no process works at.
+
+    Raises:
+        InputError: If it cannot be removed, or is not ours.
+    """
+    for digest in store.digests:
+        if store.run(digest).exists() or store.request(digest).exists():
+            with suppress(FolderInUseError), hold_folder(store.run(digest), "run"):
+                _clear(store, digest)
+
+
+def _clear(store: Store, digest: str) -> None:
+    discard_folder(store.run(digest))
     store.request(digest).unlink(missing_ok=True)
 
 

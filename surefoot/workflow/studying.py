@@ -30,6 +30,7 @@ from surefoot.study.results import FailedCell, Results, chosen_levels, decided_c
 from surefoot.study.store import Store, StoreAsMade
 from surefoot.study.study_pages import study_files
 from surefoot.train.signals import StopRequest
+from surefoot.workflow.cell_work import clear_done_cells
 from surefoot.workflow.cell_workers import CellWorkers, LocalWorkers
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.ray_workers import RayWorkers
@@ -234,6 +235,7 @@ def run_study(
     wanted = _wanted(shard or Shard(), only)
     wanted(study.cells())
     study.store.claim()
+    clear_done_cells(study.store)
     with StopRequest() as stop:
         workers: CellWorkers = (
             LocalWorkers(study.store, jobs, stop)

@@ -7,10 +7,12 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from surefoot.artifact import sha256_hex
+from surefoot.atomic import discard_folder
 from surefoot.config import to_toml
 from surefoot.errors import CheckError, FolderInUseError, InputError, InterruptedRun
 from surefoot.runtime.controller_file import load_controller_file
@@ -91,6 +93,35 @@ def test_a_stage_that_was_left_out_leaves_nothing(settings: CellSettings, tmp_pa
     assert record.certificate is None
     assert record.attack is None
     assert set(record.stages) == {"train"}
+
+
+@pytest.mark.parametrize("killed_at", ["discard_folder", "unlink"])
+def test_what_a_killed_process_left_of_a_done_cell_is_cleared(
+    settings: CellSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    store, digest = asked(tmp_path / "study", replace(settings, stages=("train",)))
+
+    def killed(*given: object, **options: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def in_use(folder: Path, kind: str) -> NoReturn:
+        raise FolderInUseError("in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cell_work, "discard_folder", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cell_work.make_cell(store.path, digest)
+    if killed_at == "unlink":
+        discard_folder(store.run(digest))
+    assert store.holds(digest)
+    assert store.request(digest).is_file()
+    with monkeypatch.context() as patch:
+        patch.setattr(cell_work, "hold_folder", in_use)
+        cell_work.clear_done_cells(store)  # left to the process that works there
+        assert store.request(digest).is_file()
+    cell_work.clear_done_cells(store)
+    assert list((store.path / "work").iterdir()) == []
+    assert store.holds(digest)
 
 
 @pytest.mark.parametrize(

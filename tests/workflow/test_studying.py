@@ -16,6 +16,7 @@ import pytest
 
 from support.heard import Heard
 from support.studies import LEVELS, TINY, cell_of
+from surefoot.artifact import claim_folder
 from surefoot.config import to_toml
 from surefoot.errors import InputError
 from surefoot.study.cell_record import Failure
@@ -135,6 +136,20 @@ def test_a_done_study_makes_nothing(workers: PlayedWorkers, tmp_path: Path) -> N
     workers.made.clear()
     assert run_study(levels(tmp_path), tmp_path / "study") == summary
     assert workers.made == []
+
+
+def test_a_study_begins_by_clearing_what_was_left_of_done_cells(
+    workers: PlayedWorkers, tmp_path: Path
+) -> None:
+    run_study(levels(tmp_path), tmp_path / "study")
+    store = Store(tmp_path / "study")
+    done, other = store.digests[0], "0" * 64
+    for digest in (done, other):
+        claim_folder(store.run(digest), "run")
+        store.request(digest).touch()
+    run_study(levels(tmp_path), tmp_path / "study")
+    left = {path.name for path in (store.path / "work").iterdir()}
+    assert left == {other, f"{other}.toml"}  # it is not done
 
 
 def test_shards_make_every_cell_once_between_them(workers: PlayedWorkers, tmp_path: Path) -> None:
