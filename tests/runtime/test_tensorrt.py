@@ -74,7 +74,7 @@ def test_a_gpu_without_tensorrt_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(cuda, "num_cuda_devices", lambda: 1)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(MissingLibraryError, match=r"10\.12 or newer: install surefoot\[tensorrt\]"):
+    with pytest.raises(MissingLibraryError, match=r"10\.12 or newer: pip install .*\[tensorrt\]"):
         controller_of(file, Backend.TENSORRT)
 
 
