@@ -3,17 +3,16 @@
 No optimiser and no search takes part. Whatever the certificate says beyond the proofs is refused.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
 
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.differences import differences
 from surefoot.certify.measurements import FileMeasurements
 from surefoot.certify.proofs import Proofs
-from surefoot.certify.proved_claims import ProvedTables, epsilon_of, proved_tables
 from surefoot.certify.saved_proofs import saved_proofs
+from surefoot.certify.table_check import check_tables
 from surefoot.certify.verdict import finite
-from surefoot.config import to_table
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
@@ -22,13 +21,6 @@ from surefoot.quantities.base.proof import Ground, Withheld
 from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
 from surefoot.unknown import Unknown
 from surefoot.visited import SampledEpisodes
-
-_RESTS_ON = {
-    **dict.fromkeys(("visited_deviation", "visited_radius"), Ground.OBSERVATIONS),
-    **dict.fromkeys(("average", "path", "attacked_return"), Ground.SAMPLED),
-    "theorem_3": Ground.DENSE_POLICY,
-}
-"""Claims that a checker passes over where this evidence is withheld."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,8 +79,8 @@ def check_certificate(
         dense_policy=dense_policy,
     )
     file = FileMeasurements.of(controller, proofs.evidence)
-    again_tables = _tables_again(certificate, proofs)
-    faults = list(_table_faults(certificate, again_tables, _skipped(proofs)))
+    tables = check_tables(certificate, proofs)
+    faults = list(tables.faults)
     proved: list[int] = []
     lacking: dict[int, Set[Ground]] = {}
     for number, (finding, delta) in enumerate(
@@ -102,52 +94,7 @@ def check_certificate(
                 proved.append(number)
     if faults:
         raise IntegrityError(faults[0])
-    return CheckReport(
-        proved=tuple(proved),
-        lacking=lacking,
-        lacking_claims=_lacking_claims(certificate, again_tables, _skipped(proofs)),
-    )
-
-
-def _tables_again(certificate: Certificate, proofs: Proofs) -> ProvedTables:
-    """Return the tables and claims once more, as far as the evidence is given."""
-    visited = certificate.claims.visited_deviation
-    again = proved_tables(
-        proofs,
-        epsilon_of(certificate.deviation_linf),
-        visited.epsilon if visited else 0.0,
-        certificate.budget,
-    )
-    if certificate.claims.sensors is None:  # of an older version, which claims nothing of them
-        again = replace(again, claims=replace(again.claims, sensors=None))
-    return again
-
-
-def _skipped(proofs: Proofs) -> dict[str, Ground]:
-    """Return the claims whose evidence is withheld, and that evidence."""
-    return {name: ground for name, ground in _RESTS_ON.items() if ground in proofs.withheld}
-
-
-def _table_faults(
-    certificate: Certificate, again: ProvedTables, skip: Collection[str]
-) -> Iterator[str]:
-    """Yield the statements of tables and claims that are not proved."""
-    for name in ("runtime_error", "lipschitz_l2", "deviation_linf", "claims"):
-        said, proved = (
-            to_table(getattr(either, name), nulls=True) for either in (certificate, again)
-        )
-        yield from differences(said, proved, f"certificate.{name}", {*skip, "sampled"})
-
-
-def _lacking_claims(
-    certificate: Certificate, again: ProvedTables, skipped: Mapping[str, Ground]
-) -> dict[str, Ground]:
-    """Return the skipped claims that say more than is proved without their evidence."""
-    return {
-        name: ground
-        for name, ground in skipped.items()
-        if any(_table_faults(certificate, again, skipped.keys() - {name}))
-    }
+    return CheckReport(proved=tuple(proved), lacking=lacking, lacking_claims=tables.lacking)
 
 
 def _again(
