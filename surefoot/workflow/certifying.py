@@ -60,8 +60,8 @@ def certify_controller(
         dense: Policy from which the controller was compressed, for ``compression_error``.
         states: States of the user's own, instead of those of the controller's folder.
         draw: Whether a picture is drawn.
-        listener: Is told what should be known of a foreign file, how the states were read, which
-            states no bundle will hold, and why there is no picture.
+        listener: Is told what should be known of a foreign file, how the states were read, whether
+            a bundle will hold them, and why there is no picture.
 
     Raises:
         InputError: If a file is not what it should be, or ``out`` cannot be written.

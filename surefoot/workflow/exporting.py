@@ -124,9 +124,6 @@ def export_controller(
     return ExportedBundle(path=out, bundle=bundle, signed=bool(keys), c=_size_of_c(bundle))
 
 
-_STORE = "the bundle needs the states of the certificate: store them by pipeline adopt --states"
-
-
 def _prove_again(
     certificate: Certificate, file: ControllerFile, origin: Artifact, dense: ControllerFile | None
 ) -> None:
@@ -147,11 +144,12 @@ def _prove_again(
     try:
         report = prove_again(certificate, file, states, dense)
     except OtherEvidenceError as error:
-        raise VerificationError(f"{what}: {error}; {_STORE}") from error
+        raise VerificationError(
+            f"{what}: {error}; store its own by pipeline adopt --states"
+        ) from error
     except (InputError, IntegrityError) as error:
         raise VerificationError(f"{what}: {error}") from error
-    hint = f"; {_STORE}" if states is None else ""
-    require_proved(unproved_claims(certificate, report), f"{what}{hint}")
+    require_proved(unproved_claims(certificate, report), what)
 
 
 def _buildable(file: ControllerFile, config: CConfig, listener: Listener) -> tuple[Target, ...]:

@@ -44,6 +44,7 @@ FLAGS = {
         "--target",
         "--sign",
         "--out",
+        "--dense",
         "--config",
         "--set",
         "--allow-uncertified",
@@ -84,7 +85,7 @@ FLAGS = {
         "--json",
     },
     "inspect": {"controller", "--output", "--discrete", "--epsilon", "--json"},
-    "verify": {"bundle", "--key", "--policy", "--allow-uncertified", "--json"},
+    "verify": {"bundle", "--key", "--policy", "--dense", "--allow-uncertified", "--json"},
     "attack": {
         "bundle",
         "--out",

@@ -207,7 +207,7 @@ def test_a_bundle_that_lacks_its_states_is_not_proved_and_says_which_claim(
     assert "verifies" not in done.out
     (line,) = done.err.splitlines()
     assert "at 50% of visited states" in line
-    assert "states are missing (visited.npz)" in line
+    assert "states are missing (visited.npz" in line
     done = run_pipeline("verify", stripped, "--json")
     assert done.code == 4
     table = json.loads(done.out)
