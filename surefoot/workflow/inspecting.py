@@ -1,19 +1,21 @@
 """Inspecting: what a controller is, sensor by sensor and output by output, before any proof."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from surefoot.activation import Activation, parts_of
+from surefoot.activation import Activation, Mixed, RmsNorm
 from surefoot.artifact import is_folder_of
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, Description, Part, read_beside
 from surefoot.policy import (
     NO_SLOPES,
+    Array,
     CategoricalHead,
     GaussianHead,
+    Layer,
     Policy,
     Squash,
     weights_sha256,
@@ -181,12 +183,46 @@ def _visited(path: Path) -> Visited | None:
 
 def _network_of(policy: Policy) -> str:
     """Return the sizes of the layers and their activations in words."""
-    sizes = [policy.obs_dim, *(len(layer.bias) for layer in policy.layers)]
-    used = [function for layer in policy.layers[:-1] for function in parts_of(layer.activation)]
-    names = dict.fromkeys(
-        function.value for function in used if function is not Activation.IDENTITY
-    )
-    return f"{'-'.join(map(str, sizes))}, {', '.join(names) or 'affine'}"
+    names = dict.fromkeys(name for layer in policy.layers[:-1] for name in _functions_of(layer))
+    return f"{'-'.join(map(str, _sizes_of(policy)))}, {', '.join(names) or 'affine'}"
+
+
+def _sizes_of(policy: Policy) -> list[int]:
+    """Return the sizes of the layers; a normalisation and its gain are none of their own."""
+    sizes, is_behind_norm = [policy.obs_dim], False
+    for layer in policy.layers:
+        is_norm = isinstance(layer.activation, RmsNorm)
+        is_step = is_norm and (_is_diagonal(layer.weight) or _is_centring(layer.weight))
+        is_gain = is_behind_norm and _is_diagonal(layer.weight)
+        if not (is_step or is_gain):
+            sizes.append(len(layer.bias))
+        is_behind_norm = is_norm
+    return sizes
+
+
+def _is_diagonal(weight: Array) -> bool:
+    is_square = weight.shape[0] == weight.shape[1]
+    return is_square and np.array_equal(weight, np.diag(np.diag(weight)))
+
+
+def _is_centring(weight: Array) -> bool:
+    """Return whether a layer subtracts the mean of its inputs."""
+    count = len(weight)
+    return weight.shape == (count, count) and np.allclose(weight, np.eye(count) - 1 / count)
+
+
+def _functions_of(layer: Layer) -> Iterator[str]:
+    """Yield the functions that a layer applies, in words; none for the identity."""
+    used = layer.activation
+    places = used.places() if isinstance(used, Mixed) else [(used, slice(None))]
+    for function, rows in places:
+        if isinstance(function, RmsNorm):
+            # RmsNorm is LayerNorm where the mean of what it is given is zero.
+            sums = [*layer.weight[rows].sum(axis=0), layer.bias[rows].sum()]
+            name = "LayerNorm" if np.allclose(sums, 0, atol=1e-5) else "RMSNorm"
+            yield f"{name} (epsilon {function.epsilon:.6g})"
+        elif function is not Activation.IDENTITY:
+            yield function.value
 
 
 # --- rows

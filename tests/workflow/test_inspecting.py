@@ -63,6 +63,23 @@ def test_sensors_that_never_moved_are_too_coarse_or_idle_are_flagged(tmp_path: P
     assert flags == [(), ("constant", "unresolved"), ("unresolved",), ("unread",)]
 
 
+@pytest.mark.parametrize(
+    ("op", "name"), [("LayerNormalization", "LayerNorm"), ("RMSNormalization", "RMSNorm")]
+)
+def test_a_normalisation_is_named_and_is_no_layer_of_its_own(
+    tmp_path: Path, op: str, name: str
+) -> None:
+    rng, graph = np.random.default_rng(0), Graph(opset=23)
+    hidden = graph.dense("obs", rng.normal(size=(16, 4)))
+    gain, offset = graph.constant(rng.normal(size=16)), graph.constant(rng.normal(size=16))
+    inputs = (gain, offset) if op == "LayerNormalization" else (gain,)
+    hidden = graph.node("Tanh", graph.node(op, hidden, *inputs, axis=-1, epsilon=1e-5))
+    out = graph.dense(hidden, rng.normal(size=(2, 16)))
+    path = tmp_path / "actor.onnx"
+    path.write_bytes(graph.file({out: ("N", 2)}, {"obs": ("N", 4)}))
+    assert inspect_controller(path).network == f"4-16-2, {name} (epsilon 1e-05), tanh"
+
+
 def test_names_come_from_the_file_or_are_none() -> None:
     one, two = (Part(name="obs", size=2),), (Part(name="pos", size=2), Part(name="cmd", size=1))
     said = Description.of({"pos": json.dumps({"names": ["hip", "knee"]})})
