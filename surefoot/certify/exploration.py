@@ -13,6 +13,8 @@ from surefoot.certificate import proved_text
 from surefoot.certify.analysis import Analysis
 from surefoot.certify.at_states import AtStates
 from surefoot.certify.verdict import finite
+from surefoot.config import to_toml
+from surefoot.quantities.base.proof import StateBounds
 from surefoot.unknown import Unknown
 
 EPSILONS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -36,6 +38,9 @@ class Deviation:
         found_at_states: Worst that a search found at the given states; None without states.
         proved_at_states: Bound at the share of the states, or at each; None where there is none.
         vacuous: Whether the bound in every state says no more than the actuators' range.
+        found_lead: Largest lead of another choice that a search found at the given states, logits;
+            None without states or choices.
+        proved_lead: Bound on it at the share of the states, or at each; None where there is none.
     """
 
     epsilon: float
@@ -44,6 +49,8 @@ class Deviation:
     found_at_states: float | None
     proved_at_states: float | None
     vacuous: bool
+    found_lead: float | None = None
+    proved_lead: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,11 +148,15 @@ def _deviation(
     ball, searches = Ball(norm=Norm.LINF, epsilon=epsilon), analysis.searches
     bound = analysis.proofs.deviation(ball)
     proved = None if isinstance(bound, Unknown) else finite(bound.value)
-    found_there = proved_there = None
+    found_there = proved_there = found_lead = proved_lead = None
     if place is not None:
         scope, there = place
-        found_there = float(searches.worst_at(scope, ball).values["deviation"].max())
-        proved_there = _proved_at(scope, there, ball)
+        worst = searches.worst_at(scope, ball).values
+        found_there = float(worst["deviation"].max())
+        proved_there = _proved_at(scope, there, there.whole_deviation(ball))
+        if "choice_lead" in worst:
+            found_lead = float(worst["choice_lead"].max())
+            proved_lead = _proved_at(scope, there, there.choice_lead(ball))
     return Deviation(
         epsilon=epsilon,
         found=float(searches.worst_anywhere(ball).values["deviation"].max()),
@@ -153,11 +164,12 @@ def _deviation(
         found_at_states=found_there,
         proved_at_states=proved_there,
         vacuous=proved is not None and action_range is not None and proved >= action_range,
+        found_lead=found_lead,
+        proved_lead=proved_lead,
     )
 
 
-def _proved_at(scope: Scope, there: AtStates, ball: Ball) -> float | None:
-    bounds = there.whole_deviation(ball)
+def _proved_at(scope: Scope, there: AtStates, bounds: StateBounds | Unknown) -> float | None:
     if isinstance(bounds, Unknown):
         return None
     if scope is Scope.RECORDED:
@@ -171,12 +183,23 @@ def _candidates(exploration: Exploration) -> tuple[Candidate, ...]:
     rows = exploration.deviations[::-1]
     everywhere = next((row for row in rows if row.proved is not None and not row.vacuous), None)
     if everywhere is not None and everywhere.proved is not None:
-        found.append(_candidate(everywhere, Scope.EVERYWHERE, everywhere.proved, everywhere.found))
+        requirement = _requirement(
+            "action_deviation", everywhere, Scope.EVERYWHERE, everywhere.proved
+        )
+        found.append(Candidate(requirement=requirement, found=everywhere.found))
     limit = exploration.action_range or math.inf
     for row in rows:
         proved, worst = row.proved_at_states, row.found_at_states
         if exploration.scope and proved is not None and worst is not None and proved < limit:
-            found.append(_candidate(row, exploration.scope, proved, worst))
+            requirement = _requirement("action_deviation", row, exploration.scope, proved)
+            found.append(Candidate(requirement=requirement, found=worst))
+            break
+    for row in rows:
+        proved, worst = row.proved_lead, row.found_lead
+        # Above 0 it says of no choice that it stays.
+        if exploration.scope and proved is not None and worst is not None and proved <= 0:
+            requirement = _requirement("choice_lead", row, exploration.scope, proved)
+            found.append(Candidate(requirement=requirement, found=worst))
             break
     if exploration.lipschitz is not None:
         requirement = Requirement(
@@ -186,10 +209,10 @@ def _candidates(exploration: Exploration) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def _candidate(row: Deviation, scope: Scope, proved: float, found: float) -> Candidate:
+def _requirement(quantity: str, row: Deviation, scope: Scope, proved: float) -> Requirement:
     by_share = scope is Scope.VISITED
-    requirement = Requirement(
-        quantity="action_deviation",
+    return Requirement(
+        quantity=quantity,
         epsilon=row.epsilon,
         norm=Norm.LINF,
         scope=scope,
@@ -197,7 +220,6 @@ def _candidate(row: Deviation, scope: Scope, proved: float, found: float) -> Can
         confidence=CONFIDENCE if by_share else None,
         at_most=_limit(proved),
     )
-    return Candidate(requirement=requirement, found=found)
 
 
 def _limit(proved: float) -> float:
@@ -221,7 +243,7 @@ def draft_budget(exploration: Exploration, name: str) -> str:
             "#",
             f"# In every state nothing is proved: {' '.join(exploration.reason.split())}",
         ]
-    for candidate in exploration.candidates:
+    for candidate in exploration.candidates:  # each by itself: its last line gets a comment
         lines += ["", "[[require]]", *_lines(candidate)]
     lines += [
         "",
@@ -232,11 +254,5 @@ def draft_budget(exploration: Exploration, name: str) -> str:
 
 
 def _lines(candidate: Candidate) -> list[str]:
-    table = candidate.requirement.to_table()
-    words = [f"{key} = {_toml(value)}" for key, value in table.items()]
-    words[-1] += f"  # a search found {candidate.found:.{_DIGITS}g}"
-    return words
-
-
-def _toml(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    *others, limit = to_toml(candidate.requirement.to_table()).splitlines()
+    return [*others, f"{limit}  # a search found {candidate.found:.{_DIGITS}g}"]

@@ -10,7 +10,7 @@ from surefoot.budget import Budget, Scope
 from surefoot.certificate import Verdict
 from surefoot.certify import Analysis, CertifyConfig, Evidence, certify_analysis
 from surefoot.certify.exploration import draft_budget, explore
-from surefoot.policy import Activation, Policy, Squash
+from surefoot.policy import Activation, CategoricalHead, Policy, Squash
 
 QUICK = CertifyConfig(search_states=8, search_steps=4, lipsdp_iterations=5, lipsdp_per_actuator=0)
 STATES = np.random.default_rng(0).normal(0, 1, (60, 4))
@@ -71,6 +71,41 @@ def test_why_nothing_is_proved_is_said_and_the_draft_asks_for_nothing_of_it() ->
     assert all(row.proved is None and not row.vacuous for row in found.deviations)
     assert {c.requirement.quantity for c in found.candidates} == {"lipschitz"}
     assert "state_limit" in draft_budget(found, "actor.onnx")
+
+
+@pytest.mark.parametrize("evidence", ["recorded states", "visited states"])
+def test_of_a_controller_that_chooses_the_lead_of_its_choice_is_offered_and_proved(
+    evidence: str,
+) -> None:
+    drawn = random_policy(np.random.default_rng(1), [4, 8, 2], Activation.TANH)
+    *before, last = drawn.layers
+    # One choice leads by 40 logits at all states, so that it stays under each perturbation.
+    leading = replace(last, bias=np.array([40, 0], np.float32))
+    chooses = replace(drawn, layers=(*before, leading), head=CategoricalHead(num_actions=2))
+    analysis = Analysis(file_of(chooses), EVIDENCE[evidence], QUICK)
+    found = explore(analysis)
+    leads = [c for c in found.candidates if c.requirement.quantity == "choice_lead"]
+    assert [lead.requirement.epsilon for lead in leads] == [found.deviations[-1].epsilon]
+    assert leads[0].requirement.limit < 0
+    if leads[0].requirement.scope is Scope.RECORDED:  # else a share of the states is left out
+        assert leads[0].found <= leads[0].requirement.limit
+    budget = Budget.parse(draft_budget(found, "actor.onnx"))
+    assert leads[0].requirement in budget.requirements
+    assert certify_analysis(analysis, budget).verdict is Verdict.PROVED
+
+
+def test_a_choice_that_may_change_is_not_offered_as_one_that_stays() -> None:
+    drawn = random_policy(np.random.default_rng(1), [4, 8, 2], Activation.TANH)
+    chooses = replace(drawn, head=CategoricalHead(num_actions=2))
+    even = replace(
+        chooses, layers=(*chooses.layers[:-1], replace(chooses.layers[-1], bias=np.zeros(2, "f4")))
+    )
+    found = explore(Analysis(file_of(even), EVIDENCE["recorded states"], QUICK), (0.5, 1.0))
+    for row in found.deviations:
+        assert row.proved_lead is not None
+        assert row.found_lead is not None
+        assert 0 < row.found_lead <= row.proved_lead
+    assert "choice_lead" not in {c.requirement.quantity for c in found.candidates}
 
 
 def test_no_name_breaks_out_of_its_comment() -> None:
