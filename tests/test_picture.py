@@ -63,5 +63,5 @@ def test_equal_pictures_are_equal_bytes() -> None:
 
 def test_without_matplotlib_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingLibraryError, match=r"install surefoot\[train\]"):
+    with pytest.raises(MissingLibraryError, match=r"matplotlib: pip install .*\[train\]"):
         draw_png(1, 1, paint)

@@ -216,7 +216,7 @@ def test_clean_episodes_lower_the_return_loss_and_make_it_statistical(
     assert check_certificate(read, file, sampled=sampled).unchecked == ()
     assert len(check_certificate(read, file).unchecked) == 1
     other = replace(sampled, alive=~sampled.alive)
-    with pytest.raises(IntegrityError, match="other episodes"):
+    with pytest.raises(IntegrityError, match="other sampled episodes"):
         check_certificate(read, file, sampled=other)
     with_none = certify(file, budget, replace(evidence, sampled=None)).findings[0]
     assert "no clean episodes" in with_none.reason

@@ -63,8 +63,10 @@ def test_a_suite_that_is_told_to_stop_exits_75_and_goes_on_to_the_same_result(
     assert len(list(stopped.with_suffix(".work").iterdir())) > before > 3
     assert stopped.read_bytes() == whole.read_bytes()
     # What was trained before the signal was not trained again.
-    training = json.loads(whole.read_bytes())["attacks"]["sa-rl"]["training"]
-    assert len(calls) == sum(len(facts["returns"]) for facts in training.values())
+    record = json.loads(whole.read_bytes())
+    trained = [*record["attacks"]["sa-rl"]["training"].values()]
+    trained += [box["outcome"]["training"] for box in record["actions"]]
+    assert len(calls) == sum(len(facts["returns"]) for facts in trained)
 
 
 def test_the_critic_of_a_run_is_found_from_its_bundle_and_is_of_this_controller_alone(
