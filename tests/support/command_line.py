@@ -50,6 +50,8 @@ num_threads = 1
 [bench]
 num_calls = 200
 paced_s = 0.05
+under_load = false
+batches = []
 
 [[require]]
 quantity = "action_deviation"
