@@ -264,7 +264,7 @@ def _can_join(first: OneActivation, second: OneActivation) -> bool:
 
 
 def is_elementwise(activation: AnyActivation) -> bool:
-    """Return whether an activation treats each neuron by itself."""
+    """Return True if an activation treats each neuron by itself."""
     return not any(isinstance(function, RmsNorm) for function in parts_of(activation))
 
 

@@ -139,7 +139,7 @@ class Inequality:
             raise InputError(f"an inequality must have finite numbers, got {self.describe()}")
 
     def is_broken(self, outputs: Float) -> bool:
-        """Return whether outputs break it, in exact arithmetic.
+        """Return True if outputs break it, in exact arithmetic.
 
         Args:
             outputs: Finite, shape (m,).
@@ -249,7 +249,7 @@ class Condition:
         return np.asarray(np.stack(least, axis=-1).max(axis=-1))
 
     def is_violated(self, outputs: Float) -> bool:
-        """Return whether finite outputs, shape (m,), break it, in exact arithmetic."""
+        """Return True if finite outputs, shape (m,), break it, in exact arithmetic."""
         return any(all(one.is_broken(outputs) for one in clause) for clause in self.clauses)
 
     def describe(self) -> str:

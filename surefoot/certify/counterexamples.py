@@ -159,7 +159,7 @@ def worst_anywhere(
         ball: The perturbations that are allowed.
         starts: States to start from, shape (n, obs_dim).
         steps: Gradient steps by which the effort counts.
-        seed: Of perturbations and of moves of the states.
+        seed: Seed of the perturbations and of the moves of the states.
         distribution: Search for distances between distributions as well.
     """
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ _DIGITS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Deviation:
+class SizedDeviation:
     """The largest change of one action at one size of the perturbation, action units.
 
     Attributes:
@@ -81,7 +81,7 @@ class Exploration:
         candidates: Requirements that could be proved and say something.
     """
 
-    deviations: tuple[Deviation, ...]
+    deviations: tuple[SizedDeviation, ...]
     scope: Scope | None
     num_states: int
     action_range: float | None
@@ -144,7 +144,7 @@ def _deviation(
     epsilon: float,
     place: tuple[Scope, AtStates] | None,
     action_range: float | None,
-) -> Deviation:
+) -> SizedDeviation:
     ball, searches = Ball(norm=Norm.LINF, epsilon=epsilon), analysis.searches
     bound = analysis.proofs.deviation(ball)
     proved = None if isinstance(bound, Unknown) else finite(bound.value)
@@ -157,7 +157,7 @@ def _deviation(
         if "choice_lead" in worst:
             found_lead = float(worst["choice_lead"].max())
             proved_lead = _proved_at(scope, there, there.choice_lead(ball))
-    return Deviation(
+    return SizedDeviation(
         epsilon=epsilon,
         found=float(searches.worst_anywhere(ball).values["deviation"].max()),
         proved=proved,
@@ -209,7 +209,7 @@ def _candidates(exploration: Exploration) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def _requirement(quantity: str, row: Deviation, scope: Scope, proved: float) -> Requirement:
+def _requirement(quantity: str, row: SizedDeviation, scope: Scope, proved: float) -> Requirement:
     by_share = scope is Scope.VISITED
     return Requirement(
         quantity=quantity,
@@ -230,7 +230,7 @@ def draft_budget(exploration: Exploration, name: str) -> str:
     """Return a budget to start from, with what to know about each of its lines.
 
     Args:
-        exploration: Of a controller; each of its candidates is a requirement.
+        exploration: Exploration of a controller; each of its candidates is a requirement.
         name: What the controller is called.
     """
     lines = [

@@ -71,7 +71,7 @@ class Goal(Protocol):
         """Return minus the gradient with respect to the unmoved outputs; None for none."""
 
     def value(self, outputs: Array, base: Array) -> Array:
-        """Return what counts, shape (n,)."""
+        """Return the objective of each row, shape (n,)."""
 
     def of(self, chosen: NDArray[np.intp]) -> Self:
         """Return the goal of some of the starts."""
@@ -83,7 +83,7 @@ class OneAction:
 
     Attributes:
         policy: The network, whose head turns outputs into actions.
-        numbers: Of the outputs, shape (n,).
+        numbers: Numbers of the outputs, shape (n,).
     """
 
     policy: Policy
@@ -116,7 +116,7 @@ class LawChange:
 
     Attributes:
         objective: Its gradient.
-        weights: Of the outputs, shape (num_outputs,).
+        weights: Weights of the outputs, shape (num_outputs,).
     """
 
     objective: Objective
@@ -246,7 +246,7 @@ def _step(
 
 
 def _actions(policy: Policy, outputs: Array) -> Array:
-    """Return what outputs do behind squash and scale, but for the centre."""
+    """Return the actions of outputs, behind squash and scale, but for the centre."""
     if not isinstance(policy.head, GaussianHead):
         return outputs
     squash: Squash = policy.head.squash

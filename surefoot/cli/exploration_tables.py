@@ -7,12 +7,12 @@ from surefoot.cli.inspect import rows_of
 from surefoot.cli.tables import Table, proved
 
 if TYPE_CHECKING:
-    from surefoot.certify.exploration import Deviation, Exploration
+    from surefoot.certify.exploration import Exploration, SizedDeviation
     from surefoot.workflow.exploring import ExploredController
 
 
 def json_of(explored: "ExploredController") -> dict[str, Json]:
-    """Return what ``--json`` prints."""
+    """Return the object that ``--json`` prints."""
     from surefoot.config import to_table
 
     return {
@@ -37,7 +37,7 @@ def _deviations(exploration: "Exploration") -> Table:
     return Table("largest change of one action, linf, action units (or of a logit)", head, rows)
 
 
-def _row(exploration: "Exploration", row: "Deviation") -> list[object]:
+def _row(exploration: "Exploration", row: "SizedDeviation") -> list[object]:
     cells: list[object] = [f"{row.epsilon:g}", proved(row.proved), row.found]
     if exploration.scope is not None:
         cells += [proved(row.proved_at_states), row.found_at_states]

@@ -35,7 +35,7 @@ def inspect(
 
 
 def rows_of(inspection: "Inspection") -> list[Table]:
-    """Return what a controller is as tables."""
+    """Return the description of a controller as tables."""
     return [
         _summary(inspection),
         _sensors(inspection),

@@ -37,7 +37,7 @@ _NOTE = "activations are not in the parameters: {} was taken"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Network:
+class BraxNetwork:
     """What parameters do not say about the network that they belong to.
 
     Attributes:
@@ -61,7 +61,7 @@ class Network:
             raise InputError(f"--activation must be one of {known}, got {self.activation!r}")
 
 
-def convert(path: Path, network: Network) -> Conversion:
+def convert(path: Path, network: BraxNetwork) -> Conversion:
     """Return the deterministic policy of parameters.
 
     Args:
@@ -90,7 +90,7 @@ def convert(path: Path, network: Network) -> Conversion:
     )
 
 
-def policy_of(parameters: Sequence[object], network: Network, path: Path) -> Policy:
+def policy_of(parameters: Sequence[object], network: BraxNetwork, path: Path) -> Policy:
     """Return what parameters compute.
 
     Args:
@@ -117,7 +117,7 @@ def _table(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _layers_of(table: Mapping[str, object], network: Network, path: Path) -> list[Layer]:
+def _layers_of(table: Mapping[str, object], network: BraxNetwork, path: Path) -> list[Layer]:
     """Return the dense layers, the last with the half of its outputs that are means.
 
     Raises:
@@ -145,7 +145,7 @@ def _layers_of(table: Mapping[str, object], network: Network, path: Path) -> lis
     return [*layers, Layer(weight=weight, bias=bias, activation=Activation.IDENTITY)]
 
 
-def _normaliser_of(statistics: object, width: int, network: Network, path: Path) -> Normaliser:
+def _normaliser_of(statistics: object, width: int, network: BraxNetwork, path: Path) -> Normaliser:
     """Return (o - mean) / std, which brax does not clip.
 
     Raises:
@@ -167,7 +167,9 @@ def _normaliser_of(statistics: object, width: int, network: Network, path: Path)
     return Normaliser(mean=mean, scale=scale, clip=np.inf)
 
 
-def _predict(parameters: Sequence[object], policy: Policy, network: Network, obs: Array) -> Array:
+def _predict(
+    parameters: Sequence[object], policy: Policy, network: BraxNetwork, obs: Array
+) -> Array:
     """Return brax's own deterministic actions, (n, act_dim), for raw observations."""
     import jax
     from brax.training.acme.running_statistics import normalize
@@ -207,8 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(parser, lambda parsed: convert(parsed.source, _network(parsed)), arguments)
 
 
-def _network(parsed: Arguments) -> Network:
-    return Network(activation=parsed.activation, key=parsed.key, normalises=not parsed.raw)
+def _network(parsed: Arguments) -> BraxNetwork:
+    return BraxNetwork(activation=parsed.activation, key=parsed.key, normalises=not parsed.raw)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Conversion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Agreement:
+class LibraryAgreement:
     """How a written file compares with the library.
 
     Attributes:
@@ -82,7 +82,7 @@ class Agreement:
         )
 
 
-def write_conversion(conversion: Conversion, out: Path) -> tuple[Policy, Agreement]:
+def write_conversion(conversion: Conversion, out: Path) -> tuple[Policy, LibraryAgreement]:
     """Write the canonical file of a converted policy, if it is what the library computes.
 
     Args:
@@ -156,7 +156,7 @@ def in_float32(policy: Policy) -> Policy:
     )
 
 
-def compare(policy: Policy, conversion: Conversion) -> Agreement:
+def compare(policy: Policy, conversion: Conversion) -> LibraryAgreement:
     """Compare a file's policy with the library on random observations.
 
     Args:
@@ -184,7 +184,7 @@ def compare(policy: Policy, conversion: Conversion) -> Agreement:
             f"{answers.reshape(outputs.shape)[row, column]:.9g}; rounding explains "
             f"{explained[row, column]:.3g}"
         )
-    return Agreement(
+    return LibraryAgreement(
         num_observations=len(obs),
         largest=float(difference.max()),
         explained=float(explained.max()),
@@ -193,7 +193,7 @@ def compare(policy: Policy, conversion: Conversion) -> Agreement:
 
 def _compared_choices(
     head: CategoricalHead, outputs: Array, explained: Array, answers: Array
-) -> Agreement:
+) -> LibraryAgreement:
     """Compare choices where the best logit leads by more than rounding can take.
 
     Raises:
@@ -209,7 +209,7 @@ def _compared_choices(
             f"the converted policy is not what the library computes: it chooses {chosen[row]} of "
             f"{outputs[row].tolist()}, the library {answers.reshape(-1)[row]}"
         )
-    return Agreement(
+    return LibraryAgreement(
         num_observations=len(outputs),
         largest=None,
         explained=float(explained.max()),

@@ -19,7 +19,7 @@ _RANGES = {Activation.TANH: (-1, 1), Activation.SIGMOID: (0, 1)}
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
+class _Interval:
     """Exact ends between which a number lies; None for no end.
 
     Attributes:
@@ -30,12 +30,12 @@ class _Range:
     low: Fraction | None = None
     high: Fraction | None = None
 
-    def behind(self, step: Step, row: int) -> "_Range":
+    def behind(self, step: Step, row: int) -> "_Interval":
         """Return the range of a result of a step whose input has this range."""
         match step:
             case Apply(activation=activation) if activation in _RANGES:
                 low, high = _RANGES[activation]
-                return _Range(Fraction(low), Fraction(high))
+                return _Interval(Fraction(low), Fraction(high))
             case Shift(amount=amount):
                 return self._shifted(_exact(amount[row]))
             case Scale(factor=factor, divides=divides):
@@ -43,27 +43,27 @@ class _Range:
                 return self._scaled(1 / exact if divides else exact)
             case Limit(low=low, high=high):
                 return self._limited(float(low[row]), float(high[row]))
-        return _Range()
+        return _Interval()
 
     def within(self, low: float, high: float) -> bool:
-        """Return whether nothing lies outside of two limits, which may be infinite."""
+        """Return True if nothing lies outside two limits, which may be infinite."""
         above = low == -np.inf or (self.low is not None and self.low >= _exact(low))
         below = high == np.inf or (self.high is not None and self.high <= _exact(high))
         return above and below
 
-    def _shifted(self, amount: Fraction) -> "_Range":
+    def _shifted(self, amount: Fraction) -> "_Interval":
         ends = (None if end is None else end + amount for end in (self.low, self.high))
-        return _Range(*ends)
+        return _Interval(*ends)
 
-    def _scaled(self, factor: Fraction) -> "_Range":
+    def _scaled(self, factor: Fraction) -> "_Interval":
         low, high = (None if end is None else end * factor for end in (self.low, self.high))
-        return _Range(low, high) if factor > 0 else _Range(high, low)
+        return _Interval(low, high) if factor > 0 else _Interval(high, low)
 
-    def _limited(self, low: float, high: float) -> "_Range":
+    def _limited(self, low: float, high: float) -> "_Interval":
         lows = [self.low] if np.isinf(low) else [self.low, _exact(low)]
         highs = [self.high] if np.isinf(high) else [self.high, _exact(high)]
         known = [end for end in lows if end is not None], [end for end in highs if end is not None]
-        return _Range(max(known[0], default=None), min(known[1], default=None))
+        return _Interval(max(known[0], default=None), min(known[1], default=None))
 
 
 def _exact(number: float | np.floating) -> Fraction:
@@ -75,7 +75,7 @@ def drop_idle_limits(graph: Graph) -> None:
     idle: dict[int, set[int]] = {}
     made_by, uses = graph.makers(), graph.uses()
     for output in graph.outputs.tolist():
-        reach = _Range()
+        reach = _Interval()
         for place, row in reversed([*_chain(graph.steps, output, made_by, uses)]):
             step = graph.steps[place]
             if isinstance(step, Limit) and reach.within(step.low[row], step.high[row]):

@@ -27,7 +27,7 @@ _CELL, _KIND = "cell.json", "cell"
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class CellStore:
     """The cells of a study's folder.
 
     Attributes:
@@ -118,7 +118,7 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreAsMade(Store):
+class StoreAsMade(CellStore):
     """A store whose cells go by other digests than when they were made.
 
     Attributes:

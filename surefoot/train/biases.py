@@ -25,7 +25,7 @@ _LEAST_SPREAD = 0.2
 """Least spread of a direction: the policy changes, so that the search must never settle."""
 
 
-class CornerSearch:
+class BiasSearch:
     """An online cross-entropy search for the direction under which a changing policy returns least.
 
     Reference:
@@ -91,7 +91,7 @@ class EpisodeBiases:
         self._num_unbiased = round(config.defence.unbiased * num_envs)
         self._first_searched = num_envs - round(config.defence.searched * num_envs)
         self._random = numpy_stream(config.seed, Stream.BIASES)
-        self._search = CornerSearch(obs_dim)
+        self._search = BiasSearch(obs_dim)
         self._ball = Ball(norm=Norm.LINF, epsilon=0.0)
         self._direction_ND = np.zeros((num_envs, obs_dim))
         self._age_N = np.zeros(num_envs, np.int64)

@@ -23,7 +23,7 @@ from surefoot.study.cells import (
     settings_table,
     this_maker,
 )
-from surefoot.study.store import Store
+from surefoot.study.store import CellStore
 from surefoot.workflow.attacking import attack_deployed, shipped_critics
 from surefoot.workflow.certifying import certify_analysed
 from surefoot.workflow.configuration import Configuration
@@ -46,7 +46,7 @@ def make_cell(folder: Path, digest: str) -> None:
         FolderInUseError: If another process works at it.
         InterruptedRun: If a signal asked to stop; what is finished is kept.
     """
-    store = Store(folder)
+    store = CellStore(folder)
     settings = settings_of(read_toml(store.request(digest)), "cell")
     if cell_digest(settings, this_maker()) != digest:
         raise CheckError("the code changed since the study began: give its command again")
@@ -57,7 +57,7 @@ def make_cell(folder: Path, digest: str) -> None:
     _clear(store, digest)
 
 
-def clear_done_cells(store: Store) -> None:
+def clear_done_cells(store: CellStore) -> None:
     """Clear what killed processes left of cells that are done, and no process works at.
 
     Raises:
@@ -69,7 +69,7 @@ def clear_done_cells(store: Store) -> None:
                 _clear(store, digest)
 
 
-def _clear(store: Store, digest: str) -> None:
+def _clear(store: CellStore, digest: str) -> None:
     discard_folder(store.run(digest))
     store.request(digest).unlink(missing_ok=True)
 
@@ -82,7 +82,7 @@ class _CellWork:
         self._settings = settings
         self._digest = digest
 
-    def finish(self, store: Store) -> None:
+    def finish(self, store: CellStore) -> None:
         """Do the stages and keep what came of them."""
         trained = self._train()
         certificate = self._certify() if "certify" in self._settings.stages else None

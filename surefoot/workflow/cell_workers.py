@@ -18,7 +18,7 @@ from surefoot.config import to_toml
 from surefoot.errors import InputError, InterruptedRun
 from surefoot.study.cell_record import Failure
 from surefoot.study.cells import Cell, settings_table
-from surefoot.study.store import Store
+from surefoot.study.store import CellStore
 from surefoot.train.signals import StopRequest
 from surefoot.workflow.cell_process import ELSEWHERE
 
@@ -77,7 +77,7 @@ class _Try:
 class LocalWorkers:
     """Processes on this machine, one for each cell and as many at once as there are jobs."""
 
-    def __init__(self, store: Store, jobs: int, stop: StopRequest) -> None:
+    def __init__(self, store: CellStore, jobs: int, stop: StopRequest) -> None:
         """Use a store.
 
         Args:
@@ -160,7 +160,7 @@ class LocalWorkers:
         self._waiting.clear()
 
 
-def ask_for(store: Store, cell: Cell) -> None:
+def ask_for(store: CellStore, cell: Cell) -> None:
     """Write down the settings of a cell, for the process that is to make it."""
     request = store.request(cell.digest)
     make_folders(request.parent)

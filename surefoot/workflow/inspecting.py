@@ -206,7 +206,7 @@ def _is_diagonal(weight: Array) -> bool:
 
 
 def _is_centring(weight: Array) -> bool:
-    """Return whether a layer subtracts the mean of its inputs."""
+    """Return True if a layer subtracts the mean of its inputs."""
     count = len(weight)
     return weight.shape == (count, count) and np.allclose(weight, np.eye(count) - 1 / count)
 

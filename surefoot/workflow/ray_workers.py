@@ -12,7 +12,7 @@ from pathlib import Path
 from surefoot.errors import InputError, InterruptedRun
 from surefoot.study.cell_record import Failure
 from surefoot.study.cells import Cell
-from surefoot.study.store import Store
+from surefoot.study.store import CellStore
 from surefoot.train.signals import StopRequest
 from surefoot.workflow.cell_process import ELSEWHERE
 from surefoot.workflow.cell_workers import ATTEMPTS, CellProcess, Outcome, ask_for
@@ -26,7 +26,7 @@ _NODE_LOSSES = 8
 class RayWorkers:
     """Tasks on a Ray cluster, each on one core of some node."""
 
-    def __init__(self, store: Store, address: str, stop: StopRequest) -> None:
+    def __init__(self, store: CellStore, address: str, stop: StopRequest) -> None:
         """Use a cluster, which is joined while cells are made.
 
         Args:

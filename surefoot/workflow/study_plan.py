@@ -62,7 +62,7 @@ class StudyPlan(Record):
 def plan_study(
     grid: Path, out: Path, *, jobs: int = 1, shard: Shard | None = None, only: str | None = None
 ) -> StudyPlan:
-    """Return what a study would do, and do nothing.
+    """Plan a study, and do nothing.
 
     Args:
         grid: A grid file.

@@ -27,7 +27,7 @@ from surefoot.study.cells import (
 )
 from surefoot.study.grid import Grid, Purpose, read_grid
 from surefoot.study.results import FailedCell, Results, chosen_levels, decided_claims
-from surefoot.study.store import Store, StoreAsMade
+from surefoot.study.store import CellStore, StoreAsMade
 from surefoot.study.study_pages import study_files
 from surefoot.train.signals import StopRequest
 from surefoot.workflow.cell_work import clear_done_cells
@@ -98,7 +98,7 @@ class Study:
     """
 
     grid: Grid
-    store: Store
+    store: CellStore
     maker: Maker
 
     def cells(self) -> list[Cell]:
@@ -167,7 +167,7 @@ def open_study(grid: Path, out: Path) -> Study:
         InputError: If the grid is wrong, or the folder is somebody else's.
     """
     check_run_folder(out)
-    study = Study(read_grid(grid), Store(out), this_maker())
+    study = Study(read_grid(grid), CellStore(out), this_maker())
     study.cells()
     return study
 
@@ -186,7 +186,7 @@ def redraw_study(grid: Path, out: Path) -> StudySummary:
         InputError: If the grid is wrong, or the folder holds no cells.
         IntegrityError: If a stored cell was changed.
     """
-    store = Store(out)
+    store = CellStore(out)
     records = [store.read(digest) for digest in store.digests]
     if not records:
         raise InputError(f"{out} must hold cells of a study, it has none")

@@ -17,7 +17,7 @@ import pytest
 from scipy.special import expit
 
 from surefoot.convert import brax
-from surefoot.convert.brax import Network, policy_of
+from surefoot.convert.brax import BraxNetwork, policy_of
 from surefoot.errors import InputError
 from surefoot.policy import Array
 
@@ -58,23 +58,23 @@ def by_formula(obs: Array, mean: Array | float = MEAN, std: Array | float = STD)
 
 
 def test_actions_are_those_of_the_formulas() -> None:
-    policy = policy_of(parameters(), Network(), PATH)
+    policy = policy_of(parameters(), BraxNetwork(), PATH)
     np.testing.assert_allclose(policy.outputs(observations()), by_formula(observations()), 1e-9)
 
 
 def test_one_observation_of_several_is_taken_by_its_name() -> None:
     other = np.ones(9)
     named = parameters(mean={"state": MEAN, "all": other}, std={"state": STD, "all": other})
-    policy = policy_of(named, Network(), PATH)
+    policy = policy_of(named, BraxNetwork(), PATH)
     np.testing.assert_allclose(policy.outputs(observations()), by_formula(observations()), 1e-9)
     with pytest.raises(InputError, match="mean must have shape"):
-        policy_of(named, Network(key="all"), PATH)
+        policy_of(named, BraxNetwork(key="all"), PATH)
     with pytest.raises(InputError, match="--key must be one of"):
-        policy_of(named, Network(key="mine"), PATH)
+        policy_of(named, BraxNetwork(key="mine"), PATH)
 
 
 def test_raw_observations_are_not_normalised() -> None:
-    policy = policy_of(parameters(), Network(normalises=False), PATH)
+    policy = policy_of(parameters(), BraxNetwork(normalises=False), PATH)
     expected = by_formula(observations(), 0.0, 1.0)
     np.testing.assert_allclose(policy.outputs(observations()), expected, 1e-9)
 
@@ -91,18 +91,18 @@ def test_raw_observations_are_not_normalised() -> None:
 def test_other_networks_are_refused_by_name(change: dict[str, Any], said: str) -> None:
     table = {"params": {**policy_parameters()["params"], **change}}
     with pytest.raises(InputError, match=said):
-        policy_of((parameters()[0], table), Network(), PATH)
+        policy_of((parameters()[0], table), BraxNetwork(), PATH)
 
 
 def test_what_is_no_pair_of_parameters_is_refused() -> None:
     for wrong in ((), (1, 2), (parameters()[0], {"params": [1]})):
         with pytest.raises(InputError, match="params"):
-            policy_of(wrong, Network(), PATH)
+            policy_of(wrong, BraxNetwork(), PATH)
 
 
 def test_an_unknown_activation_is_refused() -> None:
     with pytest.raises(InputError, match="--activation must be one of elu"):
-        Network(activation="gelu")
+        BraxNetwork(activation="gelu")
 
 
 def test_without_brax_one_line_says_what_to_install(

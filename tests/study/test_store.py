@@ -7,19 +7,19 @@ import pytest
 from support.studies import cell_of
 from surefoot.errors import InputError, IntegrityError
 from surefoot.study.cell_record import Failure
-from surefoot.study.store import Store
+from surefoot.study.store import CellStore
 
 FILES = {"policy.onnx": b"policy", "critic.safetensors": b"critic"}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "study")
+def store(tmp_path: Path) -> CellStore:
+    store = CellStore(tmp_path / "study")
     store.claim()
     return store
 
 
-def test_a_cell_is_there_once_it_is_added(store: Store) -> None:
+def test_a_cell_is_there_once_it_is_added(store: CellStore) -> None:
     record = cell_of([1.0, 2.0])
     assert not store.holds("a1")
     store.add("a1", record, FILES)
@@ -29,14 +29,14 @@ def test_a_cell_is_there_once_it_is_added(store: Store) -> None:
     assert store.others({"b2"}) == ["a1"]
 
 
-def test_a_changed_byte_is_noticed(store: Store) -> None:
+def test_a_changed_byte_is_noticed(store: CellStore) -> None:
     store.add("a1", cell_of([1.0]), FILES)
     (store.path / "cells" / "a1" / "cell.json").write_bytes(cell_of([9.0]).to_json())
     with pytest.raises(IntegrityError, match=r"cell.json is not the file"):
         store.read("a1")
 
 
-def test_a_failure_stands_until_the_cell_is_done(store: Store) -> None:
+def test_a_failure_stands_until_the_cell_is_done(store: CellStore) -> None:
     failure = Failure(error="it diverged", attempts=2)
     store.fail("a1", failure)
     assert store.failure("a1") == failure
@@ -47,10 +47,10 @@ def test_a_failure_stands_until_the_cell_is_done(store: Store) -> None:
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="is not a surefoot study folder"):
-        Store(tmp_path).claim()
+        CellStore(tmp_path).claim()
 
 
-def test_a_folder_that_has_gone_away_is_said_to(store: Store, tmp_path: Path) -> None:
+def test_a_folder_that_has_gone_away_is_said_to(store: CellStore, tmp_path: Path) -> None:
     store.check_there()
     store.path.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="has gone away: mount it"):

@@ -12,7 +12,7 @@ from support.policies import linear_policy
 from support.training import let_every_task_be
 from surefoot.errors import InputError
 from surefoot.policy import weights_sha256
-from surefoot.train.biases import CornerSearch, EpisodeBiases
+from surefoot.train.biases import BiasSearch, EpisodeBiases
 from surefoot.train.defence_config import NoDefence, SensorBiases
 from surefoot.train.pruning_config import MagnitudePruning
 from surefoot.train.train_config import FixedNoise, TrainConfig
@@ -62,7 +62,7 @@ def step(disturbed: EpisodeBiases, done: list[int]) -> None:
 
 def test_the_search_finds_the_corner_of_least_return() -> None:
     random, worst = np.random.default_rng(0), np.array([1.0, -1.0, 1.0, 1.0, -1.0])
-    search = CornerSearch(len(worst))
+    search = BiasSearch(len(worst))
     for _ in range(24 * 20):
         draw = search.draw(random)
         search.tell(draw, -float(worst @ np.sign(draw)) + random.normal())
@@ -71,7 +71,7 @@ def test_the_search_finds_the_corner_of_least_return() -> None:
 
 
 def test_the_search_follows_a_policy_that_changes() -> None:
-    random, search = np.random.default_rng(0), CornerSearch(2)
+    random, search = np.random.default_rng(0), BiasSearch(2)
     for sign in (1.0, -1.0):
         for _ in range(24 * 40):
             draw = search.draw(random)

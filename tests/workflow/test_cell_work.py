@@ -17,7 +17,7 @@ from surefoot.config import to_toml
 from surefoot.errors import CheckError, FolderInUseError, InputError, InterruptedRun
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.study.cells import CellSettings, cell_digest, settings_of, settings_table, this_maker
-from surefoot.study.store import Store
+from surefoot.study.store import CellStore
 from surefoot.workflow import cell_process, cell_work
 from surefoot.workflow.configuration import Configuration
 
@@ -31,9 +31,9 @@ def settings(configuration: Configuration) -> CellSettings:
     )
 
 
-def asked(folder: Path, settings: CellSettings) -> tuple[Store, str]:
+def asked(folder: Path, settings: CellSettings) -> tuple[CellStore, str]:
     """A study in which a cell is asked for."""
-    store, digest = Store(folder), cell_digest(settings, this_maker())
+    store, digest = CellStore(folder), cell_digest(settings, this_maker())
     store.claim()
     store.request(digest).parent.mkdir()
     store.request(digest).write_text(to_toml(settings_table(settings)))

@@ -11,7 +11,7 @@ import pytest
 from support.studies import MAKER, cell_of, grid_from
 from surefoot.errors import InputError, InterruptedRun
 from surefoot.study.cells import Cell, cells_of
-from surefoot.study.store import Store
+from surefoot.study.store import CellStore
 from surefoot.train.signals import StopRequest
 from surefoot.workflow import cell_workers
 from surefoot.workflow.cell_process import ELSEWHERE
@@ -38,7 +38,7 @@ class Played:
         self.most_alive = max(self.most_alive, self.alive)
         code = self.script.get(cell.name, [DONE]).pop(0)
         if code == DONE:
-            Store(folder).add(digest, cell_of([1.0]), {})
+            CellStore(folder).add(digest, cell_of([1.0]), {})
         return PlayedProcess(self, cell.name, code)
 
 
@@ -73,8 +73,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Played:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "study")
+def store(tmp_path: Path) -> CellStore:
+    store = CellStore(tmp_path / "study")
     store.claim()
     return store
 
@@ -87,12 +87,12 @@ def cells(played: Played) -> list[Cell]:
     return cells
 
 
-def made(store: Store, cells: list[Cell], jobs: int = 2) -> Iterator[Outcome]:
+def made(store: CellStore, cells: list[Cell], jobs: int = 2) -> Iterator[Outcome]:
     return LocalWorkers(store, jobs, StopRequest()).make(cells)
 
 
 def test_every_cell_is_made_once_and_no_more_at_a_time_than_there_are_jobs(
-    played: Played, store: Store, cells: list[Cell]
+    played: Played, store: CellStore, cells: list[Cell]
 ) -> None:
     outcomes = list(made(store, cells))
     assert {one.cell.name for one in outcomes} == {cell.name for cell in cells}
@@ -103,7 +103,7 @@ def test_every_cell_is_made_once_and_no_more_at_a_time_than_there_are_jobs(
 
 @pytest.mark.parametrize("code", [1, 3, -9, 75])
 def test_a_cell_that_fails_every_time_is_tried_twice_and_the_others_go_on(
-    played: Played, store: Store, cells: list[Cell], code: int
+    played: Played, store: CellStore, cells: list[Cell], code: int
 ) -> None:
     played.script["dense/0"] = [code, code]
     failures = {one.cell.name: one.failure for one in made(store, cells) if one.failure}
@@ -114,20 +114,22 @@ def test_a_cell_that_fails_every_time_is_tried_twice_and_the_others_go_on(
 
 
 def test_a_second_attempt_counts_as_if_it_were_the_first(
-    played: Played, store: Store, cells: list[Cell]
+    played: Played, store: CellStore, cells: list[Cell]
 ) -> None:
     played.script["dense/0"] = [-9, DONE]
     assert all(one.failure is None for one in made(store, cells))
 
 
-def test_wrong_input_is_wrong_every_time(played: Played, store: Store, cells: list[Cell]) -> None:
+def test_wrong_input_is_wrong_every_time(
+    played: Played, store: CellStore, cells: list[Cell]
+) -> None:
     played.script["dense/0"] = [2]
     failures = [one.failure for one in made(store, cells) if one.failure]
     assert [failure.attempts for failure in failures] == [1]
 
 
 def test_a_cell_that_another_process_works_at_is_waited_for(
-    played: Played, store: Store, cells: list[Cell]
+    played: Played, store: CellStore, cells: list[Cell]
 ) -> None:
     played.script["dense/0"] = [ELSEWHERE, ELSEWHERE, ELSEWHERE, DONE]
     assert all(one.failure is None for one in made(store, cells))
@@ -135,7 +137,7 @@ def test_a_cell_that_another_process_works_at_is_waited_for(
 
 
 def test_a_cell_that_another_process_has_made_is_not_made_again(
-    played: Played, store: Store, cells: list[Cell]
+    played: Played, store: CellStore, cells: list[Cell]
 ) -> None:
     store.add(cells[0].digest, cell_of([1.0]), {})
     assert len(list(made(store, cells))) == len(cells)
@@ -143,7 +145,7 @@ def test_a_cell_that_another_process_has_made_is_not_made_again(
 
 
 def test_who_is_asked_to_stop_asks_every_process(
-    played: Played, store: Store, cells: list[Cell]
+    played: Played, store: CellStore, cells: list[Cell]
 ) -> None:
     played.ends = False
     stop = StopRequest()
@@ -164,7 +166,7 @@ def test_who_is_asked_to_stop_asks_every_process(
 
 
 def test_a_folder_that_goes_away_ends_the_study_and_its_processes(
-    played: Played, store: Store, cells: list[Cell], tmp_path: Path
+    played: Played, store: CellStore, cells: list[Cell], tmp_path: Path
 ) -> None:
     outcomes = made(store, cells, jobs=1)
     next(outcomes)

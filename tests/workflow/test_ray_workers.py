@@ -13,7 +13,7 @@ import pytest
 from support.studies import MAKER, TINY, grid_from
 from surefoot.errors import InputError
 from surefoot.study.cells import cells_of
-from surefoot.study.store import Store
+from surefoot.study.store import CellStore
 from surefoot.train.signals import StopRequest
 from surefoot.workflow import ray_workers
 from surefoot.workflow.cell_process import ELSEWHERE
@@ -66,7 +66,7 @@ def test_a_node_that_dies_in_the_middle_changes_no_cell(
 
 
 def test_an_address_at_which_nobody_answers_is_one_line(tmp_path: Path) -> None:
-    store = Store(tmp_path / "study")
+    store = CellStore(tmp_path / "study")
     store.claim()
     grid = grid_from()
     cells = cells_of(grid, ["dense"], "select", MAKER)

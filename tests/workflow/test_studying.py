@@ -21,7 +21,7 @@ from surefoot.config import to_toml
 from surefoot.errors import InputError
 from surefoot.study.cell_record import Failure
 from surefoot.study.cells import Cell, settings_table
-from surefoot.study.store import Store
+from surefoot.study.store import CellStore
 from surefoot.train.signals import StopRequest
 from surefoot.workflow import studying
 from surefoot.workflow.cell_workers import Outcome
@@ -80,9 +80,9 @@ class PlayedWorkers:
     def __init__(self, returns: Mapping[str, float]) -> None:
         self.returns = returns
         self.made: list[str] = []
-        self.store: Store | None = None
+        self.store: CellStore | None = None
 
-    def hired(self, store: Store, jobs: int, stop: StopRequest) -> "PlayedWorkers":
+    def hired(self, store: CellStore, jobs: int, stop: StopRequest) -> "PlayedWorkers":
         """Stand in for the class of the workers."""
         self.store = store
         return self
@@ -142,7 +142,7 @@ def test_a_study_begins_by_clearing_what_was_left_of_done_cells(
     workers: PlayedWorkers, tmp_path: Path
 ) -> None:
     run_study(levels(tmp_path), tmp_path / "study")
-    store = Store(tmp_path / "study")
+    store = CellStore(tmp_path / "study")
     done, other = store.digests[0], "0" * 64
     for digest in (done, other):
         claim_folder(store.run(digest), "run")

@@ -17,7 +17,7 @@ from surefoot.certify.bounds.crown import layer_bounds, times
 from surefoot.certify.bounds.region import Bounds, Network, Region, network_of
 from surefoot.certify.bounds.rounding import rounding_around
 from surefoot.certify.bounds.slopes import times_jacobian
-from surefoot.certify.bounds.summation import Affine
+from surefoot.certify.bounds.summation import AffineSum
 from surefoot.certify.bounds.upward import UNIT, Float, gamma, matmul_up
 from surefoot.policy import CategoricalHead, Policy, Squash
 from surefoot.question import Condition
@@ -70,7 +70,7 @@ class ConditionBounds:
         """
         self.condition = condition
         self._policy, self._arithmetic = policy, arithmetic
-        self._affines = [Affine.of(layer) for layer in policy.layers]
+        self._affines = [AffineSum.of(layer) for layer in policy.layers]
         self._sizes, limits = condition.rows(policy.num_outputs)
         self._sizes = np.abs(self._sizes)
         rows = _rows_of(policy, condition)

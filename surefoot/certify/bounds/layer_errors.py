@@ -40,7 +40,7 @@ from surefoot.certify.bounds.relaxation import image
 from surefoot.certify.bounds.root_mean_square import Squares, rms_errors
 from surefoot.certify.bounds.slopes import slope_range, slope_range_on
 from surefoot.certify.bounds.summation import (
-    Affine,
+    AffineSum,
     Error,
     Sums,
     Values,
@@ -60,7 +60,7 @@ _GROWING = (Activation.SILU, Activation.SOFTPLUS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Step:
+class LayerStep:
     """What one layer does to errors.
 
     Attributes:
@@ -80,13 +80,13 @@ class Step:
 
 
 def through(
-    affine: Affine,
+    affine: AffineSum,
     activation: AnyActivation,
     values: Values,
     error: Error,
     before: Bounds | None,
     arithmetic: Arithmetic,
-) -> Step | Unknown:
+) -> LayerStep | Unknown:
     """Propagate the errors of a layer's inputs through the layer.
 
     Args:
@@ -131,7 +131,7 @@ def through(
         if not (np.isfinite(added).all() and (size**2 * size.shape[1] < LARGEST).all()):
             return Unknown("a mean square may be smaller than its rounding, or exceed float32")
     steepest = np.maximum(np.abs(low), np.abs(high))
-    return Step(
+    return LayerStep(
         own=_sloped(made, steepest, crossed, added),
         total=_sloped(arrived, steepest, crossed, added),
         values=_behind(activation, exact, affine, values, local=local),
@@ -158,7 +158,7 @@ def _slopes(activation: AnyActivation, met: Bounds, *, local: bool) -> tuple[Flo
 
 def _normalised(
     activation: AnyActivation,
-    affine: Affine,
+    affine: AffineSum,
     exact: Bounds,
     met: Bounds,
     errors: tuple[Error, Float, Float],
@@ -212,7 +212,7 @@ def _normalised(
     return found[0], found[1], found[2], found[3]
 
 
-def _arrived(affine: Affine, error: Error, made: Error) -> Error:
+def _arrived(affine: AffineSum, error: Error, made: Error) -> Error:
     """Return the error before an activation: that of the inputs, and that of the sums."""
     # Entry by entry |W| e, or the row's norm times |e|_2: the better of box and ball.
     box = matmul_up(error.entries, np.abs(affine.weight).T)
@@ -233,7 +233,7 @@ def _sloped(error: Error, steepest: Float, crossed: Float, added: Float) -> Erro
 
 
 def _behind(
-    activation: AnyActivation, exact: Bounds, affine: Affine, inputs: Values, *, local: bool
+    activation: AnyActivation, exact: Bounds, affine: AffineSum, inputs: Values, *, local: bool
 ) -> Values:
     """Bound the exact values behind an activation.
 
@@ -258,7 +258,7 @@ def _behind(
     return Values(low, high, np.minimum(ball, length))
 
 
-def _sum_error(affine: Affine, seen: Values, sums: Sums, arithmetic: Arithmetic) -> Error:
+def _sum_error(affine: AffineSum, seen: Values, sums: Sums, arithmetic: Arithmetic) -> Error:
     """Bound the rounding error of a layer's sums in an arithmetic, underflow included."""
     made = sum_error(affine, sums)
     # Both factors of a product are rounded before it, if they are stored in fewer bits.
@@ -282,7 +282,7 @@ def _sum_error(affine: Affine, seen: Values, sums: Sums, arithmetic: Arithmetic)
 
 
 def carried(
-    affines: Sequence[Affine], owns: Sequence[Error], slopes: Sequence[tuple[Float, Float]]
+    affines: Sequence[AffineSum], owns: Sequence[Error], slopes: Sequence[tuple[Float, Float]]
 ) -> Float:
     """Return the sum of all layers' own errors, each amplified by the later layers.
 
@@ -380,5 +380,5 @@ def carried_anywhere(policy: Policy, sources: Sequence[Float]) -> Float:
         (np.full_like(row, whole.low), np.full_like(row, whole.high))
         for row, whole in zip(rows[1:], ranges, strict=True)
     ]
-    affines = [Affine.of(layer) for layer in policy.layers]
+    affines = [AffineSum.of(layer) for layer in policy.layers]
     return np.asarray(carried(affines, [Error(row, lengths(row)) for row in rows], slopes)[0])

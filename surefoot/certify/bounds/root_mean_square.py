@@ -40,7 +40,7 @@ class Squares:
     most: Float
 
     def meet(self, other: "Squares") -> "Squares":
-        """Return what both say."""
+        """Return the intersection of the two."""
         return Squares(np.maximum(self.least, other.least), np.minimum(self.most, other.most))
 
 

@@ -43,7 +43,7 @@ from surefoot.certify.bounds.crown import interval_layers
 from surefoot.certify.bounds.layer_errors import carried, through
 from surefoot.certify.bounds.region import Bounds, Region, network_of
 from surefoot.certify.bounds.slopes import slope_range_on
-from surefoot.certify.bounds.summation import Affine, Error, Values, lengths
+from surefoot.certify.bounds.summation import AffineSum, Error, Values, lengths
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import CategoricalHead, GaussianHead, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
@@ -100,7 +100,7 @@ def rounding_around(
     region: Region,
     before: Sequence[Bounds],
     arithmetic: Arithmetic,
-    affines: Sequence[Affine] | None = None,
+    affines: Sequence[AffineSum] | None = None,
 ) -> RoundingBound | Unknown:
     """Return e_rt over each ball, or why there is none.
 
@@ -150,7 +150,7 @@ def rounding_at(
     policy: Policy,
     states: Float,
     arithmetic: Arithmetic,
-    affines: Sequence[Affine] | None = None,
+    affines: Sequence[AffineSum] | None = None,
 ) -> RoundingBound | Unknown:
     """Return e_rt at single states, normalised units, shape (B, d), or why there is none."""
     points = Region(centres=states, radius=np.zeros(len(states)), norm=Norm.LINF)
@@ -158,8 +158,8 @@ def rounding_at(
     return rounding_around(policy, points, before, arithmetic, affines)
 
 
-def _affines_of(policy: Policy) -> list[Affine]:
-    return [Affine.of(layer) for layer in policy.layers]
+def _affines_of(policy: Policy) -> list[AffineSum]:
+    return [AffineSum.of(layer) for layer in policy.layers]
 
 
 def _values_of(region: Region) -> Values:
@@ -174,7 +174,7 @@ def _values_of(region: Region) -> Values:
 
 def _bound(
     policy: Policy,
-    affines: Sequence[Affine],
+    affines: Sequence[AffineSum],
     states: Values,
     before: Sequence[Bounds] | None,
     arithmetic: Arithmetic,

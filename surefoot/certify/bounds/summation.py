@@ -22,7 +22,7 @@ from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Affine:
+class AffineSum:
     """An affine layer with the norms that its sums are bounded by.
 
     Attributes:
@@ -42,7 +42,7 @@ class Affine:
     rounding: Rounding | None
 
     @classmethod
-    def of(cls, layer: Layer) -> "Affine":
+    def of(cls, layer: Layer) -> "AffineSum":
         """Return the affine part of a layer."""
         matrix = IntervalMatrix.exact(layer.weight.astype(np.float64))
         return cls(
@@ -122,7 +122,7 @@ class Sums:
     partial_length: Float
 
 
-def sums_of(affine: Affine, inputs: Values) -> Sums:
+def sums_of(affine: AffineSum, inputs: Values) -> Sums:
     """Bound the sums W h + b for all h within ``inputs``."""
     above, below = np.maximum(inputs.high, 0.0), np.maximum(-inputs.low, 0.0)
     plus, minus = np.maximum(affine.weight, 0.0).T, np.maximum(-affine.weight, 0.0).T
@@ -147,7 +147,7 @@ def sums_of(affine: Affine, inputs: Values) -> Sums:
     )
 
 
-def sum_error(affine: Affine, sums: Sums) -> Error:
+def sum_error(affine: AffineSum, sums: Sums) -> Error:
     """Bound the float32 error of the sums in any order of summation, underflow aside.
 
     Args:

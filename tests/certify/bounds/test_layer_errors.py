@@ -19,7 +19,7 @@ from surefoot.certify.bounds.rounding import (
     rounding_at,
     rounding_bound,
 )
-from surefoot.certify.bounds.summation import Affine, Error, lengths
+from surefoot.certify.bounds.summation import AffineSum, Error, lengths
 from surefoot.policy import Activation, Policy
 from surefoot.unknown import Unknown
 
@@ -131,7 +131,7 @@ def test_a_ball_of_errors_is_carried_better_than_the_box_around_it() -> None:
     # 64 errors of 1 / 8 in a ball of radius 1, through a row of ones: by the norm 8, by entries 8;
     # in a ball of radius 1 / 8 (one of them alone) the norm says 1.
     policy = build_policy([np.eye(64), np.ones((1, 64))], Activation.RELU)
-    affines = [Affine.of(layer) for layer in policy.layers]
+    affines = [AffineSum.of(layer) for layer in policy.layers]
     nothing = Error(np.zeros((1, 1)), np.zeros(1))
     slopes = [(np.zeros((1, 64)), np.ones((1, 64))), (np.ones((1, 1)), np.ones((1, 1)))]
     entries = np.full((1, 64), 1 / 8)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flint import fmpq
 
-from surefoot.certify.bounds.summation import Affine, Error, Values, lengths, sum_error, sums_of
+from surefoot.certify.bounds.summation import AffineSum, Error, Values, lengths, sum_error, sums_of
 from surefoot.policy import Activation, Layer, Rounding
 
 UNIT = 2.0**-24
@@ -68,8 +68,8 @@ def orders(terms: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
     yield rng.permutation(terms)
 
 
-def affine(weight: np.ndarray, bias: np.ndarray) -> Affine:
-    return Affine.of(Layer(weight=weight, bias=bias, activation=Activation.IDENTITY))
+def affine(weight: np.ndarray, bias: np.ndarray) -> AffineSum:
+    return AffineSum.of(Layer(weight=weight, bias=bias, activation=Activation.IDENTITY))
 
 
 def at(inputs: np.ndarray) -> Values:
@@ -188,7 +188,7 @@ def test_other_steps_count_with_every_rounding_and_with_what_they_add() -> None:
     layer = Layer(
         weight=weight, bias=np.zeros(1, Single), activation=Activation.IDENTITY, rounding=steps
     )
-    other = Affine.of(layer)
+    other = AffineSum.of(layer)
     found = sum_error(other, sums_of(other, at(inputs.astype(float)))).entries[0, 0]
     least = 80 * UNIT * (float(np.abs(weight.astype(float) * inputs).sum()) + 7.0)
     assert least <= found <= 1.03 * least
