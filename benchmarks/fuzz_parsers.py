@@ -19,6 +19,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -124,9 +125,17 @@ def run_worker(name: str, seconds: float, findings: Path) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     row = json.loads(report.read_text()) if report.is_file() else vars(Outcome())
     if done.returncode:  # libFuzzer kept what it was given
-        row["findings"][f"the process ended with {done.returncode}"] = done.stderr[-2000:]
+        row["findings"][f"the process ended with {done.returncode}"] = without_places(done.stderr)[
+            -2000:
+        ]
     print(f"{name}: {row['executions']}, {len(row['findings'])} findings", file=sys.stderr)
     return {"name": name, **row}
+
+
+def without_places(words: str) -> str:
+    """Return a report that does not say where the checkout and its temporary folders lay."""
+    words = words.replace(f"{Path(__file__).parents[1]}/", "")
+    return re.sub(rf"{re.escape(tempfile.gettempdir())}/tmp\w+/", "", words)
 
 
 def fuzz(name: str, seconds: float, findings: Path) -> None:
@@ -165,7 +174,7 @@ def fuzz(name: str, seconds: float, findings: Path) -> None:
 
     def keep(what: str, data: bytes, words: str) -> None:
         if what not in outcome.findings:
-            outcome.findings[what] = words or traceback.format_exc()[-1500:]
+            outcome.findings[what] = words or without_places(traceback.format_exc())[-1500:]
             (findings / f"{name}-{len(outcome.findings)}").write_bytes(data)
 
     for seed in target.seeds:

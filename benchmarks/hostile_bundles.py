@@ -195,7 +195,8 @@ def ask(server: Server, case: str, folder: Path, key: Path | None) -> Answer:
         server.stdin.write(json.dumps({"arguments": arguments, "out": written.name}) + "\n")
         server.stdin.flush()
         measured = json.loads(server.stdout.readline())
-        words = written.read().strip().splitlines()
+        # Where the bundle lay for the trial is nobody's concern.
+        words = written.read().replace(f"{folder.parent}/", "").strip().splitlines()
     return Answer(case=case, words=words[-1][:300] if words else "", **measured)
 
 
