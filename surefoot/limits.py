@@ -59,6 +59,9 @@ MAX_SENSORS = 1 << 14
 MAX_OUTPUTS = 1 << 14
 """Numbers that a controller of others gives at once."""
 
+MAX_PAIRS = 1 << 10
+"""Limits of a gate on pairs of sensors."""
+
 MAX_NODES = 1 << 14
 """Nodes of an ONNX graph."""
 
