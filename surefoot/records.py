@@ -422,6 +422,7 @@ class RequirementSummary:
         sampled: Worst value that was found or measured; None where nobody searched.
         verdict: Answer to the requirement.
         reason: Why, in one line.
+        measured: Whether the quantity is measured and not proved.
     """
 
     requirement: str
@@ -430,6 +431,7 @@ class RequirementSummary:
     sampled: float | None
     verdict: Verdict
     reason: str
+    measured: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

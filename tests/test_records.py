@@ -79,6 +79,7 @@ SUMMARY = RunSummary(
             sampled=0.5,
             verdict=Verdict.PROVED,
             reason="measured",
+            measured=True,
         ),
     ),
     verdict=Verdict.PROVED,

@@ -83,8 +83,10 @@ def _return_rows(summary: "RunSummary") -> list[tuple[str, object]]:
 
 
 def _finding(entry: "RequirementSummary") -> str:
+    verdict = entry.verdict.word(measured=entry.measured)
+    if entry.measured:
+        return f"{verdict}: measured {cell(entry.sampled)}"
     certified = proved(entry.certified, at_most=entry.at_most is not None)
-    verdict = entry.verdict.word(measured=entry.certified is None)
     return f"{verdict}: certified {certified}, sampled {cell(entry.sampled)}"
 
 

@@ -63,6 +63,7 @@ def summarise(run: RunFolder) -> RunSummary:
                 sampled=finding.sampled,
                 verdict=finding.verdict,
                 reason=finding.reason,
+                measured=finding.measured,
             )
             for finding in certificate.findings
         ),
