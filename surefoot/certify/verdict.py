@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from surefoot.budget import Requirement, Scope
-from surefoot.certificate import Finding, Verdict
+from surefoot.certificate import Finding, Verdict, proved_text
 from surefoot.certify.confidence_limits import success_rate_upper, successes_needed
 from surefoot.errors import CheckError
 from surefoot.quantities.base.measurement import Limits, Value
@@ -140,13 +140,14 @@ def conclude_measured(
 
 def _of_value(requirement: Requirement, known: Value) -> Finding:
     holds = requirement.holds(known.value)
+    unproved = ", not proved" if holds else ""
     return Finding(
         requirement=requirement,
         certified=None,
         sampled=known.value,
         method=known.method,
         verdict=Verdict.PROVED if holds else Verdict.REFUTED,
-        reason=f"measured {known.value:g}, not proved",
+        reason=f"measured {known.value:g}{unproved}",
         witness=None if holds else Witness(value=known.value, source=known.source),
         measured=True,
     )
@@ -155,13 +156,16 @@ def _of_value(requirement: Requirement, known: Value) -> Finding:
 def _of_limits(requirement: Requirement, known: Limits, delta: float) -> Finding:
     """Return the finding about a measured quantity that counts by its lower limit."""
     beyond = "" if requirement.ball is None else " for the whole ball"
+    confidence = f"with confidence {1 - delta:.12g}"
     reason = f"measured under {known.source}, not proved{beyond}: {known.seen}, "
-    reason += f"lower limit with confidence {1 - delta:.12g}"
+    reason += f"lower limit {confidence}"
     verdict, refutation = Verdict.UNKNOWN, None
     if requirement.holds(known.lower):
         verdict = Verdict.PROVED
     elif not requirement.holds(known.upper):
         verdict = Verdict.REFUTED
+        reason = f"measured under {known.source}: {known.seen}, "
+        reason += f"at most {proved_text(known.upper)} {confidence}"
         refutation = Witness(seen=known.seen, at_most=known.upper, source=known.source)
     return Finding(
         requirement=requirement,

@@ -327,7 +327,9 @@ def test_success_rates_are_measured_with_confidence(file: ControllerFile) -> Non
     assert "Guaranteed" not in explain(best)
     assert "attacked within 0.05 (linf), at least a share 0.9704" in explain(best)
     assert found(0.97).findings[0].verdict is Verdict.UNKNOWN
-    assert found(0.5).findings[0].verdict is Verdict.REFUTED
+    refuted = found(0.5).findings[0]
+    assert refuted.verdict is Verdict.REFUTED
+    assert "not proved" not in refuted.reason, "a violation that was seen needs no proof"
     assert found(1.0, 0.5).findings[0].witness.source == "attack 0.5"
     assert certify(file, budget).findings[0].reason == "it was not measured"
 
