@@ -225,26 +225,28 @@ class Certificate:
         """One line for each sensor on which the perturbation of the tables says little."""
         return () if self.claims.sensors is None else self.claims.sensors.warnings
 
+    def to_table(self) -> dict[str, Json]:
+        """Return the certificate as JSON values."""
+        return {
+            "schema": SCHEMA,
+            "code_version": self.code_version,
+            "weights_sha256": self.weights_sha256,
+            "onnx_sha256": self.onnx_sha256,
+            "budget_sha256": self.budget.sha256,
+            "budget_toml": self.budget.text,
+            "arithmetic": self.arithmetic,
+            "runtime_error": list(self.runtime_error),
+            "lipschitz_l2": dict(self.lipschitz_l2),
+            "deviation_linf": dict(self.deviation_linf),
+            "requirements": [finding.to_table() for finding in self.findings],
+            "verdict": self.verdict.value,
+            "claims": self.claims.to_table(),
+            "proof": dict(self.proof),
+        }
+
     def to_json(self) -> bytes:
         """Return ``certificate.json``."""
-        return to_json(
-            {
-                "schema": SCHEMA,
-                "code_version": self.code_version,
-                "weights_sha256": self.weights_sha256,
-                "onnx_sha256": self.onnx_sha256,
-                "budget_sha256": self.budget.sha256,
-                "budget_toml": self.budget.text,
-                "arithmetic": self.arithmetic,
-                "runtime_error": list(self.runtime_error),
-                "lipschitz_l2": dict(self.lipschitz_l2),
-                "deviation_linf": dict(self.deviation_linf),
-                "requirements": [finding.to_table() for finding in self.findings],
-                "verdict": self.verdict.value,
-                "claims": self.claims.to_table(),
-                "proof": dict(self.proof),
-            }
-        )
+        return to_json(self.to_table())
 
     @classmethod
     def parse(cls, data: bytes, what: str = "certificate.json") -> "Certificate":

@@ -7,6 +7,7 @@ import typer
 
 from surefoot.artifact import Json
 from surefoot.cli.console import CONSOLE, show
+from surefoot.cli.idle_flags import refuse_idle
 from surefoot.cli.libraries import load_simulation
 from surefoot.cli.options import (
     AsJson,
@@ -44,7 +45,9 @@ def adopt(
     as_json: AsJson = False,
 ) -> None:
     """Turn a foreign .onnx file into a run: rewrite it in canonical form and compare the two."""
-    if env is not None:
+    if env is None:
+        refuse_idle("without --env", env_module=env_module)
+    else:
         load_simulation()
     from surefoot.workflow.adopting import adopt_controller
 

@@ -75,7 +75,7 @@ def _return_tables(claims: "Claims") -> list[Table]:
             for law, bound in printed.as_printed.items()
         ]
     title = f"loss of return of the sampling policy, {value.norm} epsilon {value.epsilon}"
-    head = ("bound", "value", "without it", "", "holds")
+    head = ("bound", "value", "without it", "note", "holds")
     return [Table(title, head, rows)] if rows else []
 
 

@@ -1,15 +1,15 @@
 """``pipeline certify``: hold a controller against a budget."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from surefoot.artifact import from_json
 from surefoot.cli.certificate_tables import tables_of
 from surefoot.cli.console import CONSOLE, show
+from surefoot.cli.explore import explore_and_exit
+from surefoot.cli.idle_flags import refuse_idle
 from surefoot.cli.options import (
     AsJson,
     Columns,
@@ -23,14 +23,7 @@ from surefoot.cli.options import (
     resolve,
     states_file,
 )
-from surefoot.cli.standard_output import write_result
-from surefoot.errors import InputError
-
-if TYPE_CHECKING:
-    from surefoot.workflow.exploring import ExploredController
-
-NOTHING_PROVED = 4
-"""Exit code where nothing is required, so that nothing is proved."""
+from surefoot.cli.solver_answer import answer_and_exit
 
 
 def certify(
@@ -78,45 +71,33 @@ def certify(
     from surefoot.workflow.configuration import Configuration
 
     configuration = resolve(None, config, overrides).over(Configuration.beside(controller))
+    files = {"out": out, "attack": attack, "bench": bench, "dense": dense}
     if vnnlib is not None:
-        files = {"budget": budget, "out": out, "attack": attack, "bench": bench, "dense": dense}
-        others = {"states": states, "draft_budget": draft_budget, "explain": explain or None}
-        _refuse_idle({**files, **others}, "with --vnnlib")
-        from surefoot.workflow.answering import answer_vnnlib
-
-        answer = answer_vnnlib(
+        others = {"budget": budget, "states": states, "draft_budget": draft_budget}
+        refuse_idle("with --vnnlib", **files, **others, explain=explain)
+        answer_and_exit(
             controller,
             vnnlib,
             config=configuration.certification(),
             seconds=timeout,
             output=output,
+            as_json=as_json,
         )
-        if as_json:
-            show(as_json, answer.to_table())
-        else:
-            write_result(answer.text)
-        sys.exit(answer.verdict.exit_code)
-    _refuse_idle({"timeout": timeout}, "without --vnnlib")
+    refuse_idle("without --vnnlib", timeout=timeout)
     recorded = states_file(states, columns, episode_column)
     if budget is None and not configuration.has_budget:
-        files = {"out": out, "attack": attack, "bench": bench, "dense": dense}
-        given = {**files, "explain": explain or None, "no_picture": no_picture or None}
-        _refuse_idle(given, "without a budget: give --budget")
-        from surefoot.workflow.exploring import explore_controller
-
-        explored = explore_controller(
+        idle = {**files, "explain": explain, "no_picture": no_picture}
+        refuse_idle("without a budget: give --budget", **idle)
+        explore_and_exit(
             controller,
-            config=configuration.certification(),
-            assumptions=configuration.assumptions(),
+            configuration,
             output=output,
             discrete=discrete,
             states=recorded,
             draft=draft_budget,
-            listener=CONSOLE,
+            as_json=as_json,
         )
-        _show_explored(explored, as_json=as_json)
-        sys.exit(NOTHING_PROVED)
-    _refuse_idle({"draft_budget": draft_budget}, "where there is a budget")
+    refuse_idle("where there is a budget", draft_budget=draft_budget)
     from surefoot.certify import explain as explain_certificate
     from surefoot.workflow.certifying import certify_controller
 
@@ -135,27 +116,6 @@ def certify(
         draw=not no_picture,
         listener=CONSOLE,
     )
-    show(as_json, from_json(certificate.to_json(), "certificate"), *tables_of(certificate))
-    if explain and not as_json:
-        write_result(f"{explain_certificate(certificate)}\n")
+    words = f"{explain_certificate(certificate)}\n" if explain else ""
+    show(as_json, certificate.to_table(), *tables_of(certificate), text=words)
     sys.exit(certificate.verdict.exit_code)
-
-
-def _show_explored(explored: "ExploredController", *, as_json: bool) -> None:
-    from surefoot.cli import exploration_tables
-
-    tables = exploration_tables.tables_of(explored)
-    show(as_json, exploration_tables.json_of(explored), *tables)
-    if not as_json:
-        write_result(f"{explored.draft}\n")
-
-
-def _refuse_idle(flags: Mapping[str, object], where: str) -> None:
-    """Refuse flags that have no effect.
-
-    Raises:
-        InputError: If one was given.
-    """
-    idle = [name for name, value in flags.items() if value is not None]
-    if idle:
-        raise InputError(f"{', '.join(idle)}: of no effect {where}")

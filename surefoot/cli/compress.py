@@ -8,8 +8,8 @@ import typer
 from surefoot.cli import completion
 from surefoot.cli.compression_table import json_of, table_of
 from surefoot.cli.console import CONSOLE, show
+from surefoot.cli.idle_flags import given, refuse_idle
 from surefoot.cli.options import AsJson, Columns, Discrete, EnvModule, OutputName, states_file
-from surefoot.errors import InputError
 
 
 def compress(
@@ -85,11 +85,14 @@ def compress(
     from surefoot.config import build
     from surefoot.workflow.compressing import compress_controller
 
-    how = _given(method=method, allocation=allocation, refit=refit or None)
-    where = _given(max_control_error=max_control_error, over=over)
+    how = given(method=method, allocation=allocation, refit=refit)
+    where = given(max_control_error=max_control_error, over=over)
     config = build(OneShotConfig, {"weights": weights, **how}, "compress")
     limit = build(ControlLimit, {"epsilon": epsilon, **where}, "compress")
-    _refuse_idle_flags(how, where, removes=sparsity is not None or max_control_error is not None)
+    if max_control_error is None:
+        refuse_idle("without a limit: give --max-control-error", over=over)
+        if sparsity is None:
+            refuse_idle("if no weight is removed: give --sparsity or --max-control-error", **how)
     result = compress_controller(
         policy,
         out,
@@ -104,23 +107,3 @@ def compress(
         listener=CONSOLE,
     )
     show(as_json, json_of(result), table_of(result))
-
-
-def _given(**flags: object) -> dict[str, object]:
-    """Return the flags that were given."""
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def _refuse_idle_flags(how: dict[str, object], where: dict[str, object], *, removes: bool) -> None:
-    """Check that no flag was given that is of no effect.
-
-    Raises:
-        InputError: If there is one.
-    """
-    if how and not removes:
-        raise InputError(
-            f"{', '.join(how)}: of no effect if no weight is removed; give --sparsity or"
-            " --max-control-error"
-        )
-    if "over" in where and "max_control_error" not in where:
-        raise InputError("over: of no effect without a limit; give --max-control-error")

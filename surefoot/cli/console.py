@@ -19,10 +19,10 @@ _LINE_EVERY_S = 30.0
 """How often progress is a line where standard error is no terminal."""
 
 
-def show(as_json: bool, result: Json, *tables: Table) -> None:
-    """Print a result: the JSON object alone, or the tables."""
-    text = _json_text(result) if as_json else "".join(table.draw() for table in tables)
-    standard_output.write_result(text)
+def show(as_json: bool, result: Json, *tables: Table, text: str = "") -> None:
+    """Print a result: the JSON object alone, or the tables and the text below them."""
+    drawn = _json_text(result) if as_json else "".join(table.draw() for table in tables) + text
+    standard_output.write_result(drawn)
 
 
 def _json_text(result: Json) -> str:

@@ -30,7 +30,7 @@ def tables_of(explored: "ExploredController") -> list[Table]:
 
 
 def _deviations(exploration: "Exploration") -> Table:
-    head = ["epsilon", "proved, every state", "found, any state", "proved / found", ""]
+    head = ["epsilon", "proved, every state", "found, any state", "proved / found", "note"]
     if exploration.scope is not None:
         head[3:3] = [f"proved, {exploration.num_states} {exploration.scope} states", "found there"]
     rows = [_row(exploration, row) for row in exploration.deviations]

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surefoot.artifact import Json
 from surefoot.cli import completion
-from surefoot.cli.bundle_facts import facts_of
+from surefoot.cli.bundle_facts import facts_of, facts_of_c
 from surefoot.cli.console import CONSOLE, show
 from surefoot.cli.options import (
     AllowUncertified,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from surefoot.signing import Role
-    from surefoot.workflow.exporting import CSize
 
 
 def export(
@@ -80,8 +78,8 @@ def export(
     except CheckError as error:
         CONSOLE.remark(f"not exported: {error}")
         sys.exit(parsed.verdict.exit_code or error.exit_code)
-    result = {**facts_of(exported.bundle, out), **_facts_of_c(exported.c), "signed": bool(keys)}
-    show(as_json, result, Table(f"bundle {out}", ("what", "value"), sorted(result.items())))
+    result = {**facts_of(exported.bundle, out), **facts_of_c(exported.c), "signed": bool(keys)}
+    show(as_json, result, Table(f"exported to {out}", ("what", "value"), sorted(result.items())))
 
 
 def _keys(given: list[str]) -> "dict[Role, Ed25519PrivateKey]":
@@ -105,19 +103,3 @@ def _keys(given: list[str]) -> "dict[Role, Ed25519PrivateKey]":
         raise InputError(f"--sign takes one key for each role and one for all others, got {given}")
     files = (dict.fromkeys(Role, others[0]) if others else {}) | named
     return {role: read_private_key(Path(file)) for role, file in files.items()}
-
-
-def _facts_of_c(size: "CSize | None") -> dict[str, Json]:
-    """Return the memory that a bundle's C code takes, empty if it holds none."""
-    if size is None:
-        return {}
-    stacks = {
-        f"c_stack_bytes_{machine.replace(' ', '_').replace('-', '_')}": stack_bytes
-        for machine, stack_bytes in size.stack_bytes.items()
-    }
-    return {
-        "c_flash_bytes": size.flash_bytes,
-        "c_ram_bytes": size.ram_bytes,
-        "c_multiply_adds": size.multiply_adds,
-        **stacks,
-    }

@@ -46,7 +46,7 @@ def rows_of(inspection: "Inspection") -> list[Table]:
 
 def _summary(inspection: "Inspection") -> Table:
     rows = [
-        ("what", inspection.kind),
+        ("kind", inspection.kind),
         ("network", inspection.network),
         ("environment", inspection.env_id),
         ("visited states", inspection.visited_states),

@@ -1,13 +1,9 @@
-"""The application: its verbs, and how errors and interruptions end it."""
+"""The application and its verbs."""
 
 import atexit
 import functools
-import os
-import sys
-import traceback
-import warnings
 from collections.abc import Callable
-from typing import Annotated, NoReturn, ParamSpec
+from typing import Annotated, ParamSpec
 
 import typer
 
@@ -17,23 +13,18 @@ from surefoot.cli.bench import bench
 from surefoot.cli.certify import certify
 from surefoot.cli.compress import compress
 from surefoot.cli.export import export
+from surefoot.cli.failures import TRACEBACK_VARIABLE, errors_in_one_line, interruptions_named
 from surefoot.cli.inspect import inspect
 from surefoot.cli.keygen import keygen
-from surefoot.cli.libraries import hint_to_install
 from surefoot.cli.quantise import quantise
 from surefoot.cli.report import report
 from surefoot.cli.run import run
 from surefoot.cli.standard_output import owned
 from surefoot.cli.study import study
-from surefoot.cli.tables import plain
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
-from surefoot.errors import InputError, InterruptedVerb, MissingLibraryError, SurefootError
 from surefoot.process_exit import refuse_exit, restore_exit
 from surefoot.version import __version__
-
-TRACEBACK_VARIABLE = "SUREFOOT_TRACEBACK"
-"""The environment variable that asks for the traceback above the one line of an error."""
 
 P = ParamSpec("P")
 
@@ -43,13 +34,8 @@ def _as_command(verb: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            with owned():
-                verb(*args, **kwargs)
-        except KeyboardInterrupt as error:  # which typer would end without a word
-            raise InterruptedVerb(
-                "what was written is whole; the same command begins this step again"
-            ) from error
+        with interruptions_named(), owned():
+            verb(*args, **kwargs)
 
     return run
 
@@ -109,42 +95,11 @@ def main() -> None:
     """Run the command line; errors that surefoot raises on purpose are one line.
 
     Code of a user cannot end it by ``os._exit``, nor change its exit code at its end.
-
-    Raises:
-        ModuleNotFoundError: If a module is missing that no extra brings, which is a bug.
     """
     before = refuse_exit()
     try:
-        _main()
+        with errors_in_one_line():
+            app()
     finally:
         restore_exit(before)
         atexit.register(refuse_exit)  # the last that is registered runs before those of the user
-
-
-def _main() -> None:
-    """Run the command line.
-
-    Raises:
-        ModuleNotFoundError: If a module is missing that no extra brings.
-    """
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    try:
-        app()
-    except SurefootError as error:
-        _end(error)
-    except OSError as error:
-        _end(InputError(f"{error.filename or 'a file'}: {error.strerror or error}"))
-    except MemoryError as error:
-        _end(InputError(f"a setting needs more memory than there is: {error}"))
-    except ModuleNotFoundError as error:
-        if (hint := hint_to_install(error)) is None:
-            raise
-        _end(MissingLibraryError(hint))
-
-
-def _end(error: SurefootError) -> NoReturn:
-    if os.environ.get(TRACEBACK_VARIABLE):
-        traceback.print_exception(error)
-    line = f"{type(error).label}: {' '.join(str(error).split())}"
-    print(plain(line), file=sys.stderr)
-    sys.exit(error.exit_code)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surefoot.cli import completion
+from surefoot.cli.idle_flags import refuse_idle
 
 if TYPE_CHECKING:
     from surefoot.recordings import StatesFile
@@ -79,15 +80,13 @@ def states_file(
     Raises:
         InputError: If columns are named of no file.
     """
-    from surefoot.errors import InputError
     from surefoot.recordings import StatesFile
 
-    if path is not None:
-        names = () if columns is None else tuple(name.strip() for name in columns.split(","))
-        return StatesFile(path=path, columns=names, episode_column=episode_column)
-    if columns is not None or episode_column is not None:
-        raise InputError("columns are those of a file of states, which is not given")
-    return None
+    if path is None:
+        refuse_idle("without a file of states", columns=columns, episode_column=episode_column)
+        return None
+    names = () if columns is None else tuple(name.strip() for name in columns.split(","))
+    return StatesFile(path=path, columns=names, episode_column=episode_column)
 
 
 def resolve(

@@ -197,7 +197,7 @@ def _canonical_file(
             environment.
     """
     if env_id is None and env_module is not None:
-        raise InputError(f"env_module: of no effect without --env, got {env_module}")
+        raise InputError(f"env_module must be left out without env_id, got {env_module}")
     policy, about_env = original.policy, dict[str, Json]()
     if env_id is not None:
         policy, about_env = _in_environment(policy, env_id, env_module)

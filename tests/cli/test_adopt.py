@@ -200,7 +200,7 @@ def test_what_cannot_be_adopted_is_one_line_and_leaves_nothing(
         (("--output", "value"), "has no output 'value'"),
         (("--visited-states", 4), "names no environment"),
         (("--visited-states", -1), "visited-states must be at least 0, got -1"),
-        (("--env-module", "robots.py"), "env_module: of no effect without --env"),
+        (("--env-module", "robots.py"), "--env-module has no effect without --env"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line_and_leave_nothing(

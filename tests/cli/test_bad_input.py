@@ -1,6 +1,7 @@
 """Bad input ends with exit 2, one line that names what is wrong, and nothing half-written.
 
-Also of ``cli/bench.py``, ``cli/certify.py`` and ``cli/train.py``.
+Also of ``cli/bench.py``, ``cli/certify.py``, ``cli/failures.py``, ``cli/idle_flags.py`` and
+``cli/train.py``.
 """
 
 import errno

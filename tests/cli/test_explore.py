@@ -1,6 +1,6 @@
 """`pipeline certify` without a budget explores, and never says that anything is proved.
 
-Also of ``workflow/exploring.py`` and ``cli/exploration_tables.py``.
+Also of ``workflow/exploring.py``, ``cli/explore.py`` and ``cli/exploration_tables.py``.
 """
 
 import json
@@ -72,14 +72,14 @@ def test_flags_about_a_certificate_have_no_effect_without_a_budget(
 ) -> None:
     done = run_pipeline("certify", controller, flag)
     assert done.code == 2
-    assert "of no effect without a budget: give --budget" in done.err
+    assert "no effect without a budget: give --budget" in done.err
 
 
-def test_a_draft_is_of_no_effect_where_there_is_a_budget(controller: Path, tmp_path: Path) -> None:
+def test_a_draft_has_no_effect_where_there_is_a_budget(controller: Path, tmp_path: Path) -> None:
     budget = tmp_path / "budget.toml"
     budget.write_text('[[require]]\nquantity = "sparsity"\nat_least = 0.0\n')
     done = run_pipeline(
         *("certify", controller, "--budget", budget, "--draft-budget", tmp_path / "draft.toml")
     )
     assert done.code == 2
-    assert "draft_budget: of no effect where there is a budget" in done.err
+    assert "--draft-budget has no effect where there is a budget" in done.err

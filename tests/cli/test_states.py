@@ -147,8 +147,8 @@ REFUSED = [
         "must have 5 columns, one per sensor, has 2",
     ),
     (("--states", "nowhere.csv"), "no such file: nowhere.csv"),
-    (("--columns", "height"), "columns are those of a file of states, which is not given"),
-    (("--episode-column", "run"), "columns are those of a file of states, which is not given"),
+    (("--columns", "height"), "--columns has no effect without a file of states"),
+    (("--episode-column", "run"), "--episode-column has no effect without a file of states"),
 ]
 
 

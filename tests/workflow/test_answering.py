@@ -1,4 +1,7 @@
-"""A VNN-LIB file is answered as its network answers it, in the words of the competition."""
+"""A VNN-LIB file is answered as its network answers it, in the words of the competition.
+
+Also of ``cli/solver_answer.py``.
+"""
 
 import json
 import re
@@ -109,6 +112,6 @@ def test_the_command_refuses_what_has_no_effect(network: Path, tmp_path: Path) -
     path = specification(tmp_path, "(>= Y_0 9)")
     done = run_pipeline("certify", str(network), "--vnnlib", str(path), "--explain")
     assert done.code == 2
-    assert "explain: of no effect with --vnnlib" in done.err
+    assert "--explain has no effect with --vnnlib" in done.err
     done = run_pipeline("certify", str(network), "--timeout", "3")
-    assert "timeout: of no effect without --vnnlib" in done.err
+    assert "--timeout has no effect without --vnnlib" in done.err

@@ -1,0 +1,61 @@
+"""How errors end the command line: one line on standard error, and an exit code."""
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from surefoot.cli.libraries import hint_to_install
+from surefoot.cli.tables import plain
+from surefoot.errors import InputError, InterruptedVerb, MissingLibraryError, SurefootError
+
+TRACEBACK_VARIABLE = "SUREFOOT_TRACEBACK"
+"""The environment variable that asks for the traceback above the one line of an error."""
+
+
+@contextmanager
+def interruptions_named() -> Iterator[None]:
+    """Name what an interruption of a verb leaves, which typer would end without a word.
+
+    Raises:
+        InterruptedVerb: If the block is interrupted.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedVerb(
+            "what was written is whole; the same command begins this step again"
+        ) from error
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End the program with one line if the block raises what is raised on purpose.
+
+    Raises:
+        ModuleNotFoundError: If a module is missing that no extra brings, which is a bug.
+    """
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    try:
+        yield
+    except SurefootError as error:
+        _end(error)
+    except OSError as error:
+        _end(InputError(f"{error.filename or 'a file'}: {error.strerror or error}"))
+    except MemoryError as error:
+        _end(InputError(f"a setting needs more memory than there is: {error}"))
+    except ModuleNotFoundError as error:
+        if (hint := hint_to_install(error)) is None:
+            raise
+        _end(MissingLibraryError(hint))
+
+
+def _end(error: SurefootError) -> NoReturn:
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    line = f"{type(error).label}: {' '.join(str(error).split())}"
+    print(plain(line), file=sys.stderr)
+    sys.exit(error.exit_code)
