@@ -5,6 +5,7 @@
 again gives the same bytes: keys that no field has are kept in ``more``.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,14 +83,27 @@ class StageRecord(Record):
 def read_stages(path: Path) -> dict[str, StageRecord]:
     """Read ``stages.json``: the stages that are done, by name.
 
-    None are if the file is missing or damaged, for repeating a stage only costs time.
+    None are if the file is missing, or damaged, which a warning says: repeating a stage only costs
+    time.
     """
     try:
-        table = from_json(read_file(path), str(path)) if path.exists() else {}
-        entries = table.items() if isinstance(table, dict) else ()
-        return {name: build(StageRecord, entry, name) for name, entry in entries}
-    except (IntegrityError, InputError):
+        return _stages_of(path)
+    except (IntegrityError, InputError) as error:
+        warnings.warn(f"{path} is damaged, so that no stage counts as done: {error}", stacklevel=2)
         return {}
+
+
+def _stages_of(path: Path) -> dict[str, StageRecord]:
+    """Read ``stages.json``.
+
+    Raises:
+        InputError: If it is not an object of stages.
+        IntegrityError: If it is not JSON.
+    """
+    table = from_json(read_file(path), str(path)) if path.exists() else {}
+    if not isinstance(table, dict):
+        raise InputError("it must hold an object")
+    return {name: build(StageRecord, entry, name) for name, entry in table.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

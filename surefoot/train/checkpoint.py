@@ -189,6 +189,21 @@ class CheckpointStore:
             )
 
 
+def read_checkpoint(folder: Path, step: int) -> Checkpoint:
+    """Return the checkpoint of a step, and leave the others alone.
+
+    Args:
+        folder: The checkpoints of a run.
+        step: Environment steps that were done.
+
+    Raises:
+        InputError: If there is none.
+        IntegrityError: If it is damaged.
+    """
+    name = f"{step:012d}"
+    return _checkpoint_of(read_artifact(folder / name, "checkpoint"), name)
+
+
 def _versions() -> dict[str, Json]:
     """Return the versions on which the bits of a training depend, and the kernels."""
     names = ("torch", "numpy", "mujoco", "gymnasium")

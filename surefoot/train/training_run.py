@@ -43,6 +43,11 @@ def planned_steps(checkpoint: Checkpoint) -> int:
     return int((extensions[0] if extensions else checkpoint.config)["total_steps"])
 
 
+def seconds_of(checkpoint: Checkpoint) -> float:
+    """Return the seconds of training up to a checkpoint, without those between interruptions."""
+    return float(sum(checkpoint.tree["timing"].values()))
+
+
 class Run:
     """The state of a run. Law: iterations done after `load_checkpoint` equal those before it.
 

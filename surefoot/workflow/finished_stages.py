@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from surefoot.artifact import Json, read_file, sha256_hex, to_json, write_file
-from surefoot.provenance import made_on
+from surefoot.provenance import MadeOn, made_on
 from surefoot.records import StageRecord, read_stages
 from surefoot.version import __version__
 from surefoot.workflow.listener import Listener
@@ -53,15 +53,19 @@ class FinishedStages:
         self._listener.remark(f"{name} ...")
         began = time.perf_counter()
         perform()
-        self.enter(name, inputs, _digests(files), seconds=time.perf_counter() - began)
+        self.enter(
+            name, inputs, _digests(files), seconds=time.perf_counter() - began, where=made_on()
+        )
 
-    def enter(self, name: str, inputs: Json, digests: Mapping[str, str], *, seconds: float) -> None:
+    def enter(
+        self, name: str, inputs: Json, digests: Mapping[str, str], *, seconds: float, where: MadeOn
+    ) -> None:
         """Enter a stage that is done, see :meth:`once`, with the digests of its files by name."""
         record = StageRecord(
             inputs=self._digest_of(inputs),
             files=digests,
             seconds=round(seconds, 3),
-            made_on=made_on(),
+            made_on=where,
         )
         stages = read_stages(self._path) | {name: record}
         write_file(self._path, to_json({key: stage.to_table() for key, stage in stages.items()}))

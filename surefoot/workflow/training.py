@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from surefoot.artifact import (
+    Artifact,
     Json,
     check_artifact_place,
     is_folder_of,
@@ -15,17 +16,19 @@ from surefoot.artifact import (
 )
 from surefoot.config import REST, Table, build, config_sha256, to_table, to_toml
 from surefoot.envs import describe_env
-from surefoot.errors import IntegrityError
+from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import POLICY_FILE, load_policy, policy_to_onnx
 from surefoot.output_path import check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.policy import weights_sha256
-from surefoot.provenance import MadeOn
-from surefoot.records import TrainingRecord
+from surefoot.provenance import MadeOn, made_on
+from surefoot.records import TrainingRecord, read_stages
 from surefoot.run_folder import RunFolder
 from surefoot.train import Progress, TrainConfig, TrainResult, save_trained, train_policy
+from surefoot.train.checkpoint import read_checkpoint
 from surefoot.train.folder import controller_metadata
 from surefoot.train.resume import Begun
+from surefoot.train.training_run import seconds_of
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.finished_stages import FinishedStages
 from surefoot.workflow.listener import SILENCE, Listener
@@ -58,6 +61,8 @@ def train_run(
         if not _is_trained(run, table, listener):
             check_artifact_place(run.policy, "policy")
             _train(run, config, listener)
+        elif "train" not in read_stages(run.stages):
+            _enter_again(run, listener)
         write_file(run.config, to_toml(configuration.tables | {"train": table}).encode())
         record = _record_of(run)
         write_file(run.training, record.to_json())
@@ -82,7 +87,25 @@ def _enter(run: RunFolder, result: TrainResult, listener: Listener) -> None:
     onnx_sha256 = sha256_hex(policy_to_onnx(result.policy, controller_metadata(result)))
     stages = FinishedStages(run.stages, onnx_sha256, listener)
     digests, seconds = {POLICY_FILE: onnx_sha256}, sum(result.timing.values())
-    stages.enter("train", config_sha256(result.config), digests, seconds=seconds)
+    stages.enter("train", config_sha256(result.config), digests, seconds=seconds, where=made_on())
+
+
+def _enter_again(run: RunFolder, listener: Listener) -> None:
+    """Enter a finished training that a damaged list has lost, if its last checkpoint is there."""
+    file, artifact = load_policy(run.policy)
+    facts = _facts_of(artifact, run)
+    try:
+        seconds = seconds_of(read_checkpoint(run.checkpoints, facts.steps))
+    except (InputError, IntegrityError) as error:
+        listener.remark(f"how long the training took is lost: {error}")
+        return
+    if facts.made_on is not None:
+        config = config_sha256(build(TrainConfig, artifact.facts["config"], "train"))
+        stages, digests = (
+            FinishedStages(run.stages, file.sha256, listener),
+            {POLICY_FILE: file.sha256},
+        )
+        stages.enter("train", config, digests, seconds=seconds, where=facts.made_on)
 
 
 def _is_trained(run: RunFolder, table: Table, listener: Listener) -> bool:
@@ -149,9 +172,13 @@ class _Facts:
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
 
+def _facts_of(artifact: Artifact, run: RunFolder) -> _Facts:
+    return build(_Facts, artifact.facts, f"the facts of {run.policy}")
+
+
 def _record_of(run: RunFolder) -> TrainingRecord:
     file, artifact = load_policy(run.policy)
-    facts = build(_Facts, artifact.facts, f"the facts of {run.policy}")
+    facts = _facts_of(artifact, run)
     best = facts.selected == "best"
     return TrainingRecord(
         env=facts.env.id,

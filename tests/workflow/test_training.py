@@ -60,6 +60,34 @@ def test_a_finished_training_is_kept_and_told_of_no_more(
     assert not heard.totals
 
 
+@pytest.mark.parametrize(
+    "torn", [b"", b'{"train": {"in', bytes(40), b"[]"], ids=["empty", "half", "zeros", "a list"]
+)
+def test_a_torn_list_of_stages_is_said_and_the_training_keeps_its_seconds(
+    trained: Path, configuration: Configuration, tmp_path: Path, torn: bytes
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    run = RunFolder(out)
+    run.stages.write_bytes(torn)
+    with pytest.warns(UserWarning, match=r"stages\.json is damaged, so that no stage"):
+        train_run(out, configuration)
+    assert read_stages(run.stages) == read_stages(RunFolder(trained).stages)
+
+
+def test_seconds_that_no_checkpoint_tells_are_said_to_be_lost(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out, heard = tmp_path / "run", Heard()
+    shutil.copytree(trained, out)
+    run = RunFolder(out)
+    run.stages.unlink()
+    shutil.rmtree(run.checkpoints)
+    train_run(out, configuration, listener=heard)
+    assert read_stages(run.stages) == {}
+    assert any("how long the training took is lost" in words for words in heard.remarks)
+
+
 def test_progress_reaches_the_total(configuration: Configuration, tmp_path: Path) -> None:
     heard = Heard()
     train_run(tmp_path / "run", configuration, listener=heard)
