@@ -47,6 +47,8 @@ class Visited:
             claims about each of them, (num_pool, obs_dim).
         sampled: Episodes of the policy that samples its actions; None where it has no noise, or
             none were played.
+        episodes: Number of the episode of each row of the pool, which then holds every step of an
+            episode in the order of time, (num_pool,); None where nothing tells them apart.
     """
 
     independent: NDArray[np.float64]
@@ -54,6 +56,7 @@ class Visited:
     num_discarded: int
     pool: NDArray[np.float64]
     sampled: SampledEpisodes | None = None
+    episodes: NDArray[np.int64] | None = None
 
     @property
     def recorded(self) -> NDArray[np.float64] | None:
@@ -65,6 +68,7 @@ class Visited:
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {} if self.sampled is None else _arrays_of(self.sampled)
         arrays |= {"independent": self.independent, "steps": self.steps, "pool": self.pool}
+        arrays |= {} if self.episodes is None else {"episodes": self.episodes}
         np.savez(buffer, num_discarded=np.int64(self.num_discarded), **arrays)
         return buffer.getvalue()
 
@@ -83,6 +87,7 @@ class Visited:
                 num_discarded=int(arrays["num_discarded"]),
                 pool=_floats(arrays["pool"]),
                 sampled=_sampled_from(arrays),
+                episodes=_integers(arrays["episodes"]) if "episodes" in arrays else None,
             )
             visited._check()
         except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -100,6 +105,8 @@ class Visited:
             raise ValueError(f"independent and pool must be (n, obs_dim), are {shapes}")
         if self.steps.shape != shapes[0][:1]:
             raise ValueError(f"steps must be one for each state, are {self.steps.shape}")
+        if self.episodes is not None and self.episodes.shape != shapes[1][:1]:
+            raise ValueError(f"episodes must be one for each row, are {self.episodes.shape}")
         if not (np.isfinite(self.independent).all() and np.isfinite(self.pool).all()):
             raise ValueError("observations must be finite")
 

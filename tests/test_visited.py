@@ -70,6 +70,17 @@ def test_sampled_episodes_that_do_not_fit_each_other_are_refused(
         Visited.from_bytes(damaged.to_bytes())
 
 
+def test_the_episodes_of_the_pool_are_read_back_or_refused() -> None:
+    numbered = replace(drawn(), episodes=np.arange(30) // 4)
+    again = Visited.from_bytes(numbered.to_bytes())
+    assert again.episodes is not None
+    assert np.array_equal(again.episodes, np.arange(30) // 4)
+    assert Visited.from_bytes(drawn().to_bytes()).episodes is None
+    for wrong in (np.arange(29), np.zeros(30)):
+        with pytest.raises(IntegrityError, match="does not hold visited states"):
+            Visited.from_bytes(replace(drawn(), episodes=wrong).to_bytes())
+
+
 @pytest.mark.parametrize("missing", ["independent", "steps", "num_discarded", "pool"])
 def test_a_file_in_which_an_array_is_missing_is_refused(missing: str) -> None:
     arrays = {"independent": 0.0, "steps": 0, "num_discarded": 0, "pool": 0.0}

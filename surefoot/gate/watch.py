@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from surefoot.errors import InputError
-from surefoot.gate.limits import ActionLimits, Gate, Reaction, SensorLimits
+from surefoot.gate.arrays import ActionArrays, Cause, Float32, SensorArrays, first
+from surefoot.gate.limits import Gate, Reaction
 from surefoot.policy import Array
 
 NUM_EVENTS = 16
@@ -34,7 +34,6 @@ NUM_EVENTS = 16
 LARGEST_COUNT = 2**32 - 1
 """Where counters end, in C as well."""
 
-Float32 = NDArray[np.float32]
 UserFunction = Callable[[Array], Array]
 """From an observation, shape (obs_dim,), which may hold NaN, to an action, shape (num_outputs,)."""
 
@@ -52,33 +51,6 @@ class Code(IntEnum):
     """None: there is no last action, or no function."""
     STOPPED = 4
     """None: the controller has stopped."""
-
-
-class Cause(IntEnum):
-    """Which limit a call broke, the first in the order of the checks."""
-
-    CLOCK = 1
-    """The clock went back."""
-    GAP = 2
-    """The last call is too long ago."""
-    AGE = 3
-    """The reading is too old, or from the future."""
-    NOT_FINITE = 4
-    """A sensor read NaN or infinity."""
-    RANGE = 5
-    """A sensor left its range."""
-    RATE = 6
-    """A sensor changed too fast."""
-    PAIR = 7
-    """Two sensors do not go together."""
-    ACTION_NOT_FINITE = 8
-    """An action of the policy is NaN or infinite."""
-    ACTION_RANGE = 9
-    """An action of the policy left its range."""
-    ACTION_RATE = 10
-    """An action of the policy changed too fast."""
-    ACTION_JERK = 11
-    """The change of an action of the policy changed too fast."""
 
 
 _UNLINKED = (Cause.CLOCK, Cause.GAP)
@@ -118,8 +90,8 @@ class Watch:
         """
         self.gate = gate
         self._fallback = fallback
-        self._sensors = _SensorArrays.of(gate)
-        self._actions = _ActionArrays.of(gate.actions)
+        self._sensors = SensorArrays.of(gate)
+        self._actions = ActionArrays.of(gate.actions)
         self.reset()
 
     def reset(self) -> None:
@@ -192,7 +164,7 @@ class Watch:
             self._last_action = self._last_change = None
             return None, broken
         action = propose(obs)
-        if (number := _first(~np.isfinite(action))) is not None:
+        if (number := first(~np.isfinite(action))) is not None:
             self._last_action = self._last_change = None
             return action, (Cause.ACTION_NOT_FINITE, number)
         change = None if self._last_action is None else action - self._last_action
@@ -238,89 +210,3 @@ class Watch:
                 f"of {given.dtype}"
             )
         return given.astype(np.float32)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _SensorArrays:
-    """The limits on sensors as arrays; no limit is the largest float32."""
-
-    low: Float32
-    high: Float32
-    rate: Float32
-    first: NDArray[np.intp]
-    second: NDArray[np.intp]
-    factors: Float32
-    at_most: Float32
-
-    @classmethod
-    def of(cls, gate: Gate) -> "_SensorArrays":
-        pairs = gate.pairs
-        return cls(
-            low=_array([sensor.low for sensor in gate.sensors]),
-            high=_array([sensor.high for sensor in gate.sensors]),
-            rate=sizes(gate.sensors, "rate"),
-            first=np.array([pair.sensors[0] for pair in pairs], np.intp),
-            second=np.array([pair.sensors[1] for pair in pairs], np.intp),
-            factors=_array([pair.factors for pair in pairs]).reshape(-1, 2),
-            at_most=_array([pair.at_most for pair in pairs]),
-        )
-
-    def broken(self, obs: Array, last: Float32 | None) -> tuple[Cause, int] | None:
-        """Return the first limit that a reading breaks, with the number of the sensor or pair."""
-        inside = (obs >= self.low) & (obs <= self.high)
-        if (number := _first(~inside)) is not None:
-            return Cause.RANGE if np.isfinite(obs[number]) else Cause.NOT_FINITE, number
-        if last is not None and (number := _first(~(np.abs(obs - last) <= self.rate))) is not None:
-            return Cause.RATE, number
-        sums = self.factors[:, 0] * obs[self.first] + self.factors[:, 1] * obs[self.second]
-        number = _first(~(sums <= self.at_most))
-        return None if number is None else (Cause.PAIR, number)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _ActionArrays:
-    """The limits on actions as arrays; no limit is the largest float32."""
-
-    low: Float32
-    high: Float32
-    rate: Float32
-    jerk: Float32
-
-    @classmethod
-    def of(cls, actions: tuple[ActionLimits, ...]) -> "_ActionArrays":
-        return cls(
-            low=_array([action.low for action in actions]),
-            high=_array([action.high for action in actions]),
-            rate=sizes(actions, "rate"),
-            jerk=sizes(actions, "jerk"),
-        )
-
-    def broken(
-        self, action: Float32, change: Float32 | None, last_change: Float32 | None
-    ) -> tuple[Cause, int] | None:
-        """Return the first limit that a finite action breaks, with its number."""
-        if (number := _first(~((action >= self.low) & (action <= self.high)))) is not None:
-            return Cause.ACTION_RANGE, number
-        if change is None:
-            return None
-        if (number := _first(~(np.abs(change) <= self.rate))) is not None:
-            return Cause.ACTION_RATE, number
-        if last_change is None:
-            return None
-        number = _first(~(np.abs(change - last_change) <= self.jerk))
-        return None if number is None else (Cause.ACTION_JERK, number)
-
-
-def sizes(limits: tuple[SensorLimits, ...] | tuple[ActionLimits, ...], name: str) -> Float32:
-    """Return the largest changes of a kind, shape (n,); no limit is the largest float32."""
-    largest = float(np.finfo(np.float32).max)
-    given = [getattr(one, name) for one in limits]
-    return _array([largest if value is None else value for value in given])
-
-
-def _array(values: object) -> Float32:
-    return np.array(values, np.float32)
-
-
-def _first(broken: NDArray[np.bool_]) -> int | None:
-    return int(broken.argmax()) if broken.any() else None

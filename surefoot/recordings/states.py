@@ -74,10 +74,12 @@ class StatesFile:
                 f"{len(states)}: keep one row in {-(-len(states) // most)}"
             )
         drawn = steps = np.zeros(0, np.int64)
+        numbered: NDArray[np.int64] | None = None
         if self.episode_column is not None:
             episodes = self._episodes(recording, len(states))
             self._refuse_copies(episodes, states)
             drawn, steps = _one_of_each(episodes, states)
+            numbered = _numbered(episodes, len(states))
             if len(episodes) == len(states):
                 remark(
                     f"{self.path}: each row is an episode of its own by column "
@@ -91,6 +93,7 @@ class StatesFile:
             steps=steps,
             num_discarded=0,
             pool=states,
+            episodes=numbered,
         )
 
     def _wanted(self, sensors: Sensors) -> tuple[str, ...]:
@@ -188,6 +191,14 @@ class StatesFile:
                     f"{self.path}: episodes must differ, {first!r} and {name!r} of column "
                     f"{self.episode_column!r} hold the same rows: copies are no evidence"
                 )
+
+
+def _numbered(episodes: Mapping[str, NDArray[np.intp]], count: int) -> NDArray[np.int64]:
+    """Return the number of the episode of each row, in the order of the names, shape (count,)."""
+    numbers = np.empty(count, np.int64)
+    for number, rows in enumerate(episodes.values()):
+        numbers[rows] = number
+    return numbers
 
 
 def _one_of_each(

@@ -1,4 +1,7 @@
-"""What a gate decides: first call, clock, drops, NaN for an hour, recovery, counters."""
+"""What a gate decides: first call, clock, drops, NaN for an hour, recovery, counters.
+
+Also of ``gate/arrays.py``.
+"""
 
 from dataclasses import replace
 from typing import TypedDict, Unpack

@@ -43,6 +43,13 @@ def test_one_state_of_each_episode_is_drawn_whatever_episodes_are_called(tmp_pat
         assert before == visited.steps.tolist()
 
 
+def test_each_row_keeps_the_number_of_its_episode(tmp_path: Path) -> None:
+    names = np.array(["b", "a", "b", "c", "a"])
+    visited = read(tmp_path, rows()[:5], names)
+    assert visited.episodes is not None
+    assert visited.episodes.tolist() == [1, 0, 1, 2, 0]
+
+
 def test_every_step_of_an_episode_is_as_likely_as_another(tmp_path: Path) -> None:
     """300 draws of 4 steps: 75 each, and 5 standard deviations are 37."""
     episodes = np.repeat(np.arange(NUM_EPISODES), LENGTH)

@@ -1,0 +1,319 @@
+"""The limits of a gate from recorded steps, and how often they are wrong on fresh ones.
+
+Limits are order statistics of what was recorded, and a margin. Steps of one episode depend on each
+other: a rate of false alarms is bounded from trials that do not, which are whole episodes, or one
+step of each. Where episodes are told apart, every second one makes the limits, and the others are
+the trials. Where they are not, nothing tells how fast a sensor changes.
+
+n = steps, d = sensors, m = actions.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.artifact import sha256_hex
+from surefoot.certify.confidence_limits import success_rate_upper
+from surefoot.errors import InputError
+from surefoot.gate import (
+    ActionLimits,
+    AlarmRate,
+    FalseAlarms,
+    Gate,
+    GateFile,
+    GateRule,
+    HalfSpace,
+    SensorLimits,
+)
+from surefoot.gate.arrays import broken_steps, pair_sums
+from surefoot.policy import Array, GaussianHead, Policy, Squash
+from surefoot.runtime.c_source import twin_outputs
+from surefoot.visited import Visited
+
+MOST_REJECTED = 0.01
+"""Share of recorded steps that a gate may reject: above it is no gate for this robot."""
+
+_LARGEST = float(np.finfo(np.float32).max)
+_MOST_SENSORS_OF_PAIRS = 512
+
+
+def make_gate(
+    policy: Policy, visited: Visited | None, rule: GateRule, names: Sequence[str] = ()
+) -> GateFile:
+    """Return the gate of a policy, the same for the same arguments on every machine.
+
+    Args:
+        policy: Policy behind the gate; its arrays are float32 by value.
+        visited: What was recorded; None where the rule declares every range.
+        rule: How the limits are made.
+        names: Name of each sensor; empty where none are known.
+
+    Raises:
+        InputError: If nothing gives a range, what is declared and what was recorded contradict each
+            other, or the gate would reject more than a hundredth of the recorded steps.
+    """
+    recorded = _Recorded.of(policy, visited)
+    making = recorded.part(~recorded.fresh)
+    gate = Gate(
+        sensors=tuple(_sensors(policy, making, rule, names)),
+        actions=tuple(_actions(policy, making, rule)),
+        pairs=tuple(_pairs(making, rule)),
+        time=rule.time,
+        reaction=rule.reaction,
+        recover_after=rule.recover_after,
+        stop_after=rule.stop_after,
+        names=tuple(names),
+    )
+    broken = recorded.broken(gate)
+    rejected, count = int(broken.sum()), len(broken)
+    if rejected > MOST_REJECTED * count:
+        raise InputError(
+            f"the gate must reject at most {MOST_REJECTED:.0%} of the recorded steps, would reject "
+            f"{rejected} of {count}: give a larger margin, wider ranges or more episodes"
+        )
+    rates = tuple(_rates(recorded, broken, gate, rule.confidence))
+    alarms = FalseAlarms(recorded=count, rejected=rejected, rates=rates)
+    return GateFile(gate=gate, rule=rule, alarms=alarms)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Recorded:
+    """Recorded steps, one episode behind the other.
+
+    Attributes:
+        obs: Observations, raw units, float32, (n, d).
+        actions: Actions of the policy at them, float32, (n, m).
+        steps: Number of each step in its episode; all 0 where nothing tells, (n,).
+        fresh: Whether a step makes no limit, (n,).
+        episodes: Number of the episode of each step; -1 where nothing tells, (n,).
+    """
+
+    obs: NDArray[np.float32]
+    actions: Array
+    steps: NDArray[np.int64]
+    fresh: NDArray[np.bool_]
+    episodes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, policy: Policy, visited: Visited | None) -> "_Recorded":
+        """Return what was recorded: the pool, and behind it states of episodes of their own."""
+        if visited is None:
+            visited = _nothing(policy.obs_dim)
+        with np.errstate(over="ignore"):
+            pool, alone = (
+                part.astype(np.float32) + np.float32(0)
+                for part in (visited.pool, visited.independent)
+            )
+        if visited.episodes is not None:
+            return cls._of_episodes(policy, pool, visited.episodes)
+        held = {row.tobytes() for row in pool}
+        alone = alone[[row.tobytes() not in held for row in alone]]
+        obs = np.concatenate([pool, alone])
+        unknown = np.zeros(len(obs), np.int64)
+        fresh = np.arange(len(obs)) >= len(pool)
+        return cls(
+            obs=obs,
+            actions=twin_outputs(policy, obs),
+            steps=unknown,
+            fresh=fresh if len(pool) else ~fresh,
+            episodes=unknown - 1,
+        )
+
+    @classmethod
+    def _of_episodes(
+        cls, policy: Policy, pool: NDArray[np.float32], episodes: NDArray[np.int64]
+    ) -> "_Recorded":
+        order = np.argsort(episodes, kind="stable")
+        obs, numbers = pool[order], episodes[order]
+        _, starts = np.unique(numbers, return_index=True)
+        lengths = np.diff([*starts, len(numbers)])
+        return cls(
+            obs=obs,
+            actions=twin_outputs(policy, obs),
+            steps=np.arange(len(obs)) - np.repeat(starts, lengths),
+            fresh=np.repeat(np.arange(len(starts)) % 2 == 1, lengths),
+            episodes=numbers,
+        )
+
+    def part(self, rows: NDArray[np.bool_]) -> "_Recorded":
+        """Return some of the steps; of an episode all or none."""
+        return _Recorded(
+            obs=self.obs[rows],
+            actions=self.actions[rows],
+            steps=self.steps[rows],
+            fresh=self.fresh[rows],
+            episodes=self.episodes[rows],
+        )
+
+    def broken(self, gate: Gate) -> NDArray[np.bool_]:
+        """Return which steps a gate rejects, (n,)."""
+        return broken_steps(gate, self.obs, self.actions, self.steps)
+
+    def changes(self, values: Array, order: int) -> Array:
+        """Return differences of an order between steps of one episode, (number of them, ...)."""
+        with np.errstate(over="ignore"):
+            return np.diff(values, n=order, axis=0)[self.steps[order:] >= order]
+
+
+def _nothing(obs_dim: int) -> Visited:
+    none = np.empty((0, obs_dim))
+    return Visited(independent=none, steps=np.empty(0, np.int64), num_discarded=0, pool=none)
+
+
+def _sensors(
+    policy: Policy, making: _Recorded, rule: GateRule, names: Sequence[str]
+) -> list[SensorLimits]:
+    low, high = _ranges(making.obs, rule, policy.normaliser.scale)
+    if (declared := rule.declared(policy.obs_dim)) is not None:
+        low, high = np.maximum(low, declared[0]), np.minimum(high, declared[1])
+    elif not len(making.obs):
+        raise InputError("low and high must be given in [gate]: no states are recorded")
+    for number in np.flatnonzero(low > high).tolist():
+        name = f" ({names[number]})" if names else ""
+        raise InputError(f"sensor {number}{name}: no recorded reading is in its declared range")
+    rates = _sizes(making.changes(making.obs, 1), rule)
+    return [
+        SensorLimits(low=_below(one), high=_above(other), rate=rate)
+        for one, other, rate in zip(low, high, rates, strict=True)
+    ]
+
+
+def _actions(policy: Policy, making: _Recorded, rule: GateRule) -> list[ActionLimits]:
+    head = policy.head
+    low, high = _ranges(making.actions, rule, np.zeros(policy.num_outputs))
+    if isinstance(head, GaussianHead) and head.squash is not Squash.IDENTITY:
+        # What a squash gives anyway; beyond it only rounding goes.
+        reach = head.half_range.astype(np.float64) * (1 + 2.0**-20)
+        low, high = np.maximum(low, head.centre - reach), np.minimum(high, head.centre + reach)
+    rates = _sizes(making.changes(making.actions, 1), rule)
+    jerks = _sizes(making.changes(making.actions, 2), rule)
+    return [
+        ActionLimits(low=_below(one), high=_above(other), rate=rate, jerk=jerk)
+        for one, other, rate, jerk in zip(low, high, rates, jerks, strict=True)
+    ]
+
+
+def _ranges(values: Array, rule: GateRule, least_width: Array) -> tuple[Array, Array]:
+    """Return the order statistics of both ends and a margin, float64; all numbers without any.
+
+    Raises:
+        InputError: If every recorded step may lie beyond.
+    """
+    if not len(values):
+        return np.full(values.shape[1], -_LARGEST), np.full(values.shape[1], _LARGEST)
+    if rule.beyond * 2 >= len(values):
+        raise InputError(
+            f"beyond must leave a recorded step, got {rule.beyond} at each end of {len(values)}"
+        )
+    ranked = np.sort(values.astype(np.float64), axis=0)
+    low, high = ranked[rule.beyond], ranked[-1 - rule.beyond]
+    margin = rule.margin * np.maximum(high - low, least_width)
+    return low - margin, high + margin
+
+
+def _sizes(changes: Array, rule: GateRule) -> list[float | None]:
+    """Return the largest changes and a margin; None where no two steps follow each other."""
+    if len(changes) <= rule.beyond:
+        return [None] * changes.shape[1]
+    largest = np.sort(np.abs(changes.astype(np.float64)), axis=0)[-1 - rule.beyond]
+    return [_above(size * (1 + rule.margin)) for size in largest]
+
+
+def _pairs(making: _Recorded, rule: GateRule) -> list[HalfSpace]:
+    """Return two half-spaces for each of the pairs whose recorded sets are thinnest.
+
+    Raises:
+        InputError: If there are too many sensors to look at all of their pairs.
+    """
+    if not rule.pairs or not len(making.obs):
+        return []
+    width = making.obs.max(axis=0).astype(np.float64) - making.obs.min(axis=0)
+    moving = np.flatnonzero(width > 0).tolist()
+    if len(moving) > _MOST_SENSORS_OF_PAIRS:
+        raise InputError(
+            f"pairs must be 0 with more than {_MOST_SENSORS_OF_PAIRS} sensors that move, got "
+            f"{rule.pairs}"
+        )
+    if len(moving) < 2:
+        return []
+    # Digits beyond the sixth may depend on the machine, and must not choose.
+    correlation = np.corrcoef(making.obs[:, moving] / width[moving], rowvar=False).round(6)
+    ranked = sorted(
+        itertools.combinations(range(len(moving)), 2),
+        key=lambda pair: (-abs(correlation[pair]), pair),
+    )
+    return [
+        half_space
+        for one, other in ranked[: rule.pairs]
+        for half_space in _both_sides(
+            making, (moving[one], moving[other]), float(correlation[one, other]), rule
+        )
+    ]
+
+
+def _both_sides(
+    making: _Recorded, sensors: tuple[int, int], correlation: float, rule: GateRule
+) -> Iterator[HalfSpace]:
+    """Yield the two half-spaces across the thin direction of a pair."""
+    one, other = (making.obs[:, [number]] for number in sensors)
+    # In units of what each sensor covers, that direction is (1, -1), or (1, 1) if one falls as the
+    # other rises.
+    widths = [float(values.max()) - float(values.min()) for values in (one, other)]
+    sign = -1.0 if correlation > 0 else 1.0
+    for side in (1.0, -1.0):
+        factors = np.array([[side / widths[0], side * sign / widths[1]]], np.float32)
+        places = np.array([[sensors[0]], [sensors[1]]])
+        sums = pair_sums(making.obs, places[0], places[1], factors)
+        _, high = _ranges(sums, rule, np.zeros(1))
+        yield HalfSpace(
+            sensors=sensors,
+            factors=(float(factors[0, 0]), float(factors[0, 1])),
+            at_most=_above(high[0]),
+        )
+
+
+def _rates(
+    recorded: _Recorded, broken: NDArray[np.bool_], gate: Gate, confidence: float
+) -> list[AlarmRate]:
+    """Return bounds on the rate of false alarms, from independent trials on fresh steps."""
+    fresh = np.flatnonzero(recorded.fresh)
+    if not len(fresh):
+        return []
+    if (recorded.episodes < 0).all():
+        unit = "one step of an episode, its ranges and pairs"
+        return [_rate(unit, broken[fresh], confidence)]
+    _, starts, lengths = np.unique(recorded.episodes[fresh], return_index=True, return_counts=True)
+    digest = sha256_hex(np.ascontiguousarray(recorded.obs[fresh], "<f4").tobytes())
+    drawn = np.random.default_rng(int(digest, 16)).integers(lengths)
+    whole = np.logical_or.reduceat(broken[fresh], starts)
+    return [
+        _rate("one step of an episode", broken[fresh][starts + drawn], confidence),
+        _rate("a whole episode", whole, confidence),
+    ]
+
+
+def _rate(unit: str, broken: NDArray[np.bool_], confidence: float) -> AlarmRate:
+    alarms, trials = int(broken.sum()), len(broken)
+    return AlarmRate(
+        unit=unit,
+        trials=trials,
+        alarms=alarms,
+        at_most=success_rate_upper(alarms, trials, 1 - confidence),
+        confidence=confidence,
+    )
+
+
+def _below(value: float) -> float:
+    """Return the largest float32 that is at most a number."""
+    return -_above(-value)
+
+
+def _above(value: float) -> float:
+    """Return the least finite float32 that is at least a number, or the largest one."""
+    if value >= _LARGEST:
+        return _LARGEST
+    held = np.float32(max(value, -_LARGEST))
+    return float(held if float(held) >= value else np.nextafter(held, np.float32(np.inf)))

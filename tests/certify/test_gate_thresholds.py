@@ -1,0 +1,136 @@
+"""The limits of a gate from recorded steps, against the steps themselves and the runtime."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from support.policies import random_policy
+from surefoot.certify.gate_thresholds import make_gate
+from surefoot.errors import InputError
+from surefoot.gate import Gate, GateRule, Watch
+from surefoot.policy import Array, Policy, Squash
+from surefoot.runtime.c_source import twin_outputs
+from surefoot.visited import Visited
+
+POLICY = random_policy(np.random.default_rng(5), (3, 6, 2), squash=Squash.TANH)
+
+
+def walks(num_episodes: int = 40, num_steps: int = 100, seed: int = 0) -> Visited:
+    """Oscillations of three sensors, of which the last two move together; rows interleaved."""
+    rng = np.random.default_rng(seed)
+    start = rng.uniform(-3, 3, (1, num_episodes, 3))
+    angles = start + np.cumsum(rng.uniform(-0.8, 0.8, (num_steps, num_episodes, 3)), axis=0)
+    readings = np.sin(angles)
+    readings[..., 2] = readings[..., 1] + rng.uniform(-0.01, 0.01, angles.shape[:2])
+    return Visited(
+        independent=np.empty((0, 3)),
+        steps=np.empty(0, np.int64),
+        num_discarded=0,
+        pool=readings.reshape(-1, 3),
+        episodes=np.tile(np.arange(num_episodes), num_steps),
+    )
+
+
+def episodes_of(visited: Visited) -> list[NDArray[np.float32]]:
+    assert visited.episodes is not None
+    return [
+        visited.pool[visited.episodes == number].astype(np.float32)
+        for number in np.unique(visited.episodes)
+    ]
+
+
+def alarms(gate: Gate, episode: NDArray[np.float32], policy: Policy = POLICY) -> int:
+    """Events of the gate at run time, where every call counts."""
+    watch = Watch(replace(gate, recover_after=1))
+
+    def propose(obs: Array) -> Array:
+        return twin_outputs(policy, obs[None])[0]
+
+    for obs in episode:
+        watch.step(obs, propose)
+    return watch.num_events
+
+
+def test_the_episodes_that_made_the_limits_pass_at_run_time() -> None:
+    visited = walks()
+    file = make_gate(POLICY, visited, GateRule(margin=0.0, pairs=2))
+    episodes = episodes_of(visited)
+    assert not any(alarms(file.gate, episode) for episode in episodes[::2])
+    # Without a margin each limit is a reading or a change that was recorded.
+    making = np.concatenate(episodes[::2])
+    low, high = file.gate.box
+    assert np.array_equal(low, making.min(axis=0))
+    assert np.array_equal(high, making.max(axis=0))
+    largest = max(np.abs(np.diff(episode[:, 0])).max() for episode in episodes[::2])
+    assert file.gate.sensors[0].rate == largest
+
+
+def test_alarms_are_those_of_the_runtime_and_their_bound_a_binomial_tail() -> None:
+    visited = walks()
+    file = make_gate(POLICY, visited, GateRule(margin=0.02, pairs=1, confidence=0.9))
+    fresh = episodes_of(visited)[1::2]
+    step, whole = file.alarms.rates
+    assert (step.trials, whole.trials) == (20, 20)
+    assert whole.alarms == sum(alarms(file.gate, episode) > 0 for episode in fresh)
+    for rate in (step, whole):
+        assert rate.at_most > rate.alarms / rate.trials
+        assert binom.cdf(rate.alarms, rate.trials, rate.at_most) == pytest.approx(0.1)
+
+
+def test_the_thinnest_pair_is_that_of_sensors_that_move_together() -> None:
+    file = make_gate(POLICY, walks(), GateRule(pairs=1))
+    assert {pair.sensors for pair in file.gate.pairs} == {(1, 2)}
+    inside, apart = np.float32([[0, 0.1, 0.1]]), np.float32([[0, 0.2, -0.2]])
+    assert alarms(replace(file.gate, actions=_any_action(file.gate)), inside) == 0
+    assert alarms(replace(file.gate, actions=_any_action(file.gate)), apart) == 1
+
+
+def _any_action(gate: Gate) -> tuple[object, ...]:
+    return tuple(replace(one, low=-1e9, high=1e9) for one in gate.actions)
+
+
+def test_states_that_no_episode_holds_together_limit_no_change() -> None:
+    visited = walks()
+    alone = walks(num_episodes=30, num_steps=1, seed=1).pool
+    without = replace(visited, episodes=None, independent=alone, steps=np.zeros(30, np.int64))
+    file = make_gate(POLICY, without, GateRule())
+    assert all(sensor.rate is None for sensor in file.gate.sensors)
+    (rate,) = file.alarms.rates
+    assert rate.trials == 30
+    assert "ranges and pairs" in rate.unit
+
+
+def test_without_a_recording_the_declared_ranges_are_the_gate() -> None:
+    file = make_gate(POLICY, None, GateRule(low=(-1.0,), high=(0.1,)))
+    low, high = file.gate.box
+    assert (low == -1).all()
+    assert (high >= 0.1).all()
+    assert (high - 0.1 < 1e-7).all()
+    assert not file.alarms.rates
+    with pytest.raises(InputError, match=r"low and high must be given in \[gate\]"):
+        make_gate(POLICY, None, GateRule())
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (GateRule(low=(5.0,), high=(6.0,)), r"sensor 0 \(hip\): no recorded reading is in"),
+        (GateRule(low=(-0.1,), high=(0.1,)), "must reject at most 1% of the recorded steps"),
+        (GateRule(beyond=1000), "beyond must leave a recorded step"),
+    ],
+)
+def test_what_the_recording_contradicts_is_refused(rule: GateRule, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make_gate(POLICY, walks(), rule, ("hip", "knee", "ankle"))
+
+
+def test_the_order_of_interleaved_episodes_changes_nothing() -> None:
+    visited = walks()
+    assert visited.episodes is not None
+    order = np.argsort(visited.episodes, kind="stable")
+    sorted_rows = replace(visited, pool=visited.pool[order], episodes=visited.episodes[order])
+    rule = GateRule(pairs=2)
+    assert make_gate(POLICY, sorted_rows, rule) == make_gate(POLICY, visited, rule)
