@@ -4,6 +4,7 @@
     policy.json       where it comes from: the manifest of the policy folder
     certificate.json  what is proved about it
     budget.toml       what was required
+    gate.json         limits that the controller is held to at run time, if it has a gate
     manifest.json     SHA-256 of each
     controller.intoto.jsonl   signatures, if it is signed; the one file beside the manifest
 
@@ -32,6 +33,7 @@ from surefoot.artifact import (
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
+from surefoot.gate import GATE_FILE, GateFile
 from surefoot.limits import MAX_BUNDLE_BYTES, MAX_POLICY_BYTES, MAX_SIGNATURE_BYTES
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, policy_from_onnx
 from surefoot.policy import weights_sha256
@@ -61,6 +63,8 @@ class Bundle:
         controller: The canonical file and what it computes.
         certificate: Certificate of its controller.
         budget: The requirements.
+        gate: Limits to which the controller is held at run time, and how they were made; None for
+            a controller without a gate.
         files: Every file by name, the manifest not among them.
         uncertified: Whether it was exported without a proof, on demand.
         manifest_sha256: Digest of the manifest, which names the bundle as a whole.
@@ -69,6 +73,7 @@ class Bundle:
     controller: ControllerFile
     certificate: Certificate
     budget: Budget
+    gate: GateFile | None
     files: Mapping[str, bytes]
     uncertified: bool
     manifest_sha256: str
@@ -264,10 +269,27 @@ def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
         controller=controller,
         certificate=certificate,
         budget=certificate.budget,
+        gate=_gate(files, controller),
         files=files,
         uncertified=uncertified,
         manifest_sha256=sha256_hex(artifact.manifest()),
     )
+
+
+def _gate(files: Mapping[str, bytes], controller: ControllerFile) -> GateFile | None:
+    """Return the gate of a bundle, None for none.
+
+    Raises:
+        IntegrityError: If its file is none, or the gate is another controller's.
+    """
+    if GATE_FILE not in files:
+        return None
+    file = GateFile.parse(files[GATE_FILE], GATE_FILE)
+    try:
+        file.gate.check_fits(controller.policy.obs_dim, controller.policy.num_outputs)
+    except InputError as error:
+        raise IntegrityError(f"{GATE_FILE}: {error}") from error
+    return file
 
 
 def _check_origin(data: bytes, onnx_sha256: str) -> None:

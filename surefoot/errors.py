@@ -44,6 +44,10 @@ class UnprovedError(CheckError):
     exit_code = 4
 
 
+class RejectedError(CheckError):
+    """The gate of a controller lets no action through: it has stopped, or has none to hold."""
+
+
 class UserCodeError(CheckError):
     """Code of the user failed: the message names its environment and the step."""
 

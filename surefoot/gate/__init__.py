@@ -7,11 +7,11 @@
 * ``watch``: what a gate decides call by call; generated C decides the same, bit for bit.
 """
 
-from surefoot.gate.arrays import Cause
 from surefoot.gate.file import AlarmRate, FalseAlarms, GateFile
 from surefoot.gate.limits import (
     GATE_FILE,
     ActionLimits,
+    Cause,
     Gate,
     HalfSpace,
     Reaction,

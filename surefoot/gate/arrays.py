@@ -8,43 +8,15 @@ n = steps, d = sensors, p = pairs, m = actions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.gate.limits import ActionLimits, Gate
+from surefoot.gate.limits import ActionLimits, Cause, Gate
 from surefoot.policy import Array
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
-class Cause(IntEnum):
-    """Which limit a call broke, the first in the order of the checks."""
-
-    CLOCK = 1
-    """The clock went back."""
-    GAP = 2
-    """The last call is too long ago."""
-    AGE = 3
-    """The reading is too old, or from the future."""
-    NOT_FINITE = 4
-    """A sensor read NaN or infinity."""
-    RANGE = 5
-    """A sensor left its range."""
-    RATE = 6
-    """A sensor changed too fast."""
-    PAIR = 7
-    """Two sensors do not go together."""
-    ACTION_NOT_FINITE = 8
-    """An action of the policy is NaN or infinite."""
-    ACTION_RANGE = 9
-    """An action of the policy left its range."""
-    ACTION_RATE = 10
-    """An action of the policy changed too fast."""
-    ACTION_JERK = 11
-    """The change of an action of the policy changed too fast."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

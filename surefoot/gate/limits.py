@@ -5,7 +5,7 @@ Every limit is a float32 by value and is compared in float32, so that Python and
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 
@@ -32,6 +32,51 @@ class Reaction(StrEnum):
     """The action of a function of the user's."""
     STOP = "stop"
     """None: the controller has stopped until it is started again."""
+
+
+class Cause(IntEnum):
+    """Which limit a call broke, the first in the order of the checks."""
+
+    CLOCK = 1
+    """The clock went back."""
+    GAP = 2
+    """The last call is too long ago."""
+    AGE = 3
+    """The reading is too old, or from the future."""
+    NOT_FINITE = 4
+    """A sensor read NaN or infinity."""
+    RANGE = 5
+    """A sensor left its range."""
+    RATE = 6
+    """A sensor changed too fast."""
+    PAIR = 7
+    """Two sensors do not go together."""
+    ACTION_NOT_FINITE = 8
+    """An action of the policy is NaN or infinite."""
+    ACTION_RANGE = 9
+    """An action of the policy left its range."""
+    ACTION_RATE = 10
+    """An action of the policy changed too fast."""
+    ACTION_JERK = 11
+    """The change of an action of the policy changed too fast."""
+
+
+_OF_TIME = {
+    Cause.CLOCK: "the clock went back",
+    Cause.GAP: "the last call is too long ago",
+    Cause.AGE: "the reading is too old, or from the future",
+}
+_OF_SENSORS = {
+    Cause.NOT_FINITE: "is not finite",
+    Cause.RANGE: "is out of its range",
+    Cause.RATE: "changes too fast",
+}
+_OF_ACTIONS = {
+    Cause.ACTION_NOT_FINITE: "is not finite",
+    Cause.ACTION_RANGE: "is out of its range",
+    Cause.ACTION_RATE: "changes too fast",
+    Cause.ACTION_JERK: "changes its rate too fast",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,6 +241,21 @@ class Gate:
                 raise InputError(
                     f"the gate must have {count} {name} as the controller, has {len(limits)}"
                 )
+
+    def sensor(self, number: int) -> str:
+        """Return the name of a sensor, its number where it has none."""
+        return f"sensor {number}" + (f" ({self.names[number]})" if self.names else "")
+
+    def describe(self, cause: Cause, index: int) -> str:
+        """Return a broken limit as one line."""
+        if cause in _OF_TIME:
+            return _OF_TIME[cause]
+        if cause in _OF_SENSORS:
+            return f"{self.sensor(index)} {_OF_SENSORS[cause]}"
+        if cause in _OF_ACTIONS:
+            return f"action {index} {_OF_ACTIONS[cause]}"
+        one, other = (self.sensor(number) for number in self.pairs[index].sensors)
+        return f"{one} and {other} do not go together"
 
     def to_table(self) -> dict[str, Json]:
         """Return it as JSON values."""

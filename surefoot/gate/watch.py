@@ -24,8 +24,8 @@ from enum import IntEnum
 import numpy as np
 
 from surefoot.errors import InputError
-from surefoot.gate.arrays import ActionArrays, Cause, Float32, SensorArrays, first
-from surefoot.gate.limits import Gate, Reaction
+from surefoot.gate.arrays import ActionArrays, Float32, SensorArrays, first
+from surefoot.gate.limits import Cause, Gate, Reaction
 from surefoot.policy import Array
 
 NUM_EVENTS = 16

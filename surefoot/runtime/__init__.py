@@ -16,6 +16,7 @@ from surefoot.runtime.benchmark_picture import draw_benchmark
 from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.controller_file import load_controller_file
+from surefoot.runtime.gated import GatedController
 from surefoot.runtime.load import Backend, controller_of, load_controller
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "CConfig",
     "CheckedController",
     "Controller",
+    "GatedController",
     "OnBadObservation",
     "bench_controller",
     "controller_of",

@@ -6,11 +6,13 @@ import numpy as np
 
 from surefoot.bundle import Bundle
 from surefoot.certificate import Certificate
-from surefoot.errors import VerificationError
+from surefoot.errors import InputError, VerificationError
+from surefoot.gate.watch import UserFunction
 from surefoot.onnx_file import ControllerFile
 from surefoot.runtime.arithmetic import ARITHMETIC
 from surefoot.runtime.c_controller import CEngine
 from surefoot.runtime.controller import CheckedController, Engine, OnBadObservation
+from surefoot.runtime.gated import GatedController
 from surefoot.runtime.numpy_controller import NumpyEngine
 from surefoot.runtime.onnx_controller import CUDA_PROVIDER, TENSORRT_PROVIDER, OnnxEngine
 from surefoot.runtime.tensorrt_controller import TensorRtEngine
@@ -34,20 +36,39 @@ def load_controller(
     bundle: Bundle,
     backend: Backend,
     on_bad_observation: OnBadObservation = OnBadObservation.RAISE,
+    *,
+    fallback: UserFunction | None = None,
 ) -> CheckedController:
-    """Return the controller of a bundle, warmed up.
+    """Return the controller of a bundle, warmed up; behind its gate, if the bundle has one.
 
     Args:
         bundle: Bundle that :func:`surefoot.bundle.open_bundle` accepted.
         backend: Engine that computes it; no other is ever used instead.
-        on_bad_observation: Answer to NaN, infinity or a wrong shape.
+        on_bad_observation: Answer to NaN, infinity or a wrong shape, where no gate has one.
+        fallback: Function of the user's for a gate that falls back: from an observation, shape
+            (obs_dim,), which may hold NaN, to an action, shape (num_outputs,).
+
+    Returns:
+        A `GatedController` if the bundle has a gate.
 
     Raises:
         VerificationError: If the certificate is about another arithmetic than these backends have.
         MissingLibraryError: If the backend's library or device is not there.
+        InputError: If the gate falls back and there is no function, or an answer is given that the
+            bundle leaves no room for.
     """
     require_arithmetic(bundle.certificate)
-    return controller_of(bundle.controller, backend, on_bad_observation)
+    checked = controller_of(bundle.controller, backend, on_bad_observation)
+    if bundle.gate is None:
+        if fallback is not None:
+            raise InputError("fallback is of no effect: the bundle has no gate")
+        return checked
+    if on_bad_observation is not OnBadObservation.RAISE:
+        raise InputError(
+            f"on_bad_observation must be left out, got {on_bad_observation}: the bundle's gate "
+            "says what follows"
+        )
+    return GatedController(checked.engine, bundle.gate.gate, fallback)
 
 
 def require_arithmetic(certificate: Certificate) -> None:
