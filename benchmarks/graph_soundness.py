@@ -2,8 +2,9 @@
 
     python benchmarks/graph_soundness.py --graphs 10000 --out docs/results/graph_soundness.json
 
-Graphs have encoders (Concat and Slice), residual sums and skips; those of the second kind also have
-normalisations over neurons, whole and written out. Each is read as a stranger's file. Two oracles
+Graphs have encoders (Concat and Slice), residual sums and skips; those of the first kind also have
+normalisations over neurons, whole and written out, those of the third one products of two computed
+values. Each is read as a stranger's file. Two oracles
 share no code with the bounds: the graph, node by node, and the policy, layer by layer, in extended
 precision (64 bits of mantissa). Held against them, on random points of balls and on those that a
 gradient climbs to:
@@ -44,6 +45,7 @@ from surefoot.activation import (  # noqa: E402
     Clamp,
     LeakyRelu,
     Mixed,
+    Product,
     RmsNorm,
     ScaledElu,
 )
@@ -69,8 +71,11 @@ from surefoot.unknown import Unknown  # noqa: E402
 
 Array = NDArray[Any]
 SENSORS, STATES, POINTS = 5, 3, 24
-NORMS = {"normalised": 0.7, "branches": 0.0}
+NORMS = {"normalised": 0.7, "branches": 0.0, "products": 0.0}
 """Chance that a layer of a graph of each kind is normalised over its neurons."""
+
+PRODUCTS = {"normalised": 0.0, "branches": 0.0, "products": 0.5}
+"""Chance that a value of a graph of each kind is the product of two others."""
 
 ALPHA_SHARE = 0.1
 """Share of the graphs that are held against alpha-CROWN as well, which costs most."""
@@ -84,16 +89,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--graphs", type=int, default=10_000, help="of those with normalisations")
     parser.add_argument("--plain", type=int, default=10_000, help="of those without")
+    parser.add_argument("--products", type=int, default=10_000, help="of those with products")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("graph_soundness.json"))
     given = parser.parse_args()
-    wanted = {"normalised": given.graphs, "branches": given.plain}
+    wanted = {"normalised": given.graphs, "branches": given.plain, "products": given.products}
     start, counts = perf_counter(), {kind: Count() for kind in wanted}
     for number in range(max(wanted.values())):
         for kind, count in counts.items():
             while count.seen["checked"] <= number < wanted[kind]:
                 count.drawn += 1
-                check(np.random.default_rng([given.seed, count.drawn]), NORMS[kind], count)
+                check(np.random.default_rng([given.seed, count.drawn]), kind, count)
         if (number + 1) % 100 == 0 or number + 1 == max(wanted.values()):
             write(given.out, {kind: count.to_table() for kind, count in counts.items()}, start)
     sys.exit(any(any(count.violations.values()) for count in counts.values()))
@@ -152,9 +158,9 @@ class Trial:
         return local_region(self.states, self.ball.epsilon, self.ball.norm)
 
 
-def check(rng: np.random.Generator, norms: float, count: Count) -> None:
+def check(rng: np.random.Generator, kind: str, count: Count) -> None:
     """Draw one graph and hold it against all of its bounds."""
-    data, output = RandomController(rng, norms).branched(SENSORS)
+    data, output = RandomController(rng, NORMS[kind], PRODUCTS[kind]).branched(SENSORS)
     try:
         file = read_onnx(data, "controller.onnx")
     except InputError as error:
@@ -162,8 +168,8 @@ def check(rng: np.random.Generator, norms: float, count: Count) -> None:
         return
     assert isinstance(file, ForeignFile)
     layers = file.policy.layers
-    if norms and file.policy.is_elementwise:
-        return  # drawn without a normalisation
+    if kind != "branches" and file.policy.is_elementwise:
+        return  # drawn without what makes its kind
     count.seen["checked"] += 1
     count.seen["with several functions side by side"] += any(
         isinstance(layer.activation, Mixed) for layer in layers
@@ -390,6 +396,9 @@ def activated(activation: AnyActivation, x: Array) -> Array:
             return np.concatenate(parts, axis=-1)
         case RmsNorm(epsilon):
             return np.asarray(x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + EXTENDED(epsilon)))
+        case Product():
+            first, second = np.split(x, 2, axis=-1)
+            return np.concatenate([first * second, second], axis=-1)
         case LeakyRelu(alpha):
             return np.where(x > 0, x, EXTENDED(alpha) * x)
         case Clamp(low, high):

@@ -1,8 +1,8 @@
 """Functions between the layers.
 
 Those without a parameter are members of :class:`Activation`; each of the others is a small value of
-its own. All of them are called alike and compare by value. All but :class:`RmsNorm` are elementwise
-and, SiLU apart, never fall as x rises.
+its own. All of them are called alike and compare by value. All but :class:`RmsNorm` and
+:class:`Product` are elementwise and, SiLU apart, never fall as x rises.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from surefoot.coupled_activation import Coupled, require_float32
+from surefoot.coupled_activation import Product as Product
+from surefoot.coupled_activation import RmsNorm as RmsNorm
 from surefoot.errors import InputError
 
 Array = NDArray[Any]
@@ -67,7 +70,7 @@ class LeakyRelu:
         Raises:
             InputError: If it is out of range.
         """
-        _require_float32("LeakyRelu alpha", self.alpha)
+        require_float32("LeakyRelu alpha", self.alpha)
         if not 0 <= self.alpha <= 1:
             raise InputError(f"LeakyRelu alpha must be in [0, 1], got {self.alpha}")
 
@@ -101,7 +104,7 @@ class ScaledElu:
         """
         for name in ("alpha", "gamma"):
             value = getattr(self, name)
-            _require_float32(f"ScaledElu {name}", value)
+            require_float32(f"ScaledElu {name}", value)
             if not 2.0**-40 <= value <= 2.0**40:  # products of both stay normal float32 numbers
                 raise InputError(f"ScaledElu {name} must be in [2^-40, 2^40], got {value}")
 
@@ -139,8 +142,8 @@ class Clamp:
         Raises:
             InputError: If one is not finite, or they are in the wrong order.
         """
-        _require_float32("Clamp low", self.low)
-        _require_float32("Clamp high", self.high)
+        require_float32("Clamp low", self.low)
+        require_float32("Clamp high", self.high)
         if not self.low < self.high:
             raise InputError(f"Clamp low must be below high, got [{self.low}, {self.high}]")
 
@@ -154,47 +157,10 @@ class Clamp:
         return np.clip(x, x.dtype.type(self.low), x.dtype.type(self.high))
 
 
-@dataclass(frozen=True, slots=True)
-class RmsNorm:
-    """x / sqrt(mean(x^2) + epsilon), the mean over all neurons that it is given.
-
-    Behind a layer that subtracts the mean of its inputs it is a LayerNorm without gain and offset,
-    which belong to the layer after it.
-
-    Attributes:
-        epsilon: In [2^-60, 2^20], a float32 by value.
-
-    Reference:
-        Zhang and Sennrich, NeurIPS 2019 (arXiv 1910.07467).
-    """
-
-    epsilon: float
-
-    def __post_init__(self) -> None:
-        """Check epsilon.
-
-        Raises:
-            InputError: If it is out of range.
-        """
-        _require_float32("RmsNorm epsilon", self.epsilon)
-        if not 2.0**-60 <= self.epsilon <= 2.0**20:  # far above what float32 flushes to zero
-            raise InputError(f"RmsNorm epsilon must be in [2^-60, 2^20], got {self.epsilon}")
-
-    @property
-    def value(self) -> str:
-        """Name and parameter, as digests say it."""
-        return f"rms_norm({self.epsilon!r})"
-
-    def __call__(self, x: Array) -> Array:
-        """Apply the function along the last axis, in the dtype of ``x``."""
-        square = np.square(x).mean(axis=-1, keepdims=True)
-        return np.asarray(x / np.sqrt(square + x.dtype.type(self.epsilon)))
-
-
 Elementwise = Activation | LeakyRelu | ScaledElu | Clamp
 """One function that treats each neuron by itself."""
 
-OneActivation = Elementwise | RmsNorm
+OneActivation = Elementwise | Coupled
 """One function for all neurons."""
 
 
@@ -203,7 +169,7 @@ class Mixed:
     """Several functions side by side: the first for the first neurons, and so on.
 
     Neurons of the identity carry what a later layer needs past a layer. Neighbours differ, unless
-    they are an :class:`RmsNorm`, each of which has a mean of its own.
+    they are ``Coupled``: each normalisation has a mean of its own, each product its own halves.
 
     Attributes:
         parts: Each function, and for how many neurons.
@@ -215,13 +181,16 @@ class Mixed:
         """Check the parts.
 
         Raises:
-            InputError: If there is only one, two neighbours are the same, or one has no neuron.
+            InputError: If there is only one, two neighbours are the same, one has no neuron, or a
+                product has no halves.
         """
         functions = [function for function, _ in self.parts]
         if len(functions) < 2 or any(_can_join(*pair) for pair in pairwise(functions)):
             raise InputError(f"Mixed parts must be several that differ, got {functions}")
         if any(count < 1 for _, count in self.parts):
             raise InputError("Mixed parts must have at least one neuron each")
+        for function, count in self.parts:
+            require_halves(function, count)
 
     @classmethod
     def of(cls, parts: Iterable[tuple[OneActivation, int]]) -> "AnyActivation":
@@ -250,6 +219,10 @@ class Mixed:
             yield function, slice(start, start + count)
             start += count
 
+    def places_of(self, kind: type[Coupled]) -> tuple[slice, ...]:
+        """Return the neurons of each function of one class."""
+        return tuple(place for function, place in self.places() if isinstance(function, kind))
+
     def __call__(self, x: Array) -> Array:
         """Apply each function to its neurons, along the last axis, in the dtype of ``x``."""
         return by_part(lambda function, part: function(part), self, x)
@@ -260,12 +233,27 @@ AnyActivation = OneActivation | Mixed
 
 
 def _can_join(first: OneActivation, second: OneActivation) -> bool:
-    return first == second and not isinstance(first, RmsNorm)
+    return first == second and not isinstance(first, Coupled)
+
+
+def require_halves(activation: AnyActivation, width: int) -> None:
+    """Check that a product has two halves.
+
+    Raises:
+        InputError: If its width is odd.
+    """
+    if isinstance(activation, Product) and width % 2:
+        raise InputError(f"Product must have an even number of neurons, got {width}")
 
 
 def is_elementwise(activation: AnyActivation) -> bool:
     """Return True if an activation treats each neuron by itself."""
-    return not any(isinstance(function, RmsNorm) for function in parts_of(activation))
+    return not any(isinstance(function, Coupled) for function in parts_of(activation))
+
+
+def normalises(activation: AnyActivation) -> bool:
+    """Return True if an activation normalises over neurons."""
+    return any(isinstance(function, RmsNorm) for function in parts_of(activation))
 
 
 def parts_of(activation: AnyActivation) -> list[OneActivation]:
@@ -290,10 +278,3 @@ def by_part(compute: Callable[..., Array], activation: AnyActivation, *arrays: A
         for function, neurons in activation.places()
     ]
     return np.concatenate(found, axis=-1)
-
-
-def _require_float32(name: str, value: float) -> None:
-    with np.errstate(over="ignore"):
-        held = float(np.float32(value))
-    if not np.isfinite(held) or held != value:
-        raise InputError(f"{name} must be a finite float32 by value, got {value!r}")

@@ -19,7 +19,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from surefoot.activation import Activation as Activation
-from surefoot.activation import AnyActivation, Mixed, is_elementwise
+from surefoot.activation import (
+    AnyActivation,
+    Mixed,
+    Product,
+    RmsNorm,
+    is_elementwise,
+    parts_of,
+    require_halves,
+)
 from surefoot.activation import Array as Array
 from surefoot.errors import InputError
 
@@ -35,6 +43,13 @@ NO_SLOPES = (
     'it is bounded around states alone, with scope = "visited" or "recorded"'
 )
 """Why nothing bounds a controller with a normalisation over neurons in every state."""
+
+
+NO_PRODUCT_SLOPES = (
+    "a layer multiplies two values that it computes, and is as steep as these are large: it "
+    'is bounded around states alone, with scope = "visited" or "recorded", and in a region'
+)
+"""Why nothing bounds a controller with products of computed values in every state."""
 
 
 NO_CHOICE = "the controller chooses nothing: its outputs are actions"
@@ -173,6 +188,7 @@ class Layer:
             raise InputError(
                 f"activation must have {self.bias.size} neurons, got {self.activation.value}"
             )
+        require_halves(self.activation, self.bias.size)
         if self.is_weight is not None and self.is_weight.shape != self.weight.shape:
             raise InputError(
                 f"is_weight must have shape {self.weight.shape}, got {self.is_weight.shape}"
@@ -364,6 +380,13 @@ class Policy:
     def is_elementwise(self) -> bool:
         """Whether no layer normalises over its neurons."""
         return all(is_elementwise(layer.activation) for layer in self.layers)
+
+    @property
+    def no_slopes(self) -> str:
+        """Why nothing bounds its slopes in every state; empty where something does."""
+        used = {type(one) for layer in self.layers for one in parts_of(layer.activation)}
+        reasons = {RmsNorm: NO_SLOPES, Product: NO_PRODUCT_SLOPES}
+        return next((text for kind, text in reasons.items() if kind in used), "")
 
     @property
     def rounds_as_canonical(self) -> bool:

@@ -41,7 +41,7 @@ def comparable(policy: Policy, dense: Policy | None) -> Policy | Unknown:
     if shapes[0] != shapes[1]:
         return Unknown("the dense policy has other layers")
     if not policy.is_elementwise:
-        return Unknown("layers that normalise over their neurons are not compared")
+        return Unknown("layers in which neurons depend on each other are not compared")
     ours, theirs = policy.normaliser, dense.normaliser
     same = ours.clip == theirs.clip and np.array_equal(ours.mean, theirs.mean)
     if not same or not np.array_equal(ours.scale, theirs.scale):

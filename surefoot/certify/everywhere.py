@@ -40,7 +40,7 @@ from surefoot.certify.distances import (
     span_from_l2,
 )
 from surefoot.errors import InputError
-from surefoot.policy import NO_NOISE, NO_SLOPES, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Policy, Squash
 from surefoot.quantities.base.proof import Bound, Distance
 from surefoot.unknown import Unknown
 
@@ -141,7 +141,7 @@ class Everywhere:
     def lipschitz(self, norm: Norm) -> Bound:
         """Bound |a(z + d) - a(z)|_2 / |d| in real arithmetic."""
         if not self.is_bounded:
-            return Bound(value=np.inf, method="none", note=NO_SLOPES)
+            return Bound(value=np.inf, method="none", note=self.policy.no_slopes)
         value, method = least(self.action.lipschitz(norm))
         return Bound(value=value, method=method)
 
@@ -160,7 +160,7 @@ class Everywhere:
         if isinstance(rounding, Unknown):
             return rounding
         if not self.is_bounded and self.action_range is None:
-            return Unknown(NO_SLOPES)
+            return Unknown(self.policy.no_slopes)
         bounds = self.deviations(ball)
         total = self.within_range(up(least_rows(bounds) + 2 * rounding.action, 2))
         worst = int(total.argmax())
@@ -182,7 +182,7 @@ class Everywhere:
         if isinstance(rounding, Unknown):
             return rounding
         if not self.is_bounded:
-            return Unknown(NO_SLOPES)
+            return Unknown(self.policy.no_slopes)
         size, method = self.distance_size(ball)
         laws = self.laws(np.asarray(size), up(2 * rounding.network), method)
         return Distance(

@@ -83,7 +83,9 @@ def _proved_multipliers(
     saved = certificate.proof.get("multipliers", [])
     if not policy.is_elementwise:
         if saved:
-            raise IntegrityError("multipliers prove nothing about a layer that normalises")
+            raise IntegrityError(
+                "multipliers prove nothing about a layer that normalises or multiplies"
+            )
         return
     chain = action_chain(policy)
     for table in saved:

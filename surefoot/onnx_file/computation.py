@@ -123,8 +123,8 @@ class Mean(Affine):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Sum(Step):
-    """x + y, elementwise; one rounding.
+class Pairs(Step):
+    """One number of x and y each, elementwise; one rounding.
 
     Attributes:
         others: Numbers of y.
@@ -140,6 +140,16 @@ class Sum(Step):
     def renamed(self, names: Numbers) -> Self:
         """Return the step where scalar k is called ``names[k]`` among what it takes."""
         return replace(self, inputs=names[self.inputs], others=names[self.others])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sum(Pairs):
+    """x + y."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Multiply(Pairs):
+    """x y."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

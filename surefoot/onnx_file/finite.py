@@ -10,6 +10,7 @@ from surefoot.onnx_file.computation import (
     Exponential,
     Given,
     Limit,
+    Multiply,
     Normalise,
     Numbers,
     Root,
@@ -65,6 +66,9 @@ def _ends(step: Step, low: Array, high: Array) -> tuple[Array, Array] | None:
             both = np.maximum(-before[0], before[1]) + np.maximum(-low[others], high[others])
             ends = before[0] + low[others], before[1] + high[others]
             return ends if (both < _LARGEST).all() else None
+        case Multiply(others=others):
+            size = np.maximum(-before[0], before[1]) * np.maximum(-low[others], high[others])
+            return (-size, size) if (size < _LARGEST).all() else None
         case Given(amount=amount):
             return amount.astype(np.float64), amount.astype(np.float64)
         case Limit():

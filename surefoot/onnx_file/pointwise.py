@@ -9,6 +9,7 @@ from surefoot.onnx_file.computation import (
     Computed,
     Exponential,
     Limit,
+    Multiply,
     Scale,
     Shift,
     Standardise,
@@ -100,14 +101,14 @@ def _joined(node: Node) -> Computed:
 
 
 def product(node: Node) -> Value:
-    """Read c x, x / c, x sigmoid(x), and what a normalisation is written with.
+    """Read c x, x / c, x y, x sigmoid(x), and what a normalisation is written with.
 
     Raises:
         InputError: If it is another product or quotient.
     """
     if len(node.computed) > 1:
         square = squared(node) if node.op == "Mul" else None
-        return square or normalised(node) or _silu(node)
+        return square or normalised(node) or _silu(node) or _multiplied(node)
     is_left, divides = node.computed == [0], node.op == "Div"
     x, factor = _beside(node)
     if divides and (not is_left or not factor.all()):
@@ -132,22 +133,29 @@ def _scaled(node: Node, x: Computed, factor: Array, *, divides: bool) -> Compute
     return node.add(Scale(inputs=x.flat, factor=factor.reshape(-1), divides=divides), x.shape)
 
 
-def _silu(node: Node) -> Computed:
-    """Read x * sigmoid(x).
-
-    Raises:
-        InputError: If it is another product or quotient.
-    """
+def _silu(node: Node) -> Computed | None:
+    """Read x * sigmoid(x), None if a product is another one."""
     for x, gate in ((node.data(0), node.data(1)), (node.data(1), node.data(0))):
         step = node.maker(gate)
         is_gate = isinstance(step, Apply) and step.activation is Activation.SIGMOID
         same = step is not None and np.array_equal(step.inputs, x.flat)
         if node.op == "Mul" and is_gate and same and x.shape == gate.shape:
             return node.add(Apply(inputs=x.flat, activation=Activation.SILU), x.shape)
-    raise InputError(
-        "multiplies or divides two values that depend on the observation: gates of recurrent cells "
-        "and attention are not read, give an actor without them"
-    )
+    return None
+
+
+def _multiplied(node: Node) -> Computed:
+    """Read x y, as in a recurrent cell.
+
+    Raises:
+        InputError: If it is a quotient.
+    """
+    if node.op != "Mul":
+        raise InputError("divides two values that depend on the observation")
+    x, y = node.data(0), node.data(1)
+    shape = bounded(x.shape, y.shape)
+    left, right = (np.broadcast_to(each.numbers, shape).reshape(-1) for each in (x, y))
+    return node.add(Multiply(inputs=left, others=right), shape)
 
 
 def limited(node: Node) -> Computed:

@@ -15,6 +15,7 @@ from surefoot.activation import (
     LeakyRelu,
     Mixed,
     OneActivation,
+    Product,
     RmsNorm,
     ScaledElu,
 )
@@ -148,20 +149,36 @@ class _Walk:
         if sizes is None or sizes.dtype.kind != "i" or len(sizes) != len(split.output):
             raise InputError(f"{label}: must have a constant size for each part")
         self._position += 1
-        parts, values = [], []
-        for name in split.output:
-            self._value = name
+        parts: list[_Node | None] = []
+        values, counts, rest = [], [], list(zip(split.output, sizes.tolist(), strict=True))
+        while rest:
+            self._value, count = rest.pop(0)
+            if rest and rest[0][1] == count and self._multiplied(rest[0][0]):
+                parts.append(_Node("Product", (), {}, label))
+                values += [self._value, rest.pop(0)[0]]
+                counts.append(2 * count)
+                continue
             taken = self._nodes[self._position : self._position + 1]
-            applies = taken and taken[0].op_type != "Concat" and taken[0].input[:1] == [name]
+            applies = taken and taken[0].op_type != "Concat" and taken[0].input[:1] == [self._value]
             parts.append(self._step(_PART_OPERATORS) if applies else None)
             values.append(self._value)
+            counts.append(count)
         joined = self._nodes[self._position] if self._position < len(self._nodes) else None
         if joined is None or joined.op_type != "Concat" or list(joined.input) != values:
             raise InputError(f"{label}: its parts must be joined again in their order")
         if joined.domain or not _is_along_neurons(joined):
             raise InputError(f"{self._label}: must join along axis 1")
         self._value, self._position = joined.output[0], self._position + 1
-        return _Node("Mixture", (sizes,), {}, label, tuple(parts))
+        return _Node("Mixture", (np.array(counts),), {}, label, tuple(parts))
+
+    def _multiplied(self, partner: str) -> bool:
+        """Move on and return True if the next node multiplies the value by a partner."""
+        taken = self._nodes[self._position : self._position + 1]
+        found = [(node.op_type, node.domain, [*node.input], len(node.output)) for node in taken]
+        if found != [("Mul", "", [self._value, partner], 1)] or taken[0].attribute:
+            return False
+        self._value, self._position = taken[0].output[0], self._position + 1
+        return True
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, object]:
@@ -329,8 +346,10 @@ def _assemble(chain: _Chain, head: Json, name: str) -> Policy:
 
 def _take_activation(chain: _Chain) -> AnyActivation:
     if step := chain.take("Mixture"):
-        counts = step.constants[0].tolist()
-        return Mixed(tuple(zip(map(_activation, step.parts), counts, strict=True)))
+        functions = [*map(_activation, step.parts)]
+        if functions == [Product()]:
+            return functions[0]
+        return Mixed(tuple(zip(functions, step.constants[0].tolist(), strict=True)))
     if step := chain.take(*_OPS_TO_ACTIVATION, "RmsNorm", "Silu", *_PARAMETERS):
         return _activation(step)
     # Behind the last layer a Clip is the squash.
@@ -346,6 +365,8 @@ def _activation(step: _Node | None) -> OneActivation:
             return Activation.SILU
         case "RmsNorm":
             return RmsNorm(float(step.constants[0]))
+        case "Product":
+            return Product()
         case "LeakyRelu":
             return LeakyRelu(**step.attributes)
         case "Selu":

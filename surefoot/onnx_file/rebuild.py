@@ -24,8 +24,8 @@ from surefoot.onnx_file.computation import (
     Limit,
     Normalise,
     Numbers,
+    Pairs,
     Step,
-    Sum,
     needed,
 )
 from surefoot.onnx_file.ends import Graph, take_head, take_normaliser
@@ -86,7 +86,7 @@ def _by_maker(graph: Graph) -> list[Step]:
     made_by = graph.makers()
     split: list[Step] = []
     for step in graph.steps:
-        if isinstance(step, (Affine, Given, Normalise, Sum)):
+        if isinstance(step, (Affine, Given, Normalise, Pairs)):
             split.append(step)
         else:
             split += [step.part(rows) for rows in _groups(made_by[step.inputs].tolist())]

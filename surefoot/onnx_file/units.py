@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.activation import Activation, Array, Clamp, OneActivation
+from surefoot.activation import Activation, Array, Clamp, OneActivation, Product
 from surefoot.errors import InputError
 from surefoot.onnx_file.computation import (
     Affine,
@@ -15,6 +15,7 @@ from surefoot.onnx_file.computation import (
     Exponential,
     Given,
     Limit,
+    Multiply,
     Normalise,
     Numbers,
     Root,
@@ -126,6 +127,22 @@ class Unit:
             outputs=outputs,
         )
 
+    def beside(self, other: "Unit") -> "Unit":
+        """Return the unit of the sums of this one and then of another one."""
+        both = (self, other)
+        inputs = np.unique(np.concatenate([unit.sources for unit in both]))
+        place = {number: column for column, number in enumerate(inputs.tolist())}
+        blocks = zip(*(unit.matrix(place) for unit in both), strict=True)
+        weight, is_weight = (np.concatenate(rows) for rows in blocks)
+        return Unit(
+            terms=(Term(inputs=inputs, weight=weight, is_weight=is_weight),),
+            bias=np.concatenate([unit.bias for unit in both]),
+            has_bias=True,
+            extra=max(unit.extra for unit in both),
+            excess=np.concatenate([unit.excess for unit in both]),
+            outputs=np.concatenate([unit.outputs for unit in both]),
+        )
+
 
 def units_of(graph: Graph, states: Numbers) -> list[Unit]:
     """Return the units of a graph without its ends, each after what it takes.
@@ -171,6 +188,8 @@ class _Builder:
                 self._place(self._affine(step))
             case Sum():
                 self._place(self._sum(step))
+            case Multiply():
+                self._multiply(step)
             case Given(amount=amount):
                 self._place(_constant(amount, step.outputs))
             case Apply(activation=activation):
@@ -268,6 +287,13 @@ class _Builder:
     def _activate(self, step: Step, activation: OneActivation) -> None:
         unit = self._opened(step.inputs, step.outputs) or self._single(step.inputs, step.outputs)
         self._place(replace(unit, activation=activation))
+
+    def _multiply(self, step: Multiply) -> None:
+        """Place a unit of both factors, of which a product passes the second one on to nobody."""
+        factors = (step.inputs, step.outputs), (step.others, self._fresh(step.size))
+        first, second = (self._opened(*each) or self._single(*each) for each in factors)
+        self._unit_of[step.outputs] = len(self._units)
+        self._units.append(replace(first.beside(second), activation=Product()))
 
     def _affine(self, step: Affine) -> Unit:
         """Return weight (factor x + offset) + bias as a map of x."""

@@ -9,6 +9,7 @@ policy folder is the canonical file: it is certified, attacked and deployed byte
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ from surefoot.activation import (
     LeakyRelu,
     Mixed,
     OneActivation,
+    Product,
     RmsNorm,
     ScaledElu,
 )
@@ -74,7 +76,7 @@ def policy_to_onnx(
         weight = graph.constant(f"weight_{number}", layer.weight)
         bias = graph.constant(f"bias_{number}", layer.bias)
         value = graph.node("Gemm", [value, weight, bias], transB=1)
-        value = graph.activation(value, layer.activation)
+        value = graph.activation(value, layer.activation, len(layer.bias))
     if isinstance(policy.head, GaussianHead):
         if policy.head.squash is Squash.TANH:
             value = graph.node("Tanh", [value])
@@ -136,7 +138,7 @@ class _GraphWriter:
         ]
         return self.node("Clip", [value, *ends], output)
 
-    def activation(self, value: str, activation: AnyActivation) -> str:
+    def activation(self, value: str, activation: AnyActivation, width: int) -> str:
         match activation:
             case Activation.IDENTITY:
                 return value
@@ -150,6 +152,8 @@ class _GraphWriter:
                 return self.clip(value, low, high)
             case RmsNorm(epsilon):
                 return self.rms_norm(value, epsilon)
+            case Product():
+                return self.mixture(value, ((activation, width),))
             case Mixed(parts):
                 return self.mixture(value, parts)
             case _:
@@ -164,18 +168,25 @@ class _GraphWriter:
         return self.node("Div", [value, root])
 
     def mixture(self, value: str, parts: Sequence[tuple[OneActivation, int]]) -> str:
-        """Write Split, the function of each part, and Concat."""
+        """Write Split, the function of each part, and Concat; a product has two of the parts."""
         number = len(self.nodes)
-        sizes = np.array([count for _, count in parts], np.int64)
+        halves = [
+            (count // 2,) * 2 if isinstance(one, Product) else (count,) for one, count in parts
+        ]
+        sizes = np.array([*chain.from_iterable(halves)], np.int64)
         self.constants.append(numpy_helper.from_array(sizes, f"sizes_{number}"))
-        names = [f"split_{number}_{part}" for part in range(len(parts))]
+        names = [f"split_{number}_{part}" for part in range(len(sizes))]
         node = onnx.helper.make_node("Split", [value, f"sizes_{number}"], names, name=names[0])
         node.attribute.append(onnx.helper.make_attribute("axis", 1))
         self.nodes.append(node)
-        applied = [
-            self.activation(name, function)
-            for name, (function, _) in zip(names, parts, strict=True)
-        ]
+        applied, left = [], iter(names)
+        for function, count in parts:
+            name = next(left)
+            if isinstance(function, Product):
+                partner = next(left)
+                applied += [self.node("Mul", [name, partner]), partner]
+            else:
+                applied.append(self.activation(name, function, count))
         return self.node("Concat", applied, axis=1)
 
     def model(
@@ -208,6 +219,11 @@ class _GraphWriter:
         onnx.helper.set_model_props(model, {**others, **texts})  # no other tool writes our keys
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString(deterministic=True))
+
+
+def _sizes_of(function: OneActivation, count: int) -> tuple[int, ...]:
+    """Return the sizes of the tensors that a part of a mixture takes."""
+    return (count // 2, count // 2) if isinstance(function, Product) else (count,)
 
 
 def _head_metadata(policy: Policy) -> Json:

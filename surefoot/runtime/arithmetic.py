@@ -24,10 +24,12 @@ from surefoot.activation import (
     Elementwise,
     LeakyRelu,
     Mixed,
+    Product,
     RmsNorm,
     ScaledElu,
     by_part,
 )
+from surefoot.coupled_activation import halves
 from surefoot.errors import InputError
 from surefoot.policy import GaussianHead, Layer, Policy, Squash
 
@@ -176,6 +178,8 @@ def _activated(
         return _Range(*found)
     if isinstance(activation, RmsNorm):
         return _rms_normalised(activation, x, in_one_pass=in_one_pass)
+    if isinstance(activation, Product):
+        return _multiplied(x)
     own = _own_error(activation, x.magnitude + x.error, tau)
     lower, upper = activation(x.lower), activation(x.upper)
     if activation is Activation.SILU:  # it falls to -0.27846454... at -1.27846454..., then rises
@@ -214,6 +218,23 @@ def _rms_normalised(norm: RmsNorm, x: _Range, *, in_one_pass: bool) -> _Range:
     lower = np.minimum(*(x.lower * each for each in roots)) - 2.0**-40 * reach
     upper = np.maximum(*(x.upper * each for each in roots)) + 2.0**-40 * reach
     return _Range(lower, upper, error, reach)
+
+
+def _multiplied(x: _Range) -> _Range:
+    """Go through (a, b) to (a b, b): a' b' - a b = b (a' - a) + a' (b' - b), and one rounding.
+
+    Proof: docs/explanation/mathematics.md, 6.8.
+    """
+    a, b = (_Range(*part) for part in zip(*map(halves, x.stacked), strict=True))
+    corners = [end * other for end in (a.lower, a.upper) for other in (b.lower, b.upper)]
+    lower, upper = np.minimum.reduce(corners), np.maximum.reduce(corners)
+    reach = (a.magnitude + a.error) * (b.magnitude + b.error)
+    carried = b.magnitude * a.error + (a.magnitude + a.error) * b.error
+    error = carried + _gamma(1, UNIT_ROUNDOFF) * reach + _SUBNORMAL
+    error = np.where(reach < _OVERFLOW, error, np.inf)
+    first = lower - 2.0**-40 * np.abs(lower), upper + 2.0**-40 * np.abs(upper), error, reach
+    pairs = zip(first, (b.lower, b.upper, b.error, b.terms), strict=True)
+    return _Range(*(np.concatenate(pair, axis=-1) for pair in pairs))
 
 
 def _own_error(activation: Elementwise, reach: Array, tau: float) -> Array | float:

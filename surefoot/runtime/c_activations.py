@@ -23,6 +23,7 @@ from surefoot.activation import (
     LeakyRelu,
     Mixed,
     OneActivation,
+    Product,
     RmsNorm,
     ScaledElu,
     by_part,
@@ -218,7 +219,7 @@ def twin(activation: AnyActivation, x: Array) -> Array:
                 return np.asarray(np.float32(gamma) * np.where(x > 0, x, below))
             case RmsNorm(epsilon):
                 return _rms_norm(x, np.float32(epsilon))
-            case LeakyRelu() | Clamp():  # the policy's own formula, in float32
+            case LeakyRelu() | Clamp() | Product():  # the policy's own formula, in float32
                 return activation(x)
             case _:
                 return _TWINS[activation](x)

@@ -14,7 +14,7 @@ from string import Template
 
 import numpy as np
 
-from surefoot.activation import AnyActivation, Mixed, OneActivation, RmsNorm, parts_of
+from surefoot.activation import AnyActivation, Mixed, OneActivation, Product, RmsNorm, parts_of
 from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.policy import (
@@ -278,6 +278,10 @@ def _activated(layer: Layer, target: str) -> Iterator[str]:
         if isinstance(one, RmsNorm):
             start, count = neurons.start, neurons.stop - neurons.start
             yield f"    rms_norm(&{target}[{start}u], {count}u, {float_literal(one.epsilon)});"
+        elif isinstance(one, Product):
+            half = (neurons.stop - neurons.start) // 2
+            statement = f"{target}[i] = {target}[i] * {target}[i + {half}u];"
+            yield from _loop(f"{neurons.start}u", f"{neurons.start + half}u", statement)
         elif one is not Activation.IDENTITY:
             value = f"{target}[i]"
             statement = f"{value} = {c_call(one, value)};"

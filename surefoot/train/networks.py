@@ -17,6 +17,7 @@ from surefoot.activation import (
     Clamp,
     LeakyRelu,
     Mixed,
+    Product,
     RmsNorm,
     ScaledElu,
 )
@@ -64,6 +65,9 @@ def forward(activation: AnyActivation, x: Tensor) -> Tensor:
             return torch.clamp(x, low, high)
         case RmsNorm():
             return functional.rms_norm(x, x.shape[-1:], eps=activation.epsilon)
+        case Product():
+            first, second = x.chunk(2, dim=-1)
+            return torch.cat([first * second, second], dim=-1)
         case _:
             return _FUNCTIONS[activation](x)
 
@@ -87,6 +91,9 @@ def _backward(activation: AnyActivation, g: Tensor, before: Tensor, after: Tenso
             square = before.square().mean(dim=-1, keepdim=True)
             along = (after * g).mean(dim=-1, keepdim=True)
             return (g - after * along) * torch.rsqrt(square + epsilon)
+        case Product():
+            (first, second), (left, right) = before.chunk(2, dim=-1), g.chunk(2, dim=-1)
+            return torch.cat([left * second, left * first + right], dim=-1)
         case _:
             return _BACKWARD[activation](g, before, after)
 

@@ -11,7 +11,6 @@ from surefoot.artifact import is_folder_of
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, Description, Part, read_beside
 from surefoot.policy import (
-    NO_SLOPES,
     Array,
     CategoricalHead,
     GaussianHead,
@@ -325,8 +324,8 @@ def _unknown(
         found.append(
             "no clip limits the state: deviations need state_limit under [assume] in a --config"
         )
-    if not file.policy.is_elementwise:
-        found.append(NO_SLOPES)
+    if file.policy.no_slopes:
+        found.append(file.policy.no_slopes)
     if not num_recorded:
         found.append(
             "no states: requirements about visited or recorded ones stay UNKNOWN without --states"

@@ -206,15 +206,14 @@ def one_number(graph: Graph, x: str) -> str:
 
 
 REFUSED = {
-    "multiplies or divides two values": (
+    "divides two values that depend on the observation": (
         no_root,
         no_epsilon,
         other_vector,
-        times_root,
         over_reciprocal,
     ),
     "but for a square or a root": (cubed,),
-    r"but for a normalisation x / sqrt\(mean": (square,),
+    r"but for a normalisation x / sqrt\(mean": (square, times_root),
     r"epsilon must be in \[2\^-60, 2\^20\]": (tiny_epsilon,),
     "normalises a single number": (one_number,),
 }

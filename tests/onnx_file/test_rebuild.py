@@ -18,7 +18,7 @@ from surefoot.certify.bounds.rounding import RoundingBound, rounding_bound
 from surefoot.errors import InputError
 from surefoot.onnx_file import ForeignFile, policy_from_onnx, policy_to_onnx, read_onnx
 from surefoot.policy import GaussianHead, Policy, Squash, weights_sha256
-from surefoot.runtime.arithmetic import runtime_error
+from surefoot.runtime.arithmetic import runtime_error, runtime_error_at
 from surefoot.unknown import Unknown
 
 TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "200"))
@@ -336,3 +336,30 @@ def test_coarser_arithmetics_are_bounded_for_the_steps_of_a_canonical_file_alone
     again = policy_from_onnx(policy_to_onnx(folded)).policy
     assert isinstance(rounding_bound(again, box, ARITHMETICS[name]), RoundingBound)
     assert isinstance(rounding_bound(folded, box, ARITHMETICS["float32"]), RoundingBound)
+
+
+def test_random_controllers_with_products_are_what_the_runtime_computes() -> None:
+    products = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        file = read(RandomController(rng, products=0.5).branched(4)[0])
+        canonical = policy_to_onnx(file.policy)
+        policy = policy_from_onnx(canonical).policy
+        assert weights_sha256(policy) == weights_sha256(file.policy)
+        products += not policy.is_elementwise
+        scale, mean = policy.normaliser.scale, policy.normaliser.mean
+        obs = (mean + scale * rng.normal(size=(50, 4))).astype(np.float32)
+        for data, rebuilt in ((file.data, file.policy), (canonical, policy)):
+            error = np.abs(on_runtime(data, {"obs": obs}) - policy.outputs(obs))
+            assert (error <= runtime_error_at(rebuilt, policy.state(obs))).all()
+    assert products > 15
+
+
+def test_a_factor_of_one_number_multiplies_all_entries() -> None:
+    graph = Graph()
+    factor = graph.node("Sigmoid", graph.dense("obs", W1[:1], B1[:1]))
+    x = graph.node("Mul", graph.node("Tanh", graph.dense("obs", W1, B1)), factor)
+    data = graph.file({graph.dense(x, W2, B2): ("N", 2)}, {"obs": ("N", 4)})
+    obs = RNG.normal(size=(50, 4)).astype(np.float32)
+    found, limit = errors(read(data), obs)
+    assert (found <= runtime_error(read(data).policy, state_limit=limit)).all()

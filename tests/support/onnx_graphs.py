@@ -98,14 +98,16 @@ class RandomController(Graph):
     Args:
         rng: Draws everything.
         norms: Chance that a layer is normalised over its neurons, in one of its forms.
+        products: Chance that a value is the product of two computed ones.
     """
 
     ACTIVATIONS = ("Relu", "Tanh", "Sigmoid", "Elu", "Softplus", "LeakyRelu", "Silu", "Clip")
 
-    def __init__(self, rng: np.random.Generator, norms: float = 0.0) -> None:
+    def __init__(self, rng: np.random.Generator, norms: float = 0.0, products: float = 0.0) -> None:
         super().__init__()
         self.rng = rng
         self.norms = norms
+        self.products = products
 
     def maybe(self, chance: float = 0.5) -> bool:
         return bool(self.rng.random() < chance)
@@ -222,6 +224,8 @@ class RandomController(Graph):
     def _next(self, values: list[tuple[str, int]]) -> tuple[str, int]:
         """One more value, of one or two that are there."""
         x, size = values[self.rng.integers(len(values))]
+        if self.products and self.maybe(self.products):
+            return self._product(x, size, values), size
         kind = self.rng.integers(5)
         if kind == 0 and size > 1:  # a part
             start = int(self.rng.integers(size - 1))
@@ -240,6 +244,16 @@ class RandomController(Graph):
         fan_out = int(self.rng.integers(2, 6))
         x = self.norm(self.steps(self.linear(x, size, fan_out), fan_out, 1), fan_out)
         return self.activation(x), fan_out
+
+    def _product(self, x: str, size: int, values: list[tuple[str, int]]) -> str:
+        """A value times one of the same size: behind a sigmoid, or as it is."""
+        other, other_size = values[self.rng.integers(len(values))]
+        factor = self.linear(other, other_size, size)
+        if self.maybe(0.7):
+            factor = self.node("Sigmoid", factor)
+        if self.maybe(0.3):  # one minus it
+            factor = self.node("Sub", self.constant(1.0), factor)
+        return self.node("Mul", *self.rng.permutation([x, factor]).tolist())
 
     def _concatenated(self, values: list[tuple[str, int]]) -> tuple[str, int]:
         count = int(self.rng.integers(2, 4))

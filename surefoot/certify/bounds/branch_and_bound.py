@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.ball import Norm
-from surefoot.certify.bounds.crown import crown_bounds
+from surefoot.certify.bounds.crown import crown_bounds, times
 from surefoot.certify.bounds.local_bounds import action_change, values_at
 from surefoot.certify.bounds.region import Bounds, Network, Region, network_of
 from surefoot.certify.bounds.slopes import times_jacobian
@@ -115,11 +115,11 @@ def _look(
 ) -> tuple[float, Float]:
     """Return the worst deviation at the middles and at the corners of steepest ascent."""
     middles = low + (high - low) / 2
-    jacobian = _jacobian(network, middles)
+    slopes = jacobian(network, middles, network.weights[-1])
     # Where the network is linear on a piece, its extremes are at these corners.
     corners = [
-        np.where(sign * jacobian[:, j] > 0, high, low)
-        for j in range(jacobian.shape[1])
+        np.where(sign * slopes[:, j] > 0, high, low)
+        for j in range(slopes.shape[1])
         for sign in (1.0, -1.0)
     ]
     points = np.concatenate([middles, *corners])
@@ -131,7 +131,7 @@ def _look(
 def _halve(network: Network, low: Float, high: Float) -> tuple[Float, Float]:
     """Cut each box across the sensor that moves the outputs most over its side."""
     middles = low + (high - low) / 2
-    influence = np.abs(_jacobian(network, middles)).max(axis=1) * (high - low)
+    influence = np.abs(jacobian(network, middles, network.weights[-1])).max(axis=1) * (high - low)
     # A flat middle says nothing about the sides; the longest one breaks such ties.
     sensor = (influence + 1e-3 * influence.max() * (high - low) / (high - low).max()).argmax(axis=1)
     rows = np.arange(len(low))
@@ -141,14 +141,23 @@ def _halve(network: Network, low: Float, high: Float) -> tuple[Float, Float]:
     return np.concatenate([low, right_low]), np.concatenate([left_high, high])
 
 
-def _jacobian(network: Network, states: Float) -> Float:
-    """Return an estimate of the Jacobian of the network output, shape (B, m, d)."""
-    hidden = states
-    jacobian = np.broadcast_to(network.weights[0], (len(states), *network.weights[0].shape))
-    for number, activation in enumerate(network.activations):
-        before = hidden @ network.weights[number].T + network.biases[number]
-        hidden = activation(before)
-        # The Jacobian of an activation is symmetric: its rows are its columns.
-        columns = times_jacobian(activation, before[:, None, :], jacobian.swapaxes(1, 2))
-        jacobian = network.weights[number + 1] @ columns.swapaxes(1, 2)
-    return np.asarray(jacobian)
+def jacobian(network: Network, states: Float, last: Float) -> Float:
+    """Return an estimate of the Jacobian of rows of the network's output, shape (B, m, d).
+
+    Args:
+        network: The network.
+        states: Shape (B, d).
+        last: Rows of the last layer that are meant, shape (m, n).
+    """
+    before, hidden = [], states
+    for weight, bias, activation in zip(
+        network.weights[:-1], network.biases[:-1], network.activations, strict=True
+    ):
+        before.append(hidden @ weight.T + bias)
+        hidden = activation(before[-1])
+    # Backwards: outputs are fewer than sensors.
+    rows = np.broadcast_to(last, (len(states), *last.shape))
+    for number in range(len(before) - 1, -1, -1):
+        through = times_jacobian(network.activations[number], before[number][:, None, :], rows)
+        rows = times(through, network.weights[number])
+    return np.asarray(rows)

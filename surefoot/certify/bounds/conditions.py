@@ -12,11 +12,10 @@ import numpy as np
 
 from surefoot.activation import Activation, AnyActivation, Clamp
 from surefoot.certify.bounds.arithmetics import Arithmetic
-from surefoot.certify.bounds.branch_and_bound import region_between
-from surefoot.certify.bounds.crown import layer_bounds, times
+from surefoot.certify.bounds.branch_and_bound import jacobian, region_between
+from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.region import Bounds, Network, Region, network_of
 from surefoot.certify.bounds.rounding import rounding_around
-from surefoot.certify.bounds.slopes import times_jacobian
 from surefoot.certify.bounds.summation import AffineSum
 from surefoot.certify.bounds.upward import UNIT, Float, gamma, matmul_up
 from surefoot.policy import CategoricalHead, Policy, Squash
@@ -118,18 +117,7 @@ class ConditionBounds:
 
     def slopes_at(self, states: Float) -> Float:
         """Estimate the gradients of the inequalities' left sides at states, shape (n, r, d)."""
-        network, before, hidden = self.network, [], states
-        for number, activation in enumerate(network.activations):
-            before.append(hidden @ network.weights[number].T + network.biases[number])
-            hidden = activation(before[-1])
-        # Backwards: inequalities are fewer than sensors.
-        last = network.weights[-1][-len(self._sizes) :]
-        rows = np.broadcast_to(last, (len(states), *last.shape))
-        for number in range(len(network.activations) - 1, -1, -1):
-            # The Jacobian of an activation is symmetric.
-            through = times_jacobian(network.activations[number], before[number][:, None, :], rows)
-            rows = times(through, network.weights[number])
-        return np.asarray(rows)
+        return jacobian(self.network, states, self.network.weights[-1][-len(self._sizes) :])
 
     def _margins(self, region: Region, found: list[Bounds]) -> Float:
         """Bound what rounding adds to each left side, shape (B, r)."""

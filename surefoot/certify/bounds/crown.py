@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from surefoot.activation import Mixed, RmsNorm, is_elementwise
+from surefoot.activation import Mixed, RmsNorm, normalises
 from surefoot.certify.bounds.region import UNDERFLOW, Bounds, Network, Region
 from surefoot.certify.bounds.relaxation import Lines, image, relax
 from surefoot.certify.bounds.root_mean_square import Squares, square_lines, squares_on
@@ -71,7 +71,7 @@ def in_chunks(
 ) -> list[Bounds]:
     """Apply ``work`` to a few states at a time, on threads (NumPy releases the GIL), and join."""
     count = len(region.centres)
-    # A normalisation fills the coefficients of each neuron with those of all, for every state.
+    # A coupling needs the coefficients of the first layer for every state, and not for all at once.
     size = _CHUNK if network.is_elementwise else _CHUNK // 8
     parts = [region.part(slice(start, start + size)) for start in range(0, count, size)]
     if len(parts) == 1:
@@ -99,7 +99,7 @@ def bounds_of_chunk(
         sizes = [region.magnitude]
         for number in range(1, len(network.weights)):
             activation = network.activations[number - 1]
-            if not is_elementwise(activation):
+            if normalises(activation):
                 found[-1] = _with_squares(network, found[-1], lines, sizes, region)
             before = found[-1]
             ends = before.lower, before.upper, before.squares
@@ -134,8 +134,7 @@ def _with_squares(
     activation, width = network.activations[number - 1], before.lower.shape[1]
     neurons = [slice(0, width)]
     if isinstance(activation, Mixed):
-        parts = activation.places()
-        neurons = [place for function, place in parts if isinstance(function, RmsNorm)]
+        neurons = [*activation.places_of(RmsNorm)]
     rows = np.zeros((len(neurons), width))
     least, most = np.zeros_like(box.least), np.full_like(box.most, np.inf)
     for row, place in zip(rows, neurons, strict=True):

@@ -22,10 +22,12 @@ from surefoot.activation import (
     LeakyRelu,
     Mixed,
     OneActivation,
+    Product,
     RmsNorm,
     ScaledElu,
     by_part,
     is_elementwise,
+    normalises,
     parts_of,
 )
 from surefoot.certify.bounds.arithmetics import (
@@ -35,6 +37,7 @@ from surefoot.certify.bounds.arithmetics import (
     SMALLEST,
     Arithmetic,
 )
+from surefoot.certify.bounds.products import product_errors
 from surefoot.certify.bounds.region import UNDERFLOW, Bounds
 from surefoot.certify.bounds.relaxation import image
 from surefoot.certify.bounds.root_mean_square import Squares, rms_errors
@@ -49,6 +52,7 @@ from surefoot.certify.bounds.summation import (
     sums_of,
 )
 from surefoot.certify.bounds.upward import Float, gamma, matmul_up, up, vector_norm_up
+from surefoot.coupled_activation import halves
 from surefoot.policy import Policy
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
 from surefoot.unknown import Unknown
@@ -67,8 +71,8 @@ class LayerStep:
         own: Error that the layer makes by itself, behind its activation.
         total: Error of its output.
         values: Where its exact output lies.
-        low: Least slope of its activation between any two values that occur, shape (B, n); minus
-            the norm of the Jacobian for the neurons of a normalisation.
+        low: Least slope of its activation in each neuron's own input between any two values that
+            occur, shape (B, n); minus the norm of the Jacobian for the neurons of a normalisation.
         high: Largest slope, or that norm.
     """
 
@@ -121,19 +125,24 @@ def through(
     if is_elementwise(activation):
         low, high = _slopes(activation, met, local=local)
         crossed, added = np.zeros_like(size), _activation_error(activation, size)
+        norm = np.maximum(np.abs(low), np.abs(high))
     else:
         if arithmetic.half:
-            return Unknown("half precision holds the squares of a normalisation, with no bound")
+            what = "squares of a normalisation" if normalises(activation) else "product of values"
+            return Unknown(f"half precision holds the {what}, with no bound")
         with np.errstate(over="ignore", invalid="ignore"):
-            low, high, crossed, added = _normalised(
+            low, high, norm, crossed, added = _coupled(
                 activation, affine, exact, met, (arrived, made.entries, reach), local=local
             )
-        if not (np.isfinite(added).all() and (size**2 * size.shape[1] < LARGEST).all()):
+            is_held = np.isfinite(added).all() and (size**2 * size.shape[1] < LARGEST).all()
+        if not is_held and normalises(activation):
             return Unknown("a mean square may be smaller than its rounding, or exceed float32")
+        if not is_held:
+            return Unknown("a product of two values may exceed the largest float32")
     steepest = np.maximum(np.abs(low), np.abs(high))
     return LayerStep(
-        own=_sloped(made, steepest, crossed, added),
-        total=_sloped(arrived, steepest, crossed, added),
+        own=_sloped(made, steepest, norm, crossed, added),
+        total=_sloped(arrived, steepest, norm, crossed, added),
         values=_behind(activation, exact, affine, values, local=local),
         low=low,
         high=high,
@@ -156,7 +165,7 @@ def _slopes(activation: AnyActivation, met: Bounds, *, local: bool) -> tuple[Flo
     return np.full_like(met.lower, whole.low), np.full_like(met.lower, whole.high)
 
 
-def _normalised(
+def _coupled(
     activation: AnyActivation,
     affine: AffineSum,
     exact: Bounds,
@@ -164,11 +173,14 @@ def _normalised(
     errors: tuple[Error, Float, Float],
     *,
     local: bool,
-) -> tuple[Float, Float, Float, Float]:
-    """Return slopes, errors that cross between neurons, and own errors, each of shape (B, n).
+) -> Float:
+    """Return what an activation that is not elementwise makes of errors, shape (5, B, n).
+
+    They are least and largest slopes, norms of the Jacobian (the largest of all neurons bounds that
+    of the layer), errors that cross between neurons, and own errors.
 
     Args:
-        activation: One with a normalisation.
+        activation: One with a normalisation or a product.
         affine: The layer before it.
         exact: Where its exact inputs lie.
         met: Where its exact inputs and the runtime's lie.
@@ -183,11 +195,14 @@ def _normalised(
 
     def of_one(function: OneActivation, *arrays: Float) -> Float:
         lower, upper, least, most, *parts = arrays
+        arrived, made, terms = parts
+        if isinstance(function, Product):
+            return product_errors(lower, upper, arrived)
         if not isinstance(function, RmsNorm):
             low, high = _slopes(function, Bounds(lower, upper), local=local)
             size = np.maximum(np.abs(lower), np.abs(upper)) * (1 + 2.0**-50)
-            return np.stack([low, high, np.zeros_like(low), _activation_error(function, size)])
-        arrived, made, terms = parts
+            norm, nothing = np.maximum(np.abs(low), np.abs(high)), np.zeros_like(low)
+            return np.stack([low, high, norm, nothing, _activation_error(function, size)])
         found = rms_errors(
             function,
             lower,
@@ -197,9 +212,10 @@ def _normalised(
             errors[0].length,
             in_one_pass=in_one_pass,
         )
-        return np.stack([-found.steepest, found.steepest, found.crossed, found.added])
+        steepest = found.steepest
+        return np.stack([-steepest, steepest, steepest, found.crossed, found.added])
 
-    found = by_part(
+    return by_part(
         of_one,
         activation,
         met.lower,
@@ -209,7 +225,6 @@ def _normalised(
         errors[0].entries,
         *errors[1:],
     )
-    return found[0], found[1], found[2], found[3]
 
 
 def _arrived(affine: AffineSum, error: Error, made: Error) -> Error:
@@ -222,13 +237,13 @@ def _arrived(affine: AffineSum, error: Error, made: Error) -> Error:
     return Error(entries, np.minimum(up(brought + made.length), lengths(entries)))
 
 
-def _sloped(error: Error, steepest: Float, crossed: Float, added: Float) -> Error:
+def _sloped(error: Error, steepest: Float, norm: Float, crossed: Float, added: Float) -> Error:
     """Return an error behind an activation of these slopes that errs by ``added`` itself.
 
-    ``crossed`` comes from the errors of other neurons: it is within the norm of the Jacobian.
+    ``crossed`` comes from the errors of other neurons: it is within ``norm``, that of the Jacobian.
     """
     entries = up(error.entries * steepest + crossed + added, 3)
-    length = up(error.length * steepest.max(axis=1) + lengths(added), 2)
+    length = up(error.length * norm.max(axis=1) + lengths(added), 2)
     return Error(entries, np.minimum(length, lengths(entries)))
 
 
@@ -350,6 +365,9 @@ def activation_range(activation: AnyActivation, inputs: Float) -> Float:
         case RmsNorm():
             most = up(math.sqrt(inputs.shape[-1]), 2)
             return np.minimum(up(inputs / math.sqrt(activation.epsilon), 4), most)
+        case Product():
+            first, second = halves(inputs)
+            return np.concatenate([up(first * second), second], axis=-1)
         case Activation.TANH:
             return np.minimum(inputs, 1.0)
         case Activation.SIGMOID:

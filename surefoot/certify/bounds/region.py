@@ -40,7 +40,7 @@ class Network:
 
     @property
     def is_elementwise(self) -> bool:
-        """Whether no activation normalises over its neurons."""
+        """Whether every activation treats each neuron by itself."""
         return all(map(is_elementwise, self.activations))
 
 

@@ -11,6 +11,7 @@ Their proofs: docs/explanation/mathematics.md, 5.2. In the words of CROWN the fi
 :class:`Lines` are alpha_L, alpha_L beta_L, alpha_U and alpha_U beta_U.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,18 +22,15 @@ from surefoot.activation import (
     Clamp,
     LeakyRelu,
     Mixed,
+    Product,
     RmsNorm,
     ScaledElu,
     by_part,
 )
+from surefoot.certify.bounds.coupling import Coupling
 from surefoot.certify.bounds.piecewise_linear import kinked_image, kinked_lines
-from surefoot.certify.bounds.root_mean_square import (
-    Coupling,
-    Squares,
-    rms_bands,
-    rms_image,
-    squares_on,
-)
+from surefoot.certify.bounds.products import product_bands, product_image
+from surefoot.certify.bounds.root_mean_square import Squares, rms_bands, rms_image, squares_on
 from surefoot.certify.bounds.slopes import SILU_EXTREME, derivative, slope_range_on
 from surefoot.certify.bounds.upward import UNIT, Float
 
@@ -43,7 +41,7 @@ _BISECTIONS = 12
 class Lines:
     """slope_low x + cut_low <= phi(x) <= slope_high x + cut_high on the interval, elementwise.
 
-    Where neurons are normalised together, ``coupling`` says what both sides have besides.
+    Where neurons depend on each other, ``coupling`` says what both sides have besides.
 
     Attributes:
         slope_low: Slope of the line below.
@@ -79,15 +77,20 @@ def relax(
     Reference:
         Zhang et al., NeurIPS 2018 (arXiv 1811.00866), with tangents chosen for the least area.
     """
+    whole = (slice(0, low.shape[-1]),)
     match activation:
         case Mixed():
             return _side_by_side(activation, low, high, squares)
         case RmsNorm():
-            whole = (slice(0, low.shape[-1]),)
             slope, cut_low, cut_high, *coupled = rms_bands(
                 activation, low, high, squares or squares_on(low, high)
             )
-            return Lines(slope, cut_low, slope, cut_high, Coupling(whole, *coupled))
+            return Lines(slope, cut_low, slope, cut_high, _coupling(coupled, groups=whole))
+        case Product():
+            slope, cut_low, cut_high, partner = product_bands(low, high)
+            zero = np.zeros_like(low)
+            coupling = _coupling((zero, partner, zero, zero), products=whole)
+            return Lines(slope, cut_low, slope, cut_high, coupling)
         case Activation.IDENTITY:
             one, zero = np.ones_like(low), np.zeros_like(low)
             return Lines(one, zero, one, zero)
@@ -125,10 +128,18 @@ def _stacked_squares(_: AnyActivation, low: Float, high: Float) -> Float:
 def _side_by_side(activation: Mixed, low: Float, high: Float, squares: Squares | None) -> Lines:
     """Return the lines of several functions."""
     found = by_part(_stacked_lines, activation, *_with_squares(activation, low, high, squares))
-    parts = activation.places()
-    groups = tuple(place for function, place in parts if isinstance(function, RmsNorm))
-    coupling = Coupling(groups, *found[4:]) if groups else None
+    groups, products = (activation.places_of(kind) for kind in (RmsNorm, Product))
+    coupling = _coupling([*found[4:]], groups, products) if groups or products else None
     return Lines(found[0], found[1], found[2], found[3], coupling)
+
+
+def _coupling(
+    fields: Sequence[Float], groups: tuple[slice, ...] = (), products: tuple[slice, ...] = ()
+) -> Coupling:
+    along, gradient, low, high = fields
+    return Coupling(
+        groups=groups, products=products, along=along, gradient=gradient, low=low, high=high
+    )
 
 
 def _stacked_lines(
@@ -157,6 +168,8 @@ def image(
         return found[0], found[1]
     if isinstance(activation, RmsNorm):
         return rms_image(activation, low, high, squares or squares_on(low, high))
+    if isinstance(activation, Product):
+        return product_image(low, high)
     if activation in (Activation.IDENTITY, Activation.RELU):
         return activation(low), activation(high)
     if not isinstance(activation, Activation):

@@ -94,55 +94,6 @@ def rms_image(norm: RmsNorm, low: Float, high: Float, squares: Squares) -> tuple
     return lower - slack * np.abs(lower), upper + slack * np.abs(upper)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Coupling:
-    """What the lines of neurons that are normalised together have of each other.
-
-    To both lines of neuron i of a group is added ``along``_i t, for some t between
-    sum_j ``gradient``_j c_j + ``low`` and the same + ``high``, one for the whole group.
-
-    Attributes:
-        groups: The neurons of each group.
-        along: Shape (B, n), zero for neurons of no group.
-        gradient: Shape (B, n).
-        low: Shape (B, n), the same for all neurons of a group.
-        high: Shape (B, n).
-    """
-
-    groups: tuple[slice, ...]
-    along: Float
-    gradient: Float
-    low: Float
-    high: Float
-
-    def through(self, rows: Float) -> tuple[Float, tuple[Float, Float]]:
-        """Return what is added to coefficients, and to constants of linear bounds.
-
-        Args:
-            rows: Coefficients of h, shape (B, r, n).
-
-        Returns:
-            Coefficients of c, shape (B, r, n); least and largest constant, shape (B, r).
-        """
-        added = np.zeros((len(self.along), *rows.shape[1:]))
-        least, most = np.zeros(added.shape[:2]), np.zeros(added.shape[:2])
-        for group in self.groups:
-            amount = (rows[..., group] @ self.along[:, group, None])[..., 0]
-            added[..., group] = amount[..., None] * self.gradient[:, None, group]
-            ends = amount * self.low[:, group][:, :1], amount * self.high[:, group][:, :1]
-            least, most = least + np.minimum(*ends), most + np.maximum(*ends)
-        return added, (least, most)
-
-    def reach(self, inputs: Float) -> Float:
-        """Return the size of what is added to each neuron for |c| <= ``inputs``, shape (B, n)."""
-        size = np.zeros_like(inputs)
-        ends = np.maximum(np.abs(self.low), np.abs(self.high))
-        for group in self.groups:
-            total = (np.abs(self.gradient[:, group]) * inputs[:, group]).sum(axis=1, keepdims=True)
-            size[:, group] = np.abs(self.along[:, group]) * (total + ends[:, group])
-        return size
-
-
 def rms_bands(
     norm: RmsNorm, low: Float, high: Float, squares: Squares
 ) -> tuple[Float, Float, Float, Float, Float, Float, Float]:

@@ -27,7 +27,6 @@ from surefoot.activation import (
     Clamp,
     LeakyRelu,
     OneActivation,
-    RmsNorm,
     is_elementwise,
     parts_of,
 )
@@ -45,6 +44,7 @@ from surefoot.certify.bounds.region import Bounds, Region, network_of
 from surefoot.certify.bounds.slopes import slope_range_on
 from surefoot.certify.bounds.summation import AffineSum, Error, Values, lengths
 from surefoot.certify.bounds.upward import Float, up
+from surefoot.coupled_activation import Coupled
 from surefoot.policy import CategoricalHead, GaussianHead, Normaliser, Policy, Squash
 from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
 from surefoot.unknown import Unknown
@@ -72,8 +72,8 @@ def rounding_bound(
 ) -> RoundingBound | Unknown:
     """Return e_rt over all states within ``state_bound``, or why there is none.
 
-    Where the states grow by a factor, the bound grows by no more, unless a layer normalises over
-    its neurons: it is made of magnitudes and of slope ranges over all numbers.
+    Where the states grow by a factor, the bound grows by no more, unless neurons of a layer depend
+    on each other: it is made of magnitudes and of slope ranges over all numbers.
 
     Args:
         policy: Its arrays are float32 by value.
@@ -302,7 +302,7 @@ def smooth_activations(policy: Policy) -> bool:
 
 
 def _is_smooth(function: OneActivation) -> bool:
-    return function not in _EXACT and not isinstance(function, (LeakyRelu, Clamp, RmsNorm))
+    return function not in _EXACT and not isinstance(function, (LeakyRelu, Clamp, Coupled))
 
 
 def state_bound(policy: Policy, epsilon: float) -> Float:

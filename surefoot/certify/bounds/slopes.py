@@ -16,12 +16,14 @@ from surefoot.activation import (
     Clamp,
     LeakyRelu,
     Mixed,
+    Product,
     RmsNorm,
     ScaledElu,
     by_part,
     parts_of,
 )
 from surefoot.certify.bounds.upward import Float
+from surefoot.coupled_activation import halves
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,8 @@ def slope_range(activation: AnyActivation) -> SlopeRange:
         TypeError: If one is no function of single neurons.
     """
     match activation:
-        case RmsNorm():
-            raise TypeError("a normalisation over neurons has no slopes of single ones")
+        case RmsNorm() | Product():
+            raise TypeError("a function of several neurons has no slopes of single ones")
         case Mixed():
             ranges = [slope_range(function) for function in parts_of(activation)]
             return SlopeRange(min(r.low for r in ranges), max(r.high for r in ranges))
@@ -106,8 +108,8 @@ def derivative(activation: AnyActivation, x: Array) -> Array:
         TypeError: If one is no function of single neurons.
     """
     match activation:
-        case RmsNorm():
-            raise TypeError("a normalisation over neurons has no derivative of single ones")
+        case RmsNorm() | Product():
+            raise TypeError("a function of several neurons has no derivative of single ones")
         case Mixed():
             return by_part(derivative, activation, x)
         case Activation.IDENTITY:
@@ -133,22 +135,27 @@ def derivative(activation: AnyActivation, x: Array) -> Array:
             return ((x > low) & (x < high)).astype(x.dtype)
 
 
-def times_jacobian(activation: AnyActivation, x: Array, vectors: Array) -> Array:
-    """Return the Jacobian of an activation times vectors; it is symmetric.
+def times_jacobian(activation: AnyActivation, x: Array, rows: Array) -> Array:
+    """Return rows times the Jacobian of an activation: gradients go through it backwards.
 
     Args:
         activation: The function, or one for each of the last axis.
         x: Where, shape (..., n).
-        vectors: Shape (..., n), or one that NumPy broadcasts with it.
+        rows: Shape (..., n), or one that NumPy broadcasts with it.
     """
-    if isinstance(activation, Mixed):
-        return by_part(times_jacobian, activation, x, vectors)
-    if not isinstance(activation, RmsNorm):
-        return np.asarray(vectors * derivative(activation, x))
-    value = activation(x)
-    along = (value * vectors).mean(axis=-1, keepdims=True)
-    square = np.square(x).mean(axis=-1, keepdims=True)
-    return np.asarray((vectors - value * along) / np.sqrt(square + activation.epsilon))
+    match activation:
+        case Mixed():
+            return by_part(times_jacobian, activation, x, rows)
+        case Product():
+            (first, second), (left, right) = halves(x), halves(rows)
+            return np.concatenate([left * second, left * first + right], axis=-1)
+        case RmsNorm(epsilon):  # its Jacobian is symmetric
+            value = activation(x)
+            along = (value * rows).mean(axis=-1, keepdims=True)
+            square = np.square(x).mean(axis=-1, keepdims=True)
+            return np.asarray((rows - value * along) / np.sqrt(square + epsilon))
+        case _:
+            return np.asarray(rows * derivative(activation, x))
 
 
 def slope_range_on(activation: AnyActivation, low: Float, high: Float) -> tuple[Float, Float]:
