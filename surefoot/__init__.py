@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from surefoot.attack import AttackConfig, evaluate, run_suite
     from surefoot.ball import Norm
     from surefoot.budget import Budget, Requirement, Scope
-    from surefoot.bundle import Bundle, open_bundle, sign_bundle
+    from surefoot.bundle import Bundle, open_bundle
     from surefoot.certificate import Certificate, Finding, Verdict
     from surefoot.certify import (
         Assumptions,
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         UnprovedError,
         VerificationError,
     )
-    from surefoot.export import ExportConfig, export_bundle
+    from surefoot.export import ExportConfig
     from surefoot.kernels import Kernels, pin_kernels, running_kernels
     from surefoot.onnx_file import ControllerFile, load_policy, save_policy
     from surefoot.policy import Policy
@@ -92,7 +92,12 @@ if TYPE_CHECKING:
     )
     from surefoot.workflow.configuration import Configuration
     from surefoot.workflow.exploring import ExploredController, explore_controller
-    from surefoot.workflow.exporting import ExportedBundle, export_controller
+    from surefoot.workflow.exporting import (
+        ExportedBundle,
+        export_bundle,
+        export_controller,
+        sign_bundle,
+    )
     from surefoot.workflow.inspecting import Inspection, inspect_controller
     from surefoot.workflow.key_making import KeyPair, make_key_pair
     from surefoot.workflow.listener import Listener
@@ -199,7 +204,7 @@ _HOMES = {
     "surefoot.attack": ("AttackConfig", "evaluate", "run_suite"),
     "surefoot.ball": ("Norm",),
     "surefoot.budget": ("Budget", "Requirement", "Scope"),
-    "surefoot.bundle": ("Bundle", "open_bundle", "sign_bundle"),
+    "surefoot.bundle": ("Bundle", "open_bundle"),
     "surefoot.certificate": ("Certificate", "Finding", "Verdict"),
     "surefoot.certify": (
         "Assumptions",
@@ -221,7 +226,7 @@ _HOMES = {
         "UnprovedError",
         "VerificationError",
     ),
-    "surefoot.export": ("ExportConfig", "export_bundle"),
+    "surefoot.export": ("ExportConfig",),
     "surefoot.kernels": ("Kernels", "pin_kernels", "running_kernels"),
     "surefoot.onnx_file": ("ControllerFile", "load_policy", "save_policy"),
     "surefoot.policy": ("Policy",),
@@ -249,7 +254,12 @@ _HOMES = {
         "quantise_controller",
     ),
     "surefoot.workflow.configuration": ("Configuration",),
-    "surefoot.workflow.exporting": ("ExportedBundle", "export_controller"),
+    "surefoot.workflow.exporting": (
+        "ExportedBundle",
+        "export_bundle",
+        "export_controller",
+        "sign_bundle",
+    ),
     "surefoot.workflow.exploring": ("ExploredController", "explore_controller"),
     "surefoot.workflow.inspecting": ("Inspection", "inspect_controller"),
     "surefoot.workflow.key_making": ("KeyPair", "make_key_pair"),

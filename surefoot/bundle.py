@@ -135,7 +135,7 @@ def open_bundle(
     return bundle
 
 
-def sign_bundle(
+def write_signatures(
     folder: Path,
     bundle: Bundle,
     keys: Mapping[Role, Ed25519PrivateKey],
@@ -143,7 +143,9 @@ def sign_bundle(
     *,
     now: datetime | None = None,
 ) -> None:
-    """Sign a bundle that was just opened: certificate, tests and the gate's word, each by its key.
+    """Sign what was just proved: certificate, tests and the gate's word, each by its key.
+
+    Nothing is proved here: `surefoot.sign_bundle` does that before.
 
     Args:
         folder: Where it is; an older signature file is replaced.

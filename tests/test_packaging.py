@@ -294,7 +294,7 @@ def test_the_import_contracts_hold(installed: Path, source: Path) -> None:
         ("runtime/__init__.py", "import mujoco\n", "surefoot.runtime is not allowed to import muj"),
         (
             "certify/__init__.py",
-            "from surefoot.export import export_bundle\n",
+            "from surefoot.export import assemble_bundle\n",
             "surefoot.certify is not allowed to import surefoot.export",
         ),
         ("cli/__init__.py", "import surefoot.convert\n", "surefoot.cli is not allowed to import"),

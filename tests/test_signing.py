@@ -25,8 +25,8 @@ from surefoot.bundle import (
     BUDGET_FILE,
     CERTIFICATE_FILE,
     open_bundle,
-    sign_bundle,
     write_bundle,
+    write_signatures,
 )
 from surefoot.certificate import Verdict
 from surefoot.errors import InputError, VerificationError
@@ -73,7 +73,7 @@ def write_signed(
     files = bundle_files(file, certificate_of(file, verdict))
     written = write_bundle(folder, files, allow_uncertified=True)
     by_role = dict.fromkeys(Role, read_private_key(keys / key))
-    sign_bundle(folder, written, by_role, ["parity/onnx"], now=now)
+    write_signatures(folder, written, by_role, ["parity/onnx"], now=now)
     return folder
 
 
@@ -250,7 +250,9 @@ def test_each_role_may_have_a_key_of_its_own_and_no_other_key_speaks_for_it(
     public = {name: (read_public_key(keys / f"{name}.pub"),) for name in ("ours", "theirs")}
     bundle = open_bundle(signed)
     signers = {Role.CERTIFIER: "ours", Role.TESTER: "theirs", Role.GATE: "ours"}
-    sign_bundle(signed, bundle, {role: private[name] for role, name in signers.items()}, ["x/y"])
+    write_signatures(
+        signed, bundle, {role: private[name] for role, name in signers.items()}, ["x/y"]
+    )
     pinned = {role: public[name] for role, name in signers.items()}
     open_bundle(signed, trust=TrustPolicy(keys=pinned, tests=("x/y",)))
     for role, name in signers.items():
@@ -259,7 +261,7 @@ def test_each_role_may_have_a_key_of_its_own_and_no_other_key_speaks_for_it(
         with pytest.raises(VerificationError, match=f"no statement of a trusted {role}"):
             open_bundle(signed, trust=wrong)
     # A role without a key says nothing, and is missed where it is required.
-    sign_bundle(signed, bundle, {Role.CERTIFIER: private["ours"]}, [])
+    write_signatures(signed, bundle, {Role.CERTIFIER: private["ours"]}, [])
     assert len(lines_of(signed)) == 1
     with pytest.raises(VerificationError, match="no statement of a trusted tester"):
         open_bundle(signed, trust=TrustPolicy(keys=pinned))

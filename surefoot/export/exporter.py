@@ -60,7 +60,7 @@ class ExportConfig:
 _DEFAULT = ExportConfig()
 
 
-def export_bundle(
+def assemble_bundle(
     folder: Path,
     file: ControllerFile,
     origin: Artifact,
@@ -71,7 +71,7 @@ def export_bundle(
 ) -> Bundle:
     """Check a policy and its certificate and write them as a bundle, whole or not at all.
 
-    The certificate is held against the file, not proved again: ``workflow.exporting`` does that.
+    The certificate is held against the file, not proved again: `surefoot.export_bundle` does that.
 
     Args:
         folder: Where the bundle goes; replaced only if it is one.

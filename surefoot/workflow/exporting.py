@@ -6,12 +6,18 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from surefoot.artifact import Artifact, Json, check_artifact_place, from_json
-from surefoot.bundle import Bundle, sign_bundle
+from surefoot.artifact import (
+    Artifact,
+    Json,
+    check_artifact_place,
+    from_json,
+    from_untrusted_json,
+)
+from surefoot.bundle import Bundle, write_signatures
 from surefoot.certificate import Certificate
 from surefoot.config import REST, build
 from surefoot.errors import InputError, IntegrityError, OtherEvidenceError, VerificationError
-from surefoot.export import ExportConfig, Target, build_form, export_bundle
+from surefoot.export import ExportConfig, Target, assemble_bundle, build_form
 from surefoot.export.exporter import PARITY_FILE
 from surefoot.export.forms import C_FOOTPRINT_FILE, C_REPORT_FILE
 from surefoot.onnx_file import ControllerFile, load_policy
@@ -24,7 +30,12 @@ from surefoot.runtime.load import require_arithmetic
 from surefoot.signing import SIGNATURES_FILE, Role
 from surefoot.visited import VISITED_FILE
 from surefoot.workflow.listener import SILENCE, Listener
-from surefoot.workflow.verifying import prove_again, require_proved, unproved_claims
+from surefoot.workflow.verifying import (
+    prove_again,
+    require_proved,
+    unproved_claims,
+    verify_bundle,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +116,6 @@ def export_controller(
         raise InputError(f"no such folder: {policy}")
     file, artifact = load_policy(folder)
     original = None if dense is None else load_controller_file(dense)
-    _prove_again(certificate, file, artifact, original)
     if allow_uncertified and certificate.verdict.exit_code:
         listener.remark(
             f"WARNING: exporting without a proof ({certificate.verdict}); the bundle says so"
@@ -116,12 +126,101 @@ def export_controller(
     if every_target:
         config = replace(config, targets=_buildable(file, config.c, listener))
     bundle = export_bundle(
-        out, file, artifact, certificate, config, allow_uncertified=allow_uncertified
+        out,
+        file,
+        artifact,
+        certificate,
+        config,
+        dense=original,
+        allow_uncertified=allow_uncertified,
     )
     if keys:
-        parity = from_json(bundle.files[PARITY_FILE], PARITY_FILE)
-        sign_bundle(out, bundle, keys, [f"parity/{name}" for name in parity])
+        _sign(out, bundle, keys)
     return ExportedBundle(path=out, bundle=bundle, signed=bool(keys), c=_size_of_c(bundle))
+
+
+def export_bundle(
+    folder: Path,
+    file: ControllerFile,
+    origin: Artifact,
+    certificate: Certificate,
+    config: ExportConfig | None = None,
+    *,
+    dense: ControllerFile | None = None,
+    allow_uncertified: bool = False,
+) -> Bundle:
+    """Prove a certificate again and write the bundle of its policy, whole or not at all.
+
+    Args:
+        folder: Where the bundle goes; replaced only if it is one.
+        file: The canonical file, as read back from the policy folder; shipped byte for byte.
+        origin: That policy folder. Its manifest is shipped too; its visited observations, if there
+            are any, are part of the parity check.
+        certificate: What is proved about the file.
+        config: What is exported, and how it is checked; None for the canonical file alone.
+        dense: Controller from which the file was compressed, for claims about compression.
+        allow_uncertified: Export even when the verdict is not PROVED, marked as such.
+
+    Raises:
+        InputError: If the folder is not ours or cannot be written.
+        IntegrityError: If the certificate or the policy folder is about another file.
+        VerificationError: If the certificate says what is not proved, or is about another
+            arithmetic than the forms have.
+        UnprovedError: If what a claim rests on is missing.
+        CheckError: If the verdict is not PROVED and that is not allowed, or a form that was
+            exported does not compute the policy.
+        MissingLibraryError: If this machine lacks what builds or runs a form.
+    """
+    _prove_again(certificate, file, origin, dense)
+    return assemble_bundle(
+        folder,
+        file,
+        origin,
+        certificate,
+        config or ExportConfig(),
+        allow_uncertified=allow_uncertified,
+    )
+
+
+def sign_bundle(
+    folder: Path, keys: Mapping[Role, Ed25519PrivateKey], *, dense: Path | None = None
+) -> Bundle:
+    """Prove every claim of a bundle again and sign it: each role's statement by its key.
+
+    Args:
+        folder: The bundle; an older signature file is replaced.
+        keys: Key of each role that makes a statement; a role without a key makes none. They stay
+            outside of the bundle.
+        dense: Policy from which its controller was compressed, for claims about compression.
+
+    Raises:
+        InputError: If there is no such folder, or the file cannot be written.
+        VerificationError: If anything of it does not hold, or it is uncertified.
+        UnprovedError: If what a claim rests on is missing.
+    """
+    bundle = verify_bundle(folder, dense=dense).bundle
+    _sign(folder, bundle, keys)
+    return bundle
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Comparisons:
+    by_backend: Mapping[str, Json]
+
+
+def _sign(folder: Path, bundle: Bundle, keys: Mapping[Role, Ed25519PrivateKey]) -> None:
+    """Sign a bundle that was just proved, with the comparisons that its export made.
+
+    Raises:
+        VerificationError: If it does not hold them.
+        InputError: If the file cannot be written.
+    """
+    try:
+        parity = from_untrusted_json(bundle.files.get(PARITY_FILE, b""), PARITY_FILE)
+        passed = build(_Comparisons, {"by_backend": parity}, PARITY_FILE).by_backend
+    except (InputError, IntegrityError) as error:
+        raise VerificationError(f"{folder} does not verify: {error}") from error
+    write_signatures(folder, bundle, keys, [f"parity/{name}" for name in passed])
 
 
 def _prove_again(

@@ -15,7 +15,7 @@ from surefoot.artifact import MANIFEST, Artifact, sha256_hex
 from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, ORIGIN_FILE, open_bundle
 from surefoot.certificate import Verdict
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
-from surefoot.export.exporter import PARITY_FILE, ExportConfig, export_bundle
+from surefoot.export.exporter import PARITY_FILE, ExportConfig, assemble_bundle
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, load_policy, save_policy
 from surefoot.runtime.load import Backend, load_controller
 from surefoot.visited import VISITED_FILE, Visited
@@ -52,7 +52,7 @@ def is_clean(target: Path) -> bool:
 def test_what_is_deployed_is_what_was_certified_byte_for_byte(target: Path, tmp_path: Path) -> None:
     file, origin = saved_policy(tmp_path)
     certificate = certificate_of(file)
-    bundle = export_bundle(target, file, origin, certificate, CONFIG)
+    bundle = assemble_bundle(target, file, origin, certificate, CONFIG)
     assert (target / POLICY_FILE).read_bytes() == (tmp_path / "policy-0" / POLICY_FILE).read_bytes()
     assert (target / ORIGIN_FILE).read_bytes() == (tmp_path / "policy-0" / MANIFEST).read_bytes()
     assert (target / CERTIFICATE_FILE).read_bytes() == certificate.to_json()
@@ -65,7 +65,7 @@ def test_what_is_deployed_is_what_was_certified_byte_for_byte(target: Path, tmp_
 
 def test_the_bundle_runs(tmp_path: Path, target: Path) -> None:
     file, origin = saved_policy(tmp_path)
-    bundle = export_bundle(target, file, origin, certificate_of(file), CONFIG)
+    bundle = assemble_bundle(target, file, origin, certificate_of(file), CONFIG)
     obs = np.random.default_rng(0).normal(0, 3, (8, 4)).astype(np.float32)
     for backend in (Backend.NUMPY, Backend.ONNX):
         error = np.abs(load_controller(bundle, backend)(obs) - file.policy.outputs(obs))
@@ -75,7 +75,7 @@ def test_the_bundle_runs(tmp_path: Path, target: Path) -> None:
 def test_the_same_export_gives_the_same_bytes(tmp_path: Path, target: Path) -> None:
     file, origin = saved_policy(tmp_path)
     digests = {
-        export_bundle(target, file, origin, certificate_of(file), CONFIG).manifest_sha256
+        assemble_bundle(target, file, origin, certificate_of(file), CONFIG).manifest_sha256
         for _ in range(2)
     }
     assert len(digests) == 1
@@ -83,7 +83,7 @@ def test_the_same_export_gives_the_same_bytes(tmp_path: Path, target: Path) -> N
 
 def test_the_parity_that_was_seen_is_recorded(tmp_path: Path, target: Path) -> None:
     file, origin = saved_policy(tmp_path)
-    export_bundle(target, file, origin, certificate_of(file), CONFIG)
+    assemble_bundle(target, file, origin, certificate_of(file), CONFIG)
     table = json.loads((target / PARITY_FILE).read_bytes())
     assert set(table) == {"numpy", "onnx"}
     for entry in table.values():
@@ -99,7 +99,7 @@ def test_a_certificate_about_an_arithmetic_that_no_form_has_is_refused(
     certificate = certificate_of(file, arithmetic=arithmetic)
     for allowed in (False, True):
         with pytest.raises(VerificationError, match="the runtime has 'float32'"):
-            export_bundle(target, file, origin, certificate, CONFIG, allow_uncertified=allowed)
+            assemble_bundle(target, file, origin, certificate, CONFIG, allow_uncertified=allowed)
     assert is_clean(target)
 
 
@@ -110,9 +110,9 @@ def test_what_is_not_proved_is_refused_unless_allowed_and_then_marked(
     file, origin = saved_policy(tmp_path)
     certificate = certificate_of(file, verdict)
     with pytest.raises(CheckError, match=f"verdict is {verdict}"):
-        export_bundle(target, file, origin, certificate, CONFIG)
+        assemble_bundle(target, file, origin, certificate, CONFIG)
     assert is_clean(target)
-    bundle = export_bundle(target, file, origin, certificate, CONFIG, allow_uncertified=True)
+    bundle = assemble_bundle(target, file, origin, certificate, CONFIG, allow_uncertified=True)
     assert bundle.uncertified
     assert json.loads((target / MANIFEST).read_bytes())["facts"]["uncertified"] is True
     with pytest.raises(VerificationError, match="does not verify"):
@@ -127,7 +127,7 @@ def test_a_certificate_about_another_file_is_refused(
 ) -> None:
     file, origin = saved_policy(tmp_path)
     with pytest.raises(IntegrityError, match="certificate"):
-        export_bundle(
+        assemble_bundle(
             target, file, origin, certificate_of(file, **changes), CONFIG, allow_uncertified=True
         )
     assert is_clean(target)
@@ -138,9 +138,9 @@ def test_the_certificate_or_folder_of_another_policy_is_refused(
 ) -> None:
     (file, origin), (other, other_origin) = saved_policy(tmp_path, 0), saved_policy(tmp_path, 1)
     with pytest.raises(IntegrityError, match="the certificate is about weights_sha256"):
-        export_bundle(target, file, origin, certificate_of(other), CONFIG, allow_uncertified=True)
+        assemble_bundle(target, file, origin, certificate_of(other), CONFIG, allow_uncertified=True)
     with pytest.raises(IntegrityError, match=r"does not hold the policy\.onnx to be exported"):
-        export_bundle(target, file, other_origin, certificate_of(file), CONFIG)
+        assemble_bundle(target, file, other_origin, certificate_of(file), CONFIG)
     assert is_clean(target)
 
 
@@ -152,18 +152,18 @@ def test_a_certificate_that_counts_on_less_error_than_the_runtime_makes_is_refus
     with pytest.raises(
         CheckError, match=r"is not the policy: .*output 1 .*allowed difference 1e-12"
     ):
-        export_bundle(target, file, origin, certificate, CONFIG, allow_uncertified=True)
+        assemble_bundle(target, file, origin, certificate, CONFIG, allow_uncertified=True)
     assert is_clean(target)
 
 
 def test_visited_observations_are_part_of_the_check(tmp_path: Path, target: Path) -> None:
     config = ExportConfig(num_random=1)
     file, origin = saved_policy(tmp_path, 0)
-    export_bundle(target, file, origin, certificate_of(file), config)
+    assemble_bundle(target, file, origin, certificate_of(file), config)
     alone = json.loads((target / PARITY_FILE).read_bytes())["onnx"]["num_inputs"]
     pool = np.random.default_rng(0).normal(0, 1, (77, 4))
     file, origin = saved_policy(tmp_path, 0, {VISITED_FILE: visited_of(pool)})
-    export_bundle(target, file, origin, certificate_of(file), config)
+    assemble_bundle(target, file, origin, certificate_of(file), config)
     assert json.loads((target / PARITY_FILE).read_bytes())["onnx"]["num_inputs"] == alone + 77
 
 
@@ -176,7 +176,7 @@ def test_visited_observations_that_do_not_fit_are_refused(
 ) -> None:
     file, origin = saved_policy(tmp_path, 0, {VISITED_FILE: content})
     with pytest.raises(IntegrityError, match=r"visited\.npz"):
-        export_bundle(target, file, origin, certificate_of(file), CONFIG)
+        assemble_bundle(target, file, origin, certificate_of(file), CONFIG)
     assert is_clean(target)
 
 
@@ -191,7 +191,7 @@ def test_a_full_or_read_only_target_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(InputError, match=f"cannot write .*bundle: {os.strerror(code)}"):
-        export_bundle(target, file, origin, certificate_of(file), CONFIG)
+        assemble_bundle(target, file, origin, certificate_of(file), CONFIG)
     assert is_clean(target)
 
 
@@ -200,7 +200,7 @@ def test_a_folder_that_is_not_ours_is_refused_and_untouched(tmp_path: Path, targ
     target.mkdir()
     (target / "thesis.tex").write_bytes(b"mine")
     with pytest.raises(InputError, match="exists and is not a surefoot bundle"):
-        export_bundle(target, file, origin, certificate_of(file), CONFIG)
+        assemble_bundle(target, file, origin, certificate_of(file), CONFIG)
     assert [path.name for path in target.iterdir()] == ["thesis.tex"]
     assert (target / "thesis.tex").read_bytes() == b"mine"
 

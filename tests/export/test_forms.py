@@ -13,7 +13,7 @@ from support.policies import random_policy
 from surefoot.artifact import Artifact, read_artifact, write_artifact
 from surefoot.bundle import open_bundle
 from surefoot.errors import CheckError, InputError, VerificationError
-from surefoot.export import ExportConfig, Target, check_forms, export_bundle
+from surefoot.export import ExportConfig, Target, assemble_bundle, check_forms
 from surefoot.export.forms import C_REPORT_FILE
 from surefoot.onnx_file import SPARSE_FILE, ControllerFile, load_policy, save_policy
 from surefoot.policy import Activation, Policy
@@ -40,7 +40,7 @@ def saved_policy(tmp_path: Path, density: float = 0.1) -> tuple[ControllerFile, 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     file, origin = saved_policy(tmp_path)
-    export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
+    assemble_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
     return tmp_path / "bundle"
 
 
@@ -113,7 +113,7 @@ def test_a_missing_header_is_refused(folder: Path) -> None:
 def test_a_form_that_cannot_be_built_leaves_no_bundle(tmp_path: Path) -> None:
     file, origin = saved_policy(tmp_path, density=0.5)
     with pytest.raises(InputError, match="must be smaller than the dense one"):
-        export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
+        assemble_bundle(tmp_path / "bundle", file, origin, certificate_of(file), CONFIG)
     assert not (tmp_path / "bundle").exists()
 
 
@@ -122,7 +122,7 @@ def test_a_certificate_that_counts_on_less_than_the_c_errs_by_is_refused(tmp_pat
     config = ExportConfig(targets=(Target.C,), num_random=50)
     certificate = certificate_of(file, runtime_error=(1e-12, 1e-12))
     with pytest.raises(CheckError, match="is not the policy"):
-        export_bundle(tmp_path / "bundle", file, origin, certificate, config)
+        assemble_bundle(tmp_path / "bundle", file, origin, certificate, config)
 
 
 def test_the_layout_that_was_asked_for_is_exported(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_the_layout_that_was_asked_for_is_exported(tmp_path: Path) -> None:
     config = ExportConfig(
         targets=(Target.C,), c=CConfig(layout=Layout.CSR, constant_time=True), num_random=50
     )
-    bundle = export_bundle(tmp_path / "bundle", file, origin, certificate_of(file), config)
+    bundle = assemble_bundle(tmp_path / "bundle", file, origin, certificate_of(file), config)
     report = json.loads(bundle.files[C_REPORT_FILE])
     assert {layer["layout"] for layer in report["layers"]} == {"csr"}
     assert report["constant_time"] is True

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support.policies import random_policy
 from surefoot.artifact import Artifact, read_artifact
 from surefoot.budget import Budget
-from surefoot.bundle import sign_bundle
+from surefoot.bundle import write_signatures
 from surefoot.certify import Assumptions, CertifyConfig, Evidence, certify_policy
-from surefoot.export import ExportConfig, Target, export_bundle
+from surefoot.export import ExportConfig, Target, assemble_bundle
 from surefoot.keys import public_pem
 from surefoot.onnx_file import load_policy, save_policy
 from surefoot.signing import SIGNATURES_FILE, Role, Statement, TrustPolicy, verified_statements
@@ -115,9 +115,9 @@ def small_bundle(place: Path) -> SmallBundle:
         CertifyConfig(search_states=4, search_steps=1, lipsdp_iterations=3, lipsdp_per_actuator=2),
     )
     config = ExportConfig(targets=(Target.SPARSE_ONNX,), num_random=10)
-    opened = export_bundle(bundle, file, origin, certificate, config)
+    opened = assemble_bundle(bundle, file, origin, certificate, config)
     key = Ed25519PrivateKey.generate()
-    sign_bundle(bundle, opened, dict.fromkeys(Role, key), ["parity/numpy"])
+    write_signatures(bundle, opened, dict.fromkeys(Role, key), ["parity/numpy"])
     key_file = place / "key.pub"
     key_file.write_bytes(public_pem(key))
     trust = TrustPolicy(keys=dict.fromkeys(Role, (key.public_key(),)))

@@ -14,18 +14,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support.heard import Heard
 from support.small_bundle import SmallBundle, small_bundle
 from surefoot.artifact import Artifact, read_artifact, sha256_hex, to_json, write_artifact
-from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, open_bundle, sign_bundle
+from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, open_bundle, write_signatures
 from surefoot.certificate import Certificate, Verdict
 from surefoot.config import to_toml
 from surefoot.errors import CheckError, InputError, UnprovedError, VerificationError
+from surefoot.export.exporter import PARITY_FILE
 from surefoot.keys import read_private_key
+from surefoot.onnx_file import load_policy
 from surefoot.recordings import StatesFile
 from surefoot.run_folder import RunFolder
 from surefoot.signing import SIGNATURES_FILE, Role, TrustPolicy
 from surefoot.visited import VISITED_FILE
 from surefoot.workflow.certifying import certify_controller
 from surefoot.workflow.configuration import Configuration
-from surefoot.workflow.exporting import export_controller
+from surefoot.workflow.exporting import export_bundle, export_controller, sign_bundle
 from surefoot.workflow.key_making import make_key_pair
 from surefoot.workflow.verifying import inspect_bundle, read_trust, verify_bundle
 
@@ -137,6 +139,39 @@ def _small(tmp_path_factory: pytest.TempPathFactory) -> SmallBundle:
     return small_bundle(tmp_path_factory.mktemp("small"))
 
 
+def test_nothing_is_signed_or_exported_from_python_that_is_not_proved_again(
+    small: SmallBundle, tmp_path: Path
+) -> None:
+    forged, bundle = with_a_forged_claim(small.artifact), tmp_path / "bundle"
+    write_artifact(bundle, forged)
+    assert open_bundle(bundle).certificate.verdict is Verdict.PROVED
+    with pytest.raises(VerificationError, match="certified"):
+        sign_bundle(bundle, dict.fromkeys(Role, Ed25519PrivateKey.generate()))
+    assert not (bundle / SIGNATURES_FILE).exists()
+    file, origin = load_policy(small.folder.parent / "policy")
+    certificate = Certificate.parse(forged.files[CERTIFICATE_FILE], "forged")
+    with pytest.raises(VerificationError, match="not proved again"):
+        export_bundle(tmp_path / "other", file, origin, certificate)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_bundle_that_was_signed_from_python_is_one_that_the_key_opens(
+    small: SmallBundle, tmp_path: Path
+) -> None:
+    bundle, key = tmp_path / "bundle", Ed25519PrivateKey.generate()
+    write_artifact(bundle, small.artifact)
+    sign_bundle(bundle, dict.fromkeys(Role, key))
+    trust = TrustPolicy(keys=dict.fromkeys(Role, (key.public_key(),)))
+    assert open_bundle(bundle, trust=trust).files == small.artifact.files
+
+
+def test_a_bundle_without_comparisons_is_not_signed(small: SmallBundle, tmp_path: Path) -> None:
+    files = {name: data for name, data in small.artifact.files.items() if name != PARITY_FILE}
+    write_artifact(tmp_path / "bundle", replace(small.artifact, files=files))
+    with pytest.raises(VerificationError, match=r"parity\.json"):
+        sign_bundle(tmp_path / "bundle", dict.fromkeys(Role, Ed25519PrivateKey.generate()))
+
+
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("forged", [False, True])
 def test_a_claim_whose_states_are_missing_never_verifies(
@@ -146,7 +181,7 @@ def test_a_claim_whose_states_are_missing_never_verifies(
     folder, trust = without_states(artifact, tmp_path / "bundle"), None
     if signed:
         key = Ed25519PrivateKey.generate()
-        sign_bundle(folder, open_bundle(folder), dict.fromkeys(Role, key), ["parity/numpy"])
+        write_signatures(folder, open_bundle(folder), dict.fromkeys(Role, key), ["parity/numpy"])
         trust = TrustPolicy(keys=dict.fromkeys(Role, (key.public_key(),)))
     with pytest.raises(UnprovedError, match=r"50% of visited states .*not checked: .*visited\.npz"):
         verify_bundle(folder, trust=trust)
