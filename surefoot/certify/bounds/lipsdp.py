@@ -24,7 +24,11 @@ from scipy.optimize import minimize
 
 from surefoot.certify.bounds.chain import Chain
 from surefoot.certify.bounds.lipsdp_proof import Multipliers, from_zero, prove
+from surefoot.certify.bounds.slopes import SlopeRange
 from surefoot.certify.bounds.upward import Float
+
+_MANY = 128
+"""Neurons of a first layer from which on it pays to count with the columns of its matrix."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,19 +112,33 @@ def log_squared_bound(chain: Chain, parameters: Float) -> tuple[float, Float]:
 
     Infinity and zeros where a factorisation fails, which a line search steps back from.
     """
-    failed = math.inf, np.zeros_like(parameters)
+    found = _largest(chain, parameters)
+    if found is not None:
+        squared, top, steps = found
+        # d ln lambda_max(G) = t' dG t / lambda_max for its unit eigenvector t.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+            gradient = _backward(chain, steps, np.outer(top, top) / squared)
+        if np.isfinite(gradient).all():
+            return math.log(squared), gradient
+    return math.inf, np.zeros_like(parameters)
+
+
+def _largest(chain: Chain, parameters: Float) -> tuple[float, Float, list[_LayerStep]] | None:
+    """Return L^2, its unit eigenvector and what each hidden layer computed; None where it fails."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         try:
             last, steps = _forward(chain, parameters)
-            values, vectors = eigh(last, subset_by_index=[len(last) - 1, len(last) - 1])
+            squared, top = _top(last)
         except (LinAlgError, ValueError, OverflowError):
-            return failed
-        # d ln lambda_max(G) = t' dG t / lambda_max for its unit eigenvector t.
-        squared, top = float(values[0]), vectors[:, 0]
-        if not 0 < squared < math.inf:
-            return failed
-        gradient = _backward(chain, steps, np.outer(top, top) / squared)
-    return (math.log(squared), gradient) if np.isfinite(gradient).all() else failed
+            return None
+    return (squared, top, steps) if 0 < squared < math.inf else None
+
+
+def _top(matrix: Float) -> tuple[float, Float]:
+    """Return the largest eigenvalue of a symmetric matrix and its unit eigenvector."""
+    last = len(matrix) - 1
+    values, vectors = eigh(matrix, subset_by_index=[last, last])
+    return float(values[0]), vectors[:, 0]
 
 
 def _minimise(chain: Chain, start: Float, iterations: int) -> Float:
@@ -134,18 +152,15 @@ def _minimise(chain: Chain, start: Float, iterations: int) -> Float:
         options={"maxiter": iterations},
     )
     # A line search may stop above its start when a factorisation failed on the way.
-    best = np.asarray(result.x)
-    better = log_squared_bound(chain, best)[0] <= log_squared_bound(chain, start)[0]
-    return best if better else start
+    return np.asarray(result.x) if result.fun <= log_squared_bound(chain, start)[0] else start
 
 
 def _proved(chain: Chain, parameters: Float, output: int | None = None) -> Multipliers | None:
-    value, _ = log_squared_bound(chain, parameters)
-    if not math.isfinite(value):
+    found = _largest(chain, parameters)
+    if found is None:
         return None
-    squared = math.exp(value)
+    squared, _, steps = found
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        _, steps = _forward(chain, parameters)
         # T came from the input weight I; the block matrix has L^2 I, which scales the multipliers.
         values = tuple(
             squared / (slope.radius**2 * step.diagonal)
@@ -168,29 +183,83 @@ def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[_LayerStep]]:
     """Return the last G and what each hidden layer computed."""
     # G_1 = W_1 X_0^{-1} W_1' with X_0 = I.
     first = chain.matrices[0].centre
-    gram = first @ first.T
+    few = first.shape[1] < len(first) and len(first) >= _MANY
+    gram: _Full | _Outer = _Outer(first) if few else _Full(first @ first.T)
     steps = []
     hidden = zip(_split(chain, parameters), chain.slopes, chain.matrices[1:], strict=True)
     for (p, q), slope, matrix in hidden:
-        weight = matrix.centre
         # The mean of p would only repeat what q says: the scale of T.
         shape = np.exp(p - p.mean())
-        root = 1.0 / np.sqrt(shape)
-        size = len(shape)
-        values, vectors = eigh(root[:, None] * gram * root, subset_by_index=[size - 1, size - 1])
+        largest, top = gram.top(shape)
         # T > lam E >= G for every p and q: feasible without a constraint.
-        lam = max(float(values[0]), 1e-300)
+        lam = max(largest, 1e-300)
         diagonal = (1.0 + math.exp(q)) * lam * shape
-        factor = cho_factor(np.diag(diagonal) - gram, lower=True)
-        # G+ = (W m T)(T - G)^{-1}(m T W') + W (r^2 - m^2) T W'.
-        middle, radius = slope.middle, slope.radius
-        solved = cho_solve(factor, (middle * diagonal)[:, None] * weight.T)
-        gram = (middle * weight * diagonal) @ solved
-        gram += (radius**2 - middle**2) * (weight * diagonal) @ weight.T
+        following, solved = gram.through(diagonal, slope, matrix.centre)
         # Symmetric again: eigh and Cholesky read one half only.
-        gram = (gram + gram.T) / 2
-        steps.append(_LayerStep(weight, shape, lam, vectors[:, 0], diagonal, solved))
-    return gram, steps
+        gram = _Full((following + following.T) / 2)
+        steps.append(_LayerStep(matrix.centre, shape, lam, top, diagonal, solved))
+    return gram.matrix, steps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Full:
+    """A matrix G.
+
+    Attributes:
+        matrix: Symmetric, shape (n, n).
+    """
+
+    matrix: Float
+
+    def top(self, shape: Float) -> tuple[float, Float]:
+        """Return the largest eigenvalue of E^{-1/2} G E^{-1/2} and its unit eigenvector."""
+        root = 1.0 / np.sqrt(shape)
+        return _top(root[:, None] * self.matrix * root)
+
+    def through(self, diagonal: Float, slope: SlopeRange, weight: Float) -> tuple[Float, Float]:
+        """Return the next G, and (T - G)^{-1} m T W' of which it is made."""
+        middle, radius = slope.middle, slope.radius
+        factor = cho_factor(np.diag(diagonal) - self.matrix, lower=True)
+        solved = cho_solve(factor, (middle * diagonal)[:, None] * weight.T)
+        # G+ = (W m T)(T - G)^{-1}(m T W') + W (r^2 - m^2) T W'.
+        following = (middle * weight * diagonal) @ solved
+        following += (radius**2 - middle**2) * (weight * diagonal) @ weight.T
+        return following, solved
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outer:
+    """G = F F' of few columns: a first layer has far more neurons than there are sensors.
+
+    Attributes:
+        factor: F, shape (n, d) with d < n.
+    """
+
+    factor: Float
+
+    @property
+    def matrix(self) -> Float:
+        """G itself."""
+        return self.factor @ self.factor.T
+
+    def top(self, shape: Float) -> tuple[float, Float]:
+        """Return the same as :meth:`_Full.top`: F'F and FF' share their eigenvalues."""
+        scaled = self.factor / np.sqrt(shape)[:, None]
+        largest, top = _top(scaled.T @ scaled)
+        return largest, scaled @ top / math.sqrt(largest)
+
+    def through(self, diagonal: Float, slope: SlopeRange, weight: Float) -> tuple[Float, Float]:
+        """Return the same as :meth:`_Full.through`, by the identity of Woodbury.
+
+        (T - F F')^{-1} = T^{-1} + T^{-1} F (I - F' T^{-1} F)^{-1} F' T^{-1}.
+        """
+        middle, radius = slope.middle, slope.radius
+        divided, seen = self.factor / diagonal[:, None], weight @ self.factor
+        factor = cho_factor(np.eye(seen.shape[1]) - self.factor.T @ divided, lower=True)
+        inside = cho_solve(factor, seen.T)
+        root = weight * np.sqrt(diagonal)
+        following = middle**2 * (seen @ inside) + radius**2 * (root @ root.T)
+        return following, middle * (weight.T + divided @ inside)
 
 
 def _backward(chain: Chain, steps: list[_LayerStep], gram_bar: Float) -> Float:
@@ -211,6 +280,8 @@ def _backward(chain: Chain, steps: list[_LayerStep], gram_bar: Float) -> Float:
         # d ln lam / d p_j = -top_j^2, since E^{-1/2} scales both sides.
         p_bar = diagonal_bar * step.diagonal - total * step.top**2
         gradients.append(np.append(p_bar - p_bar.mean(), q_bar))
+        if len(gradients) == len(steps):
+            break  # G_1 is given
         direction = step.top / np.sqrt(step.shape)
         product = carried @ step.solved.T
         gram_bar = (product + product.T) / 2

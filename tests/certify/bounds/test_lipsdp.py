@@ -39,6 +39,21 @@ def test_the_gradient_by_hand_agrees_with_differences(
 
 
 @pytest.mark.parametrize("activation", CURVED)
+def test_few_sensors_are_a_shorter_way_to_the_same_bound(
+    activation: Activation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    chain = network_chain(draw_policy(rng, [3, 9, 5, 2], activation))
+    start = lipsdp.start_parameters(chain)
+    point = start + 0.3 * rng.standard_normal(len(start))
+    value, gradient = lipsdp.log_squared_bound(chain, point)
+    monkeypatch.setattr(lipsdp, "_MANY", 4)
+    shorter, its_gradient = lipsdp.log_squared_bound(chain, point)
+    assert shorter == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(its_gradient, gradient, atol=1e-10)
+
+
+@pytest.mark.parametrize("activation", CURVED)
 def test_the_layer_recursion_is_the_block_matrix(activation: Activation) -> None:
     rng = np.random.default_rng(1)
     chain = network_chain(draw_policy(rng, [3, 5, 4, 2], activation))
