@@ -4,12 +4,17 @@
  *   arm-none-eabi-gcc -std=c99 -O2 -ffp-contract=off -mcpu=cortex-m4 -mthumb -mfloat-abi=hard
  *       -mfpu=fpv4-sp-d16 --specs=rdimon.specs -nostartfiles -T link.ld -DPOLICY_SELF_TEST
  *       -I BUNDLE BUNDLE/policy.c main.c -o policy.elf
+ *   (a controller behind its gate: -DPOLICY_GATE BUNDLE/policy_gate.c as well)
  *   qemu-system-arm -M mps2-an386 -cpu cortex-m4 -nographic -semihosting-config
  *       enable=on,target=native -icount shift=6 -kernel policy.elf
  *
  * With -icount shift=6 an instruction takes 64 ns of virtual time; SysTick counts it at 25 MHz, 1.6
  * ticks each. These are instructions, not cycles: an emulator knows no time. */
+#ifdef POLICY_GATE
+#include "policy_gate.h"
+#else
 #include "policy.h"
+#endif
 
 #include <stdint.h>
 #include <stdio.h>
@@ -36,6 +41,19 @@ __attribute__((section(".vectors"), used)) static const struct vectors vectors =
 };
 
 static policy_state state;
+#ifdef POLICY_GATE
+static policy_gate gate;
+#endif
+
+static int actions_at(const float *obs, uint32_t call, float *actions)
+{
+#ifdef POLICY_GATE
+    return policy_gated_actions(&state, &gate, obs, call * 10000u, call * 10000u, actions);
+#else
+    (void)call;
+    return policy_actions(&state, obs, actions);
+#endif
+}
 
 static void fault(void)
 {
@@ -85,6 +103,9 @@ int main(void)
     int call;
     int i;
     (void)printf("self-test %d\n", policy_self_test(&state, &largest));
+#ifdef POLICY_GATE
+    (void)printf("gate self-test %d\n", policy_gate_self_test(&state, &gate));
+#endif
     (void)printf("stack %lu\n", stack_of_a_call());
     SYST_RVR = 0x00FFFFFFu;
     SYST_CVR = 0u;
@@ -97,7 +118,7 @@ int main(void)
             obs[i] = 3.0f * stimulus(&seed);
         }
         start = SYST_CVR;
-        code = policy_actions(&state, obs, actions);
+        code = actions_at(obs, (uint32_t)call, actions);
         ticks = (start - SYST_CVR) & 0x00FFFFFFu;
         (void)printf("call %d code %d instructions %lu bits", call, code,
                      (unsigned long)(ticks * 5u / 8u));

@@ -1,7 +1,6 @@
 """The limits of a gate as float32 arrays, held against one call or against all recorded steps.
 
-Comparisons are written so that NaN breaks them, as in the generated C. No limit is the largest
-float32.
+Comparisons are written so that NaN breaks them, as in the generated C.
 
 n = steps, d = sensors, p = pairs, m = actions.
 """
@@ -26,7 +25,7 @@ class SensorArrays:
     Attributes:
         low: Least readings, (d,).
         high: Largest readings, (d,).
-        rate: Largest changes, (d,).
+        rate: Largest changes, infinite for no limit, (d,); None where none has a limit.
         first: First sensor of each pair, (p,).
         second: Second sensor of each pair, (p,).
         factors: Factors of both, (p, 2).
@@ -35,7 +34,7 @@ class SensorArrays:
 
     low: Float32
     high: Float32
-    rate: Float32
+    rate: Float32 | None
     first: NDArray[np.intp]
     second: NDArray[np.intp]
     factors: Float32
@@ -81,14 +80,14 @@ class ActionArrays:
     Attributes:
         low: Least actions, (m,).
         high: Largest actions, (m,).
-        rate: Largest changes, (m,).
-        jerk: Largest changes of changes, (m,).
+        rate: Largest changes, infinite for no limit, (m,); None where none has a limit.
+        jerk: Largest changes of changes, the same way.
     """
 
     low: Float32
     high: Float32
-    rate: Float32
-    jerk: Float32
+    rate: Float32 | None
+    jerk: Float32 | None
 
     @classmethod
     def of(cls, actions: Sequence[ActionLimits]) -> "ActionArrays":
@@ -150,15 +149,16 @@ def pair_sums(
     return sums
 
 
-def too_large(changes: Array, limits: Float32) -> Mask:
+def too_large(changes: Array, limits: Float32 | None) -> Mask:
     """Return which changes are larger than their limits, or NaN."""
-    return ~(np.abs(changes) <= limits)
+    return np.zeros(changes.shape, np.bool_) if limits is None else ~(np.abs(changes) <= limits)
 
 
-def sizes(given: Sequence[float | None]) -> Float32:
-    """Return largest changes as an array; no limit is the largest float32."""
-    largest = float(np.finfo(np.float32).max)
-    return _array([largest if value is None else value for value in given])
+def sizes(given: Sequence[float | None]) -> Float32 | None:
+    """Return largest changes as an array, infinite for no limit; None where none has a limit."""
+    if all(value is None for value in given):
+        return None
+    return _array([np.inf if value is None else value for value in given])
 
 
 def first(broken: Mask) -> int | None:

@@ -30,7 +30,7 @@ from surefoot.policy import (
 from surefoot.runtime.c_activations import c_call, c_functions, c_name, twin
 from surefoot.runtime.c_layer_text import array, constants, float_literal, function, stores_once
 from surefoot.runtime.c_layers import CLayer, Layout, Machine, choose_layout, lay_out, padded
-from surefoot.runtime.c_templates import HEADER, MAIN, SOURCE
+from surefoot.runtime.c_templates import GUARDS, HEADER, MAIN, SOURCE
 from surefoot.version import __version__
 
 SOURCE_FILE, HEADER_FILE, MAIN_FILE = "policy.c", "policy.h", "policy_main.c"
@@ -90,6 +90,7 @@ def c_source(policy: Policy, config: CConfig = _DEFAULT) -> CSource:
     values = _header_values(policy, report, buffers, config)
     header = Template(HEADER).substitute(values)
     source = Template(SOURCE).substitute(
+        guards=GUARDS,
         constants=_head_constants(policy) + "".join(map(constants, layers)),
         functions=c_functions(_used(policy)) + "".join(_functions(policy, layers, config.machine)),
         normalise=_normalise(policy),

@@ -71,15 +71,7 @@ int policy_self_test(policy_state *s, float *largest);
 #endif
 """
 
-SOURCE = """\
-#include "policy.h"
-
-#include <float.h>
-#include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
+GUARDS = """\
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \\
     (defined(__FINITE_MATH_ONLY__) && (__FINITE_MATH_ONLY__ != 0))
 #error "-ffast-math reorders sums and removes the tests for NaN: the certificate would be void"
@@ -98,7 +90,19 @@ SOURCE = """\
 #elif defined(__GNUC__)
 #pragma GCC optimize ("fp-contract=off")
 #endif
-$constants$functions
+"""
+"""What every generated file asks of its compiler."""
+
+SOURCE = """\
+#include "policy.h"
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+$guards$constants$functions
 static int is_finite(const float *x, size_t n)
 {
     size_t i;
