@@ -5,6 +5,7 @@
     certificate.json  what is proved about it
     budget.toml       what was required
     gate.json         limits that the controller is held to at run time, if it has a gate
+    robot.toml        the robot in whose words it speaks, if one is described
     manifest.json     SHA-256 of each
     controller.intoto.jsonl   signatures, if it is signed; the one file beside the manifest
 
@@ -37,6 +38,7 @@ from surefoot.gate import GATE_FILE, GateFile
 from surefoot.limits import MAX_BUNDLE_BYTES, MAX_POLICY_BYTES, MAX_SIGNATURE_BYTES
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, policy_from_onnx
 from surefoot.policy import weights_sha256
+from surefoot.robot import ROBOT_FILE
 from surefoot.signing import (
     SIGNATURES_FILE,
     VERIFIED,
@@ -259,6 +261,9 @@ def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
         onnx_sha256=sha256_hex(files[POLICY_FILE]),
         budget=certificate.budget,
     )
+    robot = certificate.robot
+    if files.get(ROBOT_FILE) != (None if robot is None else robot.text.encode()):
+        raise IntegrityError(f"the certificate is about another {ROBOT_FILE}")
     _check_origin(files[ORIGIN_FILE], sha256_hex(files[POLICY_FILE]))
     uncertified = certificate.verdict is not Verdict.PROVED
     if uncertified and not allow_uncertified:

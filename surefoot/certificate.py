@@ -16,6 +16,7 @@ from surefoot.budget import Budget, Requirement
 from surefoot.claims import Claims
 from surefoot.errors import InputError, IntegrityError
 from surefoot.quantities.base.witness import Witness
+from surefoot.robot import Robot
 from surefoot.version import __version__
 
 SCHEMA = "surefoot/certificate/1"
@@ -112,6 +113,8 @@ class Finding:
                 ``statistical`` for what names no confidence.
         """
         quantity, proved = self.requirement.quantity, self.verdict is Verdict.PROVED
+        if proved and self.requirement.names_robot and self.requirement.on_robot is None:
+            raise InputError(f"verdict PROVED needs a robot that {quantity} is held against")
         if self.measured is self.requirement.about.proved:
             raise InputError(
                 f"measured must be {not self.measured} for {quantity}, got {self.measured}"
@@ -184,6 +187,7 @@ class Certificate:
         findings: One per requirement, in the order of the budget.
         claims: Tables, distances and values beside the findings.
         proof: Data with which an independent checker proves the bounds again.
+        robot: Robot in whose words the budget speaks; None where none is described.
         code_version: Version of surefoot that made it.
     """
 
@@ -197,6 +201,7 @@ class Certificate:
     findings: tuple[Finding, ...]
     claims: Claims
     proof: Mapping[str, Json] = field(default_factory=dict)
+    robot: Robot | None = None
     code_version: str = __version__
 
     def __post_init__(self) -> None:
@@ -242,6 +247,7 @@ class Certificate:
             "verdict": self.verdict.value,
             "claims": self.claims.to_table(),
             "proof": dict(self.proof),
+            **({} if self.robot is None else {"robot_toml": self.robot.text}),
         }
 
     def to_json(self) -> bytes:
@@ -263,17 +269,22 @@ class Certificate:
             for name in ("lipschitz_l2", "deviation_linf"):
                 _require_numbers(name, table[name].values())
             _require_numbers("runtime_error", table["runtime_error"])
+            findings = tuple(Finding.from_table(entry) for entry in table["requirements"])
+            robot = table.get("robot_toml")
             certificate = cls(
                 weights_sha256=table["weights_sha256"],
                 onnx_sha256=table["onnx_sha256"],
-                budget=Budget.parse(table["budget_toml"]),
+                budget=Budget.parse(table["budget_toml"]).answered(
+                    finding.requirement for finding in findings
+                ),
                 arithmetic=table["arithmetic"],
                 runtime_error=tuple(table["runtime_error"]),
                 lipschitz_l2=table["lipschitz_l2"],
                 deviation_linf=table["deviation_linf"],
-                findings=tuple(Finding.from_table(entry) for entry in table["requirements"]),
+                findings=findings,
                 claims=Claims.from_table(table["claims"]),
                 proof=table["proof"],
+                robot=None if robot is None else Robot.parse(robot),
                 code_version=table["code_version"],
             )
             written = certificate.to_json()

@@ -47,6 +47,9 @@ REST: Mapping[str, bool] = {"rest": True}
 INLINE: Mapping[str, bool] = {"inline": True}
 """Metadata of a field, a dataclass or None, whose own fields stand in the table around it."""
 
+DERIVED: Mapping[str, bool] = {"derived": True}
+"""Metadata of a field that follows from others and that no configuration sets."""
+
 
 def preset_names() -> list[str]:
     """Return the names of the presets that are installed."""
@@ -419,6 +422,9 @@ def _convert_union(members: tuple[Any, ...], value: Any, where: str) -> Any:  # 
             _refuse_choice(f"{where}.kind", kind, list(classes))
         return build(cast(type, classes[kind]), table, where)
     others = [member for member in members if member not in (type(None), *classes.values())]
+    if len(others) > 1:  # a table, or something else
+        is_table = isinstance(value, Mapping)
+        others = [member for member in others if (get_origin(member) is Mapping) == is_table]
     if len(others) == 1:
         return _convert(others[0], value, where)
     raise InputError(f"{where} has a value of the wrong type: {value!r}")

@@ -35,6 +35,9 @@ MAX_BOXES = 50_000
 MAX_BUDGET_BYTES = 1 << 16
 """Bytes of a budget, enough for a thousand requirements; its parser is slow."""
 
+MAX_ROBOT_BYTES = 1 << 16
+"""Bytes of a description of a robot."""
+
 MAX_VNNLIB_BYTES = 1 << 22
 """Bytes of a VNN-LIB file."""
 

@@ -1,4 +1,7 @@
-"""Laws of `surefoot.budget`: a requirement has just the fields that its quantity needs."""
+"""Laws of `surefoot.budget`: a requirement has just the fields that its quantity needs.
+
+Also of ``requirement.py``.
+"""
 
 import hashlib
 import itertools

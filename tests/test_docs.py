@@ -22,8 +22,9 @@ import surefoot
 from surefoot.attack.suite import FULL
 from surefoot.budget import Budget
 from surefoot.cli.main import app
-from surefoot.config import build, to_toml
+from surefoot.config import DERIVED, build, to_toml
 from surefoot.quantities import QUANTITIES
+from surefoot.robot import Robot
 from surefoot.study.grid import GridFile, grid_of
 from surefoot.train.defence_config import Defence
 from surefoot.train.pruning_config import NoPruning, Pruning
@@ -114,6 +115,9 @@ def test_every_toml_block_of_a_page_is_read(page: Path) -> None:
             continue
         if "arm" in tables:  # a grid of a study
             grid_of(build(GridFile, tables, page.name), page.name)
+            continue
+        if "sensor" in tables:
+            Robot.parse(text, page.name)
             continue
         if "require" in tables:
             Budget.parse(to_toml({"require": tables.pop("require")}))
@@ -213,7 +217,8 @@ def test_the_command_line_page_has_every_verb_and_every_flag() -> None:
 def test_the_configuration_page_has_every_key_with_a_meaning() -> None:
     module = from_code()
     rows = re.findall(r"^\| `(\w+)` \| .+ \| .+ \| (.*) \|$", module.configuration(), re.MULTILINE)
-    keys = {one.name for kind in module.STAGE_CONFIGS.values() for one in fields(kind) if one.init}
+    every = [one for kind in module.STAGE_CONFIGS.values() for one in fields(kind)]
+    keys = {one.name for one in every if one.init and one.metadata != DERIVED}
     assert keys <= {key for key, _ in rows}
     assert [key for key, meaning in rows if not meaning] == []
 

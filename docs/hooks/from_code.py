@@ -21,9 +21,10 @@ from surefoot.budget import Requirement
 from surefoot.certificate import Verdict
 from surefoot.certify import Assumptions, CertifyConfig
 from surefoot.cli.main import app
-from surefoot.config import preset_names
+from surefoot.config import DERIVED, preset_names
 from surefoot.export import ExportConfig
 from surefoot.quantities import QUANTITIES
+from surefoot.robot import Actuator, Sensor
 from surefoot.runtime import BenchConfig
 from surefoot.train import TrainConfig
 from surefoot.workflow.configuration import TABLES
@@ -40,6 +41,12 @@ STAGE_CONFIGS: Mapping[str, type] = {
     "require": Requirement,
 }
 """The class that each table of a configuration file becomes."""
+
+ROBOT_PARTS: Mapping[str, type] = {"sensor": Sensor, "actuator": Actuator}
+"""The class that each table of a robot.toml becomes."""
+
+_LISTS = ("require", *ROBOT_PARTS)
+"""Tables of which a file has several."""
 
 _WORDS = {bool: "true, false", int: "integer", float: "number"}
 
@@ -118,6 +125,13 @@ def configuration() -> str:
     )
 
 
+def robot() -> str:
+    """Return one section for each table of a description of a robot."""
+    return "\n\n".join(
+        section for name, kind in ROBOT_PARTS.items() for section in _sections(name, kind, 2)
+    )
+
+
 def presets() -> str:
     """Return the names of the presets that are installed."""
     return ", ".join(f"`{name}`" for name in preset_names())
@@ -129,12 +143,13 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "exit_codes": exit_codes,
     "presets": presets,
     "quantities": quantities,
+    "robot": robot,
 }
 
 
 def _sections(path: str, kind: type, level: int) -> Iterator[str]:
     """Yield the section of a table and those of the tables inside it."""
-    title = f"[[{path}]]" if path == "require" else f"[{path}]"
+    title = f"[[{path}]]" if path in _LISTS else f"[{path}]"
     choice = _choice(kind)
     chosen = f' `kind = "{choice}"`' if choice else ""
     yield f"{'#' * level} `{title}`{chosen} {{ #{_anchor(path, choice)} }}"
@@ -152,7 +167,7 @@ def _sections(path: str, kind: type, level: int) -> Iterator[str]:
 
 
 def _settable(kind: type) -> list[Field[Any]]:
-    return [field for field in fields(kind) if field.init]
+    return [field for field in fields(kind) if field.init and field.metadata != DERIVED]
 
 
 def _dataclasses(hint: object) -> list[type]:
@@ -191,7 +206,9 @@ def _type(hint: object) -> str:
     if origin in (Union, UnionType):
         members = [member for member in inner if member is not NoneType]
         kinds = [choice for member in members if (choice := _choice(member))]
-        return f"table, `kind` {_code(kinds)}" if kinds else _type(members[0])
+        return f"table, `kind` {_code(kinds)}" if kinds else " or ".join(map(_type, members))
+    if origin is Mapping:
+        return f"table of {_type(inner[1])}s"
     if origin is Literal:
         return _code([str(choice) for choice in inner])
     if origin is tuple:

@@ -31,10 +31,10 @@ from surefoot.certify.bounds.rounding import (
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.compression import both_roundings_at, compression_error_at
 from surefoot.certify.confidence_limits import successes_needed, trials_needed
-from surefoot.certify.everywhere import Everywhere, shares_of
+from surefoot.certify.everywhere import Everywhere, chosen, shares_of
 from surefoot.errors import IntegrityError
 from surefoot.policy import NO_CHOICE, NO_NOISE, Array, CategoricalHead, Policy
-from surefoot.quantities.base.proof import Bound, Distance, StateBounds
+from surefoot.quantities.base.proof import Bound, Distance, Outputs, StateBounds
 from surefoot.unknown import Unknown
 
 
@@ -112,20 +112,25 @@ class AtStates:
             self._local[ball] = local_bounds(self.policy, region, steps)
         return self._local[ball]
 
-    def whole_deviation(self, ball: Ball) -> StateBounds | Unknown:
-        """Bound the largest deployed deviation at each state, without splitting."""
+    def whole_deviation(self, ball: Ball, outputs: Outputs = None) -> StateBounds | Unknown:
+        """Bound the largest deployed deviation at each state, without splitting.
+
+        Args:
+            ball: Perturbation set.
+            outputs: Numbers of the outputs that are meant; None for all.
+        """
         rounding = self.rounding(ball)
         if isinstance(rounding, Unknown):
             return rounding
         everywhere = least_rows(self.everywhere.deviations(ball))
         rows = np.minimum(self.local(ball).action, everywhere)
         rows = self.everywhere.within_range(up(rows + rounding.action, 2))
-        values = np.asarray(rows.max(axis=1))
+        values = np.asarray(rows[:, chosen(outputs)].max(axis=1))
         return StateBounds(values=values, method=self.effort.method)
 
-    def deviation(self, ball: Ball, limit: float) -> StateBounds | Unknown:
+    def deviation(self, ball: Ball, limit: float, outputs: Outputs = None) -> StateBounds | Unknown:
         """Bound the largest deployed deviation at each state, split where above ``limit``."""
-        whole, rounding = self.whole_deviation(ball), self.rounding(ball)
+        whole, rounding = self.whole_deviation(ball, outputs), self.rounding(ball)
         if isinstance(whole, Unknown) or isinstance(rounding, Unknown):
             return whole
         if not self.effort.split_boxes or ball.norm is not Norm.LINF:
@@ -133,7 +138,7 @@ class AtStates:
         lowered = whole.values.copy()
         for number in np.flatnonzero(whole.values > limit):
             extra = float(rounding.action[number].max())
-            split = split_deviation(
+            split = split_deviation(  # of all outputs, whichever are meant
                 self.policy,
                 self.states[number],
                 ball.epsilon,

@@ -56,10 +56,13 @@ def certify_analysis(
         watch: Is told how many steps are done, and which one is next.
 
     Raises:
-        InputError: If the evidence does not fit the policy, or that is not what its file holds.
+        InputError: If the evidence does not fit the policy, that is not what its file holds, or the
+            budget names what the robot has not.
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
     analysis.controller.require_read()
+    evidence = analysis.evidence
+    budget = budget.on(evidence.robot, analysis.controller.policy, evidence.state_limit)
     watch(0, "global bounds")
     proofs = analysis.proofs
     findings = []
@@ -86,6 +89,7 @@ def certify_analysis(
         findings=tuple(findings),
         claims=_with_sampled(proved.claims, searches),
         proof=_proof(analysis, budget),
+        robot=evidence.robot,
     )
 
 

@@ -6,6 +6,7 @@ No optimiser and no search takes part. Whatever the certificate says beyond the 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
+from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.differences import differences
 from surefoot.certify.measurements import FileMeasurements
@@ -13,7 +14,7 @@ from surefoot.certify.proofs import Proofs
 from surefoot.certify.saved_proofs import saved_proofs
 from surefoot.certify.table_check import check_tables
 from surefoot.certify.verdict import finite
-from surefoot.errors import IntegrityError
+from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.quantities.base.measurement import Limits
@@ -80,7 +81,7 @@ def check_certificate(
     )
     file = FileMeasurements.of(controller, proofs.evidence)
     tables = check_tables(certificate, proofs)
-    faults = list(tables.faults)
+    faults = [*_faults_of_words(certificate, proofs), *tables.faults]
     proved: list[int] = []
     lacking: dict[int, Set[Ground]] = {}
     for number, (finding, delta) in enumerate(
@@ -95,6 +96,19 @@ def check_certificate(
     if faults:
         raise IntegrityError(faults[0])
     return CheckReport(proved=tuple(proved), lacking=lacking, lacking_claims=tables.lacking)
+
+
+def _faults_of_words(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
+    """Yield the requirements that are not what the words of the budget mean on the robot."""
+    written = Budget.parse(certificate.budget.text)
+    try:
+        meant = written.on(certificate.robot, proofs.policy_of_file, proofs.evidence.state_limit)
+    except InputError as error:
+        yield f"the budget: {error}"
+        return
+    for here, said in zip(meant.requirements, certificate.budget.requirements, strict=True):
+        if here != said:
+            yield f"{said.describe()}: the budget means another perturbation, output or unit"
 
 
 def _again(

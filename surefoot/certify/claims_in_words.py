@@ -4,7 +4,7 @@ A sentence is made of all fields of the claim that it is about: a condition that
 make it say more than is proved.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -176,6 +176,21 @@ def perturbed(norm: Norm, epsilon: float, sensors: tuple[float, ...] | None = No
         return f"if the state is wrong by at most {ball}"
     shares = ", ".join(map(exact, sensors))
     return f"if each sensor is wrong by at most its share of {ball}, the shares being ({shares})"
+
+
+def misread(readings: Mapping[str, str], sides: Mapping[str, tuple[float, float]]) -> str:
+    """Describe a perturbation in raw units as the condition of a claim.
+
+    Args:
+        readings: Largest error of the readings of each sensor that is named, with its unit.
+        sides: Least and largest radius of the entries of each, normalised units.
+    """
+    words = []
+    for name, size in readings.items():
+        least, most = (proved_text(side) for side in sides[name])
+        counted = most if least == most else f"{least} to {most}"
+        words.append(f"{name} by at most {size} ({counted} normalised)")
+    return f"if no sensor reads wrong but {', '.join(words)}"
 
 
 def bound(value: float | None) -> str:

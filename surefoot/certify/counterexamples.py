@@ -26,6 +26,7 @@ from surefoot.certify.state_search import farthest, goals
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_file import ControllerFile, cut_at_state
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.quantities.base.proof import Outputs
 from surefoot.quantities.base.witness import Witness
 from surefoot.runtime.onnx_controller import CPU_PROVIDER, open_session
 
@@ -76,6 +77,11 @@ def deployed_arithmetic(controller: ControllerFile) -> Replay:
     return Replay(f"ONNX Runtime {version} CPU", run)
 
 
+def deviation_of(output: int) -> str:
+    """Return the name of the measure that is the deviation of one output."""
+    return f"deviation of output {output}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Worst:
     """The worst that was found at each state.
@@ -84,7 +90,8 @@ class Worst:
         observations: Raw observations of the states, shape (n, obs_dim), float32.
         states: Shape (n, obs_dim), float32, normalised units.
         perturbed: The worst perturbed states, per measure: name to shape (n, obs_dim), float32.
-        values: Name of a measure to its largest value at each state, shape (n,).
+        values: Name of a measure to its largest value at each state, shape (n,); the deviation of
+            each output has a measure of its own where it was asked for.
         actuators: Actuator of the largest deviation, shape (n,).
     """
 
@@ -106,6 +113,7 @@ def worst_at(
     restarts: int,
     seed: int,
     distribution: bool = False,
+    each_output: bool = False,
     observations: Array | None = None,
 ) -> Worst:
     """Return the worst deviation (and TV, KL) that a search finds at each state, replayed.
@@ -119,12 +127,13 @@ def worst_at(
         restarts: Random starts beside the corner of the gradient's signs.
         seed: Seed of the random starts.
         distribution: Search for distances between distributions as well.
+        each_output: Keep the worst of each output as well.
         observations: Raw observations of the states; by default the nearest ones.
     """
     rng = np.random.default_rng(seed)
     if observations is None:
         observations = attainable_states(policy, states)[0]
-    found = _start(policy, replay, observations.astype(np.float32), states)
+    found = _start(policy, replay, observations.astype(np.float32), states, each_output)
     starts: list[np.random.Generator | None] = [None, *[rng] * restarts]
     for objective in objectives(policy, distribution=distribution):
         for start in starts:
@@ -150,6 +159,7 @@ def worst_anywhere(
     steps: int,
     seed: int,
     distribution: bool = False,
+    each_output: bool = False,
 ) -> Worst:
     """Return the worst that a search over states and perturbations finds, replayed.
 
@@ -161,6 +171,7 @@ def worst_anywhere(
         steps: Gradient steps by which the effort counts.
         seed: Seed of the perturbations and of the moves of the states.
         distribution: Search for distances between distributions as well.
+        each_output: Keep the worst of each output as well.
     """
     rng = np.random.default_rng(seed)
     parts = []
@@ -168,7 +179,7 @@ def worst_anywhere(
     for goal, froms in goals(policy, starts, distribution=distribution):
         moved, delta = farthest(policy, ball, froms, goal, box=box, steps=steps, rng=rng)
         observations, states = attainable_states(policy, moved)
-        found = _start(policy, replay, observations, states)
+        found = _start(policy, replay, observations, states, each_output)
         for shift in (delta, -delta):
             _keep_worse(policy, replay, found, ball.perturbed(states, shift), distribution)
         parts.append(found)
@@ -247,6 +258,7 @@ def replayed(
     measure: str | None = None,
     value: float | None = None,
     slope: float | None = None,
+    outputs: Outputs = None,
 ) -> Witness:
     """Return a pair of states with their outputs in deployed arithmetic.
 
@@ -258,18 +270,20 @@ def replayed(
         measure: Name of what was searched for.
         value: Value at this pair.
         slope: Change of the actions over that of the state.
+        outputs: Numbers of the outputs that are meant; None for all.
     """
-    outputs = replay.outputs_at(np.stack([state, moved])).astype(np.float64)
-    change = np.abs(outputs[1] - outputs[0])
+    actions = replay.outputs_at(np.stack([state, moved])).astype(np.float64)
+    change = np.abs(actions[1] - actions[0])
+    meant = np.arange(len(change)) if outputs is None else np.array(outputs)
     exact = state.astype(np.float64)
     return Witness(
         observation=tuple(observation.astype(np.float64).tolist()),
         state=tuple(exact.tolist()),
         perturbation=tuple((moved.astype(np.float64) - exact).tolist()),
-        action=tuple(outputs[0].tolist()),
-        perturbed_action=tuple(outputs[1].tolist()),
-        actuator=int(change.argmax()),
-        deviation=float(change.max()),
+        action=tuple(actions[0].tolist()),
+        perturbed_action=tuple(actions[1].tolist()),
+        actuator=int(meant[change[meant].argmax()]),
+        deviation=float(change[meant].max()),
         runtime=replay.name,
         measure=measure,
         value=value,
@@ -277,9 +291,13 @@ def replayed(
     )
 
 
-def _start(policy: Policy, replay: Replay, observations: Single, states: Single) -> Worst:
+def _start(
+    policy: Policy, replay: Replay, observations: Single, states: Single, each_output: bool
+) -> Worst:
     """Return what is found without a perturbation."""
-    values = {name: np.zeros(len(states)) for name in ("deviation", "total_variation", "kl")}
+    names = ["deviation", "total_variation", "kl"]
+    names += map(deviation_of, range(policy.num_outputs)) if each_output else ()
+    values = {name: np.zeros(len(states)) for name in names}
     if isinstance(policy.head, CategoricalHead):
         outputs = replay.outputs_at(states).astype(np.float64)
         values["choice_lead"] = leads(outputs, outputs)
@@ -301,6 +319,8 @@ def _keep_worse(
     )
     change = np.abs(outputs - base)
     measures = {"deviation": change.max(axis=1)}
+    each = {deviation_of(output): column for output, column in enumerate(change.T)}
+    measures |= {name: column for name, column in each.items() if name in found.values}
     if isinstance(policy.head, CategoricalHead):
         measures["choice_lead"] = leads(outputs, base)
     if distribution:

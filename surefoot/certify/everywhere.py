@@ -41,7 +41,7 @@ from surefoot.certify.distances import (
 )
 from surefoot.errors import InputError
 from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Policy, Squash
-from surefoot.quantities.base.proof import Bound, Distance
+from surefoot.quantities.base.proof import Bound, Distance, Outputs
 from surefoot.unknown import Unknown
 
 
@@ -154,19 +154,24 @@ class Everywhere:
             bounds["action_range"] = self.action_range
         return bounds
 
-    def deployed_deviation(self, ball: Ball) -> ActionBounds | Unknown:
-        """Bound each actuator's change in the deployed arithmetic: the least, and 2 e_rt."""
+    def deployed_deviation(self, ball: Ball, outputs: Outputs = None) -> ActionBounds | Unknown:
+        """Bound each actuator's change in the deployed arithmetic: the least, and 2 e_rt.
+
+        Args:
+            ball: Perturbation set.
+            outputs: Numbers of the actuators that are meant; None for all.
+        """
         rounding = self.rounding(ball.epsilon)
         if isinstance(rounding, Unknown):
             return rounding
         if not self.is_bounded and self.action_range is None:
             return Unknown(self.policy.no_slopes)
-        bounds = self.deviations(ball)
-        total = self.within_range(up(least_rows(bounds) + 2 * rounding.action, 2))
+        bounds, meant = self.deviations(ball), chosen(outputs)
+        total = self.within_range(up(least_rows(bounds) + 2 * rounding.action, 2))[meant]
         worst = int(total.argmax())
-        value, name = least({name: float(rows[worst]) for name, rows in bounds.items()})
+        value, name = least({name: float(rows[meant][worst]) for name, rows in bounds.items()})
         # The range is the last cap: rounding takes no action further.
-        capped = total[worst] < value + 2 * rounding.action[worst]
+        capped = total[worst] < value + 2 * rounding.action[meant][worst]
         return ActionBounds(rows=total, method="action_range" if capped else name)
 
     def within_range(self, deviations: Float) -> Float:
@@ -228,6 +233,11 @@ class Everywhere:
             sizes = up(sizes + 2 * added.max(axis=-1), 3)
             tv, kl = categorical_tv(sizes), categorical_kl(sizes)
         return Distance(size=sizes, total_variation=tv, kl=kl, method=method)
+
+
+def chosen(outputs: Outputs) -> slice | list[int]:
+    """Return an index of the outputs that are meant."""
+    return slice(None) if outputs is None else list(outputs)
 
 
 def shares_of(ball: Ball, policy: Policy) -> Float | None:

@@ -17,6 +17,7 @@ from surefoot.quantities.base.proof import Ground
 from surefoot.quantities.base.quantity import MeasuredQuantity
 from surefoot.quantities.base.scope import Scope
 from surefoot.ranges import MOST_AT_ONCE, require_at_least, require_positive
+from surefoot.robot import Robot
 from surefoot.visited import SampledEpisodes
 
 _LONGEST = 10**7
@@ -57,6 +58,7 @@ class Evidence:
         sampled: Independent clean episodes of the policy that samples its actions.
         state_limit: Largest magnitude of a state before it is perturbed: an assumption.
         withheld: Evidence that the certificate names and that was not given.
+        robot: Robot in whose words a budget speaks.
     """
 
     observations: Array | None = None
@@ -69,6 +71,7 @@ class Evidence:
     sampled: SampledEpisodes | None = None
     state_limit: float | None = None
     withheld: Set[Ground] = frozenset()
+    robot: Robot | None = None
 
     def __post_init__(self) -> None:
         """Check ranges and shapes.

@@ -6,6 +6,7 @@ out would make it say more than is proved.
 
 from collections.abc import Callable, Iterator
 
+from surefoot.ball import Ball
 from surefoot.budget import Scope, percent
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.claims_in_words import (
@@ -14,6 +15,7 @@ from surefoot.certify.claims_in_words import (
     claim_sentences,
     exact,
     lower,
+    misread,
     number,
     perturbed,
     sensor_sentences,
@@ -22,6 +24,8 @@ from surefoot.certify.verdict import HOLDS
 from surefoot.quantities import QUANTITIES
 from surefoot.quantities.base.quantity import Topic
 from surefoot.quantities.base.witness import Witness
+from surefoot.raw_units import OnRobot
+from surefoot.robot import Robot
 
 _NOT_GUARANTEED = (
     "Nothing is said about perturbations larger than the epsilon of a requirement, or in another "
@@ -79,18 +83,23 @@ def _is_met(finding: Finding) -> bool:
 
 
 def _chosen(certificate: Certificate, belongs: Callable[[Finding], bool]) -> list[str]:
-    units = certificate.claims.runtime_error.units
-    return [_sentence(finding, units) for finding in certificate.findings if belongs(finding)]
+    return [_sentence(finding, certificate) for finding in certificate.findings if belongs(finding)]
 
 
-def _sentence(finding: Finding, units: str) -> str:
+def _sentence(finding: Finding, certificate: Certificate) -> str:
     """Say what holds of a requirement, under which condition, and how that is known."""
-    requirement, logits = finding.requirement, units == "logits"
+    requirement, units = finding.requirement, certificate.claims.runtime_error.units
+    logits, meant = units == "logits", requirement.on_robot
+    if meant is not None and meant.unit:
+        units = meant.unit
+    output = "logit" if logits else "actuator"
+    if requirement.actuator is not None:
+        output = f"output of {requirement.actuator}"
     words = requirement.about.claim.format(
         value=_value(finding),
         at_least="at least " if finding.statistical else "",
         norm=requirement.norm,
-        output="logit" if logits else "actuator",
+        output=output,
         outputs="logits" if logits else "actions",
         units="" if logits else f" {units}",
     )
@@ -99,7 +108,8 @@ def _sentence(finding: Finding, units: str) -> str:
         known.append(f"the worst that a search found: {number(finding.sampled)}")
     if finding.reason != HOLDS:
         known.append(finding.reason)
-    return f"{_where(finding)}{words} ({'; '.join([*known, f'by {finding.method}'])})"
+    known.append(f"by {finding.method}")
+    return f"{_where(finding, certificate.robot)}{words} ({'; '.join(known)})"
 
 
 def _value(finding: Finding) -> str:
@@ -111,7 +121,7 @@ def _value(finding: Finding) -> str:
     return number(None) if finding.sampled is None else exact(finding.sampled)
 
 
-def _where(finding: Finding) -> str:
+def _where(finding: Finding, robot: Robot | None) -> str:
     """Return the condition under which a claim holds, with its comma."""
     requirement, words = finding.requirement, []
     if requirement.scope is Scope.EVERYWHERE:
@@ -129,8 +139,19 @@ def _where(finding: Finding) -> str:
     if (ball := requirement.ball) is not None:
         attacked = f"attacked within {exact(ball.epsilon)} ({ball.norm})"
         wrong = perturbed(ball.norm, ball.epsilon, ball.sensors)
+        if (meant := requirement.on_robot) is not None and meant.readings and robot is not None:
+            wrong = misread(meant.readings, _sides(ball, meant, robot))
         words.append(attacked if finding.measured else wrong)
     return ", ".join(words) + ", " if words else ""
+
+
+def _sides(ball: Ball, meant: OnRobot, robot: Robot) -> dict[str, tuple[float, float]]:
+    """Return the least and largest radius of the entries of each sensor, normalised units."""
+    entries = {name: list(robot.sensors_called(name)) for name in meant.readings}
+    return {
+        name: (float(ball.sides[numbers].min()), float(ball.sides[numbers].max()))
+        for name, numbers in entries.items()
+    }
 
 
 def _open(certificate: Certificate, verdict: Verdict) -> list[str]:
@@ -148,19 +169,19 @@ def _open(certificate: Certificate, verdict: Verdict) -> list[str]:
             words.append(f"proved {bound(finding.certified)} by {finding.method}")
         elif finding.method != "none":
             words.append(f"by {finding.method}")
-        words += [finding.reason, *_witness(finding.witness)]
+        words += [finding.reason, *_witness(finding.witness, certificate.robot)]
         lines.append("; ".join(words))
     return lines
 
 
-def _witness(witness: Witness | None) -> Iterator[str]:
+def _witness(witness: Witness | None, robot: Robot | None) -> Iterator[str]:
     """Yield the numbers of a witness; its states are in the certificate."""
     if witness is None:
         return
     if witness.deviation is not None:
         yield (
-            f"in the example output {witness.actuator} moves by {number(witness.deviation)}, "
-            f"replayed by {witness.runtime}"
+            f"in the example {_output(witness.actuator, robot)} moves by "
+            f"{number(witness.deviation)}, replayed by {witness.runtime}"
         )
     if witness.measure is not None:
         yield f"its {witness.measure} is {number(witness.value)}"
@@ -174,6 +195,12 @@ def _witness(witness: Witness | None) -> Iterator[str]:
     if witness.source is not None:
         limit = "" if witness.at_most is None else f", at most {number(witness.at_most)}"
         yield f"measured on {witness.source}: {witness.seen or number(witness.value)}{limit}"
+
+
+def _output(output: int | None, robot: Robot | None) -> str:
+    if output is None or robot is None:
+        return f"output {output}"
+    return robot.actuator_labels[output]
 
 
 def _topic(topic: Topic) -> str:

@@ -19,7 +19,7 @@ from surefoot.certify.bounds.rounding import state_bound
 from surefoot.certify.bounds.upward import Float, up, vector_norm_up
 from surefoot.certify.compression import both_roundings, comparable, compression_error
 from surefoot.certify.distances import categorical_tv, gaussian_tv
-from surefoot.certify.everywhere import Everywhere
+from surefoot.certify.everywhere import Everywhere, chosen
 from surefoot.certify.evidence import Evidence
 from surefoot.certify.questions import proved_violation, violation_at, violations_at
 from surefoot.certify.return_loss import (
@@ -31,7 +31,7 @@ from surefoot.certify.return_loss import (
 )
 from surefoot.errors import IntegrityError
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
-from surefoot.quantities.base.proof import Bound, Distance, Ground, Loss, StateBounds
+from surefoot.quantities.base.proof import Bound, Distance, Ground, Loss, Outputs, StateBounds
 from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.witness import Witness
 from surefoot.question import Question, RecordedStates
@@ -42,6 +42,7 @@ class Proofs:
     """Proved bounds of one controller.
 
     Attributes:
+        policy_of_file: Policy of the controller file.
         policy: Function of the controller wherever the assumption on its states holds.
         evidence: Evidence beside the weights.
         effort: Effort allowed to bounds around states.
@@ -72,7 +73,7 @@ class Proofs:
         Raises:
             InputError: If the evidence is not about such a policy.
         """
-        self._unrestricted = policy
+        self.policy_of_file = policy
         self.policy = evidence.restricted(policy)
         self.evidence = evidence
         self.effort = effort or Effort()
@@ -91,7 +92,7 @@ class Proofs:
         Raises:
             InputError: If the observations are not those of the policy, or break an assumption.
         """
-        states = self.evidence.recorded_states(self._unrestricted)
+        states = self.evidence.recorded_states(self.policy_of_file)
         return Unknown("no recorded observations are given") if states is None else self._at(states)
 
     def at(self, scope: Scope) -> AtStates | Unknown:
@@ -119,7 +120,7 @@ class Proofs:
     def assumption(self) -> str:
         """What bounds at all states take for granted about these; empty for nothing."""
         limit = self.evidence.state_limit
-        if limit is None or self.policy is self._unrestricted:
+        if limit is None or self.policy is self.policy_of_file:
             return ""
         return f"for states of magnitude up to {limit:g} before they are perturbed, as assumed"
 
@@ -127,9 +128,9 @@ class Proofs:
         """Bound |a(z + d) - a(z)|_2 / |d| in real arithmetic."""
         return self.everywhere.lipschitz(norm)
 
-    def deviation(self, ball: Ball) -> Bound | Unknown:
+    def deviation(self, ball: Ball, outputs: Outputs = None) -> Bound | Unknown:
         """Bound the largest change of one action, rounding included."""
-        bounds = self.everywhere.deployed_deviation(ball)
+        bounds = self.everywhere.deployed_deviation(ball, outputs)
         if isinstance(bounds, Unknown):
             return bounds
         return Bound(value=float(bounds.rows.max()), method=bounds.method)
@@ -147,7 +148,7 @@ class Proofs:
             )
         return state, step
 
-    def change_at(self, witness: Witness, ball: Ball) -> float:
+    def change_at(self, witness: Witness, ball: Ball, outputs: Outputs = None) -> float:
         """Bound the change of one action that the deployed arithmetic may show at a witness.
 
         It is 0 where the perturbation of the witness is not in the ball.
@@ -161,7 +162,7 @@ class Proofs:
         pair = self.policy.outputs_at(np.stack([state, state + step]))
         rounding = self.everywhere.rounding(ball.epsilon)  # deployed: twice this on top
         slack = np.inf if isinstance(rounding, Unknown) else 2 * rounding.action
-        return float((np.abs(pair[1] - pair[0]) + slack).max())
+        return float((np.abs(pair[1] - pair[0]) + slack)[chosen(outputs)].max())
 
     def lead_at(self, witness: Witness, ball: Ball) -> float:
         """Bound the lead of another choice that the deployed arithmetic may show at a witness.
@@ -307,7 +308,7 @@ class Proofs:
     def clean_tv(self, ball: Ball) -> CleanTv | Unknown:
         """Bound TV at the states that clean episodes of the sampling policy met at random steps."""
         episodes = self.evidence.sampled
-        states = self.evidence.sampled_states(self._unrestricted)
+        states = self.evidence.sampled_states(self.policy_of_file)
         if episodes is None or states is None:
             return Unknown("no clean episodes of the sampling policy are given")
         everywhere = self.distance(ball)

@@ -107,7 +107,7 @@ def table_epsilon(budget: Budget, scope: Scope, default: float) -> float:
         if requirement.about.proved and requirement.norm is Norm.LINF
     ]
     for requirement in sorted(named, key=lambda requirement: requirement.scope is not scope):
-        if requirement.epsilon:
+        if requirement.epsilon and requirement.perturb is None:  # of one size for all sensors
             return requirement.epsilon
     return default
 

@@ -24,7 +24,10 @@ def radius_claim(proofs: Proofs, budget: Budget) -> VisitedRadiusClaim | None:
     asked = [
         need
         for need in budget.requirements
-        if need.about is ACTION_DEVIATION and need.scope is Scope.VISITED and need.epsilon
+        if need.about is ACTION_DEVIATION
+        and need.scope is Scope.VISITED
+        and need.epsilon
+        and not need.names_robot
     ]
     if not asked or isinstance(proofs.visited, Unknown):
         return None

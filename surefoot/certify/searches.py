@@ -17,6 +17,7 @@ from surefoot.certify.proofs import Proofs
 from surefoot.certify.question_search import Growth, answer, broken_at
 from surefoot.errors import InputError
 from surefoot.policy import Array
+from surefoot.quantities.base.proof import Outputs
 from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.search import Found
 from surefoot.quantities.base.witness import Witness
@@ -51,18 +52,21 @@ class Searches:
         self.policy = proofs.policy
         self.replay = replay
         self.config = config
-        self._anywhere: dict[tuple[Ball, bool], search.Worst] = {}
-        self._at_states: dict[tuple[Scope, Ball, bool], search.Worst] = {}
+        self._anywhere: dict[tuple[Ball, bool, bool], search.Worst] = {}
+        self._at_states: dict[tuple[Scope, Ball, bool, bool], search.Worst] = {}
         self._growths: dict[Question, Growth] = {}
 
-    def worst_anywhere(self, ball: Ball, *, distribution: bool = False) -> search.Worst:
+    def worst_anywhere(
+        self, ball: Ball, *, distribution: bool = False, each_output: bool = False
+    ) -> search.Worst:
         """Search over states and perturbations.
 
         Args:
             ball: Perturbation set.
             distribution: Whether to search for distances of action laws as well.
+            each_output: Whether to keep the worst of each output as well.
         """
-        key = (ball, distribution)
+        key = (ball, distribution, each_output)
         if key not in self._anywhere:
             self._anywhere[key] = search.worst_anywhere(
                 self.policy,
@@ -72,16 +76,20 @@ class Searches:
                 steps=2 * self.config.search_steps,
                 seed=self.config.seed,
                 distribution=distribution,
+                each_output=each_output,
             )
         return self._anywhere[key]
 
-    def worst_at(self, scope: Scope, ball: Ball, *, distribution: bool = False) -> search.Worst:
+    def worst_at(
+        self, scope: Scope, ball: Ball, *, distribution: bool = False, each_output: bool = False
+    ) -> search.Worst:
         """Search over perturbations of each state that is visited, or recorded.
 
         Args:
             scope: Which of the two.
             ball: Perturbation set.
             distribution: Whether to search for distances of action laws as well.
+            each_output: Whether to keep the worst of each output as well.
 
         Raises:
             InputError: If there are no such observations.
@@ -89,7 +97,7 @@ class Searches:
         there = self.proofs.at(scope)
         if isinstance(there, Unknown):
             raise InputError(f"a search at {scope} states needs observations")
-        key = (scope, ball, distribution)
+        key = (scope, ball, distribution, each_output)
         if key not in self._at_states:
             self._at_states[key] = search.worst_at(
                 self.policy,
@@ -100,6 +108,7 @@ class Searches:
                 restarts=self.config.search_restarts,
                 seed=self.config.seed,
                 distribution=distribution,
+                each_output=each_output,
                 observations=self.proofs.evidence.observations_of(scope),
             )
         return self._at_states[key]
@@ -147,30 +156,43 @@ class Searches:
 
     # What quantities ask.
 
-    def anywhere(self, ball: Ball, measure: str) -> Found | None:
+    def anywhere(self, ball: Ball, measure: str, outputs: Outputs = None) -> Found | None:
         """Search over states and perturbations; None where the file names no law to measure."""
         of_law = measure in _OF_LAW
         if of_law and not self.proofs.everywhere.has_law:
             return None
-        return self._found(self.worst_anywhere(ball, distribution=of_law), measure)
+        each = outputs is not None
+        worst = self.worst_anywhere(ball, distribution=of_law, each_output=each)
+        return self._found(worst, measure, outputs)
 
-    def at_states(self, scope: Scope, ball: Ball, measure: str) -> Found:
+    def at_states(self, scope: Scope, ball: Ball, measure: str, outputs: Outputs = None) -> Found:
         """Search over perturbations of each state that is visited, or recorded."""
-        worst = self.worst_at(scope, ball, distribution=measure in _OF_LAW)
-        return self._found(worst, measure)
+        of_law, each = measure in _OF_LAW, outputs is not None
+        worst = self.worst_at(scope, ball, distribution=of_law, each_output=each)
+        return self._found(worst, measure, outputs)
 
-    def _found(self, worst: search.Worst, measure: str) -> Found:
+    def _found(self, worst: search.Worst, measure: str, outputs: Outputs) -> Found:
+        """Return what was found by one measure, of some outputs where these are given."""
+        names = [measure] if outputs is None else [search.deviation_of(each) for each in outputs]
+        values = np.max([worst.values[name] for name in names], axis=0)
+
         def violation(limit: float) -> Witness | None:
-            index = int(worst.values[measure].argmax())
-            value = float(worst.values[measure][index])
+            index = int(values.argmax())
+            value = float(values[index])
             if not value > limit:
                 return None
-            state, moved = worst.states[index], worst.perturbed[measure][index]
+            name = max(names, key=lambda name: worst.values[name][index])
             return search.replayed(
-                self.replay, worst.observations[index], state, moved, measure=measure, value=value
+                self.replay,
+                worst.observations[index],
+                worst.states[index],
+                worst.perturbed[name][index],
+                measure=measure,
+                value=value,
+                outputs=outputs,
             )
 
-        return Found(values=worst.values[measure], violation=violation)
+        return Found(values=values, violation=violation)
 
     def steepest(self) -> Found:
         """Search for the steepest slope of the actions."""

@@ -17,6 +17,7 @@ from surefoot.cli.options import (
     EnvModule,
     EpisodeColumn,
     OutputName,
+    RobotFile,
     States,
     states_file,
 )
@@ -35,6 +36,7 @@ def adopt(
     discrete: Discrete = False,
     env: EnvId = None,
     env_module: EnvModule = None,
+    robot: RobotFile = None,
     states: States = None,
     columns: Columns = None,
     episode_column: EpisodeColumn = None,
@@ -58,6 +60,7 @@ def adopt(
         discrete=discrete,
         env_id=env,
         env_module=env_module,
+        robot=robot,
         states=states_file(states, columns, episode_column),
         visited_states=visited_states,
         listener=CONSOLE,

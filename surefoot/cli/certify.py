@@ -19,6 +19,7 @@ from surefoot.cli.options import (
     EpisodeColumn,
     OutputName,
     Overrides,
+    RobotFile,
     States,
     resolve,
     states_file,
@@ -44,6 +45,7 @@ def certify(
     states: States = None,
     columns: Columns = None,
     episode_column: EpisodeColumn = None,
+    robot: RobotFile = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     vnnlib: Annotated[
@@ -71,7 +73,7 @@ def certify(
     from surefoot.workflow.configuration import Configuration
 
     configuration = resolve(None, config, overrides).over(Configuration.beside(controller))
-    files = {"out": out, "attack": attack, "bench": bench, "dense": dense}
+    files = {"out": out, "attack": attack, "bench": bench, "dense": dense, "robot": robot}
     if vnnlib is not None:
         others = {"budget": budget, "states": states, "draft_budget": draft_budget}
         refuse_idle("with --vnnlib", **files, **others, explain=explain)
@@ -113,6 +115,7 @@ def certify(
         discrete=discrete,
         dense=dense,
         states=recorded,
+        robot=robot,
         draw=not no_picture,
         listener=CONSOLE,
     )

@@ -63,6 +63,10 @@ EpisodeColumn = Annotated[
     str | None,
     typer.Option(help="Column of the recording that tells episodes apart, for scope visited."),
 ]
+RobotFile = Annotated[
+    Path | None,
+    typer.Option("--robot", help="robot.toml with the sensors and actuators of the robot."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 AllowUncertified = Annotated[
     bool,

@@ -21,6 +21,7 @@ from surefoot.export.parity import (
 from surefoot.onnx_file import POLICY_FILE, ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.ranges import MOST_AT_ONCE, require_at_least
+from surefoot.robot import ROBOT_FILE
 from surefoot.runtime.arithmetic import TAU, runtime_error
 from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
@@ -104,6 +105,8 @@ def assemble_bundle(
     parities = check_exported(file, list(forms.values()), visited, certificate, config)
     # The states that statistical claims rest on, so that `verify` can prove those again too.
     evidence = {name: origin.files[name] for name in (VISITED_FILE,) if name in origin.files}
+    if certificate.robot is not None:
+        evidence[ROBOT_FILE] = certificate.robot.text.encode()
     files = {
         **evidence,
         **{name: data for form in forms.values() for name, data in form.files.items()},

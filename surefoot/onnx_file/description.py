@@ -13,6 +13,7 @@ import numpy as np
 from surefoot.artifact import Json, from_json
 from surefoot.errors import IntegrityError
 from surefoot.policy import Array, GaussianHead, Policy, Squash
+from surefoot.robot import Robot
 
 _THREE_DECIMALS = 0.5e-3
 """By how much a number may be off that is written with three decimals."""
@@ -93,6 +94,29 @@ class Description:
                     f"the metadata's {name} of output {place} is {_entry(said, place):g}, but the "
                     f"graph {verb} {held[place]:g}: one of them is wrong, or both would be applied"
                 )
+        return tuple(found)
+
+    def other_words(self, robot: Robot) -> tuple[str, ...]:
+        """List the contradictions of metadata and a description of the robot, a sentence each.
+
+        Args:
+            robot: The robot as its user describes it.
+        """
+        found = []
+        for output, (said, label) in enumerate(
+            zip(self.joint_names, robot.actuator_labels, strict=False)
+        ):
+            if said not in (label, label.partition("[")[2].removesuffix("]")):
+                found.append(
+                    f"the metadata call output {output} {said}, the robot calls it {label}: in "
+                    "another order each actuator would be told what another is to do"
+                )
+                break
+        period = robot.control_period_s
+        if self.rate_hz and period and abs(self.rate_hz * period - 1) > _THREE_DECIMALS:
+            found.append(
+                f"the metadata say {self.rate_hz:g} Hz, the robot a control period of {period:g} s"
+            )
         return tuple(found)
 
     def left_to_do(self, policy: Policy) -> tuple[str, ...]:

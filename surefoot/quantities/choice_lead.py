@@ -21,7 +21,7 @@ class ChoiceLead(ProvedQuantity):
     claim = "no other choice leads the one that is made there by more than {value} logits"
     topic = Topic.ACTIONS
     needs = frozenset({"epsilon", "norm", "scope"})
-    takes = frozenset({"sensors"})
+    takes = frozenset({"sensors", "perturb"})
     measure = "choice_lead"
 
     def everywhere(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:

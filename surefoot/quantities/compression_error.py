@@ -3,7 +3,7 @@
 from collections.abc import Set
 
 from surefoot.quantities.base.proof import Bound, Ground, Prover, StateBounds, StateProver
-from surefoot.quantities.base.quantity import Need, ProvedQuantity, Topic
+from surefoot.quantities.base.quantity import ACTION_UNITS, Need, ProvedQuantity, Topic
 from surefoot.quantities.base.search import Found, Searcher
 from surefoot.unknown import Unknown
 
@@ -12,7 +12,7 @@ class CompressionError(ProvedQuantity):
     """The largest change of one actuator's action against the dense policy."""
 
     name = "compression_error"
-    unit = "action units"
+    unit = ACTION_UNITS
     meaning = "largest change of one actuator's action against the dense policy"
     claim = "no {output} differs from the dense policy by more than {value}{units}"
     topic = Topic.COMPRESSION

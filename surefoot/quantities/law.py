@@ -19,7 +19,7 @@ class LawDistance(ProvedQuantity):
 
     topic = Topic.ACTIONS
     needs = frozenset({"epsilon", "norm", "scope"})
-    takes = frozenset({"sensors"})
+    takes = frozenset({"sensors", "perturb"})
 
     @abstractmethod
     def of(self, distance: Distance[FloatOrArray]) -> FloatOrArray:

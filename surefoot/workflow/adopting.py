@@ -23,12 +23,14 @@ from surefoot.output_path import check_artifact_folder, check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.policy import CategoricalHead, Policy
 from surefoot.recordings import StatesFile
+from surefoot.robot import ROBOT_FILE, Robot
 from surefoot.run_folder import RunFolder
 from surefoot.runtime.canonical import CanonicalDifference, check_canonical
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.recorded_states import read_states
+from surefoot.workflow.robot_file import read_robot
 from surefoot.workflow.source import Source
 
 ORIGINAL_FILE = "original.onnx"
@@ -51,7 +53,7 @@ class AdoptedController:
         difference: Differences of the canonical file from the original.
         description: The robot, as the metadata of the file say it.
         notes: Remarks on how the original was read, a sentence each.
-        warnings: Contradictions between metadata and graph, a sentence each.
+        warnings: Contradictions of the metadata with graph or robot, a sentence each.
         visited: States that the policy visits, as the folder has them; None for none.
     """
 
@@ -73,6 +75,7 @@ def adopt_controller(
     discrete: bool = False,
     env_id: str | None = None,
     env_module: str | None = None,
+    robot: Path | None = None,
     states: StatesFile | None = None,
     visited: Visited | None = None,
     visited_states: int | None = None,
@@ -90,6 +93,7 @@ def adopt_controller(
         discrete: Whether its outputs are logits, of which the largest is chosen.
         env_id: Gymnasium id of the environment that it controls, against which it is checked.
         env_module: Module or file that registers the environment.
+        robot: Description of the robot, which is kept beside the controller.
         states: States of the user's own, instead of playing it.
         visited: Visited states as values, instead of playing it.
         visited_states: States to record in the environment; None for 384, 0 for none.
@@ -97,7 +101,7 @@ def adopt_controller(
 
     Raises:
         InputError: If the source is no controller, or one that is not understood, does not fit the
-            environment or the states; or ``out`` is not ours or holds another one.
+            environment, the robot or the states; or ``out`` is not ours or holds another one.
         IntegrityError: If a file of the source is too large.
         CheckError: If ONNX Runtime computes something else than what was understood.
     """
@@ -109,9 +113,12 @@ def adopt_controller(
     if states is not None:
         visited = read_states(states, original, listener)
     _check_visited(visited, original.policy)
+    described = _fitting_robot(robot, original)
     description = Description.of(original.properties)
     notes = () if original.origin is None else original.origin.notes
     warnings = description.contradictions(original.policy)
+    if described is not None:
+        warnings += description.other_words(described)
     loud = [f"WARNING: {words}" for words in warnings]
     for words in (*notes, *loud, *description.left_to_do(original.policy)):
         listener.remark(words)
@@ -122,7 +129,8 @@ def adopt_controller(
     with hold_folder(run.path, "run"):
         _refuse_other_policy(run, original.sha256)  # put there while this one was read
         check_artifact_place(run.policy, "policy")
-        _save(run.policy, file, _Adoption(source.name, original, difference, visited))
+        adoption = _Adoption(source.name, original, difference, visited, described)
+        _save(run.policy, file, adoption)
     return AdoptedController(
         run=run,
         file=file,
@@ -185,6 +193,19 @@ def _check_visited(visited: Visited | None, policy: Policy) -> None:
             f"states must have {policy.obs_dim} numbers each, as the controller has sensors, have "
             f"{visited.pool.shape[1]}"
         )
+
+
+def _fitting_robot(path: Path | None, original: ControllerFile) -> Robot | None:
+    """Return the robot of a description, None for none.
+
+    Raises:
+        InputError: If it is none, or that of another controller.
+    """
+    if path is None:
+        return None
+    robot = read_robot(path)
+    robot.check_fits(original.policy)
+    return robot
 
 
 def _canonical_file(
@@ -264,12 +285,14 @@ class _Adoption:
         original: Its controller.
         difference: Differences of the canonical file from it.
         visited: States that the policy visits; None for none.
+        robot: Description of the robot; None for none.
     """
 
     name: str
     original: ControllerFile
     difference: CanonicalDifference
     visited: Visited | None
+    robot: Robot | None
 
 
 def _save(folder: Path, file: ControllerFile, adoption: _Adoption) -> None:
@@ -280,6 +303,8 @@ def _save(folder: Path, file: ControllerFile, adoption: _Adoption) -> None:
     extra |= {name: original.beside[place] for name, place in names.items()}
     if adoption.visited is not None:
         extra[VISITED_FILE] = adoption.visited.to_bytes()
+    if adoption.robot is not None:
+        extra[ROBOT_FILE] = adoption.robot.text.encode()
     origin = adoption.original.origin
     facts: dict[str, Json] = {
         "source": adoption.name,

@@ -40,6 +40,7 @@ def certify_controller(
     discrete: bool = False,
     dense: Path | None = None,
     states: StatesFile | None = None,
+    robot: Path | None = None,
     draw: bool = True,
     listener: Listener = SILENCE,
 ) -> Certificate:
@@ -59,6 +60,8 @@ def certify_controller(
         discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
         dense: Policy from which the controller was compressed, for ``compression_error``.
         states: States of the user's own, instead of those of the controller's folder.
+        robot: Description of the robot in whose words the budget speaks, instead of that of the
+            controller's folder.
         draw: Whether a picture is drawn.
         listener: Is told what should be known of a foreign file, how the states were read, whether
             a bundle will hold them, and why there is no picture.
@@ -69,7 +72,7 @@ def certify_controller(
         CheckError: If a policy that was rebuilt from a foreign file differs from its runtime.
     """
     recorded = None if states is None else states.path
-    check_result_and_picture(out, CERTIFICATE, (controller, attack, bench, dense, recorded))
+    check_result_and_picture(out, CERTIFICATE, (controller, attack, bench, dense, recorded, robot))
     file = load_controller_file(controller, output, discrete=discrete)
     for note in () if file.origin is None else file.origin.notes:
         listener.remark(note)
@@ -81,6 +84,7 @@ def certify_controller(
         bench=bench,
         dense=dense,
         states=states,
+        robot=robot,
         listener=listener,
     )
     if states is not None and read_beside(controller) and not rests_on_own(controller, evidence):

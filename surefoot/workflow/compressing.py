@@ -18,6 +18,7 @@ from surefoot.onnx_file import POLICY_FILE, save_policy
 from surefoot.output_path import check_artifact_folder
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.recordings import StatesFile
+from surefoot.robot import ROBOT_FILE
 from surefoot.run_folder import CRITIC_FILE
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.compression_record import CleanReturns, Compression, OriginalPolicy
@@ -235,6 +236,8 @@ def _save(
 ) -> bytes:
     """Write the policy folder and return the bytes of its file."""
     extra = {} if source.critic is None else {CRITIC_FILE: source.critic}
+    if source.robot is not None:
+        extra[ROBOT_FILE] = source.robot
     if visited is not None:
         extra[VISITED_FILE] = visited.to_bytes()
     return save_policy(

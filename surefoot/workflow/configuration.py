@@ -166,7 +166,7 @@ class Configuration:
 
     def with_budget(self, budget: Budget) -> "Configuration":
         """Return this configuration with another budget."""
-        requirements = [requirement.to_table() for requirement in budget.requirements]
+        requirements = [requirement.as_written.to_table() for requirement in budget.requirements]
         return Configuration(self.tables | {"require": requirements})
 
     def _table(self, name: str) -> Table:

@@ -15,6 +15,7 @@ from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.recorded_states import read_states
+from surefoot.workflow.robot_file import robot_of
 
 
 def gather_evidence(
@@ -26,6 +27,7 @@ def gather_evidence(
     bench: Path | None = None,
     dense: Path | None = None,
     states: StatesFile | None = None,
+    robot: Path | None = None,
     listener: Listener = SILENCE,
 ) -> Evidence:
     """Collect states, measurements and assumptions.
@@ -38,11 +40,12 @@ def gather_evidence(
         bench: A ``bench.json``; the same.
         dense: Policy from which the controller was compressed.
         states: States of the user's own, instead of those of the folder.
+        robot: Description of the robot, instead of that of the folder.
         listener: Is told how these states were read.
 
     Raises:
-        InputError: If a measurement file is not one, ``dense`` is another controller, or the states
-            are not those of this one.
+        InputError: If a measurement file is not one, ``dense`` is another controller, the states
+            are not those of this one, or the description of the robot is none.
         IntegrityError: If the folder of the controller does not verify.
     """
     visited = _visited(controller) if states is None else read_states(states, file, listener)
@@ -59,6 +62,7 @@ def gather_evidence(
         discount=assumptions.discount,
         horizon=assumptions.horizon,
         state_limit=assumptions.state_limit,
+        robot=robot_of(controller, robot),
     )
 
 

@@ -11,6 +11,7 @@ from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, read_beside
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.recordings import StatesFile
+from surefoot.robot import ROBOT_FILE
 from surefoot.run_folder import CRITIC_FILE, controller_folder
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
@@ -38,6 +39,7 @@ class Source:
         observations: A user's own observations for calibration, (n, obs_dim), raw units; or None.
         critic: The critic's file, or None.
         env_module: Module or file that registers the environment.
+        robot: Description of the robot, as its folder has it; None for none.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class Source:
     observations: Array | None
     critic: bytes | None
     env_module: str | None
+    robot: bytes | None = None
 
     def seen(self) -> Array | None:
         """Return all observations that are known, or None: (n, obs_dim), raw units."""
@@ -134,4 +137,5 @@ def read_source(
         observations=None if calibration is None else read_states(calibration, file, listener).pool,
         critic=files.get(CRITIC_FILE),
         env_module=environment_module(file, path, env_module),
+        robot=files.get(ROBOT_FILE),
     )

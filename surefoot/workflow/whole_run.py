@@ -31,6 +31,7 @@ from surefoot.workflow.finished_stages import FinishedStages
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.opening import Deployed
 from surefoot.workflow.reporting import write_report
+from surefoot.workflow.robot_file import robot_of
 from surefoot.workflow.training import train_run
 
 
@@ -125,7 +126,9 @@ class _Stages:
 
     def _certified_inputs(self) -> list[Json]:
         tables = self._configuration.tables
-        return [self._budget.text, tables.get("certify", {}), tables.get("assume", {})]
+        robot = robot_of(self.run.path)
+        said = [] if robot is None else [robot.text]
+        return [self._budget.text, tables.get("certify", {}), tables.get("assume", {}), *said]
 
     def _certify(self, out: Path, attack: Path | None, bench: Path | None, *, draw: bool) -> None:
         evidence = gather_evidence(

@@ -14,6 +14,9 @@ from surefoot.question import Question
 from surefoot.unknown import Unknown
 
 Float = NDArray[np.float64]
+Outputs = tuple[int, ...] | None
+"""Numbers of the outputs that are meant; None for all."""
+
 FloatOrArray = TypeVar("FloatOrArray", float, Float)
 
 
@@ -115,7 +118,7 @@ class Loss:
 class StateProver(Protocol):
     """What can be proved around given states: visited ones, or recorded ones."""
 
-    def deviation(self, ball: Ball, limit: float) -> StateBounds | Unknown:
+    def deviation(self, ball: Ball, limit: float, outputs: Outputs) -> StateBounds | Unknown:
         """Bound the largest change of one action; effort goes to states above ``limit``."""
         ...
 
@@ -174,7 +177,7 @@ class Prover(Protocol):
         """Bound |a(z + d) - a(z)|_2 / |d| in real arithmetic."""
         ...
 
-    def deviation(self, ball: Ball) -> Bound | Unknown:
+    def deviation(self, ball: Ball, outputs: Outputs) -> Bound | Unknown:
         """Bound the largest change of one action."""
         ...
 
@@ -182,7 +185,7 @@ class Prover(Protocol):
         """Bound the distances of action laws."""
         ...
 
-    def change_at(self, witness: Witness, ball: Ball) -> float:
+    def change_at(self, witness: Witness, ball: Ball, outputs: Outputs) -> float:
         """Bound the change of one action that the deployed arithmetic may show at a witness.
 
         It is 0 where the perturbation of the witness is not in the ball.

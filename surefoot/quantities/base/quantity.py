@@ -30,6 +30,9 @@ from surefoot.quantities.base.witness import Witness
 from surefoot.question import Question
 from surefoot.unknown import Unknown
 
+ACTION_UNITS = "action units"
+"""Unit of what is about actions; a description of the robot says which unit that is."""
+
 
 class Topic(Enum):
     """What a budget may speak of, or be silent about."""
@@ -91,6 +94,11 @@ class Need(Protocol):
     @property
     def question(self) -> Question:
         """The question of a requirement that has one."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[int, ...] | None:
+        """Numbers of the outputs that are limited, None for all."""
         ...
 
 
@@ -213,10 +221,10 @@ class ProvedQuantity(Quantity):
         if not self.measure:
             return None
         if need.scope is None or need.scope is Scope.EVERYWHERE:
-            return searcher.anywhere(need.perturbation, self.measure)
+            return searcher.anywhere(need.perturbation, self.measure, need.outputs)
         if isinstance(bound, Unknown):  # state by state there is nothing to compare with
             return None
-        return searcher.at_states(need.scope, need.perturbation, self.measure)
+        return searcher.at_states(need.scope, need.perturbation, self.measure, need.outputs)
 
     def grounds(self, need: Need) -> Set[Ground]:
         """Return the kinds of evidence that a proof needs beside the weights."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from surefoot.ball import Ball
-from surefoot.quantities.base.proof import Float
+from surefoot.quantities.base.proof import Float, Outputs
 from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.witness import Witness
 from surefoot.question import Question
@@ -32,11 +32,11 @@ class Searcher(Protocol):
         """Search for the steepest slope of the actions between two states."""
         ...
 
-    def anywhere(self, ball: Ball, measure: str) -> Found | None:
+    def anywhere(self, ball: Ball, measure: str, outputs: Outputs) -> Found | None:
         """Search over states and perturbations; None where the controller has no such measure."""
         ...
 
-    def at_states(self, scope: Scope, ball: Ball, measure: str) -> Found:
+    def at_states(self, scope: Scope, ball: Ball, measure: str, outputs: Outputs) -> Found:
         """Search over perturbations of each state that is visited, or recorded."""
         ...
 

@@ -1,0 +1,183 @@
+"""From the units of a robot to those of a controller: wrong readings as a set of wrong states.
+
+Let a sensor read o where it should read o', both float32, with |o - o'| <= r in its own unit. With
+z = clip((o - mean) / scale) in real arithmetic, the states differ by at most r / scale, and the
+normaliser of the runtime is off by at most e at each of them:
+
+    |z_rt(o) - z_rt(o')| <= r / scale + e(z) + e(z') =: radius
+
+The ball of these radii therefore holds the states of every wrong reading, as real numbers and as
+the deployed arithmetic computes them. All of it is computed in fractions and rounded up once.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from surefoot.ball import Ball, Norm
+from surefoot.errors import InputError
+from surefoot.policy import Normaliser
+from surefoot.robot import ROBOT_FILE, Robot
+
+NOISE = "noise"
+"""In place of sizes: the noise of every sensor that has one in the description of the robot."""
+
+Perturbation = Mapping[str, float] | str
+"""Largest error of a reading by sensor, group or entry, in raw units; or ``NOISE``."""
+
+_LARGEST = (2 - 2.0**-23) * 2.0**127
+"""Largest float32: a reading that errs by more is none."""
+
+_UNIT_ROUNDOFF = Fraction(1, 2**24)
+_SMALLEST = Fraction(1, 2**126)
+"""Smallest normal float32: more than is lost where a result is flushed to zero."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnRobot:
+    """What the words of a requirement mean on one robot.
+
+    Attributes:
+        readings: Largest error of the readings of each sensor that is named, with its unit.
+        outputs: Numbers of the outputs that are limited; None for all.
+        unit: Unit of the limit; empty where the actuators have several.
+    """
+
+    readings: Mapping[str, str]
+    outputs: tuple[int, ...] | None = None
+    unit: str = ""
+
+
+def check_perturbation(perturb: Perturbation) -> None:
+    """Check the sizes of a perturbation in raw units.
+
+    Raises:
+        InputError: If there is none, one is not a positive float32, or a word is not ``NOISE``.
+    """
+    if isinstance(perturb, str):
+        if perturb != NOISE:
+            raise InputError(f"perturb must be sizes by sensor, or {NOISE!r}, got {perturb!r}")
+        return
+    if not perturb:
+        raise InputError("perturb must name at least one sensor")
+    for name, size in perturb.items():
+        if not 0 < size <= _LARGEST:
+            raise InputError(f"perturb.{name} must be in (0, {_LARGEST:.4g}], got {size}")
+
+
+def sizes_of(perturb: Perturbation, robot: Robot) -> dict[str, float]:
+    """Return the largest error of the readings by the name of a sensor, raw units.
+
+    Raises:
+        InputError: If the noise is asked for and no sensor has one.
+    """
+    if not isinstance(perturb, str):
+        return dict(perturb)
+    noise = {sensor.name: sensor.noise for sensor in robot.sensors if sensor.noise is not None}
+    if not noise:
+        raise InputError(f"perturb = {NOISE!r} needs a sensor with a noise in {ROBOT_FILE}")
+    return noise
+
+
+def readings_of(perturb: Perturbation, robot: Robot) -> dict[str, str]:
+    """Return the largest error of the readings by the name of a sensor, with its unit.
+
+    Raises:
+        InputError: If a sensor is unknown, or a group has several units.
+    """
+    words = {}
+    for name, size in sizes_of(perturb, robot).items():
+        units = {robot.each_sensor[entry].unit for entry in robot.sensors_called(name)}
+        if len(units) > 1:
+            raise InputError(
+                f"perturb.{name} must be of sensors with one unit, have {', '.join(sorted(units))}"
+            )
+        words[name] = with_unit(size, units.pop())
+    return words
+
+
+def ball_of(
+    perturb: Perturbation, robot: Robot, normaliser: Normaliser, state_limit: float | None = None
+) -> Ball:
+    """Return the smallest set of this form that holds the states of all wrong readings.
+
+    Args:
+        perturb: Largest error of the readings, raw units; sensors that are not named err by none.
+        robot: The robot.
+        normaliser: Normaliser of its controller.
+        state_limit: Largest state that is assumed, normalised units, where nothing clips it.
+
+    Raises:
+        InputError: If a sensor is unknown or named twice, or nothing bounds its state.
+    """
+    radii = [Fraction(0)] * len(robot.sensor_labels)
+    for name, size in sizes_of(perturb, robot).items():
+        for entry in robot.sensors_called(name):
+            if radii[entry]:
+                raise InputError(
+                    f"perturb names {robot.sensor_labels[entry]} twice, by {name!r} the second time"
+                )
+            radii[entry] = _radius(size, entry, normaliser, state_limit)
+    epsilon = _up(max(radii))
+    shares = tuple(min(_up(radius / Fraction(epsilon)), 1.0) for radius in radii)
+    return Ball(norm=Norm.LINF, epsilon=epsilon, sensors=shares)
+
+
+def _radius(size: float, entry: int, normaliser: Normaliser, state_limit: float | None) -> Fraction:
+    """Return how far the deployed states of two readings may be apart.
+
+    Raises:
+        InputError: If nothing bounds the state of the sensor.
+    """
+    scale = Fraction(float(normaliser.scale[entry]))
+    bound = min(normaliser.clip, math.inf if state_limit is None else state_limit)
+    if math.isinf(bound):
+        raise InputError(
+            "perturb needs bounded states, and the controller has no clip after its normaliser; "
+            "say how large they get with state_limit = ... under [assume] in a --config file"
+        )
+    apart = Fraction(size) / scale
+    there = Fraction(bound) + apart
+    radius = apart + 2 * _normaliser_error(there, entry, normaliser)
+    if math.isinf(normaliser.clip):
+        return radius
+    # Two states inside the clip are no farther apart than its ends in float32, whatever is read.
+    return min(radius, 2 * Fraction(normaliser.clip) * (1 + _UNIT_ROUNDOFF))
+
+
+def _normaliser_error(largest: Fraction, entry: int, normaliser: Normaliser) -> Fraction:
+    """Bound |z_rt - z| for states up to ``largest``.
+
+    Reference:
+        The standard model of rounding errors; gamma_n bounds n of them (Higham 2002, lemma 3.1).
+    """
+    rounded = normaliser.num_roundings * _UNIT_ROUNDOFF
+    gamma = rounded / (1 - rounded)
+    flushed = _SMALLEST * (2 + 1 / Fraction(float(normaliser.scale[entry])))
+    # A state beyond the clip is cut off; rounded, one a little beyond it may still be inside.
+    reach = largest * (1 + 4 * _UNIT_ROUNDOFF) + Fraction(float(normaliser.excess[entry]))
+    return gamma * reach + flushed
+
+
+def _up(value: Fraction) -> float:
+    """Return the least float64 that is not below a fraction."""
+    nearest = float(value)
+    return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
+
+
+def with_unit(value: float, unit: str) -> str:
+    """Return a value that somebody gave with its unit, to twelve digits."""
+    return f"{value:.12g}" if unit == "1" else f"{value:.12g} {unit}"
+
+
+def outputs_unit(robot: Robot, outputs: tuple[int, ...] | None) -> str:
+    """Return the unit that some actuators share; empty where they have several.
+
+    Args:
+        robot: The robot.
+        outputs: Numbers of the outputs; None for all.
+    """
+    units = [actuator.unit for actuator in robot.each_actuator]
+    shared = {units[output] for output in outputs or range(len(units))}
+    return shared.pop() if len(shared) == 1 else ""

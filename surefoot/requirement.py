@@ -1,0 +1,272 @@
+"""One line of a budget: what must hold, of what, where, and under which perturbation.
+
+A requirement names a quantity, the perturbation it is about (size, norm, scope) and a limit. What
+each quantity is and which fields it needs stands in ``surefoot.quantities``. A requirement in words
+of a robot is complete once it is held against that robot and a controller, by `Requirement.on`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from surefoot.ball import Ball, Norm
+from surefoot.config import DERIVED, build, to_table
+from surefoot.errors import InputError, did_you_mean
+from surefoot.policy import Policy
+from surefoot.quantities import QUANTITIES as QUANTITIES
+from surefoot.quantities.base.quantity import ACTION_UNITS, AnyQuantity
+from surefoot.quantities.base.scope import Scope as Scope
+from surefoot.question import Condition, Question, Where
+from surefoot.raw_units import (
+    OnRobot,
+    ball_of,
+    check_perturbation,
+    outputs_unit,
+    readings_of,
+    with_unit,
+)
+from surefoot.robot import Robot
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requirement:
+    """One line of a budget.
+
+    Attributes:
+        quantity: A key of ``QUANTITIES``.
+        epsilon: Size of the perturbation, normalised units.
+        norm: Norm of the perturbation (and of ``lipschitz``).
+        sensors: Share of epsilon by which each sensor may move in a linf perturbation, in
+            [0, 1]; without it every sensor may move by all of it.
+        perturb: Largest error of the readings by sensor or group of the robot, in their own units,
+            instead of epsilon; ``noise`` for what its description says. Other sensors do not err.
+        actuator: Actuator or group of the robot that is limited; without it all are.
+        scope: Everywhere, at a share of the states that the policy visits, or at every recorded
+            one.
+        fraction: Share of the visited states at which a ``visited`` requirement must hold.
+        confidence: Confidence of a statistical claim, proved or measured; some quantities may do
+            without, and are then no statistical claims.
+        region: Where a condition must hold: a box of ``raw`` or ``normalised`` units with the ends
+            ``low`` and ``high``, or ``recorded`` for every recorded state.
+        all_of: Linear inequalities on the actions of which each must hold, such as
+            ``action[0] - 2 * action[1] <= 0.5``; action[k] is output k, of a discrete controller
+            its logit.
+        any_of: Linear inequalities of which one must hold.
+        at_most: Upper limit, in the unit of the quantity; in a file also a table of limits by
+            actuator or group, which stands for one requirement each.
+        at_least: Lower limit, in the unit of the quantity.
+        on_robot: What the words mean on a robot, once it is held against one: then a perturbation
+            in raw units has its epsilon, norm and sensors as well.
+    """
+
+    quantity: str
+    epsilon: float | None = None
+    norm: Norm | None = None
+    sensors: tuple[float, ...] | None = None
+    perturb: Mapping[str, float] | str | None = None
+    actuator: str | None = None
+    scope: Scope | None = None
+    fraction: float | None = None
+    confidence: float | None = None
+    region: Where | None = None
+    all_of: tuple[str, ...] | None = None
+    any_of: tuple[str, ...] | None = None
+    at_most: float | None = None
+    at_least: float | None = None
+    on_robot: OnRobot | None = field(default=None, metadata=DERIVED)
+
+    def __post_init__(self) -> None:
+        """Check that the fields are those that the quantity needs, and in range.
+
+        Raises:
+            InputError: If one is missing, out of place or out of range.
+        """
+        if self.quantity not in QUANTITIES:
+            raise InputError(
+                f"unknown quantity {self.quantity!r}{did_you_mean(self.quantity, QUANTITIES)}"
+            )
+        self._check_fields()
+        if self.perturb is not None:
+            check_perturbation(self.perturb)
+        _ = self.ball  # refuses an epsilon or shares that are none
+        _ = self.region and self.question  # and inequalities
+        for name in ("fraction", "confidence"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise InputError(f"{name} must be in (0, 1), got {value}")
+        self.about.check_limit(self.limit)
+
+    def _check_fields(self) -> None:
+        """Check that the fields are those that the quantity needs.
+
+        Raises:
+            InputError: If one is missing or out of place.
+        """
+        shares_fit = "sensors" in self.about.takes and self.norm is Norm.LINF
+        if self.sensors is not None and not shares_fit:
+            raise InputError(f"sensors are for linf perturbations, not for {self.quantity}")
+        needs, takes = self.about.needs, {*self.about.takes, "on_robot"}
+        if self.about.fixed_limit is None:
+            needs |= {"at_most" if self.about.at_most else "at_least"}
+        if self.scope is Scope.VISITED:
+            needs |= {"fraction", "confidence"}
+        if self.perturb is not None:
+            raw = {"epsilon", "norm", "sensors"}
+            needs, takes = needs - raw, takes | (raw if self.on_robot else set())
+        given = {entry.name for entry in fields(self) if getattr(self, entry.name) is not None}
+        if given & {"epsilon", "norm"} and self.about.takes >= {"epsilon", "norm"}:
+            needs |= {"epsilon", "norm"}  # a perturbation that is optional is optional as a whole
+        for name in (entry.name for entry in fields(self)):
+            if name in needs - given:
+                raise InputError(f"quantity {self.quantity!r} needs the field {name!r}")
+            if name in given - needs - takes - {"quantity"}:
+                raise InputError(f"quantity {self.quantity!r} takes no field {name!r} here")
+
+    @property
+    def about(self) -> AnyQuantity:
+        """The quantity itself."""
+        return QUANTITIES[self.quantity]
+
+    @property
+    def ball(self) -> Ball | None:
+        """The perturbation set, or None for a quantity that has none."""
+        if self.epsilon is None or self.norm is None:
+            return None
+        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors)
+
+    @property
+    def perturbation(self) -> Ball:
+        """The perturbation set of a requirement that has one.
+
+        Raises:
+            InputError: If it has none.
+        """
+        if self.ball is None:
+            raise InputError(f"quantity {self.quantity!r} is about no perturbation here")
+        return self.ball
+
+    @property
+    def question(self) -> Question:
+        """The question of a requirement that has one.
+
+        Raises:
+            InputError: If it has none, or an inequality is none.
+        """
+        if self.region is None:
+            raise InputError(f"quantity {self.quantity!r} asks no question")
+        condition = Condition.parse(self.all_of or (), self.any_of or ())
+        return Question(where=self.region, condition=condition)
+
+    @property
+    def limit(self) -> float:
+        """The limit, whichever side it is on."""
+        if self.about.fixed_limit is not None:
+            return self.about.fixed_limit
+        limit = self.at_most if self.at_most is not None else self.at_least
+        return math.nan if limit is None else limit
+
+    def holds(self, value: float) -> bool:
+        """Whether ``value`` is on the right side of the limit; NaN never is."""
+        return value <= self.limit if self.about.at_most else value >= self.limit
+
+    def describe(self) -> str:
+        """Return the requirement as one line of plain words."""
+        words = [self.quantity if self.actuator is None else f"{self.quantity} of {self.actuator}"]
+        if self.perturb is not None:
+            words.append(f"under {self._readings()}")
+        elif self.epsilon is not None:
+            words.append(f"under {self.norm} {self.epsilon:.12g}")
+        elif self.norm is not None:
+            words.append(f"in {self.norm}")
+        if self.sensors is not None and self.perturb is None:
+            words.append(f"times ({', '.join(f'{share:.12g}' for share in self.sensors)})")
+        if self.scope is Scope.EVERYWHERE:
+            words.append("everywhere")
+        if self.scope is Scope.VISITED:
+            words.append(f"at {percent(self.fraction)} of visited states")
+        if self.scope is Scope.RECORDED:
+            words.append("at every recorded state")
+        if self.region is not None:
+            words.append(self.question.describe())
+        if self.about.fixed_limit is None:
+            side = "at most" if self.about.at_most else "at least"
+            words.append(f"{side} {with_unit(self.limit, self._unit)}")
+        if self.confidence is not None:
+            words.append(f"with confidence {percent(self.confidence)}")
+        return " ".join(words)
+
+    def _readings(self) -> str:
+        """Return the error of the readings in raw units, with these once a robot is known."""
+        if self.on_robot is not None:
+            return ", ".join(f"{name} {size}" for name, size in self.on_robot.readings.items())
+        if self.perturb is None or isinstance(self.perturb, str):
+            return self.perturb or ""
+        return ", ".join(f"{name} {size:.12g}" for name, size in self.perturb.items())
+
+    @property
+    def _unit(self) -> str:
+        """Unit of the limit where a robot gives one, else 1."""
+        return "1" if self.on_robot is None else self.on_robot.unit or "1"
+
+    @property
+    def outputs(self) -> tuple[int, ...] | None:
+        """Numbers of the outputs that are limited, None for all."""
+        return None if self.on_robot is None else self.on_robot.outputs
+
+    @property
+    def names_robot(self) -> bool:
+        """Whether it is in words of a robot."""
+        return self.perturb is not None or self.actuator is not None
+
+    @property
+    def as_written(self) -> "Requirement":
+        """The requirement as its budget has it, before it is held against a robot."""
+        if self.on_robot is None:
+            return self
+        if self.perturb is None:
+            return replace(self, on_robot=None)
+        return replace(self, on_robot=None, epsilon=None, norm=None, sensors=None)
+
+    def on(self, robot: Robot, policy: Policy, state_limit: float | None) -> "Requirement":
+        """Return the requirement in the units of a controller.
+
+        Args:
+            robot: Robot whose words it uses.
+            policy: Policy of the controller.
+            state_limit: Largest state that is assumed, normalised units; None for no assumption.
+
+        Raises:
+            InputError: If a word means nothing on this robot, or nothing bounds a state.
+        """
+        outputs = None if self.actuator is None else robot.actuators_called(self.actuator)
+        readings = {} if self.perturb is None else readings_of(self.perturb, robot)
+        unit = outputs_unit(robot, outputs) if self.about.unit == ACTION_UNITS else ""
+        if not readings and outputs is None and not unit:
+            return self
+        meant = OnRobot(readings=readings, outputs=outputs, unit=unit)
+        if self.perturb is None:
+            return replace(self, on_robot=meant)
+        ball = ball_of(self.perturb, robot, policy.normaliser, state_limit)
+        return replace(
+            self, on_robot=meant, epsilon=ball.epsilon, norm=ball.norm, sensors=ball.sensors
+        )
+
+    def to_table(self) -> dict[str, Any]:
+        """Return the fields that are set, as they stand in a budget file."""
+        table: dict[str, Any] = to_table(self)
+        return table
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any], where: str = "require") -> "Requirement":
+        """Read one ``[[require]]`` table.
+
+        Raises:
+            InputError: If a key or value is wrong.
+        """
+        return build(cls, table, where)
+
+
+def percent(share: float | None) -> str:
+    """Return a share in percent, with so many digits that 0.9999 does not become 100 %."""
+    return "" if share is None else f"{100 * share:.12g}%"

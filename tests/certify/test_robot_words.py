@@ -1,0 +1,230 @@
+"""A budget in the words of a robot, from the file to the checker; and what it says in words."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from support.policies import draw_policy, file_of
+from surefoot.budget import Budget
+from surefoot.certificate import Certificate, Verdict
+from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.certify.checker import check_certificate
+from surefoot.certify.explain import explain
+from surefoot.errors import InputError, IntegrityError
+from surefoot.onnx_file import ControllerFile
+from surefoot.policy import Normaliser
+from surefoot.robot import Robot
+
+FAST = CertifyConfig(
+    search_states=8, search_steps=4, lipsdp_iterations=3, lipsdp_per_actuator=2, alpha_steps=2
+)
+ROBOT = Robot.parse("""
+[[sensor]]
+name = "angle"
+count = 2
+unit = "rad"
+noise = 0.02
+
+[[sensor]]
+name = "gyro"
+unit = "rad/s"
+
+[[actuator]]
+name = "hip"
+unit = "N m"
+
+[[actuator]]
+name = "knee"
+unit = "N m"
+""")
+BUDGET = """
+[[require]]
+quantity = "action_deviation"
+perturb = { angle = 0.02, gyro = 0.5 }
+scope = "everywhere"
+at_most = { hip = 50.0, knee = 1e-4 }
+
+[[require]]
+quantity = "action_deviation"
+perturb = "noise"
+scope = "visited"
+fraction = 0.5
+confidence = 0.9
+at_most = 40.0
+
+[[require]]
+quantity = "total_variation"
+perturb = { gyro = 0.1 }
+scope = "visited"
+fraction = 0.5
+confidence = 0.9
+at_most = 1.0
+"""
+SCALE = np.array([0.5, 2.0, 3.0], np.float32)
+
+
+@pytest.fixture(scope="module", name="file")
+def _file() -> ControllerFile:
+    policy = draw_policy(np.random.default_rng(0), [3, 8, 2])
+    mean = np.array([0.1, -0.2, 4.0], np.float32)
+    return file_of(replace(policy, normaliser=Normaliser(mean=mean, scale=SCALE, clip=10.0)))
+
+
+EVIDENCE = Evidence(observations=np.random.default_rng(1).normal(0, 1, (12, 3)), robot=ROBOT)
+
+
+@pytest.fixture(scope="module", name="certificate")
+def _certificate(file: ControllerFile) -> Certificate:
+    return certify_policy(file, Budget.parse(BUDGET), EVIDENCE, FAST)
+
+
+def test_each_actuator_has_a_verdict_of_its_own(certificate: Certificate) -> None:
+    hip, knee, noise, law = certificate.findings
+    assert [finding.requirement.outputs for finding in (hip, knee, noise)] == [(0,), (1,), None]
+    assert (hip.verdict, knee.verdict) == (Verdict.PROVED, Verdict.REFUTED)
+    assert law.verdict is Verdict.PROVED
+    assert knee.witness is not None
+    assert knee.witness.actuator == 1
+    assert knee.sampled == knee.witness.deviation
+
+
+def test_the_radii_are_the_raw_sizes_over_the_scales(certificate: Certificate) -> None:
+    hip, _, noise, _ = certificate.findings
+    raw = [[0.02, 0.02, 0.5], [0.02, 0.02, 0.0]]
+    for finding, sizes in zip((hip, noise), raw, strict=True):
+        sides = finding.requirement.perturbation.sides.tolist()
+        for side, size, scale in zip(sides, sizes, SCALE.tolist(), strict=True):
+            assert Fraction(side) >= Fraction(size) / Fraction(scale)
+            assert side == pytest.approx(size / scale, abs=1e-5)
+
+
+def test_a_bound_of_one_output_is_no_more_than_that_of_all(file: ControllerFile) -> None:
+    both = Budget.parse(BUDGET.replace("at_most = { hip = 50.0, knee = 1e-4 }", "at_most = 50.0"))
+    each = certify_policy(file, Budget.parse(BUDGET), EVIDENCE, FAST).findings[:2]
+    whole = certify_policy(file, both, EVIDENCE, FAST).findings[0]
+    assert whole.certified == max(finding.certified or np.inf for finding in each)
+
+
+def test_it_travels_with_its_robot_and_is_proved_again(
+    certificate: Certificate, file: ControllerFile
+) -> None:
+    read = Certificate.parse(certificate.to_json())
+    assert read.robot == ROBOT
+    assert read.budget == certificate.budget
+    report = check_certificate(read, file, observations=EVIDENCE.observations)
+    assert report.proved == (0, 1, 2, 3)
+
+
+def _smaller_radius(requirement: dict[str, object]) -> None:
+    requirement["epsilon"] = 1e-3
+
+
+def _another_output(requirement: dict[str, object]) -> None:
+    on_robot = requirement["on_robot"]
+    assert isinstance(on_robot, dict)
+    on_robot["outputs"] = [1]
+
+
+def _another_unit(requirement: dict[str, object]) -> None:
+    on_robot = requirement["on_robot"]
+    assert isinstance(on_robot, dict)
+    on_robot["unit"] = "kN m"
+
+
+def _other_words(requirement: dict[str, object]) -> None:
+    on_robot = requirement["on_robot"]
+    assert isinstance(on_robot, dict)
+    on_robot["readings"] = {"angle": "2 rad", "gyro": "0.5 rad/s"}
+
+
+@pytest.mark.parametrize("forge", [_smaller_radius, _another_output, _another_unit, _other_words])
+def test_a_requirement_that_means_something_else_on_the_robot_is_refused(
+    certificate: Certificate, file: ControllerFile, forge: Callable[[dict[str, object]], None]
+) -> None:
+    table = json.loads(certificate.to_json())
+    forge(table["requirements"][0]["requirement"])
+    forged = Certificate.parse(canonical(table))
+    with pytest.raises(IntegrityError, match="means another"):
+        check_certificate(forged, file, observations=EVIDENCE.observations)
+
+
+def canonical(table: dict[str, object]) -> bytes:
+    from surefoot.artifact import to_json
+
+    return to_json(table)
+
+
+def test_a_robot_with_finer_units_is_another_claim(
+    certificate: Certificate, file: ControllerFile
+) -> None:
+    table = json.loads(certificate.to_json())
+    table["robot_toml"] = ROBOT.text.replace('unit = "rad/s"', 'unit = "mrad/s"')
+    with pytest.raises(IntegrityError, match="means another"):
+        check_certificate(
+            Certificate.parse(canonical(table)), file, observations=EVIDENCE.observations
+        )
+
+
+def test_without_its_robot_nothing_is_proved_in_its_words(
+    certificate: Certificate, file: ControllerFile
+) -> None:
+    table = json.loads(certificate.to_json())
+    del table["robot_toml"]
+    with pytest.raises(IntegrityError, match="give --robot"):
+        check_certificate(
+            Certificate.parse(canonical(table)), file, observations=EVIDENCE.observations
+        )
+
+
+def test_words_of_a_robot_need_one(file: ControllerFile) -> None:
+    with pytest.raises(InputError, match="give --robot"):
+        certify_policy(file, Budget.parse(BUDGET), replace(EVIDENCE, robot=None), FAST)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gyro = 0.5", "giro = 0.5", "unknown sensor 'giro'; did you mean 'gyro'"),
+        ("hip = 50.0", "hop = 50.0", "unknown actuator 'hop'; did you mean 'hip'"),
+        ("gyro = 0.5", '"angle[1]" = 0.5', "twice"),
+    ],
+)
+def test_words_that_the_robot_has_not_are_refused(
+    file: ControllerFile, old: str, new: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        certify_policy(file, Budget.parse(BUDGET.replace(old, new)), EVIDENCE, FAST)
+
+
+def test_the_words_say_sensors_sizes_units_and_normalised_radii(certificate: Certificate) -> None:
+    words = explain(certificate)
+    assert "angle by at most 0.02 rad (0.01001 to 0.04001 normalised)" in words
+    assert "gyro by at most 0.5 rad/s (0.1667 normalised)" in words
+    assert "no output of hip moves by more than" in words
+    assert " N m (required: 50;" in words
+    assert "in the example knee moves by" in words
+    assert "action_deviation of knee under angle 0.02 rad, gyro 0.5 rad/s everywhere" in words
+
+
+def test_every_size_and_name_changes_the_words(certificate: Certificate) -> None:
+    finding = certificate.findings[0]
+    meant = finding.requirement.on_robot
+    assert meant is not None
+    before = explain(certificate)
+    others = [
+        replace(finding.requirement, on_robot=replace(meant, readings={"angle": "0.03 rad"})),
+        replace(finding.requirement, on_robot=replace(meant, unit="kN m")),
+        replace(finding.requirement, epsilon=0.7),
+        replace(finding.requirement, sensors=(0.5, 0.5, 0.5)),
+        replace(finding.requirement, actuator="knee"),
+    ]
+    for other in others:
+        budget = replace(
+            certificate.budget, requirements=(other, *certificate.budget.requirements[1:])
+        )
+        findings = (replace(finding, requirement=other), *certificate.findings[1:])
+        assert explain(replace(certificate, budget=budget, findings=findings)) != before

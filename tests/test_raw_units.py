@@ -1,0 +1,153 @@
+"""Wrong readings in raw units lie in the ball that stands for them, in every arithmetic."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from support.policies import build_policy
+from surefoot.errors import InputError
+from surefoot.policy import Array, Normaliser
+from surefoot.raw_units import ball_of, check_perturbation, outputs_unit, readings_of
+from surefoot.robot import Robot
+
+ROBOT = Robot.parse("""
+[[sensor]]
+name = "angle"
+count = 2
+unit = "rad"
+group = "legs"
+noise = 0.002
+
+[[sensor]]
+name = "gyro"
+unit = "rad/s"
+group = "legs"
+noise = 0.03
+
+[[sensor]]
+name = "pressure"
+unit = "bar"
+
+[[actuator]]
+name = "hip"
+unit = "rad"
+
+[[actuator]]
+name = "wheel"
+unit = "rad/s"
+""")
+NORMALISER = Normaliser(
+    mean=np.array([0.3, -2e3, 0.0, 1e5], np.float32),
+    scale=np.array([0.1, 7.0, 1e-8, 3e4], np.float32),
+    clip=10.0,
+)
+SIZES = {"angle": 0.013, "gyro": 0.03, "pressure": 421.0}
+RAW = np.array([0.013, 0.013, 0.03, 421.0])
+
+
+def singles_within(reading: NDArray[np.float32], size: Array, rng: np.random.Generator) -> Array:
+    """Other float32 readings that differ by at most ``size`` as real numbers, many by all."""
+    share = np.where(rng.random(reading.shape) < 0.5, 1.0, rng.random(reading.shape))
+    sign = np.where(rng.random(reading.shape) < 0.5, 1.0, -1.0)
+    other = (reading + sign * share * size).astype(np.float32)
+    for _ in range(2):
+        apart = [
+            [abs(Fraction(a) - Fraction(b)) for a, b in zip(row, near, strict=True)]
+            for row, near in zip(other.tolist(), reading.tolist(), strict=True)
+        ]
+        too_far = np.array(
+            [[gap > Fraction(most) for gap, most in zip(row, size.tolist(), strict=True)]
+             for row in apart]
+        )  # fmt: skip
+        other = np.where(too_far, np.nextafter(other, reading), other)
+    return np.asarray(other)
+
+
+@pytest.mark.parametrize("multiplies", [False, True])
+def test_the_deployed_states_of_wrong_readings_lie_in_the_ball(multiplies: bool) -> None:
+    rng = np.random.default_rng(0)
+    normaliser = NORMALISER
+    if multiplies:
+        factor = (1 / NORMALISER.scale.astype(np.float64)).astype(np.float32)
+        normaliser = Normaliser.multiplying(NORMALISER.mean, factor, 10.0)
+    policy = replace(build_policy([np.ones((2, 4))]), normaliser=normaliser)
+    ball = ball_of(SIZES, ROBOT, normaliser)
+    spread = rng.choice([0.1, 1.0, 12.0], (400, 4))
+    reading = (
+        normaliser.mean + spread * rng.normal(size=(400, 4)) * normaliser.scale
+    ).astype(np.float32)  # fmt: skip
+    other = singles_within(reading, RAW, rng)
+    for dtype in (np.float32, np.float64):
+        assert ball.holds(
+            policy.state(other, dtype).astype(np.float64)
+            - policy.state(reading, dtype).astype(np.float64)
+        ).all()
+
+
+def test_the_radius_is_the_raw_size_over_the_scale_and_little_more() -> None:
+    sides = ball_of(SIZES, ROBOT, NORMALISER).sides
+    exact = RAW / NORMALISER.scale.astype(np.float64)
+    exact[2] = 20.0  # the gyro never moved: all that the clip leaves
+    assert (sides >= exact).all()
+    np.testing.assert_allclose(sides, exact, atol=2e-5)
+
+
+def test_a_sensor_that_is_not_named_stays_as_it_is() -> None:
+    sides = ball_of({"angle[1]": 0.01}, ROBOT, NORMALISER).sides
+    assert (sides[[0, 2, 3]] == 0).all()
+    assert sides[1] > 0
+
+
+def test_noise_is_what_the_description_says() -> None:
+    assert readings_of("noise", ROBOT) == {"angle": "0.002 rad", "gyro": "0.03 rad/s"}
+    assert ball_of("noise", ROBOT, NORMALISER) == ball_of(
+        {"angle": 0.002, "gyro": 0.03}, ROBOT, NORMALISER
+    )
+
+
+def test_without_a_clip_the_size_of_states_must_be_assumed() -> None:
+    free = replace(NORMALISER, clip=np.inf)
+    with pytest.raises(InputError, match="state_limit"):
+        ball_of({"angle": 0.01}, ROBOT, free)
+    assumed = ball_of({"angle": 0.01}, ROBOT, free, state_limit=10.0)
+    assert (assumed.sides >= ball_of({"angle": 0.01}, ROBOT, NORMALISER).sides).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"gyrp": 0.1}, "unknown sensor 'gyrp'; did you mean 'gyro'"),
+        ({"angle": 0.1, "angle[0]": 0.2}, "twice"),
+        ({"legs": 0.1, "gyro": 0.2}, "twice"),
+    ],
+)
+def test_words_that_mean_nothing_or_twice_the_same_are_refused(
+    sizes: dict[str, float], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        ball_of(sizes, ROBOT, NORMALISER)
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf"), 1e39])
+def test_a_size_is_a_positive_number(size: float) -> None:
+    with pytest.raises(InputError, match=r"perturb\.gyro must be in"):
+        check_perturbation({"gyro": size})
+
+
+def test_a_size_has_one_unit() -> None:
+    with pytest.raises(InputError, match="one unit, have rad, rad/s"):
+        readings_of({"legs": 0.1}, ROBOT)
+
+
+def test_a_robot_without_noise_has_none_to_prove_against() -> None:
+    silent = Robot.parse(ROBOT.text.replace("noise = 0.002", "").replace("noise = 0.03", ""))
+    with pytest.raises(InputError, match="needs a sensor with a noise"):
+        ball_of("noise", silent, NORMALISER)
+
+
+def test_a_unit_is_that_of_all_actuators_or_none() -> None:
+    assert outputs_unit(ROBOT, (0,)) == "rad"
+    assert outputs_unit(ROBOT, None) == ""
