@@ -13,7 +13,6 @@ import gymnasium
 import mujoco
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
@@ -21,6 +20,8 @@ from surefoot.artifact import read_file, sha256_hex
 from surefoot.envs.contract import require_finite, take_reset, take_step
 from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
+from surefoot.envs.mujoco_task import MujocoTask
+from surefoot.envs.single_robot import SingleRobot
 from surefoot.envs.tasks import stock_task
 from surefoot.envs.user_code import user_code
 from surefoot.envs.vector import BoxActions, DiscreteActions, EnvSpec, VectorEnv, rounded_down
@@ -34,8 +35,9 @@ def make_env(
 ) -> VectorEnv:
     """Return `num_envs` environments of a task, not yet reset.
 
-    Hopper-v5, Walker2d-v5, HalfCheetah-v5 and Ant-v5, as Gymnasium registers them, run on
-    `mujoco.batch`; every other id, and these under changed arguments, on `SyncVectorEnv`.
+    A `MujocoTask`, and Hopper-v5, Walker2d-v5, HalfCheetah-v5 and Ant-v5 as Gymnasium registers
+    them, run on `mujoco.batch`; every other id, and these under changed arguments or other
+    wrappers than a time limit, on `SyncVectorEnv`.
 
     Args:
         env_id: Gymnasium id with its version.
@@ -58,9 +60,9 @@ def make_env(
         _import_module(env_module)
     with _mujoco_log_kept_out():
         one, spec = _make_checked(env_id)
-        task, model_env = stock_task(gymnasium.spec(env_id)), one.unwrapped
-        if task is not None and isinstance(model_env, MujocoEnv):
-            return MujocoBatchEnv(task, model_env, spec, num_envs=num_envs, num_threads=num_threads)
+        task = stock_task(gymnasium.spec(env_id)) or _task_of_ones_own(one)
+        if task is not None:
+            return MujocoBatchEnv(task, spec, num_envs=num_envs, num_threads=num_threads)
         return GymnasiumVectorEnv(lambda: _make_one(env_id), spec, num_envs=num_envs)
 
 
@@ -96,8 +98,7 @@ def _play_two_steps(env_id: str, env: AnyEnv) -> None:
     Raises:
         UserCodeError: If it fails, or returns what it must not.
     """
-    while isinstance(env, (OrderEnforcing, TimeLimit)):  # which unpack what a step returns
-        env = env.env
+    env = _without_time_limit(env)  # whose wrappers unpack what a step returns
     obs_space: spaces.Box = env.observation_space  # type: ignore[assignment]
     is_over, doing = True, "in reset()"
     with user_code(lambda: f"{env_id} failed {doing}"):
@@ -109,6 +110,18 @@ def _play_two_steps(env_id: str, env: AnyEnv) -> None:
             taken = take_step(env.step(action), obs_space)
             require_finite(taken.obs, taken.reward)
             is_over = taken.terminated or taken.truncated
+
+
+def _task_of_ones_own(env: AnyEnv) -> MujocoTask | None:
+    """Return the task of a `SingleRobot` that nothing but a time limit changes."""
+    robot = _without_time_limit(env)
+    return robot.task if isinstance(robot, SingleRobot) else None
+
+
+def _without_time_limit(env: AnyEnv) -> AnyEnv:
+    while isinstance(env, (OrderEnforcing, TimeLimit)):
+        env = env.env
+    return env
 
 
 def _two_actions(space: spaces.Space[Any]) -> list[Any]:

@@ -1,122 +1,171 @@
-"""The facts of the four tasks that run on `mujoco.batch`, as Gymnasium's v5 environments have them.
+"""The four tasks of Gymnasium that run on `mujoco.batch`, with exactly its v5 numbers.
 
 Reference: Gymnasium 1.4.0, `gymnasium/envs/mujoco/{hopper,walker2d,half_cheetah,ant}_v5.py`.
 
-N = simulations, S = nq + nv, the joint positions followed by the joint velocities.
+n = simulations.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
-import mujoco
+import gymnasium.envs.mujoco
 import numpy as np
 from gymnasium.envs.registration import EnvSpec as RegisteredEnv
 
+from surefoot.envs.mujoco_task import MujocoTask
+from surefoot.envs.simulations import Simulations, Start
 from surefoot.envs.vector import Flags, Floats
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What a task adds to its MuJoCo model.
-
-    Attributes:
-        env_id: Gymnasium id.
-        entry_point: Class that Gymnasium registers under this id.
-        num_hidden_qpos: Leading positions (horizontal place) that are left out of observations.
-        velocity_limit: Joint velocities are clipped to +- this in observations.
-        initial_noise: What a reset adds to the model's initial positions and velocities, (S,).
-        ctrl_cost_weight: Cost of the sum of squared actions.
-        healthy: Flags (N,) from positions and velocities (N, S). A healthy step earns 1, any
-            other terminates the episode. None: neither is the case.
-        contact_cost_weight: Cost of the sum of squared contact forces, each clipped to [-1, 1],
-            which are then observed as well. None: contact forces play no part, and the velocity
-            in the reward is that of the first joint instead of the torso's.
-    """
-
-    env_id: str
-    entry_point: str
-    num_hidden_qpos: int = 1
-    velocity_limit: float | None = None
-    initial_noise: Callable[[np.random.Generator, mujoco.MjModel], Floats]
-    ctrl_cost_weight: float
-    healthy: Callable[[Floats], Flags] | None
-    contact_cost_weight: float | None = None
+_ASSETS = Path(gymnasium.envs.mujoco.__file__).parent / "assets"
 
 
-def _uniform_noise(draw: np.random.Generator, model: mujoco.MjModel) -> Floats:
-    # One draw gives the same numbers as Gymnasium's two: positions first, then velocities.
-    noise: Floats = draw.uniform(-5e-3, 5e-3, model.nq + model.nv)
-    return noise
+def _uniform_noise(start: Start) -> None:
+    for part in (start.qpos, start.qvel):
+        part += start.uniform(-5e-3, 5e-3, part.shape[1])
 
 
-def _uniform_then_normal_noise(draw: np.random.Generator, model: mujoco.MjModel) -> Floats:
-    positions = draw.uniform(-0.1, 0.1, model.nq)
-    return np.concatenate((positions, 0.1 * draw.standard_normal(model.nv)))
+def _uniform_then_normal_noise(start: Start) -> None:
+    start.qpos[:] += start.uniform(-0.1, 0.1, start.qpos.shape[1])
+    start.qvel[:] += 0.1 * start.normal(start.qvel.shape[1])
 
 
-def _hopper_healthy(state_NS: Floats) -> Flags:
-    z, angle = state_NS[:, 1], state_NS[:, 2]
-    bounded = (np.abs(state_NS[:, 2:]) < 100.0).all(axis=1)
+def _place(now: Simulations) -> Floats:
+    return now.qpos[:, :1]
+
+
+def _torso_place(now: Simulations) -> Floats:
+    """Return x of Ant's torso, one substep behind the state as in Gymnasium."""
+    return now.body("torso").xpos[:, :1]
+
+
+def _control_cost(now: Simulations, weight: float) -> Floats:
+    # In float32, as Gymnasium, and over contiguous rows: the order of the sum shows.
+    cost: Floats = weight * np.square(now.action).sum(axis=1)
+    return cost
+
+
+def _hopper_healthy(now: Simulations) -> Flags:
+    z, angle = now.qpos[:, 1], now.qpos[:, 2]
+    bounded = (np.abs(now.qpos[:, 2:]) < 100.0).all(axis=1)
+    bounded &= (np.abs(now.qvel) < 100.0).all(axis=1)
     return (z > 0.7) & (np.abs(angle) < 0.2) & bounded
 
 
-def _walker2d_healthy(state_NS: Floats) -> Flags:
-    z, angle = state_NS[:, 1], state_NS[:, 2]
+def _walker2d_healthy(now: Simulations) -> Flags:
+    z, angle = now.qpos[:, 1], now.qpos[:, 2]
     return (z > 0.8) & (z < 2.0) & (np.abs(angle) < 1.0)
 
 
-def _ant_healthy(state_NS: Floats) -> Flags:
-    z = state_NS[:, 2]
+def _ant_healthy(now: Simulations) -> Flags:
+    z = now.qpos[:, 2]
     return (z >= 0.2) & (z <= 1.0)
 
 
-HOPPER = Task(
+def _ends_if_not(healthy: Callable[[Simulations], Flags]) -> Callable[[Simulations], Flags]:
+    return lambda now: ~healthy(now)
+
+
+def _observe_clipped(now: Simulations) -> Floats:
+    return np.concatenate((now.qpos[:, 1:], np.clip(now.qvel, -10.0, 10.0)), axis=1)
+
+
+def _observe_half_cheetah(now: Simulations) -> Floats:
+    return np.concatenate((now.qpos[:, 1:], now.qvel), axis=1)
+
+
+def _observe_ant(now: Simulations) -> Floats:
+    # The world's own contact forces are left out.
+    return np.concatenate((now.qpos[:, 2:], now.qvel, _ant_contacts(now)[:, 6:]), axis=1)
+
+
+def _ant_contacts(now: Simulations) -> Floats:
+    contacts: Floats = np.clip(now.body_forces, -1.0, 1.0)
+    return contacts.reshape(len(contacts), -1)
+
+
+def _planar_reward(
+    cost_weight: float, healthy: Callable[[Simulations], Flags] | None = None
+) -> Callable[[Simulations], Floats]:
+    """Return speed along x, plus 1 if healthy, minus the cost of the control."""
+
+    def reward(now: Simulations) -> Floats:
+        speed: Floats = (now.qpos[:, 0] - now.before[:, 0]) / now.dt_s
+        if healthy is not None:
+            speed += healthy(now)
+        return speed - _control_cost(now, cost_weight)
+
+    return reward
+
+
+def _ant_reward(now: Simulations) -> Floats:
+    speed: Floats = (_torso_place(now)[:, 0] - now.before[:, 0]) / now.dt_s
+    contact_cost: Floats = 5e-4 * np.square(_ant_contacts(now)).sum(axis=1)
+    speed += _ant_healthy(now)
+    return speed - (_control_cost(now, 0.5) + contact_cost)
+
+
+HOPPER = MujocoTask(
     env_id="Hopper-v5",
-    entry_point="gymnasium.envs.mujoco.hopper_v5:HopperEnv",
-    velocity_limit=10.0,
-    initial_noise=_uniform_noise,
-    ctrl_cost_weight=1e-3,
-    healthy=_hopper_healthy,
+    mjcf=_ASSETS / "hopper.xml",
+    period_s=0.008,
+    observe=_observe_clipped,
+    reward=_planar_reward(1e-3, _hopper_healthy),
+    terminated=_ends_if_not(_hopper_healthy),
+    reset=_uniform_noise,
+    remember=_place,
 )
 
-WALKER2D = Task(
+WALKER2D = MujocoTask(
     env_id="Walker2d-v5",
-    entry_point="gymnasium.envs.mujoco.walker2d_v5:Walker2dEnv",
-    velocity_limit=10.0,
-    initial_noise=_uniform_noise,
-    ctrl_cost_weight=1e-3,
-    healthy=_walker2d_healthy,
+    mjcf=_ASSETS / "walker2d_v5.xml",
+    period_s=0.008,
+    observe=_observe_clipped,
+    reward=_planar_reward(1e-3, _walker2d_healthy),
+    terminated=_ends_if_not(_walker2d_healthy),
+    reset=_uniform_noise,
+    remember=_place,
 )
 
-HALF_CHEETAH = Task(
+HALF_CHEETAH = MujocoTask(
     env_id="HalfCheetah-v5",
-    entry_point="gymnasium.envs.mujoco.half_cheetah_v5:HalfCheetahEnv",
-    initial_noise=_uniform_then_normal_noise,
-    ctrl_cost_weight=0.1,
-    healthy=None,
+    mjcf=_ASSETS / "half_cheetah.xml",
+    period_s=0.05,
+    observe=_observe_half_cheetah,
+    reward=_planar_reward(0.1),
+    reset=_uniform_then_normal_noise,
+    remember=_place,
 )
 
-ANT = Task(
+ANT = MujocoTask(
     env_id="Ant-v5",
-    entry_point="gymnasium.envs.mujoco.ant_v5:AntEnv",
-    num_hidden_qpos=2,
-    initial_noise=_uniform_then_normal_noise,
-    ctrl_cost_weight=0.5,
-    healthy=_ant_healthy,
-    contact_cost_weight=5e-4,
+    mjcf=_ASSETS / "ant.xml",
+    period_s=0.05,
+    observe=_observe_ant,
+    reward=_ant_reward,
+    terminated=_ends_if_not(_ant_healthy),
+    reset=_uniform_then_normal_noise,
+    remember=_torso_place,
+    with_body_forces=True,
 )
 
-TASKS = (HOPPER, WALKER2D, HALF_CHEETAH, ANT)
+_STOCK = {
+    "gymnasium.envs.mujoco.hopper_v5:HopperEnv": HOPPER,
+    "gymnasium.envs.mujoco.walker2d_v5:Walker2dEnv": WALKER2D,
+    "gymnasium.envs.mujoco.half_cheetah_v5:HalfCheetahEnv": HALF_CHEETAH,
+    "gymnasium.envs.mujoco.ant_v5:AntEnv": ANT,
+}
+"""Tasks by the class that Gymnasium registers under their id."""
+
+TASKS = tuple(_STOCK.values())
 
 
-def stock_task(registered: RegisteredEnv) -> Task | None:
+def stock_task(registered: RegisteredEnv) -> MujocoTask | None:
     """Return the task that a registration means, or None if it is any other environment.
 
     An id with other arguments, wrappers or another class than Gymnasium's own registration is
     another environment, even under the same name.
     """
-    for task in TASKS:
-        if (registered.id, registered.entry_point) == (task.env_id, task.entry_point):
-            changed = registered.kwargs or registered.additional_wrappers
-            return None if changed else task
-    return None
+    task = _STOCK.get(str(registered.entry_point))
+    if task is None or task.env_id != registered.id:
+        return None
+    return None if registered.kwargs or registered.additional_wrappers else task

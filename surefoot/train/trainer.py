@@ -149,7 +149,8 @@ def _new_run(
         ReplayError: If the task cannot be replayed and no new episodes are allowed.
     """
     env = tasks.environments(config.num_envs)
-    if not env.resumable and config.resume == "replay":
+    has_users_code = not env.resumable or config.env_module is not None
+    if has_users_code and config.resume == "replay":
         with _hint_at_new_episodes():
             check_replay(tasks.make)
     has_rival = isinstance(config.defence, AlternatingTraining)

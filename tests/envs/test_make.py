@@ -14,7 +14,8 @@ import pytest
 from surefoot.envs import BoxActions, DiscreteActions, describe_env, make_env
 from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
-from surefoot.envs.tasks import TASKS, Task
+from surefoot.envs.mujoco_task import MujocoTask
+from surefoot.envs.tasks import TASKS
 from surefoot.envs.vector import Actions
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.policy import Array
@@ -76,7 +77,7 @@ def register_spaces(
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.env_id)
-def test_gymnasiums_own_registration_runs_on_the_batch(task: Task) -> None:
+def test_gymnasiums_own_registration_runs_on_the_batch(task: MujocoTask) -> None:
     env = make_env(task.env_id, 2)
     assert isinstance(env, MujocoBatchEnv)
     assert env.resumable

@@ -123,7 +123,7 @@ def test_steps_from_far_away_states_equal_gymnasium(env_id: str) -> None:
     env, reference = make_env(env_id, num_envs), gymnasium.make(env_id)
     env.reset(range(num_envs))
     assert isinstance(env, MujocoBatchEnv)
-    qpos, qvel = env._batch.bind("qpos"), env._batch.bind("qvel")
+    qpos, qvel = env.simulations.batch.bind("qpos"), env.simulations.batch.bind("qvel")
     rng = np.random.default_rng(5)
     qpos[:100, 1:] += rng.normal(0, 0.5, qpos[:100, 1:].shape)  # the place stays, see reward
     qvel[:100] += rng.normal(0, 20, (100, 1)) * rng.normal(0, 1, qvel[:100].shape)
@@ -239,7 +239,7 @@ def test_results_belong_to_the_caller() -> None:
 
 def velocities(env: VectorEnv) -> np.ndarray:
     assert isinstance(env, MujocoBatchEnv)
-    return env._batch.bind("qvel")
+    return env.simulations.batch.bind("qvel")
 
 
 @pytest.mark.parametrize("env_id", TASKS)
@@ -292,7 +292,7 @@ def test_an_error_of_the_engine_is_a_divergence(monkeypatch: pytest.MonkeyPatch)
     def fail(**_: int) -> None:
         raise mujoco.batch.SimulationError(np.array([2]), "stack overflow")
 
-    monkeypatch.setattr(env._batch, "step", fail)
+    monkeypatch.setattr(env.simulations.batch, "step", fail)
     with pytest.raises(DivergenceError, match=r"environment 2 diverged at step 1 .*stack overflow"):
         env.step(np.zeros((3, 3), np.float32))
 
@@ -302,7 +302,7 @@ def test_a_state_that_ends_not_finite_is_a_divergence(monkeypatch: pytest.Monkey
     env = make_env("Hopper-v5", 3)
     env.reset([0, 1, 2])
     qvel = velocities(env)
-    monkeypatch.setattr(env._batch, "step", lambda **_: qvel[2].fill(np.inf))
+    monkeypatch.setattr(env.simulations.batch, "step", lambda **_: qvel[2].fill(np.inf))
     with pytest.raises(DivergenceError, match=r"environment 2 .*not finite"):
         env.step(np.zeros((3, 3), np.float32))
 

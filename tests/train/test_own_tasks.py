@@ -186,6 +186,41 @@ def test_a_task_that_cannot_be_replayed_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+DRAWS_ALONE = """
+import numpy as np
+from surefoot.envs import MujocoTask
+
+draw = np.random.default_rng(0)
+
+
+def reset(start):
+    start.qpos[:] = draw.uniform(-0.1, 0.1, start.qpos.shape)
+
+
+MujocoTask(
+    env_id="Own-v0",
+    mjcf="""
+DRAWS_ALONE += repr(
+    '<mujoco><worldbody><body><joint name="hinge"/><geom size="0.1"/></body></worldbody>'
+    '<actuator><motor joint="hinge" ctrlrange="-1 1"/></actuator></mujoco>'
+)
+DRAWS_ALONE += """,
+    period_s=0.002,
+    observe=lambda now: now.qpos,
+    reward=lambda now: now.qpos[:, 0],
+    reset=reset,
+).register()
+"""
+
+
+def test_a_mujoco_task_that_draws_from_its_own_generator_is_refused(tmp_path: Path) -> None:
+    """Its simulations are stored and not replayed, so nothing else would find it out."""
+    (tmp_path / "draws_alone.py").write_text(DRAWS_ALONE)
+    config = replace(TINY, env_module=str(tmp_path / "draws_alone.py"))
+    with pytest.raises(ReplayError, match="Own-v0 cannot be replayed: the steps after a replay"):
+        train_policy(config)
+
+
 def stopped_at(step: int, config: TrainConfig, out: Path) -> None:
     def stop(progress: Progress) -> None:
         if progress.step == step:
