@@ -14,6 +14,7 @@ From the top: ``certifier`` asks each requirement's quantity for a bound (``proo
 * ``counterexamples``: sampled lower bounds and witnesses.
 * ``explain``: a certificate in plain words; ``deviation_picture``: deviation against epsilon.
 * ``control_error``: what a one-shot compression changes, bounded and measured.
+* ``printed``: what two papers print, evaluated; nothing of it is a proof.
 * ``bounds``: bounds on networks, and the arithmetic of the proofs.
 """
 

@@ -27,6 +27,7 @@ from surefoot.certify.compression import (
     compression_error_around,
     paper_compression_error,
 )
+from surefoot.certify.printed import one_layer_constants
 from surefoot.config import settle_choices
 from surefoot.errors import InputError
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy
@@ -201,23 +202,37 @@ def _shaken(states: Array, epsilon: float) -> Array:
     return np.concatenate([states, corners])
 
 
-def paper_control_error(policy: Policy, original: Policy, states: Array) -> dict[str, Json]:
+def paper_control_error(
+    policy: Policy, original: Policy, states: Array, limit: float | None = None
+) -> dict[str, Json]:
     """Return the published sum with norms of the original alone, which is no bound, as JSON.
+
+    Beside it, for each layer, the published constant C_k of a change of that layer alone, which is
+    one, and the largest change |dW_k| that it admits.
 
     Args:
         policy: The compressed policy.
         original: Policy from which it was made.
         states: Shape (n, obs_dim), normalised units.
+        limit: Allowed change of an action, action units (or logits); None for any.
     """
     half_range = 1.0
     if isinstance(original.head, GaussianHead):
         half_range = float(original.head.half_range.max())
     printed = paper_compression_error(policy, original, states)
-    return {
+    table: dict[str, Json] = {
         "value": half_range * float(printed.max()),
         "flaw": "not a bound where several layers are pruned: the norms behind a layer are those "
         "of the original, and pruning can raise them",
     }
+    constants = one_layer_constants(original, states)
+    if isinstance(constants, Unknown):
+        return table
+    largest = constants.norms_and_biases.max(axis=0)
+    table["one_layer_constants"] = (half_range * largest).tolist()
+    if limit is not None:
+        table["admissible_changes"] = constants.admissible(limit / half_range).tolist()
+    return table
 
 
 def units_of(policy: Policy) -> str:

@@ -39,6 +39,9 @@ def table_of(result: "CompressedPolicy") -> Table:
         rows.append(("choices changed, states of the original", share))
     if compression.errors.paper is not None:
         rows.append(("as published (not a bound)", cell(compression.errors.paper.value)))
+        if (changes := compression.errors.paper.admissible_changes) is not None:
+            words = ", ".join(f"{change:.4g}" for change in changes)
+            rows.append(("published largest change of one layer alone", words))
     if (returns := compression.clean_return) is not None:
         words = f"{returns.compressed:.0f}, of the original {returns.original:.0f}"
         rows.append((f"clean return, {returns.episodes} episodes", words))

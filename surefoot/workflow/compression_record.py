@@ -16,10 +16,17 @@ class PaperError:
     Attributes:
         value: The published sum, action units (or logits).
         flaw: Why it is no bound.
+        one_layer_constants: For each layer the published constant, a bound where that layer alone
+            changes: action units (or logits) for a change of the matrix by 1, spectral norm. None
+            where the activations are not as the paper has them.
+        admissible_changes: For each layer the largest such change that it admits under the limit;
+            None without a limit.
     """
 
     value: float
     flaw: str
+    one_layer_constants: tuple[float, ...] | None = None
+    admissible_changes: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

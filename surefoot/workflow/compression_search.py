@@ -86,7 +86,9 @@ class CompressionSearch:
         at_visited = paper = own = None
         if self.states is not None:
             at_visited = self._error_at(policy, self.states)
-            printed = paper_control_error(policy, self.original, self.states)
+            printed = paper_control_error(
+                policy, self.original, self.states, self.limit.max_control_error
+            )
             paper = build(PaperError, printed, "the published error")
         if visited is not None:
             # It goes elsewhere than the original does, and may differ more from it there.

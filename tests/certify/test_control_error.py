@@ -138,7 +138,11 @@ def test_what_is_measured_in_a_ball_lies_in_it(epsilon: float) -> None:
 def test_the_published_sum_is_told_in_action_units() -> None:
     policy, original = next(pairs(Activation.TANH, Squash.IDENTITY))
     raw = paper_compression_error(policy, original, STATES).max()
-    assert paper_control_error(policy, original, STATES)["value"] == pytest.approx(1.5 * raw)
+    printed = paper_control_error(policy, original, STATES, limit=0.3)
+    assert printed["value"] == pytest.approx(1.5 * raw)
+    assert np.multiply(
+        printed["one_layer_constants"], printed["admissible_changes"]
+    ) == pytest.approx([0.3] * len(policy.layers))
 
 
 def test_logits_are_compared_without_a_head() -> None:
