@@ -323,6 +323,11 @@ class AttackRecord(Record):
         return settings
 
     @property
+    def samples_actions(self) -> bool:
+        """Whether the policy sampled its actions, so that nothing was measured of the deployed."""
+        return self.more.get("action") == "sampled"
+
+    @property
     def beyond_proof(self) -> tuple[str, ...]:
         """One line for each box of actions: what is left under all that the proof allows."""
         return tuple(

@@ -18,11 +18,14 @@ from surefoot.ball import Randoms, States
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions, EnvSpec, Floats, VectorEnv
 from surefoot.errors import CheckError, DivergenceError, InputError
 from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.train.evaluation import draw_noise, drawn_actions
 
 DEFAULT_HORIZON = 1000
 """Steps of an episode of a task that sets no limit itself."""
 
-_ADVERSARY_STREAM = 0x61747461
+_ADVERSARY, _NOISE = 0x61747461, 0x6E6F6973
+"""Streams of an episode: what its adversary draws, and what the policy samples."""
+
 _RANGE_TOLERANCE = 1e-5
 
 
@@ -35,11 +38,14 @@ class EvaluateConfig:
         certified_deviation: Proved bound on the change of one output, action units, if there is
             one for this perturbation set.
         success: Whether an episode did the task, if anybody says so.
+        samples: Whether the policy samples its actions, in place of its mean or most probable one.
+            Deviations stay those of the latter.
     """
 
     seeds: tuple[int, ...]
     certified_deviation: float | None = None
     success: Predicate | None = None
+    samples: bool = False
 
     def __post_init__(self) -> None:
         """Check the seeds.
@@ -136,12 +142,20 @@ def evaluate(
         config: Episodes and the certified bound.
 
     Raises:
-        InputError: If the environment is not one of this controller.
+        InputError: If the environment is not one of this controller, or actions are to be sampled
+            from a law that is not known.
         CheckError: If the controller is not its twin, a perturbation leaves the ball, a move
             of the actions its box, or a deviation exceeds the certified bound.
     """
     check_fit(deployed.policy, env.spec)
-    loop = _Loop(deployed, env, adversary, config.certified_deviation, config.success is not None)
+    loop = _Loop(
+        deployed,
+        env,
+        adversary,
+        config.certified_deviation,
+        keeps_steps=config.success is not None,
+        samples=config.samples,
+    )
     episodes: list[_Episode] = []
     for first in range(0, len(config.seeds), env.num_envs):
         episodes += _play_together(loop, config.seeds[first : first + env.num_envs])
@@ -216,6 +230,7 @@ class _Episode:
 
     seed: int
     random: np.random.Generator
+    noise: np.random.Generator
     deviation: Floats
     total: float = 0.0
     length: int = 0
@@ -238,6 +253,7 @@ class _Loop:
     adversary: Adversary | ActionAdversary
     certified: float | None
     keeps_steps: bool
+    samples: bool
 
     def run(self, episodes: Sequence[_Episode]) -> None:
         """Play the episodes to their ends, one per environment; finished environments idle."""
@@ -252,13 +268,14 @@ class _Loop:
             if not live.size:
                 return
             randoms = [episodes[i].random for i in live]
-            outputs, deviations = self._act(obs_NO[live], randoms)
+            outputs, deviations, states = self._act(obs_NO[live], randoms)
             sound = np.isfinite(outputs).all(axis=1) & np.isfinite(deviations).all(axis=1)
             for i in live[~sound]:
                 episodes[i].fail("the controller returned a number that is not finite")
             live, deviations = live[sound], deviations[sound]
             actions_NA = idle_NA.copy()
-            actions_NA[live] = self.deployed.policy.head.select(outputs[sound])
+            noises = [episodes[i].noise for i in live]
+            actions_NA[live] = self._chosen(outputs[sound], states[sound], noises)
             result = self.env.step(actions_NA)
             for i, deviation_M in zip(live, deviations, strict=True):
                 episode = episodes[i]
@@ -272,21 +289,32 @@ class _Loop:
                 np.maximum(episode.deviation, deviation_M, out=episode.deviation)
             obs_NO = result.obs
 
-    def _act(self, obs_NO: Floats, randoms: Randoms) -> tuple[Outputs, Floats]:
-        """Return the controller's outputs, and how far the adversary moved them.
+    def _chosen(
+        self, outputs: Outputs, states: States, noises: Sequence[np.random.Generator]
+    ) -> NDArray[np.generic]:
+        """Return what the environments take at outputs: that of the outputs, or a sample."""
+        policy = self.deployed.policy
+        if not self.samples or not len(states):
+            return policy.head.select(outputs)
+        noise = [draw_noise(policy, stream, (policy.num_outputs,)) for stream in noises]
+        return drawn_actions(policy, policy.network(states), np.stack(noise))
+
+    def _act(self, obs_NO: Floats, randoms: Randoms) -> tuple[Outputs, Floats, States]:
+        """Return the controller's outputs, how far the adversary moved them, and what it saw.
 
         Raises:
             CheckError: If it moved one by more than is certified.
         """
         if isinstance(self.adversary, NoAdversary):
             outputs = self.deployed.at_observations(obs_NO)
-            return outputs, np.zeros(outputs.shape)
-        state = self.deployed.states(obs_NO)
+            return outputs, np.zeros(outputs.shape), self.deployed.states(obs_NO)
+        seen = state = self.deployed.states(obs_NO)
         clean = self.deployed.at_states(state)
         if isinstance(self.adversary, ActionAdversary):
             outputs = _moved(self.adversary, state, clean)
         else:
-            outputs = self.deployed.at_states(_perturbed(self.adversary, state, randoms))
+            seen = _perturbed(self.adversary, state, randoms)
+            outputs = self.deployed.at_states(seen)
         deviations = np.abs(outputs.astype(np.float64) - clean)
         reached = deviations[np.isfinite(deviations)].max(initial=0.0)
         if self.certified is not None and reached > self.certified:
@@ -294,7 +322,7 @@ class _Loop:
                 f"an action moved by {reached:.9g} in an attack, more than the "
                 f"certified {self.certified:.9g}: the certificate is wrong"
             )
-        return outputs, deviations
+        return outputs, deviations, seen
 
     def _idle_actions(self) -> NDArray[np.generic]:
         actions = self.env.spec.actions
@@ -335,7 +363,10 @@ def _moved(adversary: ActionAdversary, state: States, clean: Outputs) -> Outputs
 def _play_together(loop: _Loop, seeds: Sequence[int]) -> list[_Episode]:
     """Play episodes side by side; a simulation that diverges is a failure of its episode alone."""
     num_outputs = loop.deployed.policy.num_outputs
-    episodes = [_Episode(seed, _adversary_stream(seed), np.zeros(num_outputs)) for seed in seeds]
+    episodes = [
+        _Episode(seed, _stream(seed, _ADVERSARY), _stream(seed, _NOISE), np.zeros(num_outputs))
+        for seed in seeds
+    ]
     try:
         loop.run(episodes)
     except DivergenceError as error:
@@ -346,6 +377,6 @@ def _play_together(loop: _Loop, seeds: Sequence[int]) -> list[_Episode]:
     return episodes
 
 
-def _adversary_stream(seed: int) -> np.random.Generator:
-    """Return the random stream of an episode's adversary, independent of the environment's."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_ADVERSARY_STREAM,)))
+def _stream(seed: int, key: int) -> np.random.Generator:
+    """Return a random stream of an episode, independent of the environment's."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))

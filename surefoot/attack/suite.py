@@ -64,7 +64,7 @@ from surefoot.errors import (
     did_you_mean,
 )
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import CategoricalHead, Layer
+from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Layer, Policy
 from surefoot.provenance import code_digest
 from surefoot.ranges import MOST_AT_ONCE, MOST_THREADS, require_at_least
 from surefoot.records import ACTION, CLEAN, GradientMasking
@@ -153,6 +153,9 @@ class AttackConfig:
             come from anywhere.
         success: Name of a function of ``env_module`` that says whether an episode did the task; see
             ``surefoot.attack.success``.
+        actions: What is played: the mean or most probable action, as deployed, or a sample of the
+            policy's law, which the theorems on returns are about. Adversaries are searched and
+            trained on the former.
         num_threads: Threads of the physics; results do not depend on it.
     """
 
@@ -170,6 +173,7 @@ class AttackConfig:
     env_id: str | None = None
     env_module: str | None = None
     success: str | None = None
+    actions: Literal["deterministic", "sampled"] = "deterministic"
     num_threads: int = 2
 
     def __post_init__(self) -> None:
@@ -194,6 +198,11 @@ class AttackConfig:
         if not self.attacks:
             return _SUITES[self.suite]
         return {name: made for name, made in FULL.items() if name in (CLEAN, *self.attacks)}
+
+    @property
+    def samples(self) -> bool:
+        """Whether the policy samples its actions."""
+        return self.actions == "sampled"
 
     @property
     def plays_actions(self) -> bool:
@@ -337,6 +346,7 @@ class _Suite:
         self.boxes = _boxes(file, certificate, self.ball, config)
         self.spec = describe_env(_env_id(file, config), config.env_module)
         check_fit(file.policy, self.spec)
+        _check_law(file.policy, config)
         for path, other in others.items():
             seen_through(file.policy, other.policy, path)
         if "critic" in config.played:
@@ -483,6 +493,8 @@ class _Suite:
             CheckError: If the adversary has another ball than the suite reports.
         """
         key = [self._key, self._certified, name, variant, list(seeds), self._config.success]
+        if self._config.samples:
+            key.append(self._config.actions)
         if isinstance(adversary, ActionAdversary):
             key.append(list(adversary.box.limits))
         elif adversary.ball != self.ball and adversary.ball.epsilon != 0:
@@ -497,6 +509,7 @@ class _Suite:
             seeds=seeds,
             certified_deviation=None if moves_actions else self._certified,
             success=self._success,
+            samples=self._config.samples,
         )
         with closing(self._make_env(min(len(seeds), _MAX_ENVS))) as env:
             evaluation = evaluate(self._deployed, env, adversary, config)
@@ -520,6 +533,16 @@ def strongest(tried: Mapping[str, Evaluation]) -> str:
     return min(tried, key=lambda name: tried[name].standing)
 
 
+def _check_law(policy: Policy, config: AttackConfig) -> None:
+    """Check that actions can be sampled where they are to be.
+
+    Raises:
+        InputError: If the file names no noise.
+    """
+    if config.samples and isinstance(policy.head, GaussianHead) and policy.head.std is None:
+        raise InputError(f"attack.actions must be deterministic, got sampled: {NO_NOISE}")
+
+
 def _success(config: AttackConfig) -> Predicate | None:
     if config.success is None:
         return None
@@ -538,8 +561,10 @@ def _boxes(
     """
     if not config.plays_actions:
         return ()
-    if isinstance(file.policy.head, CategoricalHead):
-        boxes: tuple[CertifiedBox, ...] | Unknown = Unknown("the actions are discrete")
+    if config.samples:
+        boxes: tuple[CertifiedBox, ...] | Unknown = Unknown("sampled actions have no box")
+    elif isinstance(file.policy.head, CategoricalHead):
+        boxes = Unknown("the actions are discrete")
     elif certificate is None:
         boxes = Unknown("no certificate bounds the actions")
     else:

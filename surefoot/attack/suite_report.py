@@ -160,7 +160,7 @@ class AttackReport:
             more={
                 "settings": dict(self.settings),
                 "code_sha256": code_digest(),
-                "action": "deterministic",
+                "action": self.settings["actions"],
                 "seeds": {name: list(seeds) for name, seeds in self.seeds.items()},
                 "made_on": to_table(made_on(), nulls=True),
                 "packages": dict(self.spec.packages),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
-from surefoot.policy import Array, Policy
+from surefoot.policy import Array, GaussianHead, Policy
 
 
 def horizon_of(env: VectorEnv) -> int:
@@ -27,6 +27,30 @@ def play(policy: Policy, obs: NDArray[np.float64]) -> Array:
     if not np.isfinite(obs).all():
         raise DivergenceError("an observation of an evaluation is not finite")
     return policy.head.select(policy.outputs(obs, np.float32))
+
+
+def draw_noise(policy: Policy, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Return the noise that :func:`drawn_actions` adds, of this shape: normal, or Gumbel."""
+    if isinstance(policy.head, GaussianHead):
+        return generator.standard_normal(shape)
+    return generator.gumbel(size=shape)
+
+
+def drawn_actions(policy: Policy, raw: Array, noise: Array) -> Array:
+    """Return actions drawn from the policy's law, as the environment takes them, (N, ...).
+
+    Args:
+        policy: Its head names the noise of a Gaussian.
+        raw: Output of the network, (N, num_outputs).
+        noise: From :func:`draw_noise`, of the same shape.
+
+    Raises:
+        InputError: If the file of a Gaussian policy names no noise.
+    """
+    if isinstance(policy.head, GaussianHead):
+        return policy.head.act((raw + noise * policy.head.noise).astype(np.float32))
+    # The largest of the logits with Gumbel noise is a draw from their softmax.
+    return policy.head.select(raw + noise)
 
 
 def clean_returns(policy: Policy, env: VectorEnv, seeds: Sequence[int]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import InputError
 from surefoot.policy import Array, GaussianHead, Policy
-from surefoot.train.evaluation import horizon_of, play
+from surefoot.train.evaluation import draw_noise, drawn_actions, horizon_of, play
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
 from surefoot.visited import SampledEpisodes, Visited
 
@@ -140,11 +140,7 @@ def _play_sampled(
 def _sample(policy: Policy, obs: NDArray[np.float64], generator: np.random.Generator) -> Array:
     """Return actions drawn from the policy's law at observations, (N, O)."""
     raw = policy.network(policy.state(obs, np.float32))
-    if isinstance(policy.head, GaussianHead):
-        noise = generator.standard_normal(raw.shape) * policy.head.noise
-        return policy.head.act((raw + noise).astype(np.float32))
-    # The largest of the logits with Gumbel noise is a draw from their softmax.
-    return policy.head.select(raw + generator.gumbel(size=raw.shape))
+    return drawn_actions(policy, raw, draw_noise(policy, generator, raw.shape))
 
 
 def _play_to_steps(

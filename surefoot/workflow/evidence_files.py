@@ -108,12 +108,15 @@ def _dense_policy(path: Path, controller: Path) -> Policy:
 def _attack_measurements(path: Path) -> list[Measurement]:
     """Measure the episodes of an ``attack.json``: the clean loop and each attack, in each box.
 
-    Episodes have different seeds, and each attack was tuned on others than these.
+    Episodes have different seeds, and each attack was tuned on others than these. Nothing is
+    measured where the policy sampled its actions.
 
     Raises:
         InputError: If the file is not the result of an attack.
     """
     record = AttackRecord.read(path)
+    if record.samples_actions:  # of another policy than the one that is deployed
+        return []
     try:
         episodes = [_episodes(name, outcome, record) for name, outcome in record.attacks.items()]
         episodes += [_moved_episodes(moved, record) for moved in record.actions or ()]

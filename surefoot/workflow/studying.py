@@ -172,8 +172,8 @@ def open_study(grid: Path, out: Path) -> Study:
     return study
 
 
-def redraw_study(grid: Path, out: Path) -> StudySummary:
-    """Write what the cells of a study say, whichever code made them, and make none.
+def stored_study(grid: Path, out: Path) -> Study:
+    """Return a study of the cells that a folder holds, whichever code made them.
 
     Those count that the code and the libraries made which made most. What they did not know of the
     settings counts as its default.
@@ -195,7 +195,21 @@ def redraw_study(grid: Path, out: Path) -> StudySummary:
         cell_digest(settings_of(dict(record.settings), "a stored cell"), record.maker): record
         for record in records
     }
-    return Study(read_grid(grid), StoreAsMade(out, kept), Maker.from_json(most, "maker")).write()
+    return Study(read_grid(grid), StoreAsMade(out, kept), Maker.from_json(most, "maker"))
+
+
+def redraw_study(grid: Path, out: Path) -> StudySummary:
+    """Write what the cells of a study say, whichever code made them, and make none.
+
+    Args:
+        grid: A grid file.
+        out: Folder of the study.
+
+    Raises:
+        InputError: If the grid is wrong, or the folder holds no cells.
+        IntegrityError: If a stored cell was changed.
+    """
+    return stored_study(grid, out).write()
 
 
 def run_study(

@@ -5,10 +5,12 @@ import gymnasium
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import softmax
+from scipy.stats import chi2, chisquare, kstest
 
 from support.attacks import target_of
-from support.environments import FormulaEnv
-from support.policies import file_of, linear_policy, random_policy, unit_range
+from support.environments import FormulaEnv, spec_of
+from support.policies import build_policy, file_of, linear_policy, random_policy, unit_range
 from support.randomness import random_streams
 from surefoot.attack.adversary import Adversary, Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentConfig
@@ -23,7 +25,7 @@ from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball, Norm, Randoms, States
 from surefoot.envs import make_env
-from surefoot.envs.vector import VectorEnv
+from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.errors import CheckError, InputError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Array, CategoricalHead, Policy, Squash, weights_sha256
@@ -400,3 +402,30 @@ def test_an_environment_of_another_controller_is_refused() -> None:
 def test_seeds_that_are_no_episodes_are_refused(seeds: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="seeds must be different and non-negative"):
         EvaluateConfig(seeds=seeds)
+
+
+def test_sampled_actions_have_the_law_of_the_policy_and_depend_on_their_seed_alone() -> None:
+    # One sensor, a = 2 z + 1, noise 0.5; reward (a - 1)^2 at z = 0 is 0.25 times a chi-square.
+    deployed = deploy(file_of(linear_policy([[2.0]], bias=1.0, std=0.5)))
+    seeds = tuple(range(0, 2800, 7))  # whose episodes last one step
+
+    def played(num_envs: int, samples: bool) -> Evaluation:
+        env = FormulaEnv(1, 1, num_envs, reward=lambda action: (action[0] - 1) ** 2, spread=0.0)
+        return evaluate(deployed, env, NoAdversary(), EvaluateConfig(seeds=seeds, samples=samples))
+
+    sampled = played(40, samples=True)
+    assert kstest(sampled.returns / 0.25, chi2(1).cdf).pvalue > 0.01
+    assert same(sampled, played(7, samples=True))
+    assert not played(40, samples=False).returns.any()
+
+
+def test_sampled_choices_have_the_law_of_the_softmax() -> None:
+    policy = build_policy([[[0.0], [0.0], [0.0]]], biases=[[0.0, 1.0, -1.0]], categorical=True)
+    deployed, seeds = deploy(file_of(policy)), tuple(range(0, 2800, 7))
+    spec = spec_of("Formula-v0", 1, DiscreteActions(3), horizon=1000)
+    env = FormulaEnv(1, 1, 40, reward=lambda choice: float(choice), spread=0.0)
+    env.spec = spec
+    config = EvaluateConfig(seeds=seeds, samples=True)
+    counts = np.bincount(evaluate(deployed, env, NoAdversary(), config).returns.astype(int))
+    expected = softmax([0.0, 1.0, -1.0]) * len(seeds)
+    assert chisquare(counts, expected).pvalue > 0.01

@@ -378,3 +378,21 @@ def test_a_box_of_discrete_actions_is_refused() -> None:
 def test_the_quick_suite_and_that_of_the_paper_leave_the_actions_alone() -> None:
     played = [replace(SMALL, suite=suite).plays_actions for suite in ("quick", "paper", "full")]
     assert played == [False, False, True]
+
+
+def test_a_sampled_suite_says_so_and_leaves_out_what_has_no_box(file: ControllerFile) -> None:
+    config = replace(SMALL, attacks=("random",), actions="sampled")
+    record = run_suite(file, None, config).record()
+    assert record.samples_actions
+    assert run_suite(file, None, replace(config, actions="deterministic")).record().worst != (
+        record.worst
+    )
+    with pytest.raises(InputError, match="sampled actions have no box"):
+        run_suite(file, None, replace(config, attacks=("action",)))
+
+
+def test_actions_are_not_sampled_from_a_law_that_is_not_known(file: ControllerFile) -> None:
+    head = replace(file.policy.head, std=None)
+    silent = replace(file, policy=replace(file.policy, head=head))
+    with pytest.raises(InputError, match=r"actions must be deterministic.*names no noise"):
+        run_suite(silent, None, replace(SMALL, actions="sampled"))

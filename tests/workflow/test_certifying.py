@@ -126,6 +126,22 @@ def test_a_measurement_of_another_file_counts_for_nothing(
     assert certificate.findings[0].reason == "it was measured on another file"
 
 
+def test_returns_of_a_policy_that_sampled_its_actions_measure_nothing_of_the_deployed_one(
+    attacked: RunFolder, configuration: Configuration, tmp_path: Path
+) -> None:
+    record = AttackRecord.read(attacked.attack)
+    sampled = dataclasses.replace(record, more={**record.more, "action": "sampled"})
+    (tmp_path / "attack.json").write_bytes(sampled.to_json())
+    certificate = certify_controller(
+        attacked.path,
+        Budget.parse(CLEAN_RETURN.format(-1000.0)),
+        tmp_path / "certificate.json",
+        config=configuration.certification(),
+        attack=tmp_path / "attack.json",
+    )
+    assert certificate.findings[0].reason == "it was not measured"
+
+
 @pytest.mark.parametrize("record", [AttackRecord, BenchRecord])
 def test_a_file_that_is_no_measurement_is_refused_by_name(
     trained: Path, tmp_path: Path, record: type
