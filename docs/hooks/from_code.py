@@ -23,6 +23,7 @@ from surefoot.certify import Assumptions, CertifyConfig
 from surefoot.cli.main import app
 from surefoot.config import DERIVED, preset_names
 from surefoot.export import ExportConfig
+from surefoot.gate import GateRule
 from surefoot.quantities import QUANTITIES
 from surefoot.robot import Actuator, Sensor
 from surefoot.runtime import BenchConfig
@@ -36,6 +37,7 @@ STAGE_CONFIGS: Mapping[str, type] = {
     "certify": CertifyConfig,
     "assume": Assumptions,
     "export": ExportConfig,
+    "gate": GateRule,
     "attack": AttackConfig,
     "bench": BenchConfig,
     "require": Requirement,

@@ -45,6 +45,14 @@ def export(
         ),
     ] = None,
     dense: CompressedFrom = None,
+    gate: Annotated[
+        bool,
+        typer.Option(
+            "--gate",
+            help="Hold the controller to a gate at run time, made of the recorded states by the "
+            "[gate] table of a --config file.",
+        ),
+    ] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     allow_uncertified: AllowUncertified = False,
@@ -73,6 +81,7 @@ def export(
             keys=keys,
             dense=dense,
             allow_uncertified=allow_uncertified,
+            gate=configuration.gating() if gate or "gate" in configuration.tables else None,
             listener=CONSOLE,
         )
     except CheckError as error:

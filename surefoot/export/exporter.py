@@ -18,6 +18,7 @@ from surefoot.export.parity import (
     parity_states,
     state_limit,
 )
+from surefoot.gate import GATE_FILE, GateFile
 from surefoot.onnx_file import POLICY_FILE, ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.ranges import MOST_AT_ONCE, require_at_least
@@ -69,6 +70,7 @@ def assemble_bundle(
     config: ExportConfig = _DEFAULT,
     *,
     allow_uncertified: bool = False,
+    gate: GateFile | None = None,
 ) -> Bundle:
     """Check a policy and its certificate and write them as a bundle, whole or not at all.
 
@@ -82,6 +84,7 @@ def assemble_bundle(
         certificate: What is proved about the file.
         config: What is exported, and how it is checked.
         allow_uncertified: Export even when the verdict is not PROVED, marked as such.
+        gate: Gate to which the controller is held at run time; None for none.
 
     Raises:
         InputError: If the folder is not ours or cannot be written.
@@ -99,7 +102,7 @@ def assemble_bundle(
         budget=certificate.budget,
     )
     require_arithmetic(certificate)
-    forms = {target: build_form(file, target, config.c) for target in config.targets}
+    forms = {target: build_form(file, target, config.c, gate) for target in config.targets}
     forms = {Target.ONNX: build_form(file, Target.ONNX, config.c), **forms}
     visited = _visited(origin, file.policy)
     parities = check_exported(file, list(forms.values()), visited, certificate, config)
@@ -109,6 +112,7 @@ def assemble_bundle(
         evidence[ROBOT_FILE] = certificate.robot.text.encode()
     files = {
         **evidence,
+        **({} if gate is None else {GATE_FILE: gate.to_bytes()}),
         **{name: data for form in forms.values() for name, data in form.files.items()},
         POLICY_FILE: file.data,
         ORIGIN_FILE: origin.manifest(),

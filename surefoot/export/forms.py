@@ -4,7 +4,7 @@ Every form is derived from the canonical file, so that :func:`check_forms` can d
 compare bytes: nothing in a bundle but ``policy.onnx`` decides what a controller computes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,10 +13,13 @@ from surefoot.bundle import Bundle
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.export.footprint import footprint
+from surefoot.gate import GATE_FILE, GateFile
 from surefoot.onnx_file import SPARSE_FILE, ControllerFile, sparse_onnx
 from surefoot.runtime.arithmetic import TAU
 from surefoot.runtime.c_activations import C_TAU
 from surefoot.runtime.c_controller import CEngine
+from surefoot.runtime.c_gate import GATE_HEADER_FILE, GATE_SOURCE_FILE, c_gate_source
+from surefoot.runtime.c_gated import CGate
 from surefoot.runtime.c_source import HEADER_FILE, MAIN_FILE, SOURCE_FILE, CConfig, c_source
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
@@ -25,6 +28,7 @@ from surefoot.version import __version__
 C_REPORT_FILE = "policy.c.json"
 C_FOOTPRINT_FILE = "policy.c.footprint.json"
 _C_FILES = (SOURCE_FILE, HEADER_FILE, MAIN_FILE, C_REPORT_FILE)
+_C_GATE_FILES = (GATE_SOURCE_FILE, GATE_HEADER_FILE)
 
 
 class Target(StrEnum):
@@ -55,13 +59,16 @@ class Form:
     tau: float
 
 
-def build_form(file: ControllerFile, target: Target, config: CConfig) -> Form:
+def build_form(
+    file: ControllerFile, target: Target, config: CConfig, gate: GateFile | None = None
+) -> Form:
     """Build one form of a canonical file.
 
     Args:
         file: The canonical file.
         target: Form to build.
         config: How C is laid out.
+        gate: Gate to which the controller is held, for the forms that can hold one.
 
     Raises:
         MissingLibraryError: If this machine lacks what builds or runs it.
@@ -77,7 +84,9 @@ def build_form(file: ControllerFile, target: Target, config: CConfig) -> Form:
             return Form(files={}, controller=controller_of(file, Backend.TENSORRT), tau=TAU)
         case Target.C:
             controller = CheckedController(CEngine(file, config))
-            files = _c_files(file, config)
+            files = _c_files(file, config, gate)
+            if gate is not None:
+                CGate(file, gate, config)  # compiled, and its self-test passed
             files[C_FOOTPRINT_FILE] = to_json(footprint(files))
             return Form(files=files, controller=controller, tau=C_TAU)
 
@@ -94,18 +103,34 @@ def check_forms(bundle: Bundle) -> list[str]:
         if SPARSE_FILE in bundle.files:
             _compare(bundle, {SPARSE_FILE: sparse_onnx(bundle.controller.data)})
             names.append(SPARSE_FILE)
-        if any(name in bundle.files for name in _C_FILES):
-            _compare(bundle, _c_files(bundle.controller, _c_config(bundle)))
-            names += _C_FILES
+        c_files = (*_C_FILES, *(_C_GATE_FILES if bundle.gate is not None else ()))
+        if any(name in bundle.files for name in (*_C_FILES, *_C_GATE_FILES)):
+            _compare(bundle, _c_files(bundle.controller, _c_config(bundle), bundle.gate))
+            _refuse_more_c(bundle, c_files)
+            names += c_files
     except (InputError, IntegrityError) as error:
         raise VerificationError(f"a form does not verify: {error}") from error
     return names
 
 
-def _c_files(file: ControllerFile, config: CConfig) -> dict[str, bytes]:
+def _c_files(
+    file: ControllerFile, config: CConfig, gate: GateFile | None = None
+) -> dict[str, bytes]:
     source = c_source(file.policy, config)
     report = {"generator": __version__, "config": to_table(config), **source.report}
-    return {**source.files, C_REPORT_FILE: to_json(report)}
+    gated = {} if gate is None else c_gate_source(file.policy, gate)
+    return {**source.files, **gated, C_REPORT_FILE: to_json(report)}
+
+
+def _refuse_more_c(bundle: Bundle, expected: Sequence[str]) -> None:
+    """Refuse the C of a gate that the bundle does not have.
+
+    Raises:
+        IntegrityError: If there is some.
+    """
+    for name in _C_GATE_FILES:
+        if name in bundle.files and name not in expected:
+            raise IntegrityError(f"{name} holds a gate, and the bundle has no {GATE_FILE}")
 
 
 def _c_config(bundle: Bundle) -> CConfig:
@@ -128,4 +153,5 @@ def _c_config(bundle: Bundle) -> CConfig:
 def _compare(bundle: Bundle, derived: Mapping[str, bytes]) -> None:
     for name, data in derived.items():
         if bundle.files.get(name) != data:
-            raise IntegrityError(f"{name} is not what policy.onnx generates")
+            origin = f"{GATE_FILE} and policy.onnx" if name in _C_GATE_FILES else "policy.onnx"
+            raise IntegrityError(f"{name} is not what {origin} generates")

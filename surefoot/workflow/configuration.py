@@ -18,6 +18,7 @@ from surefoot.config import (
     to_toml,
 )
 from surefoot.errors import InputError
+from surefoot.gate import GateRule
 from surefoot.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from surefoot.runtime import BenchConfig
     from surefoot.train import TrainConfig
 
-TABLES = ("train", "certify", "assume", "export", "attack", "bench", "require")
+TABLES = ("train", "certify", "assume", "export", "gate", "attack", "bench", "require")
 """The top-level tables of a configuration file."""
 
 ALL = ["all"]
@@ -122,6 +123,10 @@ class Configuration:
         from surefoot.export import ExportConfig
 
         return build(ExportConfig, self._without_all("export", "targets"), "export")
+
+    def gating(self) -> GateRule:
+        """Build the rule by which the limits of a gate are made."""
+        return build(GateRule, self._table("gate"), "gate")
 
     @property
     def wants_every_target(self) -> bool:

@@ -20,6 +20,7 @@ from surefoot.errors import InputError, IntegrityError, OtherEvidenceError, Veri
 from surefoot.export import ExportConfig, Target, assemble_bundle, build_form
 from surefoot.export.exporter import PARITY_FILE
 from surefoot.export.forms import C_FOOTPRINT_FILE, C_REPORT_FILE
+from surefoot.gate import GateRule
 from surefoot.onnx_file import ControllerFile, load_policy
 from surefoot.output_path import check_artifact_folder
 from surefoot.policy import weights_sha256
@@ -29,6 +30,7 @@ from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import require_arithmetic
 from surefoot.signing import SIGNATURES_FILE, Role
 from surefoot.visited import VISITED_FILE
+from surefoot.workflow.gating import gate_of
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.verifying import (
     prove_again,
@@ -82,6 +84,7 @@ def export_controller(
     keys: Mapping[Role, Ed25519PrivateKey] | None = None,
     dense: Path | None = None,
     allow_uncertified: bool = False,
+    gate: GateRule | None = None,
     listener: Listener = SILENCE,
 ) -> ExportedBundle:
     """Write the bundle of a run or policy folder, and sign it if there are keys.
@@ -97,6 +100,8 @@ def export_controller(
         keys: Private key of each role that signs.
         dense: Policy from which the controller was compressed, for claims about compression.
         allow_uncertified: Write it even when the verdict is not PROVED, marked as such.
+        gate: How the limits are made to which the controller is held at run time, from the states
+            of the policy folder; None for no gate.
         listener: Is told which forms cannot be built, of a bundle without a proof, and on which
             sensors epsilon says little.
 
@@ -133,6 +138,7 @@ def export_controller(
         config,
         dense=original,
         allow_uncertified=allow_uncertified,
+        gate=gate,
     )
     if keys:
         _sign(out, bundle, keys)
@@ -148,6 +154,7 @@ def export_bundle(
     *,
     dense: ControllerFile | None = None,
     allow_uncertified: bool = False,
+    gate: GateRule | None = None,
 ) -> Bundle:
     """Prove a certificate again and write the bundle of its policy, whole or not at all.
 
@@ -160,6 +167,8 @@ def export_bundle(
         config: What is exported, and how it is checked; None for the canonical file alone.
         dense: Controller from which the file was compressed, for claims about compression.
         allow_uncertified: Export even when the verdict is not PROVED, marked as such.
+        gate: How the limits are made to which the controller is held at run time, from the visited
+            observations of the folder; None for no gate.
 
     Raises:
         InputError: If the folder is not ours or cannot be written.
@@ -179,6 +188,7 @@ def export_bundle(
         certificate,
         config or ExportConfig(),
         allow_uncertified=allow_uncertified,
+        gate=None if gate is None else gate_of(file, origin.files.get(VISITED_FILE), gate),
     )
 
 

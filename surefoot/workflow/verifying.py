@@ -16,6 +16,7 @@ from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import require_arithmetic
 from surefoot.signing import Role, TrustPolicy, read_trust_policy
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.gating import check_gate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -97,7 +98,7 @@ def inspect_bundle(
 
 
 def check_claims(bundle: Bundle, dense: ControllerFile | None = None) -> CheckReport:
-    """Derive the forms of an opened bundle again, and prove its certificate again.
+    """Derive gate and forms of an opened bundle again, and prove its certificate again.
 
     Args:
         bundle: The bundle.
@@ -108,6 +109,7 @@ def check_claims(bundle: Bundle, dense: ControllerFile | None = None) -> CheckRe
         IntegrityError: If something is not as it says.
     """
     require_arithmetic(bundle.certificate)
+    check_gate(bundle)
     check_forms(bundle)
     return prove_again(bundle.certificate, bundle.controller, bundle.files.get(VISITED_FILE), dense)
 

@@ -46,6 +46,7 @@ FLAGS = {
         "--sign",
         "--out",
         "--dense",
+        "--gate",
         "--config",
         "--set",
         "--allow-uncertified",

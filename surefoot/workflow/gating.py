@@ -1,0 +1,46 @@
+"""Making the gate of a controller, and deriving it again from what a bundle holds."""
+
+from surefoot.bundle import Bundle
+from surefoot.certify.gate_thresholds import make_gate
+from surefoot.errors import IntegrityError
+from surefoot.gate import GATE_FILE, GateFile, GateRule
+from surefoot.onnx_file import ControllerFile, Description
+from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.inspecting import sensor_names
+
+
+def gate_of(file: ControllerFile, states: bytes | None, rule: GateRule) -> GateFile:
+    """Return the gate of a controller.
+
+    Args:
+        file: The canonical file.
+        states: Content of ``visited.npz``, None without one.
+        rule: How the limits are made.
+
+    Raises:
+        InputError: If nothing gives a range, or the states contradict the rule.
+        IntegrityError: If the states are not what they should be.
+    """
+    visited = None if states is None else Visited.from_bytes(states)
+    return make_gate(file.policy, visited, rule, _names(file))
+
+
+def check_gate(bundle: Bundle) -> None:
+    """Derive the gate of a bundle again from the states that it holds, and compare every limit.
+
+    Raises:
+        IntegrityError: If it is another.
+        InputError: If its rule makes no gate of these states.
+    """
+    if bundle.gate is None:
+        return
+    again = gate_of(bundle.controller, bundle.files.get(VISITED_FILE), bundle.gate.rule)
+    if again != bundle.gate:
+        raise IntegrityError(f"{GATE_FILE} is not what its rule makes of the recorded states")
+
+
+def _names(file: ControllerFile) -> tuple[str, ...]:
+    """Return the name of each sensor; nothing where the file does not name all of them."""
+    names = sensor_names(file.parts, Description.of(file.properties))
+    known = tuple(name for name in names if name is not None)
+    return known if len(known) == len(names) else ()

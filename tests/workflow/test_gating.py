@@ -1,0 +1,154 @@
+"""A gate goes into the bundle, its C and its runtime, and whoever changes it is found out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.policies import random_policy
+from surefoot.artifact import Artifact, from_json, read_artifact, to_json, write_artifact
+from surefoot.budget import Budget
+from surefoot.bundle import open_bundle
+from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.errors import InputError, VerificationError
+from surefoot.export import ExportConfig, Target
+from surefoot.gate import GATE_FILE, GateRule
+from surefoot.onnx_file import load_policy, save_policy
+from surefoot.runtime import Backend, GatedController, load_controller
+from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.exporting import export_controller
+from surefoot.workflow.verifying import verify_bundle
+
+RULE = GateRule(pairs=1, recover_after=2)
+BUDGET = '[[require]]\nquantity = "sparsity"\nat_least = 0.0\n'
+CONFIG = ExportConfig(targets=(Target.C,), num_random=10)
+
+
+def walks() -> Visited:
+    """Episodes of three sensors that swing."""
+    rng = np.random.default_rng(0)
+    angles = np.cumsum(rng.uniform(-0.5, 0.5, (60, 20, 3)), axis=0)
+    return Visited(
+        independent=np.empty((0, 3)),
+        steps=np.empty(0, np.int64),
+        num_discarded=0,
+        pool=np.sin(angles).reshape(-1, 3),
+        episodes=np.tile(np.arange(20), 60),
+    )
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gated") / "policy"
+    controller = random_policy(np.random.default_rng(1), (3, 5, 2))
+    save_policy(
+        folder,
+        controller,
+        properties={"observation_names": "hip,knee,ankle"},
+        extra_files={VISITED_FILE: walks().to_bytes()},
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(policy: Path) -> Path:
+    return export(policy, policy.parent / "bundle", RULE)
+
+
+def export(policy: Path, out: Path, rule: GateRule) -> Path:
+    file, _ = load_policy(policy)
+    evidence = Evidence(observations=walks().independent)
+    effort = CertifyConfig(
+        search_states=2, search_steps=1, lipsdp_iterations=0, lipsdp_per_actuator=0
+    )
+    certificate = certify_policy(file, Budget.parse(BUDGET), evidence, effort)
+    return export_controller(policy, certificate, out, config=CONFIG, gate=rule).path
+
+
+def forged(bundle: Path, out: Path, name: str, change: Callable[[bytes], bytes] | None) -> Path:
+    """A copy with one file changed, or left out, and a manifest that fits."""
+    artifact = read_artifact(bundle, "bundle")
+    files = dict(artifact.files)
+    if change is None:
+        del files[name]
+    else:
+        files[name] = change(files[name])
+    write_artifact(out, Artifact(kind="bundle", files=files, facts=artifact.facts))
+    return out
+
+
+def test_a_bundle_with_a_gate_verifies_and_names_its_sensors(bundle: Path) -> None:
+    opened = verify_bundle(bundle).bundle
+    assert opened.gate is not None
+    assert opened.gate.gate.names == ("hip", "knee", "ankle")
+    assert opened.gate.rule == RULE
+    assert {"policy_gate.c", "policy_gate.h", GATE_FILE} <= opened.files.keys()
+    assert b"0 hip:" in opened.files["policy_gate.h"]
+
+
+def wider(data: bytes) -> bytes:
+    """The first sensor may read twice as much."""
+    table = from_json(data, "it")
+    table["gate"]["sensors"][0]["high"] *= 2
+    return to_json(table)
+
+
+def fewer_alarms(data: bytes) -> bytes:
+    table = from_json(data, "it")
+    table["alarms"]["rates"][0]["at_most"] /= 2
+    return to_json(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (GATE_FILE, wider, "gate.json is not what its rule makes of the recorded states"),
+        (GATE_FILE, fewer_alarms, "gate.json is not what its rule makes of the recorded states"),
+        (GATE_FILE, lambda data: data + b"\n", "gate.json was changed after it was written"),
+        (GATE_FILE, None, "policy_gate.c holds a gate, and the bundle has no gate.json"),
+        ("policy_gate.c", None, "policy_gate.c is not what gate.json and policy.onnx generates"),
+        ("policy_gate.h", lambda data: data[:-1] + b"\n\n", "policy_gate.h is not what gate.json"),
+        (
+            "policy_gate.c",
+            lambda data: data.replace(b"POLICY_GATE_RANGE", b"NO_CAUSE"),
+            "policy_gate.c is not what gate.json and policy.onnx generates",
+        ),
+    ],
+)
+def test_a_gate_that_was_changed_or_left_out_is_refused(
+    bundle: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes] | None, words: str
+) -> None:
+    with pytest.raises(VerificationError, match=words):
+        verify_bundle(forged(bundle, tmp_path / "forged", name, change))
+
+
+def test_a_gate_of_other_states_is_refused(bundle: Path, tmp_path: Path) -> None:
+    visited = walks()
+    other = replace(visited, pool=visited.pool * 1.5).to_bytes()
+    with pytest.raises(VerificationError, match="is not what its rule makes"):
+        verify_bundle(forged(bundle, tmp_path / "forged", VISITED_FILE, lambda data: other))
+
+
+def loaded(bundle: Path) -> GatedController:
+    controller = load_controller(open_bundle(bundle), Backend.NUMPY)
+    assert isinstance(controller, GatedController)
+    return controller
+
+
+def test_the_runtime_of_a_bundle_with_a_gate_holds_it(bundle: Path) -> None:
+    controller = loaded(bundle)
+    good = np.array([[0.0, 0.1, 0.1]])
+    action = controller(good)
+    assert np.array_equal(controller(np.array([[9.0, 0.1, 0.1]])), action)
+    assert controller.describe(controller.events[0]) == "sensor 0 (hip) is out of its range"
+
+
+def test_a_gate_that_would_reject_its_own_recording_is_not_exported(
+    policy: Path, tmp_path: Path
+) -> None:
+    narrow = GateRule(low=(-0.2,), high=(0.2,))
+    with pytest.raises(InputError, match="must reject at most 1% of the recorded steps"):
+        export(policy, tmp_path / "bundle", narrow)
+    assert not (tmp_path / "bundle").exists()
