@@ -228,7 +228,10 @@ class Certificate:
     @property
     def sensor_warnings(self) -> tuple[str, ...]:
         """One line for each sensor on which the perturbation of the tables says little."""
-        return () if self.claims.sensors is None else self.claims.sensors.warnings
+        if self.claims.sensors is None:
+            return ()
+        labels = None if self.robot is None else self.robot.sensor_labels
+        return self.claims.sensors.warnings(labels)
 
     def to_table(self) -> dict[str, Json]:
         """Return the certificate as JSON values."""

@@ -5,7 +5,7 @@ is None proves nothing; a field that is None by default is left out of the JSON.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from surefoot.artifact import Json
@@ -484,11 +484,14 @@ class SensorsClaim:
     per_raw_unit: Rows
     units: str
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """One line for each sensor on which epsilon says little."""
+    def warnings(self, labels: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return one line for each sensor on which epsilon says little.
+
+        Args:
+            labels: Names of the sensors; their numbers without them.
+        """
         return warnings_of(
-            self.epsilon, self.scale, self.float32_step, self.degenerate, self.unresolved
+            self.epsilon, self.scale, self.float32_step, self.degenerate, self.unresolved, labels
         )
 
 

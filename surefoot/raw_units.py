@@ -11,14 +11,15 @@ the deployed arithmetic computes them. All of it is computed in fractions and ro
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
 from surefoot.policy import Normaliser
-from surefoot.robot import ROBOT_FILE, Robot
+from surefoot.robot import ROBOT_FILE, Robot, Sensor
+from surefoot.sensors import SensorScales
 
 NOISE = "noise"
 """In place of sizes: the noise of every sensor that has one in the description of the robot."""
@@ -122,6 +123,65 @@ def ball_of(
     epsilon = _up(max(radii))
     shares = tuple(min(_up(radius / Fraction(epsilon)), 1.0) for radius in radii)
     return Ball(norm=Norm.LINF, epsilon=epsilon, sensors=shares)
+
+
+def radii_of(
+    perturb: Perturbation, robot: Robot, normaliser: Normaliser, state_limit: float | None = None
+) -> dict[str, tuple[float, float]]:
+    """Return the least and largest radius of the entries of each sensor, normalised units.
+
+    Args:
+        perturb: Largest error of the readings, raw units.
+        robot: The robot.
+        normaliser: Normaliser of its controller.
+        state_limit: Largest state that is assumed, normalised units, where nothing clips it.
+
+    Raises:
+        InputError: If a sensor is unknown or named twice, or nothing bounds its state.
+    """
+    ball = ball_of(perturb, robot, normaliser, state_limit)
+    return sides_of(sizes_of(perturb, robot), robot, ball)
+
+
+def sides_of(names: Iterable[str], robot: Robot, ball: Ball) -> dict[str, tuple[float, float]]:
+    """Return the least and largest radius of the entries of each sensor, normalised units."""
+    sides = {name: ball.sides[list(robot.sensors_called(name))] for name in names}
+    return {name: (float(each.min()), float(each.max())) for name, each in sides.items()}
+
+
+def faint_sensors(perturb: Perturbation, robot: Robot, normaliser: Normaliser) -> tuple[str, ...]:
+    """Return a line for each sensor of which a perturbation in raw units says little.
+
+    Args:
+        perturb: Largest error of the readings, raw units.
+        robot: The robot.
+        normaliser: Normaliser of its controller.
+
+    Raises:
+        InputError: If a sensor is unknown.
+    """
+    scales = SensorScales.of(normaliser)
+    return tuple(
+        f"{robot.sensor_labels[entry]}: {words}"
+        for name, size in sizes_of(perturb, robot).items()
+        for entry in robot.sensors_called(name)
+        if (words := _faint(size, robot.each_sensor[entry], entry, scales))
+    )
+
+
+def _faint(size: float, sensor: Sensor, entry: int, scales: SensorScales) -> str:
+    """Say why an error of a reading says little; nothing where it says enough."""
+    words = []
+    if entry in scales.degenerate:
+        scale = sensor.in_units(float(scales.scale[entry]))
+        words.append(f"its scale {scale} is at the floor: it never moved in training")
+    if sensor.resolution is not None and sensor.resolution > size:
+        coarse, fine = sensor.in_units(sensor.resolution), sensor.in_units(size)
+        words.append(f"its resolution {coarse} is coarser than the error {fine}")
+    step = float(scales.float32_step[entry] * scales.scale[entry])
+    if not step <= size:
+        words.append(f"one float32 step is {sensor.in_units(step)}, more than the error")
+    return "; ".join(words)
 
 
 def _radius(size: float, entry: int, normaliser: Normaliser, state_limit: float | None) -> Fraction:

@@ -6,6 +6,7 @@ joint positions. Nothing is guessed: what the file does not say is unknown.
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,9 @@ from surefoot.errors import InputError, did_you_mean
 from surefoot.limits import MAX_ROBOT_BYTES, MAX_SENSORS
 from surefoot.policy import Array, Policy
 from surefoot.ranges import require_positive
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+"""A bare key of TOML, so that budgets need no quotes."""
 
 ROBOT_FILE = "robot.toml"
 """Name of the description in policy folders and bundles."""
@@ -49,10 +53,8 @@ class Part:
             InputError: If one does not hold.
         """
         for name in (self.name, self.group or "none", *(self.entries or ())):
-            if not name or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
-                raise InputError(
-                    f"names must be of letters, digits, '_', '-' and '.', got {name!r}"
-                )
+            if not _NAME.fullmatch(name):
+                raise InputError(f"names must be of letters, digits, '_' and '-', got {name!r}")
         if not self.unit.strip():
             raise InputError(f"unit of {self.name} must be given, 1 for a pure number")
         if self.entries is not None:

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+from surefoot.budget import Budget
 from surefoot.certify.at_states import Effort
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.chain import action_chain
@@ -14,6 +15,7 @@ from surefoot.certify.proofs import Proofs
 from surefoot.certify.searches import Searches
 from surefoot.config import to_table
 from surefoot.onnx_file import ControllerFile
+from surefoot.raw_units import faint_sensors
 
 
 class Analysis:
@@ -67,6 +69,16 @@ class Analysis:
     def searches(self) -> Searches:
         """Everything that is searched for."""
         return Searches(self.proofs, self.replay, self.config)
+
+    def faint_sensors(self, budget: Budget) -> tuple[str, ...]:
+        """Return a line for each sensor of which a perturbation in raw units says little."""
+        robot = self.evidence.robot
+        if robot is None:
+            return ()
+        named = [need.perturb for need in budget.requirements if need.perturb is not None]
+        normaliser = self.controller.policy.normaliser
+        lines = [line for perturb in named for line in faint_sensors(perturb, robot, normaliser)]
+        return tuple(dict.fromkeys(lines))
 
     @cached_property
     def measurements(self) -> FileMeasurements:

@@ -22,6 +22,7 @@ from surefoot.claims import (
     ValueClaim,
     VisitedRadiusClaim,
 )
+from surefoot.robot import Robot
 
 
 def arithmetic_sentence(claim: RuntimeErrorClaim, arithmetic: str) -> str:
@@ -151,11 +152,22 @@ def _limits(limits: ReturnLimits) -> Iterator[str]:
     yield f"the observed distribution function is off by at most {number(limits.distribution_band)}"
 
 
-def sensor_sentences(claim: SensorsClaim | None) -> Iterator[str]:
-    """Yield epsilon in the raw unit of each sensor; first the sensors on which it says little."""
+def sensor_sentences(claim: SensorsClaim | None, robot: Robot | None = None) -> Iterator[str]:
+    """Yield epsilon in the raw unit of each sensor; first the sensors on which it says little.
+
+    Args:
+        claim: What epsilon is on each sensor.
+        robot: Robot whose sensors these are, by name; None where none is described.
+    """
     if claim is None:
         return
-    yield from (f"WARNING: {words}" for words in claim.warnings)
+    yield from (
+        f"WARNING: {words}"
+        for words in claim.warnings(None if robot is None else robot.sensor_labels)
+    )
+    if robot is not None:
+        units = zip(robot.sensor_labels, robot.each_sensor, strict=True)
+        yield f"the sensors, in this order: {', '.join(f'{name} ({s.unit})' for name, s in units)}"
     yield f"a normalised unit in raw units, sensor by sensor: {numbers(claim.scale)}"
     yield f"epsilon {exact(claim.epsilon)} in raw units: {numbers(claim.epsilon_raw)}"
     yield f"a step of float32 in normalised units: {numbers(claim.float32_step)}"

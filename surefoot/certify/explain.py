@@ -6,7 +6,6 @@ out would make it say more than is proved.
 
 from collections.abc import Callable, Iterator
 
-from surefoot.ball import Ball
 from surefoot.budget import Scope, percent
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.claims_in_words import (
@@ -24,7 +23,7 @@ from surefoot.certify.verdict import HOLDS
 from surefoot.quantities import QUANTITIES
 from surefoot.quantities.base.quantity import Topic
 from surefoot.quantities.base.witness import Witness
-from surefoot.raw_units import OnRobot
+from surefoot.raw_units import sides_of
 from surefoot.robot import Robot
 
 _NOT_GUARANTEED = (
@@ -52,6 +51,7 @@ def explain(certificate: Certificate) -> str:
         f"other. Its verdict is {certificate.headline}.",
         arithmetic_sentence(certificate.claims.runtime_error, certificate.arithmetic),
     ]
+    sensors = list(sensor_sentences(certificate.claims.sensors, certificate.robot))
     groups = (
         ("Guaranteed, always:", _chosen(certificate, _is_proved)),
         ("Guaranteed with a confidence:", _chosen(certificate, _is_proved_with_confidence)),
@@ -59,7 +59,7 @@ def explain(certificate: Certificate) -> str:
         ("Violated, with a concrete example:", _open(certificate, Verdict.REFUTED)),
         ("Neither proved nor refuted:", _open(certificate, Verdict.UNKNOWN)),
         ("Beyond the requirements:", list(claim_sentences(certificate))),
-        ("What epsilon is on each sensor:", list(sensor_sentences(certificate.claims.sensors))),
+        ("What epsilon is on each sensor:", sensors),
         ("Not asked, so not answered:", list(map(_topic, certificate.budget.silent_about))),
         ("Not guaranteed:", list(_NOT_GUARANTEED)),
     )
@@ -140,18 +140,9 @@ def _where(finding: Finding, robot: Robot | None) -> str:
         attacked = f"attacked within {exact(ball.epsilon)} ({ball.norm})"
         wrong = perturbed(ball.norm, ball.epsilon, ball.sensors)
         if (meant := requirement.on_robot) is not None and meant.readings and robot is not None:
-            wrong = misread(meant.readings, _sides(ball, meant, robot))
+            wrong = misread(meant.readings, sides_of(meant.readings, robot, ball))
         words.append(attacked if finding.measured else wrong)
     return ", ".join(words) + ", " if words else ""
-
-
-def _sides(ball: Ball, meant: OnRobot, robot: Robot) -> dict[str, tuple[float, float]]:
-    """Return the least and largest radius of the entries of each sensor, normalised units."""
-    entries = {name: list(robot.sensors_called(name)) for name in meant.readings}
-    return {
-        name: (float(ball.sides[numbers].min()), float(ball.sides[numbers].max()))
-        for name, numbers in entries.items()
-    }
 
 
 def _open(certificate: Certificate, verdict: Verdict) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 from surefoot.cli.adopt import adopt
 from surefoot.cli.attack import attack
 from surefoot.cli.bench import bench
+from surefoot.cli.budget import init
 from surefoot.cli.certify import certify
 from surefoot.cli.compress import compress
 from surefoot.cli.export import export
@@ -71,6 +72,11 @@ VERBS = (
 )
 for verb in VERBS:
     app.command()(_as_command(verb))
+
+budget = typer.Typer(help="Write a budget to start from.", no_args_is_help=True)
+budget.command()(_as_command(init))
+budget.callback()(lambda: None)  # a group, whose one verb has a name
+app.add_typer(budget, name="budget")
 
 
 def _print_version(wanted: bool) -> None:

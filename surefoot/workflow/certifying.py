@@ -115,7 +115,7 @@ def certify_analysed(
     with listener.progress("certifying", num_steps(budget)) as update:
         certificate = certify_analysis(analysis, budget, update)
     write_file(out, certificate.to_json())
-    for words in certificate.sensor_warnings:
+    for words in (*certificate.sensor_warnings, *analysis.faint_sensors(budget)):
         listener.remark(f"WARNING: {words}")
     # An older one would be about another certificate.
     picture_of(out).unlink(missing_ok=True)

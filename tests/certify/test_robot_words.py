@@ -204,6 +204,7 @@ def test_the_words_say_sensors_sizes_units_and_normalised_radii(certificate: Cer
     words = explain(certificate)
     assert "angle by at most 0.02 rad (0.01001 to 0.04001 normalised)" in words
     assert "gyro by at most 0.5 rad/s (0.1667 normalised)" in words
+    assert "the sensors, in this order: angle[0] (rad), angle[1] (rad), gyro (rad/s)" in words
     assert "no output of hip moves by more than" in words
     assert " N m (required: 50;" in words
     assert "in the example knee moves by" in words

@@ -53,6 +53,7 @@ FLAGS = {
         "--json",
     },
     "keygen": {"--out", "--json"},
+    "budget init": {"controller", "--robot", "--out", "--json"},
     "compress": {
         "policy",
         "--out",
@@ -137,9 +138,16 @@ def application() -> TyperGroup:
 
 
 def test_verbs_and_flags_are_the_agreed_ones() -> None:
+    verbs = {
+        f"{name} {inner}".strip(): one
+        for name, command in application().commands.items()
+        for inner, one in (
+            command.commands.items() if isinstance(command, TyperGroup) else [("", command)]
+        )
+    }
     found = {
         name: {option for parameter in command.params for option in parameter.opts}
-        for name, command in application().commands.items()
+        for name, command in verbs.items()
     }
     assert found == FLAGS
 
