@@ -221,16 +221,24 @@ class Robot:
             InputError: If one has more entries than the other, or the mean of a normaliser lies
                 outside the range of its sensor.
         """
+        self.check_sizes(policy.obs_dim, policy.num_outputs)
+        self._check_means(policy.normaliser.mean)
+
+    def check_sizes(self, num_sensors: int, num_actuators: int) -> None:
+        """Check that a controller or a task has as many sensors and actuators.
+
+        Raises:
+            InputError: If it has more or fewer.
+        """
         for what, labels, held in (
-            ("sensors", self.sensor_labels, policy.obs_dim),
-            ("actuators", self.actuator_labels, policy.num_outputs),
+            ("sensors", self.sensor_labels, num_sensors),
+            ("actuators", self.actuator_labels, num_actuators),
         ):
             if len(labels) != held:
                 raise InputError(
                     f"{ROBOT_FILE}: {what} must have the {held} entries of the controller, "
                     f"have {len(labels)}"
                 )
-        self._check_means(policy.normaliser.mean)
 
     def _check_means(self, mean: Array) -> None:
         entries = zip(self.sensor_labels, self.each_sensor, mean.tolist(), strict=True)

@@ -140,6 +140,7 @@ def _deviations(certificate: Certificate, ball: Ball, scope: Scope) -> Iterator[
             and asked.scope is scope
             and asked.norm is ball.norm
             and asked.sensors is None
+            and asked.outputs is None
             and _covers(asked.epsilon, ball)
         ):
             yield finding

@@ -4,6 +4,7 @@ policy/policy.onnx            the controller itself
 policy/critic.safetensors     the critic, for attacks that use it
 policy/visited.npz            observations along clean episodes
 policy/curves.json            learning curves
+policy/robot.toml             the robot, if it is described
 policy/manifest.json          configuration, counts, versions, digests
 """
 
@@ -18,14 +19,20 @@ from surefoot.envs.vector import BoxActions
 from surefoot.errors import IntegrityError
 from surefoot.onnx_file import save_policy
 from surefoot.policy import Activation, Layer
+from surefoot.robot import ROBOT_FILE, Robot
 from surefoot.run_folder import CRITIC_FILE, CURVES_FILE
 from surefoot.train.result import TrainResult
 from surefoot.version import __version__
 from surefoot.visited import VISITED_FILE
 
 
-def save_trained(folder: Path, result: TrainResult) -> bytes:
+def save_trained(folder: Path, result: TrainResult, robot: Robot | None = None) -> bytes:
     """Write the policy folder of a run and return the bytes of `policy.onnx`.
+
+    Args:
+        folder: Where it goes.
+        result: What was trained.
+        robot: Description of the robot; None for none.
 
     Raises:
         InputError: If the folder is not ours or cannot be written.
@@ -39,6 +46,7 @@ def save_trained(folder: Path, result: TrainResult) -> bytes:
             CRITIC_FILE: critic_to_bytes(result.critic),
             VISITED_FILE: result.visited.to_bytes(),
             CURVES_FILE: to_json(dict(result.curves)),
+            **({} if robot is None else {ROBOT_FILE: robot.text.encode()}),
         },
     )
 

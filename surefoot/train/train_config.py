@@ -16,8 +16,8 @@ from surefoot.ranges import (
 from surefoot.train.defence_config import Defence, NoDefence
 from surefoot.train.pruning_config import NoPruning, Pruning
 
-WITHOUT_EFFECT = ("num_threads", "checkpoint_steps", "resume")
-"""Settings that nothing of a result depends on, as long as the training is not stopped."""
+WITHOUT_EFFECT = ("num_threads", "checkpoint_steps", "resume", "robot")
+"""Settings that nothing of a training depends on, as long as it is not stopped."""
 
 _WIDEST = 2**16
 """Widest layer: two of them make a matrix of 17 GB."""
@@ -76,6 +76,8 @@ class TrainConfig:
     Attributes:
         env_id: Gymnasium id of the task.
         env_module: Module that registers it, if it is not Gymnasium's own.
+        robot: Description of the robot, a TOML file that is kept beside the policy; a budget may
+            then speak of its sensors and actuators.
         seed: Seed of every random draw of the run.
         total_steps: Environment steps, rounded up to whole iterations.
         num_envs: Environments stepped together.
@@ -126,6 +128,7 @@ class TrainConfig:
 
     env_id: str
     env_module: str | None = None
+    robot: str | None = None
     seed: int = 0
     total_steps: int = 1_000_000
     num_envs: int = 16

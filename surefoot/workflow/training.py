@@ -1,7 +1,7 @@
 """Training into a run folder: a started training resumes, a finished one is kept."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,10 +12,11 @@ from surefoot.artifact import (
     is_folder_of,
     read_artifact,
     sha256_hex,
+    write_artifact,
     write_file,
 )
 from surefoot.config import REST, Table, build, config_sha256, to_table, to_toml
-from surefoot.envs import describe_env
+from surefoot.envs import BoxActions, DiscreteActions, EnvSpec, describe_env
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import POLICY_FILE, load_policy, policy_to_onnx
 from surefoot.output_path import check_run_folder
@@ -23,6 +24,7 @@ from surefoot.ownership import hold_folder
 from surefoot.policy import weights_sha256
 from surefoot.provenance import MadeOn, made_on
 from surefoot.records import TrainingRecord, read_stages
+from surefoot.robot import ROBOT_FILE, Robot
 from surefoot.run_folder import RunFolder
 from surefoot.train import Progress, TrainConfig, TrainResult, save_trained, train_policy
 from surefoot.train.checkpoint import read_checkpoint
@@ -32,6 +34,7 @@ from surefoot.train.training_run import seconds_of
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.finished_stages import FinishedStages
 from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.robot_file import read_robot
 
 
 def train_run(
@@ -54,22 +57,49 @@ def train_run(
     """
     check_run_folder(out)
     config = configuration.training()
-    # Refuse an unfit task before anything is written.
-    describe_env(config.env_id, config.env_module)
+    # Refuse an unfit task or robot before anything is written.
+    robot = _robot_of(config, describe_env(config.env_id, config.env_module))
     run, table = RunFolder(out), to_table(config)
     with hold_folder(run.path, "run"):
         if not _is_trained(run, table, listener):
             check_artifact_place(run.policy, "policy")
-            _train(run, config, listener)
+            _train(run, config, robot, listener)
         elif "train" not in read_stages(run.stages):
             _enter_again(run, listener)
+        _keep_robot(run, robot)
         write_file(run.config, to_toml(configuration.tables | {"train": table}).encode())
         record = _record_of(run)
         write_file(run.training, record.to_json())
         return record
 
 
-def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
+def _robot_of(config: TrainConfig, spec: EnvSpec) -> Robot | None:
+    """Return the robot that a configuration describes; None for none.
+
+    Raises:
+        InputError: If it has other sensors or actuators than the task.
+    """
+    if config.robot is None:
+        return None
+    robot = read_robot(Path(config.robot))
+    match spec.actions:
+        case BoxActions(low=low):
+            robot.check_sizes(spec.obs_dim, low.size)
+        case DiscreteActions(num=num):
+            robot.check_sizes(spec.obs_dim, num)
+    return robot
+
+
+def _keep_robot(run: RunFolder, robot: Robot | None) -> None:
+    """Keep a description that was changed after the training, which does not depend on it."""
+    artifact = read_artifact(run.policy, "policy")
+    if robot is None or artifact.files.get(ROBOT_FILE) == robot.text.encode():
+        return
+    files = {**artifact.files, ROBOT_FILE: robot.text.encode()}
+    write_artifact(run.policy, replace(artifact, files=files))
+
+
+def _train(run: RunFolder, config: TrainConfig, robot: Robot | None, listener: Listener) -> None:
     total = config.num_iterations * config.batch_size
     with listener.progress(f"train {config.env_id}", total) as update:
         result = train_policy(
@@ -79,7 +109,7 @@ def _train(run: RunFolder, config: TrainConfig, listener: Listener) -> None:
         )
     # Last comes the policy folder, which says that all of it is done.
     _enter(run, result, listener)
-    save_trained(run.policy, result)
+    save_trained(run.policy, result, robot)
 
 
 def _enter(run: RunFolder, result: TrainResult, listener: Listener) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from support.policies import draw_policy, file_of
+from surefoot.attack.proved_deviation import certified_deviation
+from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
@@ -107,6 +109,25 @@ def test_a_bound_of_one_output_is_no_more_than_that_of_all(file: ControllerFile)
     each = certify_policy(file, Budget.parse(BUDGET), EVIDENCE, FAST).findings[:2]
     whole = certify_policy(file, both, EVIDENCE, FAST).findings[0]
     assert whole.certified == max(finding.certified or np.inf for finding in each)
+
+
+def test_the_bound_of_one_output_holds_no_attack_on_the_others(file: ControllerFile) -> None:
+    budget = """
+    [[require]]
+    quantity = "action_deviation"
+    epsilon = 0.05
+    norm = "linf"
+    actuator = "{}"
+    scope = "everywhere"
+    at_most = 50.0
+    """
+    ball = Ball(norm=Norm.LINF, epsilon=0.05)
+    both = [
+        certify_policy(file, Budget.parse(budget.format(name)), EVIDENCE, FAST)
+        for name in ("hip", "knee")
+    ]
+    largest = max(one.findings[0].certified or 0.0 for one in both)
+    assert [certified_deviation(one, ball) for one in both] == [largest, largest]
 
 
 def test_it_travels_with_its_robot_and_is_proved_again(

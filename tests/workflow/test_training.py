@@ -14,6 +14,7 @@ from surefoot.config import merge_tables
 from surefoot.errors import InputError
 from surefoot.onnx_file import load_policy
 from surefoot.records import TrainingRecord, read_stages
+from surefoot.robot import ROBOT_FILE, Robot
 from surefoot.run_folder import RunFolder
 from surefoot.train import TrainResult, save_trained
 from surefoot.workflow.configuration import Configuration
@@ -38,7 +39,8 @@ def test_a_training_has_its_record_before_its_policy_says_that_it_is_done(
     """Between both, a process may be killed."""
     run = RunFolder(tmp_path / "run")
 
-    def saved(folder: Path, result: TrainResult) -> bytes:
+    def saved(folder: Path, result: TrainResult, robot: Robot | None) -> bytes:
+        assert robot is None
         assert not folder.exists()
         assert set(read_stages(run.stages)) == {"train"}
         return save_trained(folder, result)
@@ -112,3 +114,42 @@ def test_the_whole_configuration_is_kept(trained: Path, configuration: Configura
     for name in ("certify", "attack", "bench", "require"):
         assert kept.tables[name] == configuration.tables[name]
     assert merge_tables(configuration.tables, kept.tables) == kept.tables
+
+
+CART = """
+[[sensor]]
+name = "state"
+count = 4
+unit = "1"
+
+[[actuator]]
+name = "push"
+unit = "1"
+entries = ["left", "right"]
+"""
+
+
+def test_a_description_is_kept_beside_the_policy_and_may_be_corrected_later(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out, described = tmp_path / "run", tmp_path / "robot.toml"
+    shutil.copytree(trained, out)
+    with_robot = Configuration({"train": {"robot": str(described)}}).over(configuration)
+    before = load_policy(RunFolder(out).policy)[0]
+    for text in (CART, CART.replace("left", "west")):
+        described.write_text(text)
+        train_run(out, with_robot)
+        file, artifact = load_policy(RunFolder(out).policy)
+        assert artifact.files[ROBOT_FILE] == text.encode()
+        assert file.data == before.data
+
+
+def test_a_robot_with_other_sensors_than_the_task_writes_nothing(
+    configuration: Configuration, tmp_path: Path
+) -> None:
+    described = tmp_path / "robot.toml"
+    described.write_text(CART.replace("count = 4", "count = 5"))
+    with_robot = Configuration({"train": {"robot": str(described)}}).over(configuration)
+    with pytest.raises(InputError, match="sensors must have the 4 entries"):
+        train_run(tmp_path / "run", with_robot)
+    assert not (tmp_path / "run").exists()
