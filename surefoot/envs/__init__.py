@@ -7,6 +7,7 @@ and Ant, with exactly Gymnasium's numbers; all else runs on Gymnasium's own vect
 
 from surefoot.envs.make import describe_env, function_of, make_env, module_digest
 from surefoot.envs.mujoco_task import MujocoTask
+from surefoot.envs.randomisation import Push, Randomisation
 from surefoot.envs.replay import check_replay
 from surefoot.envs.simulations import Contact, Frame, Joint, Simulations, Start
 from surefoot.envs.vector import (
@@ -26,6 +27,8 @@ __all__ = [
     "Frame",
     "Joint",
     "MujocoTask",
+    "Push",
+    "Randomisation",
     "Simulations",
     "Start",
     "State",

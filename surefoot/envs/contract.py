@@ -79,6 +79,29 @@ def require_finite(obs: Obs, reward: float = 0.0) -> None:
             raise ContractError(f"its {what} is not finite")
 
 
+def require_rows(values: Obs, num: int, num_axes: int) -> None:
+    """Refuse anything but one number, or one row of numbers, for each simulation.
+
+    Raises:
+        ContractError: If the shape is another.
+    """
+    if values.ndim != num_axes or len(values) != num:
+        wanted = f"({num},)" if num_axes == 1 else f"({num}, any number)"
+        raise ContractError(f"it must return numbers of shape {wanted}, got {values.shape}")
+
+
+def require_flags(flags: Obs, num: int) -> None:
+    """Refuse anything but one flag for each simulation.
+
+    Raises:
+        ContractError: If type or shape are others.
+    """
+    if flags.dtype != np.bool_ or flags.shape != (num,):
+        raise ContractError(
+            f"it must return flags of shape ({num},), got {flags.dtype} of shape {flags.shape}"
+        )
+
+
 def _take_obs(obs: object, space: spaces.Box) -> Obs:
     array = np.array(obs)
     if array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, space.dtype, "same_kind"):

@@ -86,11 +86,10 @@ class MujocoBatchEnv:
     def load_state_dict(self, state: Mapping[str, Any]) -> Floats:
         """Go back to a stored state; see `VectorEnv.load_state_dict`."""
         check_state(state, self.spec, self.num_envs)
-        obs = self.simulations.load_state_dict(state)
         self._np_random = [
             generator_from_state(state["np_random"][str(i)]) for i in range(self.num_envs)
         ]
-        return obs
+        return self.simulations.load_state_dict(state, self._np_random)
 
     def close(self) -> None:
         """Nothing to release: the simulations are memory."""

@@ -12,8 +12,9 @@ import numpy as np
 from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
-from surefoot.envs.contract import ContractError
+from surefoot.envs.contract import require_flags, require_rows
 from surefoot.envs.mujoco_task import MujocoTask
+from surefoot.envs.randomiser import Randomiser
 from surefoot.envs.simulations import DERIVED, STATE, Arrays, Simulations, Start
 from surefoot.envs.user_code import user_code
 from surefoot.envs.vector import Flags, Floats, State
@@ -63,6 +64,7 @@ class MujocoSimulations:
         self._arrays = self._make_arrays(num_envs)
         self._everyone = Simulations(self._arrays, slice(None))
         self._obs = np.zeros((num_envs, 0))
+        self._randomiser = Randomiser(task.randomisation, self.batch, task.names)
 
     def begin(self, ids: NDArray[np.int32], streams: Sequence[np.random.Generator]) -> Floats:
         """Start episodes, everywhere at first; return observations.
@@ -76,6 +78,7 @@ class MujocoSimulations:
             UserCodeError: If a function of the task fails.
         """
         self._place(ids, streams)
+        self._randomiser.begin(ids, streams)
         self._compute(lambda: self.batch.forward(ids))
         started = Simulations(self._arrays, ids)
         if self.task.remember is not None:
@@ -83,7 +86,7 @@ class MujocoSimulations:
             if self._arrays.before.shape[1] != before.shape[1]:
                 self._arrays.before = np.zeros((len(self.num_steps), before.shape[1]))
             self._arrays.before[ids] = before
-        return self._observe(started, ids)
+        return self._observe(started, ids, is_start=True)
 
     def advance(self, actions: NDArray[np.float32]) -> Outcome:
         """Apply one action to every simulation for a control period.
@@ -95,6 +98,7 @@ class MujocoSimulations:
             DivergenceError: If a simulation diverged.
             UserCodeError: If a function of the task fails.
         """
+        self._randomiser.push()
         self._apply(actions)
         self.num_steps += 1
         self._compute(lambda: self.batch.step(nstep=self.task.num_substeps))
@@ -119,10 +123,17 @@ class MujocoSimulations:
             "body_forces": arrays.body_forces.copy(),
             "derived": {name: self._fields[name].copy() for name in DERIVED},
             "obs": self._obs.copy(),
+            "randomised": self._randomiser.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> Floats:
+    def load_state_dict(
+        self, state: Mapping[str, Any], streams: Sequence[np.random.Generator]
+    ) -> Floats:
         """Go back to a stored state; return the observations that the policy sees next, (N, O).
+
+        Args:
+            state: What `state_dict` gave.
+            streams: The random stream of each simulation, from which its episode goes on drawing.
 
         Raises:
             InputError: If the state is of another model.
@@ -139,6 +150,7 @@ class MujocoSimulations:
             setattr(self._arrays, name, state[name].copy())
         # What MuJoCo derived is no part of its state; the next step computes it anew.
         self._fields.update({name: state["derived"][name].copy() for name in DERIVED})
+        self._randomiser.load_state_dict(state["randomised"], streams)
         self._obs = state["obs"].copy()
         return self._obs.copy()
 
@@ -202,10 +214,15 @@ class MujocoSimulations:
         self._fields.update(self._derived)
         self._check_finite()
 
-    def _observe(self, simulations: Simulations, ids: NDArray[np.integer[Any]]) -> Floats:
+    def _observe(
+        self, simulations: Simulations, ids: NDArray[np.integer[Any]], *, is_start: bool = False
+    ) -> Floats:
         obs = self._ask("observe", self.task.observe, simulations, 2)
         if self._obs.shape[1] != obs.shape[1]:
             self._obs = np.zeros((len(self.num_steps), obs.shape[1]))
+        if is_start:
+            self._randomiser.begin_errors(obs, ids)
+        self._randomiser.disturb(obs, ids)
         self._obs[ids] = obs
         return obs
 
@@ -215,14 +232,14 @@ class MujocoSimulations:
         """Return a copy of what a function of the task gives, one row for each simulation."""
         with user_code(lambda: self._failed(name)):
             values = np.array(function(simulations), np.float64)
-            _require_rows(values, len(simulations.qpos), num_axes)
+            require_rows(values, len(simulations.qpos), num_axes)
         self._require_finite(name, values)
         return values
 
     def _ask_flags(self, function: Callable[[Simulations], Flags]) -> Flags:
         with user_code(lambda: self._failed("terminated")):
             flags = np.array(function(self._everyone))
-            _require_flags(flags, len(self.num_steps))
+            require_flags(flags, len(self.num_steps))
         return flags
 
     def _update_body_forces(self) -> None:
@@ -256,29 +273,6 @@ class MujocoSimulations:
         return DivergenceError(
             f"{self.task.env_id}: environment {i} diverged at step {self.num_steps[i]}"
             f" of its episode: {reason}"
-        )
-
-
-def _require_rows(values: Floats, num: int, num_axes: int) -> None:
-    """Refuse anything but one number, or one row of numbers, for each simulation.
-
-    Raises:
-        ContractError: If the shape is another.
-    """
-    if values.ndim != num_axes or len(values) != num:
-        wanted = f"({num},)" if num_axes == 1 else f"({num}, any number)"
-        raise ContractError(f"it must return numbers of shape {wanted}, got {values.shape}")
-
-
-def _require_flags(flags: NDArray[Any], num: int) -> None:
-    """Refuse anything but one flag for each simulation.
-
-    Raises:
-        ContractError: If type or shape are others.
-    """
-    if flags.dtype != np.bool_ or flags.shape != (num,):
-        raise ContractError(
-            f"it must return flags of shape ({num},), got {flags.dtype} of shape {flags.shape}"
         )
 
 

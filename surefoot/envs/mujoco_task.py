@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.envs.names import Names
+from surefoot.envs.randomisation import Randomisation, add_buffers
 from surefoot.envs.simulations import Simulations, Start
 from surefoot.envs.vector import Flags, Floats
 from surefoot.errors import InputError
@@ -42,6 +43,7 @@ class MujocoTask:
         num_actions: Number of actions in [-1, 1] where there is a ``control``. None: one for each
             actuator.
         contacts: Pairs of geoms by a name of one's own, read by `Simulations.contact`.
+        randomisation: How simulations differ from each other and from the model.
         with_body_forces: Whether `Simulations.body_forces` is computed, at about 5 us a step.
         max_episode_steps: Steps after which an episode is truncated.
     """
@@ -58,6 +60,7 @@ class MujocoTask:
     control: Callable[[Simulations], Floats] | None = None
     num_actions: int | None = None
     contacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    randomisation: Randomisation = field(default_factory=Randomisation)
     with_body_forces: bool = False
     max_episode_steps: int = 1000
 
@@ -145,18 +148,23 @@ class MujocoTask:
 
     def _compile(self) -> mujoco.MjModel:
         is_text = isinstance(self.mjcf, str) and self.mjcf.lstrip().startswith("<")
-        if not self.contacts and not isinstance(self.mjcf, mujoco.MjSpec):
+        is_changed = self.contacts or self.randomisation.has_delays
+        if not is_changed and not isinstance(self.mjcf, mujoco.MjSpec):
             load = mujoco.MjModel.from_xml_string if is_text else mujoco.MjModel.from_xml_path
             return load(os.fspath(self.mjcf))
-        return self._with_contacts(is_text).compile()
+        spec = self._spec(is_text)
+        self._add_contacts(spec)
+        add_buffers(spec, self.randomisation)
+        return spec.compile()
 
-    def _with_contacts(self, is_text: bool) -> mujoco.MjSpec:
-        """Return the model with a sensor for each contact; a sensor changes no motion."""
+    def _spec(self, is_text: bool) -> mujoco.MjSpec:
         if isinstance(self.mjcf, mujoco.MjSpec):
-            spec = self.mjcf.copy()
-        else:
-            load = mujoco.MjSpec.from_string if is_text else mujoco.MjSpec.from_file
-            spec = load(os.fspath(self.mjcf))
+            return self.mjcf.copy()
+        load = mujoco.MjSpec.from_string if is_text else mujoco.MjSpec.from_file
+        return load(os.fspath(self.mjcf))
+
+    def _add_contacts(self, spec: mujoco.MjSpec) -> None:
+        """Add a sensor for each contact; a sensor changes no motion."""
         for name, (geom, other) in self.contacts.items():
             sensor = spec.add_sensor(
                 name=name,
@@ -167,7 +175,6 @@ class MujocoTask:
                 refname=other,
             )
             sensor.intprm[:3] = _CONTACT_DATA
-        return spec
 
 
 _NET_FORCE = 3

@@ -1,6 +1,7 @@
 """Where each named object of a MuJoCo model lies in MuJoCo's arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 import mujoco
@@ -19,17 +20,20 @@ _WIDTHS = {
 
 
 class Names:
-    """The joints, sensors, bodies, sites, geoms and actuators of a model by their names."""
+    """The objects of a model by their names."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         """Look up every name once."""
         self._joints = {model.joint(i).name: _joint(model, i) for i in range(model.njnt)}
         self._sensors = {model.sensor(i).name: _sensor(model, i) for i in range(model.nsensor)}
-        self._bodies = {model.body(i).name: i for i in range(model.nbody)}
-        self._sites = {model.site(i).name: i for i in range(model.nsite)}
-        self._geoms = {model.geom(i).name: i for i in range(model.ngeom)}
-        self._actuators = {model.actuator(i).name: i for i in range(model.nu)}
-        self._keyframes = {model.key(i).name: i for i in range(model.nkey)}
+        self._numbers = {
+            "body": {model.body(i).name: i for i in range(model.nbody)},
+            "site": {model.site(i).name: i for i in range(model.nsite)},
+            "geom": {model.geom(i).name: i for i in range(model.ngeom)},
+            "actuator": {model.actuator(i).name: i for i in range(model.nu)},
+            "sensor": {model.sensor(i).name: i for i in range(model.nsensor)},
+            "keyframe": {model.key(i).name: i for i in range(model.nkey)},
+        }
 
     def joint(self, name: str) -> tuple[slice, slice]:
         """Return where the positions and the velocities of a joint lie."""
@@ -41,23 +45,37 @@ class Names:
 
     def body(self, name: str) -> int:
         """Return the number of a body."""
-        return _find(self._bodies, "body", name)
+        return _find(self._numbers["body"], "body", name)
 
     def site(self, name: str) -> int:
         """Return the number of a site."""
-        return _find(self._sites, "site", name)
-
-    def geom(self, name: str) -> int:
-        """Return the number of a geom."""
-        return _find(self._geoms, "geom", name)
-
-    def actuator(self, name: str) -> int:
-        """Return the number of an actuator."""
-        return _find(self._actuators, "actuator", name)
+        return _find(self._numbers["site"], "site", name)
 
     def keyframe(self, name: str) -> int:
         """Return the number of a keyframe."""
-        return _find(self._keyframes, "keyframe", name)
+        return _find(self._numbers["keyframe"], "keyframe", name)
+
+    def matching(self, kind: str, pattern: str) -> list[int]:
+        """Return the numbers of all objects of a kind whose name matches a pattern such as ``*_x``.
+
+        The kind ``dof`` means the velocities of joints.
+
+        Raises:
+            InputError: If there is none.
+        """
+        if kind == "dof":
+            dofs = {name: range(qvel.start, qvel.stop) for name, (_, qvel) in self._joints.items()}
+            return [i for name in _names_like(dofs, "joint", pattern) for i in dofs[name]]
+        numbers = self._numbers[kind]
+        return [numbers[name] for name in _names_like(numbers, kind, pattern)]
+
+
+def _names_like(known: Iterable[str], kind: str, pattern: str) -> list[str]:
+    matched = [name for name in known if name and fnmatchcase(name, pattern)]
+    if not matched:
+        hint = did_you_mean(pattern, known)
+        raise InputError(f"{kind} must be one of the model, got {pattern!r}{hint}")
+    return matched
 
 
 def _joint(model: mujoco.MjModel, number: int) -> tuple[slice, slice]:
