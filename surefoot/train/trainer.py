@@ -31,7 +31,7 @@ from surefoot.train.resume import Begun, words_of
 from surefoot.train.signals import StopRequest
 from surefoot.train.tensorboard_log import TensorboardLog
 from surefoot.train.train_config import WITHOUT_EFFECT, TrainConfig
-from surefoot.train.training_run import Run, planned_steps
+from surefoot.train.training_run import Measure, Run, planned_steps
 from surefoot.version import __version__
 
 _MAX_VISITED_ENVS = 32
@@ -50,6 +50,7 @@ def train_policy(
     *,
     out: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    measure: Measure | None = None,
 ) -> TrainResult:
     """Train a policy.
 
@@ -70,6 +71,7 @@ def train_policy(
             differ, and ``total_steps`` may be larger. What an older version did not know counts as
             its default.
         on_progress: Called after every iteration.
+        measure: What the curves hold of each evaluated policy beside its return.
 
     Raises:
         InputError: If the task is unknown; the defence or the pruning does not fit it or its
@@ -93,7 +95,7 @@ def train_policy(
             store = _hold(stack, folder, config, device)
             checkpoint = store.load()
         tasks = _Tasks(config, stack)
-        run = _new_run(config, tasks, device, checkpoint)
+        run = _new_run(config, tasks, device, checkpoint, measure)
         if folder is not None and store is None:
             store = _hold(stack, folder, config, device)
         if checkpoint is not None:
@@ -141,7 +143,11 @@ class _Tasks:
 
 
 def _new_run(
-    config: TrainConfig, tasks: _Tasks, device: torch.device, checkpoint: Checkpoint | None
+    config: TrainConfig,
+    tasks: _Tasks,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    measure: Measure | None,
 ) -> Run:
     """Return a run at its first step, planned as long as that of the checkpoint, if there is one.
 
@@ -161,6 +167,7 @@ def _new_run(
         device,
         rival_env=tasks.environments(config.num_envs) if has_rival else None,
         planned_steps=None if checkpoint is None else planned_steps(checkpoint),
+        measure=measure,
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -36,6 +36,9 @@ from surefoot.train.visited_recorder import record_visited
 
 _BEST_FILE = "best.onnx"
 
+Measure = Callable[[Policy], Mapping[str, float]]
+"""Numbers about a policy by name, which the curves hold at each evaluation."""
+
 
 def planned_steps(checkpoint: Checkpoint) -> int:
     """Return the steps that the run of a loaded checkpoint was begun with."""
@@ -68,6 +71,7 @@ class Run:
         device: torch.device,
         rival_env: VectorEnv | None = None,
         planned_steps: int | None = None,
+        measure: Measure | None = None,
     ) -> None:
         """Start at iteration zero.
 
@@ -79,6 +83,7 @@ class Run:
             rival_env: The same task with ``num_envs`` environments, where an adversary learns too.
             planned_steps: Steps that the run was begun with; ``config.total_steps`` if it was not
                 extended.
+            measure: What is measured of each evaluated policy beside its return.
 
         Raises:
             InputError: If the environments of the adversary are missing, the defence does not fit
@@ -90,6 +95,7 @@ class Run:
         self.curves: dict[str, list[float | None]] = {}
         self.timing = {"rollout": 0.0, "update": 0.0, "evaluation": 0.0}
         self._eval_env = eval_env
+        self._measure = measure
         self._device = device
         planned = replace(config, total_steps=planned_steps or config.total_steps)
         self._learner = Learner(config, env, device, planned.num_updates)
@@ -226,8 +232,12 @@ class Run:
             row["lipschitz"] = float(self._ppo.limit.bound(self._average.mlp))
         if self._adversary:
             row |= self._adversary.row()
-        for name, value in row.items():
-            self.curves.setdefault(name, []).append(value)
+        if self._measure is not None and clean_return is not None:
+            row |= self._measure(self.policy())
+        for name in {**self.curves, **row}:
+            # One that is not measured at every iteration, or that an older version did not know.
+            column = self.curves.setdefault(name, [None] * (self.iteration - 1))
+            column.append(row.get(name))
 
     def checkpoint(self) -> Checkpoint:
         """Return everything that the rest of the run depends on."""

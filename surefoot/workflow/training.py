@@ -15,13 +15,15 @@ from surefoot.artifact import (
     write_artifact,
     write_file,
 )
+from surefoot.certify.bounds.chain import action_chain
+from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.config import REST, Table, build, config_sha256, to_table, to_toml
 from surefoot.envs import BoxActions, DiscreteActions, EnvSpec, describe_env
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import POLICY_FILE, load_policy, policy_to_onnx
 from surefoot.output_path import check_run_folder
 from surefoot.ownership import hold_folder
-from surefoot.policy import weights_sha256
+from surefoot.policy import Policy, weights_sha256
 from surefoot.provenance import MadeOn, made_on
 from surefoot.records import TrainingRecord, read_stages
 from surefoot.robot import ROBOT_FILE, Robot
@@ -106,10 +108,16 @@ def _train(run: RunFolder, config: TrainConfig, robot: Robot | None, listener: L
             config,
             out=run.path,
             on_progress=lambda progress: update(progress.step, _remarks(progress)),
+            measure=lipschitz_bounds,
         )
     # Last comes the policy folder, which says that all of it is done.
     _enter(run, result, listener)
     save_trained(run.policy, result, robot)
+
+
+def lipschitz_bounds(policy: Policy) -> dict[str, float]:
+    """Return the closed-form Lipschitz bounds of a policy by name, action / normalised unit, l2."""
+    return dict(closed_form_bounds(action_chain(policy)).whole)
 
 
 def _enter(run: RunFolder, result: TrainResult, listener: Listener) -> None:

@@ -41,7 +41,7 @@ from surefoot.train.pruning_config import MagnitudePruning, NoPruning
 from surefoot.train.result import Progress, TrainResult
 from surefoot.train.train_config import WITHOUT_EFFECT, LearnedNoise, TrainConfig
 from surefoot.train.trainer import pick_device, train_policy
-from surefoot.train.training_run import Run
+from surefoot.train.training_run import Measure, Run
 
 # Everything that has a state is on: defence, pruning of both networks, learned noise, normalisers.
 TINY = TrainConfig(
@@ -578,3 +578,22 @@ def test_a_number_that_is_not_finite_in_an_evaluation_stops_the_run(
     with pytest.raises(DivergenceError, match=f"an? {what} of an evaluation is not finite"):
         train_policy(config, out=tmp_path / "run" if out else None)
     assert not (tmp_path / "run" / "policy").exists()
+
+
+def test_what_is_measured_stands_at_evaluations_alone_and_before_it_nothing() -> None:
+    """A run of before that knew no such number goes on with rows that do not have it."""
+
+    def run(**more: Measure) -> Run:
+        cpu = torch.device("cpu")
+        return Run(TINY, TargetEnv(TINY.num_envs), TargetEnv(TINY.evaluation_episodes), cpu, **more)
+
+    before = run()
+    before.iterate()
+    after = run(measure=lambda policy: {"width": len(policy.layers[0].bias)})
+    after.load_checkpoint(before.checkpoint())
+    while not after.is_finished:
+        after.iterate()
+    seen, measured = after.curves["clean_return"], after.curves["width"]
+    assert len(measured) == TINY.num_iterations
+    assert measured[1:] == [None if value is None else 8.0 for value in seen[1:]]
+    assert measured[0] is None

@@ -18,7 +18,7 @@ from surefoot.robot import ROBOT_FILE, Robot
 from surefoot.run_folder import RunFolder
 from surefoot.train import TrainResult, save_trained
 from surefoot.workflow.configuration import Configuration
-from surefoot.workflow.training import train_run
+from surefoot.workflow.training import lipschitz_bounds, train_run
 
 
 def test_the_record_says_what_the_folder_holds(trained: Path, configuration: Configuration) -> None:
@@ -29,8 +29,14 @@ def test_the_record_says_what_the_folder_holds(trained: Path, configuration: Con
     assert record.sparsity == file.policy.sparsity == 0.0
     assert (record.env, record.seed) == ("CartPole-v1", 0)
     assert record.steps == configuration.training().total_steps
-    curve = json.loads(artifact.files["curves.json"])["clean_return"]
-    assert record.clean_return == [value for value in curve if value is not None][-1]
+    curves = json.loads(artifact.files["curves.json"])
+    last = {
+        name: [value for value in column if value is not None][-1:]
+        for name, column in curves.items()
+    }
+    assert [record.clean_return] == last["clean_return"]
+    for name, bound in lipschitz_bounds(file.policy).items():
+        assert last[name] == [bound]
 
 
 def test_a_training_has_its_record_before_its_policy_says_that_it_is_done(
