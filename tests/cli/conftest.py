@@ -2,10 +2,12 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.attacks import search_briefly
 from support.command_line import TINY, run_pipeline
 
 
@@ -29,6 +31,16 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: Path) -> Pat
     with (shared / "tiny.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (out / "summary.json").exists():
-            done = run_pipeline("run", "--config", tiny_config, "--out", out)
+            with pytest.MonkeyPatch.context() as patch:
+                search_briefly(patch)
+                done = run_pipeline("run", "--config", tiny_config, "--out", out)
             assert done.code == 0, done.err
     return out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _searches_are_brief() -> Iterator[None]:
+    """How strong an attack is counts for no test of the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        search_briefly(patch)
+        yield

@@ -102,6 +102,7 @@ def test_a_run_is_compressed_certified_exported_and_attacked(
         *("attack", bundle, "--out", tmp_path / "attack.json"),
         *("--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"),
         *("--set", "attack.epsilon=0.01", "--set", "attack.num_threads=1"),
+        *("--set", 'attack.attacks=["push"]'),
     )
     assert done.code == 0, done.err
 

@@ -117,6 +117,7 @@ def test_attacks_on_c_and_onnx_give_the_same_returns_within_rounding(
             *("attack", bundle, "--backend", backend, "--out", out, "--json"),
             *("--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"),
             *("--set", "attack.epsilon=0.05", "--set", "attack.num_threads=1"),
+            *("--set", 'attack.attacks=["random", "push"]'),
         )
         assert done.code == 0, done.err
         results[backend] = json.loads(done.out)

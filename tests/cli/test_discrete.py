@@ -59,7 +59,7 @@ at_most = 0.0
     ("env_id", "num_actions"),
     [
         ("CartPole-v1", 2),
-        ("Acrobot-v1", 3),
+        ("MountainCar-v0", 3),
         pytest.param(
             "LunarLander-v3",
             4,
@@ -101,7 +101,8 @@ def test_choices_are_trained_pruned_certified_exported_attacked_and_compressed(
     target = ("--certificate", certificate, "--target", "onnx,c")
     exported = run_pipeline("export", small, *target, "--out", tmp_path / "bundle")
     assert exported.code == 0, exported.err
-    fast = [f"--set=attack.{key}" for key in ("episodes=2", "selection_episodes=1", "epsilon=0.05")]
+    fast = [f"--set=attack.{key}" for key in ("episodes=1", "selection_episodes=1", "epsilon=0.05")]
+    fast.append('--set=attack.attacks=["push"]')
     attacked = run_pipeline("attack", tmp_path / "bundle", *fast, "--out", tmp_path / "attack.json")
     assert attacked.code == 0, attacked.err
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.command_line import run_pipeline
+from support.command_line import BRIEF_BENCH, run_pipeline
 from surefoot.cli import libraries
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.installation import how_to_install
@@ -43,8 +43,7 @@ def test_a_variable_that_a_library_refuses_is_named_before_the_work(
 def test_the_backend_of_a_notebook_changes_nothing(
     tiny_run: Path, tmp_path: Path, backend: str
 ) -> None:
-    fast = ("--set", "bench.num_calls=20", "--set", "bench.paced_s=0.01")
-    done = run("bench", tiny_run / "bundle", *fast, cwd=tmp_path, MPLBACKEND=backend)
+    done = run("bench", tiny_run / "bundle", *BRIEF_BENCH, cwd=tmp_path, MPLBACKEND=backend)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
@@ -55,13 +54,12 @@ def test_a_picture_that_cannot_be_drawn_is_a_remark(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     fast = {
-        "certify": ("certify.search_states=4", "certify.search_steps=2"),
-        "attack": ("attack.episodes=1", "attack.selection_episodes=1", "attack.num_threads=1"),
-        "bench": ("bench.num_calls=20", "bench.paced_s=0.01"),
+        "certify": ("--set=certify.search_states=4", "--set=certify.search_steps=2"),
+        "attack": ("--set=attack.episodes=1", "--set=attack.selection_episodes=1"),
+        "bench": BRIEF_BENCH,
     }[verb]
     given = tiny_run if verb == "certify" else tiny_run / "bundle"
-    settings = [word for setting in fast for word in ("--set", setting)]
-    done = run_pipeline(verb, given, "--out", tmp_path / "result.json", *settings)
+    done = run_pipeline(verb, given, "--out", tmp_path / "result.json", *fast)
     assert done.code == 0, done.err
     assert f"no picture: a picture needs matplotlib: {how_to_install('train')}" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -77,8 +77,11 @@ def loud(tmp_path: Path, tiny_config: Path) -> list[object]:
     (tmp_path / "loud_robot.py").write_text(ROBOT)
     return [
         *("train", "--config", tiny_config, "--env-module", "loud_robot.py", "--out", "run"),
-        *("--set", 'train.env_id="Loud-v0"', "--set", "train.total_steps=1024"),
+        *("--set", 'train.env_id="Loud-v0"', "--set", "train.total_steps=128"),
+        *("--set", "train.num_envs=2", "--set", "train.rollout_steps=64"),
+        *("--set", "train.minibatch_size=128", "--set", "train.epochs=1"),
         *("--set", "train.visited_states=2", "--set", "train.num_evaluations=1"),
+        *("--set", 'train.pruning={kind="none"}', "--set", 'train.defence={kind="none"}'),
     ]
 
 

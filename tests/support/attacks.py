@@ -1,12 +1,13 @@
 """What an attack is given, and how its learned adversaries are made to learn briefly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from surefoot.attack import imitation, learned_attacks
+from surefoot.attack.ascent import AscentConfig, GradientAdversary, Objective
 from surefoot.attack.learned import LearnedConfig
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.store import Store
@@ -14,7 +15,7 @@ from surefoot.attack.suite import AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball
 from surefoot.envs.vector import VectorEnv
-from surefoot.policy import Policy
+from surefoot.policy import Layer, Policy
 
 
 def target_of(
@@ -46,6 +47,26 @@ def shorten(
     monkeypatch.setattr(imitation, "_EPOCHS", epochs)
     brief = partial(LearnedConfig, num_envs=num_envs, rollout_steps=rollout_steps)
     monkeypatch.setattr(learned_attacks, "LearnedConfig", brief)
+
+
+def search_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every search of an attack two steps and at most two starts, for tests of what is around.
+
+    Steps and starts are constants of the attacks, whose strength ``tests/attack`` holds.
+    """
+    made = GradientAdversary.__init__
+
+    def brief(
+        self: GradientAdversary,
+        layers: Sequence[Layer],
+        ball: Ball,
+        objective: Objective,
+        settings: AscentConfig,
+    ) -> None:
+        few = replace(settings, steps=2, restarts=min(settings.restarts, 2))
+        made(self, layers, ball, objective, few)
+
+    monkeypatch.setattr(GradientAdversary, "__init__", brief)
 
 
 def tiny_full(epsilon: float) -> AttackConfig:

@@ -48,6 +48,7 @@ selection_episodes = 1
 num_threads = 1
 
 [bench]
+backends = ["numpy"]
 num_calls = 200
 paced_s = 0.05
 under_load = false
@@ -64,6 +65,12 @@ at_most = 1.9
 quantity = "sparsity"
 at_least = 0.5
 """
+
+BRIEF_BENCH = (
+    *("--backend", "numpy", "--set", "bench.num_calls=20", "--set", "bench.paced_s=0.01"),
+    *("--set", "bench.under_load=false", "--set", "bench.batches=[]"),
+)
+"""Flags of a benchmark of moments, of one backend on a core that nothing else loads."""
 
 
 @dataclass(frozen=True)
