@@ -5,7 +5,6 @@ Also of ``claims.py``.
 
 import dataclasses
 import enum
-import itertools
 import json
 import math
 import types
@@ -14,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.certificates import certificate_of
@@ -193,6 +192,7 @@ def budget_text(requirements: list[Requirement]) -> str:
     return "\n".join(lines)
 
 
+@settings(max_examples=30)  # to draw one takes fifty times as long as to parse it
 @given(certificates())
 def test_parsing_is_the_inverse_of_writing(certificate: Certificate) -> None:
     data = certificate.to_json()
@@ -335,8 +335,8 @@ def test_a_flipped_bit_anywhere_says_another_thing_or_is_refused(file: Controlle
     """A certificate is not signed, so an edit that keeps its form is another certificate."""
     certificate = certificate_of(file)
     data = certificate.to_json()
-    for at, flip in itertools.product(range(len(data)), (1, 4, 32, 128)):
-        damaged = data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :]
+    for at in range(len(data)):
+        damaged = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
         try:
             read = Certificate.parse(damaged)
         except IntegrityError as error:

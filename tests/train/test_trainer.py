@@ -237,7 +237,7 @@ def test_every_setting_is_looked_at() -> None:
     assert names == SETTINGS.keys() | OF_OTHER_TESTS | set(WITHOUT_EFFECT)
 
 
-SHORT = replace(TINY, total_steps=1024)
+SHORT = replace(TINY, total_steps=512, num_evaluations=1, visited_states=0)
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,14 @@ from support.studies import LEVELS, TINY, cell_of
 from surefoot.artifact import claim_folder
 from surefoot.config import to_toml
 from surefoot.errors import InputError
-from surefoot.study.cell_record import Failure
+from surefoot.study import study_pages
+from surefoot.study.cell_record import Failure, Maker
 from surefoot.study.cells import Cell, settings_table
 from surefoot.study.store import CellStore
 from surefoot.train.signals import StopRequest
 from surefoot.workflow import studying
-from surefoot.workflow.cell_workers import Outcome
+from surefoot.workflow.cell_work import make_cell
+from surefoot.workflow.cell_workers import Outcome, ask_for
 from surefoot.workflow.study_plan import effects_seen, plan_study
 from surefoot.workflow.studying import Shard, redraw_study, run_study
 
@@ -38,7 +40,29 @@ def grid_file(folder: Path, text: str = TINY) -> Path:
     return path
 
 
-def test_a_killed_study_goes_on_to_the_same_tables(tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def _pages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a study draws is looked at in ``tests/study``, and takes longer than its pages."""
+    monkeypatch.setattr(study_pages, "study_figures", lambda results: {})
+
+
+class WorkersHere:
+    """Workers that make every cell in this process, which nobody kills."""
+
+    def __init__(self, store: CellStore, jobs: int, stop: StopRequest) -> None:
+        self._store = store
+
+    def make(self, cells: Iterable[Cell]) -> Iterator[Outcome]:
+        """Make them."""
+        for cell in cells:
+            ask_for(self._store, cell)
+            make_cell(self._store.path, cell.digest)
+            yield Outcome(cell, None)
+
+
+def test_a_killed_study_goes_on_to_the_same_tables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     grid, killed = grid_file(tmp_path, ONE_SEED), tmp_path / "killed"
     command = [sys.executable, "-m", "surefoot", "study", str(grid), "--out", str(killed)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
@@ -56,6 +80,7 @@ def test_a_killed_study_goes_on_to_the_same_tables(tmp_path: Path) -> None:
         assert (killed / "cells" / name / "cell.json").stat().st_mtime_ns == made
 
     whole = tmp_path / "whole"
+    monkeypatch.setattr(studying, "LocalWorkers", WorkersHere)
     assert run_study(grid, whole) == summary
     for page in PAGES:
         assert (killed / page).read_bytes() == (whole / page).read_bytes()
@@ -81,15 +106,17 @@ class PlayedWorkers:
         self.returns = returns
         self.made: list[str] = []
         self.store: CellStore | None = None
+        self.maker: Maker | None = None
 
     def hired(self, store: CellStore, jobs: int, stop: StopRequest) -> "PlayedWorkers":
         """Stand in for the class of the workers."""
-        self.store = store
+        self.store, self.maker = store, studying.this_maker()
         return self
 
     def make(self, cells: Iterable[Cell]) -> Iterator[Outcome]:
         """Make them; an arm of a negative return fails."""
         assert self.store is not None
+        assert self.maker is not None
         for cell in cells:
             self.made.append(cell.name)
             value = self.returns[cell.arm] + cell.seed % 3
@@ -97,7 +124,7 @@ class PlayedWorkers:
                 record = replace(
                     cell_of([value] * 2, seed=cell.seed),
                     settings=settings_table(cell.settings),
-                    maker=studying.this_maker(),
+                    maker=self.maker,
                 )
                 self.store.add(cell.digest, record, {})
             failure = None if value > 0 else Failure(error="it diverged", attempts=2)
