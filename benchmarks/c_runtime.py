@@ -156,8 +156,8 @@ def layouts(policy: Policy, folder: Path, num_rounds: int) -> dict[str, Json]:
         source = write(folder / layout, policy, CConfig(layout=layout))
         on_m4 = footprint(source.files)["cortex-m4"]
         table[layout] = {
-            "flash_bytes": source.report["flash_bytes"],
-            "multiply_adds": source.report["multiply_adds"],
+            "flash_bytes": source.report.flash_bytes,
+            "multiply_adds": source.report.multiply_adds,
             "cortex_m4_instructions": instructions(folder / layout),
             "cortex_m4_stack_bytes": None if on_m4 is None else on_m4["stack_bytes"],
         }

@@ -117,7 +117,8 @@ def _c_files(
     file: ControllerFile, config: CConfig, gate: GateFile | None = None
 ) -> dict[str, bytes]:
     source = c_source(file.policy, config)
-    report = {"generator": __version__, "config": to_table(config), **source.report}
+    takes = to_table(source.report, nulls=True)
+    report = {"generator": __version__, "config": to_table(config), **takes}
     gated = {} if gate is None else c_gate_source(file.policy, gate)
     return {**source.files, **gated, C_REPORT_FILE: to_json(report)}
 

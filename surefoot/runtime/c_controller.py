@@ -75,7 +75,7 @@ class CEngine:
         self.obs_dim = file.policy.obs_dim
         self.num_outputs = file.policy.num_outputs
         source = c_source(file.policy, config)
-        self.size_bytes = int(source.report["flash_bytes"])
+        self.size_bytes = source.report.flash_bytes
         path = compile_library({**source.files, _GLUE_FILE: _GLUE}, _GLUE_FILE)
         # PyDLL holds the interpreter's lock: a call is shorter than giving it up and back.
         library = ctypes.PyDLL(str(path))

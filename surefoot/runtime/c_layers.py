@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.policy import Array, Layer
 
@@ -68,6 +67,35 @@ _NEAR = 1.1
 """Layouts within this ratio cost about the same; the smallest of them is taken."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CLayerReport:
+    """What a layer in C takes.
+
+    Attributes:
+        layout: How it is stored.
+        fan_in: Number of inputs.
+        fan_out: Number of outputs.
+        weights: C type of the stored weights.
+        indices: C type of the indices; None if dense.
+        counts: C type of the counts; None if dense.
+        non_zeros: Number of weights that are not zero.
+        multiply_adds: Multiply-adds where no input is zero.
+        skips_zeros: Whether inputs that are zero are skipped.
+        flash_bytes: Size of its constants.
+    """
+
+    layout: Layout
+    fan_in: int
+    fan_out: int
+    weights: str
+    indices: str | None
+    counts: str | None
+    non_zeros: int
+    multiply_adds: int
+    skips_zeros: bool
+    flash_bytes: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CLayer:
     """The affine map of a layer in a layout.
@@ -107,20 +135,20 @@ class CLayer:
         arrays = (self.values, self.steps, self.bias, self.indices, self.counts, self.order)
         return sum(array.nbytes for array in arrays if array is not None)
 
-    def report(self) -> dict[str, Json]:
+    def report(self) -> CLayerReport:
         """Describe its storage and its work."""
-        return {
-            "layout": self.layout.value,
-            "fan_in": self.fan_in,
-            "fan_out": self.fan_out,
-            "weights": c_type(self.values),
-            "indices": None if self.indices is None else c_type(self.indices),
-            "counts": None if self.counts is None else c_type(self.counts),
-            "non_zeros": self.num_nonzero,
-            "multiply_adds": len(self.values),
-            "skips_zeros": self.skip,
-            "flash_bytes": self.flash_bytes,
-        }
+        return CLayerReport(
+            layout=self.layout,
+            fan_in=self.fan_in,
+            fan_out=self.fan_out,
+            weights=c_type(self.values),
+            indices=None if self.indices is None else c_type(self.indices),
+            counts=None if self.counts is None else c_type(self.counts),
+            non_zeros=self.num_nonzero,
+            multiply_adds=len(self.values),
+            skips_zeros=self.skip,
+            flash_bytes=self.flash_bytes,
+        )
 
 
 def lay_out(layer: Layer, number: int, layout: Layout, *, skip: bool) -> CLayer:

@@ -15,7 +15,6 @@ from string import Template
 import numpy as np
 
 from surefoot.activation import AnyActivation, Mixed, OneActivation, Product, RmsNorm, parts_of
-from surefoot.artifact import Json
 from surefoot.errors import InputError
 from surefoot.policy import (
     Activation,
@@ -29,7 +28,15 @@ from surefoot.policy import (
 )
 from surefoot.runtime.c_activations import c_call, c_functions, c_name, twin
 from surefoot.runtime.c_layer_text import array, constants, float_literal, function, stores_once
-from surefoot.runtime.c_layers import CLayer, Layout, Machine, choose_layout, lay_out, padded
+from surefoot.runtime.c_layers import (
+    CLayer,
+    CLayerReport,
+    Layout,
+    Machine,
+    choose_layout,
+    lay_out,
+    padded,
+)
 from surefoot.runtime.c_templates import GUARDS, HEADER, MAIN, SOURCE
 from surefoot.version import __version__
 
@@ -57,17 +64,36 @@ class CConfig:
     constant_time: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CReport:
+    """What generated C takes.
+
+    Attributes:
+        layers: Storage and work of each layer.
+        flash_bytes: Size of all constants.
+        ram_bytes: Size of the state that a caller holds.
+        multiply_adds: Multiply-adds of the worst case.
+        constant_time: Whether the time of a call is the same for every observation.
+    """
+
+    layers: tuple[CLayerReport, ...]
+    flash_bytes: int
+    ram_bytes: int
+    multiply_adds: int
+    constant_time: bool
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CSource:
     """Generated C.
 
     Attributes:
         files: Name to content.
-        report: Layout of each layer, flash and RAM in bytes, multiply-adds of the worst case.
+        report: What it takes.
     """
 
     files: dict[str, bytes]
-    report: dict[str, Json]
+    report: CReport
 
 
 _DEFAULT = CConfig()
@@ -151,28 +177,28 @@ def _used(policy: Policy) -> set[OneActivation]:
     return used | ({Activation.TANH} if _is_tanh(policy) else set())
 
 
-def _report(policy: Policy, layers: Sequence[CLayer], buffers: tuple[int, int]) -> dict[str, Json]:
+def _report(policy: Policy, layers: Sequence[CLayer], buffers: tuple[int, int]) -> CReport:
     vectors = 2 * policy.obs_dim * 4
     if isinstance(policy.head, GaussianHead):
         vectors += 2 * policy.num_outputs * 4
-    return {
-        "layers": [layer.report() for layer in layers],
-        "flash_bytes": sum(layer.flash_bytes for layer in layers) + vectors,
-        "ram_bytes": 4 * (sum(buffers) + policy.num_outputs + 1),
-        "multiply_adds": sum(len(layer.values) for layer in layers),
-        "constant_time": not any(layer.skip for layer in layers),
-    }
+    return CReport(
+        layers=tuple(layer.report() for layer in layers),
+        flash_bytes=sum(layer.flash_bytes for layer in layers) + vectors,
+        ram_bytes=4 * (sum(buffers) + policy.num_outputs + 1),
+        multiply_adds=sum(len(layer.values) for layer in layers),
+        constant_time=not any(layer.skip for layer in layers),
+    )
 
 
 def _header_values(
-    policy: Policy, report: dict[str, Json], buffers: tuple[int, int], config: CConfig
+    policy: Policy, report: CReport, buffers: tuple[int, int], config: CConfig
 ) -> dict[str, str]:
     layers = [
-        f" *   layer {number}: {entry['fan_in']} -> {entry['fan_out']}, {entry['layout']}, "
-        f"{entry['weights']}, {entry['multiply_adds']} multiply-adds, {entry['flash_bytes']} bytes"
-        for number, entry in enumerate(report["layers"], start=1)
+        f" *   layer {number}: {entry.fan_in} -> {entry.fan_out}, {entry.layout}, "
+        f"{entry.weights}, {entry.multiply_adds} multiply-adds, {entry.flash_bytes} bytes"
+        for number, entry in enumerate(report.layers, start=1)
     ]
-    time = "the same for every observation" if report["constant_time"] else "depends on zeros"
+    time = "the same for every observation" if report.constant_time else "depends on zeros"
     return {
         "version": __version__,
         "digest": weights_sha256(policy),
@@ -182,9 +208,9 @@ def _header_values(
         "even": str(buffers[0]),
         "odd": str(buffers[1]),
         "layers": "\n".join(layers),
-        "flash": str(report["flash_bytes"]),
-        "ram": str(report["ram_bytes"]),
-        "multiply_adds": str(report["multiply_adds"]),
+        "flash": str(report.flash_bytes),
+        "ram": str(report.ram_bytes),
+        "multiply_adds": str(report.multiply_adds),
         "time": f"{time} (layouts for a {config.machine})",
         "observations": "\n".join(_observation_lines(policy)),
         "actions": "\n".join(_action_lines(policy)),

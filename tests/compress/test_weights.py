@@ -59,8 +59,8 @@ def test_c_stores_8_bits_in_every_layout_and_computes_the_bits_of_the_float32_po
     before, after = pair
     wide = c_source(before, CConfig(layout=layout)).report
     report = c_source(after, CConfig(layout=layout)).report
-    assert {layer["weights"] for layer in report["layers"]} == {"int8_t"}
-    assert report["flash_bytes"] < 0.75 * wide["flash_bytes"]
+    assert {layer.weights for layer in report.layers} == {"int8_t"}
+    assert report.flash_bytes < 0.75 * wide.flash_bytes
     assert (twin_outputs(after, np.zeros((1, 11))) != twin_outputs(before, np.zeros((1, 11)))).any()
 
 

@@ -185,14 +185,14 @@ def test_reported_flash_and_ram_are_what_the_compiler_needs(tmp_path: Path) -> N
         run("gcc", *STRICT, "-O0", "-c", "policy.c", cwd=folder)
         symbols = run("nm", "-S", "policy.o", cwd=folder).splitlines()
         sizes = [int(line.split()[1], 16) for line in symbols if " r " in line]
-        assert sum(sizes) == source.report["flash_bytes"]
+        assert sum(sizes) == source.report.flash_bytes
         probe = (
             '#include "policy.h"\n#include <stdio.h>\n'
             'int main(void) { (void)printf("%zu", sizeof(policy_state)); return 0; }\n'
         )
         (folder / "probe.c").write_text(probe)
         run("gcc", *STRICT, "probe.c", "-o", "probe", cwd=folder)
-        assert int(run(folder / "probe", cwd=folder)) == source.report["ram_bytes"]
+        assert int(run(folder / "probe", cwd=folder)) == source.report.ram_bytes
 
 
 def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them() -> None:
@@ -200,8 +200,7 @@ def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them() -> Non
     weights = sum(layer.weight.size for layer in policy.layers)
     non_zeros = sum(int((layer.weight != 0).sum()) for layer in policy.layers)
     counted = {
-        layout: c_source(policy, CConfig(layout=layout)).report["multiply_adds"]
-        for layout in Layout
+        layout: c_source(policy, CConfig(layout=layout)).report.multiply_adds for layout in Layout
     }
     assert counted[Layout.DENSE_ROWS] == counted[Layout.DENSE_COLUMNS] == weights
     assert counted[Layout.CSC] == non_zeros
@@ -469,7 +468,7 @@ def test_a_cortex_m4_computes_the_same_bits_with_fewer_instructions_where_sparse
         stack, calls = emulated(write(tmp_path / str(layout), source))
         bound = footprint(source.files)["cortex-m4"]
         assert 0 < stack <= bound["stack_bytes"]
-        assert bound["flash_bytes"] > source.report["flash_bytes"]
+        assert bound["flash_bytes"] > source.report.flash_bytes
         bits = np.array([[int(word, 16) for word in call[7:]] for call in calls], np.uint32)
         assert (bits == expected.view(np.uint32)).all()
         assert all(call[3] == "0" for call in calls)

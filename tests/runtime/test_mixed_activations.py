@@ -81,7 +81,7 @@ def every_function() -> Policy:
 def test_the_generated_c_has_the_bits_of_its_twin(layout: Layout | None) -> None:
     policy = every_function()
     report = c_source(policy, CConfig(layout=layout)).report
-    assert len(report["layers"]) == 3
+    assert len(report.layers) == 3
     controller = controller_of(file_of(policy), Backend.C)
     obs = np.random.default_rng(1).normal(0, 3, (300, 4)).astype(np.float32)
     np.testing.assert_array_equal(controller(obs), twin_outputs(policy, obs))
