@@ -31,7 +31,7 @@ _Terms = dict[str, Fraction]
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class _Expression:
     """An expression: a word, or a list of expressions.
 
     Attributes:
@@ -42,7 +42,7 @@ class _Node:
 
     line: int
     word: str = ""
-    parts: tuple["_Node", ...] = ()
+    parts: tuple["_Expression", ...] = ()
 
     @property
     def head(self) -> str:
@@ -115,14 +115,14 @@ class _UnsupportedError(Exception):
         self.line, self.reason = line, reason
 
 
-def _nodes(text: str) -> list[_Node]:
+def _nodes(text: str) -> list[_Expression]:
     """Return the expressions of a file.
 
     Raises:
         _UnsupportedError: If parentheses do not match, or nest too deeply.
     """
-    outer: list[_Node] = []
-    waiting: list[tuple[int, list[_Node]]] = [(1, outer)]
+    outer: list[_Expression] = []
+    waiting: list[tuple[int, list[_Expression]]] = [(1, outer)]
     line = 1
     for line, content in enumerate(text.splitlines(), start=1):
         for token in _TOKEN.findall(content.partition(";")[0]):
@@ -131,18 +131,18 @@ def _nodes(text: str) -> list[_Node]:
                 if len(waiting) > MAX_DEPTH:
                     raise _UnsupportedError(line, f"more than {MAX_DEPTH} nested parentheses")
             elif token != ")":
-                waiting[-1][1].append(_Node(line, word=token))
+                waiting[-1][1].append(_Expression(line, word=token))
             elif len(waiting) == 1:
                 raise _UnsupportedError(line, "')' without '('")
             else:
                 start, parts = waiting.pop()
-                waiting[-1][1].append(_Node(start, parts=tuple(parts)))
+                waiting[-1][1].append(_Expression(start, parts=tuple(parts)))
     if len(waiting) > 1:
         raise _UnsupportedError(waiting[-1][0], "'(' without ')'")
     return outer
 
 
-def _specification(nodes: Sequence[_Node]) -> Specification:
+def _specification(nodes: Sequence[_Expression]) -> Specification:
     """Return what a file says.
 
     Raises:
@@ -176,13 +176,13 @@ def _specification(nodes: Sequence[_Node]) -> Specification:
     )
 
 
-def _of(node: _Node) -> str:
+def _of(node: _Expression) -> str:
     """Say what stands at a node, for the end of a message."""
     word = node.word or node.head
     return f", got {word!r}" if word else ""
 
 
-def _declared(node: _Node, known: Sequence[str]) -> str:
+def _declared(node: _Expression, known: Sequence[str]) -> str:
     """Return the name of a constant that a node declares.
 
     Raises:
@@ -224,7 +224,7 @@ def _both(
     return [one + other for one, other in product(left, right)]
 
 
-def _disjuncts(node: _Node, known: Sequence[str]) -> list[tuple[_Atom, ...]]:
+def _disjuncts(node: _Expression, known: Sequence[str]) -> list[tuple[_Atom, ...]]:
     """Return a formula as a disjunction of conjunctions.
 
     Raises:
@@ -246,7 +246,7 @@ def _disjuncts(node: _Node, known: Sequence[str]) -> list[tuple[_Atom, ...]]:
     raise _UnsupportedError(node.line, f"expected and, or, <=, >=, < or > of two sums{_of(node)}")
 
 
-def _linear(node: _Node, known: Sequence[str]) -> _Terms:
+def _linear(node: _Expression, known: Sequence[str]) -> _Terms:
     """Return a linear expression.
 
     Raises:

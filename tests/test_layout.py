@@ -35,3 +35,12 @@ def test_every_test_module_holds_tests_and_none_hides_another() -> None:
         ]
         assert names, f"{path} holds no test"
         assert len(names) == len(set(names)), f"{path}: a test hides another of its name"
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Whoever reads a name, in a traceback or in a page, knows which class is meant."""
+    places: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            places.setdefault(name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -19,7 +19,7 @@ from surefoot.attack.cost import Cost
 from surefoot.attack.learned import learn_adversary
 from surefoot.attack.learned_attacks import fresh_settings
 from surefoot.attack.proved_deviation import CertifiedBox
-from surefoot.attack.return_search import Found, MovesAt, always, minimise_return
+from surefoot.attack.return_search import LeastReturn, MovesAt, always, minimise_return
 from surefoot.attack.target import AttackTarget, pack, unpack
 from surefoot.ball import States
 from surefoot.envs.vector import Floats
@@ -93,7 +93,7 @@ def action_variants(
             "bang-bang, mean of the last generation": ActionAdversary(
                 box, _played(_bang_bang, bang_bang.mean)
             ),
-            "learned": ActionAdversary(box, _Actor(actor)),
+            "learned": ActionAdversary(box, _ActorMoves(actor)),
         },
         effort=steady.effort + bang_bang.effort + effort,
         facts={
@@ -125,7 +125,7 @@ def _played(candidate: Callable[[Floats], MovesAt], numbers_K: Floats) -> Callab
 
 
 @dataclass(frozen=True, slots=True)
-class _Actor:
+class _ActorMoves:
     """The mean moves of a trained actor."""
 
     policy: Policy
@@ -141,7 +141,7 @@ def _search(
     candidate: Callable[[Floats], MovesAt],
     dim: int,
     name: str,
-) -> Found:
+) -> LeastReturn:
     """Search the moves of one kind, unless that was done before."""
     key: Json = [target.key, list(box.limits), candidate.__name__]
     piece = target.store.get(ACTION, key)
@@ -152,7 +152,7 @@ def _search(
         target.store.put(ACTION, key, piece)
     effort, facts, data = unpack(piece)
     best, mean = np.frombuffer(data, np.float64).reshape(2, dim)
-    return Found(best=best, mean=mean, history=facts["least_return"], effort=effort)
+    return LeastReturn(best=best, mean=mean, history=facts["least_return"], effort=effort)
 
 
 def _learned(

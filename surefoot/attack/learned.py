@@ -150,7 +150,7 @@ class Learned:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Start:
+class LearnedStart:
     """Where a training begins.
 
     Attributes:
@@ -170,7 +170,7 @@ def learn_start(
     settings: LearnedConfig,
     make_env: MakeEnv,
     teacher: Adversary,
-) -> Start:
+) -> LearnedStart:
     """Return an actor that imitates an attack.
 
     It depends on the settings' seed and lessons alone, so that a scan learns it once.
@@ -190,7 +190,7 @@ def learn_start(
         )
         run = Run(config, game, game, torch.device("cpu"))
         actor = imitation(run, teacher, policy, craft, make_env, settings.lessons)
-        return Start(
+        return LearnedStart(
             actor=actor,
             clean_return=-run.evaluate(),
             effort=effort_of(teacher, craft, settings.lessons)
@@ -200,7 +200,7 @@ def learn_start(
         )
 
 
-def _iterations(run: Run, until: float, start: Start | None) -> Iterator[float]:
+def _iterations(run: Run, until: float, start: LearnedStart | None) -> Iterator[float]:
     """Train to a share of all iterations, and yield the share that is done after each.
 
     Raises:
@@ -220,7 +220,7 @@ def learn_adversary(
     settings: LearnedConfig,
     make_env: MakeEnv,
     *,
-    start: Start | None = None,
+    start: LearnedStart | None = None,
     checkpoints: Path | None = None,
     until: float = 1.0,
     on_share: Callable[[float], None] = lambda share: None,

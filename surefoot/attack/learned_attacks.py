@@ -13,7 +13,7 @@ from surefoot.attack.cost import Cost
 from surefoot.attack.learned import (
     LearnedAdversary,
     LearnedConfig,
-    Start,
+    LearnedStart,
     learn_adversary,
     learn_start,
 )
@@ -157,7 +157,7 @@ def _learn(target: AttackTarget, name: str, craft: Craft, scan: Scan) -> Variant
     )
 
 
-def _start(target: AttackTarget, entry: _Entry) -> Start | None:
+def _start(target: AttackTarget, entry: _Entry) -> LearnedStart | None:
     """Return the starting point of an entry's training; it is learned once and then stored."""
     settings, teacher = entry.settings, entry.teacher
     if teacher is None or not settings.lessons:
@@ -170,7 +170,7 @@ def _start(target: AttackTarget, entry: _Entry) -> Start | None:
         piece = pack(learned.effort, facts, learned.actor.tobytes())
         target.store.put("adversary", key, piece)
     effort, facts, actor = unpack(piece)
-    return Start(
+    return LearnedStart(
         actor=np.frombuffer(actor, np.float32).copy(), clean_return=facts["return"], effort=effort
     )
 

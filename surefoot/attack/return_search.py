@@ -29,8 +29,8 @@ MovesAt = Callable[[Floats], Array]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Found:
-    """What a search found.
+class LeastReturn:
+    """What a search for the least return found.
 
     Attributes:
         best: Candidate with the least return, (K,).
@@ -57,7 +57,7 @@ def minimise_return(
     dim: int,
     seed: int,
     name: str,
-) -> Found:
+) -> LeastReturn:
     """Minimise the mean return over what candidates do, from normal draws of their numbers.
 
     Args:
@@ -90,7 +90,7 @@ def minimise_return(
                 least, best_K = history[-1], elite_EK[0]
             mean_K = _SMOOTHING * elite_EK.mean(axis=0) + (1 - _SMOOTHING) * mean_K
             std_K = _SMOOTHING * elite_EK.std(axis=0) + (1 - _SMOOTHING) * std_K
-    return Found(best=best_K, mean=mean_K, history=history, effort=effort)
+    return LeastReturn(best=best_K, mean=mean_K, history=history, effort=effort)
 
 
 def _returns(game: Game, moves_at: MovesAt, seeds: NDArray[np.int64]) -> tuple[Floats, Cost]:

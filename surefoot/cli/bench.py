@@ -80,7 +80,7 @@ def _tables_of(record: "BenchRecord") -> list[Table]:
     title = f"one inference (timer floor {record.timer_floor_us:.2f} us)"
     return [
         Table(title, _LATENCY_HEAD, latencies),
-        Table("batches", _BATCH_HEAD, batches),
+        *([Table("batches", _BATCH_HEAD, batches)] if batches else []),
         _misses_of(record.backends),
     ]
 

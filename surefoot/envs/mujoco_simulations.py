@@ -28,7 +28,7 @@ Function = Callable[[Simulations], Floats]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Advance:
     """What one control period led to.
 
     Attributes:
@@ -88,7 +88,7 @@ class MujocoSimulations:
             self._arrays.before[ids] = before
         return self._observe(started, ids, is_start=True)
 
-    def advance(self, actions: NDArray[np.float32]) -> Outcome:
+    def advance(self, actions: NDArray[np.float32]) -> Advance:
         """Apply one action to every simulation for a control period.
 
         Args:
@@ -109,7 +109,7 @@ class MujocoSimulations:
         terminated = np.zeros(num_envs, np.bool_)
         if self.task.terminated is not None:
             terminated = self._ask_flags(self.task.terminated)
-        return Outcome(self._observe(everyone, np.arange(num_envs)), reward, terminated)
+        return Advance(self._observe(everyone, np.arange(num_envs)), reward, terminated)
 
     def state_dict(self) -> State:
         """Return everything that the future depends on, as copies."""

@@ -67,7 +67,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class InputPart:
     """Consecutive sensors of the observation.
 
     Attributes:
@@ -90,7 +90,7 @@ class Adopted:
     """
 
     sha256: str
-    inputs: tuple[Part, ...]
+    inputs: tuple[InputPart, ...]
     output: str
 
 
@@ -136,13 +136,13 @@ class ControllerFile:
         """
         if self.origin is not None:
             interface = self.origin.interface
-            parts = tuple(Part(name=part.name, size=part.size) for part in interface.parts)
+            parts = tuple(InputPart(name=part.name, size=part.size) for part in interface.parts)
             return Adopted(sha256=self.sha256, inputs=parts, output=interface.output)
         table = self.metadata.get("adopted")
         return None if table is None else build(Adopted, table, "metadata 'surefoot.adopted'")
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[InputPart, ...]:
         """The inputs of the file of others, or all sensors as one without a name.
 
         Raises:
@@ -150,7 +150,7 @@ class ControllerFile:
         """
         obs_dim = self.policy.obs_dim
         if self.adopted is None:
-            return (Part(name="", size=obs_dim),)
+            return (InputPart(name="", size=obs_dim),)
         parts = self.adopted.inputs
         if sum(part.size for part in parts) != obs_dim or min(part.size for part in parts) < 1:
             raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 from surefoot.activation import Activation, Mixed, RmsNorm
 from surefoot.artifact import is_folder_of
 from surefoot.errors import InputError
-from surefoot.onnx_file import ControllerFile, Description, Part, read_beside
+from surefoot.onnx_file import ControllerFile, Description, InputPart, read_beside
 from surefoot.policy import (
     Array,
     CategoricalHead,
@@ -29,7 +29,7 @@ EPSILON = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sensor:
+class InspectedSensor:
     """One number of the observation.
 
     Attributes:
@@ -100,7 +100,7 @@ class Inspection:
     weights_sha256: str
     network: str
     epsilon: float
-    sensors: tuple[Sensor, ...]
+    sensors: tuple[InspectedSensor, ...]
     outputs: tuple[Output, ...]
     env_id: str | None
     visited_states: int
@@ -229,7 +229,7 @@ def _functions_of(layer: Layer) -> Iterator[str]:
 
 def _sensors_of(
     file: ControllerFile, description: Description, epsilon: float
-) -> tuple[Sensor, ...]:
+) -> tuple[InspectedSensor, ...]:
     normaliser = file.policy.normaliser
     scales = SensorScales.of(normaliser)
     read = (file.policy.layers[0].weight != 0).any(axis=0)
@@ -240,7 +240,7 @@ def _sensors_of(
     }
     names = sensor_names(file.parts, description)
     return tuple(
-        Sensor(
+        InspectedSensor(
             number=number,
             name=names[number],
             mean=float(normaliser.mean[number]) + 0.0,  # minus zero is zero
@@ -253,7 +253,7 @@ def _sensors_of(
     )
 
 
-def sensor_names(parts: Sequence[Part], description: Description) -> tuple[str | None, ...]:
+def sensor_names(parts: Sequence[InputPart], description: Description) -> tuple[str | None, ...]:
     """Return the name of each sensor, None where the file does not say it.
 
     Args:

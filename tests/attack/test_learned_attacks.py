@@ -10,7 +10,7 @@ from support.environments import OneStepEnv
 from support.policies import linear_policy
 from surefoot.attack import learned_attacks
 from surefoot.attack.constant import ConstantAdversary
-from surefoot.attack.learned import LearnedConfig, Start, learn_start
+from surefoot.attack.learned import LearnedConfig, LearnedStart, learn_start
 from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.push import push_variants
 from surefoot.attack.store import Store
@@ -148,7 +148,9 @@ def test_lessons_are_learned_once_for_each_teacher_and_counted(
 ) -> None:
     taught = []
 
-    def count(policy: Policy, craft: Direct, settings: LearnedConfig, *given: object) -> Start:
+    def count(
+        policy: Policy, craft: Direct, settings: LearnedConfig, *given: object
+    ) -> LearnedStart:
         taught.append(settings.lessons)
         return learn_start(policy, craft, settings, *given)
 

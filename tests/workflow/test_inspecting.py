@@ -10,7 +10,7 @@ from support.adopted import MJLAB, written_actor
 from support.onnx_graphs import Graph, on_runtime
 from support.policies import bare_states, random_policy
 from surefoot.errors import InputError
-from surefoot.onnx_file import Description, Part, load_policy, save_policy
+from surefoot.onnx_file import Description, InputPart, load_policy, save_policy
 from surefoot.policy import NO_SLOPES, Normaliser, Squash
 from surefoot.visited import Visited
 from surefoot.workflow.adopting import adopt_controller
@@ -81,7 +81,10 @@ def test_a_normalisation_is_named_and_is_no_layer_of_its_own(
 
 
 def test_names_come_from_the_file_or_are_none() -> None:
-    one, two = (Part(name="obs", size=2),), (Part(name="pos", size=2), Part(name="cmd", size=1))
+    one, two = (
+        (InputPart(name="obs", size=2),),
+        (InputPart(name="pos", size=2), InputPart(name="cmd", size=1)),
+    )
     said = Description.of({"pos": json.dumps({"names": ["hip", "knee"]})})
     assert sensor_names(one, Description.of({})) == (None, None)
     assert sensor_names(one, Description.of({"observation_names": "hip,knee"})) == ("hip", "knee")
