@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from surefoot.artifact import Json, from_json, read_file, to_json
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certificate import Verdict, proved_text
 from surefoot.config import REST, build, to_table
 from surefoot.errors import InputError, IntegrityError
@@ -78,6 +78,19 @@ class StageRecord(Record):
     files: Mapping[str, str]
     seconds: float
     made_on: MadeOn
+
+
+def perturbation_words(norm: Norm, epsilon: float, readings: Mapping[str, str] | None) -> str:
+    """Return a perturbation set in words, in raw units where it was asked for in these.
+
+    Args:
+        norm: Norm of the perturbation.
+        epsilon: Radius, normalised units.
+        readings: Largest error of the readings of each sensor that is named, with its unit.
+    """
+    if readings is None:
+        return f"{norm} {epsilon:g}"
+    return ", ".join(f"{name} {size}" for name, size in readings.items())
 
 
 def read_stages(path: Path) -> dict[str, StageRecord]:
@@ -286,6 +299,9 @@ class AttackRecord(Record):
         env: Gymnasium id of the task.
         actions: Return under everything that the proof does not exclude, one for each scope of the
             proof; None where it was not searched.
+        sensors: Share of epsilon by which each sensor was moved; None for all of it.
+        readings: Largest error of the readings of each sensor that is named, with its unit; None
+            where it is not said in raw units.
         more: What else makes a result repeatable: settings, seeds, versions, digest of the code.
     """
 
@@ -300,6 +316,8 @@ class AttackRecord(Record):
     onnx_sha256: str
     env: str
     actions: tuple[ActionRecord, ...] | None = None
+    sensors: tuple[float, ...] | None = None
+    readings: Mapping[str, str] | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
     def __post_init__(self) -> None:
@@ -315,6 +333,16 @@ class AttackRecord(Record):
                 raise InputError(
                     f"episodes is {self.episodes}, but {name} has {len(outcome.returns)}"
                 )
+
+    @property
+    def ball(self) -> Ball:
+        """The perturbation set."""
+        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors)
+
+    @property
+    def perturbation(self) -> str:
+        """The perturbation set in words."""
+        return perturbation_words(self.norm, self.epsilon, self.readings)
 
     @property
     def settings(self) -> Mapping[str, Json]:
@@ -479,6 +507,8 @@ class RunSummary(Record):
         failures: Failed episodes by name of the attack, the clean loop among them.
         epsilon: Radius of the attacks, normalised units.
         norm: Norm of the attacks.
+        readings: Largest error of the readings in the attacks, by sensor, with its unit; None where
+            it is not said in raw units.
         requirements: The requirements in the order of the budget.
         verdict: The verdict on the budget.
         latency_us: Latencies by name of the backend.
@@ -508,4 +538,5 @@ class RunSummary(Record):
     budget_sha256: str
     seconds: Mapping[str, float] = field(default_factory=dict)
     made_on: MadeOn | None = None
+    readings: Mapping[str, str] | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)

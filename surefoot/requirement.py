@@ -103,7 +103,8 @@ class Requirement:
         Raises:
             InputError: If one is missing or out of place.
         """
-        shares_fit = "sensors" in self.about.takes and self.norm is Norm.LINF
+        takes_shares = "sensors" in self.about.takes or self.perturb is not None
+        shares_fit = takes_shares and self.norm is Norm.LINF
         if self.sensors is not None and not shares_fit:
             raise InputError(f"sensors are for linf perturbations, not for {self.quantity}")
         needs, takes = self.about.needs, {*self.about.takes, "on_robot"}

@@ -17,7 +17,7 @@ from surefoot.errors import InputError
 from surefoot.policy import Layer
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.objectives import Best, ValueAndGradient
-from surefoot.train.perturbation_search import noise_scale, search_ball
+from surefoot.train.perturbation_search import noise_scale, search_ball, shares_of
 
 
 class Objective(Protocol):
@@ -131,6 +131,7 @@ class GradientAdversary:
             steps=settings.steps,
             step_size=self._step_size,
             norm=self.ball.norm,
+            shares=shares_of(self.ball),
         )
         if settings.keep_best:
             best.offer(delta_BD, evaluate(self._twin(state_BD + delta_BD))[0])
@@ -147,7 +148,7 @@ class GradientAdversary:
         The first start is a random sign of one step: the gradient of a distance is zero at zero.
         """
         settings, num = self.settings, len(randoms)
-        first = Ball(norm=self.ball.norm, epsilon=min(self._step_size, self.ball.epsilon))
+        first = replace(self.ball, epsilon=min(self._step_size, self.ball.epsilon))
         starts = [first.boundary(randoms, dim)]
         starts += [self.ball.uniform(randoms, dim) for _ in range(settings.restarts - 1)]
         shape = (settings.steps, settings.restarts, num, dim)

@@ -187,7 +187,7 @@ class SpsaSearch:
         ball, harm = self.ball, self.oracle.around(state_ND)
         num, dim = state_ND.shape
         signs_CND = _signs(randoms, self.steps * self.pairs, dim)
-        probes_KPND = self.reach * ball.epsilon * signs_CND.reshape(-1, self.pairs, num, dim)
+        probes_KPND = self.reach * ball.sides * signs_CND.reshape(-1, self.pairs, num, dim)
         delta_ND = np.zeros((num, dim))
         best_ND, best_N = delta_ND, harm(delta_ND[None])[0]
         for probes_PND in probes_KPND:

@@ -138,13 +138,14 @@ def _deviations(certificate: Certificate, ball: Ball, scope: Scope) -> Iterator[
         if (
             asked.about is ACTION_DEVIATION
             and asked.scope is scope
-            and asked.norm is ball.norm
-            and asked.sensors is None
             and asked.outputs is None
-            and _covers(asked.epsilon, ball)
+            and _covers(asked.ball, ball)
         ):
             yield finding
 
 
-def _covers(epsilon: float | None, ball: Ball) -> bool:
-    return epsilon is not None and epsilon >= ball.epsilon
+def _covers(proved: Ball | None, ball: Ball) -> bool:
+    """Return True if every perturbation of a ball is one of those that were proved."""
+    if proved is None or proved.norm is not ball.norm:
+        return False
+    return bool((proved.sides >= ball.sides).all())  # of l2 both are the radius

@@ -35,7 +35,7 @@ def draw_attacks(record: AttackRecord) -> bytes:
             axes.plot(ends, (outcome.mean, outcome.mean), color=_MEAN, linewidth=2)
         axes.set_xticks(range(len(attacks)), labels=[_label(*item) for item in attacks.items()])
         axes.set_ylabel("return (line: mean, dots: episodes)")
-        title = f"{record.env}, {record.norm} epsilon {record.epsilon:g}"
+        title = f"{record.env}, sensors wrong by {record.perturbation}"
         axes.set_title(title, fontsize=10, parse_math=False)  # a name is no formula
         axes.spines[["top", "right"]].set_visible(False)
 

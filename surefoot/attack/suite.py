@@ -37,6 +37,7 @@ from surefoot.attack.critic_attacks import (
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.mad import SLACK, mad_variants
+from surefoot.attack.perturbation_set import Configured, PerturbationSet, perturbation_set
 from surefoot.attack.proved_deviation import (
     CertifiedBox,
     certified_boxes,
@@ -68,6 +69,7 @@ from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Layer, Poli
 from surefoot.provenance import code_digest
 from surefoot.ranges import MOST_AT_ONCE, MOST_THREADS, require_at_least
 from surefoot.records import ACTION, CLEAN, GradientMasking
+from surefoot.robot import Robot
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import Backend, controller_of, require_arithmetic
 from surefoot.train.folder import critic_to_bytes
@@ -138,7 +140,9 @@ class AttackConfig:
         backend: Backend that computes the controller. NumPy computes the same bits on every
             processor with AVX2; ONNX Runtime has no switch for its kernels.
         epsilon: Radius of the perturbation set, normalised units; that of the certificate's table
-            if it is not given.
+            if it is not given, or the first perturbation of its budget in raw units.
+        perturb: Largest error of the readings by sensor or group of the robot, in their own units,
+            instead of epsilon; ``noise`` for what its description says.
         norm: Norm of the perturbation.
         episodes: Evaluation episodes of each attack: the ones that are reported.
         selection_episodes: Other episodes, on which the variant of each attack is chosen.
@@ -163,6 +167,7 @@ class AttackConfig:
     attacks: tuple[str, ...] = ()
     backend: Backend = Backend.NUMPY
     epsilon: float | None = None
+    perturb: Mapping[str, float] | str | None = None
     norm: Norm = Norm.LINF
     episodes: int = 50
     selection_episodes: int = 10
@@ -184,13 +189,16 @@ class AttackConfig:
         """
         settle_choices(self)
         _check_attacks(self.attacks)
-        if self.epsilon is not None:
-            Ball(norm=self.norm, epsilon=self.epsilon)
-            require_at_least(self, 0, "epsilon")
+        self.perturbation.check()
         require_at_least(self, 0, "critic_steps")
         require_at_least(self, 1, "adversary_steps")
         require_at_least(self, 1, "episodes", "selection_episodes", most=MOST_AT_ONCE)
         require_at_least(self, 1, "num_threads", most=MOST_THREADS)
+
+    @property
+    def perturbation(self) -> Configured:
+        """What is configured about the perturbation set."""
+        return Configured(epsilon=self.epsilon, norm=self.norm, perturb=self.perturb)
 
     @property
     def played(self) -> Mapping[str, Attack]:
@@ -243,6 +251,7 @@ def run_suite(
     *,
     critics: Mapping[str, tuple[Layer, ...]] | None = None,
     work: Path | None = None,
+    robot: Robot | None = None,
 ) -> AttackReport:
     """Attack a controller file with every attack of a suite.
 
@@ -257,6 +266,8 @@ def run_suite(
         critics: Layers from states to values, by where they come from: controls beside the critic
             that is fitted here.
         work: Folder for what is finished, so that the same call resumes after an interruption.
+        robot: Robot whose sensors a perturbation in raw units names; by default that of the
+            certificate.
 
     Raises:
         InterruptedRun: If a signal asked to stop; what is finished stays in ``work``.
@@ -288,7 +299,8 @@ def run_suite(
                 )
 
         store = stack.enter_context(open_store(work))
-        suite = _Suite(file, certificate, config, tell, critics or {}, store)
+        attacked = perturbation_set(file.policy, certificate, config.perturbation, robot)
+        suite = _Suite(file, certificate, config, attacked, tell, critics or {}, store)
         attacks = {name: suite.run(name) for name in config.played}
         actions = tuple(suite.run_actions(box) for box in suite.boxes)
         masking = suite.masking(attacks) if config.suite_name == "full" else None
@@ -304,6 +316,7 @@ def run_suite(
         actions=actions,
         settings=suite.settings,
         masking=masking,
+        readings=attacked.readings,
     )
 
 
@@ -328,6 +341,7 @@ class _Suite:
         file: ControllerFile,
         certificate: Certificate | None,
         config: AttackConfig,
+        attacked: PerturbationSet,
         on_progress: OnProgress,
         critics: Mapping[str, tuple[Layer, ...]],
         store: Store,
@@ -339,7 +353,7 @@ class _Suite:
             controller=controller_of(file, config.backend), policy=file.policy
         )
         others = {path: load_controller_file(Path(path)) for path in config.transfer_from}
-        self.ball = Ball(norm=config.norm, epsilon=_epsilon(certificate, config))
+        self.ball = attacked.ball
         self._certified = certified_deviation(certificate, self.ball) if certificate else None
         self.selection_seeds = selection_seeds(config.selection_episodes)
         self.evaluation_seeds = evaluation_seeds(config.episodes)
@@ -356,7 +370,7 @@ class _Suite:
         self._key: Json = {
             "onnx_sha256": file.sha256,
             "env": [self.spec.env_id, self.spec.packages, module_digest(config.env_module)],
-            "ball": [self.ball.norm.value, self.ball.epsilon],
+            "ball": to_table(self.ball),
             "others": {name: other.sha256 for name, other in others.items()},
             "critics": {name: sha256_hex(critic_to_bytes(one)) for name, one in critics.items()},
             **_key_of(config),
@@ -574,17 +588,6 @@ def _boxes(
     if config.attacks:
         raise InputError(f"attacks must not name {ACTION!r} here: {boxes.reason}")
     return ()
-
-
-def _epsilon(certificate: Certificate | None, config: AttackConfig) -> float:
-    if config.epsilon is not None:
-        return config.epsilon
-    if config.norm is not Norm.LINF:
-        raise InputError(f"attack.epsilon must be given for norm {config.norm}")
-    epsilon = None if certificate is None else certificate.deviation_linf.get("epsilon")
-    if epsilon is None:
-        raise InputError("attack.epsilon must be given: no certificate names a perturbation")
-    return epsilon
 
 
 def _env_id(file: ControllerFile, config: AttackConfig) -> str:

@@ -118,6 +118,8 @@ class AttackReport:
         actions: Results of the attack on the actions, one for each box that a certificate leaves.
         settings: The configuration of the suite: attacks compare at equal effort only.
         masking: Signs of masked gradients, if they were looked for.
+        readings: Largest error of the readings by sensor, with its unit; None where the ball is not
+            said in raw units.
     """
 
     ball: Ball
@@ -130,6 +132,7 @@ class AttackReport:
     settings: Mapping[str, Json]
     actions: tuple[ActionResult, ...] = ()
     masking: GradientMasking | None = None
+    readings: Mapping[str, str] | None = None
 
     @property
     def worst(self) -> str:
@@ -146,6 +149,8 @@ class AttackReport:
         return AttackRecord(
             epsilon=self.ball.epsilon,
             norm=self.ball.norm,
+            sensors=self.ball.sensors,
+            readings=self.readings,
             backend=self.backend,
             suite=self.suite,
             episodes=len(self.seeds["evaluation"]),

@@ -100,7 +100,7 @@ def _table_of(record: "AttackRecord") -> Table:
         for name, outcome in record.attacks.items()
     ]
     title = (
-        f"{record.episodes} episodes, {record.norm} epsilon {record.epsilon:g}, "
+        f"{record.episodes} episodes, sensors wrong by {record.perturbation}, "
         f"backend {record.backend}"
     )
     return Table(title, _HEAD, rows)

@@ -73,11 +73,13 @@ def _table_of(summary: "RunSummary", out: Path) -> Table:
 
 def _return_rows(summary: "RunSummary") -> list[tuple[str, object]]:
     """Return the attacked returns; an episode that failed ended early and has no true return."""
+    from surefoot.records import perturbation_words
+
     rows: list[tuple[str, object]] = []
     for name, value in summary.attacked_return.items():
         failures = summary.failures[name]
         failed = f", FAILED in {failures} episodes" if failures else ""
-        ball = f"{summary.norm} {summary.epsilon:g}"
+        ball = perturbation_words(summary.norm, summary.epsilon, summary.readings)
         rows.append((f"return under {name} ({ball})", f"{cell(value)}{failed}"))
     return rows
 

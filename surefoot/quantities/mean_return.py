@@ -42,7 +42,7 @@ class AttackedReturn(MeanReturn):
     claim = "the mean return under the strongest attack that was run is {at_least}{value}"
     topic = Topic.ATTACK
     needs = frozenset({"epsilon", "norm"})
-    takes = frozenset({"confidence"})
+    takes = frozenset({"confidence", "perturb"})
 
     def of_episodes(self, episodes: Episodes) -> Measurement | None:
         """Return the mean return under an attack."""
@@ -61,7 +61,7 @@ class UnexcludedReturn(MeanReturn):
     claim = "the mean return under the worst moves of the actions found is {at_least}{value}"
     topic = Topic.ATTACK
     needs = frozenset({"epsilon", "norm"})
-    takes = frozenset({"confidence"})
+    takes = frozenset({"confidence", "perturb"})
 
     def of_episodes(self, episodes: Episodes) -> Measurement | None:
         """Return the mean return under moves of the actions."""

@@ -16,7 +16,7 @@ class ReturnLoss(ProvedQuantity):
     claim = "the sampling policy loses at most {value} of its return"
     topic = Topic.ATTACK
     needs = frozenset({"epsilon", "norm"})
-    takes = frozenset({"confidence"})
+    takes = frozenset({"confidence", "perturb"})
 
     def everywhere(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
         """Prove a bound that holds from every state on."""

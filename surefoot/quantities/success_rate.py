@@ -20,6 +20,7 @@ class SuccessRate(MeasuredQuantity):
     claim = "at least a share {value} of the episodes ended without a failure"
     topic = Topic.ATTACK
     needs = frozenset({"epsilon", "norm", "confidence"})
+    takes = frozenset({"perturb"})
     at_most = False
     is_rate = True
 

@@ -20,7 +20,7 @@ class TaskSuccess(MeasuredQuantity):
     claim = "the task was done in at least a share {value} of the episodes"
     topic = Topic.TASK
     needs = frozenset({"confidence"})
-    takes = frozenset({"epsilon", "norm"})
+    takes = frozenset({"epsilon", "norm", "perturb"})
     at_most = False
     is_rate = True
 

@@ -165,8 +165,8 @@ def _attacks(attack: AttackRecord, run: RunFolder) -> str:
     if not picture.is_file():
         return shown
     caption = (
-        f"{attack.episodes} episodes each on held-out seeds, {attack.norm} epsilon "
-        f"{attack.epsilon:g}; line: mean, dots: episodes."
+        f"{attack.episodes} episodes each on held-out seeds, sensors wrong by "
+        f"{attack.perturbation}; line: mean, dots: episodes."
     )
     pixels = min(_WIDE, 160 + 130 * len(rows))
     return figure(image(picture, "returns under attack", pixels), caption) + shown

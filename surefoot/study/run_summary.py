@@ -55,6 +55,7 @@ def summarise(run: RunFolder) -> RunSummary:
         failures={name: outcome.failures for name, outcome in attack.attacks.items()},
         epsilon=attack.epsilon,
         norm=attack.norm,
+        readings=attack.readings,
         requirements=tuple(
             RequirementSummary(
                 requirement=finding.requirement.describe(),

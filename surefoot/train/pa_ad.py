@@ -18,7 +18,7 @@ from surefoot.envs.vector import Actions, BoxActions, DiscreteActions
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
 from surefoot.train.networks import mlp_from_layers
 from surefoot.train.objectives import Best, ValueAndGradient, lead
-from surefoot.train.perturbation_search import search_ball
+from surefoot.train.perturbation_search import search_ball, shares_of
 
 
 class Director:
@@ -75,6 +75,7 @@ class Director:
             steps=self.gradients,
             step_size=self._step_size,
             norm=self.ball.norm,
+            shares=shares_of(self.ball),
         )
         best.offer(last_BD, evaluate(self._twin(state_BD + last_BD))[0])
         return self.ball.perturbed(state_ND, best.delta_BD.numpy())

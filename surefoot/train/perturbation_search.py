@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.train.distributions import Distribution
 from surefoot.train.networks import Mlp
 
@@ -68,6 +68,7 @@ def search_ball(
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
     norm: Norm = Norm.LINF,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """Maximise a function of a perturbation in a ball by steps of steepest ascent.
 
@@ -83,6 +84,8 @@ def search_ball(
         temperature: Temperature of the noise on the gradients, see :func:`noise_scale`.
         generator: Source of the noise, on the device of ``start``.
         norm: Norm of the ball.
+        shares: Share of epsilon by which each sensor may move in the linf ball, (O,), float64; None
+            for all of it. Steps are shared out alike.
 
     Returns:
         Perturbations, (B, O), with |delta| <= epsilon: exactly for linf, up to rounding for l2.
@@ -90,10 +93,10 @@ def search_ball(
     Reference:
         Zhang et al. 2020 (arXiv 2003.08938), the SGLD variant of SA-PPO.
     """
-    limit = radius(epsilon, start.dtype)
+    limit, along = _sides(epsilon, shares, start)
     step = epsilon / steps if step_size is None else step_size
     linf = norm is Norm.LINF
-    delta = start.clamp(-limit, limit) if linf else _shortened(start, limit)
+    delta = start.clamp(-limit, limit) if linf else _shortened(start, radius(epsilon, start.dtype))
     noise = torch.empty(
         steps if temperature else 0, *start.shape, dtype=start.dtype, device=start.device
     ).normal_(generator=generator)
@@ -103,12 +106,31 @@ def search_ball(
             scale = noise_scale(step, temperature, number)
             direction = direction.add(noise[number], alpha=scale)
         if linf:
-            delta = delta.add(direction.sign(), alpha=step).clamp_(-limit, limit)
+            stride = direction.sign() if along is None else direction.sign() * along
+            delta = delta.add(stride, alpha=step).clamp_(-limit, limit)
         else:
             smallest = torch.finfo(delta.dtype).tiny
             unit = torch.nn.functional.normalize(direction, dim=1, eps=smallest)
-            delta = _shortened(delta + step * unit, limit)
+            delta = _shortened(delta + step * unit, radius(epsilon, start.dtype))
     return delta
+
+
+def shares_of(ball: Ball) -> Tensor | None:
+    """Return the share of its radius by which each sensor may move, (O,); None for all of it."""
+    return None if ball.sensors is None else torch.tensor(ball.sensors, dtype=torch.float64)
+
+
+def _sides(epsilon: float, shares: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the largest movement of each sensor, and its share if any, in the dtype of ``like``.
+
+    No movement is above the real product of radius and share.
+    """
+    if shares is None:
+        return torch.tensor(radius(epsilon, like.dtype), dtype=like.dtype, device=like.device), None
+    product = epsilon * shares.to(like.device)  # float64, whose rounding one step makes up for
+    below = torch.nextafter(product, torch.zeros_like(product)).to(like.dtype)
+    sides = torch.where(below > product, torch.nextafter(below, torch.zeros_like(below)), below)
+    return sides, shares.to(like)
 
 
 def farthest_perturbation(

@@ -11,11 +11,13 @@ from surefoot.onnx_file import POLICY_FILE
 from surefoot.output_path import ATTACK, check_result_and_picture
 from surefoot.policy import Layer
 from surefoot.records import AttackRecord
+from surefoot.robot import Robot
 from surefoot.run_folder import CRITIC_FILE, RunFolder
 from surefoot.train.folder import critic_from_bytes
 from surefoot.workflow.drawing import write_picture
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.opening import Deployed, environment_module, open_deployed
+from surefoot.workflow.robot_file import robot_of
 
 Critics = Mapping[str, tuple[Layer, ...]]
 """Layers from states to values, by where they come from."""
@@ -57,13 +59,29 @@ def attack_controller(
     if module != config.env_module:
         listener.remark(f"importing {module}, as the controller says")
     critics = shipped_critics(bundle, target.file.sha256)
-    return attack_deployed(target, out, replace(config, env_module=module), critics, listener)
+    config = replace(config, env_module=module)
+    return attack_deployed(target, out, config, critics, listener, robot=robot_of(bundle))
 
 
 def attack_deployed(
-    target: Deployed, out: Path, config: AttackConfig, critics: Critics, listener: Listener
+    target: Deployed,
+    out: Path,
+    config: AttackConfig,
+    critics: Critics,
+    listener: Listener,
+    *,
+    robot: Robot | None = None,
 ) -> AttackRecord:
     """Attack a controller that was opened, see :func:`attack_controller`.
+
+    Args:
+        target: The controller.
+        out: The record, a JSON file.
+        config: The suite.
+        critics: Layers from states to values, by where they come from.
+        listener: Is told of progress.
+        robot: Robot whose sensors a perturbation in raw units names; by default that of the
+            certificate.
 
     Raises:
         InputError: If a setting is wrong, or ``out`` cannot be written.
@@ -77,7 +95,13 @@ def attack_deployed(
         raise InputError(f"out must not end in .work, where unfinished work goes, got {out}")
     with listener.progress(f"attack {config.suite_name}", config.num_steps) as update:
         report = run_suite(
-            target.file, target.certificate, config, on_progress=update, critics=critics, work=work
+            target.file,
+            target.certificate,
+            config,
+            on_progress=update,
+            critics=critics,
+            work=work,
+            robot=robot,
         )
     record = report.record()
     write_file(out, record.to_json())

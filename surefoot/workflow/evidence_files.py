@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from surefoot.ball import Ball
 from surefoot.certify import Assumptions, Episodes, Evidence, Measurement, measurements_of
 from surefoot.errors import InputError
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, read_beside
@@ -130,7 +129,7 @@ def _episodes(name: str, outcome: AttackOutcome, record: AttackRecord) -> Episod
     return Episodes(
         onnx_sha256=record.onnx_sha256,
         source="no attack" if clean else f"{name}, one of {len(record.attacked)} attacks",
-        ball=None if clean else Ball(norm=record.norm, epsilon=record.epsilon),
+        ball=None if clean else record.ball,
         returns=outcome.returns,
         survived=outcome.survived,
         failures=outcome.failures,

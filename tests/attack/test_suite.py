@@ -26,7 +26,9 @@ from surefoot.config import build
 from surefoot.errors import CheckError, InputError, IntegrityError, VerificationError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation
+from surefoot.raw_units import ball_of
 from surefoot.records import AttackRecord
+from surefoot.robot import Robot
 from surefoot.runtime.load import Backend
 
 SMALL = AttackConfig(epsilon=0.05, episodes=4, selection_episodes=2, num_threads=1)
@@ -396,3 +398,31 @@ def test_actions_are_not_sampled_from_a_law_that_is_not_known(file: ControllerFi
     silent = replace(file, policy=replace(file.policy, head=head))
     with pytest.raises(InputError, match=r"actions must be deterministic.*names no noise"):
         run_suite(silent, None, replace(SMALL, actions="sampled"))
+
+
+def test_sensors_are_attacked_in_their_own_units_and_the_record_says_so(
+    file: ControllerFile, tmp_path: Path
+) -> None:
+    robot = Robot.parse("""
+    [[sensor]]
+    name = "joints"
+    count = 5
+    unit = "rad"
+
+    [[sensor]]
+    name = "speeds"
+    count = 6
+    unit = "rad/s"
+
+    [[actuator]]
+    name = "torque"
+    count = 3
+    unit = "1"
+    """)
+    config = replace(SMALL, epsilon=None, perturb={"joints": 0.01}, episodes=1)
+    record = run_suite(file, None, config, robot=robot).record()
+    (tmp_path / "attack.json").write_bytes(record.to_json())
+    assert AttackRecord.read(tmp_path / "attack.json") == record
+    assert record.ball == ball_of({"joints": 0.01}, robot, file.policy.normaliser)
+    assert record.perturbation == "joints 0.01 rad"
+    assert record.attacks["mad"].max_deviation > 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from support.policies import random_policy
 from support.training import seeded
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.policy import Activation, GaussianHead, Policy
 from surefoot.train.agent import twin
 from surefoot.train.distributions import Gaussian
@@ -20,6 +20,7 @@ from surefoot.train.perturbation_search import (
     farthest_perturbation,
     radius,
     search_ball,
+    shares_of,
     uniform_start,
 )
 
@@ -184,3 +185,22 @@ def test_equal_generators_give_equal_perturbations() -> None:
 
     assert torch.equal(search(3), search(3))
     assert not torch.equal(search(3), search(4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_sensor_moves_by_more_than_its_share_and_each_reaches_it(dtype: torch.dtype) -> None:
+    ball = Ball(norm=Norm.LINF, epsilon=0.075, sensors=(1.0, 0.3, 1e-7, 0.0))
+    slope = torch.randn(6, 4, generator=seeded(0), dtype=dtype)
+    start = corner_start(slope, 0.075, seeded(1))
+    delta = search_ball(
+        lambda delta: slope,
+        start,
+        epsilon=0.075,
+        steps=3,
+        step_size=0.1,
+        shares=shares_of(ball),
+    )
+    found = delta.numpy()
+    assert ball.holds(found.astype(np.float64)).all()
+    np.testing.assert_allclose(np.abs(found), np.tile(ball.sides, (6, 1)), rtol=1e-6)
+    assert (np.sign(found[:, :3]) == np.sign(slope.numpy()[:, :3])).all()

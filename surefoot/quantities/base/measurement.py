@@ -23,6 +23,7 @@ class Measurement:
         onnx_sha256: Digest of the file that was measured.
         epsilon: Size of the perturbation, normalised units; None without one.
         norm: Norm of the perturbation.
+        sensors: Share of epsilon by which each sensor was moved; None for all of it.
         episodes: Number of independent episodes; None where there were none.
         returns: Returns of independent episodes, whose mean is the value; may be empty.
         failures: Number of episodes in which the controller or the simulation failed: they ended
@@ -35,6 +36,7 @@ class Measurement:
     onnx_sha256: str
     epsilon: float | None = None
     norm: Norm | None = None
+    sensors: tuple[float, ...] | None = None
     episodes: int | None = None
     returns: tuple[float, ...] = ()
     failures: int = 0
@@ -110,6 +112,7 @@ class Episodes:
             onnx_sha256=self.onnx_sha256,
             epsilon=None if self.ball is None else self.ball.epsilon,
             norm=None if self.ball is None else self.ball.norm,
+            sensors=None if self.ball is None else self.ball.sensors,
             episodes=len(self.returns),
             source=self.source,
         )

@@ -1,0 +1,101 @@
+"""What is attacked is what is configured, or else what was proved; in raw units or normalised."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from support.policies import draw_policy, file_of
+from surefoot.attack.perturbation_set import Configured, perturbation_set
+from surefoot.attack.proved_deviation import certified_deviation
+from surefoot.attack.suite import AttackConfig
+from surefoot.ball import Ball, Norm
+from surefoot.budget import Budget
+from surefoot.certificate import Certificate
+from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.errors import InputError
+from surefoot.onnx_file import ControllerFile
+from surefoot.raw_units import ball_of
+from surefoot.robot import Robot
+
+ROBOT = Robot.parse("""
+[[sensor]]
+name = "angle"
+count = 2
+unit = "rad"
+noise = 0.02
+
+[[sensor]]
+name = "gyro"
+unit = "rad/s"
+
+[[actuator]]
+name = "hip"
+unit = "N m"
+""")
+SIZES = {"angle": 0.02, "gyro": 0.5}
+NOTHING = Configured(epsilon=None, norm=Norm.LINF, perturb=None)
+FAST = CertifyConfig(search_states=4, search_steps=2, lipsdp_iterations=2, lipsdp_per_actuator=0)
+
+
+@pytest.fixture(scope="module", name="file")
+def _file() -> ControllerFile:
+    return file_of(draw_policy(np.random.default_rng(0), [3, 6, 1]))
+
+
+@pytest.fixture(scope="module", name="certificate")
+def _certificate(file: ControllerFile) -> Certificate:
+    budget = Budget.parse("""
+    [[require]]
+    quantity = "action_deviation"
+    perturb = { angle = 0.02, gyro = 0.5 }
+    scope = "everywhere"
+    at_most = 50.0
+    """)
+    return certify_policy(file, budget, Evidence(robot=ROBOT), FAST)
+
+
+def test_without_a_configuration_the_attack_is_what_was_proved(
+    file: ControllerFile, certificate: Certificate
+) -> None:
+    found = perturbation_set(file.policy, certificate, NOTHING, None)
+    assert found.ball == certificate.budget.requirements[0].ball
+    assert found.readings == {"angle": "0.02 rad", "gyro": "0.5 rad/s"}
+    assert found.ball == ball_of(SIZES, ROBOT, file.policy.normaliser)
+
+
+def test_the_proof_about_a_ball_holds_attacks_in_it_and_in_no_other(
+    file: ControllerFile, certificate: Certificate
+) -> None:
+    proved = certificate.budget.requirements[0].perturbation
+    bound = certificate.findings[0].certified
+    assert certified_deviation(certificate, proved) == bound
+    assert certified_deviation(certificate, replace(proved, epsilon=proved.epsilon / 2)) == bound
+    whole = certified_deviation(certificate, Ball(norm=Norm.LINF, epsilon=proved.epsilon))
+    assert whole is None or bound is None or whole > bound
+
+
+def test_raw_units_are_those_of_the_robot(file: ControllerFile, certificate: Certificate) -> None:
+    asked = replace(NOTHING, perturb="noise")
+    for known, robot in ((certificate, None), (None, ROBOT)):
+        found = perturbation_set(file.policy, known, asked, robot)
+        assert found.ball == ball_of({"angle": 0.02}, ROBOT, file.policy.normaliser)
+    with pytest.raises(InputError, match="none is described"):
+        perturbation_set(file.policy, None, asked, None)
+
+
+def test_a_configured_radius_is_taken_as_it_is(
+    file: ControllerFile, certificate: Certificate
+) -> None:
+    found = perturbation_set(file.policy, certificate, replace(NOTHING, epsilon=0.3), None)
+    assert found.ball == Ball(norm=Norm.LINF, epsilon=0.3)
+    assert found.readings is None
+
+
+def test_two_perturbations_are_refused() -> None:
+    with pytest.raises(InputError, match="give no epsilon and no norm"):
+        AttackConfig(perturb=SIZES, epsilon=0.1)
+    with pytest.raises(InputError, match="give no epsilon and no norm"):
+        AttackConfig(perturb=SIZES, norm=Norm.L2)
+    with pytest.raises(InputError, match="must be sizes by sensor"):
+        AttackConfig(perturb="loud")
