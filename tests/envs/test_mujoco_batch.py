@@ -113,7 +113,7 @@ def trained_policy(env_id: str) -> Act:
 
 @pytest.mark.parametrize("env_id", TASKS)
 def test_steps_of_a_trained_policy_equal_gymnasium_bit_for_bit(env_id: str) -> None:
-    count_ends_in_parity(env_id, trained_policy(env_id), num_steps=600)
+    count_ends_in_parity(env_id, trained_policy(env_id), num_steps=300)
 
 
 @pytest.mark.parametrize("env_id", TASKS)

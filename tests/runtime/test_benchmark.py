@@ -22,6 +22,8 @@ from support.policies import file_of, random_policy
 from surefoot.artifact import from_json
 from surefoot.config import build
 from surefoot.errors import InputError, MissingLibraryError
+from surefoot.onnx_file import ControllerFile
+from surefoot.records import BenchRecord
 from surefoot.runtime import benchmark
 from surefoot.runtime.benchmark import BenchConfig, Latencies, bench_controller, run_benchmark
 from surefoot.runtime.benchmark_picture import draw_benchmark
@@ -133,10 +135,19 @@ def test_garbage_collection_is_on_again_after_a_benchmark_that_failed() -> None:
     assert gc.isenabled()
 
 
-def test_bench_json_has_its_stable_keys() -> None:
-    policy = random_policy(np.random.default_rng(0), (4, 8, 2))
-    file = file_of(policy)
-    table = from_json(run_benchmark(file, TINY).record("0" * 64).to_json(), "bench.json")
+@pytest.fixture(scope="module")
+def file() -> ControllerFile:
+    return file_of(random_policy(np.random.default_rng(0), (4, 8, 2)))
+
+
+@pytest.fixture(scope="module")
+def record(file: ControllerFile) -> BenchRecord:
+    """What a benchmark of the default backends measured."""
+    return run_benchmark(file, TINY).record("0" * 64)
+
+
+def test_bench_json_has_its_stable_keys(file: ControllerFile, record: BenchRecord) -> None:
+    table = from_json(record.to_json(), "bench.json")
     assert set(table) == {"backends", "timer_floor_us", "machine", "onnx_sha256"}
     assert set(table["backends"]) == {"numpy", "onnx"}
     keys = {"n", "p50_us", "p90_us", "p99_us", "p999_us", "max_us", "misses", "size_bytes"}
@@ -199,7 +210,5 @@ def test_the_benchmark_stays_on_its_core_and_gives_the_others_back() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def test_the_picture_is_a_png() -> None:
-    policy = random_policy(np.random.default_rng(0), (4, 8, 2))
-    benchmark = run_benchmark(file_of(policy), TINY)
-    assert draw_benchmark(benchmark.record("0" * 64)).startswith(b"\x89PNG")
+def test_the_picture_is_a_png(record: BenchRecord) -> None:
+    assert draw_benchmark(record).startswith(b"\x89PNG")
