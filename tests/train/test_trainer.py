@@ -237,7 +237,8 @@ def test_every_setting_is_looked_at() -> None:
     assert names == SETTINGS.keys() | OF_OTHER_TESTS | set(WITHOUT_EFFECT)
 
 
-SHORT = replace(TINY, total_steps=512, num_evaluations=1, visited_states=0)
+# So fast that few steps reach every limit.
+SHORT = replace(TINY, total_steps=512, learning_rate=3e-3, num_evaluations=1, visited_states=0)
 
 
 @pytest.fixture(scope="module")
