@@ -100,7 +100,7 @@ def _pipeline(
 def main() -> None:
     """Run the command line; errors that surefoot raises on purpose are one line.
 
-    Code of a user cannot end it by ``os._exit``, nor change its exit code at its end.
+    Code of a user cannot end it by ``os._exit`` and the like, nor change its exit code at its end.
     """
     before = refuse_exit()
     try:

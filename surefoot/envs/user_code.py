@@ -1,7 +1,7 @@
 """The one way into code of the user: it may fail, but it never decides how surefoot ends.
 
-An environment may raise anything, `SystemExit` among it, and call ``os._exit``. Outside of this
-module nothing calls it unguarded.
+An environment may raise anything, `SystemExit` among it, and call ``os._exit`` or ``os.execv``.
+Outside of this module nothing calls it unguarded.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class user_code:  # noqa: N801 - a context manager, read like a function
         self._where = where
 
     def __enter__(self) -> None:
-        """Begin: until the end of the block ``os._exit`` raises."""
+        """Begin: until the end of the block, what would end the process raises."""
         self._exit = refuse_exit()
 
     def __exit__(
