@@ -35,6 +35,15 @@ def _endings() -> Endings:
 _ENDINGS = _endings()
 
 
+def end_with(code: int) -> NoReturn:
+    """End the program with an exit code; ``sys.exit`` may be a user's by now.
+
+    Raises:
+        SystemExit: Always.
+    """
+    raise SystemExit(code)
+
+
 def refuse_exit() -> Endings:
     """Let whatever ends this process without its handlers raise from now on.
 

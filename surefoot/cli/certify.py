@@ -1,6 +1,5 @@
 """``pipeline certify``: hold a controller against a budget."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,7 @@ from surefoot.cli.options import (
     states_file,
 )
 from surefoot.cli.solver_answer import answer_and_exit
+from surefoot.process_exit import end_with
 
 
 def certify(
@@ -121,4 +121,4 @@ def certify(
     )
     words = f"{explain_certificate(certificate)}\n" if explain else ""
     show(as_json, certificate.to_table(), *tables_of(certificate), text=words)
-    sys.exit(certificate.verdict.exit_code)
+    end_with(certificate.verdict.exit_code)

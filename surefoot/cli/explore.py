@@ -1,11 +1,11 @@
 """``pipeline certify`` without a budget: what could be required of a controller."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from surefoot.cli.console import CONSOLE, show
 from surefoot.cli.exploration_tables import json_of, tables_of
+from surefoot.process_exit import end_with
 
 if TYPE_CHECKING:
     from surefoot.recordings import StatesFile
@@ -37,4 +37,4 @@ def explore_and_exit(
         listener=CONSOLE,
     )
     show(as_json, json_of(explored), *tables_of(explored), text=f"{explored.draft}\n")
-    sys.exit(Verdict.UNKNOWN.exit_code)
+    end_with(Verdict.UNKNOWN.exit_code)

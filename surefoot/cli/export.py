@@ -1,6 +1,5 @@
 """``pipeline export``: a certified policy becomes a bundle; what is not certified is refused."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ from surefoot.cli.options import (
 )
 from surefoot.cli.tables import Table
 from surefoot.errors import CheckError, InputError
+from surefoot.process_exit import end_with
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -86,7 +86,7 @@ def export(
         )
     except CheckError as error:
         CONSOLE.remark(f"not exported: {error}")
-        sys.exit(parsed.verdict.exit_code or error.exit_code)
+        end_with(parsed.verdict.exit_code or error.exit_code)
     result = {**facts_of(exported.bundle, out), **facts_of_c(exported.c), "signed": bool(keys)}
     show(as_json, result, Table(f"exported to {out}", ("what", "value"), sorted(result.items())))
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 from surefoot.cli.libraries import hint_to_install
 from surefoot.cli.tables import plain
 from surefoot.errors import InputError, InterruptedVerb, MissingLibraryError, SurefootError
+from surefoot.process_exit import end_with
 
 TRACEBACK_VARIABLE = "SUREFOOT_TRACEBACK"
 """The environment variable that asks for the traceback above the one line of an error."""
@@ -58,4 +59,4 @@ def _end(error: SurefootError) -> NoReturn:
         traceback.print_exception(error)
     line = f"{type(error).label}: {' '.join(str(error).split())}"
     print(plain(line), file=sys.stderr)
-    sys.exit(error.exit_code)
+    end_with(error.exit_code)

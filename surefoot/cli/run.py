@@ -1,6 +1,5 @@
 """``pipeline run``: every stage from one configuration, skipping what is already done."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ from surefoot.cli.options import (
     resolve,
 )
 from surefoot.cli.tables import Table, cell, proved
+from surefoot.process_exit import end_with
 
 if TYPE_CHECKING:
     from surefoot.records import RequirementSummary, RunSummary
@@ -44,7 +44,7 @@ def run(
 
     summary = run_pipeline(out, configuration, budget=required, listener=CONSOLE)
     show(as_json, summary.to_table(), _table_of(summary, out))
-    sys.exit(summary.verdict.exit_code)
+    end_with(summary.verdict.exit_code)
 
 
 def _table_of(summary: "RunSummary", out: Path) -> Table:

@@ -1,10 +1,10 @@
 """``pipeline certify --vnnlib``: answer a VNN-LIB file as solvers do."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from surefoot.cli.console import show
+from surefoot.process_exit import end_with
 
 if TYPE_CHECKING:
     from surefoot.certify import CertifyConfig
@@ -24,4 +24,4 @@ def answer_and_exit(
 
     answer = answer_vnnlib(controller, vnnlib, config=config, seconds=seconds, output=output)
     show(as_json, answer.to_table(), text=answer.text)
-    sys.exit(answer.verdict.exit_code)
+    end_with(answer.verdict.exit_code)

@@ -1,6 +1,5 @@
 """``pipeline study``: the cells of a grid, and what they say about the claims."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from surefoot.cli.libraries import load_simulation
 from surefoot.cli.options import AsJson
 from surefoot.cli.tables import Table
 from surefoot.errors import CheckError
+from surefoot.process_exit import end_with
 
 if TYPE_CHECKING:
     from surefoot.workflow.study_plan import StudyPlan
@@ -62,7 +62,7 @@ def study(
         *((f"claim {name}", decision) for name, decision in summary.claims.items()),
     ]
     show(as_json, summary.to_table(), Table(f"study {out}", ("what", "value"), rows))
-    sys.exit(CheckError.exit_code if summary.failed else 0)
+    end_with(CheckError.exit_code if summary.failed else 0)
 
 
 def _plan_tables(plan: "StudyPlan") -> tuple[Table, Table]:

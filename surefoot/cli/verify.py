@@ -1,6 +1,5 @@
 """``pipeline verify``: every digest, the certificate and the verdict of a bundle."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from surefoot.cli.console import CONSOLE, show
 from surefoot.cli.options import AllowUncertified, AsJson, CompressedFrom
 from surefoot.cli.tables import Table
 from surefoot.errors import UnprovedError
+from surefoot.process_exit import end_with
 
 if TYPE_CHECKING:
     from surefoot.workflow.verifying import Verification
@@ -51,7 +51,7 @@ def verify(
         require_proved(verified.unproved, f"{bundle} is not proved")
     except UnprovedError as error:
         CONSOLE.remark(f"error: {error}")
-        sys.exit(error.exit_code)
+        end_with(error.exit_code)
 
 
 def _claims(verified: "Verification") -> Iterator[tuple[str, str, str]]:

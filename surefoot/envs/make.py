@@ -150,7 +150,7 @@ def _make_one(env_id: str) -> AnyEnv:
 
 def _describe(env_id: str, env: AnyEnv) -> EnvSpec:
     obs = env.observation_space
-    if not isinstance(obs, spaces.Box) or len(obs.shape) != 1:
+    if not isinstance(obs, spaces.Box) or len(obs.shape) != 1 or not obs.shape[0]:
         raise InputError(f"{env_id}: the observation space must be a Box of shape (n,), got {obs}")
     return EnvSpec(
         env_id=env_id,
@@ -174,8 +174,8 @@ def _describe_actions(env_id: str, space: spaces.Space[Any]) -> BoxActions | Dis
         return DiscreteActions(int(space.n), int(space.start))
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
         raise InputError(f"{env_id}: the action space must be a real Box or Discrete, got {space}")
-    if len(space.shape) != 1:
-        raise InputError(f"{env_id}: the action space must have one axis, got {space}")
+    if len(space.shape) != 1 or not space.shape[0]:
+        raise InputError(f"{env_id}: the action space must have shape (n,), got {space}")
     if not space.is_bounded():
         raise InputError(f"{env_id}: the action space must have finite bounds, got {space}")
     # Inward, for the nearest float32 of a bound may lie beyond it.

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from surefoot.errors import FolderInUseError, InterruptedRun, SurefootError
+from surefoot.process_exit import end_with
 
 ELSEWHERE = 76
 """Exit code where another process works at the cell."""
@@ -56,4 +57,4 @@ if __name__ == "__main__":
     from surefoot.kernels import pin_kernels
 
     pin_kernels()  # before NumPy is loaded
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    end_with(main(Path(sys.argv[1]), sys.argv[2]))

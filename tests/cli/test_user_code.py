@@ -100,6 +100,15 @@ def test_a_module_that_leaves_at_its_import_does_not_end_the_command_as_done(
     assert not Path("run").exists()
 
 
+def test_a_module_that_replaces_the_way_out_does_not_end_the_command_as_done(
+    settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "exit", sys.exit)  # so that it is put back
+    Path("robot.py").write_text("import sys\nsys.exit = lambda code: None\nraise SystemExit\n")
+    line = one_line(run_pipeline("train", *settings, "--out", "run"))
+    assert line == "error: env_module 'robot.py' cannot be imported: SystemExit"
+
+
 def test_an_error_of_the_system_in_an_environment_is_the_environments(
     settings: tuple[str, ...],
 ) -> None:

@@ -203,6 +203,10 @@ BOX = gymnasium.spaces.Box(-1.0, 1.0, (2,))
         (gymnasium.spaces.Dict({"joint": BOX}), r"observation space .* got Dict\('joint': Box"),
         (gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8), r"observation space .* got Box\(0, 25"),
         (gymnasium.spaces.Discrete(4), r"observation space .* got Discrete\(4\)"),
+        (
+            gymnasium.spaces.Box(-1.0, 1.0, (0,)),
+            r"observation space .* got Box\(\[\], \[\]",
+        ),
     ],
 )
 def test_other_observations_than_flat_boxes_are_refused(
@@ -218,7 +222,8 @@ def test_other_observations_than_flat_boxes_are_refused(
     [
         (gymnasium.spaces.MultiDiscrete([2, 3]), "must be a real Box or Discrete, got MultiD"),
         (gymnasium.spaces.Box(0, 5, (2,), np.int64), "must be a real Box or Discrete, got Box"),
-        (gymnasium.spaces.Box(-1.0, 1.0, (2, 2)), "must have one axis, got Box"),
+        (gymnasium.spaces.Box(-1.0, 1.0, (2, 2)), r"must have shape \(n,\), got Box"),
+        (gymnasium.spaces.Box(-1.0, 1.0, (0,)), r"must have shape \(n,\), got Box"),
         (gymnasium.spaces.Box(-1.0, np.inf, (2,)), "must have finite bounds, got Box"),
     ],
 )
