@@ -1,6 +1,7 @@
 """What every reader and writer of controller files shares: names, versions, bytes to tensors."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -63,6 +64,9 @@ def check_model(model: onnx.ModelProto, name: str, opsets: range) -> int:
         onnx.checker.check_model(model)
     except Exception as error:  # of several classes, some of them of protobuf
         raise InputError(f"{name} is not a valid ONNX file: {first_line(error)}") from error
+    # Protobuf gives bytes where a string is no UTF-8, and onnx lets them pass.
+    if not all(isinstance(entry, str) for entry in _names(model.graph)):
+        raise InputError(f"{name}: the names in its graph must be UTF-8")
     # The domain of ONNX's own operators has two names, and a file may import both.
     versions = {entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS}
     if len(versions) != 1 or not versions <= set(opsets):
@@ -84,6 +88,17 @@ def properties_of(model: onnx.ModelProto) -> dict[str, str]:
         and isinstance(entry.value, str)
         and not entry.key.startswith(PREFIX)
     }
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    """Yield every name of a graph by which something is looked up or written again."""
+    tensors = [*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)]
+    for named in (*tensors, *graph.input, *graph.output, *graph.node):
+        yield named.name
+    for node in graph.node:
+        yield from (*node.input, *node.output, node.op_type, node.domain)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.t.name, attribute.sparse_tensor.values.name)
 
 
 def dense_tensor(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:

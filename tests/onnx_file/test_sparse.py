@@ -11,7 +11,13 @@ from onnx import numpy_helper
 
 from support.policies import random_policy
 from surefoot.errors import InputError
-from surefoot.onnx_file import dense_onnx, policy_from_onnx, policy_to_onnx, sparse_onnx
+from surefoot.onnx_file import (
+    dense_onnx,
+    policy_from_onnx,
+    policy_to_onnx,
+    read_onnx,
+    sparse_onnx,
+)
 from surefoot.policy import Activation
 
 Move = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -140,3 +146,13 @@ def test_damaged_indices_or_values_are_refused(
     monkeypatch.setattr(onnx.checker, "check_model", lambda *args, **kwargs: None)
     with pytest.raises(InputError, match=r"policy\.sparse\.onnx"):
         dense_onnx(data)
+
+
+@pytest.mark.parametrize("name", [b"weight_2", b"bias_1"])
+@pytest.mark.parametrize("read", [dense_onnx, lambda data: read_onnx(data, "policy.sparse.onnx")])
+def test_a_name_that_is_no_text_is_refused(read: Callable[[bytes], object], name: bytes) -> None:
+    data = sparse_onnx(canonical(0.1))
+    hostile = data.replace(name, name[:-1] + b"\xff")
+    assert hostile != data
+    with pytest.raises(InputError, match="the names in its graph must be UTF-8"):
+        read(hostile)
