@@ -3,7 +3,8 @@
     python tests/crash/kill_points.py FOLDER SAMPLE NAME ...
 
 A file operation is an fsync, rename, unlink, mkdir, rmdir, link, truncation or opening to write.
-Every command runs in a forked child of this process, which has imported everything before. SAMPLE
+Every command runs in a forked child of this process, which has imported everything before; the
+operations of a study are those of the process that shares out the cells. SAMPLE
 is how many of the operations are tried, spread evenly, or ``all``. What comes out is one line of
 JSON for each NAME, which is of
 
@@ -68,6 +69,7 @@ lipsdp_iterations = 1
 lipsdp_per_actuator = 0
 
 [attack]
+attacks = ["random"]
 epsilon = 0.05
 episodes = 1
 selection_episodes = 1
@@ -96,6 +98,39 @@ OTHER_BUDGET = """[[require]]
 quantity = "sparsity"
 at_least = 0.99
 """
+GRID = """
+preset = "hopper"
+baseline = "dense"
+stages = ["train"]
+
+[seeds]
+select = [0]
+
+[train]
+env_id = "CartPole-v1"
+total_steps = 64
+num_envs = 2
+rollout_steps = 32
+minibatch_size = 32
+hidden = [4]
+critic_hidden = [4]
+epochs = 1
+num_threads = 1
+averaging = 0.0
+num_evaluations = 1
+evaluation_episodes = 1
+visited_states = 2
+defence.kind = "none"
+
+[[arm]]
+name = "dense"
+train.pruning.kind = "none"
+
+[[arm]]
+name = "random"
+train.pruning = { kind = "random", sparsity = 0.5, interval = 1 }
+"""
+"""A grid of two cells."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +153,7 @@ _CERTIFY = "certify run --out run/certificate.json"
 _EXPORT = "export run --certificate run/certificate.json --out bundle"
 _SMALL = "compress run --weights int8 --out small"
 _KEYS = "keygen --out key"
+_ADOPT = "adopt bundle/policy.onnx --out adopted --env InvertedPendulum-v5 --visited-states 2"
 _RUN = "run --config config.toml --out run"
 COMMANDS = {
     "train": Command(_TRAIN),
@@ -135,6 +171,8 @@ COMMANDS = {
     "run": Command(_RUN),
     "run again": Command(f"{_RUN} --budget other.toml", (_RUN,)),
     "report": Command("report run", (_RUN,)),
+    "adopt": Command(_ADOPT, (_TRAIN, _CERTIFY, _EXPORT)),
+    "study": Command("study grid.toml --out study"),
 }
 
 
@@ -372,6 +410,7 @@ class Bench:
                 place.mkdir(parents=True)
                 (place / "config.toml").write_text(CONFIG)
                 (place / "other.toml").write_text(OTHER_BUDGET)
+                (place / "grid.toml").write_text(GRID)
             self._made[commands] = place
         return self._made[commands]
 
@@ -393,12 +432,13 @@ def content(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        of_checkpoint = "checkpoints" in name and path.suffix == ".json"  # it holds times
+        # They hold times, or the digest of what does.
+        timed = {"checkpoints", "cells"} & {*path.parts} and path.suffix == ".json"
         if "tensorboard/" in name:  # one file for every process
             continue
         if path.is_dir():
             found[name] = "folder"
-        elif path.name in TIMED or of_checkpoint or path.name.startswith(("key", "controller")):
+        elif path.name in TIMED or timed or path.name.startswith(("key", "controller")):
             found[name] = "file" if path.stat().st_size else "empty"
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -408,7 +448,7 @@ def content(folder: Path) -> dict[str, str]:
 def results(folder: Path) -> dict[str, str]:
     """Return the content of a folder without what a finished training no longer reads."""
     found = content(folder).items()
-    spent = ("run/checkpoints", "run/train.toml", "run/stages.json")
+    spent = ("run/checkpoints", "run/train.toml")
     return {name: digest for name, digest in found if not name.startswith(spent)}
 
 
@@ -524,6 +564,7 @@ class Counter:
     kill_at: int | None
     report: Callable[[str], None]
     count: int = 0
+    _pid: int = field(default_factory=os.getpid)
     _writes: int = field(default=os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -550,6 +591,8 @@ class Counter:
         return not name.startswith("/") or name.startswith(self.folder)
 
     def _step(self, what: str) -> None:
+        if os.getpid() != self._pid:  # the process of a cell
+            return
         with self._lock:  # TensorBoard writes in a thread of its own
             if self.count == self.kill_at:
                 self.report(what)
@@ -584,11 +627,21 @@ _IMPORTED = (
 
 def import_everything() -> None:
     """Import what every child needs, so that none of them has to."""
+    import forked_cell
+
     for name in _IMPORTED:
         importlib.import_module(name)
     # A benchmark measures memory in a new process, which takes a second and writes nothing.
     mock.patch("surefoot.runtime.benchmark.memory_bytes", return_value=None).start()
+    mock.patch("matplotlib.figure.Figure.savefig", _save_no_picture).start()
+    mock.patch("surefoot.workflow.cell_workers.CellProcess", forked_cell.ForkedCell).start()
     gc.freeze()  # a collection in a child would copy every page
+
+
+def _save_no_picture(figure: object, file: io.IOBase, **how: object) -> None:
+    """Write what stands for a picture: to draw one takes longer than all else, and is in memory."""
+    del figure
+    file.write("<svg></svg>" if how["format"] == "svg" else b"picture")
 
 
 if __name__ == "__main__":
