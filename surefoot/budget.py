@@ -1,4 +1,4 @@
-"""What a deployment requires: the budget, a TOML file of ``[[require]]`` tables.
+"""What a deployment requires: the budget, a TOML file of ``[[require]]`` tables and a ``[gate]``.
 
 What a table may say stands in ``surefoot.requirement``.
 """
@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from surefoot.artifact import sha256_hex
-from surefoot.config import parse_toml
+from surefoot.config import build, parse_toml
 from surefoot.errors import InputError, did_you_mean
+from surefoot.gate.rule import GateRule
 from surefoot.limits import MAX_BUDGET_BYTES
 from surefoot.policy import Policy
 from surefoot.quantities import QUANTITIES as QUANTITIES
@@ -19,6 +20,8 @@ from surefoot.requirement import Requirement as Requirement
 from surefoot.requirement import percent as percent
 from surefoot.robot import Robot
 
+_TABLES = ("require", "gate")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
@@ -27,10 +30,23 @@ class Budget:
     Attributes:
         requirements: The requirements, at least one.
         text: The TOML file, kept byte for byte in bundles.
+        gate: How the limits are made to which the controller is held at run time; None for a
+            controller without a gate.
     """
 
     requirements: tuple[Requirement, ...]
     text: str
+    gate: GateRule | None = None
+
+    def __post_init__(self) -> None:
+        """Check that what is required behind a gate has one.
+
+        Raises:
+            InputError: If it has none.
+        """
+        for number, requirement in enumerate(self.requirements):
+            if requirement.scope is Scope.GATE and self.gate is None:
+                raise InputError(f"require[{number}].scope is 'gate', which needs a [gate] table")
 
     @property
     def sha256(self) -> str:
@@ -61,12 +77,13 @@ class Budget:
         """Read a budget from TOML.
 
         Raises:
-            InputError: If it is not TOML, has other tables than ``[[require]]``, or is empty.
+            InputError: If it is not TOML, has other tables than ``[[require]]`` and ``[gate]``, or
+                is empty.
         """
         tables = parse_toml(text, what, max_bytes=MAX_BUDGET_BYTES)
         for key in tables:
-            if key != "require":
-                raise InputError(f"{what}: unknown key {key!r}{did_you_mean(key, ['require'])}")
+            if key not in _TABLES:
+                raise InputError(f"{what}: unknown key {key!r}{did_you_mean(key, _TABLES)}")
         entries = tables.get("require")
         if not isinstance(entries, list) or not entries:
             raise InputError(f"{what} must hold at least one [[require]] table")
@@ -78,7 +95,8 @@ class Budget:
         for number, requirement in enumerate(requirements):
             if requirement.on_robot is not None:
                 raise InputError(f"{what}: unknown key 'require[{number}].on_robot'")
-        return cls(requirements=requirements, text=text)
+        gate = build(GateRule, tables["gate"], f"{what}: gate") if "gate" in tables else None
+        return cls(requirements=requirements, text=text, gate=gate)
 
     def on(self, robot: Robot | None, policy: Policy, state_limit: float | None) -> "Budget":
         """Return the budget in the units of a controller.

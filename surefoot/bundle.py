@@ -276,19 +276,25 @@ def _check(artifact: Artifact, *, allow_uncertified: bool) -> Bundle:
         controller=controller,
         certificate=certificate,
         budget=certificate.budget,
-        gate=_gate(files, controller),
+        gate=_gate(files, controller, certificate),
         files=files,
         uncertified=uncertified,
         manifest_sha256=sha256_hex(artifact.manifest()),
     )
 
 
-def _gate(files: Mapping[str, bytes], controller: ControllerFile) -> GateFile | None:
+def _gate(
+    files: Mapping[str, bytes], controller: ControllerFile, certificate: Certificate
+) -> GateFile | None:
     """Return the gate of a bundle, None for none.
 
     Raises:
-        IntegrityError: If its file is none, or the gate is another controller's.
+        IntegrityError: If its file is none, the gate is another controller's, or not the one on
+            which the certificate rests.
     """
+    if certificate.gate is not None and files.get(GATE_FILE) != certificate.gate.to_bytes():
+        what = "has another" if GATE_FILE in files else "has no"
+        raise IntegrityError(f"the certificate rests on a gate, and the bundle {what} {GATE_FILE}")
     if GATE_FILE not in files:
         return None
     file = GateFile.parse(files[GATE_FILE], GATE_FILE)

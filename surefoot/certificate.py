@@ -15,6 +15,7 @@ from surefoot.artifact import Json, from_untrusted_json, to_json
 from surefoot.budget import Budget, Requirement
 from surefoot.claims import Claims
 from surefoot.errors import InputError, IntegrityError
+from surefoot.gate import GateFile
 from surefoot.quantities.base.witness import Witness
 from surefoot.robot import Robot
 from surefoot.version import __version__
@@ -188,6 +189,8 @@ class Certificate:
         claims: Tables, distances and values beside the findings.
         proof: Data with which an independent checker proves the bounds again.
         robot: Robot in whose words the budget speaks; None where none is described.
+        gate: The gate that the budget asks for, to which the controller is held at run time; None
+            without one.
         code_version: Version of surefoot that made it.
     """
 
@@ -202,14 +205,18 @@ class Certificate:
     claims: Claims
     proof: Mapping[str, Json] = field(default_factory=dict)
     robot: Robot | None = None
+    gate: GateFile | None = None
     code_version: str = __version__
 
     def __post_init__(self) -> None:
         """Check that every requirement of the budget is answered, in order.
 
         Raises:
-            InputError: If the findings are about other requirements.
+            InputError: If the findings are about other requirements, or the gate is not the one
+                that the budget asks for.
         """
+        if (None if self.gate is None else self.gate.rule) != self.budget.gate:
+            raise InputError("the gate must be the one that [gate] of the budget asks for")
         if tuple(finding.requirement for finding in self.findings) != self.budget.requirements:
             raise InputError("findings must answer the requirements of the budget, one each")
 
@@ -251,6 +258,7 @@ class Certificate:
             "claims": self.claims.to_table(),
             "proof": dict(self.proof),
             **({} if self.robot is None else {"robot_toml": self.robot.text}),
+            **({} if self.gate is None else {"gate": self.gate.to_table()}),
         }
 
     def to_json(self) -> bytes:
@@ -288,6 +296,7 @@ class Certificate:
                 claims=Claims.from_table(table["claims"]),
                 proof=table["proof"],
                 robot=None if robot is None else Robot.parse(robot),
+                gate=GateFile.from_table(table["gate"], "gate") if "gate" in table else None,
                 code_version=table["code_version"],
             )
             written = certificate.to_json()

@@ -42,8 +42,8 @@ class Requirement:
         perturb: Largest error of the readings by sensor or group of the robot, in their own units,
             instead of epsilon; ``noise`` for what its description says. Other sensors do not err.
         actuator: Actuator or group of the robot that is limited; without it all are.
-        scope: Everywhere, at a share of the states that the policy visits, or at every recorded
-            one.
+        scope: Everywhere, at a share of the states that the policy visits, at every recorded one,
+            or in every state that the gate lets through.
         fraction: Share of the visited states at which a ``visited`` requirement must hold.
         confidence: Confidence of a statistical claim, proved or measured; some quantities may do
             without, and are then no statistical claims.
@@ -184,6 +184,8 @@ class Requirement:
             words.append(f"times ({', '.join(f'{share:.12g}' for share in self.sensors)})")
         if self.scope is Scope.EVERYWHERE:
             words.append("everywhere")
+        if self.scope is Scope.GATE:
+            words.append("behind the gate")
         if self.scope is Scope.VISITED:
             words.append(f"at {percent(self.fraction)} of visited states")
         if self.scope is Scope.RECORDED:

@@ -13,9 +13,12 @@ import pytest
 
 from support.policies import random_policy
 from surefoot.artifact import Json, sha256_hex
-from surefoot.budget import QUANTITIES, Budget, Norm, Scope
+from surefoot.ball import Norm
+from surefoot.budget import QUANTITIES, Budget, Scope
 from surefoot.certificate import BOUNDS, Certificate
 from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_policy
+from surefoot.certify.gate_thresholds import make_gate
+from surefoot.gate import GateFile
 from surefoot.onnx_file import ControllerFile, policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, Policy, Squash
 from surefoot.visited import SampledEpisodes
@@ -42,6 +45,12 @@ all_of = ["action[0] <= 1000"]
 quantity = "property"
 region = { kind = "normalised", low = [-1.0, -1.0, -1.0], high = [1.0, 1.0, 1.0] }
 any_of = ["action[0] <= 0.1", "action[0] >= 0.1"]
+"""
+
+GATE = """
+[gate]
+low = [-0.1]
+high = [0.1]
 """
 
 
@@ -121,7 +130,13 @@ def requirements() -> str:
             fields |= {"fraction": 0.5, "confidence": 0.9} if scope == "visited" else {}
             fields["at_most" if quantity.at_most else "at_least"] = 0.5
             lines += ["[[require]]", *(f"{key} = {json.dumps(fields[key])}" for key in fields)]
-    return "\n".join(lines) + "\n" + PROPERTIES
+    return "\n".join(lines) + "\n" + PROPERTIES + GATE
+
+
+def gate_of(file: ControllerFile) -> GateFile:
+    rule = Budget.parse(requirements()).gate
+    assert rule is not None
+    return make_gate(file.policy, None, rule)
 
 
 def evidence_about(file: ControllerFile, dense: Policy, *, discounted: bool) -> Evidence:
@@ -145,6 +160,7 @@ def evidence_about(file: ControllerFile, dense: Policy, *, discounted: bool) -> 
         reward_range=(0.0, 1.0),
         discount=0.9 if discounted else None,
         horizon=HORIZON,
+        gate=gate_of(file),
         measurements=(
             Measurement(quantity="success_rate", value=0.9, episodes=50, **common),
             Measurement(
@@ -184,7 +200,7 @@ def certificates() -> Iterator[Certificate]:
         file, dense = (policy_from_onnx(policy_to_onnx(policy)) for _ in range(2))
         given = evidence_about(file, dense.policy, discounted=discounted)
         yield certify_policy(file, budget, given, config)
-    yield certify_policy(file, budget, Evidence(), QUICK)
+    yield certify_policy(file, budget, Evidence(gate=gate_of(file)), QUICK)
 
 
 def test_the_last_table_explains_every_method_of_a_certificate_and_no_other() -> None:

@@ -90,6 +90,7 @@ def certify_analysis(
         claims=_with_sampled(proved.claims, searches),
         proof=_proof(analysis, budget),
         robot=evidence.robot,
+        gate=evidence.gate,
     )
 
 

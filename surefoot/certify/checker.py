@@ -6,7 +6,7 @@ No optimiser and no search takes part. Whatever the certificate says beyond the 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
-from surefoot.budget import Budget
+from surefoot.budget import Budget, Scope
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.differences import differences
 from surefoot.certify.measurements import FileMeasurements
@@ -140,6 +140,8 @@ def _finding_faults(finding: Finding, again: float | None, proofs: Proofs) -> It
 
 def _is_violated(finding: Finding, proofs: Proofs) -> bool:
     about, witness = finding.requirement.about, finding.witness
+    if finding.requirement.scope is Scope.GATE:  # no search is made there
+        return False
     if isinstance(about, MeasuredQuantity) or witness is None:
         return witness is not None
     return about.is_violated(finding.requirement, witness, proofs)

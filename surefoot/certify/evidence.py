@@ -9,6 +9,7 @@ import numpy as np
 from surefoot.artifact import Json, sha256_hex
 from surefoot.config import build, settle_choices, to_table
 from surefoot.errors import InputError, IntegrityError, OtherEvidenceError
+from surefoot.gate import GateFile
 from surefoot.limits import MAX_BOXES
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.quantities import QUANTITIES
@@ -59,6 +60,7 @@ class Evidence:
         state_limit: Largest magnitude of a state before it is perturbed: an assumption.
         withheld: Evidence that the certificate names and that was not given.
         robot: Robot in whose words a budget speaks.
+        gate: Gate to which the controller is held at run time; None without one.
     """
 
     observations: Array | None = None
@@ -72,6 +74,7 @@ class Evidence:
     state_limit: float | None = None
     withheld: Set[Ground] = frozenset()
     robot: Robot | None = None
+    gate: GateFile | None = None
 
     def __post_init__(self) -> None:
         """Check ranges and shapes.

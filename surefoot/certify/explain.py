@@ -126,6 +126,8 @@ def _where(finding: Finding, robot: Robot | None) -> str:
     requirement, words = finding.requirement, []
     if requirement.scope is Scope.EVERYWHERE:
         words.append("in every state")
+    if requirement.scope is Scope.GATE:
+        words.append("in every state that the gate lets through")
     if requirement.scope is Scope.VISITED:
         words.append(f"in {percent(requirement.fraction)} of the states that the policy visits")
     if requirement.scope is Scope.RECORDED:

@@ -11,6 +11,7 @@ import numpy as np
 
 from surefoot.ball import Ball, Norm
 from surefoot.certify.at_states import AtStates, Effort
+from surefoot.certify.behind_gate import BehindGate
 from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.box_trees import BoxTree
 from surefoot.certify.bounds.choice_leads import may_be_made
@@ -30,6 +31,7 @@ from surefoot.certify.return_loss import (
     measured_path_bound,
 )
 from surefoot.errors import IntegrityError
+from surefoot.gate import Gate
 from surefoot.policy import Array, CategoricalHead, Policy, Squash
 from surefoot.quantities.base.proof import Bound, Distance, Ground, Loss, Outputs, StateBounds
 from surefoot.quantities.base.scope import Scope
@@ -59,6 +61,8 @@ class Proofs:
         multipliers: Sequence[tuple[str, Multipliers]] = (),
         effort: Effort | None = None,
         tree_of: Callable[[Question], BoxTree] = lambda _: BoxTree(),
+        *,
+        gate: Gate | None = None,
     ) -> None:
         """Collect the premises of the proofs.
 
@@ -69,15 +73,21 @@ class Proofs:
             multipliers: Proofs of Lipschitz constants by name, in action units (logits).
             effort: Effort allowed to bounds around states.
             tree_of: From a question to the tree of boxes that its proof is made of.
+            gate: Gate that lets only some states through, of which all bounds are; None for all
+                states.
 
         Raises:
             InputError: If the evidence is not about such a policy.
         """
         self.policy_of_file = policy
-        self.policy = evidence.restricted(policy)
         self.evidence = evidence
         self.effort = effort or Effort()
-        self.everywhere = Everywhere(self.policy, arithmetic, multipliers)
+        self.everywhere = (
+            Everywhere(evidence.restricted(policy), arithmetic, multipliers)
+            if gate is None
+            else BehindGate(policy, gate, arithmetic, multipliers)
+        )
+        self.policy = self.everywhere.policy
         self._tree_of = tree_of
         self.dense = comparable(self.policy, evidence.dense_policy)
         states = evidence.states(policy)
@@ -94,6 +104,15 @@ class Proofs:
         """
         states = self.evidence.recorded_states(self.policy_of_file)
         return Unknown("no recorded observations are given") if states is None else self._at(states)
+
+    @cached_property
+    def behind_gate(self) -> "Proofs | Unknown":
+        """Bounds for every state that the gate lets through, or why there are none."""
+        gate = self.evidence.gate
+        if gate is None:
+            return Unknown("the controller has no gate")
+        arithmetic, multipliers = self.everywhere.arithmetic, self.everywhere.multipliers
+        return Proofs(self.policy_of_file, Evidence(), arithmetic, multipliers, gate=gate.gate)
 
     def at(self, scope: Scope) -> AtStates | Unknown:
         """Return the bounds around the recorded states, or around the visited ones."""

@@ -1,6 +1,7 @@
 """What a certificate rests on, read back: assumptions, measurements, multipliers, effort."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from surefoot.certificate import Certificate
 from surefoot.certify.at_states import Effort
@@ -42,9 +43,10 @@ def saved_proofs(
     if certificate.arithmetic not in ARITHMETICS or "evidence" not in certificate.proof:
         raise IntegrityError("the certificate names no known arithmetic, or no evidence")
     table = certificate.proof["evidence"]
+    evidence = Evidence.from_table(table, observations, dense_policy, sampled, recorded)
     return Proofs(
         policy,
-        Evidence.from_table(table, observations, dense_policy, sampled, recorded),
+        replace(evidence, gate=certificate.gate),
         ARITHMETICS[certificate.arithmetic],
         list(_proved_multipliers(certificate, policy)),
         Effort.of(certificate.proof),

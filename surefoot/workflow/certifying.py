@@ -85,6 +85,7 @@ def certify_controller(
         dense=dense,
         states=states,
         robot=robot,
+        gate=budget.gate,
         listener=listener,
     )
     if states is not None and read_beside(controller) and not rests_on_own(controller, evidence):

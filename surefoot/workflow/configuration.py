@@ -15,6 +15,7 @@ from surefoot.config import (
     merge_tables,
     read_text,
     resolve_tables,
+    to_table,
     to_toml,
 )
 from surefoot.errors import InputError
@@ -167,12 +168,15 @@ class Configuration:
             raise InputError(
                 "a certificate needs --budget or a configuration with [[require]] tables"
             )
-        return Budget.parse(to_toml({"require": self.tables["require"]}), "budget")
+        asked = {name: table for name, table in self.tables.items() if name in ("require", "gate")}
+        return Budget.parse(to_toml(asked), "budget")
 
     def with_budget(self, budget: Budget) -> "Configuration":
         """Return this configuration with another budget."""
         requirements = [requirement.as_written.to_table() for requirement in budget.requirements]
-        return Configuration(self.tables | {"require": requirements})
+        others = {name: table for name, table in self.tables.items() if name != "gate"}
+        gate = {} if budget.gate is None else {"gate": to_table(budget.gate)}
+        return Configuration(others | gate | {"require": requirements})
 
     def _table(self, name: str) -> Table:
         table: Table = self.tables.get(name, {})

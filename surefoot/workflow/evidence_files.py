@@ -5,6 +5,7 @@ from pathlib import Path
 
 from surefoot.certify import Assumptions, Episodes, Evidence, Measurement, measurements_of
 from surefoot.errors import InputError
+from surefoot.gate import GateRule
 from surefoot.onnx_file import POLICY_FILE, ControllerFile, read_beside
 from surefoot.policy import Policy
 from surefoot.recordings import StatesFile
@@ -12,6 +13,7 @@ from surefoot.records import ACTION, CLEAN, ActionRecord, AttackOutcome, AttackR
 from surefoot.run_folder import run_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.gating import gate_of
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.recorded_states import read_states
 from surefoot.workflow.robot_file import robot_of
@@ -27,6 +29,7 @@ def gather_evidence(
     dense: Path | None = None,
     states: StatesFile | None = None,
     robot: Path | None = None,
+    gate: GateRule | None = None,
     listener: Listener = SILENCE,
 ) -> Evidence:
     """Collect states, measurements and assumptions.
@@ -40,11 +43,13 @@ def gather_evidence(
         dense: Policy from which the controller was compressed.
         states: States of the user's own, instead of those of the folder.
         robot: Description of the robot, instead of that of the folder.
+        gate: How the limits of its gate are made; None for a controller without a gate.
         listener: Is told how these states were read.
 
     Raises:
         InputError: If a measurement file is not one, ``dense`` is another controller, the states
-            are not those of this one, or the description of the robot is none.
+            are not those of this one or contradict the rule of the gate, or the description of the
+            robot is none.
         IntegrityError: If the folder of the controller does not verify.
     """
     visited = _visited(controller) if states is None else read_states(states, file, listener)
@@ -62,6 +67,7 @@ def gather_evidence(
         horizon=assumptions.horizon,
         state_limit=assumptions.state_limit,
         robot=robot_of(controller, robot),
+        gate=None if gate is None else gate_of(file, visited, gate),
     )
 
 

@@ -30,7 +30,7 @@ from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import require_arithmetic
 from surefoot.signing import SIGNATURES_FILE, Role
 from surefoot.visited import VISITED_FILE
-from surefoot.workflow.gating import gate_of
+from surefoot.workflow.gating import gate_for
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.verifying import (
     prove_again,
@@ -101,7 +101,7 @@ def export_controller(
         dense: Policy from which the controller was compressed, for claims about compression.
         allow_uncertified: Write it even when the verdict is not PROVED, marked as such.
         gate: How the limits are made to which the controller is held at run time, from the states
-            of the policy folder; None for no gate.
+            of the policy folder; None for the gate of the certificate, or none.
         listener: Is told which forms cannot be built, of a bundle without a proof, and on which
             sensors epsilon says little.
 
@@ -168,7 +168,7 @@ def export_bundle(
         dense: Controller from which the file was compressed, for claims about compression.
         allow_uncertified: Export even when the verdict is not PROVED, marked as such.
         gate: How the limits are made to which the controller is held at run time, from the visited
-            observations of the folder; None for no gate.
+            observations of the folder; None for the gate of the certificate, or none.
 
     Raises:
         InputError: If the folder is not ours or cannot be written.
@@ -188,7 +188,7 @@ def export_bundle(
         certificate,
         config or ExportConfig(),
         allow_uncertified=allow_uncertified,
-        gate=None if gate is None else gate_of(file, origin.files.get(VISITED_FILE), gate),
+        gate=gate_for(certificate, file, origin.files.get(VISITED_FILE), gate),
     )
 
 

@@ -1,28 +1,58 @@
 """Making the gate of a controller, and deriving it again from what a bundle holds."""
 
 from surefoot.bundle import Bundle
+from surefoot.certificate import Certificate
 from surefoot.certify.gate_thresholds import make_gate
-from surefoot.errors import IntegrityError
+from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.gate import GATE_FILE, GateFile, GateRule
 from surefoot.onnx_file import ControllerFile, Description
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.inspecting import sensor_names
 
 
-def gate_of(file: ControllerFile, states: bytes | None, rule: GateRule) -> GateFile:
+def gate_of(file: ControllerFile, visited: Visited | None, rule: GateRule) -> GateFile:
     """Return the gate of a controller.
 
     Args:
         file: The canonical file.
-        states: Content of ``visited.npz``, None without one.
+        visited: What it visits; None where nothing is known.
         rule: How the limits are made.
 
     Raises:
         InputError: If nothing gives a range, or the states contradict the rule.
-        IntegrityError: If the states are not what they should be.
     """
-    visited = None if states is None else Visited.from_bytes(states)
     return make_gate(file.policy, visited, rule, _names(file))
+
+
+def gate_for(
+    certificate: Certificate, file: ControllerFile, states: bytes | None, rule: GateRule | None
+) -> GateFile | None:
+    """Return the gate of a bundle: the one on which the certificate rests, made again, or another.
+
+    Args:
+        certificate: Certificate of the controller.
+        file: The canonical file.
+        states: Content of ``visited.npz``, None without one.
+        rule: How the limits are made where the certificate has no gate; None for none.
+
+    Raises:
+        InputError: If the certificate rests on a gate by another rule, or the states contradict
+            the rule.
+        IntegrityError: If the states are not what they should be.
+        VerificationError: If the gate of the certificate is not what its rule makes of the states.
+    """
+    own = certificate.gate
+    if own is not None and rule not in (None, own.rule):
+        raise InputError("gate must be left out: the certificate rests on a gate by another rule")
+    if (rule := rule if own is None else own.rule) is None:
+        return None
+    made = gate_of(file, None if states is None else Visited.from_bytes(states), rule)
+    if own not in (None, made):
+        raise VerificationError(
+            "the certificate is not proved again: its gate is not what its rule makes of the "
+            "recorded states"
+        )
+    return made
 
 
 def check_gate(bundle: Bundle) -> None:
@@ -34,7 +64,9 @@ def check_gate(bundle: Bundle) -> None:
     """
     if bundle.gate is None:
         return
-    again = gate_of(bundle.controller, bundle.files.get(VISITED_FILE), bundle.gate.rule)
+    states = bundle.files.get(VISITED_FILE)
+    visited = None if states is None else Visited.from_bytes(states)
+    again = gate_of(bundle.controller, visited, bundle.gate.rule)
     if again != bundle.gate:
         raise IntegrityError(f"{GATE_FILE} is not what its rule makes of the recorded states")
 

@@ -137,6 +137,7 @@ class _Stages:
             self._configuration.assumptions(),
             attack=attack,
             bench=bench,
+            gate=self._budget.gate,
         )
         analysis = Analysis(self.file, evidence, self._configuration.certification())
         certify_analysed(analysis, self._budget, out, self._listener, draw=draw)

@@ -18,11 +18,13 @@ from surefoot.gate import GATE_FILE, GateRule
 from surefoot.onnx_file import load_policy, save_policy
 from surefoot.runtime import Backend, GatedController, load_controller
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.certifying import certify_controller
 from surefoot.workflow.exporting import export_controller
 from surefoot.workflow.verifying import verify_bundle
 
 RULE = GateRule(pairs=1, recover_after=2)
 BUDGET = '[[require]]\nquantity = "sparsity"\nat_least = 0.0\n'
+EFFORT = CertifyConfig(search_states=2, search_steps=1, lipsdp_iterations=0, lipsdp_per_actuator=0)
 CONFIG = ExportConfig(targets=(Target.C,), num_random=10)
 
 
@@ -60,10 +62,7 @@ def bundle(policy: Path) -> Path:
 def export(policy: Path, out: Path, rule: GateRule) -> Path:
     file, _ = load_policy(policy)
     evidence = Evidence(observations=walks().independent)
-    effort = CertifyConfig(
-        search_states=2, search_steps=1, lipsdp_iterations=0, lipsdp_per_actuator=0
-    )
-    certificate = certify_policy(file, Budget.parse(BUDGET), evidence, effort)
+    certificate = certify_policy(file, Budget.parse(BUDGET), evidence, EFFORT)
     return export_controller(policy, certificate, out, config=CONFIG, gate=rule).path
 
 
@@ -152,3 +151,61 @@ def test_a_gate_that_would_reject_its_own_recording_is_not_exported(
     with pytest.raises(InputError, match="must reject at most 1% of the recorded steps"):
         export(policy, tmp_path / "bundle", narrow)
     assert not (tmp_path / "bundle").exists()
+
+
+RESTING = """
+[[require]]
+quantity = "action_deviation"
+epsilon = 0.05
+norm = "linf"
+scope = "gate"
+at_most = 50.0
+
+[gate]
+recover_after = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def resting(policy: Path) -> Path:
+    """A bundle whose certificate rests on its gate."""
+    place = policy.parent
+    certificate = certify_controller(
+        policy, Budget.parse(RESTING), place / "certificate.json", config=EFFORT, draw=False
+    )
+    return export_controller(policy, certificate, place / "resting", config=CONFIG).path
+
+
+def test_a_certificate_that_rests_on_a_gate_brings_it_into_bundle_runtime_and_c(
+    resting: Path,
+) -> None:
+    opened = verify_bundle(resting).bundle
+    assert opened.gate is not None
+    assert opened.gate == opened.certificate.gate
+    assert opened.gate.gate.recover_after == 3
+    assert len(opened.gate.alarms.rates) == 2
+    assert "policy_gate.c" in opened.files
+    assert loaded(resting).gate == opened.gate.gate
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        (GATE_FILE, None, "rests on a gate, and the bundle has no gate.json"),
+        (GATE_FILE, wider, "rests on a gate, and the bundle has another gate.json"),
+        ("policy_gate.c", None, "policy_gate.c is not what gate.json and policy.onnx generates"),
+    ],
+)
+def test_a_bundle_without_the_gate_that_its_certificate_rests_on_is_refused(
+    resting: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes] | None, words: str
+) -> None:
+    with pytest.raises(VerificationError, match=words):
+        verify_bundle(forged(resting, tmp_path / "forged", name, change))
+
+
+def test_a_gate_by_another_rule_than_that_of_the_certificate_is_refused(
+    policy: Path, resting: Path, tmp_path: Path
+) -> None:
+    certificate = open_bundle(resting).certificate
+    with pytest.raises(InputError, match="gate must be left out: the certificate rests on a gate"):
+        export_controller(policy, certificate, tmp_path / "bundle", config=CONFIG, gate=RULE)

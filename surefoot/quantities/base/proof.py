@@ -164,6 +164,11 @@ class Prover(Protocol):
         ...
 
     @property
+    def behind_gate(self) -> "Prover | Unknown":
+        """Proofs for every state that the gate of the controller lets through, if it has one."""
+        ...
+
+    @property
     def independent_states(self) -> StateProver | Unknown:
         """Proofs around the visited states, where these count as independent draws."""
         ...

@@ -151,6 +151,9 @@ class Quantity(ABC):
             )
 
 
+_RESTS_ON_GATE = "as long as the controller runs behind its gate"
+
+
 class ProvedQuantity(Quantity):
     """A quantity that can be proved: an upper limit on it can be held against a bound.
 
@@ -181,6 +184,8 @@ class ProvedQuantity(Quantity):
                 return self._prove_at_share(need, prover, delta)
             case Scope.RECORDED:
                 return self._prove_at_every(need, prover)
+            case Scope.GATE:
+                return self._prove_behind_gate(need, prover, delta)
         bound = self.everywhere(need, prover, delta)
         if isinstance(bound, Unknown) or not self.about_states or not np.isfinite(bound.value):
             return bound
@@ -202,6 +207,13 @@ class ProvedQuantity(Quantity):
         bounds = self.at_states(need, states)
         return bounds if isinstance(bounds, Unknown) else states.at_every(bounds)
 
+    def _prove_behind_gate(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
+        gated = prover.behind_gate
+        if isinstance(gated, Unknown):
+            return gated
+        bound = self.everywhere(need, gated, delta)
+        return bound if isinstance(bound, Unknown) else bound.noting(_RESTS_ON_GATE)
+
     @abstractmethod
     def everywhere(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
         """Prove a bound that holds in every state."""
@@ -219,6 +231,8 @@ class ProvedQuantity(Quantity):
             searcher: Searches in the controller.
         """
         if not self.measure:
+            return None
+        if need.scope is Scope.GATE:  # what is found elsewhere is no violation
             return None
         if need.scope is None or need.scope is Scope.EVERYWHERE:
             return searcher.anywhere(need.perturbation, self.measure, need.outputs)

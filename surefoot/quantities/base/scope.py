@@ -9,3 +9,4 @@ class Scope(StrEnum):
     EVERYWHERE = "everywhere"
     VISITED = "visited"
     RECORDED = "recorded"
+    GATE = "gate"

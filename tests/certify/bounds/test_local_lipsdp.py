@@ -1,4 +1,7 @@
-"""LipSDP on a region: proved there, never looser than everywhere, above every slope inside."""
+"""LipSDP on a region: proved there, never looser than everywhere, above every slope inside.
+
+Also of ``certify/bounds/local_chain.py``.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ from surefoot.certify.bounds.chain import Chain, network_chain
 from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.bounds.local_bounds import local_region
-from surefoot.certify.bounds.local_lipsdp import lipsdp_on, local_chain
+from surefoot.certify.bounds.local_chain import local_chain
+from surefoot.certify.bounds.local_lipsdp import lipsdp_on
 from surefoot.certify.bounds.region import Bounds, network_of
 from surefoot.policy import Policy
 
