@@ -51,6 +51,7 @@ def test_a_key_that_a_stage_does_not_know_is_refused(name: str) -> None:
         "certify": configuration.certification,
         "assume": configuration.assumptions,
         "export": configuration.exporting,
+        "gate": configuration.gating,
         "attack": configuration.attacking,
         "bench": configuration.benchmarking,
     }[name]
