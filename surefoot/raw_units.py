@@ -18,7 +18,7 @@ from fractions import Fraction
 from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
 from surefoot.policy import Normaliser
-from surefoot.robot import ROBOT_FILE, Robot, Sensor
+from surefoot.robot import PURE, ROBOT_FILE, Robot, Sensor
 from surefoot.sensors import SensorScales
 
 NOISE = "noise"
@@ -88,7 +88,7 @@ def readings_of(perturb: Perturbation, robot: Robot) -> dict[str, str]:
         InputError: If a sensor is unknown, or a group has several units.
     """
     words = {}
-    for name, size in sizes_of(perturb, robot).items():
+    for name, size in sorted(sizes_of(perturb, robot).items()):  # as JSON has them
         units = {robot.each_sensor[entry].unit for entry in robot.sensors_called(name)}
         if len(units) > 1:
             raise InputError(
@@ -228,7 +228,7 @@ def _up(value: Fraction) -> float:
 
 def with_unit(value: float, unit: str) -> str:
     """Return a value that somebody gave with its unit, to twelve digits."""
-    return f"{value:.12g}" if unit == "1" else f"{value:.12g} {unit}"
+    return f"{value:.12g}" if unit == PURE else f"{value:.12g} {unit}"
 
 
 def outputs_unit(robot: Robot, outputs: tuple[int, ...] | None) -> str:

@@ -26,7 +26,7 @@ from surefoot.raw_units import (
     readings_of,
     with_unit,
 )
-from surefoot.robot import Robot
+from surefoot.robot import PURE, Robot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,12 +205,12 @@ class Requirement:
             return ", ".join(f"{name} {size}" for name, size in self.on_robot.readings.items())
         if self.perturb is None or isinstance(self.perturb, str):
             return self.perturb or ""
-        return ", ".join(f"{name} {size:.12g}" for name, size in self.perturb.items())
+        return ", ".join(f"{name} {size:.12g}" for name, size in sorted(self.perturb.items()))
 
     @property
     def _unit(self) -> str:
-        """Unit of the limit where a robot gives one, else 1."""
-        return "1" if self.on_robot is None else self.on_robot.unit or "1"
+        """Unit of the limit where a robot gives one, else that of a pure number."""
+        return PURE if self.on_robot is None else self.on_robot.unit or PURE
 
     @property
     def outputs(self) -> tuple[int, ...] | None:

@@ -20,6 +20,9 @@ from surefoot.ranges import require_positive
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 """A bare key of TOML, so that budgets need no quotes."""
 
+PURE = "1"
+"""Unit of a pure number."""
+
 ROBOT_FILE = "robot.toml"
 """Name of the description in policy folders and bundles."""
 
@@ -85,7 +88,7 @@ class Part:
 
     def in_units(self, value: float) -> str:
         """Return a value with its unit, to four digits."""
-        return f"{value:.4g}" if self.unit == "1" else f"{value:.4g} {self.unit}"
+        return f"{value:.4g}" if self.unit == PURE else f"{value:.4g} {self.unit}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

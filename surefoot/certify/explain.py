@@ -24,7 +24,7 @@ from surefoot.quantities import QUANTITIES
 from surefoot.quantities.base.quantity import Topic
 from surefoot.quantities.base.witness import Witness
 from surefoot.raw_units import sides_of
-from surefoot.robot import Robot
+from surefoot.robot import PURE, Robot
 
 _NOT_GUARANTEED = (
     "Nothing is said about perturbations larger than the epsilon of a requirement, or in another "
@@ -101,7 +101,7 @@ def _sentence(finding: Finding, certificate: Certificate) -> str:
         norm=requirement.norm,
         output=output,
         outputs="logits" if logits else "actions",
-        units="" if logits else f" {units}",
+        units="" if logits or units == PURE else f" {units}",
     )
     known = [f"required: {exact(requirement.limit)}"]
     if finding.sampled is not None and not finding.measured:

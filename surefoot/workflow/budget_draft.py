@@ -13,7 +13,7 @@ from surefoot.onnx_file import read_beside
 from surefoot.output_path import check_new_file
 from surefoot.policy import CategoricalHead, Policy
 from surefoot.raw_units import faint_sensors, radii_of
-from surefoot.robot import ROBOT_FILE, Actuator, Robot, Sensor
+from surefoot.robot import PURE, ROBOT_FILE, Actuator, Part, Robot, Sensor
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
@@ -130,7 +130,7 @@ def _perturbed(robot: Robot, policy: Policy) -> Iterator[str]:
             continue
         least, most = (proved_text(radius) for radius in radii[sensor.name])
         counted = most if least == most else f"{least} to {most}"
-        yield f"{sensor.name} = {size!r}  # {sensor.unit}, {source}; {counted} normalised"
+        yield f"{sensor.name} = {size!r}  # {_unit(sensor)}{source}; {counted} normalised"
 
 
 def _limited(robot: Robot) -> Iterator[str]:
@@ -147,7 +147,11 @@ def _limited(robot: Robot) -> Iterator[str]:
             yield f"# {actuator.name}: neither range nor max_rate is known: not limited"
         else:
             value, source = limit
-            yield f"{actuator.name} = {value:.4g}  # {actuator.unit}, {source}"
+            yield f"{actuator.name} = {value:.4g}  # {_unit(actuator)}{source}"
+
+
+def _unit(part: Part) -> str:
+    return "" if part.unit == PURE else f"{part.unit}, "
 
 
 def _limit(actuator: Actuator, period_s: float | None) -> tuple[float, str] | None:

@@ -135,6 +135,7 @@ def test_it_travels_with_its_robot_and_is_proved_again(
 ) -> None:
     read = Certificate.parse(certificate.to_json())
     assert read.robot == ROBOT
+    assert explain(read) == explain(certificate)
     assert read.budget == certificate.budget
     report = check_certificate(read, file, observations=EVIDENCE.observations)
     assert report.proved == (0, 1, 2, 3)

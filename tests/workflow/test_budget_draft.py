@@ -124,4 +124,4 @@ def test_the_verb_prints_what_it_requires(leg: Path, tmp_path: Path) -> None:
         "budget", "init", leg / "actor.onnx", "--robot", leg / "robot.toml", "--out", out
     )
     assert done.code == 0
-    assert "action_deviation of hip under gyro 0.03, encoder 0.001" in done.out
+    assert "action_deviation of hip under encoder 0.001, gyro 0.03" in done.out
