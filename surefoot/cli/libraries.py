@@ -9,6 +9,7 @@ from surefoot.installation import how_to_install
 _EXTRAS = {
     "gymnasium": "train",
     "matplotlib": "train",
+    "mlflow": "mlflow",
     "mujoco": "train",
     "tensorboard": "train",
     "ray": "ray",

@@ -30,6 +30,10 @@ def study(
         str | None,
         typer.Option(help="host:port of a Ray cluster that makes the cells, or auto."),
     ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(help="MLflow tracking store that shows the cells, too: sqlite:///mlflow.db."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and what they cost; make none.")
     ] = False,
@@ -53,7 +57,16 @@ def study(
     if redraw:
         summary = redraw_study(grid, out)
     else:
-        summary = run_study(grid, out, jobs=jobs, shard=part, only=only, ray=ray, listener=CONSOLE)
+        summary = run_study(
+            grid,
+            out,
+            jobs=jobs,
+            shard=part,
+            only=only,
+            ray=ray,
+            mlflow=mlflow,
+            listener=CONSOLE,
+        )
     rows: list[tuple[str, object]] = [
         ("cells done", summary.done),
         ("cells left", summary.left),

@@ -33,6 +33,7 @@ from surefoot.train.signals import StopRequest
 from surefoot.workflow.cell_work import clear_done_cells
 from surefoot.workflow.cell_workers import CellWorkers, LocalWorkers
 from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.mlflow_mirror import MlflowMirror
 from surefoot.workflow.ray_workers import RayWorkers
 
 
@@ -136,6 +137,18 @@ class Study:
                 missing += 1
         return Results(grid=self.grid, cells=found, failed=failed, missing=missing)
 
+    def done(self) -> list[tuple[Cell, CellRecord]]:
+        """Read the cells that are done.
+
+        Raises:
+            IntegrityError: If a stored cell was changed.
+        """
+        return [
+            (cell, self.store.read(cell.digest))
+            for cell in self.cells()
+            if self.store.holds(cell.digest)
+        ]
+
     def write(self) -> StudySummary:
         """Write tables and pictures of what is done, and return what became of the study."""
         cells = self.cells()
@@ -220,6 +233,7 @@ def run_study(
     shard: Shard | None = None,
     only: str | None = None,
     ray: str | None = None,
+    mlflow: str | None = None,
     listener: Listener = SILENCE,
 ) -> StudySummary:
     """Make the cells of a grid that are not done, and write what all of them say.
@@ -231,6 +245,7 @@ def run_study(
         shard: The part of the cells that is made here.
         only: Shell pattern of the cells, arm/seed, that are made here.
         ray: Address of a Ray cluster that makes the cells, in place of this machine.
+        mlflow: Tracking store of MLflow in which the cells that are done are shown as well.
         listener: Is told of progress.
 
     Returns:
@@ -238,8 +253,8 @@ def run_study(
 
     Raises:
         InputError: If the grid is wrong, the folder is somebody else's or goes away, no cell
-            matches, or no cluster answers.
-        MissingLibraryError: If Ray is asked for and not installed.
+            matches, or no cluster or tracking store answers.
+        MissingLibraryError: If Ray or MLflow is asked for and not installed.
         IntegrityError: If a stored cell was changed.
         InterruptedRun: If a signal asked to stop; the same command goes on.
     """
@@ -248,6 +263,7 @@ def run_study(
     study = open_study(grid, out)
     wanted = _wanted(shard or Shard(), only)
     wanted(study.cells())
+    mirror = None if mlflow is None else MlflowMirror(mlflow, grid.stem)
     study.store.claim()
     clear_done_cells(study.store)
     with StopRequest() as stop:
@@ -257,7 +273,10 @@ def run_study(
             else RayWorkers(study.store, ray, stop)
         )
         _make_all(study, wanted, workers, listener)
-    return study.write()
+    summary = study.write()
+    if mirror is not None:
+        mirror.show(study.done())
+    return summary
 
 
 Wanted = Callable[[Sequence[Cell]], Sequence[Cell]]
