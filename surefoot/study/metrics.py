@@ -85,6 +85,12 @@ def _visited_sampled(cell: CellRecord) -> Parts | None:
     return (np.array(cell.certificate.visited_sampled),)
 
 
+def _surrogate_growth(cell: CellRecord) -> Parts | None:
+    """Return the surrogate at the last evaluation of the training, over that at the first one."""
+    seen = [value for value in cell.curve.get("paper_surrogate", ()) if value is not None]
+    return (np.array([seen[-1] / seen[0]]),) if len(seen) >= 2 and seen[0] > 0 else None
+
+
 METRICS: Mapping[str, Metric] = {
     "published": Metric("score of the paper", _published),
     "clean": Metric("clean return", _clean),
@@ -96,6 +102,7 @@ METRICS: Mapping[str, Metric] = {
     "paper_surrogate": Metric("surrogate", _bound("paper_surrogate")),
     "absolute_product": Metric("product of absolute weights", _bound("absolute_product")),
     "spectral": Metric("product of spectral norms", _bound("spectral")),
+    "surrogate_growth": Metric("growth of the surrogate while training", _surrogate_growth),
     "best_bound": Metric("best global bound", _bound("best")),
     "size_bytes": Metric("bytes", lambda cell: (np.array([float(cell.size_bytes)]),)),
 }

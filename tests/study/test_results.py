@@ -3,12 +3,15 @@
 Also of ``study/metrics.py``.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from support.studies import cell_of, grid_from, results_of
 from surefoot.study.cell_record import CellRecord
 from surefoot.study.contrasts import Contrast
 from surefoot.study.grid import Claim, Rule
+from surefoot.study.metrics import METRICS
 from surefoot.study.results import (
     Decision,
     chosen_level,
@@ -131,3 +134,10 @@ def test_arms_that_contradict_each_other_make_a_claim_conditional() -> None:
     assert joined([no, no]) is no
     assert joined([yes, no, open_]) is Decision.CONDITIONAL
     assert joined([yes, open_]) is open_
+
+
+def test_the_surrogate_grows_from_the_first_evaluation_to_the_last() -> None:
+    grown = replace(cell_of([1.0]), curve={"paper_surrogate": (None, 4.0, 9.0, 6.0)})
+    assert METRICS["surrogate_growth"].of(grown) == (1.5,)
+    for curve in ({}, {"paper_surrogate": (4.0,)}, {"paper_surrogate": (0.0, 1.0)}):
+        assert METRICS["surrogate_growth"].of(replace(grown, curve=curve)) is None
