@@ -11,7 +11,8 @@ Every other reading of a policy (the torch twin, the certifier's chain, ONNX, C)
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -29,7 +30,9 @@ from surefoot.activation import (
     require_halves,
 )
 from surefoot.activation import Array as Array
+from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
+from surefoot.memory import Memory as Memory
 
 LARGEST_UNIT = 2.0**60
 """Largest unit, relative to the state's, of what a file with an own :class:`Rounding` holds on the
@@ -330,11 +333,13 @@ class Policy:
         normaliser: Frozen statistics of the observations.
         layers: First to last; the last activation is the identity.
         head: Meaning of the last layer's output.
+        memory: What a recurrent controller remembers; None where each step stands alone.
     """
 
     normaliser: Normaliser
     layers: tuple[Layer, ...]
     head: Head
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         """Check that the pieces fit each other.
@@ -357,6 +362,20 @@ class Policy:
             raise InputError(
                 f"the head needs {self.num_outputs} outputs, the network has {sizes[-1]}"
             )
+        if self.memory is not None:
+            self._check_memory(self.memory, sizes)
+
+    def _check_memory(self, memory: Memory, sizes: Sequence[int]) -> None:
+        """Check that each number of the memory is a sensor, and a neuron of a layer.
+
+        Raises:
+            InputError: If one is none.
+        """
+        if memory.size >= self.obs_dim:
+            raise InputError(f"memory must leave a sensor of {self.obs_dim}, has {memory.size}")
+        for layer, neuron in zip(memory.layers, memory.neurons, strict=True):
+            if not 1 <= layer < len(sizes) or not 0 <= neuron < sizes[layer]:
+                raise InputError(f"memory must name neurons of layers, got {layer}, {neuron}")
 
     @property
     def obs_dim(self) -> int:
@@ -426,6 +445,30 @@ class Policy:
         """Return actions or logits at states, shape (batch, num_outputs), in ``state``'s dtype."""
         return self.head.outputs(self.network(state))
 
+    def next_memory_at(self, state: Array) -> Array:
+        """Return the memory of the next step at states, shape (batch, size), in their dtype.
+
+        Raises:
+            InputError: If it has no memory.
+        """
+        if self.memory is None:
+            raise InputError("the controller has no memory")
+        found = np.empty((len(state), self.memory.size), state.dtype)
+        for number in sorted(set(self.memory.layers)):
+            places, neurons = self.memory.of_layer(number)
+            found[:, places] = self.hidden(state, number)[:, neurons]
+        return found
+
+    def reachable(self, ball: Ball) -> Ball:
+        """Return the part of a ball that an adversary has: sensors are disturbed, no memory.
+
+        A ball that says which sensors may move is as it says, and one of l2 is about all of them.
+        """
+        if self.memory is None or ball.norm is not Norm.LINF or ball.sensors is not None:
+            return ball
+        shares = (1.0,) * (self.obs_dim - self.memory.size) + (0.0,) * self.memory.size
+        return replace(ball, sensors=shares)
+
     def outputs(self, obs: Array, dtype: DTypeLike = np.float64) -> Array:
         """Return actions (or logits) at observations: the reference for every other form.
 
@@ -467,6 +510,8 @@ def weights_sha256(policy: Policy) -> str:
         add("activation", layer.activation.value)
         if layer.is_weight is not None:
             add("is_weight", layer.is_weight)
+    if policy.memory is not None:
+        add("memory", policy.memory.value)
     if isinstance(policy.head, GaussianHead):
         add("squash", policy.head.squash.value)
         for name in ("std", "centre", "half_range"):

@@ -190,6 +190,11 @@ def check_fit(policy: Policy, spec: EnvSpec) -> None:
     Raises:
         InputError: If one differs.
     """
+    if policy.memory is not None:
+        raise InputError(
+            "the controller has a memory, which no closed loop here carries from step to step: "
+            "certify one step of it, with states that hold the memory"
+        )
     head, actions = policy.head, spec.actions
     if isinstance(head, CategoricalHead):
         theirs = None if isinstance(actions, BoxActions) else (actions.num, actions.start)

@@ -126,9 +126,10 @@ def find(analysis: Analysis, requirement: Requirement, delta: float) -> Finding:
 
 def _proof(analysis: Analysis, budget: Budget) -> dict[str, Json]:
     """Collect what the checker needs beside the file: multipliers, assumptions, measurements."""
-    origin = analysis.controller.origin
+    origin, memory = analysis.controller.origin, analysis.controller.policy.memory
     return {
         **({} if origin is None else {"rebuilt_policy": origin.agreement.to_table()}),
+        **({} if memory is None else {"memory": memory.size}),
         "multipliers": [{"name": name} | proof.to_table() for name, proof in analysis.multipliers],
         "evidence": analysis.evidence.to_table(),
         "runtime": analysis.replay.name,

@@ -130,7 +130,7 @@ def worst_at(
         each_output: Keep the worst of each output as well.
         observations: Raw observations of the states; by default the nearest ones.
     """
-    rng = np.random.default_rng(seed)
+    rng, ball = np.random.default_rng(seed), policy.reachable(ball)
     if observations is None:
         observations = attainable_states(policy, states)[0]
     found = _start(policy, replay, observations.astype(np.float32), states, each_output)
@@ -173,7 +173,7 @@ def worst_anywhere(
         distribution: Search for distances between distributions as well.
         each_output: Keep the worst of each output as well.
     """
-    rng = np.random.default_rng(seed)
+    rng, ball = np.random.default_rng(seed), policy.reachable(ball)
     parts = []
     box = _box(policy)
     for goal, froms in goals(policy, starts, distribution=distribution):

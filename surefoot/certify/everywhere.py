@@ -246,8 +246,9 @@ def shares_of(ball: Ball, policy: Policy) -> Float | None:
     Raises:
         InputError: If there is not one share for each sensor.
     """
-    if ball.sensors is None:
+    shares = policy.reachable(ball).sensors
+    if shares is None:
         return None
-    if len(ball.sensors) != policy.obs_dim:
-        raise InputError(f"sensors must be {policy.obs_dim} shares, got {len(ball.sensors)}")
-    return np.array(ball.sensors)
+    if len(shares) != policy.obs_dim:
+        raise InputError(f"sensors must be {policy.obs_dim} shares, got {len(shares)}")
+    return np.array(shares)

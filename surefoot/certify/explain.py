@@ -60,6 +60,7 @@ def explain(certificate: Certificate) -> str:
         ("Neither proved nor refuted:", _open(certificate, Verdict.UNKNOWN)),
         ("Beyond the requirements:", list(claim_sentences(certificate))),
         ("What epsilon is on each sensor:", sensors),
+        ("What it remembers:", list(_memory_sentences(certificate))),
         ("Not asked, so not answered:", list(map(_topic, certificate.budget.silent_about))),
         ("Not guaranteed:", list(_NOT_GUARANTEED)),
     )
@@ -68,6 +69,18 @@ def explain(certificate: Certificate) -> str:
         "\n".join([title, *(f"  - {line}" for line in lines)]) for title, lines in groups if lines
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _memory_sentences(certificate: Certificate) -> Iterator[str]:
+    """Yield what holds of a memory, where the controller has one."""
+    size = certificate.proof.get("memory")
+    if size is not None:
+        yield (
+            f"The last {size} sensors are its memory. Every claim is about one step, from the "
+            "memories in the states that it names. A linf perturbation leaves the memory alone "
+            "unless the requirement names sensors, one of l2 is about all of them. What an error "
+            "becomes that the memory carries through several steps is outside."
+        )
 
 
 def _is_proved(finding: Finding) -> bool:

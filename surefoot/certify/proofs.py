@@ -176,7 +176,7 @@ class Proofs:
             IntegrityError: If the witness holds no state and perturbation of this policy.
         """
         state, step = self._pair_of(witness)
-        if not ball.holds(step[None]).all():
+        if not self.policy.reachable(ball).holds(step[None]).all():
             return 0.0
         pair = self.policy.outputs_at(np.stack([state, state + step]))
         rounding = self.everywhere.rounding(ball.epsilon)  # deployed: twice this on top
@@ -194,7 +194,7 @@ class Proofs:
         """
         state, step = self._pair_of(witness)
         is_choice = isinstance(self.policy.head, CategoricalHead)
-        if not is_choice or not ball.holds(step[None]).all():
+        if not is_choice or not self.policy.reachable(ball).holds(step[None]).all():
             return -np.inf
         rounding = self.everywhere.rounding(ball.epsilon)
         if isinstance(rounding, Unknown):

@@ -19,7 +19,8 @@ from surefoot.limits import MAX_SCALARS
 Numbers = NDArray[np.int64]
 
 
-def _none() -> Numbers:
+def no_numbers() -> Numbers:
+    """Return a vector of no scalars."""
     return np.empty(0, np.int64)
 
 
@@ -58,7 +59,7 @@ class Step:
     """
 
     inputs: Numbers
-    outputs: Numbers = field(default_factory=_none)
+    outputs: Numbers = field(default_factory=no_numbers)
 
     @property
     def size(self) -> int:
@@ -161,7 +162,7 @@ class Given(Step):
     """
 
     amount: Array
-    inputs: Numbers = field(default_factory=_none)
+    inputs: Numbers = field(default_factory=no_numbers)
 
     @property
     def size(self) -> int:
@@ -286,6 +287,7 @@ class Computation:
         sensors: Numbers of the observation.
         steps: Every step.
         ignored: Numbers of what a zero is multiplied by: it must be finite.
+        recalled: For each number of a memory that a cell takes that of its next value.
         size: Number of scalars, the sensors among them.
     """
 
@@ -293,6 +295,7 @@ class Computation:
         self.sensors: Numbers = np.arange(num_sensors)
         self.steps: list[Step] = []
         self.ignored: list[Numbers] = []
+        self.recalled: dict[int, int] = {}
         self.size = num_sensors
         self._starts: list[int] = []
 

@@ -33,15 +33,17 @@ _SCALES = 2.0**-60, 2.0**60
 class Graph:
     """The steps that are left, with what made each scalar and how often it is used."""
 
-    def __init__(self, steps: Sequence[Step], outputs: Numbers, size: int) -> None:
+    def __init__(self, steps: Sequence[Step], outputs: Numbers, size: int, memory: Numbers) -> None:
         self.steps = list(steps)
         self.outputs = outputs
+        self.memory = memory
         self.size = size
 
     def uses(self) -> Numbers:
-        """Count how often each scalar is used, by a step or as an output, shape (size,)."""
+        """Count how often each scalar is used, by a step, as an output or as a memory, (size,)."""
         taken = [step.sources for step in self.steps]
-        return np.bincount(np.concatenate([*taken, self.outputs]), minlength=self.size)
+        ends = self.outputs, self.memory
+        return np.bincount(np.concatenate([*taken, *ends]), minlength=self.size)
 
     def makers(self) -> Numbers:
         """Return the place of the step that makes each scalar, -1 for sensors, shape (size,)."""
@@ -80,7 +82,8 @@ class Graph:
         factor = -np.ones(len(numbers), np.float32)
         negative = Scale(inputs=numbers, outputs=fresh, factor=factor, divides=False)
         self.steps = [negative, *(step.renamed(names) for step in self.steps)]
-        self.outputs, self.size = names[self.outputs], self.size + len(numbers)
+        self.outputs, self.memory = names[self.outputs], names[self.memory]
+        self.size += len(numbers)
 
     def drop(self, steps: Sequence[Step]) -> None:
         """Remove steps that have become a part of an end."""

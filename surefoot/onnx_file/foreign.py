@@ -7,7 +7,7 @@ What is read is not yet known to be what a runtime computes: :mod:`surefoot.runt
 compares the two and makes a `ControllerFile` of it, which is all that the other stages take.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,13 @@ from surefoot.onnx_file.interface import (
     Interface,
     chosen_output,
     interface_of,
+    memories_of,
+    memory_of,
     notes_of,
     one_row_of,
 )
 from surefoot.onnx_file.node import Node
-from surefoot.onnx_file.operators import outputs_of
+from surefoot.onnx_file.operators import CELLS, outputs_of
 from surefoot.onnx_file.rebuild import rebuild
 from surefoot.policy import Array, Policy
 
@@ -215,7 +217,9 @@ class _Reader:
         for sparse in self._graph.sparse_initializer:
             self._constants[sparse.values.name] = constant(dense_tensor(sparse, name), name)
         self._output, self._axes = chosen_output(self._graph, name, output), axes
-        self._nodes = _needed_nodes(self._graph, self._output)
+        memories = memories_of(self._graph)
+        self._memories = {key: name for key, name in memories.items() if name != self._output}
+        self._nodes = _needed_nodes(self._graph, {self._output, *self._memories.values()})
 
     def policy(self) -> tuple[Policy, Interface]:
         """Rebuild the policy that the graph computes, and the interface that feeds it.
@@ -226,7 +230,8 @@ class _Reader:
         taken = {self._output, *(entry for _, node in self._nodes for entry in node.input)}
         interface = interface_of(self._graph, self._constants, self._name, self._output, taken)
         fixed = [part for part in interface.parts if len(part.shape) > 1 and part.shape[0] > 1]
-        if not fixed:
+        has_cells = any(node.op_type in CELLS for _, node in self._nodes)
+        if not fixed or has_cells:  # a memory may have several layers
             return self._rebuilt(interface), interface
         return self._of_one_row(interface)
 
@@ -269,7 +274,8 @@ class _Reader:
         try:
             check_axes(self._axes or (), numbers)
             flat = numbers.reshape(-1)
-            policy = rebuild(computation, flat, choice=self._axes is not None)
+            memory = memory_of(computation, interface)
+            policy = rebuild(computation, flat, memory, choice=self._axes is not None)
         except InputError as error:
             text = str(error)
             raise InputError(
@@ -296,12 +302,35 @@ class _Reader:
             values[part.name] = Computed(sensors.reshape(part.shape))
         for position, node in self._nodes:
             self._take(position, node, values, computation)
+        for before, later in self._memories.items():
+            self._recall(before, later, values, computation)
         result = values.get(self._output)
         if not isinstance(result, Computed):
             raise InputError(
                 f"{self._name}: output {self._output!r} does not depend on the observation"
             )
         return result.numbers
+
+    def _recall(
+        self, before: str, later: str, values: Mapping[str, Value], computation: Computation
+    ) -> None:
+        """Note that an output holds the next values of an input, where it is of the same size.
+
+        Raises:
+            InputError: If a cell gives other values.
+        """
+        memory, after = values.get(before), values.get(later)
+        if not (isinstance(memory, Computed) and isinstance(after, Computed)):
+            return
+        if after.flat.shape != memory.flat.shape:
+            return
+        found = dict(zip(memory.flat.tolist(), after.flat.tolist(), strict=True))
+        known = computation.recalled
+        if any(known.get(number, value) != value for number, value in found.items()):
+            raise InputError(
+                f"{self._name}: output {later!r} is not what the cell remembers of {before!r}"
+            )
+        known.update(found)
 
     def _take(
         self,
@@ -327,9 +356,11 @@ class _Reader:
         values.update(zip(node.output, outputs, strict=False))
 
 
-def _needed_nodes(graph: onnx.GraphProto, output: str) -> list[tuple[int, onnx.NodeProto]]:
-    """Return the nodes that an output depends on, in their order, with their positions."""
-    wanted, needed = {output}, []  # an input or output that is left out has the empty name
+def _needed_nodes(
+    graph: onnx.GraphProto, outputs: Collection[str]
+) -> list[tuple[int, onnx.NodeProto]]:
+    """Return the nodes that outputs depend on, in their order, with their positions."""
+    wanted, needed = set(outputs), []  # an input or output that is left out has the empty name
     for position in range(len(graph.node) - 1, -1, -1):
         node = graph.node[position]
         if wanted.intersection(node.output) - {""}:

@@ -14,6 +14,9 @@ from surefoot.policy import Array
 
 POLICY_FILE, SPARSE_FILE = "policy.onnx", "policy.sparse.onnx"
 INPUT, STATE, OUTPUT = "obs", "state", "actions"
+MEMORY = "memory"
+"""Output of a recurrent controller: the last sensors of the next step."""
+
 # ONNX Runtime 1.31 refuses what the onnx package writes by default (IR 14, opset 28).
 OPSET, IR_VERSION = 17, 8
 # From Clip with limits as inputs to the newest opset that ONNX Runtime 1.31 runs; within it the

@@ -112,4 +112,4 @@ def _remove(graph: Graph, idle: dict[int, set[int]]) -> None:
         rest = np.setdiff1d(np.arange(step.size), gone)
         if len(rest):
             kept.append(renamed if not len(gone) else renamed.part(rest))
-    graph.steps, graph.outputs = kept, same[graph.outputs]
+    graph.steps, graph.outputs, graph.memory = kept, same[graph.outputs], same[graph.memory]

@@ -10,6 +10,7 @@ from onnx import helper
 
 from surefoot.errors import InputError, did_you_mean
 from surefoot.limits import MAX_SENSORS
+from surefoot.onnx_file.computation import Computation, Numbers
 from surefoot.onnx_file.graph import properties_of
 from surefoot.onnx_file.operators import FLOATS
 
@@ -97,6 +98,9 @@ def chosen_output(graph: onnx.GraphProto, name: str, output: str | None) -> str:
         return str(next(iter(outputs)))
     if output is not None and output in outputs:
         return output
+    actions = outputs.keys() - memories_of(graph).values()
+    if output is None and len(actions) == 1:
+        return str(actions.pop())
     known = ", ".join(f"{entry!r} {_shape_text(dims)}" for entry, dims in outputs.items())
     if output is None:
         raise InputError(
@@ -106,6 +110,14 @@ def chosen_output(graph: onnx.GraphProto, name: str, output: str | None) -> str:
     raise InputError(
         f"{name} has no output {output!r}{hint}; choose the actions among {known} with --output"
     )
+
+
+def memories_of(graph: onnx.GraphProto) -> Mapping[str, str]:
+    """Return the output h_out of each input h_in, as rsl_rl names a memory."""
+    outputs = {str(entry.name) for entry in graph.output}
+    inputs = (str(entry.name) for entry in graph.input)
+    named = {name: f"{name.removesuffix('_in')}_out" for name in inputs if name.endswith("_in")}
+    return {name: later for name, later in named.items() if later in outputs}
 
 
 def interface_of(
@@ -137,6 +149,25 @@ def interface_of(
             f"{name}: must have at most {MAX_SENSORS} sensors, has {interface.obs_dim}"
         )
     return interface
+
+
+def memory_of(computation: Computation, interface: Interface) -> Numbers | None:
+    """Return the numbers of the next values of the last sensors, None where none is a memory.
+
+    Raises:
+        InputError: If a memory is not whole, or not behind the sensors.
+    """
+    if not computation.recalled:
+        return None
+    remembered = sorted(computation.recalled)
+    first = interface.obs_dim - len(remembered)
+    if first < 1 or remembered != [*range(first, interface.obs_dim)]:
+        names = ", ".join(repr(part.name) for part in interface.parts)
+        raise InputError(
+            "a memory must be whole inputs of the file behind the observation, as they are, in "
+            f"{names}: export the actor as forward(obs, h_in) or forward(obs, h_in, c_in)"
+        )
+    return np.array([computation.recalled[number] for number in remembered])
 
 
 def one_row_of(interface: Interface, graph: onnx.GraphProto) -> Interface | None:

@@ -10,7 +10,7 @@ from onnx import helper
 from surefoot.activation import Array
 from surefoot.errors import InputError
 from surefoot.limits import MAX_SCALARS
-from surefoot.onnx_file.computation import Computation, Computed, Step, Value
+from surefoot.onnx_file.computation import Computation, Computed, Numbers, Step, Value
 
 JOINS = "joins two values that depend on the observation"
 
@@ -131,6 +131,10 @@ class Node:
     def made(self, number: int) -> tuple[Step | None, int]:
         """Return the step that makes a scalar, and its place among the results."""
         return self._computation.made(int(number))
+
+    def recall(self, memory: Numbers, later: Numbers) -> None:
+        """Note the next values of a memory."""
+        self._computation.recalled.update(zip(memory.tolist(), later.tolist(), strict=True))
 
     def ignore(self, x: Computed) -> None:
         """Note that a zero is multiplied by this: it must be finite."""

@@ -27,6 +27,7 @@ from surefoot.onnx_file.pointwise import (
     total,
 )
 from surefoot.onnx_file.products import conv, gemm, matmul
+from surefoot.onnx_file.recurrent import gru, lstm
 
 FLOATS = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}
 """Types of the data."""
@@ -72,6 +73,9 @@ _COMPUTES: Mapping[str, Callable[[Node], Value]] = {
 }
 """Operators that are no activations, by name."""
 
+CELLS: Mapping[str, Callable[[Node], list[Value]]] = {"GRU": gru, "LSTM": lstm}
+"""Operators that compute several tensors of the observation."""
+
 
 def outputs_of(node: Node) -> list[Value]:
     """Return the tensors that a node computes.
@@ -91,6 +95,8 @@ def outputs_of(node: Node) -> list[Value]:
         return [*_concatenated(node)]
     if node.op == "Cast":
         return [_cast(node)]
+    if node.op in CELLS:
+        return CELLS[node.op](node)
     return [_COMPUTES.get(node.op, activated)(node)]
 
 

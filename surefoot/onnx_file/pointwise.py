@@ -30,7 +30,7 @@ _HINTS = {
     ): "choose the logits before it with --output, or read it as a choice with --discrete",
     ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"): "choose the "
     "deterministic output with --output",
-    ("GRU", "LSTM", "RNN"): "a memory is not read: give an actor without recurrent cells",
+    ("RNN",): "of recurrent cells GRU and LSTM are read",
     ("If", "Loop", "Scan"): "export it with torch.onnx.export(..., dynamo=False)",
 }
 """What to do about operators that others' files have, by their names."""

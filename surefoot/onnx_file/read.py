@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -22,6 +22,7 @@ from surefoot.activation import (
 from surefoot.artifact import Json, from_json
 from surefoot.errors import InputError
 from surefoot.onnx_file.graph import PREFIX, constant, float_constant
+from surefoot.onnx_file.remembered import split_memory
 from surefoot.onnx_file.structure import with_weight_blocks
 from surefoot.policy import CategoricalHead, GaussianHead, Layer, Normaliser, Policy, Squash
 
@@ -49,7 +50,9 @@ def read_canonical(model: onnx.ModelProto, name: str) -> tuple[Policy, dict[str,
         IntegrityError: If its metadata are damaged.
     """
     metadata = _read_metadata(model, name)
-    policy = _assemble(_Chain.read(model, name), metadata.get("head"), name)
+    rest, memory = split_memory(model, name)
+    policy = _assemble(_Chain.read(rest, name), metadata.get("head"), name)
+    policy = replace(policy, memory=memory)
     return with_weight_blocks(policy, metadata.get("weights"), name), metadata
 
 

@@ -27,26 +27,35 @@ from surefoot.onnx_file.computation import (
     Pairs,
     Step,
     needed,
+    no_numbers,
 )
 from surefoot.onnx_file.ends import Graph, take_head, take_normaliser
 from surefoot.onnx_file.idle_limits import drop_idle_limits
 from surefoot.onnx_file.units import Unit, units_of
-from surefoot.policy import CategoricalHead, Layer, Policy, Rounding
+from surefoot.policy import CategoricalHead, Layer, Memory, Policy, Rounding
 
 
-def rebuild(computation: Computation, outputs: Numbers, *, choice: bool = False) -> Policy:
+def rebuild(
+    computation: Computation,
+    outputs: Numbers,
+    memory: Numbers | None = None,
+    *,
+    choice: bool = False,
+) -> Policy:
     """Return the policy that a computation is; all arrays are float32.
 
     Args:
         computation: The elementary steps of a whole graph.
         outputs: Numbers of the actions.
+        memory: Numbers of the next values of the last sensors, where these are a memory.
         choice: Whether they are logits, of which the largest is chosen.
 
     Raises:
         InputError: If it has no form that a policy can take, naming the node.
     """
-    steps = needed(computation.steps, outputs, computation.size)
-    graph = Graph(steps, outputs, computation.size)
+    later = no_numbers() if memory is None else memory
+    steps = needed(computation.steps, np.concatenate([outputs, later]), computation.size)
+    graph = Graph(steps, outputs, computation.size, later)
     drop_idle_limits(graph)
     graph.steps = _by_maker(graph)
     normaliser, states = take_normaliser(graph, len(computation.sensors))
@@ -54,8 +63,14 @@ def rebuild(computation: Computation, outputs: Numbers, *, choice: bool = False)
     graph.steps = _by_limits(graph.steps)
     graph.steps = _by_use(graph)
     graph.steps = _by_maker(graph)
-    layers = _layers(units_of(graph, states), states)
-    return Policy(normaliser=normaliser, layers=tuple(layers), head=head)
+    units, later = units_of(graph, states)
+    stacks = [*_stacks(units, states)]
+    return Policy(
+        normaliser=normaliser,
+        layers=tuple(_layers(stacks, states)),
+        head=head,
+        memory=None if memory is None else _memory(later, stacks),
+    )
 
 
 # --- one step where one unit will be
@@ -102,6 +117,7 @@ def _by_use(graph: Graph) -> list[Step]:
             users[number] = (*users.get(number, ()), user)
 
     note(graph.outputs, -1)
+    note(graph.memory, -2)
     split: list[Step] = []
     for step in reversed(graph.steps):
         if isinstance(step, Normalise):
@@ -117,14 +133,9 @@ def _by_use(graph: Graph) -> list[Step]:
 # --- units to layers
 
 
-def _layers(units: Sequence[Unit], states: Numbers) -> Iterator[Layer]:
-    """Yield the layers of units, the last of which gives the outputs of the network.
-
-    Raises:
-        InputError: If a layer would be too large.
-    """
-    levels = _levels(units, states)
-    total, vector = 0, states
+def _stacks(units: Sequence[Unit], states: Numbers) -> Iterator[list[Unit]]:
+    """Yield the units of each layer side by side, with those that carry what is needed later."""
+    levels, vector = _levels(units, states), states
     for level in range(1, levels[-1] + 1):
         here = [unit for unit, own in zip(units, levels, strict=True) if own == level]
         later = [unit.sources for unit, own in zip(units, levels, strict=True) if own > level]
@@ -132,11 +143,47 @@ def _layers(units: Sequence[Unit], states: Numbers) -> Iterator[Layer]:
         if len(carried):
             here.append(Unit.copy_of(carried, carried))
         here.sort(key=lambda unit: unit.activation.value)
-        total += sum(len(unit.outputs) for unit in here) * len(vector)
+        yield here
+        vector = _outputs_of(here)
+
+
+def _outputs_of(units: Sequence[Unit]) -> Numbers:
+    return np.concatenate([unit.outputs for unit in units])
+
+
+def _layers(stacks: Sequence[Sequence[Unit]], states: Numbers) -> Iterator[Layer]:
+    """Yield the layers of units, the last of which gives the outputs of the network.
+
+    Raises:
+        InputError: If a layer would be too large.
+    """
+    total, vector = 0, states
+    for units in stacks:
+        outputs = _outputs_of(units)
+        total += len(outputs) * len(vector)
         if total > MAX_ENTRIES:
             raise InputError(f"all layers must have at most {MAX_ENTRIES} weights")
-        yield _layer(here, vector)
-        vector = np.concatenate([unit.outputs for unit in here])
+        yield _layer(units, vector)
+        vector = outputs
+
+
+def _memory(numbers: Numbers, stacks: Sequence[Sequence[Unit]]) -> Memory:
+    """Return the layers and neurons that are the next values of a memory.
+
+    Raises:
+        InputError: If one is made behind the layers that the actions need.
+    """
+    place = {
+        int(number): (layer, neuron)
+        for layer, units in enumerate(stacks, start=1)
+        for neuron, number in enumerate(_outputs_of(units))
+    }
+    if missing := [number for number in numbers.tolist() if number not in place]:
+        raise InputError(f"{len(missing)} numbers of its next memory need more layers than actions")
+    found = [place[number] for number in numbers.tolist()]
+    return Memory(
+        layers=tuple(layer for layer, _ in found), neurons=tuple(neuron for _, neuron in found)
+    )
 
 
 def _levels(units: Sequence[Unit], states: Numbers) -> list[int]:

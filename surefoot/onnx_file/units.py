@@ -144,10 +144,10 @@ class Unit:
         )
 
 
-def units_of(graph: Graph, states: Numbers) -> list[Unit]:
-    """Return the units of a graph without its ends, each after what it takes.
+def units_of(graph: Graph, states: Numbers) -> tuple[list[Unit], Numbers]:
+    """Return the units of a graph without its ends, each after what it takes, and its memory.
 
-    The last one gives the outputs.
+    The last one gives the outputs. The memory are numbers of results of units.
 
     Args:
         graph: What is left between normaliser and head.
@@ -159,7 +159,8 @@ def units_of(graph: Graph, states: Numbers) -> list[Unit]:
     builder = _Builder(graph, states)
     for step in graph.steps:
         builder.add(step)
-    return builder.finished(graph.outputs)
+    memory = builder.named(graph.memory)
+    return builder.finished(graph.outputs, memory), memory
 
 
 class _Builder:
@@ -210,12 +211,21 @@ class _Builder:
             case _:
                 self._follow(step)
 
-    def finished(self, outputs: Numbers) -> list[Unit]:
+    def named(self, numbers: Numbers) -> Numbers:
+        """Return the results of units that these scalars are, of a unit of their own if need be."""
+        base = self._base[numbers]
+        if self._linear.part(numbers).is_identity and (self._unit_of[base] >= 0).all():
+            return base
+        fresh = self._fresh(len(numbers))
+        self._units.append(self._single(numbers, fresh))
+        return fresh
+
+    def finished(self, outputs: Numbers, memory: Numbers) -> list[Unit]:
         """Return the units that the outputs depend on; the last one gives them, in order."""
         fresh = self._fresh(len(outputs))
         last = self._opened(outputs, fresh) or self._single(outputs, fresh)
         self._units.append(last)
-        wanted: set[int] = set()
+        wanted: set[int] = set(memory.tolist())
         kept: list[Unit] = []
         for unit in reversed([unit for unit in self._units if unit is not None]):
             if unit is last or wanted.intersection(unit.outputs.tolist()):

@@ -34,6 +34,7 @@ from surefoot.errors import InputError
 from surefoot.onnx_file.graph import (
     INPUT,
     IR_VERSION,
+    MEMORY,
     OPSET,
     OUTPUT,
     PREFIX,
@@ -41,6 +42,7 @@ from surefoot.onnx_file.graph import (
     STATE,
 )
 from surefoot.onnx_file.read import ACTIVATION_OPS
+from surefoot.onnx_file.remembered import MemoryWriter
 from surefoot.onnx_file.structure import weight_blocks
 from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash, weights_sha256
 from surefoot.version import __version__
@@ -72,11 +74,16 @@ def policy_to_onnx(
         value = graph.clip(value, -limit, limit, STATE)
     else:
         value = graph.node("Identity", [value], STATE)
+    memory = None
+    if policy.memory is not None:
+        memory = MemoryWriter(policy.memory, graph.nodes, graph.constants)
     for number, layer in enumerate(policy.layers, start=1):
         weight = graph.constant(f"weight_{number}", layer.weight)
         bias = graph.constant(f"bias_{number}", layer.bias)
         value = graph.node("Gemm", [value, weight, bias], transB=1)
         value = graph.activation(value, layer.activation, len(layer.bias))
+        if memory is not None:
+            memory.take(value, number)
     if isinstance(policy.head, GaussianHead):
         if policy.head.squash is Squash.TANH:
             value = graph.node("Tanh", [value])
@@ -86,6 +93,8 @@ def policy_to_onnx(
         graph.node("Add", [value, graph.constant("centre", policy.head.centre)], OUTPUT)
     else:
         graph.node("Identity", [value], OUTPUT)
+    if memory is not None:
+        memory.finish()
     own: dict[str, Json] = {
         "format": {"version": 1, "code": __version__},
         "head": _head_metadata(policy),
@@ -194,11 +203,14 @@ class _GraphWriter:
     ) -> bytes:
         float32 = onnx.TensorProto.FLOAT
         info = onnx.helper.make_tensor_value_info
+        outputs = [info(OUTPUT, float32, ["N", policy.num_outputs])]
+        if policy.memory is not None:
+            outputs.append(info(MEMORY, float32, ["N", policy.memory.size]))
         graph = onnx.helper.make_graph(
             self.nodes,
             "controller",
             [info(INPUT, float32, ["N", policy.obs_dim])],
-            [info(OUTPUT, float32, ["N", policy.num_outputs])],
+            outputs,
             self.constants,
         )
         model = onnx.helper.make_model(

@@ -10,6 +10,7 @@ so that every compiler that keeps IEEE 754 gives the same bits as :func:`twin_ou
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from string import Template
 
 import numpy as np
@@ -22,6 +23,7 @@ from surefoot.policy import (
     CategoricalHead,
     GaussianHead,
     Layer,
+    Memory,
     Policy,
     Squash,
     weights_sha256,
@@ -184,10 +186,25 @@ def _report(policy: Policy, layers: Sequence[CLayer], buffers: tuple[int, int]) 
     return CReport(
         layers=tuple(layer.report() for layer in layers),
         flash_bytes=sum(layer.flash_bytes for layer in layers) + vectors,
-        ram_bytes=4 * (sum(buffers) + policy.num_outputs + 1),
+        ram_bytes=4 * (sum(buffers) + policy.num_outputs + 1 + _memory_size(policy)),
         multiply_adds=sum(len(layer.values) for layer in layers),
         constant_time=not any(layer.skip for layer in layers),
     )
+
+
+def _memory_size(policy: Policy) -> int:
+    return 0 if policy.memory is None else policy.memory.size
+
+
+def _memory_texts(policy: Policy) -> dict[str, str]:
+    """Return what the header says of a memory, nothing where there is none."""
+    size = _memory_size(policy)
+    if not size:
+        return {"num_memory": "", "memory": ""}
+    return {
+        "num_memory": f"#define POLICY_NUM_MEMORY {size} /* the last observations */\n",
+        "memory": "    float memory[POLICY_NUM_MEMORY]; /* the last ones of the next call */\n",
+    }
 
 
 def _header_values(
@@ -205,6 +222,7 @@ def _header_values(
         "num_obs": str(policy.obs_dim),
         "num_actions": str(policy.num_outputs),
         "start": _start(policy),
+        **_memory_texts(policy),
         "even": str(buffers[0]),
         "odd": str(buffers[1]),
         "layers": "\n".join(layers),
@@ -286,6 +304,8 @@ def _forward(policy: Policy, laid_out: Sequence[CLayer], machine: Machine) -> st
         lines.append(f"    layer_{number}({source}, {target});")
         if not _fused(laid_out[number - 1], layer.activation, machine):
             lines += _activated(layer, target)
+        if policy.memory is not None:
+            lines += _remembered(policy.memory, number, target)
     value = f"{buffers[len(policy.layers) % 2]}[i]"
     if isinstance(policy.head, GaussianHead):
         squashed = value
@@ -295,6 +315,17 @@ def _forward(policy: Policy, laid_out: Sequence[CLayer], machine: Machine) -> st
             squashed = f"(({value} < -1.0f) ? -1.0f : (({value} > 1.0f) ? 1.0f : {value}))"
         value = f"({squashed} * half_range[i]) + centre[i]"
     return "\n".join(lines + _loop("0u", "POLICY_NUM_ACTIONS", f"actions[i] = {value};"))
+
+
+def _remembered(memory: Memory, number: int, target: str) -> Iterator[str]:
+    """Yield the loops that keep what a layer gives of the next memory, one for each run."""
+    pairs = list(zip(*memory.of_layer(number), strict=True))
+    follows = [(place - 1, neuron - 1) for place, neuron in pairs]
+    starts = [k for k in range(len(pairs)) if not k or follows[k] != pairs[k - 1]]
+    for first, last in pairwise([*starts, len(pairs)]):
+        place, neuron = pairs[first]
+        statement = f"s->memory[i + {place}u] = {target}[i + {neuron}u];"
+        yield from _loop("0u", f"{last - first}u", statement)
 
 
 def _activated(layer: Layer, target: str) -> Iterator[str]:

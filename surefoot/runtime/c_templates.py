@@ -21,7 +21,7 @@ $actions
 #define POLICY_NUM_OBS $num_obs
 #define POLICY_NUM_ACTIONS $num_actions
 #define POLICY_START $start /* what the environment calls its first discrete action */
-#define POLICY_WEIGHTS_SHA256 "$digest"
+$num_memory#define POLICY_WEIGHTS_SHA256 "$digest"
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,7 +39,7 @@ typedef struct {
     float even[$even];
     float odd[$odd];
     float last[POLICY_NUM_ACTIONS];
-    int has_last;
+$memory    int has_last;
 } policy_state;
 
 /* Actions (logits for discrete actions) at an observation in raw units. */

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.artifact import sha256_hex
-from surefoot.errors import CheckError, MissingLibraryError
+from surefoot.errors import CheckError, InputError, MissingLibraryError
 from surefoot.installation import how_to_install
 from surefoot.onnx_file import INPUT, OUTPUT, STATE, ControllerFile, cut_at_state
 from surefoot.policy import Array
@@ -38,10 +38,13 @@ class TensorRtEngine:
             sparse: Allow 2:4 sparsity; see ``plan.sparse_report`` for whether it was used.
 
         Raises:
+            InputError: If the controller has a memory, which the engine would not give.
             MissingLibraryError: If there is no GPU, no driver or no fit TensorRT.
             CheckError: If TensorRT does not build or run the file.
             VerificationError: If the engine in the cache is for another version or GPU.
         """
+        if file.policy.memory is not None:
+            raise InputError("tensorrt gives actions alone, and the controller has a memory")
         require_device(self.name)
         self._trt = _import_tensorrt()
         self._device: Device = _open_device()

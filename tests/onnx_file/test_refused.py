@@ -371,11 +371,10 @@ def test_more_numbers_than_a_controller_has_are_refused(
     [
         ("Softmax", "choose the logits before it with --output"),
         ("RandomNormalLike", "choose the deterministic output with --output"),
-        ("GRU", "give an actor without recurrent cells"),
-        ("LSTM", "give an actor without recurrent cells"),
+        ("RNN", "of recurrent cells GRU and LSTM are read"),
     ],
 )
 def test_what_others_files_have_is_refused_with_what_to_do(op: str, hint: str) -> None:
-    inputs = ("h", "h", "h") if op in ("GRU", "LSTM") else ("h",)
+    inputs = ("h", "h", "h") if op == "RNN" else ("h",)
     with pytest.raises(InputError, match=f"{op}.*not in the controller operator set: .*{hint}"):
         read_onnx(after_matmul(op, inputs), "controller.onnx")

@@ -15,9 +15,11 @@ import pytest
 from numpy.typing import NDArray
 
 from support.policies import random_policy
+from support.recurrent import SENSORS, Actor
 from surefoot.errors import InputError
 from surefoot.export.footprint import footprint
 from surefoot.export.parity import parity_observations
+from surefoot.onnx_file import read_onnx
 from surefoot.policy import (
     Activation,
     CategoricalHead,
@@ -474,3 +476,43 @@ def test_a_cortex_m4_computes_the_same_bits_with_fewer_instructions_where_sparse
         assert all(call[3] == "0" for call in calls)
         instructions[layout] = max(int(call[5]) for call in calls)
     assert instructions[None] < min(instructions[layout] for layout in instructions if layout)
+
+
+LOOP = """
+#include <stdio.h>
+#include <string.h>
+#include "policy.h"
+int main(void)
+{
+    static policy_state s;
+    float obs[POLICY_NUM_OBS] = {0};
+    float actions[POLICY_NUM_ACTIONS];
+    const size_t first = POLICY_NUM_OBS - POLICY_NUM_MEMORY;
+    while (scanf("%f %f %f %f", &obs[0], &obs[1], &obs[2], &obs[3]) == 4) {
+        if (policy_actions(&s, obs, actions) != POLICY_OK) {
+            return 1;
+        }
+        printf("%.9g %.9g\\n", (double)actions[0], (double)actions[1]);
+        memcpy(&obs[first], s.memory, sizeof s.memory);
+    }
+    return 0;
+}
+"""
+
+
+@needs("gcc")
+def test_generated_c_carries_a_memory_from_step_to_step(tmp_path: Path) -> None:
+    actor = Actor("LSTM")
+    file = read_onnx(actor.file(), "actor.onnx")
+    for name, content in c_source(file.policy).files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "loop.c").write_text(LOOP)
+    run("gcc", *STRICT, "policy.c", "loop.c", "-o", "loop", cwd=tmp_path)
+    observations = np.random.default_rng(0).normal(size=(6, SENSORS)).astype(np.float32)
+    lines = "\n".join(" ".join(map(str, row)) for row in observations.tolist())
+    printed = run(tmp_path / "loop", cwd=tmp_path, stdin=lines).splitlines()
+    found = np.array([line.split() for line in printed], np.float64)
+    memory = np.zeros((1, actor.width - SENSORS))
+    for obs, actions in zip(observations, found, strict=True):
+        expected, memory = actor.step(np.concatenate([obs[None], memory], axis=1))
+        np.testing.assert_allclose(actions, expected[0], rtol=0, atol=1e-5)
