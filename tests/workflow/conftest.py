@@ -1,9 +1,11 @@
 """A training of seconds, shared by the tests of the workflow."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.attacks import search_briefly
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.training import train_run
 
@@ -42,6 +44,14 @@ TABLES = {
         }
     ],
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _searches_are_brief() -> Iterator[None]:
+    """How strong an attack is counts for no test of the workflow."""
+    with pytest.MonkeyPatch.context() as patch:
+        search_briefly(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

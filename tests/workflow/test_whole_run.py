@@ -139,6 +139,7 @@ def test_a_torn_list_of_finished_stages_costs_time_alone(
 
     stages().once("work", 1, (out,), work)
     (tmp_path / "stages.json").write_text(torn)
-    for _ in range(2):
+    with pytest.warns(UserWarning, match="is damaged, so that no stage counts as done"):
         stages().once("work", 1, (out,), work)
+    stages().once("work", 1, (out,), work)
     assert len(calls) == 2
