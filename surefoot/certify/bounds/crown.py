@@ -24,7 +24,10 @@ from surefoot.certify.bounds.second_order_bounds import second_order_bounds
 from surefoot.certify.bounds.upward import Float, gamma, matmul_up, up
 
 _CHUNK = 64
-"""States handled together: what they need fits the second-level cache for 256 neurons."""
+"""States handled together at the most."""
+
+_COEFFICIENTS = 2**18
+"""Coefficients of one layer that are handled together: 2 MB, a second-level cache."""
 
 _MOST_THREADS = 4
 
@@ -71,14 +74,24 @@ def in_chunks(
 ) -> list[Bounds]:
     """Apply ``work`` to a few states at a time, on threads (NumPy releases the GIL), and join."""
     count = len(region.centres)
-    # A coupling needs the coefficients of the first layer for every state, and not for all at once.
-    size = _CHUNK if network.is_elementwise else _CHUNK // 8
+    size = _chunk(network)
     parts = [region.part(slice(start, start + size)) for start in range(0, count, size)]
     if len(parts) == 1:
         return work(parts[0])
     with ThreadPoolExecutor(min(len(parts), _num_threads())) as threads:
         found = list(threads.map(work, parts))
     return [Bounds.joined(same_layer) for same_layer in zip(*found, strict=True)]
+
+
+def _chunk(network: Network) -> int:
+    """Return the number of states handled together."""
+    if not network.is_elementwise:
+        # A coupling needs the coefficients of the first layer for every state, not for all at once.
+        return _CHUNK // 8
+    # The second layer is bounded without an array of coefficients (`_fused`).
+    rows = max((len(weight) for weight in network.weights[2:]), default=1)
+    widest = max(weight.shape[1] for weight in network.weights[1:]) if rows > 1 else 1
+    return int(np.clip(_COEFFICIENTS // (rows * widest), 1, _CHUNK))
 
 
 def _num_threads() -> int:
@@ -219,12 +232,12 @@ def _backward(
                 break
             below = lines[layer - 1]
             # One charge serves both directions, so that it takes the larger coefficients.
-            sizes_up = np.maximum(np.abs(slopes_up), np.abs(slopes_low))
-            charge = charge + charge_of(
-                sizes_up, network, layer - 1, lines[layer - 1], sizes[layer - 1]
-            )
-            constant_up = constant_up + _constants(slopes_up, below.cut_high, below.cut_low)
-            constant_low = constant_low + _constants(slopes_low, below.cut_low, below.cut_high)
+            size_up, size_low = np.abs(slopes_up), np.abs(slopes_low)
+            cuts = below.cut_high, below.cut_low
+            constant_up = constant_up + _constants(slopes_up, size_up, *cuts)
+            constant_low = constant_low + _constants(slopes_low, size_low, *cuts[::-1])
+            largest = np.maximum(size_up, size_low, out=size_up)
+            charge = charge + charge_of(largest, network, layer - 1, below, sizes[layer - 1])
             slopes_up, slopes_low, shift_up, shift_low = _through(slopes_up, slopes_low, below)
             constant_up, constant_low = constant_up + shift_up, constant_low + shift_low
     upper = concrete(slopes_up, constant_up, region, 1.0)
@@ -278,10 +291,26 @@ def _diagonal_and_rest(weight: Float) -> tuple[Float, float] | None:
     return entries - rest, rest
 
 
-def _constants(rows: Float, positive_cut: Float, negative_cut: Float) -> Float:
-    positive = np.maximum(rows, 0.0) @ positive_cut[..., None]
-    negative = np.minimum(rows, 0.0) @ negative_cut[..., None]
-    return np.asarray((positive + negative)[..., 0])
+def _constants(rows: Float, size: Float, positive_cut: Float, negative_cut: Float) -> Float:
+    """Return the sums of rows times the cuts of their signs, shape (B, r); ``size`` is |rows|."""
+    middle, half = _middle_and_half(positive_cut, negative_cut)
+    return np.asarray((rows @ middle[..., None] + size @ half[..., None])[..., 0])
+
+
+def _middle_and_half(positive: Float, negative: Float) -> tuple[Float, Float]:
+    """Return m and h with a m + |a| h = a positive where a > 0, and a negative where a < 0.
+
+    Such sums take a tenth of the time of a choice between two arrays.
+    """
+    return (positive + negative) / 2, (positive - negative) / 2
+
+
+def _sloped(rows: Float, size: Float, positive: Float, negative: Float) -> Float:
+    """Return rows times the slopes of their signs, shape (B, r, n); ``size`` is |rows|."""
+    middle, half = _middle_and_half(positive, negative)
+    found = size * half[:, None, :]
+    found += rows * middle[:, None, :]
+    return found
 
 
 def _through(rows_up: Float, rows_low: Float, below: Lines) -> tuple[Float, Float, Float, Float]:
@@ -289,14 +318,17 @@ def _through(rows_up: Float, rows_low: Float, below: Lines) -> tuple[Float, Floa
 
     The coefficients have shape (B, r, n), the constants (B, r); they come of couplings alone.
     """
-    high, low = below.slope_high[:, None, :], below.slope_low[:, None, :]
+    is_same = rows_low is rows_up
     if below.slope_high is below.slope_low:
-        before_up = rows_up * high
-        before_low = before_up if rows_low is rows_up else rows_low * high
+        slope = below.slope_high[:, None, :]
+        before_up = rows_up * slope
+        before_low = before_up if is_same else rows_low * slope
     else:
-        # The choice between lambda and omega, entry by entry; at 0 either is right.
-        before_up = np.where(rows_up > 0, rows_up * high, rows_up * low)
-        before_low = np.where(rows_low > 0, rows_low * low, rows_low * high)
+        # The choice between lambda and omega, entry by entry.
+        size_up = np.abs(rows_up)
+        size_low = size_up if is_same else np.abs(rows_low)
+        before_up = _sloped(rows_up, size_up, below.slope_high, below.slope_low)
+        before_low = _sloped(rows_low, size_low, below.slope_low, below.slope_high)
     if below.coupling is None:
         nothing = np.zeros(before_up.shape[:2])
         return before_up, before_low, nothing, nothing
@@ -317,8 +349,7 @@ def _fused(network: Network, weight: Float, below: Lines) -> tuple[Float, Float,
     """
     # The bias is one more column, so that its products are those of the weights.
     first = np.column_stack([network.weights[0], network.biases[0]])
-    mean = (below.slope_high + below.slope_low) / 2
-    half = (below.slope_high - below.slope_low) / 2
+    mean, half = _middle_and_half(below.slope_high, below.slope_low)
     num_states, columns = len(mean), first.shape[1]
     shape = (weight.shape[1], num_states * columns)
     middle = weight @ (mean.T[:, :, None] * first[:, None, :]).reshape(shape)
