@@ -5,7 +5,7 @@ same ones wherever they are taken; any lines would prove a bound.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from surefoot.certify.bounds.choice_leads import choice_leads
 from surefoot.certify.bounds.global_bounds import least_rows
 from surefoot.certify.bounds.local_bounds import (
     LocalBounds,
+    action_by_slopes,
     certified_radius,
     local_bounds,
     local_region,
@@ -24,6 +25,7 @@ from surefoot.certify.bounds.local_bounds import (
 from surefoot.certify.bounds.region import Region
 from surefoot.certify.bounds.rounding import (
     RoundingBound,
+    affines_of,
     rounding_around,
     rounding_at,
     rounding_of_change,
@@ -149,29 +151,46 @@ class AtStates:
             lowered[number] = min(whole.values[number], float(up(split.bound + extra)))
         return StateBounds(values=lowered, method=self.effort.method)
 
-    def radius(self, ball: Ball, limit: float) -> Float | Unknown:
+    def radius(self, ball: Ball, limit: float, largest: float) -> Float | Unknown:
         """Return the largest proved radius in which no action moves by more than ``limit``.
 
         Args:
-            ball: Norm, shares of the sensors, and the radius at which the bisection ends.
+            ball: Norm, shares of the sensors, and a radius at which bounds are known.
             limit: Action units.
+            largest: Radius at which the bisection ends.
         """
         policy, arithmetic = self.policy, self.everywhere.arithmetic
-        still = rounding_at(policy, self.states.astype(np.float64), arithmetic)
+        affines = affines_of(policy)
+        still = rounding_at(policy, self.states.astype(np.float64), arithmetic, affines)
+        known = self.rounding(ball)
         if isinstance(still, Unknown):
             return still
-        shares = shares_of(ball, policy)
+        if isinstance(known, Unknown):
+            return known
+        at_ball = self._largest(self.local(ball).action + known.action)
+        unit = self._region(replace(ball, epsilon=1.0))
 
         def bound(radii: Float, rows: NDArray[np.intp]) -> Float:
-            region = local_region(self.states[rows], 1.0, ball.norm, shares).scaled(radii)
-            local = local_bounds(policy, region, self.effort.alpha_steps)
-            rounding = rounding_around(policy, region, local.before, arithmetic)
+            if (radii == ball.epsilon).all():
+                return at_ball[rows]
+            region, steps = unit.part(rows).scaled(radii), self.effort.alpha_steps
+            local = local_bounds(policy, region, steps, by_slopes=False)
+            rounding = rounding_around(policy, region, local.before, arithmetic, affines)
             if isinstance(rounding, Unknown):
                 return np.full(len(radii), np.inf)
-            total = up(local.action + rounding.action + still.action[rows], 3)
-            return np.asarray(self.everywhere.within_range(total).max(axis=1))
+            added = rounding.action + still.action[rows]
+            found = self._largest(local.action + added)
+            above = np.flatnonzero(found > limit)
+            if len(above):  # only there does it matter
+                tighter = action_by_slopes(policy, region.part(above), local.part(above))
+                found[above] = self._largest(tighter + added[above])
+            return found
 
-        return certified_radius(bound, limit, len(self.states), ball.epsilon)
+        return certified_radius(bound, limit, len(self.states), largest, ball.epsilon)
+
+    def _largest(self, deviations: Float) -> Float:
+        """Return the largest deployed deviation of each row, from sums of three bounds."""
+        return np.asarray(self.everywhere.within_range(up(deviations, 3)).max(axis=1))
 
     def distance(self, ball: Ball) -> Distance[Float] | Unknown:
         """Bound the distances of the action laws at each state, rounding included."""

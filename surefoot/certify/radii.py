@@ -33,7 +33,7 @@ def radius_claim(proofs: Proofs, budget: Budget) -> VisitedRadiusClaim | None:
         return None
     ball, limit = asked[0].perturbation, asked[0].limit
     largest = _LARGEST_RADIUS * ball.epsilon
-    radii = proofs.visited.radius(replace(ball, epsilon=largest), limit)
+    radii = proofs.visited.radius(ball, limit, largest)
     if isinstance(radii, Unknown):
         return None
     claim = VisitedRadiusClaim(

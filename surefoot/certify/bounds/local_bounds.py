@@ -13,7 +13,14 @@ from surefoot.ball import Norm
 from surefoot.certify.bounds.alpha_crown import optimised_bounds
 from surefoot.certify.bounds.crown import interval_bounds, layer_bounds
 from surefoot.certify.bounds.local_lipschitz import centred_lipschitz
-from surefoot.certify.bounds.region import Bounds, Network, Region, logit_differences_of, network_of
+from surefoot.certify.bounds.region import (
+    Bounds,
+    Network,
+    Region,
+    Rows,
+    logit_differences_of,
+    network_of,
+)
 from surefoot.certify.bounds.slopes import slope_range_on
 from surefoot.certify.bounds.summation import lengths
 from surefoot.certify.bounds.upward import UNIT, Float, gamma, up
@@ -22,8 +29,14 @@ from surefoot.policy import Array, CategoricalHead, GaussianHead, Head, Policy, 
 _GRID = 4096.0
 """Radii that may be certified, up to the largest."""
 
-_MOST_SPLITS = 36
-"""Times that the grid is split at the most: three for each of twelve halvings."""
+_FREE_SPLITS = 5
+"""Times that the grid is split where interpolation says, before every third split is a halving."""
+
+_MOST_SPLITS = _FREE_SPLITS + 39
+"""Times that the grid is split at the most: three for each of thirteen halvings."""
+
+_GROWTH = 1.5
+"""Power of the radius by which bounds are expected to grow, as long as nothing else is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -41,8 +54,15 @@ class LocalBounds:
     distance: Float
     before: tuple[Bounds, ...]
 
+    def part(self, rows: Rows) -> "LocalBounds":
+        """Return the bounds around some of the states."""
+        before = tuple(bounds.part(rows) for bounds in self.before)
+        return LocalBounds(action=self.action[rows], distance=self.distance[rows], before=before)
 
-def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalBounds:
+
+def local_bounds(
+    policy: Policy, region: Region, alpha_steps: int = 0, *, by_slopes: bool = True
+) -> LocalBounds:
     """Return the least of CROWN, the mean-value form and local constants around each state.
 
     Args:
@@ -50,12 +70,14 @@ def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalB
         region: States and sizes of the perturbation.
         alpha_steps: Gradient steps that choose the lines of CROWN; 0 for fixed lines, and without
             second-order bounds and (for l2) the Lipschitz constants of the ball.
+        by_slopes: Whether the mean-value form is among them; ``action_by_slopes`` adds it later.
     """
     network = network_of(policy)
     before = bounds_before(network, region, alpha_steps)
     around, here = before[-1], values_at(network, region)
-    # Neither CROWN nor the mean-value form is the tighter one everywhere.
-    raw = np.minimum(change(around, here), mean_value_deviation(network, region, before[:-1]))
+    raw = change(around, here)
+    if by_slopes:  # neither CROWN nor the mean-value form is the tighter one everywhere
+        raw = np.minimum(raw, mean_value_deviation(network, region, before[:-1]))
     if alpha_steps and region.norm is Norm.L2:
         _, rows = centred_lipschitz(network, before[:-1])
         raw = np.minimum(raw, up(rows * region.radius[:, None]))
@@ -71,6 +93,20 @@ def local_bounds(policy: Policy, region: Region, alpha_steps: int = 0) -> LocalB
     return LocalBounds(
         action=coarse(action), distance=coarse(distance), before=(*before[:-1], outputs)
     )
+
+
+def action_by_slopes(policy: Policy, region: Region, local: LocalBounds) -> Float:
+    """Return what ``local_bounds`` says of each action with the mean-value form among them.
+
+    Args:
+        policy: The policy.
+        region: States and sizes of the perturbation.
+        local: The same without that form.
+    """
+    raw = mean_value_deviation(network_of(policy), region, list(local.before[:-1]))
+    if isinstance(policy.head, GaussianHead):
+        raw = up(raw * policy.head.half_range.astype(np.float64))
+    return np.minimum(local.action, raw)
 
 
 def _distance(policy: Policy, region: Region, raw: Float, alpha_steps: int) -> Float:
@@ -174,7 +210,11 @@ def mean_value_deviation(network: Network, region: Region, before: list[Bounds])
 
 
 def certified_radius(
-    bound: Callable[[Float, NDArray[np.intp]], Float], limit: float, count: int, largest: float
+    bound: Callable[[Float, NDArray[np.intp]], Float],
+    limit: float,
+    count: int,
+    largest: float,
+    first: float | None = None,
 ) -> Float:
     """Return for each state the largest radius at which a bound meets a limit, on a grid.
 
@@ -187,19 +227,23 @@ def certified_radius(
         limit: Largest value that the bound may have.
         count: Number of states B.
         largest: Upper end of the search, normalised units.
+        first: Radius at which to look first; by default the upper end.
     """
     unit, everyone = largest / _GRID, np.arange(count)
+    # Nothing is known of the place behind the grid, and nothing need be proved of no radius.
     low = _Ends(np.zeros(count), np.zeros(count))
-    high = _Ends(np.full(count, _GRID), bound(np.full(count, largest), everyone))
+    high = _Ends(np.full(count, _GRID + 1), np.full(count, np.inf))
     before = low.of(everyone)
-    fits = np.flatnonzero(high.values <= limit)
-    low.put(fits, high.of(fits))
-    for number in range(_MOST_SPLITS):
+    for number in range(-1, _MOST_SPLITS):
         rows = np.flatnonzero(high.places - low.places > 1)
         if not len(rows):
             break
-        ends = low.of(rows), high.of(rows), before.of(rows)
-        places = _split(*ends, limit, by_half=number % 3 == 2)
+        if number < 0:
+            places = np.full(count, _GRID if first is None else np.rint(first / unit))
+        else:
+            ends = low.of(rows), high.of(rows), before.of(rows)
+            by_half = number >= _FREE_SPLITS and (number - _FREE_SPLITS) % 3 == 0
+            places = _split(*ends, limit, by_half=by_half)
         found = _Ends(places, bound(unit * places, rows))
         success = found.values <= limit
         for end, moved in ((low, success), (high, ~success)):
@@ -230,26 +274,39 @@ class _Ends:
 
 
 def _split(low: _Ends, high: _Ends, other: _Ends, limit: float, *, by_half: bool) -> Float:
-    """Return where to look next, strictly between the ends.
-
-    Inverse quadratic interpolation (Brent, Algorithms for Minimization without Derivatives, 1973)
-    through both ends and the one before.
-    """
+    """Return where to look next, strictly between the ends."""
     middle = np.floor((low.places + high.places) / 2)
     if by_half:  # so that no bound, however strange, takes more than three times the halvings
         return middle
-    a, b, c = (end.values - limit for end in (low, high, other))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        guess = (
-            low.places * (b * c) / ((a - b) * (a - c))
-            + high.places * (a * c) / ((b - a) * (b - c))
-            + other.places * (a * b) / ((c - a) * (c - b))
-        )
-        line = low.places - a * (high.places - low.places) / (b - a)
-    guess = np.where(np.isfinite(guess), guess, np.where(np.isfinite(b), line, middle))
+        guess = np.exp(_interpolated(low, high, other, limit))
+    guess = np.where(np.isfinite(guess), guess, middle)
     # Rounded to the place whose side decides most: just inside of the nearer end.
     guess = np.where(guess - low.places < high.places - guess, np.ceil(guess), np.floor(guess))
     return np.asarray(np.clip(guess, low.places + 1, high.places - 1))
+
+
+def _interpolated(low: _Ends, high: _Ends, other: _Ends, limit: float) -> Float:
+    """Return the logarithms of the places at which the bound is expected to meet the limit.
+
+    Bounds are nearly powers of the radius. Inverse quadratic interpolation (Brent, Algorithms for
+    Minimization without Derivatives, 1973) through both ends and the one before, else a line
+    through two of them, else one through a single one.
+    """
+    x, y, z = (np.log(end.places) for end in (low, high, other))
+    a, b, c = (_finite_log(end.values / limit) for end in (low, high, other))
+    curve = x * (b * c) / ((a - b) * (a - c))
+    curve += y * (a * c) / ((b - a) * (b - c)) + z * (a * b) / ((c - a) * (c - b))
+    place, value = np.where(np.isnan(a), y, x), np.where(np.isnan(a), b, a)
+    steps = [(y - x) / (b - a), (z - place) / (c - value)]
+    guesses = [curve, *(place - value * step for step in steps), place - value / _GROWTH]
+    return np.select([np.isfinite(guess) for guess in guesses], guesses, np.nan)
+
+
+def _finite_log(values: Float) -> Float:
+    """Return logarithms, or what is no number where they are not finite."""
+    logs = np.log(values)
+    return np.where(np.isfinite(logs), logs, np.nan)
 
 
 def local_region(states: Array, epsilon: float, norm: Norm, sensors: Float | None = None) -> Region:

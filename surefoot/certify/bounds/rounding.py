@@ -89,7 +89,7 @@ def rounding_bound(
             "large it gets with state_limit = ... under [assume] in a --config file"
         )
     box = np.asarray(up(state_bound * (1 + 4 * UNIT_ROUNDOFF), 2))[None]
-    found = _bound(policy, _affines_of(policy), Values(-box, box, lengths(box)), None, arithmetic)
+    found = _bound(policy, affines_of(policy), Values(-box, box, lengths(box)), None, arithmetic)
     if isinstance(found, Unknown):
         return found
     return RoundingBound(network=found.network[0], action=found.action[0])
@@ -111,7 +111,7 @@ def rounding_around(
         arithmetic: Deployed arithmetic.
         affines: Affine parts of the layers, whose norms cost most; None to take them anew.
     """
-    affines, parts = affines or _affines_of(policy), []
+    affines, parts = affines or affines_of(policy), []
     for start in range(0, len(region.centres), _CHUNK):
         rows = slice(start, start + _CHUNK)
         ranges = [bounds.part(rows) for bounds in before]
@@ -136,7 +136,7 @@ def rounding_of_change(
         before: Bounds of the network before each activation and of its output, on these balls.
         arithmetic: Deployed arithmetic.
     """
-    affines = _affines_of(policy)
+    affines = affines_of(policy)
     around = rounding_around(policy, region, before, arithmetic, affines)
     here = rounding_at(policy, region.centres, arithmetic, affines)
     if isinstance(around, Unknown) or isinstance(here, Unknown):
@@ -158,7 +158,8 @@ def rounding_at(
     return rounding_around(policy, points, before, arithmetic, affines)
 
 
-def _affines_of(policy: Policy) -> list[AffineSum]:
+def affines_of(policy: Policy) -> list[AffineSum]:
+    """Return the affine part of each layer, with the norms that its sums are bounded by."""
     return [AffineSum.of(layer) for layer in policy.layers]
 
 
