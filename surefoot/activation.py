@@ -40,7 +40,8 @@ class Activation(StrEnum):
 
 
 def _elu(x: Array) -> Array:
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+    # One of the two is always 0; a sum takes a quarter of the time of a choice.
+    return np.asarray(np.expm1(np.minimum(x, 0)) + np.maximum(x, 0))
 
 
 _FUNCTIONS: dict[Activation, Callable[[Array], Array]] = {
@@ -121,7 +122,7 @@ class ScaledElu:
     def __call__(self, x: Array) -> Array:
         """Apply the function elementwise, in the dtype of ``x``."""
         alpha, gamma = x.dtype.type(self.alpha), x.dtype.type(self.gamma)
-        return np.asarray(gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))))
+        return np.asarray(gamma * (alpha * np.expm1(np.minimum(x, 0)) + np.maximum(x, 0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,16 +28,38 @@ def network_and_gradient(
         states: Shape (n, obs_dim); their dtype is that of the arithmetic.
         cotangent: Outputs (n, num_outputs) to the gradient of the objective, same shape.
     """
+    outputs, before = network_and_inputs(policy, states)
+    return outputs, pulled_back(policy, before, cotangent(outputs))
+
+
+def network_and_inputs(policy: Policy, states: Array) -> tuple[Array, list[Array]]:
+    """Return network outputs, and the inputs of each activation on the way.
+
+    Args:
+        policy: The network.
+        states: Shape (n, obs_dim); their dtype is that of the arithmetic.
+    """
     hidden, before = states, []
     for layer in policy.layers:
         weight = layer.weight.astype(states.dtype, copy=False)
         before.append(hidden @ weight.T + layer.bias.astype(states.dtype, copy=False))
         hidden = layer.activation(before[-1])
-    gradient = cotangent(hidden)
+    return hidden, before
+
+
+def pulled_back(policy: Policy, before: list[Array], cotangent: Array) -> Array:
+    """Return the gradient of <cotangent, output> with respect to the state.
+
+    Args:
+        policy: The network.
+        before: Inputs of each activation, as :func:`network_and_inputs` returns them.
+        cotangent: Gradient of the objective with respect to the outputs, shape (n, num_outputs).
+    """
+    gradient = cotangent
     for layer, pre in zip(policy.layers[::-1], before[::-1], strict=True):
         before_activation = times_jacobian(layer.activation, pre, gradient)
-        gradient = before_activation @ layer.weight.astype(states.dtype, copy=False)
-    return hidden, gradient
+        gradient = before_activation @ layer.weight.astype(cotangent.dtype, copy=False)
+    return gradient
 
 
 def climb(

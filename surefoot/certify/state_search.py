@@ -19,7 +19,9 @@ from surefoot.certify.ascent import (
     far_in_probability,
     leads,
     network_and_gradient,
+    network_and_inputs,
     overtaking,
+    pulled_back,
     second_fixed,
 )
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Head, Policy, Squash
@@ -233,13 +235,13 @@ def _step(
     share: float,
 ) -> tuple[Array, Array]:
     """Return states and perturbations after one step; the change grows from both of its ends."""
-    base = policy.network(states)
+    base, inputs = network_and_inputs(policy, states)
     outputs, gradient = network_and_gradient(
         policy, states + delta, partial(second_fixed, goal.gradient, base)
     )
     climbed = gradient
     if (back := goal.back(outputs, base)) is not None:
-        climbed = gradient - network_and_gradient(policy, states, lambda _: back)[1]
+        climbed = gradient - pulled_back(policy, inputs, back)
     delta = ball.project(delta + ball.outermost(gradient) * min(1.0, 2 * share))
     moved = states + np.sign(climbed) * (0.1 * box * share)
     return np.clip(moved, -box, box), delta.astype(np.float32)
