@@ -161,11 +161,12 @@ class Everywhere:
             ball: Perturbation set.
             outputs: Numbers of the actuators that are meant; None for all.
         """
+        # First what no assumption about the states would help.
+        if not self.is_bounded and self.action_range is None:
+            return Unknown(self.policy.no_slopes)
         rounding = self.rounding(ball.epsilon)
         if isinstance(rounding, Unknown):
             return rounding
-        if not self.is_bounded and self.action_range is None:
-            return Unknown(self.policy.no_slopes)
         bounds, meant = self.deviations(ball), chosen(outputs)
         total = self.within_range(up(least_rows(bounds) + 2 * rounding.action, 2))[meant]
         worst = int(total.argmax())
@@ -183,11 +184,11 @@ class Everywhere:
         """Bound the distances of the action laws, rounding included."""
         if not self.has_law:
             return Unknown(NO_NOISE)
+        if not self.is_bounded:
+            return Unknown(self.policy.no_slopes)
         rounding = self.rounding(ball.epsilon)
         if isinstance(rounding, Unknown):
             return rounding
-        if not self.is_bounded:
-            return Unknown(self.policy.no_slopes)
         size, method = self.distance_size(ball)
         laws = self.laws(np.asarray(size), up(2 * rounding.network), method)
         return Distance(

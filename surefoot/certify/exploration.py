@@ -232,7 +232,12 @@ def draft_budget(exploration: Exploration, name: str) -> str:
     Args:
         exploration: Exploration of a controller; each of its candidates is a requirement.
         name: What the controller is called.
+
+    Returns:
+        TOML; empty without a candidate, since a budget that requires nothing is none.
     """
+    if not exploration.candidates:
+        return ""
     lines = [
         f"# A budget to start from, for {name!a}.",
         "# Each limit is what was proved, rounded up. Loosen it to what your robot tolerates, or",

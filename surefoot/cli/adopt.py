@@ -107,8 +107,9 @@ def _words_of(difference: "CanonicalDifference") -> str:
     if difference.is_none:
         return f"equal at all {difference.num_inputs:,} inputs"
     return (
-        f"equal at {difference.num_equal:,} of {difference.num_inputs:,} inputs, largest "
-        f"difference {cell(difference.largest)}"
+        f"equal at {difference.num_equal:,} of {difference.num_inputs:,} inputs; elsewhere steps "
+        f"that became one product round otherwise: by at most {cell(difference.largest)}, "
+        f"{100 * difference.share:.2g}% of what the rounding bounds of both allow"
     )
 
 

@@ -49,5 +49,18 @@ def _candidates(exploration: "Exploration") -> Table:
     rows = [
         (candidate.requirement.describe(), candidate.found) for candidate in exploration.candidates
     ]
-    title = "what could be required and would be proved" if rows else "nothing can be proved yet"
+    if not rows:
+        return Table("no requirement could be proved yet", ("why", ""), _obstacles(exploration))
+    title = "what could be required and would be proved"
     return Table(title, ("requirement", "a search found"), rows)
+
+
+def _obstacles(exploration: "Exploration") -> list[tuple[str, str]]:
+    """Return why nothing could be required."""
+    vacuous = "bounds say no more than the range of the actuators"
+    found = [f"in every state: {exploration.reason or vacuous}"]
+    if exploration.scope is None:
+        found.append("around states: none are given (--states)")
+    else:
+        found.append(f"around {exploration.num_states} {exploration.scope} states: {vacuous}")
+    return [(words, "") for words in found]

@@ -1,7 +1,7 @@
 """What stands elementwise at the two ends of a computation: its normaliser and its head.
 
     state   z = clip(f o + s)               f positive; what is negative turns the weights
-    action  a = f squash(u) + s
+    action  a = f squash(u) + s             sigmoid(u) is 1/2 + tanh(u/2) / 2
 
 Steps are taken from an end as long as they have this form. Where they are more than the canonical
 file has, they become one, and :class:`Rounding` says what the file rounds on its way.
@@ -25,6 +25,14 @@ from surefoot.onnx_file.computation import (
 )
 from surefoot.onnx_file.linear import LINEAR_STEPS, Linear
 from surefoot.policy import LARGEST_UNIT, GaussianHead, Normaliser, Rounding, Squash
+
+_SIGMOID_ROUNDINGS = 8
+"""Roundings by which a sigmoid counts more than the tanh of half its size that it becomes.
+
+A runtime errs as much in either, but half of the tanh is what the head holds.
+"""
+
+_SIGMOID = Activation.SIGMOID
 
 _SCALES = 2.0**-60, 2.0**60
 """Factors that may be a scale: their reciprocals are as far from the ends of float32."""
@@ -288,17 +296,23 @@ def _gathered(steps: Sequence[Step], numbers: Numbers) -> tuple[Linear, Numbers]
 
 
 def _squashes(graph: Graph, numbers: Numbers) -> list[Step]:
-    """Return the steps that squash these scalars: all by tanh, or all by finite limits."""
-    tanh = _makers_of(graph, numbers, (Apply,))
-    if tanh and all(isinstance(s, Apply) and s.activation is Activation.TANH for s in tanh):
-        return tanh
+    """Return the steps that squash these scalars: all by one function, or by finite limits."""
+    applied = _makers_of(graph, numbers, (Apply,))
+    if applied and (_all_apply(applied, Activation.TANH) or _all_apply(applied, _SIGMOID)):
+        return applied
     clips = _makers_of(graph, numbers, (Limit,))
     finite = all(isinstance(s, Limit) and np.isfinite([s.low, s.high]).all() for s in clips)
     return clips if finite else []
 
 
+def _all_apply(steps: Sequence[Step], function: Activation) -> bool:
+    return all(isinstance(step, Apply) and step.activation is function for step in steps)
+
+
 def _squashed_head(graph: Graph, back: _Back, squashes: list[Step]) -> GaussianHead:
-    inputs, ends = back.numbers.copy(), np.tile([[-1.0], [1.0]], len(back.numbers))
+    is_sigmoid = _all_apply(squashes, _SIGMOID)
+    least = 0.0 if is_sigmoid else -1.0
+    inputs, ends = back.numbers.copy(), np.tile([[least], [1.0]], len(back.numbers))
     for step, places, rows in _rows_of(squashes, back.numbers):
         inputs[places] = step.inputs[rows]
         if isinstance(step, Limit):
@@ -312,13 +326,18 @@ def _squashed_head(graph: Graph, back: _Back, squashes: list[Step]) -> GaussianH
     # Both squashes are odd, so that a negative factor is one of what is squashed.
     sign = np.sign(linear.factor)
     graph.outputs = inputs
-    if not is_unit or (sign < 0).any():
+    if is_sigmoid:
+        graph.standardise_outputs(np.zeros(len(sign)), 2 * sign)
+    elif not is_unit or (sign < 0).any():
         graph.standardise_outputs(middle, radius * sign)
     half_range = np.abs(linear.factor).astype(np.float32)
     centre = linear.offset.astype(np.float32)
     rounding = None
     if not (is_unit and back.is_canonical):
-        rounding = Rounding(count=max(3, int(linear.count.max()) + 2), excess=linear.excess)
+        count, excess = int(linear.count.max()) + 2, linear.excess
+        if is_sigmoid:
+            count, excess = max(count, _SIGMOID_ROUNDINGS), excess + np.abs(linear.factor)
+        rounding = Rounding(count=max(3, count), excess=excess)
     return GaussianHead(
         std=None, squash=squash, centre=centre, half_range=half_range, rounding=rounding
     )

@@ -21,7 +21,7 @@ class ExploredController:
     Attributes:
         inspection: What it is.
         exploration: What could be required of it.
-        draft: A budget to start from, TOML.
+        draft: A budget to start from, TOML; empty where nothing could be proved.
     """
 
     inspection: Inspection
@@ -49,7 +49,8 @@ def explore_controller(
         output: Which output of a file of others are the actions, if it has several.
         discrete: Whether its outputs are logits, of which the largest is chosen.
         states: States of the user's own, instead of those of the controller's folder.
-        draft: Where to write a budget to start from; a file that is not there yet.
+        draft: Where to write a budget to start from; a file that is not there yet. None is written
+            where nothing could be proved.
         listener: Is told of progress, and how the states were read.
 
     Raises:
@@ -68,6 +69,8 @@ def explore_controller(
     with listener.progress("exploring", len(EPSILONS)) as update:
         found = explore(Analysis(file, evidence, config), watch=lambda done: update(done, ""))
     text = draft_budget(found, controller.name)
-    if draft is not None:
+    if draft is not None and text:
         write_file(draft, text.encode())
+    elif draft is not None:
+        listener.remark(f"{draft} is not written: no requirement could be proved yet")
     return ExploredController(inspection=inspection, exploration=found, draft=text)

@@ -6,9 +6,11 @@ Also of ``workflow/exploring.py``, ``cli/explore.py`` and ``cli/exploration_tabl
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support.command_line import run_pipeline
+from support.onnx_graphs import Graph
 from support.policies import file_of, random_policy
 from surefoot.budget import Budget
 
@@ -17,8 +19,6 @@ EFFORT = ("--set", "certify.lipsdp_iterations=5", "--set", "certify.search_state
 
 @pytest.fixture(name="controller")
 def _controller(tmp_path: Path) -> Path:
-    import numpy as np
-
     path = tmp_path / "policy.onnx"
     path.write_bytes(file_of(random_policy(np.random.default_rng(0), [4, 8, 2])).data)
     return path
@@ -55,6 +55,23 @@ def test_the_draft_is_written_where_asked_and_is_met(controller: Path, tmp_path:
     assert certified.code == 0, certified.err
     assert "certifying" in certified.err
     assert not out.with_suffix(".png").exists()
+
+
+def test_where_nothing_can_be_proved_no_draft_is_written_and_the_reason_is_said(
+    tmp_path: Path,
+) -> None:
+    graph = Graph()
+    hidden = graph.node("LayerNormalization", "obs", graph.constant(np.ones(3)), axis=-1)
+    path, draft = tmp_path / "actor.onnx", tmp_path / "budget.toml"
+    path.write_bytes(graph.file({graph.dense(hidden, np.eye(3)): ("N", 3)}, {"obs": ("N", 3)}))
+    done = run_pipeline("certify", path, *EFFORT, "--draft-budget", draft)
+    assert done.code == 4, done.err
+    assert not draft.exists()
+    assert "is not written: no requirement could be proved yet" in done.err
+    for words in ("a layer normalises over its neurons", "(--states)"):
+        assert words in " ".join(done.out.replace("\u2502", " ").split())
+    assert "state_limit" not in done.out
+    assert "[[require]]" not in done.out
 
 
 def test_a_draft_replaces_nothing(controller: Path, tmp_path: Path) -> None:

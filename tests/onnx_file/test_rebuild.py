@@ -18,7 +18,7 @@ from surefoot.certify.bounds.rounding import RoundingBound, rounding_bound
 from surefoot.errors import InputError
 from surefoot.onnx_file import ForeignFile, policy_from_onnx, policy_to_onnx, read_onnx
 from surefoot.policy import GaussianHead, Policy, Squash, weights_sha256
-from surefoot.runtime.arithmetic import runtime_error, runtime_error_at
+from surefoot.runtime.arithmetic import TAU, runtime_error, runtime_error_at
 from surefoot.unknown import Unknown
 
 TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "200"))
@@ -264,6 +264,37 @@ def test_the_canonical_file_has_the_bits_of_the_file_that_was_read(
     obs = (5 * RNG.normal(size=(10_000, 4))).astype(np.float32)
     theirs = on_runtime(file.data, {"obs": obs})
     np.testing.assert_array_equal(theirs, on_runtime(policy_to_onnx(file.policy), {"obs": obs}))
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset"), [(2.0, -1.0), (-2.0, 1.0), (1.0, 0.0), (0.3, 5.0), (1e-3, 0.0)]
+)
+def test_a_sigmoid_at_the_end_is_the_tanh_of_half_its_input(factor: float, offset: float) -> None:
+    def file_of(squash: Callable[[Graph, str], str]) -> ForeignFile:
+        graph = Graph()
+        out = squash(graph, graph.dense(graph.node("Relu", graph.dense("obs", W1, B1)), W2, B2))
+        out = graph.node("Mul", out, graph.constant(factor)) if factor != 1 else out
+        out = graph.node("Add", out, graph.constant(offset)) if offset else out
+        return read(graph.file(out, OBS))
+
+    def half_of_tanh(graph: Graph, x: str) -> str:
+        tanh = graph.node("Tanh", graph.node("Mul", x, graph.constant(0.5)))
+        return graph.node("Add", graph.node("Mul", tanh, graph.constant(0.5)), graph.constant(0.5))
+
+    file = file_of(lambda graph, x: graph.node("Sigmoid", x))
+    other = gaussian(file_of(half_of_tanh).policy)
+    head = gaussian(file.policy)
+    assert head.squash is Squash.TANH
+    np.testing.assert_array_equal(head.half_range, other.half_range)
+    np.testing.assert_array_equal(head.centre, other.centre)
+    error, limit = errors(file, (30 * RNG.normal(size=(2000, 4))).astype(np.float32))
+    assert (error <= runtime_error(file.policy, state_limit=limit)).all()
+
+
+def test_a_sigmoid_at_the_end_counts_with_all_that_a_runtime_may_err() -> None:
+    graph = Graph()
+    file = read(graph.file(graph.node("Sigmoid", graph.dense("obs", 0 * W1, 0 * B1)), OBS))
+    assert (runtime_error(file.policy, state_limit=1.0) >= TAU).all()
 
 
 def test_a_sum_of_two_parts_of_one_layer_is_the_policy_of_both() -> None:

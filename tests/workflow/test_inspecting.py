@@ -122,7 +122,9 @@ def test_a_normalisation_over_neurons_is_said_to_have_no_bound_everywhere(tmp_pa
     hidden = graph.node("LayerNormalization", "obs", graph.constant(np.ones(3)), axis=-1)
     path = tmp_path / "actor.onnx"
     path.write_bytes(graph.file({graph.dense(hidden, np.eye(3)): ("N", 3)}, {"obs": ("N", 3)}))
-    assert NO_SLOPES in inspect_controller(path).unknown
+    unknown = inspect_controller(path).unknown
+    assert NO_SLOPES in unknown
+    assert "state_limit" not in " ".join(unknown)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), float("inf")])
