@@ -3,16 +3,19 @@
     python -m surefoot.convert.cleanrl NAME.cleanrl_model --statistics rms.npz --out policy.onnx
 
 The model is loaded as numbers alone (``weights_only``). It holds no module: the activations are
-those of CleanRL's own scripts. Nor does it hold the statistics of the observations, which are saved
-from the environment: ``numpy.savez("rms.npz", mean=rms.mean, var=rms.var)``, where ``rms`` is the
-``obs_rms`` of Gymnasium's ``NormalizeObservation``.
+those of CleanRL's own scripts, or of the class of the agent (``--agent module:Class``). Nor does it
+hold the statistics of the observations, which are saved from the environment:
+``numpy.savez("rms.npz", mean=rms.mean, var=rms.var)``, where ``rms`` is the ``obs_rms`` of
+Gymnasium's ``NormalizeObservation``.
 """
 
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +44,7 @@ _EPSILON, _CLIP = 1e-8, 10.0
 """Constants of ``NormalizeObservation``, and of the clip that CleanRL puts behind it."""
 
 _NOTE_ACTIVATIONS = "activations are not in the model: {} was taken, as in CleanRL's own scripts"
+_NOTE_AGENT = "activations are those of {}"
 _NOTE_NO_STATISTICS = (
     "without --statistics the observations are taken as they are, and nothing clips them: the PPO "
     "of CleanRL for continuous actions was trained behind NormalizeObservation"
@@ -111,24 +115,30 @@ class Surroundings:
             raise InputError("--low and --high must be given together")
 
 
-def convert(path: Path, surroundings: Surroundings) -> Conversion:
+def convert(path: Path, surroundings: Surroundings, agent: str | None = None) -> Conversion:
     """Return the deterministic policy of a model.
 
     Args:
         path: What ``torch.save(agent.state_dict(), path)`` wrote.
         surroundings: What the model does not hold.
+        agent: Class of the agent, ``module:Class``; None for the activations of CleanRL's scripts.
 
     Raises:
-        InputError: If the model is of no script that is known, or is no file of PyTorch.
-        MissingLibraryError: If PyTorch is not installed.
+        InputError: If the model is of no script that is known, or is no file of PyTorch, or the
+            class is not that of the model.
+        MissingLibraryError: If PyTorch is not installed, or what the class needs.
     """
     data = read_file(path)
     with library("PyTorch", _BROUGHT_BY, path):
         weights, installed = _weights_of(path), version("torch")
     script, names = _script_of(weights, path)
-    network = _network_of(weights, names, script.activation)
+    if agent is None:
+        network = _network_of(weights, names, script.activation)
+    else:
+        network = _network_of_agent(agent, script, weights, names)
     policy = _policy_of(script, weights, network, surroundings)
-    notes = [_NOTE_ACTIVATIONS.format(script.activation)]
+    words = _NOTE_ACTIVATIONS.format(script.activation)
+    notes = [words if agent is None else _NOTE_AGENT.format(agent)]
     if surroundings.statistics is None:
         notes.append(_NOTE_NO_STATISTICS)
     if not script.chooses and not script.squashes and surroundings.low is None:
@@ -199,6 +209,56 @@ def _network_of(
         layer.load_state_dict({"weight": weight, "bias": bias})
         modules += [layer, getattr(nn, activation)()]
     return nn.Sequential(*modules[:-1])
+
+
+def _network_of_agent(
+    agent: str, script: _Script, weights: Mapping[str, Array], names: Sequence[str]
+) -> "nn.Sequential":
+    """Return the layers that act in an agent of the user's class, with the weights of a model.
+
+    Raises:
+        InputError: If the class is not that of the model, or holds no sequence of layers.
+        MissingLibraryError: If something that it needs is not installed.
+    """
+    if script.squashes:
+        raise InputError(f"--agent: the layers of {script.algorithm} stand in no sequence")
+    import torch
+    from torch import nn
+
+    width, num = weights[f"{names[0]}.weight"].shape[1], len(weights[f"{names[-1]}.bias"])
+    with library(f"--agent {agent}", "the script of the training", Path(agent)):
+        made = _class_of(agent)(_environments(width, num, chooses=script.chooses))
+        made.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
+        network = made.get_submodule(script.body)
+    if not isinstance(network, nn.Sequential):
+        raise InputError(f"--agent {agent}: {script.body} must be a torch.nn.Sequential")
+    return network
+
+
+def _class_of(agent: str) -> "type[nn.Module]":
+    """Return the class that ``module:Class`` names.
+
+    Raises:
+        InputError: If it names none.
+    """
+    from torch import nn
+
+    module, _, name = agent.partition(":")
+    if not module or not name:
+        raise InputError(f"--agent must be module:Class, got {agent!r}")
+    found = getattr(importlib.import_module(module), name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"--agent {agent}: {module} has no such class of torch.nn.Module")
+    return found
+
+
+def _environments(width: int, num: int, *, chooses: bool) -> SimpleNamespace:
+    """Return what an agent of CleanRL asks of its environments: their spaces."""
+    from gymnasium import spaces
+
+    observations = spaces.Box(-np.inf, np.inf, (width,))
+    actions = spaces.Discrete(num) if chooses else spaces.Box(-1.0, 1.0, (num,))
+    return SimpleNamespace(single_observation_space=observations, single_action_space=actions)
 
 
 def _policy_of(
@@ -292,7 +352,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             nargs="+",
             help=f"{end} end of the actions: one, or one for each",
         )
-    return run(parser, lambda parsed: convert(parsed.source, _surroundings(parsed)), arguments)
+    parser.add_argument("--agent", help="class of the agent in its script, module:Class")
+    return run(
+        parser,
+        lambda parsed: convert(parsed.source, _surroundings(parsed), parsed.agent),
+        arguments,
+    )
 
 
 def _surroundings(parsed: Arguments) -> Surroundings:

@@ -4,6 +4,7 @@ The agents are written here as those scripts write them; they are no package.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -73,6 +74,25 @@ class Squashed(nn.Module):
         return torch.tanh(self.get_submodule(self.last)(x)) * self.action_scale + self.action_bias
 
 
+class OwnAgent(nn.Module):
+    """An agent as a user changed it: other activations, and spaces asked of the environments."""
+
+    def __init__(self, envs: SimpleNamespace) -> None:
+        super().__init__()
+        width = int(np.prod(envs.single_observation_space.shape))
+        num = int(np.prod(envs.single_action_space.shape))
+        self.actor_mean = nn.Sequential(nn.Linear(width, 16), nn.SiLU(), nn.Linear(16, num))
+        self.actor_logstd = nn.Parameter(torch.zeros(1, num))
+
+
+class Wider(OwnAgent):
+    """A class that is not that of the model."""
+
+    def __init__(self, envs: SimpleNamespace) -> None:
+        super().__init__(envs)
+        self.actor_mean[0] = nn.Linear(WIDTH, 32)
+
+
 AGENTS = {
     "PPO": PpoContinuous,
     "DQN": Dqn,
@@ -132,6 +152,41 @@ def test_actions_of_ppo_are_normalised_and_clipped_as_its_environment_does(tmp_p
     head = policy_from_onnx(out.read_bytes()).policy.head
     assert isinstance(head, GaussianHead)
     np.testing.assert_allclose(head.noise, np.exp([-0.5, 0.25]) / [0.1, 0.15], rtol=1e-6)
+
+
+def test_a_class_says_which_activations_stand_between_the_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spaces = SimpleNamespace(shape=(WIDTH,)), SimpleNamespace(shape=(ACTIONS,))
+    names = "single_observation_space", "single_action_space"
+    agent = OwnAgent(SimpleNamespace(**dict(zip(names, spaces, strict=True))))
+    model = saved(tmp_path, agent)
+    _, outputs = converted(model, "--agent", f"{__name__}:OwnAgent")
+    with torch.no_grad():
+        expected = agent.actor_mean(torch.from_numpy(observations())).numpy()
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        ("OwnAgent", "--agent must be module:Class, got 'OwnAgent'"),
+        (f"{__name__}:Nobody", "has no such class of torch.nn.Module"),
+        (f"{__name__}:Wider", "size mismatch"),
+        ("no_such_module:Agent", "no_such_module is not installed"),
+    ],
+)
+def test_a_class_that_is_not_that_of_the_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], agent: str, words: str
+) -> None:
+    weights = {"actor_logstd": torch.zeros(1, ACTIONS)}
+    for number, (rows, columns) in {0: (16, WIDTH), 2: (ACTIONS, 16)}.items():
+        weights[f"actor_mean.{number}.weight"] = torch.zeros(rows, columns)
+        weights[f"actor_mean.{number}.bias"] = torch.zeros(rows)
+    model, out = tmp_path / "agent.cleanrl_model", tmp_path / "policy.onnx"
+    torch.save(weights, model)
+    assert cleanrl.main([str(model), "--agent", agent, "--out", str(out)]) in (2, 5)
+    assert words in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("algorithm", ["PPO", "SAC", "TD3"])
