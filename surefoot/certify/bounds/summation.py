@@ -6,6 +6,7 @@ partial sum exceeds M = max(P, N), of the sums of all positive and of all negati
 
     |computed - exact| <= u ( T + (m - 1) (M + gamma_m T) ).
 
+m counts the terms that are not zero, since adding zero rounds nothing: pruned rows lose less.
 T counts the rounding of the products. Where terms of both signs meet, M is about half of T, and the
 bound about half of the textbook's gamma_m T. Proof: docs/explanation/mathematics.md, 6.1.
 
@@ -15,6 +16,7 @@ Shape legend: B regions, n inputs, m outputs of the layer.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surefoot.certify.bounds.upward import Float, IntervalMatrix, crude_norm, matmul_up, up
 from surefoot.policy import Layer, Rounding
@@ -31,6 +33,7 @@ class AffineSum:
         row_norms: l2 norm of each row of W, shape (m,).
         norm: Spectral norm of W.
         absolute_norm: Spectral norm of |W|.
+        num_additions: Additions of terms that are not zero, for each row, shape (m,).
         rounding: How a file of others rounds that computes it in other steps; None for one sum.
     """
 
@@ -39,18 +42,21 @@ class AffineSum:
     row_norms: Float
     norm: float
     absolute_norm: float
+    num_additions: NDArray[np.int64]
     rounding: Rounding | None
 
     @classmethod
     def of(cls, layer: Layer) -> "AffineSum":
         """Return the affine part of a layer."""
         matrix = IntervalMatrix.exact(layer.weight.astype(np.float64))
+        terms = np.count_nonzero(layer.weight, axis=1) + (layer.bias != 0)
         return cls(
             weight=matrix.centre,
             bias=layer.bias.astype(np.float64),
             row_norms=matrix.row_norms(),
             norm=matrix.norm(),
             absolute_norm=crude_norm(np.abs(matrix.centre)),
+            num_additions=np.maximum(terms - 1, 0),
             rounding=layer.rounding,
         )
 
@@ -163,9 +169,9 @@ def sum_error(affine: AffineSum, sums: Sums) -> Error:
         return Error(entries, np.minimum(together, lengths(entries)))
     # gamma_m T <= 0.0101 T <= 0.0202 M. T counts twice: a product may be rounded before it is
     # scaled, as by a runtime that keeps integer weights and multiplies by their step at the end.
-    twice, additions = 2.0 * UNIT_ROUNDOFF, 1.03 * affine.weight.shape[1] * UNIT_ROUNDOFF
+    twice, additions = 2.0 * UNIT_ROUNDOFF, 1.03 * UNIT_ROUNDOFF * affine.num_additions
     entries = up(twice * sums.terms + additions * sums.partial, 4)
-    together = up(twice * sums.terms_length + additions * sums.partial_length, 4)
+    together = up(twice * sums.terms_length + additions.max() * sums.partial_length, 4)
     return Error(entries, np.minimum(together, lengths(entries)))
 
 

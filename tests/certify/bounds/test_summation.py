@@ -137,6 +137,24 @@ def test_a_sum_that_loses_all_it_can_reaches_its_bound() -> None:
     assert exact(0.95 * bound.entries[0, 0]) < error <= exact(bound.entries[0, 0])
 
 
+@pytest.mark.parametrize("kind", ["ordinary", "one sign", "spread"])
+def test_a_pruned_row_loses_what_its_weights_lose_wherever_they_stand(kind: str) -> None:
+    rng = np.random.default_rng(2)
+    weight, inputs = drawn(rng, 12, kind)
+    places = np.sort(rng.choice(200, 12, replace=False))
+    pruned, around = np.zeros((1, 200), Single), rng.standard_normal((1, 200)).astype(Single)
+    pruned[:, places], around[:, places] = weight, inputs
+    bounds = []
+    for row, point in ((weight, inputs), (pruned, around)):
+        layer = affine(row, np.zeros(1, Single))
+        bounds.append(sum_error(layer, sums_of(layer, at(point.astype(float)))))
+    assert bounds[1].entries == pytest.approx(bounds[0].entries, rel=1e-12)
+    truth = sum((exact(w) * exact(h) for w, h in zip(weight[0], inputs[0], strict=True)), fmpq(0))
+    for order in orders(pruned[0] * around[0], rng):
+        for add in (in_order, halved, blocked):
+            assert abs(exact(add(order)) - truth) <= exact(bounds[1].entries[0, 0])
+
+
 def test_sums_of_a_box_hold_those_of_its_points() -> None:
     rng = np.random.default_rng(1)
     weight, bias = rng.standard_normal((7, 20)), rng.standard_normal(7)
