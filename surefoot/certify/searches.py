@@ -34,7 +34,7 @@ _OF_LAW = ("total_variation", "kl")
 _WORK = 2**29
 """Multiplications of one gradient step from all starts of a search over all states."""
 
-_LEAST, _MOST = 2, 8
+_LEAST, _MOST = 2, 24
 """Starts of such a search, times those that are asked for: most are given up soon."""
 
 

@@ -1,8 +1,8 @@
 """The search for the state at which a perturbation does most: many starts, of which few go on.
 
-Successive halving (Jamieson and Talwalkar, AISTATS 2016) spends steps where they pay. Copies of
-what goes on are moved at random, since the gradient of a piecewise linear network is flat between
-its kinks. Nothing here proves anything.
+Successive halving (Jamieson and Talwalkar, AISTATS 2016) spends steps where they pay, and a
+population evolves from what is left. Copies of what goes on are moved at random, since the gradient
+of a piecewise linear network is flat between its kinks. Nothing here proves anything.
 """
 
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class _Round:
         last: Size of the last step; sizes fall geometrically.
         kept: Share of the starts that go on, the best.
         copies: How often each of them goes on.
-        spread: Standard deviation by which all copies but the first are moved, in boxes.
+        spread: Largest standard deviation by which all copies but the first are moved, in boxes.
         reach: Size of the ball, times the one that counts. Across the kinks of a piecewise linear
             network a large one shows where it is steep; inside a small one it is linear.
     """
@@ -51,14 +51,25 @@ class _Round:
     reach: float
 
 
-_ROUNDS = (
+_NARROWING = (
     _Round(steps=0.25, first=1.0, last=0.3, kept=0.12, copies=4, spread=0.3, reach=8.0),
     _Round(steps=0.4, first=0.6, last=0.2, kept=0.12, copies=4, spread=0.2, reach=4.0),
-    _Round(steps=0.8, first=0.5, last=0.1, kept=0.12, copies=4, spread=0.15, reach=2.0),
-    _Round(steps=1.2, first=0.4, last=0.05, kept=0.12, copies=4, spread=0.08, reach=1.5),
-    _Round(steps=1.6, first=0.3, last=0.03, kept=0.12, copies=4, spread=0.03, reach=1.0),
-    _Round(steps=5.0, first=0.2, last=0.002, kept=0.2, copies=1, spread=0.0, reach=1.0),
+    _Round(steps=0.5, first=0.5, last=0.1, kept=0.12, copies=4, spread=0.2, reach=2.0),
+    _Round(steps=0.6, first=0.4, last=0.05, kept=0.125, copies=8, spread=0.2, reach=1.5),
 )
+_GENERATIONS = 8 * (
+    _Round(steps=0.4, first=0.3, last=0.03, kept=0.125, copies=8, spread=0.1, reach=1.0),
+)
+"""A population of one size: the best eighth, each with seven neighbours near and far."""
+
+_POLISHING = (
+    _Round(steps=1.0, first=0.2, last=0.002, kept=0.125, copies=2, spread=0.0, reach=1.0),
+    _Round(steps=4.0, first=0.1, last=0.0005, kept=0.5, copies=1, spread=0.0, reach=1.0),
+)
+_ROUNDS = (*_NARROWING, *_GENERATIONS, *_POLISHING)
+_SCALES = 1.5
+"""Powers of ten over which the moves of copies are spread: no one length suits every network."""
+
 _FEWEST = 4
 """Starts that go on at the least."""
 
@@ -219,7 +230,8 @@ def farthest(
         best = np.argsort(-value, kind="stable")[: max(int(turn.kept * len(value)), _FEWEST)]
         chosen = np.repeat(best, turn.copies)
         states, delta, goal = states[chosen], delta[chosen], goal.of(chosen)
-        moves = turn.spread * box * rng.standard_normal(states.shape).astype(np.float32)
+        sizes = turn.spread * box * 10 ** rng.uniform(-_SCALES, 0, (len(states), 1))
+        moves = (sizes * rng.standard_normal(states.shape)).astype(np.float32)
         moves[:: turn.copies] = 0.0
         states = np.clip(states + moves, -box, box)
     return states, delta
