@@ -298,6 +298,8 @@ def _gate(
     if GATE_FILE not in files:
         return None
     file = GateFile.parse(files[GATE_FILE], GATE_FILE)
+    if controller.policy.memory is not None:
+        raise IntegrityError(f"{GATE_FILE} is for controllers without a memory")
     try:
         file.gate.check_fits(controller.policy.obs_dim, controller.policy.num_outputs)
     except InputError as error:

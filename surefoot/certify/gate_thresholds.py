@@ -9,7 +9,7 @@ n = steps, d = sensors, m = actions.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +40,32 @@ _LARGEST = float(np.finfo(np.float32).max)
 _MOST_SENSORS_OF_PAIRS = 512
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DataSheet:
+    """What is known of the sensors before anything is recorded.
+
+    Attributes:
+        names: Name of each sensor; empty where not all are known.
+        low: Least readings, raw units, -infinity where unknown, (d,); None where all are.
+        high: Largest readings, the same way.
+        rate: Largest changes from call to call, raw units, infinite where unknown, the same way.
+    """
+
+    names: tuple[str, ...] = ()
+    low: Array | None = None
+    high: Array | None = None
+    rate: Array | None = None
+
+    def called(self, number: int) -> str:
+        """Return a sensor as messages name it."""
+        return f"sensor {number}" + (f" ({self.names[number]})" if self.names else "")
+
+
+_NOTHING_KNOWN = DataSheet()
+
+
 def make_gate(
-    policy: Policy, visited: Visited | None, rule: GateRule, names: Sequence[str] = ()
+    policy: Policy, visited: Visited | None, rule: GateRule, sheet: DataSheet = _NOTHING_KNOWN
 ) -> GateFile:
     """Return the gate of a policy, the same for the same arguments on every machine.
 
@@ -49,23 +73,26 @@ def make_gate(
         policy: Policy behind the gate; its arrays are float32 by value.
         visited: What was recorded; None where the rule declares every range.
         rule: How the limits are made.
-        names: Name of each sensor; empty where none are known.
+        sheet: What is known of the sensors; ranges of the rule count in the place of its own.
 
     Raises:
-        InputError: If nothing gives a range, what is declared and what was recorded contradict each
-            other, or the gate would reject more than a hundredth of the recorded steps.
+        InputError: If the policy has a memory, nothing gives a range, what is declared and what was
+            recorded contradict each other, or the gate would reject more than a hundredth of the
+            recorded steps.
     """
+    if policy.memory is not None:
+        raise InputError("a gate is for controllers without a memory: what they read is no state")
     recorded = _Recorded.of(policy, visited)
     making = recorded.part(~recorded.fresh)
     gate = Gate(
-        sensors=tuple(_sensors(policy, making, rule, names)),
+        sensors=tuple(_sensors(policy, making, rule, sheet)),
         actions=tuple(_actions(policy, making, rule)),
         pairs=tuple(_pairs(making, rule)),
         time=rule.time,
         reaction=rule.reaction,
         recover_after=rule.recover_after,
         stop_after=rule.stop_after,
-        names=tuple(names),
+        names=sheet.names,
     )
     broken = recorded.broken(gate)
     rejected, count = int(broken.sum()), len(broken)
@@ -164,21 +191,33 @@ def _nothing(obs_dim: int) -> Visited:
 
 
 def _sensors(
-    policy: Policy, making: _Recorded, rule: GateRule, names: Sequence[str]
+    policy: Policy, making: _Recorded, rule: GateRule, sheet: DataSheet
 ) -> list[SensorLimits]:
-    low, high = _ranges(making.obs, rule, policy.normaliser.scale)
-    if (declared := rule.declared(policy.obs_dim)) is not None:
-        low, high = np.maximum(low, declared[0]), np.minimum(high, declared[1])
-    elif not len(making.obs):
-        raise InputError("low and high must be given in [gate]: no states are recorded")
+    recorded = _ranges(making.obs, rule, policy.normaliser.scale)
+    low, high = rule.declared(policy.obs_dim) or (sheet.low, sheet.high)
+    low = recorded[0] if low is None else np.maximum(low, recorded[0])
+    high = recorded[1] if high is None else np.minimum(high, recorded[1])
+    unknown = np.flatnonzero((low <= -_LARGEST) | (high >= _LARGEST))
+    if len(unknown):
+        raise InputError(
+            f"{sheet.called(int(unknown[0]))} has no range: no states are recorded, so give low "
+            "and high in [gate], or its range in robot.toml"
+        )
     for number in np.flatnonzero(low > high).tolist():
-        name = f" ({names[number]})" if names else ""
-        raise InputError(f"sensor {number}{name}: no recorded reading is in its declared range")
+        raise InputError(f"{sheet.called(number)}: no recorded reading is in its declared range")
     rates = _sizes(making.changes(making.obs, 1), rule)
+    if sheet.rate is not None:
+        rates = [_lesser(one, float(other)) for one, other in zip(rates, sheet.rate, strict=True)]
     return [
         SensorLimits(low=_below(one), high=_above(other), rate=rate)
         for one, other, rate in zip(low, high, rates, strict=True)
     ]
+
+
+def _lesser(recorded: float | None, declared: float) -> float | None:
+    """Return the lesser of two largest changes, None where neither is known."""
+    known = np.inf if recorded is None else recorded
+    return None if known == declared == np.inf else _above(min(known, declared))
 
 
 def _actions(policy: Policy, making: _Recorded, rule: GateRule) -> list[ActionLimits]:

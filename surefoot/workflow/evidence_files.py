@@ -53,6 +53,7 @@ def gather_evidence(
         IntegrityError: If the folder of the controller does not verify.
     """
     visited = _visited(controller) if states is None else read_states(states, file, listener)
+    described = robot_of(controller, robot)
     return Evidence(
         observations=None if visited is None else visited.independent,
         recorded=None if visited is None else visited.recorded,
@@ -66,8 +67,8 @@ def gather_evidence(
         discount=assumptions.discount,
         horizon=assumptions.horizon,
         state_limit=assumptions.state_limit,
-        robot=robot_of(controller, robot),
-        gate=None if gate is None else gate_of(file, visited, gate),
+        robot=described,
+        gate=None if gate is None else gate_of(file, visited, gate, described),
     )
 
 

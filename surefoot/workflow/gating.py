@@ -1,27 +1,58 @@
 """Making the gate of a controller, and deriving it again from what a bundle holds."""
 
+import numpy as np
+
 from surefoot.bundle import Bundle
 from surefoot.certificate import Certificate
-from surefoot.certify.gate_thresholds import make_gate
+from surefoot.certify.gate_thresholds import DataSheet, make_gate
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.gate import GATE_FILE, GateFile, GateRule
 from surefoot.onnx_file import ControllerFile, Description
+from surefoot.robot import Robot
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.inspecting import sensor_names
 
 
-def gate_of(file: ControllerFile, visited: Visited | None, rule: GateRule) -> GateFile:
+def gate_of(
+    file: ControllerFile, visited: Visited | None, rule: GateRule, robot: Robot | None
+) -> GateFile:
     """Return the gate of a controller.
 
     Args:
         file: The canonical file.
         visited: What it visits; None where nothing is known.
         rule: How the limits are made.
+        robot: Robot of the controller, whose ranges and rates no limit exceeds; None where none is
+            described.
 
     Raises:
-        InputError: If nothing gives a range, or the states contradict the rule.
+        InputError: If nothing gives a range, the states contradict the rule, or the robot is
+            another controller's.
     """
-    return make_gate(file.policy, visited, rule, _names(file))
+    return make_gate(file.policy, visited, rule, data_sheet(file, robot))
+
+
+def data_sheet(file: ControllerFile, robot: Robot | None) -> DataSheet:
+    """Return what is known of the sensors of a controller, from its robot or else its file.
+
+    Raises:
+        InputError: If the robot is another controller's.
+    """
+    if robot is None:
+        return DataSheet(names=_names(file))
+    robot.check_fits(file.policy)
+    sensors, period = robot.each_sensor, robot.control_period_s
+    unknown = (-np.inf, np.inf)
+    rates = [
+        np.inf if period is None or sensor.max_rate is None else sensor.max_rate * period
+        for sensor in sensors
+    ]
+    return DataSheet(
+        names=robot.sensor_labels,
+        low=np.array([(sensor.range or unknown)[0] for sensor in sensors]),
+        high=np.array([(sensor.range or unknown)[1] for sensor in sensors]),
+        rate=np.array(rates),
+    )
 
 
 def gate_for(
@@ -46,7 +77,8 @@ def gate_for(
         raise InputError("gate must be left out: the certificate rests on a gate by another rule")
     if (rule := rule if own is None else own.rule) is None:
         return None
-    made = gate_of(file, None if states is None else Visited.from_bytes(states), rule)
+    visited = None if states is None else Visited.from_bytes(states)
+    made = gate_of(file, visited, rule, certificate.robot)
     if own not in (None, made):
         raise VerificationError(
             "the certificate is not proved again: its gate is not what its rule makes of the "
@@ -66,7 +98,7 @@ def check_gate(bundle: Bundle) -> None:
         return
     states = bundle.files.get(VISITED_FILE)
     visited = None if states is None else Visited.from_bytes(states)
-    again = gate_of(bundle.controller, visited, bundle.gate.rule)
+    again = gate_of(bundle.controller, visited, bundle.gate.rule, bundle.certificate.robot)
     if again != bundle.gate:
         raise IntegrityError(f"{GATE_FILE} is not what its rule makes of the recorded states")
 

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from support.policies import random_policy
-from surefoot.certify.gate_thresholds import make_gate
+from surefoot.certify.gate_thresholds import DataSheet, make_gate
 from surefoot.errors import InputError
 from surefoot.gate import Gate, GateRule, Watch
+from surefoot.memory import Memory
 from surefoot.policy import Array, Policy, Squash
 from surefoot.runtime.c_source import twin_outputs
 from surefoot.visited import Visited
@@ -110,7 +111,7 @@ def test_without_a_recording_the_declared_ranges_are_the_gate() -> None:
     assert (high >= 0.1).all()
     assert (high - 0.1 < 1e-7).all()
     assert not file.alarms.rates
-    with pytest.raises(InputError, match=r"low and high must be given in \[gate\]"):
+    with pytest.raises(InputError, match="sensor 0 has no range: no states are recorded, so give"):
         make_gate(POLICY, None, GateRule())
 
 
@@ -124,7 +125,26 @@ def test_without_a_recording_the_declared_ranges_are_the_gate() -> None:
 )
 def test_what_the_recording_contradicts_is_refused(rule: GateRule, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        make_gate(POLICY, walks(), rule, ("hip", "knee", "ankle"))
+        make_gate(POLICY, walks(), rule, DataSheet(names=("hip", "knee", "ankle")))
+
+
+def test_no_limit_exceeds_what_the_data_sheet_says() -> None:
+    sheet = DataSheet(
+        low=np.array([-np.inf, -1.0, -1.0625]),
+        high=np.array([np.inf, 1.0, 9.0]),
+        rate=np.array([0.8125, np.inf, 9.0]),
+    )
+    recorded = make_gate(POLICY, walks(), GateRule(), DataSheet()).gate.sensors
+    first, second, third = make_gate(POLICY, walks(), GateRule(), sheet).gate.sensors
+    assert (first.low, first.high, first.rate) == (recorded[0].low, recorded[0].high, 0.8125)
+    assert (second.low, second.high, second.rate) == (-1.0, 1.0, recorded[1].rate)
+    assert (third.low, third.high, third.rate) == (-1.0625, recorded[2].high, recorded[2].rate)
+
+
+def test_a_controller_with_a_memory_has_no_gate() -> None:
+    memory = Memory(layers=(1,), neurons=(0,))
+    with pytest.raises(InputError, match="a gate is for controllers without a memory"):
+        make_gate(replace(POLICY, memory=memory), walks(), GateRule())
 
 
 def test_the_order_of_interleaved_episodes_changes_nothing() -> None:

@@ -16,10 +16,12 @@ from surefoot.errors import InputError, VerificationError
 from surefoot.export import ExportConfig, Target
 from surefoot.gate import GATE_FILE, GateRule
 from surefoot.onnx_file import load_policy, save_policy
+from surefoot.robot import Robot
 from surefoot.runtime import Backend, GatedController, load_controller
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.certifying import certify_controller
 from surefoot.workflow.exporting import export_controller
+from surefoot.workflow.gating import gate_of
 from surefoot.workflow.verifying import verify_bundle
 
 RULE = GateRule(pairs=1, recover_after=2)
@@ -142,6 +144,41 @@ def test_the_runtime_of_a_bundle_with_a_gate_holds_it(bundle: Path) -> None:
     action = controller(good)
     assert np.array_equal(controller(np.array([[9.0, 0.1, 0.1]])), action)
     assert controller.describe(controller.events[0]) == "sensor 0 (hip) is out of its range"
+
+
+ROBOT = """
+control_period_s = 0.02
+
+[[sensor]]
+name = "leg"
+entries = ["hip", "knee"]
+unit = "rad"
+range = [-1.5, 0.5]
+max_rate = 30.0
+
+[[sensor]]
+name = "foot"
+unit = "N"
+
+[[actuator]]
+name = "torque"
+count = 2
+unit = "N m"
+"""
+
+
+def test_a_described_robot_names_its_sensors_and_limits_them(policy: Path) -> None:
+    file, _ = load_policy(policy)
+    robot = Robot.parse(ROBOT)
+    gate = gate_of(file, walks(), GateRule(margin=0.5, low=(-1.5,), high=(1.5,)), robot).gate
+    assert gate.names == ("leg[hip]", "leg[knee]", "foot")
+    assert gate.sensors[0].rate == pytest.approx(30.0 * 0.02, rel=1e-6)
+    assert gate.sensors[2].rate != gate.sensors[0].rate
+    assert {sensor.high for sensor in gate.sensors} == {1.5}  # the rule's own ranges come first
+    with pytest.raises(InputError, match="must reject at most 1%"):
+        gate_of(file, walks(), GateRule(), robot)
+    with pytest.raises(InputError, match="actuators must have the 2 entries"):
+        gate_of(file, walks(), GateRule(), Robot.parse(ROBOT.replace("count = 2", "count = 3")))
 
 
 def test_a_gate_that_would_reject_its_own_recording_is_not_exported(
