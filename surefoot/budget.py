@@ -117,12 +117,24 @@ class Budget:
         held = tuple(need.on(robot, policy, state_limit) for need in self.requirements)
         return replace(self, requirements=held)
 
+    def check_words(self, robot: Robot | None) -> None:
+        """Check that its words mean something on a robot, before there is a controller.
+
+        Raises:
+            InputError: If one does not, or no robot is described.
+        """
+        if robot is None:
+            self._require_no_robot()
+            return
+        for requirement in self.requirements:
+            requirement.check_words(robot)
+
     def _require_no_robot(self) -> None:
         for number, requirement in enumerate(self.requirements):
             if requirement.names_robot:
                 raise InputError(
-                    f"require[{number}] is in words of a robot, which none is given to describe: "
-                    "give --robot robot.toml"
+                    f"require[{number}] is in words of a robot, which is not described: "
+                    "give --robot robot.toml, or train.robot where it is trained"
                 )
 
     def answered(self, requirements: Iterable[Requirement]) -> "Budget":

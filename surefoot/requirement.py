@@ -231,6 +231,17 @@ class Requirement:
             return replace(self, on_robot=None)
         return replace(self, on_robot=None, epsilon=None, norm=None, sensors=None)
 
+    def check_words(self, robot: Robot) -> None:
+        """Check that its words mean something on a robot, before there is a controller.
+
+        Raises:
+            InputError: If one does not.
+        """
+        if self.actuator is not None:
+            robot.actuators_called(self.actuator)
+        if self.perturb is not None:
+            readings_of(self.perturb, robot)
+
     def on(self, robot: Robot, policy: Policy, state_limit: float | None) -> "Requirement":
         """Return the requirement in the units of a controller.
 

@@ -76,6 +76,7 @@ def _sensors(inspection: "Inspection") -> Table:
         (
             sensor.number,
             sensor.name,
+            sensor.unit,
             sensor.mean,
             sensor.scale,
             sensor.clip,
@@ -84,15 +85,32 @@ def _sensors(inspection: "Inspection") -> Table:
         )
         for sensor in inspection.sensors
     ]
-    head = ("number", "name", "mean", "scale", "clip", f"epsilon {inspection.epsilon:g} is", "note")
+    head = (
+        "number",
+        "name",
+        "unit",
+        "mean",
+        "scale",
+        "clip",
+        f"epsilon {inspection.epsilon:g} is",
+        "note",
+    )
     return Table("sensors, in their own units; the clip in normalised ones", head, rows)
 
 
 def _outputs(inspection: "Inspection") -> Table:
     rows = [
-        (output.number, output.name, output.low, output.high, output.scale, output.squash)
+        (
+            output.number,
+            output.name,
+            output.unit,
+            output.low,
+            output.high,
+            output.scale,
+            output.squash,
+        )
         for output in inspection.outputs
     ]
     are_choices = all(output.squash is None for output in inspection.outputs)
     title = "choices, by their logits" if are_choices else "actuators, in action units"
-    return Table(title, ("number", "name", "low", "high", "scale", "squash"), rows)
+    return Table(title, ("number", "name", "unit", "low", "high", "scale", "squash"), rows)

@@ -1,8 +1,9 @@
 """Inspecting: what a controller is, sensor by sensor and output by output, before any proof."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,10 +20,12 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
+from surefoot.robot import Part
 from surefoot.run_folder import policy_folder
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.sensors import SensorScales
 from surefoot.visited import VISITED_FILE, Visited
+from surefoot.workflow.robot_file import robot_of
 
 EPSILON = 0.05
 """Perturbation that is shown in the units of each sensor, normalised units."""
@@ -34,12 +37,13 @@ class InspectedSensor:
 
     Attributes:
         number: From 0.
-        name: As the file calls it; None if it does not.
+        name: As the robot or else the file calls it; None if neither does.
         mean: Mean of the normaliser, raw units.
         scale: Raw units per normalised unit.
         clip: Largest magnitude of the state, normalised units; None without a clip.
         epsilon: What the normalised perturbation is on this sensor, raw units.
         flags: Why epsilon says little of it, or that nothing reads it; one word each.
+        unit: Raw unit, as the description of the robot says; None without one.
     """
 
     number: int
@@ -49,6 +53,7 @@ class InspectedSensor:
     clip: float | None
     epsilon: float
     flags: tuple[str, ...]
+    unit: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +62,12 @@ class Output:
 
     Attributes:
         number: From 0; of a choice the number that the environment takes.
-        name: As the file calls it; None if it does not.
+        name: As the robot or else the file calls it; None if neither does.
         low: Least action, action units; None where nothing limits it.
         high: Largest action, action units; None where nothing limits it.
         scale: Factor of the squashed network output; None for a choice.
         squash: What limits the network output; None for a choice.
+        unit: Unit of the action, as the description of the robot says; None without one.
     """
 
     number: int
@@ -70,6 +76,10 @@ class Output:
     high: float | None
     scale: float | None
     squash: Squash | None
+    unit: str | None = None
+
+
+Entry = TypeVar("Entry", InspectedSensor, Output)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +156,12 @@ def inspection_of(path: Path, file: ControllerFile, epsilon: float) -> Inspectio
     num_states = 0 if visited is None else len(visited.independent)
     num_recorded = 0 if visited is None else len(visited.pool)
     knows_noise = isinstance(file.policy.head, CategoricalHead) or file.policy.head.std is not None
+    sensors = _sensors_of(file, description, epsilon)
+    outputs = _outputs_of(file.policy, description)
+    if (robot := robot_of(path)) is not None:
+        robot.check_sizes(len(sensors), len(outputs))
+        sensors = tuple(map(_named, sensors, robot.sensor_labels, robot.each_sensor))
+        outputs = tuple(map(_named, outputs, robot.actuator_labels, robot.each_actuator))
     return Inspection(
         path=path,
         kind=_kind_of(path, file),
@@ -153,8 +169,8 @@ def inspection_of(path: Path, file: ControllerFile, epsilon: float) -> Inspectio
         weights_sha256=weights_sha256(file.policy),
         network=_network_of(file.policy),
         epsilon=epsilon,
-        sensors=_sensors_of(file, description, epsilon),
-        outputs=_outputs_of(file.policy, description),
+        sensors=sensors,
+        outputs=outputs,
         env_id=file.env_id,
         visited_states=num_states,
         recorded_states=num_recorded,
@@ -163,6 +179,11 @@ def inspection_of(path: Path, file: ControllerFile, epsilon: float) -> Inspectio
         understood=_understood(file, description),
         unknown=_unknown(file, description, num_states, num_recorded, knows_noise=knows_noise),
     )
+
+
+def _named(entry: Entry, label: str, part: Part) -> Entry:
+    """Return a sensor or an output with the name and unit that a robot gives it."""
+    return replace(entry, name=label, unit=part.unit)
 
 
 def _kind_of(path: Path, file: ControllerFile) -> str:

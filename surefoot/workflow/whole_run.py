@@ -31,7 +31,7 @@ from surefoot.workflow.finished_stages import FinishedStages
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.opening import Deployed
 from surefoot.workflow.reporting import write_report
-from surefoot.workflow.robot_file import robot_of
+from surefoot.workflow.robot_file import read_robot, robot_of
 from surefoot.workflow.training import train_run
 
 
@@ -61,6 +61,9 @@ def run_pipeline(
     budget = budget or configuration.budget()
     configuration = configuration.with_budget(budget)
     check_run_folder(out)
+    described = configuration.training().robot
+    # Before hours of training: a word that the robot has not.
+    budget.check_words(None if described is None else read_robot(Path(described)))
     with hold_folder(out, "run"):
         return _run_held(out, configuration, budget, listener)
 

@@ -16,6 +16,7 @@ from surefoot.workflow.adopting import adopt_controller
 from surefoot.workflow.certifying import certify_controller
 from surefoot.workflow.compressing import compress_controller
 from surefoot.workflow.exporting import export_controller
+from surefoot.workflow.inspecting import inspect_controller
 from surefoot.workflow.robot_file import robot_of
 from surefoot.workflow.verifying import verify_bundle
 
@@ -67,6 +68,20 @@ def _bundle(leg: Path) -> Path:
 def test_the_folder_keeps_the_description_byte_for_byte(leg: Path) -> None:
     assert read_artifact(leg / "policy", "policy").files[ROBOT_FILE] == LEG.encode()
     assert robot_of(leg) == Robot.parse(LEG)
+
+
+def test_inspecting_names_sensors_and_outputs_as_the_robot_does(leg: Path) -> None:
+    inspection = inspect_controller(leg)
+    assert [(sensor.name, sensor.unit) for sensor in inspection.sensors] == [
+        ("gyro[0]", "rad/s"),
+        ("gyro[1]", "rad/s"),
+        ("joint_position[hip]", "rad"),
+        ("joint_position[knee]", "rad"),
+    ]
+    assert [(output.name, output.unit) for output in inspection.outputs] == [
+        ("torque[hip]", "N m"),
+        ("torque[knee]", "N m"),
+    ]
 
 
 def test_a_bundle_verifies_in_the_words_of_its_robot(bundle: Path) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from support.heard import Heard
+from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict
+from surefoot.errors import InputError
 from surefoot.kernels import processor
 from surefoot.records import AttackRecord, BenchRecord, RunSummary, TrainingRecord, read_stages
 from surefoot.run_folder import RunFolder
@@ -143,3 +145,30 @@ def test_a_torn_list_of_finished_stages_costs_time_alone(
         stages().once("work", 1, (out,), work)
     stages().once("work", 1, (out,), work)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("robot", "message"),
+    [(None, "which is not described"), ("gyro", "unknown sensor 'pole'")],
+)
+def test_a_word_that_the_robot_has_not_ends_a_run_before_it_trains(
+    configuration: Configuration, tmp_path: Path, robot: str | None, message: str
+) -> None:
+    budget = Budget.parse("""
+    [[require]]
+    quantity = "choice_lead"
+    perturb = { pole = 0.01 }
+    scope = "recorded"
+    at_most = 0.0
+    """)
+    tables = {}
+    if robot is not None:
+        described = tmp_path / "robot.toml"
+        described.write_text(
+            f'[[sensor]]\nname = "{robot}"\nunit = "rad"\ncount = 4\n'
+            '[[actuator]]\nname = "push"\nunit = "1"\ncount = 2\n'
+        )
+        tables = {"train": {"robot": str(described)}}
+    with pytest.raises(InputError, match=message):
+        run_pipeline(tmp_path / "run", Configuration(tables).over(configuration), budget=budget)
+    assert not (tmp_path / "run").exists()
