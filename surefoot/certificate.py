@@ -237,7 +237,7 @@ class Certificate:
         """One line for each sensor on which the perturbation of the tables says little."""
         if self.claims.sensors is None:
             return ()
-        labels = None if self.robot is None else self.robot.sensor_labels
+        labels = () if self.robot is None else self.robot.sensor_labels
         return self.claims.sensors.warnings(labels)
 
     def to_table(self) -> dict[str, Json]:

@@ -484,11 +484,11 @@ class SensorsClaim:
     per_raw_unit: Rows
     units: str
 
-    def warnings(self, labels: Sequence[str] | None = None) -> tuple[str, ...]:
+    def warnings(self, labels: Sequence[str] = ()) -> tuple[str, ...]:
         """Return one line for each sensor on which epsilon says little.
 
         Args:
-            labels: Names of the sensors; their numbers without them.
+            labels: Names of the first sensors; the others have their numbers.
         """
         return warnings_of(
             self.epsilon, self.scale, self.float32_step, self.degenerate, self.unresolved, labels

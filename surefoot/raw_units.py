@@ -112,7 +112,7 @@ def ball_of(
     Raises:
         InputError: If a sensor is unknown or named twice, or nothing bounds its state.
     """
-    radii = [Fraction(0)] * len(robot.sensor_labels)
+    radii = [Fraction(0)] * normaliser.mean.size  # no error of what a controller remembers
     for name, size in sizes_of(perturb, robot).items():
         for entry in robot.sensors_called(name):
             if radii[entry]:

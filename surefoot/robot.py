@@ -224,8 +224,10 @@ class Robot:
             InputError: If one has more entries than the other, or the mean of a normaliser lies
                 outside the range of its sensor.
         """
-        self.check_sizes(policy.obs_dim, policy.num_outputs)
-        self._check_means(policy.normaliser.mean)
+        # What a controller remembers are its last sensors, and none of the robot's.
+        num_sensors = policy.obs_dim - (0 if policy.memory is None else policy.memory.size)
+        self.check_sizes(num_sensors, policy.num_outputs)
+        self._check_means(policy.normaliser.mean[:num_sensors])
 
     def check_sizes(self, num_sensors: int, num_actuators: int) -> None:
         """Check that a controller or a task has as many sensors and actuators.

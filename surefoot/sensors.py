@@ -64,7 +64,7 @@ def warnings_of(
     float32_step: Sequence[float | None] | Array,
     degenerate: Collection[int],
     unresolved: Collection[int],
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Return one line for each sensor on which ``epsilon`` says little.
 
@@ -74,12 +74,12 @@ def warnings_of(
         float32_step: Distance of two float32 readings, normalised units, shape (obs_dim,).
         degenerate: Numbers of the sensors that never moved.
         unresolved: Numbers of the sensors on which one step is more than epsilon.
-        labels: Names of the sensors; their numbers without them.
+        labels: Names of the first sensors; the others have their numbers.
     """
     lines = []
     for sensor in sorted({*degenerate, *unresolved}):
         unit, step = scale[sensor], float32_step[sensor]
-        name = f"sensor {sensor}" if labels is None else labels[sensor]
+        name = labels[sensor] if sensor < len(labels) else f"sensor {sensor}"
         words = [f"{name}: epsilon {epsilon:g} is {epsilon * unit:.3g} of its raw unit"]
         if sensor in degenerate:
             words.append(f"its scale {unit:.3g} is at the floor: it never moved in training")

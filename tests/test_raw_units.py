@@ -107,6 +107,17 @@ def test_a_sensor_that_is_not_named_stays_as_it_is() -> None:
     assert sides[1] > 0
 
 
+def test_what_a_controller_remembers_is_not_disturbed() -> None:
+    longer = Normaliser(
+        mean=np.append(NORMALISER.mean, np.zeros(2, np.float32)),
+        scale=np.append(NORMALISER.scale, np.ones(2, np.float32)),
+        clip=10.0,
+    )
+    sides = ball_of(SIZES, ROBOT, longer).sides
+    assert (sides[:4] == ball_of(SIZES, ROBOT, NORMALISER).sides).all()
+    assert (sides[4:] == 0).all()
+
+
 def test_noise_is_what_the_description_says() -> None:
     assert readings_of("noise", ROBOT) == {"angle": "0.002 rad", "gyro": "0.03 rad/s"}
     assert ball_of("noise", ROBOT, NORMALISER) == ball_of(

@@ -1,10 +1,13 @@
 """A robot is described in its own words, and a description that does not hold is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from support.policies import draw_policy
 from surefoot.errors import InputError
+from surefoot.memory import Memory
 from surefoot.policy import Policy
 from surefoot.robot import Robot
 
@@ -90,6 +93,13 @@ def test_a_wrong_description_is_one_line(old: str, new: str, message: str) -> No
     with pytest.raises(InputError, match=message) as caught:
         Robot.parse(ARM.replace(old, new))
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_controller_remembers_is_no_sensor_of_its_robot(policy: Policy) -> None:
+    remembering = replace(policy, memory=Memory(layers=(1,), neurons=(0,)))
+    Robot.parse(ARM.replace("count = 2", "count = 1")).check_fits(remembering)
+    with pytest.raises(InputError, match="sensors must have the 3 entries"):
+        Robot.parse(ARM).check_fits(remembering)
 
 
 @pytest.mark.parametrize(

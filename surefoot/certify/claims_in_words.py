@@ -163,7 +163,7 @@ def sensor_sentences(claim: SensorsClaim | None, robot: Robot | None = None) -> 
         return
     yield from (
         f"WARNING: {words}"
-        for words in claim.warnings(None if robot is None else robot.sensor_labels)
+        for words in claim.warnings(() if robot is None else robot.sensor_labels)
     )
     if robot is not None:
         units = zip(robot.sensor_labels, robot.each_sensor, strict=True)

@@ -159,8 +159,8 @@ def inspection_of(path: Path, file: ControllerFile, epsilon: float) -> Inspectio
     sensors = _sensors_of(file, description, epsilon)
     outputs = _outputs_of(file.policy, description)
     if (robot := robot_of(path)) is not None:
-        robot.check_sizes(len(sensors), len(outputs))
-        sensors = tuple(map(_named, sensors, robot.sensor_labels, robot.each_sensor))
+        named = tuple(map(_named, sensors, robot.sensor_labels, robot.each_sensor))
+        sensors = named + sensors[len(named) :]  # then what it remembers
         outputs = tuple(map(_named, outputs, robot.actuator_labels, robot.each_actuator))
     return Inspection(
         path=path,
