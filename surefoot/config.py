@@ -422,12 +422,17 @@ def _convert_union(members: tuple[Any, ...], value: Any, where: str) -> Any:  # 
             _refuse_choice(f"{where}.kind", kind, list(classes))
         return build(cast(type, classes[kind]), table, where)
     others = [member for member in members if member not in (type(None), *classes.values())]
-    if len(others) > 1:  # a table, or something else
-        is_table = isinstance(value, Mapping)
-        others = [member for member in others if (get_origin(member) is Mapping) == is_table]
+    if len(others) > 1:  # a table, a word, or something else
+        kind = Mapping if isinstance(value, Mapping) else str if isinstance(value, str) else None
+        others = [one for one in others if _kind_of(one) is kind]
     if len(others) == 1:
         return _convert(others[0], value, where)
     raise InputError(f"{where} has a value of the wrong type: {value!r}")
+
+
+def _kind_of(hint: Any) -> type | None:  # noqa: ANN401
+    """Return by what a member of a union is told from the others: a table, a word, or neither."""
+    return Mapping if get_origin(hint) is Mapping else str if hint is str else None
 
 
 def _refuse_choice(where: str, value: object, choices: list[str]) -> NoReturn:

@@ -24,8 +24,11 @@ from surefoot.sensors import SensorScales
 NOISE = "noise"
 """In place of sizes: the noise of every sensor that has one in the description of the robot."""
 
-Perturbation = Mapping[str, float] | str
-"""Largest error of a reading by sensor, group or entry, in raw units; or ``NOISE``."""
+Perturbation = Mapping[str, float | str] | str
+"""Largest error of a reading by sensor, group or entry, in raw units; or ``NOISE``.
+
+A size may be written with its unit, as "0.03 rad/s": it must then be that of the sensor.
+"""
 
 _LARGEST = (2 - 2.0**-23) * 2.0**127
 """Largest float32: a reading that errs by more is none."""
@@ -63,22 +66,54 @@ def check_perturbation(perturb: Perturbation) -> None:
     if not perturb:
         raise InputError("perturb must name at least one sensor")
     for name, size in perturb.items():
-        if not 0 < size <= _LARGEST:
+        if not 0 < _amount(name, size)[0] <= _LARGEST:
             raise InputError(f"perturb.{name} must be in (0, {_LARGEST:.4g}], got {size}")
+
+
+def _amount(name: str, size: float | str) -> tuple[float, str | None]:
+    """Return a size and the unit with which it is written, None for none.
+
+    Raises:
+        InputError: If it is neither a number nor a number with a unit.
+    """
+    if not isinstance(size, str):
+        return size, None
+    number, _, unit = size.partition(" ")
+    try:
+        return float(number), unit.strip() or None
+    except ValueError:
+        raise InputError(
+            f"perturb.{name} must be a number, or one with its unit, got {size!r}"
+        ) from None
 
 
 def sizes_of(perturb: Perturbation, robot: Robot) -> dict[str, float]:
     """Return the largest error of the readings by the name of a sensor, raw units.
 
     Raises:
-        InputError: If the noise is asked for and no sensor has one.
+        InputError: If the noise is asked for and no sensor has one, a sensor is unknown, or a unit
+            is not its own.
     """
     if not isinstance(perturb, str):
-        return dict(perturb)
+        return {name: _in_unit(name, size, robot) for name, size in perturb.items()}
     noise = {sensor.name: sensor.noise for sensor in robot.sensors if sensor.noise is not None}
     if not noise:
         raise InputError(f"perturb = {NOISE!r} needs a sensor with a noise in {ROBOT_FILE}")
     return noise
+
+
+def _in_unit(name: str, size: float | str, robot: Robot) -> float:
+    """Return a size in the unit of its sensors.
+
+    Raises:
+        InputError: If the sensors are unknown, or it is written with another unit than theirs.
+    """
+    value, written = _amount(name, size)
+    for entry in robot.sensors_called(name):
+        unit = robot.each_sensor[entry].unit
+        if written is not None and written != unit:
+            raise InputError(f"perturb.{name} must be in {unit}, as its sensor is, got {size!r}")
+    return value
 
 
 def readings_of(perturb: Perturbation, robot: Robot) -> dict[str, str]:

@@ -64,7 +64,7 @@ class Requirement:
     epsilon: float | None = None
     norm: Norm | None = None
     sensors: tuple[float, ...] | None = None
-    perturb: Mapping[str, float] | str | None = None
+    perturb: Mapping[str, float | str] | str | None = None
     actuator: str | None = None
     scope: Scope | None = None
     fraction: float | None = None
@@ -205,7 +205,10 @@ class Requirement:
             return ", ".join(f"{name} {size}" for name, size in self.on_robot.readings.items())
         if self.perturb is None or isinstance(self.perturb, str):
             return self.perturb or ""
-        return ", ".join(f"{name} {size:.12g}" for name, size in sorted(self.perturb.items()))
+        return ", ".join(
+            f"{name} {size if isinstance(size, str) else f'{size:.12g}'}"
+            for name, size in sorted(self.perturb.items())
+        )
 
     @property
     def _unit(self) -> str:

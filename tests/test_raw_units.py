@@ -148,6 +148,18 @@ def test_words_that_mean_nothing_or_twice_the_same_are_refused(
         ball_of(sizes, ROBOT, NORMALISER)
 
 
+def test_a_size_may_be_written_with_the_unit_of_its_sensor_and_with_no_other() -> None:
+    said = {"gyro": "0.03 rad/s", "angle": 0.002}
+    check_perturbation(said)
+    assert ball_of(said, ROBOT, NORMALISER) == ball_of(
+        {"gyro": 0.03, "angle": 0.002}, ROBOT, NORMALISER
+    )
+    with pytest.raises(InputError, match=r"perturb\.gyro must be in rad/s.* got '0.03 deg/s'"):
+        ball_of({"gyro": "0.03 deg/s"}, ROBOT, NORMALISER)
+    with pytest.raises(InputError, match=r"perturb\.gyro must be a number, or one with its unit"):
+        check_perturbation({"gyro": "rad/s"})
+
+
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf"), 1e39])
 def test_a_size_is_a_positive_number(size: float) -> None:
     with pytest.raises(InputError, match=r"perturb\.gyro must be in"):

@@ -210,7 +210,7 @@ def _type(hint: object) -> str:
         kinds = [choice for member in members if (choice := _choice(member))]
         return f"table, `kind` {_code(kinds)}" if kinds else " or ".join(map(_type, members))
     if origin is Mapping:
-        return f"table of {_type(inner[1])}s"
+        return f"table, each {_type(inner[1])}"
     if origin is Literal:
         return _code([str(choice) for choice in inner])
     if origin is tuple:

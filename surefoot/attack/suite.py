@@ -167,7 +167,7 @@ class AttackConfig:
     attacks: tuple[str, ...] = ()
     backend: Backend = Backend.NUMPY
     epsilon: float | None = None
-    perturb: Mapping[str, float] | str | None = None
+    perturb: Mapping[str, float | str] | str | None = None
     norm: Norm = Norm.LINF
     episodes: int = 50
     selection_episodes: int = 10

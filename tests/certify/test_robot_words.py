@@ -213,6 +213,7 @@ def test_words_of_a_robot_need_one(file: ControllerFile) -> None:
         ("gyro = 0.5", "giro = 0.5", "unknown sensor 'giro'; did you mean 'gyro'"),
         ("hip = 50.0", "hop = 50.0", "unknown actuator 'hop'; did you mean 'hip'"),
         ("gyro = 0.5", '"angle[1]" = 0.5', "twice"),
+        ("gyro = 0.5", 'gyro = "0.5 deg/s"', "must be in rad/s"),
     ],
 )
 def test_words_that_the_robot_has_not_are_refused(
