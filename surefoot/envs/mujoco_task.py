@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from surefoot.envs.names import Names
 from surefoot.envs.randomisation import Randomisation, add_buffers
-from surefoot.envs.simulations import Simulations, Start
+from surefoot.envs.simulations import Layout, Simulations, Start, layout_of
 from surefoot.envs.vector import Flags, Floats
 from surefoot.errors import InputError
 
@@ -34,7 +34,7 @@ class MujocoTask:
         period_s: Control period in s, a multiple of the model's timestep.
         observe: What the policy sees, (n, O).
         reward: Reward of the step, (n,).
-        terminated: Whether the episode ended, (n,). None: it never does.
+        terminated: Whether the episode ended, (n,); asked before ``reward``. None: it never does.
         reset: Changes the start of episodes in place. None: it is the model's own.
         keyframe: Name of the model's keyframe at which episodes start. None: its reference pose.
         remember: What ``reward`` needs from before the step, (n, K), as `Simulations.before`.
@@ -94,6 +94,11 @@ class MujocoTask:
     def names(self) -> Names:
         """The names of the model."""
         return Names(self.model)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where components lie in a row of the integration state."""
+        return layout_of(self.model)
 
     @cached_property
     def num_substeps(self) -> int:

@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.envs.derived import Derived
 from surefoot.envs.names import Names
 from surefoot.envs.vector import Flags, Floats
 
@@ -17,9 +18,6 @@ Ids = slice | NDArray[np.int32]
 
 STATE = ("qpos", "qvel", "act", "ctrl", "userdata", "time")
 """Fields of the state: those of the end of the step."""
-
-DERIVED = ("xpos", "xmat", "site_xpos", "site_xmat", "sensordata", "actuator_force")
-"""Fields that `mj_step` computes in every substep, whatever the model holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +65,24 @@ class Arrays:
     """The arrays over all simulations that a view is of.
 
     Attributes:
-        fields: Arrays by MuJoCo's names, (N, ...).
+        state: Fields of the state by MuJoCo's names, (N, ...).
+        derived: What MuJoCo derives from them.
         body_forces: External forces and torques by body, (N, nbody, 6); (N, 0, 6) if not asked for.
         action: Last action, float32 (N, A).
         previous_action: Action before the last, float32 (N, A).
         before: What the task remembers from before the last step, (N, K).
+        terminated: Whether the task ended in the last step, (N,).
         dt_s: Control period in s.
         names: The names of the model.
     """
 
-    fields: Mapping[str, Floats]
+    state: Mapping[str, Floats]
+    derived: Derived
     body_forces: Floats
     action: NDArray[np.float32]
     previous_action: NDArray[np.float32]
     before: Floats
+    terminated: Flags
     dt_s: float
     names: Names
 
@@ -120,7 +122,7 @@ class Simulations:
     @property
     def actuator_force(self) -> Floats:
         """Forces of the actuators in N or N m, (n, nu)."""
-        return self._field("actuator_force")
+        return self._derived("actuator_force")
 
     @property
     def userdata(self) -> Floats:
@@ -144,7 +146,7 @@ class Simulations:
 
     @property
     def before(self) -> Floats:
-        """What ``remember`` gave before the last step, (n, K); at a reset, what it gives then."""
+        """What ``remember`` gave before the last step, (n, K); zeros at a reset."""
         return self._arrays.before[self._ids]
 
     @property
@@ -159,7 +161,7 @@ class Simulations:
 
     def sensor(self, name: str) -> Floats:
         """Return the readings of a sensor of the model, (n, dim)."""
-        return self._field("sensordata")[:, self._arrays.names.sensor(name)]
+        return self._derived("sensordata")[:, self._arrays.names.sensor(name)]
 
     def body(self, name: str) -> Frame:
         """Return where a body is."""
@@ -175,12 +177,49 @@ class Simulations:
         # MuJoCo's sensor has the force that the first exerts on the second.
         return Contact(found[:, 0] > 0, -found[:, 1:])
 
+    @property
+    def terminated(self) -> Flags:
+        """What ``terminated`` said of the last step, (n,), for `reward` and `observe`."""
+        return self._arrays.terminated[self._ids]
+
     def _frame(self, places: str, rotations: str, number: int) -> Frame:
-        rotation = self._field(rotations)[:, number]
-        return Frame(self._field(places)[:, number], rotation.reshape(len(rotation), 3, 3))
+        rotation = self._derived(rotations)[:, number]
+        return Frame(self._derived(places)[:, number], rotation.reshape(len(rotation), 3, 3))
 
     def _field(self, name: str) -> Floats:
-        return self._arrays.fields[name][self._ids]
+        return self._arrays.state[name][self._ids]
+
+    def _derived(self, name: str) -> Floats:
+        return self._arrays.derived.read(name)[self._ids]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where components lie in a row of the integration state.
+
+    Attributes:
+        qpos: Joint positions.
+        qvel: Joint velocities.
+        userdata: Numbers of the task's own.
+    """
+
+    qpos: slice
+    qvel: slice
+    userdata: slice
+
+
+def layout_of(model: mujoco.MjModel) -> Layout:
+    """Return where components lie, by the order of their bits (`mj_getState`)."""
+
+    def place(component: mujoco.mjtState) -> slice:
+        lower = int(mujoco.mjtState.mjSTATE_INTEGRATION) & (int(component) - 1)
+        start = mujoco.mj_stateSize(model, lower)
+        return slice(start, start + mujoco.mj_stateSize(model, int(component)))
+
+    state = mujoco.mjtState
+    return Layout(
+        place(state.mjSTATE_QPOS), place(state.mjSTATE_QVEL), place(state.mjSTATE_USERDATA)
+    )
 
 
 class Start:
@@ -194,29 +233,29 @@ class Start:
         self,
         rows: Floats,
         streams: Sequence[np.random.Generator],
-        model: mujoco.MjModel,
+        layout: Layout,
         names: Names,
     ) -> None:
         """Look at integration states, (n, nstate)."""
         self._rows = rows
         self._streams = streams
-        self._model = model
+        self._layout = layout
         self._names = names
 
     @property
     def qpos(self) -> Floats:
         """Joint positions to write, (n, nq)."""
-        return self._component(mujoco.mjtState.mjSTATE_QPOS)
+        return self._rows[:, self._layout.qpos]
 
     @property
     def qvel(self) -> Floats:
         """Joint velocities to write, (n, nv)."""
-        return self._component(mujoco.mjtState.mjSTATE_QVEL)
+        return self._rows[:, self._layout.qvel]
 
     @property
     def userdata(self) -> Floats:
         """Numbers of the task's own to write, (n, nuserdata); they last for the episode."""
-        return self._component(mujoco.mjtState.mjSTATE_USERDATA)
+        return self._rows[:, self._layout.userdata]
 
     def joint(self, name: str) -> Joint:
         """Return the positions and velocities of a joint to write."""
@@ -230,9 +269,3 @@ class Start:
     def normal(self, size: int) -> Floats:
         """Draw from the standard normal distribution, (n, size)."""
         return np.array([stream.standard_normal(size) for stream in self._streams])
-
-    def _component(self, component: mujoco.mjtState) -> Floats:
-        # mj_getState: the components lie in the order of their bits.
-        lower = int(mujoco.mjtState.mjSTATE_INTEGRATION) & (int(component) - 1)
-        start = mujoco.mj_stateSize(self._model, lower)
-        return self._rows[:, start : start + mujoco.mj_stateSize(self._model, int(component))]

@@ -16,6 +16,8 @@ from surefoot.envs.mujoco_task import MujocoTask
 from surefoot.envs.simulations import Simulations, Start
 from surefoot.envs.vector import Flags, Floats
 
+Function = Callable[[Simulations], Floats]
+
 _ASSETS = Path(gymnasium.envs.mujoco.__file__).parent / "assets"
 
 
@@ -44,25 +46,21 @@ def _control_cost(now: Simulations, weight: float) -> Floats:
     return cost
 
 
-def _hopper_healthy(now: Simulations) -> Flags:
+def _hopper_falls(now: Simulations) -> Flags:
     z, angle = now.qpos[:, 1], now.qpos[:, 2]
     bounded = (np.abs(now.qpos[:, 2:]) < 100.0).all(axis=1)
     bounded &= (np.abs(now.qvel) < 100.0).all(axis=1)
-    return (z > 0.7) & (np.abs(angle) < 0.2) & bounded
+    return ~((z > 0.7) & (np.abs(angle) < 0.2) & bounded)
 
 
-def _walker2d_healthy(now: Simulations) -> Flags:
+def _walker2d_falls(now: Simulations) -> Flags:
     z, angle = now.qpos[:, 1], now.qpos[:, 2]
-    return (z > 0.8) & (z < 2.0) & (np.abs(angle) < 1.0)
+    return ~((z > 0.8) & (z < 2.0) & (np.abs(angle) < 1.0))
 
 
-def _ant_healthy(now: Simulations) -> Flags:
+def _ant_falls(now: Simulations) -> Flags:
     z = now.qpos[:, 2]
-    return (z >= 0.2) & (z <= 1.0)
-
-
-def _ends_if_not(healthy: Callable[[Simulations], Flags]) -> Callable[[Simulations], Flags]:
-    return lambda now: ~healthy(now)
+    return ~((z >= 0.2) & (z <= 1.0))
 
 
 def _observe_clipped(now: Simulations) -> Floats:
@@ -83,25 +81,23 @@ def _ant_contacts(now: Simulations) -> Floats:
     return contacts.reshape(len(contacts), -1)
 
 
-def _planar_reward(
-    cost_weight: float, healthy: Callable[[Simulations], Flags] | None = None
-) -> Callable[[Simulations], Floats]:
-    """Return speed along x, plus 1 if healthy, minus the cost of the control."""
+def _planar_reward(cost_weight: float, *, is_alive_worth: bool) -> Function:
+    """Return speed along x, plus 1 where it goes on, minus the cost of the control."""
 
     def reward(now: Simulations) -> Floats:
-        speed: Floats = (now.qpos[:, 0] - now.before[:, 0]) / now.dt_s
-        if healthy is not None:
-            speed += healthy(now)
-        return speed - _control_cost(now, cost_weight)
+        gain: Floats = (now.qpos[:, 0] - now.before[:, 0]) / now.dt_s
+        if is_alive_worth:
+            gain += ~now.terminated
+        return gain - _control_cost(now, cost_weight)
 
     return reward
 
 
 def _ant_reward(now: Simulations) -> Floats:
-    speed: Floats = (_torso_place(now)[:, 0] - now.before[:, 0]) / now.dt_s
+    gain: Floats = (_torso_place(now)[:, 0] - now.before[:, 0]) / now.dt_s
+    gain += ~now.terminated
     contact_cost: Floats = 5e-4 * np.square(_ant_contacts(now)).sum(axis=1)
-    speed += _ant_healthy(now)
-    return speed - (_control_cost(now, 0.5) + contact_cost)
+    return gain - (_control_cost(now, 0.5) + contact_cost)
 
 
 HOPPER = MujocoTask(
@@ -109,8 +105,8 @@ HOPPER = MujocoTask(
     mjcf=_ASSETS / "hopper.xml",
     period_s=0.008,
     observe=_observe_clipped,
-    reward=_planar_reward(1e-3, _hopper_healthy),
-    terminated=_ends_if_not(_hopper_healthy),
+    reward=_planar_reward(1e-3, is_alive_worth=True),
+    terminated=_hopper_falls,
     reset=_uniform_noise,
     remember=_place,
 )
@@ -120,8 +116,8 @@ WALKER2D = MujocoTask(
     mjcf=_ASSETS / "walker2d_v5.xml",
     period_s=0.008,
     observe=_observe_clipped,
-    reward=_planar_reward(1e-3, _walker2d_healthy),
-    terminated=_ends_if_not(_walker2d_healthy),
+    reward=_planar_reward(1e-3, is_alive_worth=True),
+    terminated=_walker2d_falls,
     reset=_uniform_noise,
     remember=_place,
 )
@@ -131,7 +127,7 @@ HALF_CHEETAH = MujocoTask(
     mjcf=_ASSETS / "half_cheetah.xml",
     period_s=0.05,
     observe=_observe_half_cheetah,
-    reward=_planar_reward(0.1),
+    reward=_planar_reward(0.1, is_alive_worth=False),
     reset=_uniform_then_normal_noise,
     remember=_place,
 )
@@ -142,7 +138,7 @@ ANT = MujocoTask(
     period_s=0.05,
     observe=_observe_ant,
     reward=_ant_reward,
-    terminated=_ends_if_not(_ant_healthy),
+    terminated=_ant_falls,
     reset=_uniform_then_normal_noise,
     remember=_torso_place,
     with_body_forces=True,

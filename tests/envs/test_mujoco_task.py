@@ -102,7 +102,7 @@ HOP = MujocoTask(
 def _registered() -> Iterator[None]:
     HOP.register()
     yield
-    for env_id in [env_id for env_id in gymnasium.registry if env_id.startswith("Hop")]:
+    for env_id in [i for i in gymnasium.registry if i.startswith(("Hop", "TwoLinks"))]:
         del gymnasium.registry[env_id]
 
 
@@ -282,6 +282,10 @@ def task_with(**changes: object) -> VectorEnv:
         ({"mjcf": "<mujoco><worldbody>"}, "mjcf must be a MuJoCo model: XML parse error"),
         ({"mjcf": "nowhere/hop.xml"}, "mjcf must be a MuJoCo model: .*nowhere/hop.xml"),
         ({"contacts": {"a": ("soul", "floor")}}, "mjcf must be a MuJoCo model: .*'soul'.*'a'"),
+        (
+            {"mjcf": MJCF.replace("<size", '<option><flag sleep="enable"/></option><size')},
+            "mjcf must suit mujoco.batch: sleep and IPC require",
+        ),
         ({"period_s": 0.012}, "period_s must be a multiple of .* timestep 0.005 s, got 0.012"),
         ({"period_s": np.nan}, "period_s must be a multiple of .*, got nan"),
         ({"period_s": 0.001}, "period_s must be a multiple of .*, got 0.001"),
