@@ -124,16 +124,22 @@ class Ppo:
         for _ in range(self.config.epochs):
             minibatches = samples.minibatches(self.config.minibatch_size, self._minibatch_generator)
             parts.extend(self._step(minibatch) for minibatch in minibatches)
-        surrogate, value_loss, regulariser, norm = torch.stack(parts).mean(0).tolist()
+        surrogate, value_loss, regulariser, norm, joint = torch.stack(parts).mean(0).tolist()
         return {
             "surrogate": surrogate,
             "value_loss": value_loss,
             "regulariser": regulariser,
             "actor_gradient": norm,
+            "joint_gradient": joint,
         }
 
     def _step(self, minibatch: Samples) -> Tensor:
-        """Take one optimiser step; return the parts of the loss and the norm of the actor's."""
+        """Take one optimiser step.
+
+        Returns:
+            The parts of the loss, and the norms of the gradients before they are clipped: that of
+            the actor, and that of both networks as one vector.
+        """
         surrogate, distance = self._actor_gradient(minibatch)
         value_loss = self._critic_gradient(minibatch)
         for pruner in self.pruners.values():
@@ -150,7 +156,8 @@ class Ppo:
         for name, pruner in self.pruners.items():
             pruner.after_step(self.num_updates, self._optimiser.state[self._trained[name]])
         self.hold_limit(self.agent.actor.parameters, self._trained["actor"])
-        return torch.stack([surrogate, value_loss, distance, norms[0]])
+        joint = torch.linalg.vector_norm(norms)
+        return torch.stack([surrogate, value_loss, distance, norms[0], joint])
 
     def _actor_gradient(self, minibatch: Samples) -> tuple[Tensor, Tensor]:
         """Write the gradient of the actor and its noise; return surrogate and defence term."""

@@ -239,12 +239,13 @@ def test_a_joint_gradient_is_clipped_as_one_vector() -> None:
     joint = make_ppo(replace(free.config, max_grad_norm=0.01, joint_gradient=True))
     samples = drawn_samples(free)
     free.update(samples)
-    joint.update(samples)
+    told = joint.update(samples)["joint_gradient"]
     whole, clipped = (
         torch.cat([ppo.agent.actor.gradient, ppo.agent.critic.gradient]) for ppo in (free, joint)
     )
     assert float(clipped.norm()) == pytest.approx(0.01, rel=1e-3)
     torch.testing.assert_close(clipped, whole * 0.01 / whole.norm(), rtol=1e-3, atol=1e-8)
+    assert told == pytest.approx(float(whole.norm()), rel=1e-5)  # before it is clipped
 
 
 def test_every_sample_is_used_once_per_epoch() -> None:
