@@ -36,5 +36,10 @@ def explore_and_exit(
         draft=draft,
         listener=CONSOLE,
     )
-    show(as_json, json_of(explored), *tables_of(explored), text=explored.draft and f"{explored.draft}\n")
+    show(
+        as_json,
+        json_of(explored),
+        *tables_of(explored),
+        text=explored.draft and f"{explored.draft}\n",
+    )
     end_with(Verdict.UNKNOWN.exit_code)
