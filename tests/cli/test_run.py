@@ -222,6 +222,7 @@ def test_every_verb_prints_one_json_object(tiny_run: Path, tmp_path: Path) -> No
     bundle = tiny_run / "bundle"
     budget = bundle / "budget.toml"
     fast = ["--set", "attack.episodes=2", "--set", "attack.selection_episodes=1"]
+    fast += ["--set", 'attack.attacks=["random"]']
     commands = [
         ("certify", tiny_run, "--budget", budget, "--out", tmp_path / "certificate.json"),
         (
@@ -286,7 +287,9 @@ def test_a_run_makes_again_what_was_deleted(
 
 def test_flags_stand_above_the_configuration(tiny_run: Path, tmp_path: Path) -> None:
     config = tmp_path / "attack.toml"
-    config.write_text('[attack]\nbackend = "onnx"\nepisodes = 2\nselection_episodes = 1\n')
+    config.write_text(
+        '[attack]\nbackend = "onnx"\nepisodes = 2\nselection_episodes = 1\nattacks = ["random"]\n'
+    )
     out = tmp_path / "attack.json"
     done = run_pipeline(
         "attack", tiny_run / "bundle", "--backend", "numpy", "--config", config, "--out", out
