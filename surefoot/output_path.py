@@ -110,6 +110,17 @@ def check_result_and_picture(
         check_result_file(picture, PICTURE, inputs)
 
 
+def check_replaceable(files: Iterable[Path]) -> None:
+    """Check that those of a run's files that are there can be replaced, before the work.
+
+    Raises:
+        InputError: If one cannot.
+    """
+    for path in sorted(files):
+        if path.exists():
+            check_place(path)
+
+
 def check_new_file(out: Path) -> None:
     """Check that a file may be written that nothing is there of yet.
 

@@ -21,7 +21,7 @@ from surefoot.config import REST, Table, build, config_sha256, to_table, to_toml
 from surefoot.envs import BoxActions, DiscreteActions, EnvSpec, describe_env
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import POLICY_FILE, load_policy, policy_to_onnx
-from surefoot.output_path import check_run_folder
+from surefoot.output_path import check_replaceable, check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.policy import Policy, weights_sha256
 from surefoot.provenance import MadeOn, made_on
@@ -65,6 +65,7 @@ def train_run(
     with hold_folder(run.path, "run"):
         if not _is_trained(run, table, listener):
             check_artifact_place(run.policy, "policy")
+            check_replaceable((run.config, run.stages, run.training, run.training_config))
             _train(run, config, robot, listener)
         elif "train" not in read_stages(run.stages):
             _enter_again(run, listener)

@@ -12,7 +12,7 @@ from surefoot.config import to_table
 from surefoot.envs import module_digest
 from surefoot.errors import InputError, VerificationError
 from surefoot.onnx_file import load_policy
-from surefoot.output_path import check_run_folder
+from surefoot.output_path import check_replaceable, check_run_folder
 from surefoot.ownership import hold_folder
 from surefoot.provenance import code_digest
 from surefoot.quantities.latency import LATENCY_US
@@ -72,6 +72,7 @@ def _run_held(
     out: Path, configuration: Configuration, budget: Budget, listener: Listener
 ) -> RunSummary:
     """Run every stage into a folder in which no other process works."""
+    check_replaceable(RunFolder(out).results)
     train_run(out, configuration, listener=listener)
     stages = _Stages(RunFolder(out), configuration, budget, listener)
     # What is measured on the file must be known before the budget can be decided; a latency only

@@ -83,6 +83,19 @@ def test_a_torn_list_of_stages_is_said_and_the_training_keeps_its_seconds(
     assert read_stages(run.stages) == read_stages(RunFolder(trained).stages)
 
 
+def test_a_file_that_cannot_be_replaced_is_found_before_a_longer_training(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out, heard = tmp_path / "run", Heard()
+    shutil.copytree(trained, out)
+    RunFolder(out).training.unlink()
+    RunFolder(out).training.mkdir()
+    longer = Configuration({"train": {"total_steps": 2048}}).over(configuration)
+    with pytest.raises(InputError, match=r"cannot write .*train\.json"):
+        train_run(out, longer, listener=heard)
+    assert not heard.totals
+
+
 def test_seconds_that_no_checkpoint_tells_are_said_to_be_lost(
     trained: Path, configuration: Configuration, tmp_path: Path
 ) -> None:

@@ -47,6 +47,17 @@ def test_every_result_is_about_the_deployed_file(finished: Path) -> None:
     assert all(path.is_file() for path in run.results - {run.draft_certificate.with_suffix(".png")})
 
 
+def test_a_result_that_cannot_be_replaced_is_found_before_the_work(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out, heard = tmp_path / "run", Heard()
+    shutil.copytree(trained, out)
+    RunFolder(out).summary.mkdir()
+    with pytest.raises(InputError, match=r"cannot write .*summary\.json"):
+        run_pipeline(out, configuration, listener=heard)
+    assert not heard.remarks
+
+
 def test_a_run_tells_what_each_stage_took_and_what_computed_it(finished: Path) -> None:
     run = RunFolder(finished)
     stages, summary = read_stages(run.stages), RunSummary.read(run.summary)
