@@ -1,8 +1,10 @@
 """Claims for every state that a gate lets through: no larger than what is found, and no forgery."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from surefoot.errors import InputError, IntegrityError
 from surefoot.gate import Gate, GateFile, GateRule
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Policy, Squash
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.unknown import Unknown
 
 QUICK = CertifyConfig(search_states=4, search_steps=1, lipsdp_iterations=3, lipsdp_per_actuator=0)
@@ -174,3 +177,15 @@ def test_a_scope_behind_the_gate_needs_one() -> None:
 def test_the_gate_of_a_certificate_is_the_one_of_its_budget(free: ControllerFile) -> None:
     with pytest.raises(InputError, match=r"the gate must be the one that \[gate\] of the budget"):
         certify_policy(free, BUDGET, Evidence(), QUICK)
+
+
+GO1 = Path(os.environ.get("SUREFOOT_TEST_CONTROLLERS", "controllers")) / "go1_policy.onnx"
+
+
+@pytest.mark.skipif(not GO1.is_file(), reason="go1_policy.onnx is not on this machine")
+def test_a_third_party_file_without_a_clip_has_a_bound_without_an_assumption() -> None:
+    """Its rounding alone may move an action by its range, 2, and nothing moves it further."""
+    policy = load_controller_file(GO1).policy
+    assert isinstance(Everywhere(policy, ARITHMETIC).rounding(0.01), Unknown)
+    gate = gate_of(policy, -10.0, 10.0).gate
+    assert 0 < bound(policy, gate, Ball(norm=Norm.LINF, epsilon=0.01)) <= 2.01
