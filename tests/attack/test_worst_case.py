@@ -38,7 +38,7 @@ SLOPE = np.array([0.6, -0.1])
 """Of half of the lead of going right, by the state."""
 SEEDS = tuple(range(9))
 CONFIG = AttackConfig(
-    critic_steps=3840, sarsa=SarsaSettings(records=3840, epochs=1), adversary_steps=3840
+    critic_steps=3840, sarsa=SarsaSettings(records=3840, epochs=1), adversary_steps=2304
 )
 SHARES = {"clean": 0.0, "random": 0.05, "critic": 0.4, "transfer": 0.9}
 """Of what can be lost, where it is not all of it. Chance alone seldom turns the controller around
