@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from surefoot.envs.names import Names
 from surefoot.envs.randomisation import Randomisation, add_buffers
-from surefoot.envs.simulations import Layout, Simulations, Start, layout_of
+from surefoot.envs.simulations import Simulations, Start, StateLayout, layout_of
 from surefoot.envs.vector import Flags, Floats
 from surefoot.errors import InputError
 
@@ -96,7 +96,7 @@ class MujocoTask:
         return Names(self.model)
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> StateLayout:
         """Where components lie in a row of the integration state."""
         return layout_of(self.model)
 

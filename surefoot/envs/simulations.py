@@ -194,7 +194,7 @@ class Simulations:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class StateLayout:
     """Where components lie in a row of the integration state.
 
     Attributes:
@@ -208,7 +208,7 @@ class Layout:
     userdata: slice
 
 
-def layout_of(model: mujoco.MjModel) -> Layout:
+def layout_of(model: mujoco.MjModel) -> StateLayout:
     """Return where components lie, by the order of their bits (`mj_getState`)."""
 
     def place(component: mujoco.mjtState) -> slice:
@@ -217,7 +217,7 @@ def layout_of(model: mujoco.MjModel) -> Layout:
         return slice(start, start + mujoco.mj_stateSize(model, int(component)))
 
     state = mujoco.mjtState
-    return Layout(
+    return StateLayout(
         place(state.mjSTATE_QPOS), place(state.mjSTATE_QVEL), place(state.mjSTATE_USERDATA)
     )
 
@@ -233,7 +233,7 @@ class Start:
         self,
         rows: Floats,
         streams: Sequence[np.random.Generator],
-        layout: Layout,
+        layout: StateLayout,
         names: Names,
     ) -> None:
         """Look at integration states, (n, nstate)."""

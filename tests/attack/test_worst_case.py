@@ -44,9 +44,7 @@ SHARES = {"clean": 0.0, "random": 0.05, "critic": 0.4, "transfer": 0.9}
 """Of what can be lost, where it is not all of it. Chance alone seldom turns the controller around
 as often as it takes; a critic of states looks at the second coordinate, too, which says nothing
 about values (and has a test of its own); an imitation is off by a little at the edge."""
-PPO = LearnedConfig(
-    total_steps=9_600, learning_rate=3e-3, sigma=1.0, num_envs=16, rollout_steps=24
-)
+PPO = LearnedConfig(total_steps=9_600, learning_rate=3e-3, sigma=1.0, num_envs=16, rollout_steps=24)
 
 OFFSET = 0.62
 Play = Callable[[Adversary], NDArray[np.float64]]

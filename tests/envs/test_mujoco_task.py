@@ -1,7 +1,7 @@
 """Tasks of one's own against a plain loop over ``mj_step``: the same bits, one by one and together.
 
-Also of ``envs/names.py``, ``envs/simulations.py``, ``envs/mujoco_simulations.py`` and
-``envs/single_robot.py``.
+Also of ``envs/derived.py``, ``envs/names.py``, ``envs/simulations.py``,
+``envs/mujoco_simulations.py`` and ``envs/single_robot.py``.
 """
 
 from collections.abc import Callable, Iterator
