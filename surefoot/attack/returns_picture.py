@@ -34,6 +34,7 @@ def draw_attacks(record: AttackRecord) -> bytes:
             ends = place - _HALF_WIDTH, place + _HALF_WIDTH
             axes.plot(ends, (outcome.mean, outcome.mean), color=_MEAN, linewidth=2)
         axes.set_xticks(range(len(attacks)), labels=[_label(*item) for item in attacks.items()])
+        axes.ticklabel_format(axis="y", useOffset=False)  # returns in full, however close they are
         axes.set_ylabel("return (line: mean, dots: episodes)")
         title = f"{record.env}, sensors wrong by {record.perturbation}"
         axes.set_title(title, fontsize=10, parse_math=False)  # a name is no formula

@@ -3,9 +3,12 @@
 import struct
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from support.records import attack_record_of, outcome_of
 from surefoot.attack.returns_picture import draw_attacks
+from surefoot.picture import Painter
 
 
 def size_of(png: bytes) -> tuple[int, int]:
@@ -24,6 +27,17 @@ def test_the_picture_is_a_png_that_grows_with_the_attacks() -> None:
 def test_the_same_record_gives_the_same_picture() -> None:
     one = attack_record_of(clean=[3.0, 4.0], mad=[1.0, 2.0])
     assert draw_attacks(one) == draw_attacks(one)
+
+
+def test_nearly_equal_returns_are_written_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offset_of(width: float, height: float, paint: Painter) -> bytes:
+        figure = Figure((width, height))
+        paint(figure)
+        FigureCanvasAgg(figure).draw()
+        return figure.axes[0].yaxis.get_offset_text().get_text().encode()
+
+    monkeypatch.setattr("surefoot.attack.returns_picture.draw_png", offset_of)
+    assert draw_attacks(attack_record_of(clean=[188.681], random=[188.686])) == b""
 
 
 @pytest.mark.parametrize("value", [2000.0, 1000.0])
