@@ -446,9 +446,9 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def results(folder: Path) -> dict[str, str]:
-    """Return the content of a folder without what a finished training no longer reads."""
+    """Return the content of a folder without what a finished run no longer reads."""
     found = content(folder).items()
-    spent = ("run/checkpoints", "run/train.toml")
+    spent = ("run/checkpoints", "run/train.toml", "run/attack.work")
     return {name: digest for name, digest in found if not name.startswith(spent)}
 
 
