@@ -4,7 +4,7 @@
 
 Graphs have encoders (Concat and Slice), residual sums and skips; those of the first kind also have
 normalisations over neurons, whole and written out, those of the third one products of two computed
-values. Each is read as a stranger's file. Two oracles
+values and GRU cells, written out. Each is read as a stranger's file. Two oracles
 share no code with the bounds: the graph, node by node, and the policy, layer by layer, in extended
 precision (64 bits of mantissa). Held against them, on random points of balls and on those that a
 gradient climbs to:

@@ -152,8 +152,25 @@ class _Walk:
         if sizes is None or sizes.dtype.kind != "i" or len(sizes) != len(split.output):
             raise InputError(f"{label}: must have a constant size for each part")
         self._position += 1
+        parts, values, counts = self._parts(split.output, sizes.tolist(), label)
+        joined = self._nodes[self._position] if self._position < len(self._nodes) else None
+        if joined is None or joined.op_type != "Concat" or list(joined.input) != values:
+            raise InputError(f"{label}: its parts must be joined again in their order")
+        if joined.domain or not _is_along_neurons(joined):
+            raise InputError(f"{self._label}: must join along axis 1")
+        self._value, self._position = joined.output[0], self._position + 1
+        return _Node("Mixture", (np.array(counts),), {}, label, tuple(parts))
+
+    def _parts(
+        self, names: Sequence[str], sizes: Sequence[int], label: str
+    ) -> tuple[list[_Node | None], list[str], list[int]]:
+        """Return the parts of a mixture, their results, and their numbers of neurons.
+
+        Raises:
+            InputError: If one is no known activation.
+        """
         parts: list[_Node | None] = []
-        values, counts, rest = [], [], list(zip(split.output, sizes.tolist(), strict=True))
+        values, counts, rest = list[str](), list[int](), list(zip(names, sizes, strict=True))
         while rest:
             self._value, count = rest.pop(0)
             if rest and rest[0][1] == count and self._multiplied(rest[0][0]):
@@ -166,13 +183,7 @@ class _Walk:
             parts.append(self._step(_PART_OPERATORS) if applies else None)
             values.append(self._value)
             counts.append(count)
-        joined = self._nodes[self._position] if self._position < len(self._nodes) else None
-        if joined is None or joined.op_type != "Concat" or list(joined.input) != values:
-            raise InputError(f"{label}: its parts must be joined again in their order")
-        if joined.domain or not _is_along_neurons(joined):
-            raise InputError(f"{self._label}: must join along axis 1")
-        self._value, self._position = joined.output[0], self._position + 1
-        return _Node("Mixture", (np.array(counts),), {}, label, tuple(parts))
+        return parts, values, counts
 
     def _multiplied(self, partner: str) -> bool:
         """Move on and return True if the next node multiplies the value by a partner."""

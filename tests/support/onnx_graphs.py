@@ -225,7 +225,8 @@ class RandomController(Graph):
         """One more value, of one or two that are there."""
         x, size = values[self.rng.integers(len(values))]
         if self.products and self.maybe(self.products):
-            return self._product(x, size, values), size
+            make = self._cell if self.maybe(0.3) else self._product
+            return make(x, size, values), size
         kind = self.rng.integers(5)
         if kind == 0 and size > 1:  # a part
             start = int(self.rng.integers(size - 1))
@@ -254,6 +255,22 @@ class RandomController(Graph):
         if self.maybe(0.3):  # one minus it
             factor = self.node("Sub", self.constant(1.0), factor)
         return self.node("Mul", *self.rng.permutation([x, factor]).tolist())
+
+    def _cell(self, x: str, size: int, values: list[tuple[str, int]]) -> str:
+        """A GRU, written out, whose hidden state is a value and whose input is another one."""
+        other, other_size = values[self.rng.integers(len(values))]
+
+        def total() -> str:
+            return self.node(
+                "Add", self.linear(x, size, size), self.linear(other, other_size, size)
+            )
+
+        reset, update = (self.node("Sigmoid", total()) for _ in range(2))
+        recalled = self.node("Mul", reset, self.linear(x, size, size))
+        new = self.node("Tanh", self.node("Add", self.linear(other, other_size, size), recalled))
+        kept = self.node("Mul", update, x)
+        taken = self.node("Mul", self.node("Sub", self.constant(1.0), update), new)
+        return self.node("Add", taken, kept)
 
     def _concatenated(self, values: list[tuple[str, int]]) -> tuple[str, int]:
         count = int(self.rng.integers(2, 4))
