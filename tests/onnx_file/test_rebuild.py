@@ -371,7 +371,7 @@ def test_coarser_arithmetics_are_bounded_for_the_steps_of_a_canonical_file_alone
 
 def test_random_controllers_with_products_are_what_the_runtime_computes() -> None:
     products = 0
-    for seed in range(30):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
         file = read(RandomController(rng, products=0.5).branched(4)[0])
         canonical = policy_to_onnx(file.policy)
@@ -383,7 +383,7 @@ def test_random_controllers_with_products_are_what_the_runtime_computes() -> Non
         for data, rebuilt in ((file.data, file.policy), (canonical, policy)):
             error = np.abs(on_runtime(data, {"obs": obs}) - policy.outputs(obs))
             assert (error <= runtime_error_at(rebuilt, policy.state(obs))).all()
-    assert products > 15
+    assert products > 6
 
 
 def test_a_factor_of_one_number_multiplies_all_entries() -> None:
