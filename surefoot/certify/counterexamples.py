@@ -325,8 +325,10 @@ def _keep_worse(
         measures["choice_lead"] = leads(outputs, base)
     if distribution:
         measures |= distances(policy, found.states.astype(np.float64), moved.astype(np.float64))
+    # A witness holds numbers alone, whatever the law is in float64.
+    is_known = np.isfinite(outputs).all(axis=1) & np.isfinite(base).all(axis=1)
     for name, values in measures.items():
-        worse = np.isfinite(values) & (values > found.values[name])
+        worse = is_known & np.isfinite(values) & (values > found.values[name])
         found.values[name][worse] = values[worse]
         found.perturbed[name][worse] = moved[worse]
         if name == "deviation":

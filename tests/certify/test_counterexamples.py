@@ -48,6 +48,23 @@ def test_the_replay_is_onnx_runtime_on_the_very_file() -> None:
     np.testing.assert_allclose(replay.outputs_at(states), file.policy.outputs_at(states), atol=1e-5)
 
 
+def test_where_the_deployed_arithmetic_overflows_nothing_is_found() -> None:
+    # In float64 the laws differ there; no witness could be written down.
+    policy = build_policy([np.ones((2, 2))])
+    overflowing = search.Replay("overflow", lambda states: np.full_like(states, np.inf))
+    found = search.worst_at(
+        policy,
+        overflowing,
+        np.zeros((3, 2), np.float32),
+        Ball(norm=Norm.LINF, epsilon=0.1),
+        steps=2,
+        restarts=0,
+        seed=0,
+        distribution=True,
+    )
+    assert all(not values.any() for values in found.values.values())
+
+
 def test_jacobian_norms_are_those_of_finite_differences() -> None:
     policy = draw_policy(np.random.default_rng(4), [3, 8, 2], squash=Squash.TANH, half_range=2.0)
     states = np.random.default_rng(5).normal(0, 1, (5, 3))
