@@ -60,7 +60,8 @@ def open_deployed(
 
     Args:
         path: A bundle, a run, a policy folder or an ``.onnx`` file.
-        listener: Is told that nothing is proved about another controller.
+        listener: Is told that nothing is proved about another controller, and that a gate takes no
+            part.
         allow_uncertified: Whether it may be another controller.
         output: Output of a foreign file that holds the actions, if it has several outputs.
         discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
@@ -73,6 +74,8 @@ def open_deployed(
     if is_folder_of(path, "bundle") or not allow_uncertified:
         bundle = open_bundle(path, allow_uncertified=allow_uncertified)
         require_arithmetic(bundle.certificate)
+        if bundle.gate is not None:
+            listener.remark(f"{path}: its gate is left out; what follows is of the controller")
         return Deployed(file=bundle.controller, certificate=bundle.certificate)
     listener.remark(f"WARNING: {path} is not a bundle; nothing is proved about it")
     file = load_controller_file(path, output, discrete=discrete)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.heard import Heard
 from support.policies import random_policy
 from surefoot.artifact import Artifact, from_json, read_artifact, to_json, write_artifact
 from surefoot.budget import Budget
@@ -22,6 +23,7 @@ from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.certifying import certify_controller
 from surefoot.workflow.exporting import export_controller
 from surefoot.workflow.gating import gate_of
+from surefoot.workflow.opening import open_deployed
 from surefoot.workflow.verifying import verify_bundle
 
 RULE = GateRule(pairs=1, recover_after=2)
@@ -179,6 +181,12 @@ def test_a_described_robot_names_its_sensors_and_limits_them(policy: Path) -> No
         gate_of(file, walks(), GateRule(), robot)
     with pytest.raises(InputError, match="actuators must have the 2 entries"):
         gate_of(file, walks(), GateRule(), Robot.parse(ROBOT.replace("count = 2", "count = 3")))
+
+
+def test_attacks_and_timings_say_that_they_leave_the_gate_out(bundle: Path) -> None:
+    heard = Heard()
+    open_deployed(bundle, heard, allow_uncertified=False)
+    assert [remark for remark in heard.remarks if "its gate is left out" in remark]
 
 
 def test_a_gate_that_would_reject_its_own_recording_is_not_exported(
