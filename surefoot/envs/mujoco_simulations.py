@@ -234,7 +234,7 @@ class MujocoSimulations:
         if is_start:
             self._randomiser.begin_errors(obs, ids)
         self._randomiser.disturb(obs, ids)
-        self._obs[ids] = obs
+        self._obs[ids if is_start else slice(None)] = obs
         return obs
 
     def _ask(

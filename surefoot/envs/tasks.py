@@ -22,8 +22,11 @@ _ASSETS = Path(gymnasium.envs.mujoco.__file__).parent / "assets"
 
 
 def _uniform_noise(start: Start) -> None:
-    for part in (start.qpos, start.qvel):
-        part += start.uniform(-5e-3, 5e-3, part.shape[1])
+    # One draw gives the same numbers as Gymnasium's two: positions first, then velocities.
+    num_qpos, num_qvel = start.qpos.shape[1], start.qvel.shape[1]
+    noise = start.uniform(-5e-3, 5e-3, num_qpos + num_qvel)
+    start.qpos[:] += noise[:, :num_qpos]
+    start.qvel[:] += noise[:, num_qpos:]
 
 
 def _uniform_then_normal_noise(start: Start) -> None:
@@ -47,10 +50,9 @@ def _control_cost(now: Simulations, weight: float) -> Floats:
 
 
 def _hopper_falls(now: Simulations) -> Flags:
-    z, angle = now.qpos[:, 1], now.qpos[:, 2]
-    bounded = (np.abs(now.qpos[:, 2:]) < 100.0).all(axis=1)
-    bounded &= (np.abs(now.qvel) < 100.0).all(axis=1)
-    return ~((z > 0.7) & (np.abs(angle) < 0.2) & bounded)
+    qpos = now.qpos
+    bounded = (np.abs(qpos[:, 2:]) < 100.0).all(axis=1) & (np.abs(now.qvel) < 100.0).all(axis=1)
+    return ~((qpos[:, 1] > 0.7) & (np.abs(qpos[:, 2]) < 0.2) & bounded)
 
 
 def _walker2d_falls(now: Simulations) -> Flags:
