@@ -5,7 +5,7 @@ EXTRAS ?= train,cpu,logs,dev
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: install demo check test test-gpu reproduce docs example build clean   # build and docs are folders, too
+.PHONY: install demo check test test-gpu reproduce docs example go1 build clean   # build and docs are folders, too
 
 install: .venv/installed
 
@@ -52,6 +52,10 @@ example: install
 	cp build/example/hopper.pub examples/hopper.pub && rm build/example/hopper
 	$(BIN)/pipeline verify examples/hopper --key examples/hopper.pub
 	test $$(cat examples/hopper/* | wc -c) -le 1000000
+
+# The Unitree Go1 of mjlab (Apache-2.0) for examples/go1.py, in a folder of its own: mjlab pins another MuJoCo.
+go1: install
+	$(PIP_INSTALL) --no-deps --upgrade --target build/mjlab mjlab==1.6.0
 
 build: install
 	$(BIN)/python -m build --no-isolation

@@ -376,3 +376,12 @@ def test_one_robot_shows_its_state_to_a_viewer() -> None:
     assert isinstance(robot, SingleRobot)
     assert robot.model is HOP.model
     np.testing.assert_array_equal(robot.data.qpos[1:], first[:1])
+
+
+def test_the_example_of_two_links_repeats_itself_and_falls_without_control() -> None:
+    module = str(Path(__file__).parents[2] / "examples/two_links.py")
+    check_replay(lambda num: make_env("TwoLinks-v0", num, env_module=module))
+    env = make_env("TwoLinks-v0", 2)
+    env.reset([0, 1])
+    still = np.zeros((2, 2), np.float32)
+    assert any(env.step(still).terminated.any() for _ in range(100))

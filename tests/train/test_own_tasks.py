@@ -230,6 +230,15 @@ def stopped_at(step: int, config: TrainConfig, out: Path) -> None:
         train_policy(config, out=out, on_progress=stop)
 
 
+def test_a_mujoco_task_with_pushes_goes_on_from_its_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+    module = str(Path(__file__).parents[2] / "examples/two_links.py")
+    config = replace(TINY, env_id="TwoLinks-v0", env_module=module)
+    whole = train_policy(config)
+    stopped_at(256, config, tmp_path)
+    resumed = train_policy(config, out=tmp_path)
+    assert weights_sha256(resumed.policy) == weights_sha256(whole.policy)
+
+
 @pytest.mark.parametrize("task", UNREPEATABLE)
 @pytest.mark.parametrize("defence", [NoDefence(), AlternatingTraining(epsilon=0.1)])
 def test_new_episodes_let_it_go_on_and_stand_in_the_record(
