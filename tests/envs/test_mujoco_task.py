@@ -1,6 +1,6 @@
 """Tasks of one's own against a plain loop over ``mj_step``: the same bits, one by one and together.
 
-Also of ``envs/derived.py``, ``envs/names.py``, ``envs/simulations.py``,
+Also of ``envs/names.py``, ``envs/simulations.py``, ``envs/derived.py``,
 ``envs/mujoco_simulations.py`` and ``envs/single_robot.py``.
 """
 
