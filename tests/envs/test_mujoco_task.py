@@ -100,10 +100,11 @@ HOP = MujocoTask(
 
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
+    registered = dict(gymnasium.registry)
     HOP.register()
     yield
-    for env_id in [i for i in gymnasium.registry if i.startswith(("Hop", "TwoLinks"))]:
-        del gymnasium.registry[env_id]
+    gymnasium.registry.clear()
+    gymnasium.registry.update(registered)
 
 
 class Loop:
