@@ -256,6 +256,7 @@ def targets(place: Path) -> Mapping[str, Target]:
     from surefoot.errors import InputError
     from surefoot.keys import generate_key, read_private_key, read_public_key
     from surefoot.onnx_file import dense_onnx, policy_from_onnx
+    from surefoot.recordings import StatesFile
     from surefoot.records import AttackRecord, BenchRecord, TrainingRecord
     from surefoot.runtime.controller_file import controller_from_onnx
     from surefoot.signing import (
@@ -391,7 +392,9 @@ def targets(place: Path) -> Mapping[str, Target]:
             lambda data: TrainingRecord.from_json(data, "train.json"), (to_json(TRAINING),)
         ),
         "calibration": Target(
-            through_file("states.npy", lambda path: read_source(origin, path, None, None)),
+            through_file(
+                "states.npy", lambda path: read_source(origin, StatesFile(path=path), None, None)
+            ),
             (array.getvalue(),),
         ),
         "bundle": Target(
