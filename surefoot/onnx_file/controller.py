@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnx
+
 from surefoot.artifact import Json
 from surefoot.config import build
 from surefoot.errors import InputError, IntegrityError
@@ -246,15 +248,19 @@ def read_onnx(
         InputError: If it is no controller, or no known one; the message names the node.
         IntegrityError: If it is a canonical file that was changed.
     """
-    model = parse_unchecked(data, name)
-    ours = any(str(entry.key).startswith(PREFIX) for entry in model.metadata_props)
-    if not ours and model.producer_name != PRODUCER:
+    if not _is_ours(parse_unchecked(data, name)):
         return read_foreign(data, name, output, folder, discrete=discrete)
     if output not in (None, OUTPUT):
         raise InputError(f"{name} has no output {output!r}, only {OUTPUT!r}")
     file = policy_from_onnx(data, name)
     file.require_choice(discrete=discrete)
     return file
+
+
+def _is_ours(model: onnx.ModelProto) -> bool:
+    """Return True if surefoot wrote a file, or somebody changed what it wrote."""
+    named = any(str(entry.key).startswith(PREFIX) for entry in model.metadata_props)
+    return named or model.producer_name == PRODUCER
 
 
 def cut_at_state(data: bytes) -> bytes:
@@ -272,9 +278,9 @@ def cut_at_state(data: bytes) -> bytes:
     model = parse_onnx(data, "the ONNX file")
     nodes = list(model.graph.node)
     ends = [position for position, node in enumerate(nodes) if STATE in node.output]
-    # A foreign file may call any of its tensors `state`, inside of its normaliser as well.
+    # Another file may call any of its tensors `state`: behind limits of its own it is another one.
     kinds = [node.op_type for node in nodes]
-    cut = ends[0] + 1 if ends else 0
+    cut = ends[0] + 1 if ends and _is_ours(model) else 0
     if not cut or not NORMALISER_OPS.issuperset(kinds[:cut]) or kinds[cut : cut + 1] != ["Gemm"]:
         raise InputError(
             f"the ONNX file has no tensor {STATE!r} after a normaliser: it is not a canonical file"

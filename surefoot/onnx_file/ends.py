@@ -34,7 +34,7 @@ A runtime errs as much in either, but half of the tanh is what the head holds.
 
 _SIGMOID = Activation.SIGMOID
 
-_SCALES = 2.0**-60, 2.0**60
+LEAST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
 """Factors that may be a scale: their reciprocals are as far from the ends of float32."""
 
 
@@ -149,12 +149,20 @@ class _Front:
         after = self.linear.part(sensors).then(Linear.of(step))
         size = np.abs(after.factor)
         largest = np.maximum(self.largest[sensors], size)
-        in_range = (size >= _SCALES[0]) & (size <= _SCALES[1])
+        in_range = (size >= LEAST_SCALE) & (size <= LARGEST_SCALE)
         return bool((in_range & (largest <= size * LARGEST_UNIT)).all())
 
 
-def take_normaliser(graph: Graph, obs_dim: int) -> tuple[Normaliser, Numbers]:
+def take_normaliser(
+    graph: Graph, obs_dim: int, moved: Array | None = None
+) -> tuple[Normaliser, Numbers]:
     """Remove the normaliser from the front of a graph.
+
+    Args:
+        graph: The steps that are left, sensors first; changed in place.
+        obs_dim: Number of sensors.
+        moved: What moving limits behind the normaliser adds to what is rounded, normalised units,
+            shape (obs_dim,); None where none was moved.
 
     Returns:
         The normaliser, and the numbers of the states, shape (obs_dim,).
@@ -179,11 +187,14 @@ def take_normaliser(graph: Graph, obs_dim: int) -> tuple[Normaliser, Numbers]:
     graph.drop(taken)
     clip = _take_clip(graph, front, uses)
     graph.negate(front.numbers[front.linear.factor < 0])
-    return _normaliser(front, clip), front.numbers
+    return _normaliser(front, clip, moved), front.numbers
 
 
 def _take_clip(graph: Graph, front: _Front, uses: Numbers) -> float:
-    """Remove the clip of all states that are used, if they have one and the same."""
+    """Remove the clip of all states that are used, if they have one and the same.
+
+    Where each has limits of its own, these stay, and the clip is to the largest: it does nothing.
+    """
     used = np.flatnonzero(uses[front.numbers])
     states = set(front.numbers[used].tolist())
     clips = [
@@ -193,8 +204,10 @@ def _take_clip(graph: Graph, front: _Front, uses: Numbers) -> float:
     ]
     limits = {float(end) for step in clips for end in (*-step.low, *step.high)}
     clipped = {number for step in clips for number in step.inputs.tolist()}
-    if len(limits) != 1 or clipped != states or (uses[front.numbers[used]] != 1).any():
+    if clipped != states or (uses[front.numbers[used]] != 1).any():
         return np.inf
+    if len(limits) != 1:
+        return max(map(abs, limits))
     place = {int(number): k for k, number in enumerate(front.numbers)}
     for step in clips:
         front.numbers[[place[int(number)] for number in step.inputs]] = step.outputs
@@ -202,22 +215,22 @@ def _take_clip(graph: Graph, front: _Front, uses: Numbers) -> float:
     return limits.pop()
 
 
-def _normaliser(front: _Front, clip: float) -> Normaliser:
+def _normaliser(front: _Front, clip: float, moved: Array | None) -> Normaliser:
     factor, offset = np.abs(front.linear.factor), front.linear.offset
     with np.errstate(over="ignore"):
         mean = (-offset / front.linear.factor).astype(np.float32)
         scale = (1 / factor).astype(np.float32)
-    if front.is_canonical:
+    if front.is_canonical and moved is None:
         # The constants themselves: of (o - m) / d and (o - m) f, nothing is rounded.
         single = factor.astype(np.float32)
         if front.multiplies:
             return Normaliser.multiplying(mean, single, clip)
         return Normaliser(mean=mean, scale=scale, clip=clip)
     # Mean and scale are rounded once each; a state z is the difference of f o and -s.
-    rounding = Rounding(
-        count=int(front.linear.count.max()) + 3,
-        excess=2 * np.abs(offset) + front.linear.excess,
-    )
+    count, excess = int(front.linear.count.max()), 2 * np.abs(offset) + front.linear.excess
+    if moved is not None:  # ends are rounded as often as what they limit
+        count, excess = 2 * count, excess + moved
+    rounding = Rounding(count=count + 3, excess=excess)
     return Normaliser(mean=mean, scale=scale, clip=clip, rounding=rounding)
 
 
@@ -258,7 +271,7 @@ def take_head(graph: Graph) -> GaussianHead:
         back.linear, back.numbers = here.then(back.linear), inputs
         back.layers.append(steps)
     size = np.abs(back.linear.factor)
-    in_range = bool(((size >= _SCALES[0]) & (size <= _SCALES[1])).all())
+    in_range = bool(((size >= LEAST_SCALE) & (size <= LARGEST_SCALE)).all())
     squashes = _squashes(graph, back.numbers) if in_range else []
     if not squashes:
         return _take_plain_head(graph, back.layers)
@@ -354,7 +367,7 @@ def _take_plain_head(graph: Graph, layers: list[list[Step]]) -> GaussianHead:
         graph.drop(layers.pop(0))
     if layers and _all_are(layers[0], Scale):
         linear, inputs = _gathered(layers[0], graph.outputs)
-        if ((linear.factor >= _SCALES[0]) & (linear.factor <= _SCALES[1])).all():
+        if ((linear.factor >= LEAST_SCALE) & (linear.factor <= LARGEST_SCALE)).all():
             half_range, graph.outputs = linear.factor.astype(np.float32), inputs
             graph.drop(layers[0])
     return GaussianHead(std=None, squash=Squash.IDENTITY, centre=centre, half_range=half_range)

@@ -30,6 +30,7 @@ from surefoot.onnx_file.computation import (
     no_numbers,
 )
 from surefoot.onnx_file.ends import Graph, take_head, take_normaliser
+from surefoot.onnx_file.front_limits import sink_limits
 from surefoot.onnx_file.idle_limits import drop_idle_limits
 from surefoot.onnx_file.units import Unit, units_of
 from surefoot.policy import CategoricalHead, Layer, Memory, Policy, Rounding
@@ -57,8 +58,9 @@ def rebuild(
     steps = needed(computation.steps, np.concatenate([outputs, later]), computation.size)
     graph = Graph(steps, outputs, computation.size, later)
     drop_idle_limits(graph)
+    moved = sink_limits(graph, len(computation.sensors))
     graph.steps = _by_maker(graph)
-    normaliser, states = take_normaliser(graph, len(computation.sensors))
+    normaliser, states = take_normaliser(graph, len(computation.sensors), moved)
     head = CategoricalHead(num_actions=len(outputs)) if choice else take_head(graph)
     graph.steps = _by_limits(graph.steps)
     graph.steps = _by_use(graph)
