@@ -116,6 +116,23 @@ def _in_unit(name: str, size: float | str, robot: Robot) -> float:
     return value
 
 
+def entry_errors(perturb: Perturbation, robot: Robot) -> tuple[float, ...]:
+    """Return the largest error of each entry of the observation, raw units; 0 for none.
+
+    Raises:
+        InputError: If a sensor is unknown or named twice.
+    """
+    errors = [0.0] * len(robot.sensor_labels)
+    for name, size in sizes_of(perturb, robot).items():
+        for entry in robot.sensors_called(name):
+            if errors[entry]:
+                raise InputError(
+                    f"perturb names {robot.sensor_labels[entry]} twice, by {name!r} the second time"
+                )
+            errors[entry] = size
+    return tuple(errors)
+
+
 def readings_of(perturb: Perturbation, robot: Robot) -> dict[str, str]:
     """Return the largest error of the readings by the name of a sensor, with its unit.
 
@@ -148,13 +165,9 @@ def ball_of(
         InputError: If a sensor is unknown or named twice, or nothing bounds its state.
     """
     radii = [Fraction(0)] * normaliser.mean.size  # no error of what a controller remembers
-    for name, size in sizes_of(perturb, robot).items():
-        for entry in robot.sensors_called(name):
-            if radii[entry]:
-                raise InputError(
-                    f"perturb names {robot.sensor_labels[entry]} twice, by {name!r} the second time"
-                )
-            radii[entry] = _radius(size, entry, normaliser, state_limit)
+    for entry, error in enumerate(entry_errors(perturb, robot)):
+        if error:
+            radii[entry] = _radius(error, entry, normaliser, state_limit)
     epsilon = _up(max(radii))
     shares = tuple(min(_up(radius / Fraction(epsilon)), 1.0) for radius in radii)
     return Ball(norm=Norm.LINF, epsilon=epsilon, sensors=shares)

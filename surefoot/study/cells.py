@@ -13,6 +13,7 @@ from surefoot.provenance import code_digest, installed_versions
 from surefoot.study.cell_record import Maker
 from surefoot.study.grid import Arm, Grid, Purpose, Stage
 from surefoot.train import TrainConfig
+from surefoot.train.defence_ball import perturbation_of
 from surefoot.train.train_config import WITHOUT_EFFECT
 
 _LIBRARIES = ("gymnasium", "mujoco", "numpy", "onnxruntime", "scipy", "torch")
@@ -49,12 +50,16 @@ class CellSettings:
         """Check that the stages have what they need.
 
         Raises:
-            InputError: If a certificate has nothing to answer, or attacks know no epsilon.
+            InputError: If a certificate has nothing to answer, attacks know no epsilon, or a
+                defence is in the words of a robot.
         """
         if "certify" in self.stages and not self.require:
             raise InputError("a study that certifies needs [[require]] tables, got none")
         if "attack" in self.stages and self.attack.epsilon is None:
             raise InputError("attack.epsilon must be given: the arms are attacked alike")
+        if perturbation_of(self.train.defence) is not None:
+            # A cell is its settings, and what a robot.toml says is none of them.
+            raise InputError("train.defence must have epsilon in a study, got perturb")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,7 +50,7 @@ class LearningAdversary:
         assert isinstance(config.defence, AlternatingTraining)
         self._defence = config.defence
         self._num_attacked = max(1, round(config.defence.attacked * config.num_envs))
-        self._game = Game(env, policy, self._craft(policy, 0.0))
+        self._game = Game(env, policy, self._craft(policy, Ball(norm=Norm.LINF, epsilon=0.0)))
         self._learner = Learner(_adversary_config(config), self._game, device)
         self._iteration = 0
         self._batch_size = config.batch_size
@@ -60,34 +60,34 @@ class LearningAdversary:
         """Environment steps done."""
         return self._iteration * self._batch_size
 
-    def disturbance(self, policy: Policy, epsilon: float) -> "MeanMoves | None":
+    def disturbance(self, policy: Policy, ball: Ball) -> "MeanMoves | None":
         """Return the function that perturbs a policy's states by the mean moves of this moment.
 
         Args:
             policy: Policy that sees them.
-            epsilon: Radius of the ball; if it is a point, the result is None.
+            ball: What it may do to a state; if it is a point, the result is None.
         """
-        if epsilon == 0:
+        if ball.epsilon == 0:
             return None
         return MeanMoves(
             actor=with_fast_layers(self._learner.policy()),
-            craft=self._craft(policy, epsilon),
+            craft=self._craft(policy, ball),
             num_attacked=self._num_attacked,
         )
 
-    def iterate(self, policy: Policy, epsilon: float) -> None:
+    def iterate(self, policy: Policy, ball: Ball) -> None:
         """Play one rollout against a policy and learn from it.
 
         Args:
             policy: Is frozen, and acts deterministically.
-            epsilon: Radius of the ball.
+            ball: What the adversary may do to a state.
 
         Raises:
             DivergenceError: If the simulation, a loss or a parameter becomes non-finite.
         """
-        if epsilon == 0:
+        if ball.epsilon == 0:
             return
-        self._learner.collector.look(self._game.face(policy, self._craft(policy, epsilon)))
+        self._learner.collector.look(self._game.face(policy, self._craft(policy, ball)))
         try:
             self._learner.learn(self._learner.play())
         except DivergenceError as error:
@@ -111,8 +111,7 @@ class LearningAdversary:
         self._iteration = state["iteration"]
         self._learner.load_state_dict(state["learner"])
 
-    def _craft(self, policy: Policy, epsilon: float) -> Craft:
-        ball = Ball(norm=Norm.LINF, epsilon=epsilon)
+    def _craft(self, policy: Policy, ball: Ball) -> Craft:
         if self._defence.adversary == "pa_ad":
             return Director(policy, ball)
         return Direct(ball, policy.obs_dim)

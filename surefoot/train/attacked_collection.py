@@ -11,7 +11,7 @@ import torch
 from numpy import int64
 from numpy.typing import NDArray
 
-from surefoot.ball import Ball, Norm
+from surefoot.ball import Ball
 from surefoot.policy import Policy
 from surefoot.train.agent import Agent
 from surefoot.train.defence_config import StateAdversarial
@@ -43,15 +43,14 @@ class AttackedCollection:
         self._steps = config.defence.inner_steps
         self._generator = torch_stream(config.seed, Stream.COLLECTION, device)
 
-    def disturbance(self, policy: Policy, epsilon: float) -> Disturbance | None:
+    def disturbance(self, policy: Policy, ball: Ball) -> Disturbance | None:
         """Return the disturbance in a ball, see `rollout.TrainingAdversary`."""
         del policy  # its layers are those of the agent
-        if epsilon == 0:
+        if ball.epsilon == 0:
             return None
-        ball = Ball(norm=Norm.LINF, epsilon=epsilon)
         return FarthestStates(self._agent, ball, self._steps, self._generator)
 
-    def iterate(self, policy: Policy, epsilon: float) -> None:
+    def iterate(self, policy: Policy, ball: Ball) -> None:
         """Do nothing: it searches and does not learn."""
 
     def row(self) -> dict[str, float | None]:
@@ -89,7 +88,7 @@ class FarthestStates:
             self.agent.actor.mlp,
             self.agent.distribution,
             torch.from_numpy(state_ND).to(self.generator.device),
-            epsilon=self.ball.epsilon,
+            self.ball,
             steps=self.steps,
             generator=self.generator,
         )

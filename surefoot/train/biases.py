@@ -98,11 +98,11 @@ class EpisodeBiases:
         self._searched_returns: deque[float] = deque(maxlen=100)
         self._renew(np.ones(num_envs, np.bool_))
 
-    def disturbance(self, policy: Policy, epsilon: float) -> "EpisodeBiases | None":
+    def disturbance(self, policy: Policy, ball: Ball) -> "EpisodeBiases | None":
         """Return itself with biases of a size, or None while that is zero."""
         del policy  # the search knows what episodes return, and no more
-        self._ball = Ball(norm=Norm.LINF, epsilon=epsilon)
-        return self if epsilon else None
+        self._ball = ball
+        return self if ball.epsilon else None
 
     def see(self, state_ND: Singles, env_N: NDArray[np.int64]) -> Singles:
         """Return the states plus the biases of their environments; see `rollout.Disturbance`."""
@@ -132,7 +132,7 @@ class EpisodeBiases:
                 self._direction_ND[env] = self._random.standard_normal(self._direction_ND.shape[1])
         self._age_N[which_N] = 0
 
-    def iterate(self, policy: Policy, epsilon: float) -> None:
+    def iterate(self, policy: Policy, ball: Ball) -> None:
         """Do nothing: it learns while rollouts are played."""
 
     def row(self) -> dict[str, float | None]:

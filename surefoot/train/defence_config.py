@@ -4,6 +4,7 @@ Every defence starts weak and is at full strength only after a share of the trai
 is attacked at full strength from the first step often learns to do nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,6 +17,7 @@ from surefoot.ranges import (
     require_order,
     require_positive,
 )
+from surefoot.raw_units import check_perturbation
 
 _MOST_STEPS = 10**6
 """Largest number of steps of a search, which are drawn together."""
@@ -55,10 +57,14 @@ class GrowingBall(Ramp):
     Attributes:
         epsilon: Radius of the ball, normalised units.
         fraction: Share of each minibatch that is perturbed, in (0, 1].
+        perturb: In place of ``epsilon``, the largest error of the readings by sensor or group of
+            ``train.robot``, in their own units, either way, as in a budget; or "noise". The radii
+            follow the scales that the normaliser has at each update.
     """
 
-    epsilon: float
+    epsilon: float | None = None
     fraction: float = 1.0
+    perturb: Mapping[str, float | str] | str | None = None
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -67,12 +73,17 @@ class GrowingBall(Ramp):
             InputError: If one does not hold.
         """
         Ramp.__post_init__(self)
-        require_at_least(self, 0, "epsilon")
+        if (self.epsilon is None) == (self.perturb is None):
+            raise InputError("a defence must have epsilon, or perturb in its place")
+        if self.epsilon is not None:
+            require_at_least(self, 0, "epsilon")
+        if self.perturb is not None:
+            check_perturbation(self.perturb)
         require_fraction(self, "fraction")
 
-    def radius(self, progress: float) -> float:
-        """Return the radius after a share of the training."""
-        return self.epsilon * self.ramp(progress)
+    def strength(self, progress: float) -> float:
+        """Return the share of the ball that is searched after a share of the training."""
+        return self.ramp(progress)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,9 +105,9 @@ class WeightedBall(GrowingBall):
         GrowingBall.__post_init__(self)
         require_at_least(self, 0, "kappa")
 
-    def radius(self, progress: float) -> float:
-        """Return the radius after a share of the training; zero where it has no weight."""
-        return GrowingBall.radius(self, progress) if self.kappa else 0.0
+    def strength(self, progress: float) -> float:
+        """Return the share of the ball that is searched; zero where it has no weight."""
+        return self.ramp(progress) if self.kappa else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

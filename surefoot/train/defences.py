@@ -9,6 +9,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
+from surefoot.ball import Ball
 from surefoot.train.agent import Agent
 from surefoot.train.defence_config import (
     AdversarialReturn,
@@ -20,7 +21,13 @@ from surefoot.train.defence_config import (
     StateAdversarial,
 )
 from surefoot.train.differentiable_bounds import mixed_bounds
-from surefoot.train.perturbation_search import farthest_perturbation, search_ball, uniform_start
+from surefoot.train.perturbation_search import (
+    farthest_perturbation,
+    search_ball,
+    shared_out,
+    shares_of,
+    uniform_start,
+)
 from surefoot.train.samples import ActorTerm, Samples, surrogate
 
 
@@ -34,18 +41,18 @@ def _searches(
 
 
 def perturbed_states(
-    agent: Agent, defence: Defence, epsilon: float, minibatch: Samples, generator: torch.Generator
+    agent: Agent, defence: Defence, ball: Ball, minibatch: Samples, generator: torch.Generator
 ) -> Tensor:
     """Return the first states of a minibatch, moved to where the defence fears them, (P, O).
 
     Args:
         agent: The agent that is updated; only read.
         defence: Objective and length of the search.
-        epsilon: Radius of the ball at this update; zero for no state at all.
+        ball: The ball at this update; a point for no state at all.
         minibatch: Samples with normalised advantages.
         generator: Source of the random starts and noise.
     """
-    if epsilon == 0 or not _searches(defence):
+    if ball.epsilon == 0 or not _searches(defence):
         return minibatch.states[:0]
     part = _regularised(defence, minibatch)
     actor, distribution = agent.actor.mlp, agent.distribution
@@ -54,20 +61,21 @@ def perturbed_states(
             actor,
             distribution,
             part.states,
-            epsilon=epsilon,
+            ball,
             steps=defence.inner_steps,
             generator=generator,
         )
     else:
-        clip_range = agent.config.clip_range
+        clip_range, shares = agent.config.clip_range, shares_of(ball)
         delta = search_ball(
             lambda delta: actor.input_gradient(
                 part.states + delta,
                 lambda outputs: surrogate(distribution, outputs, part, clip_range).by_output,
             ),
-            uniform_start(part.states, epsilon, generator),
-            epsilon=epsilon,
+            shared_out(uniform_start(part.states, ball.epsilon, generator), shares),
+            epsilon=ball.epsilon,
             steps=defence.inner_steps,
+            shares=shares,
         )
     return part.states + delta
 
@@ -114,7 +122,7 @@ def natural_weight(defence: Defence) -> float:
 
 
 def convex_term(
-    agent: Agent, defence: Defence, progress: float, minibatch: Samples
+    agent: Agent, defence: Defence, ball: Ball, progress: float, minibatch: Samples
 ) -> tuple[Tensor, Tensor] | None:
     """Return the convex relaxation of max D^2 and its gradient by the actor's parameters.
 
@@ -124,6 +132,7 @@ def convex_term(
     Args:
         agent: The agent that is updated; only read.
         defence: The defence of the run.
+        ball: The ball at this update.
         progress: Share of the training that is done.
         minibatch: Its first states are regularised.
 
@@ -131,15 +140,13 @@ def convex_term(
         R, and the gradient of kappa R, shape of the actor's parameters; None without this defence
         or while its ball is a point.
     """
-    if not isinstance(defence, ConvexStateAdversarial):
-        return None
-    if (epsilon := defence.radius(progress)) == 0:
+    if not isinstance(defence, ConvexStateAdversarial) or ball.epsilon == 0:
         return None
     part = _regularised(defence, minibatch)
     with torch.inference_mode(False), torch.enable_grad():
         parameters = agent.actor.parameters.clone().requires_grad_()
         actor, states = agent.actor.views_of(parameters), part.states.clone()
-        bounds = mixed_bounds(actor, states, epsilon, defence.ramp(progress))
+        bounds = mixed_bounds(actor, states, ball, defence.ramp(progress))
         distance = agent.distribution.squared_distance_bound(
             actor(states), bounds.lower, bounds.upper
         ).mean()

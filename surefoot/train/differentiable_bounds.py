@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from surefoot.activation import Activation, AnyActivation
+from surefoot.ball import Ball
 from surefoot.errors import InputError
 from surefoot.train.networks import SILU_SLOPES, Mlp, forward
+from surefoot.train.perturbation_search import shares_of
 
 _BISECTIONS = 5
 _NEWTON_STEPS = 2
@@ -70,50 +72,56 @@ def _between(slope_low: Tensor, cut_low: Tensor, slope_high: Tensor, cut_high: T
     )
 
 
-def mixed_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float, beta: float) -> BatchBounds:
+def mixed_bounds(mlp: Mlp, states_BO: Tensor, ball: Ball, beta: float) -> BatchBounds:
     """Return beta IBP + (1 - beta) CROWN of the outputs; CROWN is skipped at beta = 1.
 
     Args:
         mlp: Differentiable by autograd in its weights.
         states_BO: Centres of the balls.
-        epsilon: Radius in linf, normalised units.
+        ball: The linf ball around each, normalised units.
         beta: Share of IBP, in [0, 1].
 
     Reference:
         Zhang et al. 2020 (arXiv 2003.08938), the convex relaxation of SA-PPO.
     """
     if beta == 0:
-        return crown_bounds(mlp, states_BO, epsilon)
-    interval = interval_bounds(mlp, states_BO, epsilon)
-    return interval if beta == 1 else crown_bounds(mlp, states_BO, epsilon).mix(interval, beta)
+        return crown_bounds(mlp, states_BO, ball)
+    interval = interval_bounds(mlp, states_BO, ball)
+    return interval if beta == 1 else crown_bounds(mlp, states_BO, ball).mix(interval, beta)
 
 
-def interval_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float) -> BatchBounds:
+def interval_bounds(mlp: Mlp, states_BO: Tensor, ball: Ball) -> BatchBounds:
     """Return bounds of the outputs by interval arithmetic (IBP), (B, r)."""
-    bounds = _first_layer(mlp, states_BO, epsilon)
+    bounds = _first_layer(mlp, states_BO, ball)
     for number in range(1, len(mlp.weights)):
         bounds = _interval_layer(mlp, number, bounds)
     return bounds
 
 
-def crown_bounds(mlp: Mlp, states_BO: Tensor, epsilon: float) -> BatchBounds:
+def crown_bounds(mlp: Mlp, states_BO: Tensor, ball: Ball) -> BatchBounds:
     """Return bounds of the outputs by CROWN, never looser than IBP, (B, r).
 
     Reference:
         Zhang et al., NeurIPS 2018 (arXiv 1811.00866).
     """
-    bounds = _first_layer(mlp, states_BO, epsilon)
+    bounds = _first_layer(mlp, states_BO, ball)
     lines: list[_Lines] = []
     for number in range(1, len(mlp.weights)):
         lines.append(_relax(mlp.activations[number - 1], bounds.lower, bounds.upper))
-        crown = _substituted(mlp, number, lines, states_BO, epsilon)
+        crown = _substituted(mlp, number, lines, states_BO, ball)
         bounds = crown.meet(_interval_layer(mlp, number, bounds))
     return bounds
 
 
-def _first_layer(mlp: Mlp, states_BO: Tensor, epsilon: float) -> BatchBounds:
+def _reach(rows: Tensor, ball: Ball) -> Tensor:
+    """Return how far linear functions of the state move in the ball: rows (..., O) to (...)."""
+    shares, sizes = shares_of(ball), rows.abs()
+    return ball.epsilon * (sizes if shares is None else sizes * shares.to(rows)).sum(-1)
+
+
+def _first_layer(mlp: Mlp, states_BO: Tensor, ball: Ball) -> BatchBounds:
     middle = functional.linear(states_BO, mlp.weights[0], mlp.biases[0])
-    radius = epsilon * mlp.weights[0].abs().sum(1)
+    radius = _reach(mlp.weights[0], ball)
     return BatchBounds(middle - radius, middle + radius)
 
 
@@ -127,7 +135,7 @@ def _interval_layer(mlp: Mlp, number: int, before: BatchBounds) -> BatchBounds:
 
 
 def _substituted(
-    mlp: Mlp, number: int, lines: list[_Lines], states_BO: Tensor, epsilon: float
+    mlp: Mlp, number: int, lines: list[_Lines], states_BO: Tensor, ball: Ball
 ) -> BatchBounds:
     """Substitute lines from a layer back to the states.
 
@@ -151,7 +159,7 @@ def _substituted(
         rows = rows * below.slope[:, None] + sizes * below.slope_spread[:, None]
         constant = constant + rows @ mlp.biases[layer - 1]
         rows = rows @ mlp.weights[layer - 1]
-    largest = torch.einsum("bro,bo->br", rows, states_BO) + constant + epsilon * rows.abs().sum(2)
+    largest = torch.einsum("bro,bo->br", rows, states_BO) + constant + _reach(rows, ball)
     upper, negated = largest.chunk(2, dim=1)
     return BatchBounds(-negated, upper)
 

@@ -12,6 +12,7 @@ import torch
 from surefoot.envs.vector import VectorEnv
 from surefoot.errors import DivergenceError
 from surefoot.policy import Normaliser, Policy
+from surefoot.robot import Robot
 from surefoot.train.agent import new_agent
 from surefoot.train.moments import Moments, RewardNormaliser, normaliser_of
 from surefoot.train.networks import Mlp
@@ -40,6 +41,7 @@ class Learner:
         env: VectorEnv,
         device: torch.device,
         planned_updates: int | None = None,
+        robot: Robot | None = None,
     ) -> None:
         """Start untrained.
 
@@ -49,10 +51,11 @@ class Learner:
             device: Device of the updates.
             planned_updates: Optimiser steps over which sparsity and a defence rise; those of the
                 configuration if not given.
+            robot: Robot whose sensors the defence names; None for none.
 
         Raises:
-            InputError: If the defence does not fit the actions of the task, or a network cannot be
-                pruned as asked.
+            InputError: If the defence does not fit the actions of the task or its words the robot,
+                or a network cannot be pruned as asked.
         """
         self.agent = new_agent(config, env.spec, device)
         self.ppo = Ppo(
@@ -61,6 +64,7 @@ class Learner:
             minibatch_generator=torch_stream(config.seed, Stream.MINIBATCHES, device),
             search_generator=torch_stream(config.seed, Stream.SEARCH, device),
             planned_updates=planned_updates,
+            robot=robot,
         )
         seeds = env_seeds(numpy_stream(config.seed, Stream.ENVIRONMENTS), config.num_envs)
         self.collector = Collector(
@@ -108,6 +112,7 @@ class Learner:
                     f"{self._config.env_id}: an observation of {np.abs(obs).max():.3g} is too large"
                     " for a normaliser in float32"
                 )
+            self.ppo.look_through(self._normaliser())
         return losses
 
     def state_dict(self) -> dict[str, Any]:
@@ -128,6 +133,7 @@ class Learner:
         config = self._config
         self.ppo.load_state_dict(state["ppo"])
         self._moments = Moments.from_state(state["moments"])
+        self.ppo.look_through(self._normaliser())
         self._rewards.load_state_dict(state["rewards"])
         new_seeds = None
         if config.resume == "new_episodes":

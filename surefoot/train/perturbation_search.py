@@ -120,6 +120,11 @@ def shares_of(ball: Ball) -> Tensor | None:
     return None if ball.sensors is None else torch.tensor(ball.sensors, dtype=torch.float64)
 
 
+def shared_out(start: Tensor, shares: Tensor | None) -> Tensor:
+    """Return starts in a ball, (B, O), as starts in one whose sensors have shares, (O,)."""
+    return start if shares is None else start * shares.to(start)
+
+
 def _sides(epsilon: float, shares: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return the largest movement of each sensor, and its share if any, in the dtype of ``like``.
 
@@ -137,8 +142,8 @@ def farthest_perturbation(
     actor: Mlp,
     distribution: Distribution,
     states: Tensor,
+    ball: Ball,
     *,
-    epsilon: float,
     steps: int,
     generator: torch.Generator,
 ) -> Tensor:
@@ -148,7 +153,7 @@ def farthest_perturbation(
         actor: Network from states to outputs.
         distribution: Distribution of the actions around the outputs.
         states: Centres of the balls, (B, O).
-        epsilon: Radius, normalised units.
+        ball: The linf ball, normalised units.
         steps: Number of gradient steps of epsilon / steps.
         generator: Source of start and noise, on the device of ``states``.
 
@@ -157,13 +162,15 @@ def farthest_perturbation(
     """
     # Of the mean over the samples: the noise of SGLD is relative to it.
     output_gradient = distribution.squared_distance_gradient(actor(states), 1 / len(states))
+    shares = shares_of(ball)
     return search_ball(
         lambda delta: actor.input_gradient(states + delta, output_gradient),
-        corner_start(states, epsilon / steps, generator),
-        epsilon=epsilon,
+        shared_out(corner_start(states, ball.epsilon / steps, generator), shares),
+        epsilon=ball.epsilon,
         steps=steps,
         temperature=SA_TEMPERATURE,
         generator=generator,
+        shares=shares,
     )
 
 

@@ -6,8 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surefoot.ball import Ball
 from surefoot.errors import InputError
+from surefoot.policy import Normaliser
+from surefoot.robot import Robot
 from surefoot.train.agent import Agent
+from surefoot.train.defence_ball import full_ball, grown
 from surefoot.train.defence_config import GrowingBall, LipschitzTarget, Ramp
 from surefoot.train.defences import (
     convex_term,
@@ -17,6 +21,7 @@ from surefoot.train.defences import (
 )
 from surefoot.train.distributions import Gaussian
 from surefoot.train.lipschitz import LipschitzLimit
+from surefoot.train.moments import Moments, normaliser_of
 from surefoot.train.networks import TorchNetwork
 from surefoot.train.pruning import Pruner
 from surefoot.train.pruning_config import NoPruning
@@ -51,6 +56,7 @@ class Ppo:
         minibatch_generator: torch.Generator,
         search_generator: torch.Generator,
         planned_updates: int | None = None,
+        robot: Robot | None = None,
     ) -> None:
         """Start at update zero, with no momentum and dense networks.
 
@@ -61,13 +67,16 @@ class Ppo:
             search_generator: Source of the searches inside a ball.
             planned_updates: Optimiser steps over which sparsity and a defence rise; all if not
                 given.
+            robot: Robot whose sensors the defence names; None for none.
 
         Raises:
-            InputError: If the defence does not fit the actions of the task, or a network cannot be
-                pruned as asked.
+            InputError: If the defence does not fit the actions of the task or its words the robot,
+                or a network cannot be pruned as asked.
         """
         self.agent = agent
         self.config = config
+        self._robot = robot
+        self.look_through(normaliser_of(Moments.none(agent.spec.obs_dim), config.observation_clip))
         self.num_updates = 0
         self._planned_updates = planned_updates or config.num_updates
         defence, device = config.defence, agent.actor.parameters.device
@@ -161,11 +170,9 @@ class Ppo:
 
     def _actor_gradient(self, minibatch: Samples) -> tuple[Tensor, Tensor]:
         """Write the gradient of the actor and its noise; return surrogate and defence term."""
-        config, agent, epsilon = self.config, self.agent, self.epsilon()
+        config, agent, ball = self.config, self.agent, self.ball()
         minibatch = minibatch.with_normalised_advantages()
-        perturbed = perturbed_states(
-            agent, config.defence, epsilon, minibatch, self._search_generator
-        )
+        perturbed = perturbed_states(agent, config.defence, ball, minibatch, self._search_generator)
         # One pass for clean and perturbed states: two small ones cost more.
         trace = agent.actor.mlp.trace(torch.cat([minibatch.states, perturbed]))
         clean, disturbed = trace.output.tensor_split([len(minibatch.states)])
@@ -188,7 +195,7 @@ class Ppo:
         agent.actor.backward(trace, by_all)
         if by_log_std is not None:
             self._trained["log_std"].grad = by_log_std
-        convex = convex_term(agent, config.defence, self.progress(), minibatch)
+        convex = convex_term(agent, config.defence, ball, self.progress(), minibatch)
         if convex is None:
             return natural.value, defended.value
         agent.actor.gradient.add_(convex[1])
@@ -236,10 +243,16 @@ class Ppo:
         """Return the share of the ramps that is done: 1 where a run was extended beyond them."""
         return min(1.0, self.num_updates / self._planned_updates)
 
-    def epsilon(self) -> float:
-        """Return the radius of the defence at this update: a linear ramp."""
+    def look_through(self, normaliser: Normaliser) -> None:
+        """Take the full ball of the defence as the states of another normaliser have it."""
+        self._full_ball = full_ball(self.config, self._robot, normaliser)
+
+    def ball(self) -> Ball:
+        """Return the ball of the defence at this update: a share of the full one."""
         defence = self.config.defence
-        return defence.radius(self.progress()) if isinstance(defence, GrowingBall) else 0.0
+        if not isinstance(defence, GrowingBall):
+            return self._full_ball
+        return grown(self._full_ball, defence.strength(self.progress()))
 
     def _learning_rate(self) -> float:
         """Return the rate at this update: linear from the first to its annealed share."""

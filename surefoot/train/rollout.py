@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.ball import Ball
 from surefoot.envs.vector import DiscreteActions, VectorEnv
 from surefoot.errors import DivergenceError, InputError
 from surefoot.policy import Array, Policy
@@ -39,15 +40,15 @@ class Disturbance(Protocol):
 class TrainingAdversary(Protocol):
     """Who disturbs the rollouts of a training; `load_state_dict` resumes it exactly."""
 
-    def disturbance(self, policy: Policy, epsilon: float) -> Disturbance | None:
+    def disturbance(self, policy: Policy, ball: Ball) -> Disturbance | None:
         """Return the disturbance of the next rollout, or None while there is none.
 
         Args:
             policy: Policy that sees the disturbed states.
-            epsilon: Radius of the ball, normalised units.
+            ball: What it may do to a state.
         """
 
-    def iterate(self, policy: Policy, epsilon: float) -> None:
+    def iterate(self, policy: Policy, ball: Ball) -> None:
         """Learn from the policy that the last rollout led to, if it learns in games of its own."""
 
     def row(self) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,14 @@ from surefoot.errors import (
     ReplayError,
 )
 from surefoot.ownership import hold_folder
+from surefoot.policy import Normaliser
+from surefoot.raw_units import faint_sensors
+from surefoot.robot import Robot
 from surefoot.run_folder import RunFolder
 from surefoot.sensors import SensorScales
 from surefoot.train.checkpoint import Checkpoint, CheckpointStore
-from surefoot.train.defence_config import AlternatingTraining, GrowingBall
+from surefoot.train.defence_ball import perturbation_of
+from surefoot.train.defence_config import AlternatingTraining, Defence, GrowingBall
 from surefoot.train.result import Progress, TrainResult
 from surefoot.train.resume import Begun, words_of
 from surefoot.train.signals import StopRequest
@@ -51,6 +55,7 @@ def train_policy(
     out: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     measure: Measure | None = None,
+    robot: Robot | None = None,
 ) -> TrainResult:
     """Train a policy.
 
@@ -72,12 +77,13 @@ def train_policy(
             its default.
         on_progress: Called after every iteration.
         measure: What the curves hold of each evaluated policy beside its return.
+        robot: Robot whose sensors ``config.defence.perturb`` names; None for none.
 
     Raises:
-        InputError: If the task is unknown; the defence or the pruning does not fit it or its
-            networks; ``out`` is not ours, is in use by another process, cannot be written, or
-            holds checkpoints of another configuration or of a version that cannot be resumed;
-            or the episodes of the policy are too short for ``visited_states``.
+        InputError: If the task is unknown; the defence or the pruning does not fit it, its
+            networks or the robot; ``out`` is not ours, is in use by another process, cannot be
+            written, or holds checkpoints of another configuration or of a version that cannot be
+            resumed; or the episodes of the policy are too short for ``visited_states``.
         ReplayError: If the task cannot be replayed and no new episodes are allowed.
         UserCodeError: If code of the task fails.
         MissingLibraryError: If a device was asked for that is not there, or a library of the task.
@@ -95,7 +101,7 @@ def train_policy(
             store = _hold(stack, folder, config, device)
             checkpoint = store.load()
         tasks = _Tasks(config, stack)
-        run = _new_run(config, tasks, device, checkpoint, measure)
+        run = _new_run(config, tasks, device, checkpoint, measure, robot)
         if folder is not None and store is None:
             store = _hold(stack, folder, config, device)
         if checkpoint is not None:
@@ -109,7 +115,7 @@ def train_policy(
         _iterate(run, store, log, stop, on_progress)
         num_envs = min(_MAX_VISITED_ENVS, max(1, config.visited_states))
         result = run.result(tasks.environments(num_envs))
-        _warn_of_sensors(result)
+        _warn_of_sensors(result, robot)
         if stop.requested:
             kept = "; its checkpoint is kept" if store else ""
             raise InterruptedRun(f"interrupted after the last step{kept}")
@@ -148,10 +154,12 @@ def _new_run(
     device: torch.device,
     checkpoint: Checkpoint | None,
     measure: Measure | None,
+    robot: Robot | None,
 ) -> Run:
     """Return a run at its first step, planned as long as that of the checkpoint, if there is one.
 
     Raises:
+        InputError: If the defence speaks of another robot than that of the task, or of none.
         ReplayError: If the task cannot be replayed and no new episodes are allowed.
     """
     env = tasks.environments(config.num_envs)
@@ -168,10 +176,11 @@ def _new_run(
         rival_env=tasks.environments(config.num_envs) if has_rival else None,
         planned_steps=None if checkpoint is None else planned_steps(checkpoint),
         measure=measure,
+        robot=robot,
     )
 
 
-def _warn_of_sensors(result: TrainResult) -> None:
+def _warn_of_sensors(result: TrainResult, robot: Robot | None) -> None:
     """Name the sensors on which a perturbation of this policy says little."""
     config, policy = result.config, result.policy
     if constant := result.facts["constant_sensors"]:
@@ -181,9 +190,17 @@ def _warn_of_sensors(result: TrainResult) -> None:
             " (train.constant_scale)"
         )
         warnings.warn(words, stacklevel=3)
-    epsilon = config.defence.epsilon if isinstance(config.defence, GrowingBall) else 0.0
-    for words in SensorScales.of(policy.normaliser).warnings(epsilon or _EPSILON):
+    for words in _faint(config.defence, robot, policy.normaliser):
         warnings.warn(words, stacklevel=3)
+
+
+def _faint(defence: Defence, robot: Robot | None, normaliser: Normaliser) -> Iterable[str]:
+    """Return a line for each sensor of which the perturbation of a defence says little."""
+    perturb = perturbation_of(defence)
+    if perturb is not None and robot is not None:
+        return faint_sensors(perturb, robot, normaliser)
+    epsilon = defence.epsilon if isinstance(defence, GrowingBall) else None
+    return SensorScales.of(normaliser).warnings(epsilon or _EPSILON)
 
 
 def pick_device(name: str) -> torch.device:

@@ -16,12 +16,14 @@ from surefoot.errors import InputError
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Layer, Policy
 from surefoot.provenance import made_on
+from surefoot.robot import Robot
 from surefoot.sensors import SensorScales
 from surefoot.train.atla import LearningAdversary
 from surefoot.train.attacked_collection import AttackedCollection
 from surefoot.train.averaging import WeightAverage
 from surefoot.train.biases import EpisodeBiases
 from surefoot.train.checkpoint import Checkpoint
+from surefoot.train.defence_ball import check_same_errors, errors_in_training
 from surefoot.train.defence_config import AlternatingTraining, SensorBiases, StateAdversarial
 from surefoot.train.distributions import Gaussian
 from surefoot.train.evaluation import clean_episodes
@@ -72,6 +74,7 @@ class Run:
         rival_env: VectorEnv | None = None,
         planned_steps: int | None = None,
         measure: Measure | None = None,
+        robot: Robot | None = None,
     ) -> None:
         """Start at iteration zero.
 
@@ -84,10 +87,12 @@ class Run:
             planned_steps: Steps that the run was begun with; ``config.total_steps`` if it was not
                 extended.
             measure: What is measured of each evaluated policy beside its return.
+            robot: Robot whose sensors the defence names; None for none.
 
         Raises:
             InputError: If the environments of the adversary are missing, the defence does not fit
-                the actions of the task, or a network cannot be pruned as asked.
+                the actions of the task or its words the robot, or a network cannot be pruned as
+                asked.
         """
         self.config = config
         self.iteration = 0
@@ -98,7 +103,8 @@ class Run:
         self._measure = measure
         self._device = device
         planned = replace(config, total_steps=planned_steps or config.total_steps)
-        self._learner = Learner(config, env, device, planned.num_updates)
+        self._errors = errors_in_training(config, robot)
+        self._learner = Learner(config, env, device, planned.num_updates, robot)
         self._agent, self._ppo = self._learner.agent, self._learner.ppo
         self._collector = self._learner.collector
         self._adversary = self._new_adversary(rival_env)
@@ -173,7 +179,7 @@ class Run:
         began = time.perf_counter()
         disturbance = None
         if self._adversary:
-            disturbance = self._adversary.disturbance(self._learner.policy(), self._ppo.epsilon())
+            disturbance = self._adversary.disturbance(self._learner.policy(), self._ppo.ball())
         rollout = self._learner.play(disturbance)
         played = time.perf_counter()
         losses = self._learner.learn(rollout)
@@ -183,7 +189,7 @@ class Run:
         self.iteration += 1
         learned = time.perf_counter()
         if self._adversary:
-            self._adversary.iterate(self._learner.policy(), self._ppo.epsilon())
+            self._adversary.iterate(self._learner.policy(), self._ppo.ball())
         if "adversary" in self.timing:
             self.timing["adversary"] += time.perf_counter() - learned
         evaluated = time.perf_counter()
@@ -223,7 +229,7 @@ class Run:
             "episodes": self._collector.num_episodes,
             "clean_return": clean_return,
             "sparsity": self._masked_policy().sparsity,
-            "epsilon": self._ppo.epsilon(),
+            "epsilon": self._ppo.ball().epsilon,
             **losses,
         }
         if isinstance(self._agent.distribution, Gaussian):
@@ -259,6 +265,7 @@ class Run:
                 "best": best,
                 "extensions": [asdict(entry) for entry in self.extensions],
                 "new_episodes": self._new_episodes,
+                "errors": None if self._errors is None else np.array(self._errors),
             },
             files={_BEST_FILE: policy_to_onnx(self._best[2])} if self._best else {},
         )
@@ -274,9 +281,11 @@ class Run:
         """Go back to a stored state, and note for the facts what the run then does not repeat.
 
         Raises:
+            InputError: If the description of the robot says another perturbation since.
             ReplayError: If its episodes cannot be replayed.
         """
         tree = checkpoint.tree
+        check_same_errors(tree.get("errors"), self._errors)
         self.iteration = tree["iteration"]
         self.evaluation_steps = tree.get("evaluation_steps", 0)  # not in those of version 0.1
         self._learner.load_state_dict(tree)
@@ -349,6 +358,7 @@ class Run:
             "hidden": [layer.weight.shape[0] for layer in policy.layers[:-1]],
             "selected": self.config.select,
             "constant_sensors": list(self.constant_sensors),
+            **({} if self._errors is None else {"errors": list(self._errors)}),
             "extensions": [asdict(entry) for entry in self.extensions],
             "new_episodes_at": self._new_episodes,
             "evaluation": {

@@ -30,6 +30,7 @@ from surefoot.robot import ROBOT_FILE, Robot
 from surefoot.run_folder import RunFolder
 from surefoot.train import Progress, TrainConfig, TrainResult, save_trained, train_policy
 from surefoot.train.checkpoint import read_checkpoint
+from surefoot.train.defence_ball import check_same_errors, errors_in_training
 from surefoot.train.folder import controller_metadata
 from surefoot.train.resume import Begun
 from surefoot.train.training_run import seconds_of
@@ -61,9 +62,10 @@ def train_run(
     config = configuration.training()
     # Refuse an unfit task or robot before anything is written.
     robot = _robot_of(config, describe_env(config.env_id, config.env_module))
+    errors = errors_in_training(config, robot)
     run, table = RunFolder(out), to_table(config)
     with hold_folder(run.path, "run"):
-        if not _is_trained(run, table, listener):
+        if not _is_trained(run, table, errors, listener):
             check_artifact_place(run.policy, "policy")
             check_replaceable((run.config, run.stages, run.training, run.training_config))
             _train(run, config, robot, listener)
@@ -94,7 +96,10 @@ def _robot_of(config: TrainConfig, spec: EnvSpec) -> Robot | None:
 
 
 def _keep_robot(run: RunFolder, robot: Robot | None) -> None:
-    """Keep a description that was changed after the training, which does not depend on it."""
+    """Keep a description that was changed after the training, which does not depend on it.
+
+    Of the errors that a defence stands it does, and those are the same.
+    """
     artifact = read_artifact(run.policy, "policy")
     if robot is None or artifact.files.get(ROBOT_FILE) == robot.text.encode():
         return
@@ -110,6 +115,7 @@ def _train(run: RunFolder, config: TrainConfig, robot: Robot | None, listener: L
             out=run.path,
             on_progress=lambda progress: update(progress.step, _remarks(progress)),
             measure=lipschitz_bounds,
+            robot=robot,
         )
     # Last comes the policy folder, which says that all of it is done.
     _enter(run, result, listener)
@@ -147,7 +153,9 @@ def _enter_again(run: RunFolder, listener: Listener) -> None:
         stages.enter("train", config, digests, seconds=seconds, where=facts.made_on)
 
 
-def _is_trained(run: RunFolder, table: Table, listener: Listener) -> bool:
+def _is_trained(
+    run: RunFolder, table: Table, errors: tuple[float, ...] | None, listener: Listener
+) -> bool:
     """Return True if the policy folder is the result of this configuration, not of a shorter one.
 
     A policy that is not as it was written, after a loss of power say, is made again.
@@ -164,6 +172,7 @@ def _is_trained(run: RunFolder, table: Table, listener: Listener) -> bool:
         return False
     begun = Begun(artifact.facts.get("config", {}), artifact.code_version, str(run.path))
     begun.check_same(table)
+    check_same_errors(artifact.facts.get("errors"), errors)
     return begun.total_steps >= int(table["total_steps"])
 
 

@@ -18,6 +18,7 @@ from surefoot.study.cells import (
     settings_table,
     this_maker,
 )
+from surefoot.train.defence_config import StateAdversarial
 
 
 def test_every_arm_has_every_seed_and_its_own_digest() -> None:
@@ -26,6 +27,13 @@ def test_every_arm_has_every_seed_and_its_own_digest() -> None:
     assert [cell.name for cell in cells[:3]] == ["dense/0", "magnitude-0.5/0", "magnitude-0.9/0"]
     assert len({cell.digest for cell in cells}) == len(cells) == 9
     assert cells_of(grid, grid.arms, "report", MAKER) == []
+
+
+def test_a_defence_in_the_words_of_a_robot_is_no_part_of_a_study() -> None:
+    settings = cells_of(grid_from(), ["dense"], "select", MAKER)[0].settings
+    defence = StateAdversarial(perturb="noise", kappa=0.1)
+    with pytest.raises(InputError, match="must have epsilon in a study, got perturb"):
+        replace(settings, train=replace(settings.train, defence=defence))
 
 
 def test_the_digest_is_that_of_the_settings_the_code_and_the_libraries() -> None:

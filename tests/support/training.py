@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from support.environments import spec_of
+from surefoot.ball import Ball, Norm
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions, VectorEnv
 from surefoot.train.agent import new_agent
 from surefoot.train.ppo import Ppo
@@ -20,6 +21,11 @@ BOX = BoxActions(-np.ones(2, np.float32), np.ones(2, np.float32))
 def seeded(seed: int = 0) -> torch.Generator:
     """A random stream of PyTorch."""
     return torch.Generator().manual_seed(seed)
+
+
+def linf(radius: float, shares: tuple[float, ...] | None = None) -> Ball:
+    """The linf ball of a radius, of which sensors may have shares."""
+    return Ball(norm=Norm.LINF, epsilon=radius, sensors=shares)
 
 
 def new_ppo(config: TrainConfig, actions: Actions = BOX) -> Ppo:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from support.environments import TargetEnv
 from support.policies import bare_states
-from support.training import CPU
+from support.training import CPU, linf
 from surefoot.errors import DivergenceError, InputError
 from surefoot.policy import (
     Activation,
@@ -81,7 +81,7 @@ def test_it_finds_the_worst_perturbation_where_that_is_known(alternating: TrainC
         rival.iterate(overshooting(), EPSILON)
     states = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
     states[:, 1:] = [2, 1]
-    seen = rival.disturbance(overshooting(), EPSILON).see(states, np.zeros(50, np.int64))
+    seen = rival.disturbance(overshooting(), linf(EPSILON)).see(states, np.zeros(50, np.int64))
     moved = seen[:, 0] - states[:, 0]
     assert (moved > 0.9 * EPSILON).all()
     assert rival.step == config.num_iterations * config.batch_size
@@ -97,7 +97,7 @@ def test_every_state_that_is_seen_lies_in_the_ball_of_the_true_one(
     assert 0 < epsilon <= EPSILON
     states = np.random.default_rng(0).uniform(-10, 10, (300, 3)).astype(np.float32)
     env = np.random.default_rng(1).integers(4, size=300)
-    seen = run._adversary.disturbance(run.policy(), epsilon).see(states, env)
+    seen = run._adversary.disturbance(run.policy(), linf(epsilon)).see(states, env)
     assert ((seen != states).any(axis=1) == (env == 0)).all(), "a quarter of four is the first"
     far = [
         abs(Fraction(a) - Fraction(b))
@@ -115,7 +115,7 @@ def test_its_share_of_the_environments_is_rounded_to_whole_ones(
     config = replace(TINY, defence=replace(TINY.defence, attacked=attacked))
     rival = LearningAdversary(config, TargetEnv(4), overshooting(), CPU)
     states = np.random.default_rng(0).uniform(-1, 1, (4, 3)).astype(np.float32)
-    seen = rival.disturbance(overshooting(), EPSILON).see(states, np.arange(4))
+    seen = rival.disturbance(overshooting(), linf(EPSILON)).see(states, np.arange(4))
     assert (seen != states).any(axis=1).tolist() == [env < num_attacked for env in range(4)]
 
 
@@ -197,7 +197,9 @@ def test_a_stored_run_goes_on_with_the_same_adversary(alternating: TrainConfig) 
     assert resumed.curves == whole.curves
     states = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     one, other = (
-        run._adversary.disturbance(run._learner.policy(), 0.1).see(states, np.zeros(20, np.int64))
+        run._adversary.disturbance(run._learner.policy(), linf(0.1)).see(
+            states, np.zeros(20, np.int64)
+        )
         for run in (whole, resumed)
     )
     assert np.array_equal(one, other)

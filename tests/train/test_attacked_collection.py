@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from support.environments import TargetEnv
+from support.training import linf
 from surefoot.policy import weights_sha256
 from surefoot.train.defence_config import NoDefence, StateAdversarial
 from surefoot.train.train_config import FixedNoise, TrainConfig
@@ -41,7 +42,7 @@ def test_the_policy_sees_states_of_the_ball_at_which_it_acts_otherwise() -> None
     policy = run._learner.policy()
     adversary = run._adversary
     assert adversary is not None
-    disturbance = adversary.disturbance(policy, epsilon)
+    disturbance = adversary.disturbance(policy, linf(epsilon))
     assert disturbance is not None
     states = np.random.default_rng(0).uniform(-1, 1, (64, 3)).astype(np.float32)
     seen = disturbance.see(states, np.arange(64))

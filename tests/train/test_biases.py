@@ -9,7 +9,7 @@ import torch
 
 from support.environments import TargetEnv
 from support.policies import linear_policy
-from support.training import let_every_task_be
+from support.training import let_every_task_be, linf
 from surefoot.errors import InputError
 from surefoot.policy import weights_sha256
 from surefoot.train.biases import BiasSearch, EpisodeBiases
@@ -45,7 +45,7 @@ POLICY = linear_policy(np.ones((1, DIM)))
 
 
 def biases(config: TrainConfig = TINY, epsilon: float = EPSILON) -> EpisodeBiases:
-    found = EpisodeBiases(config, DIM).disturbance(POLICY, epsilon)
+    found = EpisodeBiases(config, DIM).disturbance(POLICY, linf(epsilon))
     assert found is not None
     return found
 

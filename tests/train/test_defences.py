@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.training import BOX, drawn_samples, new_ppo, seeded
+from support.training import BOX, drawn_samples, linf, new_ppo, seeded
 from surefoot.envs.vector import Actions, DiscreteActions
 from surefoot.train.defence_config import (
     AdversarialReturn,
@@ -84,7 +84,8 @@ def test_arpo_finds_a_larger_loss_than_random_states_and_than_barpo(actions: Act
         return float(surrogate(ppo.agent.distribution, outputs, samples, 0.2).value)
 
     found = [
-        perturbed_states(ppo.agent, arm, 0.2, samples, seeded(0)) for arm in (ARMS[0], ARMS[2])
+        perturbed_states(ppo.agent, arm, linf(0.2), samples, seeded(0))
+        for arm in (ARMS[0], ARMS[2])
     ]
     for states in found:
         assert float((states - samples.states).abs().max()) <= 0.2 + 1e-6
@@ -97,14 +98,14 @@ def test_arpo_finds_a_larger_loss_than_random_states_and_than_barpo(actions: Act
     assert arpo > barpo
     assert arpo > loss(samples.states)
     one_step = replace(ARMS[0], inner_steps=1)
-    assert arpo > loss(perturbed_states(ppo.agent, one_step, 0.2, samples, seeded(0)))
+    assert arpo > loss(perturbed_states(ppo.agent, one_step, linf(0.2), samples, seeded(0)))
 
 
 def test_barpo_is_attacked_where_sa_is_regularised() -> None:
     ppo = make_ppo(ARMS[2])
     samples = drawn_samples(ppo)
     states = [
-        perturbed_states(ppo.agent, defence, 0.2, samples, seeded(3))
+        perturbed_states(ppo.agent, defence, linf(0.2), samples, seeded(3))
         for defence in (ARMS[2], StateAdversarial(epsilon=0.2, kappa=1.0))
     ]
     assert torch.equal(*states)
@@ -116,7 +117,7 @@ def test_only_the_share_that_was_asked_for_is_attacked(
 ) -> None:
     ppo = make_ppo(arm)
     samples = drawn_samples(ppo).with_normalised_advantages()
-    moved = perturbed_states(ppo.agent, replace(arm, fraction=0.25), 0.2, samples, seeded(0))
+    moved = perturbed_states(ppo.agent, replace(arm, fraction=0.25), linf(0.2), samples, seeded(0))
     assert len(moved) == 16
     assert (moved != samples.states[:16]).any(1).all()
 
@@ -133,7 +134,7 @@ def test_samples_that_are_not_attacked_count_at_their_own_states(
     ppo.num_updates = ppo.config.num_updates // 2
     samples = drawn_samples(ppo).with_normalised_advantages()
     seen = samples.states.clone()
-    seen[:16] = perturbed_states(ppo.agent, arm, ppo.epsilon(), samples, seeded(2))
+    seen[:16] = perturbed_states(ppo.agent, arm, ppo.ball(), samples, seeded(2))
     parameters = ppo.agent.actor.parameters.clone().requires_grad_()
     network = ppo.agent.actor.views_of(parameters)
 
@@ -158,13 +159,14 @@ def test_the_convex_bound_is_above_what_the_search_finds(actions: Actions, progr
     found = perturbed_states(
         ppo.agent,
         StateAdversarial(epsilon=0.2, kappa=1.0),
-        convex.radius(progress),
+        linf(0.2 * convex.ramp(progress)),
         samples,
         seeded(0),
     )
     actor, distribution = ppo.agent.actor.mlp, ppo.agent.distribution
     distance = distribution.squared_distance(actor(samples.states), actor(found)).mean()
-    bound, _ = convex_term(ppo.agent, convex, progress, samples)
+    ball = linf(0.2 * convex.ramp(progress))
+    bound, _ = convex_term(ppo.agent, convex, ball, progress, samples)
     assert 0 < float(distance) <= float(bound)
 
 
@@ -173,9 +175,9 @@ def test_the_share_of_ibp_rises_with_the_radius(progress: float, beta: float) ->
     convex = ConvexStateAdversarial(epsilon=0.2, kappa=0.5, ramp_end=0.8)
     ppo = make_ppo(convex)
     samples = drawn_samples(ppo)
-    found, _ = convex_term(ppo.agent, convex, progress, samples)
+    found, _ = convex_term(ppo.agent, convex, linf(0.2 * beta), progress, samples)
     actor, distribution = ppo.agent.actor.mlp, ppo.agent.distribution
-    bounds = mixed_bounds(actor, samples.states, 0.2 * beta, beta)
+    bounds = mixed_bounds(actor, samples.states, linf(0.2 * beta), beta)
     clean = actor(samples.states)
     expected = distribution.squared_distance_bound(clean, bounds.lower, bounds.upper).mean()
     assert float(found) == pytest.approx(float(expected), rel=1e-4)
@@ -188,14 +190,15 @@ def test_the_gradient_of_the_convex_bound_is_added_to_that_of_ppo(actions: Actio
     _, found = gradient_of(convex, actions)
     ppo = make_ppo(convex, actions)
     samples = drawn_samples(ppo)
-    value, extra = convex_term(ppo.agent, convex, 0.5, samples)
+    ball = linf(0.2 * convex.ramp(0.5))
+    value, extra = convex_term(ppo.agent, convex, ball, 0.5, samples)
     assert torch.allclose(found[: len(extra)], plain[: len(extra)] + extra, rtol=1e-4, atol=1e-6)
     # along its gradient the bound rises as the gradient says; kappa is in the gradient alone
     ppo.agent.actor.parameters.add_(extra, alpha=1e-2 / float(extra.norm()))
-    raised, _ = convex_term(ppo.agent, convex, 0.5, samples)
+    raised, _ = convex_term(ppo.agent, convex, ball, 0.5, samples)
     rise = 1e-2 * float(extra.norm()) / convex.kappa
     assert float(raised - value) == pytest.approx(rise, rel=0.1)
-    assert convex_term(ppo.agent, convex, 0.0, samples) is None
+    assert convex_term(ppo.agent, convex, linf(0.0), 0.0, samples) is None
 
 
 def test_a_bound_on_the_distance_is_reached_by_one_of_the_outputs_between() -> None:

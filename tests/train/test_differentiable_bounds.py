@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor
 
 from support.policies import random_policy
+from support.training import linf
 from surefoot.ball import Norm
 from surefoot.certify.bounds import crown
 from surefoot.certify.bounds.local_bounds import local_region
@@ -38,9 +40,28 @@ def test_no_point_of_the_ball_leaves_the_bounds(activation: Activation, radius: 
     step[:200] = np.sign(step[:200])
     values = net(states + radius * torch.from_numpy(step))
     for beta in (0.0, 0.4, 1.0):
-        bounds = mixed_bounds(net, states, radius, beta)
+        bounds = mixed_bounds(net, states, linf(radius), beta)
         assert (values >= bounds.lower - 1e-12).all()
         assert (values <= bounds.upper + 1e-12).all()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_shares_of_sensors_are_the_ball_around_a_network_that_sees_as_much_less(
+    activation: Activation,
+) -> None:
+    """|delta_i| <= share_i epsilon moves W delta as |delta_i| <= epsilon moves W diag(share)."""
+    policy, states = draw(activation)
+    shares = torch.linspace(0, 1, states.shape[1], dtype=torch.float64)
+    net = twin(policy, dtype=torch.float64)
+    for beta in (0.0, 0.4, 1.0):
+        found = mixed_bounds(net, states, linf(0.3, tuple(shares.tolist())), beta)
+        for state, lower, upper in zip(states, found.lower, found.upper, strict=True):
+            scaled = (net.weights[0] * shares, *net.weights[1:])
+            shift = net.weights[0] @ (state - shares * state)
+            other = replace(net, weights=scaled, biases=(net.biases[0] + shift, *net.biases[1:]))
+            expected = mixed_bounds(other, state[None], linf(0.3), beta)
+            assert torch.allclose(lower, expected.lower[0], atol=1e-9)
+            assert torch.allclose(upper, expected.upper[0], atol=1e-9)
 
 
 @pytest.mark.parametrize(("dtype", "slack"), [(torch.float64, 1e-15), (torch.float32, 3e-7)])
@@ -79,7 +100,7 @@ def test_bounds_and_gradient_are_finite_in_float32_at_dead_and_saturated_neurons
     leaf = network.parameters.clone().requires_grad_()
     for epsilon in (1e-7, 0.1, 10.0):
         for beta in (0.0, 0.5, 1.0):
-            bounds = mixed_bounds(network.views_of(leaf), states, epsilon, beta)
+            bounds = mixed_bounds(network.views_of(leaf), states, linf(epsilon), beta)
             (gradient,) = torch.autograd.grad((bounds.upper - bounds.lower).square().sum(), leaf)
             assert torch.isfinite(bounds.upper).all()
             assert torch.isfinite(gradient).all()
@@ -91,7 +112,7 @@ def test_the_bounds_are_those_of_the_certifier(activation: Activation, radius: f
     policy, states = draw(activation)
     net, network = twin(policy, dtype=torch.float64), network_of(policy)
     region = local_region(states.numpy(), radius, Norm.LINF)
-    found = interval_bounds(net, states, radius), crown_bounds(net, states, radius)
+    found = interval_bounds(net, states, linf(radius)), crown_bounds(net, states, linf(radius))
     expected = crown.interval_bounds(network, region), crown.crown_bounds(network, region)
     for ours, theirs in zip(found, expected, strict=True):
         scale = float((ours.upper - ours.lower).max())
@@ -111,15 +132,15 @@ def test_crown_is_never_looser_than_ibp_and_the_mixture_lies_between(
 ) -> None:
     policy, states = draw(activation)
     net = twin(policy, dtype=torch.float64)
-    tight, loose = crown_bounds(net, states, 0.2), interval_bounds(net, states, 0.2)
-    mixed = mixed_bounds(net, states, 0.2, 0.25)
+    tight, loose = crown_bounds(net, states, linf(0.2)), interval_bounds(net, states, linf(0.2))
+    mixed = mixed_bounds(net, states, linf(0.2), 0.25)
     assert (tight.upper <= loose.upper + 1e-12).all()
     assert (tight.lower >= loose.lower - 1e-12).all()
     middle = 0.25 * loose.upper + 0.75 * tight.upper
     assert torch.allclose(mixed.upper, middle)
     assert (loose.upper - tight.upper).max() > 0.01
-    assert torch.equal(mixed_bounds(net, states, 0.2, 0.0).upper, tight.upper)
-    assert torch.equal(mixed_bounds(net, states, 0.2, 1.0).upper, loose.upper)
+    assert torch.equal(mixed_bounds(net, states, linf(0.2), 0.0).upper, tight.upper)
+    assert torch.equal(mixed_bounds(net, states, linf(0.2), 1.0).upper, loose.upper)
 
 
 def test_a_relu_network_in_one_ball_has_the_bounds_that_are_worked_out_by_hand() -> None:
@@ -136,10 +157,10 @@ def test_a_relu_network_in_one_ball_has_the_bounds_that_are_worked_out_by_hand()
         activations=(Activation.RELU, Activation.IDENTITY),
     )
     state = torch.tensor([[0.5]], dtype=torch.float64)
-    interval = interval_bounds(net, state, 1.5)
+    interval = interval_bounds(net, state, linf(1.5))
     assert (float(interval.lower), float(interval.upper)) == (-1.0, 2.0)
     # above: 2/3 (x + 1) - 0, at x = 2; below: x - 1/3 (x + 1), slope 2/3, at x = -1
-    tight = crown_bounds(net, state, 1.5)
+    tight = crown_bounds(net, state, linf(1.5))
     assert float(tight.upper) == pytest.approx(float(Fraction(2)))
     assert float(tight.lower) == pytest.approx(float(Fraction(-1)))
 
@@ -160,7 +181,7 @@ def test_the_gradient_is_that_of_finite_differences(activation: Activation, beta
         moved = Mlp(
             weights=tuple(tensors[:3]), biases=tuple(tensors[3:]), activations=net.activations
         )
-        bounds = mixed_bounds(moved, states, 0.4, beta)
+        bounds = mixed_bounds(moved, states, linf(0.4), beta)
         return (weights[0] * bounds.lower + weights[1] * bounds.upper).sum()
 
     gradient = torch.autograd.grad(value(leaves), leaves)

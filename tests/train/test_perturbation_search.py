@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from support.policies import random_policy
-from support.training import seeded
+from support.training import linf, seeded
 from surefoot.ball import Ball, Norm
 from surefoot.policy import Activation, GaussianHead, Policy
 from surefoot.train.agent import twin
@@ -158,7 +158,7 @@ def test_the_farthest_perturbation_is_that_of_sa_ppo_line_by_line(spread: int) -
         twin(policy, dtype=torch.float64),
         Gaussian(log_std=std.log(), learned=False),
         states,
-        epsilon=epsilon,
+        linf(epsilon),
         steps=steps,
         generator=seeded(seed),
     )

@@ -85,7 +85,7 @@ def test_the_gradient_is_that_of_the_loss_as_printed(
 
 def search(ppo: Ppo, samples: Samples) -> Tensor:
     samples = samples.with_normalised_advantages()
-    return perturbed_states(ppo.agent, ppo.config.defence, ppo.epsilon(), samples, seeded(2))
+    return perturbed_states(ppo.agent, ppo.config.defence, ppo.ball(), samples, seeded(2))
 
 
 def paper_loss(
@@ -168,7 +168,7 @@ def test_perturbed_states_stay_in_the_ball_of_the_ramp() -> None:
         ppo.num_updates = round(share * ppo.config.num_updates)
         moved = search(ppo, samples)
         radii[share] = float(moved.abs().max()) if len(moved) else 0.0
-        assert radii[share] <= ppo.epsilon()
+        assert radii[share] <= ppo.ball().epsilon
     assert list(radii.values()) == pytest.approx([0, 0, 0.1, 0.2, 0.2], rel=1e-5)
 
 
@@ -188,7 +188,7 @@ def test_rate_and_ball_move_at_every_update(monkeypatch: pytest.MonkeyPatch) -> 
 
     def watched() -> None:
         rates.append([group["lr"] for group in ppo._optimiser.param_groups])
-        radii.append(ppo.epsilon())
+        radii.append(ppo.ball().epsilon)
         step()
 
     monkeypatch.setattr(ppo._optimiser, "step", watched)
@@ -220,7 +220,7 @@ def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     ppo, orders = make_ppo(replace(CONFIG, epochs=4)), []
     samples = drawn_samples(ppo)
     monkeypatch.setattr(
-        ppo, "_step", lambda part: orders.append(part.states[:, 0]) or part.values[:4]
+        ppo, "_step", lambda part: orders.append(part.states[:, 0]) or part.values[:5]
     )
     ppo.update(samples)
     epochs = [torch.cat(orders[first : first + 2]) for first in range(0, 8, 2)]

@@ -163,6 +163,22 @@ def test_a_description_is_kept_beside_the_policy_and_may_be_corrected_later(
         assert file.data == before.data
 
 
+def test_a_description_that_changes_what_was_trained_against_is_refused(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out, described = tmp_path / "run", tmp_path / "robot.toml"
+    defence = {"kind": "barpo", "perturb": {"state[3]": 0.01}}
+    with_robot = Configuration({"train": {"robot": str(described), "defence": defence}}).over(
+        configuration
+    )
+    described.write_text(CART)
+    train_run(out, with_robot)
+    described.write_text(CART.replace("count = 4", 'entries = ["3", "2", "1", "0"]'))
+    with pytest.raises(InputError, match=r"must say the errors of train\.defence\.perturb"):
+        train_run(out, with_robot)
+    assert load_policy(RunFolder(out).policy)[1].files[ROBOT_FILE] == CART.encode()
+
+
 def test_a_robot_with_other_sensors_than_the_task_writes_nothing(
     configuration: Configuration, tmp_path: Path
 ) -> None:
