@@ -102,14 +102,15 @@ def assemble_bundle(
         budget=certificate.budget,
     )
     require_arithmetic(certificate)
-    forms = {target: build_form(file, target, config.c, gate) for target in config.targets}
+    robot = certificate.robot
+    forms = {target: build_form(file, target, config.c, gate, robot) for target in config.targets}
     forms = {Target.ONNX: build_form(file, Target.ONNX, config.c), **forms}
     visited = _visited(origin, file.policy)
     parities = check_exported(file, list(forms.values()), visited, certificate, config)
     # The states that statistical claims rest on, so that `verify` can prove those again too.
     evidence = {name: origin.files[name] for name in (VISITED_FILE,) if name in origin.files}
-    if certificate.robot is not None:
-        evidence[ROBOT_FILE] = certificate.robot.text.encode()
+    if robot is not None:
+        evidence[ROBOT_FILE] = robot.text.encode()
     files = {
         **evidence,
         **({} if gate is None else {GATE_FILE: gate.to_bytes()}),

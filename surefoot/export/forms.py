@@ -14,12 +14,14 @@ from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.export.footprint import footprint
 from surefoot.gate import GATE_FILE, GateFile
-from surefoot.onnx_file import SPARSE_FILE, ControllerFile, sparse_onnx
+from surefoot.onnx_file import POLICY_FILE, SPARSE_FILE, ControllerFile, sparse_onnx
+from surefoot.robot import ROBOT_FILE, Robot
 from surefoot.runtime.arithmetic import TAU
 from surefoot.runtime.c_activations import C_TAU
 from surefoot.runtime.c_controller import CEngine
 from surefoot.runtime.c_gate import GATE_HEADER_FILE, GATE_SOURCE_FILE, c_gate_source
 from surefoot.runtime.c_gated import CGate
+from surefoot.runtime.c_names import NAMES_FILE, c_names
 from surefoot.runtime.c_source import HEADER_FILE, MAIN_FILE, SOURCE_FILE, CConfig, c_source
 from surefoot.runtime.controller import CheckedController
 from surefoot.runtime.load import Backend, controller_of
@@ -29,6 +31,10 @@ C_REPORT_FILE = "policy.c.json"
 C_FOOTPRINT_FILE = "policy.c.footprint.json"
 _C_FILES = (SOURCE_FILE, HEADER_FILE, MAIN_FILE, C_REPORT_FILE)
 _C_GATE_FILES = (GATE_SOURCE_FILE, GATE_HEADER_FILE)
+_ORIGINS = {
+    **dict.fromkeys(_C_GATE_FILES, f"{GATE_FILE} and {POLICY_FILE}"),
+    NAMES_FILE: ROBOT_FILE,
+}
 
 
 class Target(StrEnum):
@@ -60,7 +66,11 @@ class Form:
 
 
 def build_form(
-    file: ControllerFile, target: Target, config: CConfig, gate: GateFile | None = None
+    file: ControllerFile,
+    target: Target,
+    config: CConfig,
+    gate: GateFile | None = None,
+    robot: Robot | None = None,
 ) -> Form:
     """Build one form of a canonical file.
 
@@ -69,6 +79,7 @@ def build_form(
         target: Form to build.
         config: How C is laid out.
         gate: Gate to which the controller is held, for the forms that can hold one.
+        robot: Robot whose sensors and actuators C names; None for no names.
 
     Raises:
         MissingLibraryError: If this machine lacks what builds or runs it.
@@ -84,7 +95,7 @@ def build_form(
             return Form(files={}, controller=controller_of(file, Backend.TENSORRT), tau=TAU)
         case Target.C:
             controller = CheckedController(CEngine(file, config))
-            files = _c_files(file, config, gate)
+            files = _c_files(file, config, gate, robot)
             if gate is not None:
                 CGate(file, gate, config)  # compiled, and its self-test passed
             files[C_FOOTPRINT_FILE] = to_json(footprint(files))
@@ -103,9 +114,14 @@ def check_forms(bundle: Bundle) -> list[str]:
         if SPARSE_FILE in bundle.files:
             _compare(bundle, {SPARSE_FILE: sparse_onnx(bundle.controller.data)})
             names.append(SPARSE_FILE)
-        c_files = (*_C_FILES, *(_C_GATE_FILES if bundle.gate is not None else ()))
-        if any(name in bundle.files for name in (*_C_FILES, *_C_GATE_FILES)):
-            _compare(bundle, _c_files(bundle.controller, _c_config(bundle), bundle.gate))
+        robot = bundle.certificate.robot
+        c_files = (
+            *_C_FILES,
+            *(_C_GATE_FILES if bundle.gate is not None else ()),
+            *((NAMES_FILE,) if robot is not None else ()),
+        )
+        if any(name in bundle.files for name in (*_C_FILES, *_C_GATE_FILES, NAMES_FILE)):
+            _compare(bundle, _c_files(bundle.controller, _c_config(bundle), bundle.gate, robot))
             _refuse_more_c(bundle, c_files)
             names += c_files
     except (InputError, IntegrityError) as error:
@@ -114,17 +130,18 @@ def check_forms(bundle: Bundle) -> list[str]:
 
 
 def _c_files(
-    file: ControllerFile, config: CConfig, gate: GateFile | None = None
+    file: ControllerFile, config: CConfig, gate: GateFile | None, robot: Robot | None
 ) -> dict[str, bytes]:
     source = c_source(file.policy, config)
     takes = to_table(source.report, nulls=True)
     report = {"generator": __version__, "config": to_table(config), **takes}
     gated = {} if gate is None else c_gate_source(file.policy, gate)
-    return {**source.files, **gated, C_REPORT_FILE: to_json(report)}
+    names = {} if robot is None else {NAMES_FILE: c_names(robot)}
+    return {**source.files, **gated, **names, C_REPORT_FILE: to_json(report)}
 
 
 def _refuse_more_c(bundle: Bundle, expected: Sequence[str]) -> None:
-    """Refuse the C of a gate that the bundle does not have.
+    """Refuse the C of a gate, or the names of a robot, that the bundle does not have.
 
     Raises:
         IntegrityError: If there is some.
@@ -132,6 +149,8 @@ def _refuse_more_c(bundle: Bundle, expected: Sequence[str]) -> None:
     for name in _C_GATE_FILES:
         if name in bundle.files and name not in expected:
             raise IntegrityError(f"{name} holds a gate, and the bundle has no {GATE_FILE}")
+    if NAMES_FILE in bundle.files and NAMES_FILE not in expected:
+        raise IntegrityError(f"{NAMES_FILE} names a robot, and the bundle has no {ROBOT_FILE}")
 
 
 def _c_config(bundle: Bundle) -> CConfig:
@@ -154,5 +173,5 @@ def _c_config(bundle: Bundle) -> CConfig:
 def _compare(bundle: Bundle, derived: Mapping[str, bytes]) -> None:
     for name, data in derived.items():
         if bundle.files.get(name) != data:
-            origin = f"{GATE_FILE} and policy.onnx" if name in _C_GATE_FILES else "policy.onnx"
+            origin = _ORIGINS.get(name, POLICY_FILE)
             raise IntegrityError(f"{name} is not what {origin} generates")

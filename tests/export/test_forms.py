@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from surefoot.export import ExportConfig, Target, assemble_bundle, check_forms
 from surefoot.export.forms import C_REPORT_FILE
 from surefoot.onnx_file import SPARSE_FILE, ControllerFile, load_policy, save_policy
 from surefoot.policy import Activation, Policy
+from surefoot.robot import Robot
 from surefoot.runtime import Backend, CConfig, load_controller
 from surefoot.runtime.c_layers import Layout
+from surefoot.runtime.c_names import NAMES_FILE, c_names
 
 CONFIG = ExportConfig(targets=(Target.SPARSE_ONNX, Target.C), num_random=200)
 
@@ -99,6 +102,39 @@ def test_a_form_that_its_canonical_file_does_not_lead_to_is_refused(
     bundle = open_bundle(folder)  # its digests hold
     with pytest.raises(VerificationError, match=message):
         check_forms(bundle)
+
+
+ROBOT = Robot.parse("""
+sensor = [{ name = "state", unit = "1", count = 6 }]
+actuator = [{ name = "hip", unit = "rad" }, { name = "knee", unit = "rad" }]
+""")
+
+
+@pytest.mark.parametrize(
+    ("robot", "names", "message"),
+    [
+        (ROBOT, c_names(ROBOT), None),
+        (ROBOT, c_names(ROBOT).replace(b"KNEE = 1", b"KNEE = 0"), "is not what robot"),
+        (ROBOT, None, r"policy_names\.h is not what robot\.toml generates"),
+        (None, None, None),
+        (None, c_names(ROBOT), r"names a robot, and the bundle has no robot\.toml"),
+    ],
+)
+def test_the_names_in_c_are_those_of_the_robot_that_the_certificate_is_about(
+    folder: Path, robot: Robot | None, names: bytes | None, message: str | None
+) -> None:
+    bundle = open_bundle(folder)
+    more = {} if names is None else {NAMES_FILE: names}
+    bundle = replace(
+        bundle,
+        certificate=replace(bundle.certificate, robot=robot),
+        files={**bundle.files, **more},
+    )
+    if message is None:
+        assert (NAMES_FILE in check_forms(bundle)) is (robot is not None)
+    else:
+        with pytest.raises(VerificationError, match=message):
+            check_forms(bundle)
 
 
 def test_a_missing_header_is_refused(folder: Path) -> None:
