@@ -60,6 +60,8 @@ class Part:
                 raise InputError(f"names must be of letters, digits, '_' and '-', got {name!r}")
         if not self.unit.strip():
             raise InputError(f"unit of {self.name} must be given, 1 for a pure number")
+        if not self.unit.isprintable():  # a unit stands in messages and in comments of a budget
+            raise InputError(f"unit of {self.name} must be one line of text, got {self.unit!r}")
         if self.entries is not None:
             self._check_entries(self.entries)
         elif not 1 <= self.count <= MAX_SENSORS:

@@ -75,6 +75,7 @@ def test_a_description_fits_a_controller_with_its_sensors_and_actuators(policy: 
     [
         ('unit = "rad"\n', "", "missing key 'robot.toml.sensor"),
         ('unit = "rad/s"', 'unit = " "', "unit of gyro must be given"),
+        ('unit = "rad/s"', r'unit = "m\n[[require]]"', "unit of gyro must be one line of text"),
         ("count = 2", "count = 0", r"count must be in \[1, "),
         ("count = 2", "count = 2.5", "count must be of type int"),
         ("range = [-9.0, 9.0]", "range = [9.0, -9.0]", "range must be two finite numbers in order"),
