@@ -90,6 +90,18 @@ def require_rows(values: Obs, num: int, num_axes: int) -> None:
         raise ContractError(f"it must return numbers of shape {wanted}, got {values.shape}")
 
 
+def require_width(rows: Obs, width: int) -> None:
+    """Refuse rows that are longer or shorter than those before.
+
+    Raises:
+        ContractError: If they are.
+    """
+    if rows.shape[1] != width:
+        raise ContractError(
+            f"it must return rows of {width} numbers as before, got {rows.shape[1]}"
+        )
+
+
 def require_flags(flags: Obs, num: int) -> None:
     """Refuse anything but one flag for each simulation.
 

@@ -36,7 +36,7 @@ class MujocoBatchEnv:
         """Make the simulations."""
         self.spec = spec
         self.num_envs = num_envs
-        self.simulations = MujocoSimulations(task, num_envs, num_threads)
+        self.simulations = MujocoSimulations(task, num_envs, num_threads, spec.obs_dim)
         self._np_random: list[np.random.Generator] = []
 
     def reset(self, seeds: Sequence[int] | None = None) -> Floats:

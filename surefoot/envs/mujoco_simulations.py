@@ -12,7 +12,7 @@ import numpy as np
 from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
-from surefoot.envs.contract import ContractError, require_flags, require_rows
+from surefoot.envs.contract import ContractError, require_flags, require_rows, require_width
 from surefoot.envs.derived import Derived
 from surefoot.envs.mujoco_task import MujocoTask
 from surefoot.envs.randomiser import Randomiser
@@ -45,8 +45,16 @@ class Advance:
 class MujocoSimulations:
     """Robots of one task, begun and advanced together; all share one model."""
 
-    def __init__(self, task: MujocoTask, num_envs: int, num_threads: int = 1) -> None:
+    def __init__(
+        self, task: MujocoTask, num_envs: int, num_threads: int = 1, obs_dim: int = 0
+    ) -> None:
         """Make the simulations.
+
+        Args:
+            task: What they simulate.
+            num_envs: Number of simulations.
+            num_threads: Threads that step them.
+            obs_dim: Length of an observation; 0 for that of the first one.
 
         Raises:
             InputError: If the model, or one of its names, is at fault.
@@ -64,7 +72,7 @@ class MujocoSimulations:
         self._derived = Derived(self.batch, self._forward)
         self._arrays = self._make_arrays(num_envs)
         self._everyone = Simulations(self._arrays, slice(None))
-        self._obs = np.zeros((num_envs, 0))
+        self._obs = np.zeros((num_envs, obs_dim))
         self._randomiser = Randomiser(task.randomisation, self.batch, task.names)
 
     def begin(self, ids: NDArray[np.int32], streams: Sequence[np.random.Generator]) -> Floats:
@@ -192,7 +200,9 @@ class MujocoSimulations:
     def _apply(self, actions: NDArray[np.float32]) -> None:
         task, arrays = self.task, self._arrays
         if task.remember is not None:
-            arrays.before[:] = self._ask("remember", task.remember, self._everyone, self._ids, 2)
+            before = self._ask("remember", task.remember, self._everyone, self._ids, 2)
+            require_width(before, arrays.before.shape[1])
+            arrays.before[:] = before
         arrays.previous_action[:] = arrays.action
         arrays.action[:] = actions
         if task.control is None:
@@ -229,8 +239,9 @@ class MujocoSimulations:
         self, simulations: Simulations, ids: NDArray[np.int32], *, is_start: bool = False
     ) -> Floats:
         obs = self._ask("observe", self.task.observe, simulations, ids, 2)
-        if self._obs.shape[1] != obs.shape[1]:
+        if self._obs.size == 0:
             self._obs = np.zeros((len(self.num_steps), obs.shape[1]))
+        require_width(obs, self._obs.shape[1])
         if is_start:
             self._randomiser.begin_errors(obs, ids)
         self._randomiser.disturb(obs, ids)
@@ -293,9 +304,9 @@ def _batch_of(task: MujocoTask, num_envs: int, num_threads: int) -> Batch:
         InputError: If the model keeps something outside its state, which cannot be resumed.
     """
     # mj_rnePostConstraint needs the contacts of the step, which only a persistent batch keeps.
-    persistent = task.with_body_forces
+    model, persistent = task.model, task.with_body_forces
     try:
-        return Batch(task.model, num_envs, num_threads, persistent=persistent)
+        return Batch(model, num_envs, num_threads, persistent=persistent)
     except ValueError as error:
         raise InputError(f"{task.env_id}: mjcf must suit mujoco.batch: {error}") from None
 

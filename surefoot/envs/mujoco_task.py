@@ -126,9 +126,15 @@ class MujocoTask:
         """Smallest and largest actions, float32 (2, A).
 
         Raises:
-            InputError: If an actuator whose control is an action has no control range.
+            InputError: If an actuator whose control is an action has no control range, or the
+                number of actions is not positive or has no effect.
         """
         model = self.model
+        if self.num_actions is not None and (self.control is None or self.num_actions < 1):
+            raise InputError(
+                f"{self.env_id}: num_actions must be positive and go with a control, got "
+                f"{self.num_actions}{' without one' if self.control is None else ''}"
+            )
         if self.control is not None:
             ones = np.ones(model.nu if self.num_actions is None else self.num_actions, np.float32)
             return np.stack((-ones, ones))

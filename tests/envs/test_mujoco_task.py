@@ -295,10 +295,12 @@ def task_with(**changes: object) -> VectorEnv:
             {"mjcf": MJCF.replace(' ctrlrange="-20 20"', ""), "control": None},
             "every actuator must have a ctrlrange, or the task a control; 'lift' has none",
         ),
+        ({"num_actions": 0}, "num_actions must be positive and go with a control, got 0"),
+        ({"num_actions": 2, "control": None}, "num_actions must .*, got 2 without one"),
     ],
 )
 def test_a_model_at_fault_is_refused_in_one_line(changes: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=f"^[^\n]*{message}[^\n]*$"):
+    with pytest.raises(InputError, match=f"^HopFails-v0: {message}[^\n]*$|^{message}[^\n]*$"):
         task_with(**changes)
 
 
@@ -317,12 +319,24 @@ def rows(num_axes: int, num: int) -> Callable[[Simulations], Floats]:
     return lambda now: np.zeros((num, 2)[:num_axes])
 
 
+def wider_together(now: Simulations) -> Floats:
+    """As many numbers as there are simulations."""
+    return np.zeros((len(now.qpos), len(now.qpos)))
+
+
+def wider_later(now: Simulations) -> Floats:
+    """A number more after the start."""
+    return np.zeros((len(now.qpos), 1 + bool(now.time_s.any())))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"observe": rows(1, 2)}, r"failed in observe: .*shape \(1, any number\), got \(2,\)"),
         ({"observe": rows(2, 7)}, r"failed in observe: .*, got \(7, 2\)"),
         ({"observe": lambda now: "far"}, "failed in observe: ValueError"),
+        ({"observe": wider_together}, "failed in observe: .* rows of 1 numbers as before, got 2"),
+        ({"remember": wider_later}, "failed in remember: .* rows of 1 numbers as before, got 2"),
         ({"reward": rows(2, 1)}, r"failed in reward: .* numbers of shape \(1,\), got \(1, 2\)"),
         ({"reward": lambda now: 1 / 0}, "failed in reward: ZeroDivisionError"),
         ({"remember": lambda now: now.time_s}, r"failed in remember: .*got \(1,\)"),
