@@ -1,5 +1,6 @@
 """A budget to start from, from the data sheet of a robot: each number says where it is from."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,15 +123,24 @@ def _perturbed(robot: Robot, policy: Policy) -> Iterator[str]:
     sizes = _sizes(robot)
     if not sizes:
         raise InputError(f"{ROBOT_FILE}: a budget needs a sensor with a noise or a resolution")
-    radii = radii_of(sizes, robot, policy.normaliser)
+    is_clipped = math.isfinite(policy.normaliser.clip)
+    radii = radii_of(sizes, robot, policy.normaliser) if is_clipped else {}
+    if not is_clipped:
+        yield "# Nothing clips the states of this controller: certify it with a --config file that"
+        yield "# says how large they get, state_limit = ... under [assume]."
     for sensor in robot.sensors:
         size, source = _size(sensor)
         if size is None:
             yield f"# {sensor.name}: neither noise nor resolution is known: taken as exact"
             continue
-        least, most = (proved_text(radius) for radius in radii[sensor.name])
-        counted = most if least == most else f"{least} to {most}"
-        yield f"{sensor.name} = {size!r}  # {_unit(sensor)}{source}; {counted} normalised"
+        counted = _counted(radii[sensor.name]) if is_clipped else ""
+        yield f"{sensor.name} = {size!r}  # {_unit(sensor)}{source}{counted}"
+
+
+def _counted(radii: tuple[float, float]) -> str:
+    """Return the least and largest radius of a sensor's entries."""
+    least, most = map(proved_text, radii)
+    return f"; {most if least == most else f'{least} to {most}'} normalised"
 
 
 def _limited(robot: Robot) -> Iterator[str]:

@@ -6,14 +6,17 @@ Also of ``cli/budget.py``.
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support.adopted import written_actor
 from support.command_line import run_pipeline
 from support.heard import Heard
+from support.policies import draw_policy
 from surefoot.budget import Scope
 from surefoot.certify import CertifyConfig
 from surefoot.errors import InputError
+from surefoot.onnx_file import policy_to_onnx
 from surefoot.workflow.budget_draft import init_budget
 from surefoot.workflow.certifying import certify_controller
 
@@ -85,6 +88,19 @@ def test_the_draft_can_be_held_against_the_controller(leg: Path, tmp_path: Path)
     )
     assert [finding.requirement.actuator for finding in certificate.findings] == ["hip", "knee"]
     assert all(finding.certified is not None for finding in certificate.findings)
+
+
+def test_the_draft_of_a_controller_without_a_clip_says_what_it_assumes(
+    leg: Path, tmp_path: Path
+) -> None:
+    actor, out = tmp_path / "free.onnx", tmp_path / "budget.toml"
+    free = draw_policy(np.random.default_rng(0), [4, 3, 2], clip=np.inf)
+    actor.write_bytes(policy_to_onnx(free))
+    init_budget(actor, out, robot=leg / "robot.toml")
+    text = out.read_text()
+    assert "state_limit = ..." in text
+    assert "normalised" not in text
+    assert tomllib.loads(text)["require"][0]["perturb"] == {"gyro": 0.03, "encoder": 0.001}
 
 
 def test_a_budget_that_is_there_is_not_replaced(leg: Path, tmp_path: Path) -> None:
