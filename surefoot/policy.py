@@ -167,8 +167,8 @@ class Layer:
         is_weight: Which entries of ``weight`` are weights, bool, its shape; None for all. The
             others are structure: zeros between branches, ones that give a value on. They do not
             count for the sparsity, and no compression changes them.
-        rounding: How a file of others rounds before the activation; None for at most fan_in + 2
-            roundings of a term.
+        rounding: How a file of others rounds before the activation; None for at most two roundings
+            of each term, and one of each sum of two terms that are not zero.
     """
 
     weight: Array

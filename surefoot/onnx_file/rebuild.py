@@ -5,9 +5,10 @@ what it takes; what is needed later is carried through the layers between. Eleme
 become part of the normaliser, of the head, or of the affine map beside them.
 
 What bounds what: the rounding term of a policy bounds |file in float32 - policy in real arithmetic|
-where the file is the one that was read. A layer of fan-in n may round each term n + 2 times, which
-covers x @ W + b as MatMul and Add, Gemm with alpha, and one sum of two computed values; float64
-data between constants that float32 can hold rounds less. :class:`Rounding` counts the rest.
+where the file is the one that was read. A layer may round each term twice, and once each sum of two
+terms that are not zero, which covers x @ W + b as MatMul and Add, Gemm with alpha, and one sum of
+two computed values; float64 data between constants that float32 can hold rounds less.
+:class:`Rounding` counts the rest.
 """
 
 from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ Each becomes affine maps, activations and products. A runtime that computes (1 -
 n three times and z h twice, no more than the sums of h - n and of n + z (h - n) are counted with.
 The fused tanh of ONNX Runtime 1.31.1 errs by 10.1 units of 2^-24 where it is nearly 1 (measured on
 900,000 numbers; its own operator by 5.5, TAU is 10): the next layer only selects n, which is exact
-and counted with at least four roundings.
+and counted with at least two roundings.
 
 Reference:
     Cho et al., EMNLP 2014 (arXiv 1406.1078); Hochreiter and Schmidhuber, Neural Computation 9
