@@ -6,6 +6,7 @@ import pytest
 
 from surefoot.budget import Budget
 from surefoot.errors import InputError
+from surefoot.requirement import Scope
 from surefoot.runtime import Backend
 from surefoot.workflow.configuration import TABLES, Configuration
 
@@ -80,6 +81,13 @@ def test_the_budget_is_that_of_a_file_or_else_of_the_tables(tmp_path: Path) -> N
         Configuration().budget()
     with pytest.raises(InputError, match="a training needs --preset or a configuration with"):
         Configuration().training()
+
+
+def test_the_demo_asks_a_question_and_for_a_claim_behind_its_gate() -> None:
+    budget = Configuration.resolve(preset="demo").budget()
+    assert budget.gate is not None
+    assert Scope.GATE in {requirement.scope for requirement in budget.requirements}
+    assert any(requirement.region is not None for requirement in budget.requirements)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
