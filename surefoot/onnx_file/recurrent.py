@@ -40,6 +40,7 @@ from surefoot.onnx_file.node import Node
 _FUSED_ROUNDINGS = 2
 """Roundings of a fused kernel beyond those of one product: it adds two products and two biases."""
 
+_NUM_GATES = {"GRU": 3, "LSTM": 4}
 _ACTIVATIONS = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
 
@@ -56,11 +57,15 @@ class _Cell:
         self.x = _of_one_step(node, 0, "sequence")
         self.hidden = _of_one_step(node, 5, "initial_h")
         self._size = len(self.hidden)
-        self._input, self._recurrent = (_of_one_direction(node.floats(k)) for k in (1, 2))
-        biases = np.zeros((2, len(self._input)), np.float32)
+        if (said := node.attribute("hidden_size")) not in (None, self._size):
+            _refuse("hidden_size", said, self._size)
+        rows = _NUM_GATES[node.op] * self._size
+        self._input = _of_one_direction(node.floats(1), "W", (rows, len(self.x)))
+        self._recurrent = _of_one_direction(node.floats(2), "R", (rows, self._size))
+        biases = np.zeros(2 * rows, np.float32)
         if node.constant(3) is not None:
-            biases = _of_one_direction(node.floats(3)).reshape(2, -1)
-        self._biases = biases
+            biases = _of_one_direction(node.floats(3), "B", (2 * rows,))
+        self._biases = biases.reshape(2, rows)
 
     def _rows(self, gate: int) -> slice:
         return slice(gate * self._size, (gate + 1) * self._size)
@@ -172,14 +177,16 @@ def _of_one_step(node: Node, position: int, name: str) -> Numbers:
     return value.flat
 
 
-def _of_one_direction(array: Array) -> Array:
+def _of_one_direction(array: Array, name: str, shape: tuple[int, ...]) -> Array:
     """Return the constants of the one direction that there is.
 
     Raises:
-        InputError: If there are two.
+        InputError: If there are two, or it has another shape.
     """
-    if len(array) != 1:
+    if array.shape[:1] != (1,):
         raise InputError("must have one direction, of which it reads the past: export that one")
+    if array.shape[1:] != shape:
+        raise InputError(f"{name} must have shape {[1, *shape]}, has {list(array.shape)}")
     return np.asarray(array[0])
 
 

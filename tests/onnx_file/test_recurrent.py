@@ -188,6 +188,10 @@ def without_memory(node: onnx.NodeProto) -> None:
     node.input[5] = ""
 
 
+def of_three_neurons(node: onnx.NodeProto) -> None:
+    next(entry for entry in node.attribute if entry.name == "hidden_size").i = 3
+
+
 REFUSED: list[tuple[str, str, Change]] = [
     (
         "GRU",
@@ -199,6 +203,7 @@ REFUSED: list[tuple[str, str, Change]] = [
     ("LSTM", "input_forget must be 0, got 1", attribute("input_forget", 1)),
     ("GRU", "layout must be 0, got 1", attribute("layout", 1)),
     ("GRU", "initial_h must be an input of the file", without_memory),
+    ("GRU", "hidden_size must be 5, got 3", of_three_neurons),
 ]
 
 
@@ -212,6 +217,18 @@ def test_what_is_no_plain_cell_is_refused_by_name(kind: str, reason: str, change
         read_onnx(model.SerializeToString(), "actor.onnx", output)
     assert f"{kind!r}" in str(raised.value)
     assert "export" in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+@pytest.mark.parametrize(("place", "name"), [(1, "W"), (2, "R"), (3, "B")])
+def test_weights_of_another_cell_are_refused_by_name(kind: str, place: int, name: str) -> None:
+    model = onnx.load_model_from_string(cell_file(kind, np.random.default_rng(0)))
+    node = next(node for node in model.graph.node if node.op_type == kind)
+    tensor = next(each for each in model.graph.initializer if each.name == node.input[place])
+    shorter = onnx.numpy_helper.to_array(tensor)[..., :-1]
+    tensor.CopyFrom(onnx.numpy_helper.from_array(shorter, tensor.name))
+    with pytest.raises(InputError, match=rf"{kind!r}: {name} must have shape \[1, "):
+        read_onnx(model.SerializeToString(), "actor.onnx", model.graph.output[0].name)
 
 
 def test_peepholes_and_cells_without_gates_are_refused_by_name() -> None:
