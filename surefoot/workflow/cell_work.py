@@ -65,7 +65,9 @@ def clear_done_cells(store: CellStore) -> None:
     """
     for digest in store.digests:
         if store.run(digest).exists() or store.request(digest).exists():
-            with suppress(FolderInUseError), hold_folder(store.run(digest), "run"):
+            # A cell process that outlives its study may be clearing it: no error, it will be done.
+            in_use = suppress(FolderInUseError, BlockingIOError)
+            with in_use, hold_folder(store.run(digest), "run"):
                 _clear(store, digest)
 
 

@@ -20,7 +20,7 @@ from surefoot.attack.learned import (
     Learned,
     LearnedAdversary,
     LearnedConfig,
-    Start,
+    LearnedStart,
     learn_adversary,
     learn_start,
 )
@@ -51,7 +51,7 @@ def learn(
     craft: Direct | Director,
     make_env: Callable[[int], VectorEnv],
     settings: LearnedConfig = SHORT,
-    **more: Path | Start,
+    **more: Path | LearnedStart,
 ) -> tuple[Learned, LearnedAdversary]:
     learned = learn_adversary(policy, craft, settings, make_env, **more)
     return learned, LearnedAdversary(policy_from_onnx(learned.actor).policy, craft)

@@ -122,6 +122,7 @@ FLAGS = {
         "--jobs",
         "--shard",
         "--ray",
+        "--mlflow",
         "--only",
         "--dry-run",
         "--redraw",

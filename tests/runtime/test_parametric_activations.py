@@ -124,11 +124,12 @@ def test_the_bound_through_an_activation_is_the_closed_form(
     # One neuron with weight 3/2, then one output with weight 7, on |z| <= 2, as in
     # test_arithmetic: 3 roundings of each step, what the activation adds, and its slope.
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    tiny = np.full(1, 2.0**-60, np.float32)  # a term of the sums that changes none of them
     policy = Policy(
         normaliser=Normaliser(mean=zero, scale=one, clip=4.0),
         layers=(
-            Layer(weight=np.float32([[1.5]]), bias=zero, activation=activation),
-            Layer(weight=np.float32([[7.0]]), bias=zero, activation=Activation.IDENTITY),
+            Layer(weight=np.float32([[1.5]]), bias=tiny, activation=activation),
+            Layer(weight=np.float32([[7.0]]), bias=tiny, activation=Activation.IDENTITY),
         ),
         head=GaussianHead(std=one, squash=Squash.IDENTITY, centre=zero, half_range=one),
     )
