@@ -17,7 +17,7 @@ from surefoot.onnx_file.linear import LINEAR_STEPS, Linear
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Held:
+class _PendingLimit:
     """A limit that has not been put anywhere yet.
 
     Attributes:
@@ -34,7 +34,7 @@ class _Held:
     label: str = ""
     is_moved: bool = False
 
-    def within(self, low: float, high: float, label: str) -> "_Held":
+    def within(self, low: float, high: float, label: str) -> "_PendingLimit":
         """Return this limit and another one of its result."""
         ends = np.clip([self.low, self.high], low, high).tolist()
         return replace(self, low=ends[0], high=ends[1], label=label)
@@ -44,7 +44,7 @@ class _Held:
         """Whether both ends are numbers, in order."""
         return -np.inf < self.low < self.high < np.inf
 
-    def behind(self, factor: float, offset: float, source: int) -> "_Held":
+    def behind(self, factor: float, offset: float, source: int) -> "_PendingLimit":
         """Return the limit of ``factor x + offset`` that is the same, ends rounded to float32."""
         with np.errstate(over="ignore"):
             ends = np.sort(np.float32(factor * np.array([self.low, self.high]) + offset)).tolist()
@@ -52,7 +52,7 @@ class _Held:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Front:
+class _LimitedFront:
     """What has been seen of the elementwise steps behind the sensors.
 
     Attributes:
@@ -64,7 +64,7 @@ class _Front:
 
     sensors: dict[int, int]
     excess: Array
-    held: dict[int, _Held] = field(default_factory=dict)
+    held: dict[int, _PendingLimit] = field(default_factory=dict)
     is_changed: bool = False
 
     def hold(self, step: Limit) -> None:
@@ -73,7 +73,7 @@ class _Front:
         for number, result, (low, high) in zip(
             step.inputs.tolist(), step.outputs.tolist(), ends, strict=True
         ):
-            before = self.held.pop(number, _Held(source=number))
+            before = self.held.pop(number, _PendingLimit(source=number))
             self.held[result] = before.within(low, high, step.label)
             self.sensors[result] = self.sensors[number]
 
@@ -84,7 +84,7 @@ class _Front:
             None where the ends of a limit are not two finite float32 numbers behind it.
         """
         linear, numbers, results = Linear.of(step), step.inputs.copy(), step.outputs.copy()
-        moved: dict[int, _Held] = {}
+        moved: dict[int, _PendingLimit] = {}
         for row, number in enumerate(step.inputs.tolist()):
             if number in self.held:
                 numbers[row], results[row] = self.held[number].source, first + len(moved)
@@ -141,7 +141,7 @@ def sink_limits(graph: Graph, obs_dim: int) -> Array | None:
         Amount by which an end may exceed the state that it replaces, normalised units, (obs_dim,);
         None where no limit has moved.
     """
-    front = _Front(sensors={k: k for k in range(obs_dim)}, excess=np.zeros(obs_dim))
+    front = _LimitedFront(sensors={k: k for k in range(obs_dim)}, excess=np.zeros(obs_dim))
     uses, steps = graph.uses(), list[Step]()
     for step in graph.steps:
         if not _is_alone(step, front, uses):
@@ -159,7 +159,7 @@ def sink_limits(graph: Graph, obs_dim: int) -> Array | None:
     return front.excess if front.is_changed else None
 
 
-def _is_alone(step: Step, front: _Front, uses: Numbers) -> bool:
+def _is_alone(step: Step, front: _LimitedFront, uses: Numbers) -> bool:
     """Return True if a step acts on single sensors, and nothing else takes what it takes."""
     if not isinstance(step, (Limit, *LINEAR_STEPS)):
         return False
