@@ -1,6 +1,6 @@
 """Run the demo with other seeds, and write down what each comes to.
 
-    python benchmarks/demo_seeds.py                      # ten seeds, four minutes of one core each
+    python benchmarks/demo_seeds.py                      # ten seeds, six minutes of one core each
     python benchmarks/demo_seeds.py --seeds 0 1 --out runs/demo-seeds
 
 Finished runs are kept. The table goes into ``docs/results/demo_seeds.json`` and between the marks
