@@ -4,6 +4,7 @@ Also of ``envs/names.py``, ``envs/simulations.py``, ``envs/derived.py``,
 ``envs/mujoco_simulations.py`` and ``envs/single_robot.py``.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -100,11 +101,14 @@ HOP = MujocoTask(
 
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
-    registered = dict(gymnasium.registry)
+    registered, modules = dict(gymnasium.registry), set(sys.modules)
     HOP.register()
     yield
     gymnasium.registry.clear()
     gymnasium.registry.update(registered)
+    for name in set(sys.modules) - modules:
+        if "two_links" in name:  # so that who loads it next registers it again
+            del sys.modules[name]
 
 
 class Loop:

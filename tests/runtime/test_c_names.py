@@ -10,7 +10,7 @@ from surefoot.robot import Actuator, Robot, Sensor
 from surefoot.runtime.c_compiler import find_compiler
 from surefoot.runtime.c_names import NAMES_FILE, c_names
 
-ODD = ("*/ int x; /*", "m\\", "m??/", "a\nb", "°/s", "1", "/*/", "\u202em", "**//**")
+ODD = ("*/ int x; /*", "m\\", "m??/", "°/s", "1", "/*/", "**//**")
 
 
 def robot_of(*sensors: Sensor) -> Robot:

@@ -78,7 +78,7 @@ def test_it_finds_the_worst_perturbation_where_that_is_known(alternating: TrainC
     config = replace(alternating, defence=everywhere, **length)
     rival = LearningAdversary(config, TargetEnv(4), overshooting(), CPU)
     for _ in range(config.num_iterations):
-        rival.iterate(overshooting(), EPSILON)
+        rival.iterate(overshooting(), linf(EPSILON))
     states = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
     states[:, 1:] = [2, 1]
     seen = rival.disturbance(overshooting(), linf(EPSILON)).see(states, np.zeros(50, np.int64))
