@@ -42,7 +42,7 @@ from surefoot.signing import (
     verified_statements,
 )
 
-TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "2000"))
+TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "1000"))
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from surefoot.policy import Activation, Array, CategoricalHead, Policy, Squash
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.unknown import Unknown
 
-TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "3000"))
+TRIALS = int(os.environ.get("SUREFOOT_TRIALS", "2000"))
 EVERY = 50
 POINTS, STATES = 25, 6
 FLOAT32 = ARITHMETICS["float32"]

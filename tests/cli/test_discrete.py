@@ -55,27 +55,9 @@ at_most = 0.0
 """
 
 
-@pytest.mark.parametrize(
-    ("env_id", "num_actions"),
-    [
-        ("CartPole-v1", 2),
-        ("MountainCar-v0", 3),
-        pytest.param(
-            "LunarLander-v3",
-            4,
-            marks=[
-                pytest.mark.skipif(find_spec("Box2D") is None, reason="needs the extra box2d"),
-                # SWIG's types warn when they are imported, and crash where that is an error.
-                pytest.mark.filterwarnings("ignore:builtin type Swig"),
-                pytest.mark.filterwarnings("ignore:builtin type swig"),
-            ],
-        ),
-    ],
-)
-def test_choices_are_trained_pruned_certified_exported_attacked_and_compressed(
-    tiny_config: Path, tmp_path: Path, env_id: str, num_actions: int
-) -> None:
-    config, run, small = tmp_path / "choices.toml", tmp_path / "run", tmp_path / "small"
+def run_of_choices(tiny_config: Path, tmp_path: Path, env_id: str, num_actions: int) -> Path:
+    """Run the whole pipeline on a task and check what comes out."""
+    config, run = tmp_path / "choices.toml", tmp_path / "run"
     config.write_text(tiny_config.read_text().split("[[require]]")[0] + BUDGET)
     settings = ("--config", config, "--set", f"train.env_id={env_id}")
     done = run_pipeline("run", *settings, "--out", run, "--json")
@@ -91,6 +73,35 @@ def test_choices_are_trained_pruned_certified_exported_attacked_and_compressed(
     attacks = json.loads((run / "attack.json").read_text())["attacks"]
     assert set(attacks) == {"clean", "random", "mad", "push"}
     assert all(np.isfinite(entry["returns"]).all() for entry in attacks.values())
+    return run
+
+
+@pytest.mark.parametrize(
+    ("env_id", "num_actions"),
+    [
+        ("MountainCar-v0", 3),
+        pytest.param(
+            "LunarLander-v3",
+            4,
+            marks=[
+                pytest.mark.skipif(find_spec("Box2D") is None, reason="needs the extra box2d"),
+                # SWIG's types warn when they are imported, and crash where that is an error.
+                pytest.mark.filterwarnings("ignore:builtin type Swig"),
+                pytest.mark.filterwarnings("ignore:builtin type swig"),
+            ],
+        ),
+    ],
+)
+def test_choices_are_trained_pruned_certified_exported_and_attacked(
+    tiny_config: Path, tmp_path: Path, env_id: str, num_actions: int
+) -> None:
+    run_of_choices(tiny_config, tmp_path, env_id, num_actions)
+
+
+def test_choices_are_compressed_and_go_through_the_verbs_again(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    run, small = run_of_choices(tiny_config, tmp_path, "CartPole-v1", 2), tmp_path / "small"
     done = run_pipeline("compress", run, "--sparsity", 0.75, "--out", small, "--json")
     assert done.code == 0, done.err
     assert load_controller_file(small).policy.sparsity >= 0.75

@@ -76,7 +76,7 @@ def tiny_full(epsilon: float) -> AttackConfig:
         epsilon=epsilon,
         episodes=2,
         selection_episodes=1,
-        critic_steps=512,
+        critic_steps=256,
         sarsa=SarsaSettings(records=480, epochs=1),
         adversary_steps=256,
         num_threads=1,
