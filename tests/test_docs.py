@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 import surefoot
+from support.command_line import run_pipeline
 from surefoot.attack.suite import FULL
 from surefoot.budget import Budget
 from surefoot.cli.main import app
@@ -165,6 +166,11 @@ def test_every_module_and_name_of_a_page_about_the_code_is_in_the_code(name: str
     modules = [span for span in spans if span.endswith(".py")]
     assert [span for span in modules if span not in files] == []
     assert [span for span in spans if re.fullmatch(r"\w+", span) and span not in words] == []
+
+
+def test_the_bundle_of_the_first_minute_verifies() -> None:
+    done = run_pipeline("verify", ROOT / "examples/hopper", "--key", ROOT / "examples/hopper.pub")
+    assert done.code == 0, done.err
 
 
 def test_the_readme_stays_a_page_that_is_read() -> None:
