@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -66,7 +66,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     data = read_file(path, max_bytes=_MAX_KEY_BYTES)
     try:
         key = load_pem_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
         raise InputError(f"{path} must be an unencrypted private key in PEM form") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InputError(f"{path} must be an Ed25519 key, is a {type(key).__name__}")
@@ -82,7 +82,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     data = read_file(path, max_bytes=_MAX_KEY_BYTES)
     try:
         key = load_pem_public_key(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, InternalError) as error:
         raise InputError(f"{path} must be a public key in PEM form") from error
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(f"{path} must be an Ed25519 key, is a {type(key).__name__}")

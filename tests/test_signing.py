@@ -499,3 +499,12 @@ def test_an_environment_is_never_required_of_nobody(keys: Path) -> None:
     with pytest.raises(InputError, match="env_id"):
         TrustPolicy(keys={Role.TESTER: ours, Role.GATE: ours}, env_id="another")
     TrustPolicy(keys={Role.CERTIFIER: ours}, env_id="another")
+
+
+def test_a_key_of_x448_of_the_length_of_another_is_refused_in_one_line(tmp_path: Path) -> None:
+    # OpenSSL fails on it with an error of its own; found by fuzzing.
+    body = "MC4CAQAwBQYDK2VvBCIEIKfYtz4r0cDhPZAlDxdXAHUQ+cqX5zOxnXLA4W5npdVS"
+    path = tmp_path / "key"
+    path.write_text(f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(InputError, match="must be an unencrypted private key in PEM form"):
+        read_private_key(path)
