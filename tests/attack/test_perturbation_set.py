@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from support.policies import draw_policy, file_of
+from support.robots import robot_with
 from surefoot.attack.perturbation_set import Configured, perturbation_set
 from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.attack.suite import AttackConfig
@@ -16,23 +17,8 @@ from surefoot.certify import CertifyConfig, Evidence, certify_policy
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile
 from surefoot.raw_units import ball_of
-from surefoot.robot import Robot
 
-ROBOT = Robot.parse("""
-[[sensor]]
-name = "angle"
-count = 2
-unit = "rad"
-noise = 0.02
-
-[[sensor]]
-name = "gyro"
-unit = "rad/s"
-
-[[actuator]]
-name = "hip"
-unit = "N m"
-""")
+ROBOT = robot_with("hip")
 SIZES = {"angle": 0.02, "gyro": 0.5}
 NOTHING = Configured(epsilon=None, norm=Norm.LINF, perturb=None)
 FAST = CertifyConfig(search_states=4, search_steps=2, lipsdp_iterations=2, lipsdp_per_actuator=0)

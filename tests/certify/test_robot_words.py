@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from support.policies import draw_policy, file_of
+from support.robots import robot_with
 from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget
@@ -19,30 +20,11 @@ from surefoot.certify.explain import explain
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Normaliser
-from surefoot.robot import Robot
 
 FAST = CertifyConfig(
     search_states=8, search_steps=4, lipsdp_iterations=3, lipsdp_per_actuator=2, alpha_steps=2
 )
-ROBOT = Robot.parse("""
-[[sensor]]
-name = "angle"
-count = 2
-unit = "rad"
-noise = 0.02
-
-[[sensor]]
-name = "gyro"
-unit = "rad/s"
-
-[[actuator]]
-name = "hip"
-unit = "N m"
-
-[[actuator]]
-name = "knee"
-unit = "N m"
-""")
+ROBOT = robot_with("hip", "knee")
 BUDGET = """
 [[require]]
 quantity = "action_deviation"
