@@ -168,6 +168,16 @@ def test_every_module_and_name_of_a_page_about_the_code_is_in_the_code(name: str
     assert [span for span in spans if re.fullmatch(r"\w+", span) and span not in words] == []
 
 
+def test_what_a_page_finds_in_a_module_is_defined_there() -> None:
+    told = r"`([A-Za-z_]\w+)` \(`(surefoot/[\w/]+\.py)`\)"
+    pages = [page.read_text() for page in (ROOT / "docs").rglob("*.md")]
+    found = [pair for page in pages for pair in re.findall(told, page)]
+    assert found
+    for name, module in found:
+        tree = ast.parse((ROOT / module).read_text())
+        assert name in {getattr(node, "name", None) for node in ast.walk(tree)}, (name, module)
+
+
 def test_the_bundle_of_the_first_minute_verifies() -> None:
     done = run_pipeline("verify", ROOT / "examples/hopper", "--key", ROOT / "examples/hopper.pub")
     assert done.code == 0, done.err
