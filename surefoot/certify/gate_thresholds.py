@@ -140,6 +140,7 @@ class _Recorded:
         alone = alone[[row.tobytes() not in held for row in alone]]
         obs = np.concatenate([pool, alone])
         unknown = np.zeros(len(obs), np.int64)
+        # Some may be of an episode of the pool, which nothing tells: docs/how-to/gate.md says it.
         fresh = np.arange(len(obs)) >= len(pool)
         return cls(
             obs=obs,
