@@ -4,10 +4,15 @@ A verb imports its stage inside the command, so that ``pipeline --help`` is inst
 run on the robot never load a training library.
 """
 
-from surefoot.kernels import pin_kernels
+try:
+    from surefoot.kernels import pin_kernels
 
-pin_kernels()  # before any module of a verb loads NumPy
+    pin_kernels()  # before any module of a verb loads NumPy
 
-from surefoot.cli.main import app, main  # noqa: E402
+    from surefoot.cli.main import app, main
+except KeyboardInterrupt:
+    from surefoot.cli.interruption import end_before_a_verb
+
+    end_before_a_verb()
 
 __all__ = ["app", "main"]

@@ -10,26 +10,11 @@ from typing import NoReturn
 
 from surefoot.cli.libraries import hint_to_install
 from surefoot.cli.tables import plain
-from surefoot.errors import InputError, InterruptedVerb, MissingLibraryError, SurefootError
+from surefoot.errors import InputError, MissingLibraryError, SurefootError
 from surefoot.process_exit import end_with
 
 TRACEBACK_VARIABLE = "SUREFOOT_TRACEBACK"
 """The environment variable that asks for the traceback above the one line of an error."""
-
-
-@contextmanager
-def interruptions_named() -> Iterator[None]:
-    """Name what an interruption of a verb leaves, which typer would end without a word.
-
-    Raises:
-        InterruptedVerb: If the block is interrupted.
-    """
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise InterruptedVerb(
-            "what was written is whole; the same command begins this step again"
-        ) from error
 
 
 @contextmanager

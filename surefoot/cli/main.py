@@ -14,8 +14,13 @@ from surefoot.cli.budget import init
 from surefoot.cli.certify import certify
 from surefoot.cli.compress import compress
 from surefoot.cli.export import export
-from surefoot.cli.failures import TRACEBACK_VARIABLE, errors_in_one_line, interruptions_named
+from surefoot.cli.failures import TRACEBACK_VARIABLE, errors_in_one_line
 from surefoot.cli.inspect import inspect
+from surefoot.cli.interruption import (
+    early_interruptions_named,
+    end_quietly_at_exit,
+    verb_interruptions_named,
+)
 from surefoot.cli.keygen import keygen
 from surefoot.cli.quantise import quantise
 from surefoot.cli.report import report
@@ -35,7 +40,7 @@ def _as_command(verb: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with interruptions_named(), owned():
+        with verb_interruptions_named(), owned():
             verb(*args, **kwargs)
 
     return run
@@ -104,8 +109,9 @@ def main() -> None:
     """
     before = refuse_exit()
     try:
-        with errors_in_one_line():
+        with errors_in_one_line(), early_interruptions_named():
             app()
     finally:
         restore_exit(before)
+        end_quietly_at_exit()
         atexit.register(refuse_exit)  # the last that is registered runs before those of the user

@@ -1,0 +1,83 @@
+"""What Ctrl-C leaves: one line and an exit code, whenever it comes.
+
+While the modules of the command line load, nothing else of surefoot may be there: this module needs
+its errors alone.
+"""
+
+import atexit
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from surefoot.errors import InterruptedVerb, SurefootError
+
+_NOTHING_BEGUN = "nothing was begun"
+
+
+def end_before_a_verb() -> NoReturn:
+    """End the program that was interrupted while its modules loaded.
+
+    Raises:
+        SystemExit: Always.
+    """
+    print(f"{InterruptedVerb.label}: {_NOTHING_BEGUN}", file=sys.stderr)
+    raise SystemExit(InterruptedVerb.exit_code)
+
+
+@contextmanager
+def verb_interruptions_named() -> Iterator[None]:
+    """Name what an interruption of a verb leaves.
+
+    A library in C++ that was being loaded may have turned it into an ``ImportError``.
+
+    Raises:
+        InterruptedVerb: If the block is interrupted.
+        SurefootError: If the verb itself says how it was interrupted.
+    """
+    try:
+        yield
+    except SurefootError:
+        raise
+    except BaseException as error:
+        if not any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
+            raise
+        raise InterruptedVerb(
+            "what was written is whole; the same command begins this step again"
+        ) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def early_interruptions_named() -> Iterator[None]:
+    """Name an interruption of typer, before it has called a verb.
+
+    Raises:
+        InterruptedVerb: If the block is interrupted.
+        SystemExit: If it ends otherwise.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedVerb(_NOTHING_BEGUN) from error
+    except SystemExit as end:
+        # Typer gives an interruption the code that shells give it, and no word.
+        if end.code == InterruptedVerb.exit_code:
+            raise InterruptedVerb(_NOTHING_BEGUN) from end
+        raise
+
+
+def end_quietly_at_exit() -> None:
+    """Let Ctrl-C while the process ends, its work done, end it without a traceback.
+
+    Where whoever started the process ignores Ctrl-C, it stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
