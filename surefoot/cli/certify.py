@@ -88,8 +88,7 @@ def certify(
     refuse_idle("without --vnnlib", timeout=timeout)
     recorded = states_file(states, columns, episode_column)
     if budget is None and not configuration.has_budget:
-        idle = {**files, "explain": explain, "no_picture": no_picture}
-        refuse_idle("without a budget: give --budget", **idle)
+        refuse_idle("without a budget: give --budget", **files, explain=explain)
         explore_and_exit(
             controller,
             configuration,

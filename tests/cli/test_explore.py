@@ -28,7 +28,7 @@ def test_nothing_is_required_so_nothing_is_proved(
     controller: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(controller.parent)
-    done = run_pipeline("certify", controller.name, *EFFORT)
+    done = run_pipeline("certify", controller.name, *EFFORT, "--no-picture")
     assert done.code == 4, done.err
     for words in (
         "sensors",
@@ -83,7 +83,7 @@ def test_a_draft_replaces_nothing(controller: Path, tmp_path: Path) -> None:
     assert mine.read_text() == "# mine"
 
 
-@pytest.mark.parametrize("flag", ["--explain", "--no-picture", "--out=c.json", "--bench=b.json"])
+@pytest.mark.parametrize("flag", ["--explain", "--out=c.json", "--bench=b.json"])
 def test_flags_about_a_certificate_have_no_effect_without_a_budget(
     controller: Path, flag: str
 ) -> None:
