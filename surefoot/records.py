@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Self
 
 from surefoot.artifact import Json, from_json, read_file, to_json
@@ -160,6 +161,34 @@ class VariantRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GateOutcome:
+    """What the gate of a controller did in the episodes of one attack.
+
+    Attributes:
+        first_rejection: Step of each episode at which the gate first found a limit broken, from 1;
+            None where it never did.
+        replaced: Steps of each episode in which the robot did not get the policy's action.
+    """
+
+    first_rejection: tuple[int | None, ...]
+    replaced: tuple[int, ...]
+
+    @property
+    def fired(self) -> float:
+        """Share of the episodes in which the gate rejected a step."""
+        return len(self._steps) / len(self.first_rejection)
+
+    @property
+    def median_steps(self) -> float | None:
+        """Median step of the first rejection, among the episodes that had one; None for none."""
+        return float(median(self._steps)) if self._steps else None
+
+    @property
+    def _steps(self) -> tuple[int, ...]:
+        return tuple(step for step in self.first_rejection if step is not None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AttackOutcome:
     """What one attack did in the evaluation episodes, which chose nothing of it.
 
@@ -180,6 +209,7 @@ class AttackOutcome:
         effort: Counts of work by name: environment steps, gradients, queries, updates.
         selection: Every variant on the selection episodes, by name.
         successes: Whether each episode did the task, by the user's predicate; None without one.
+        gate: What the gate did; None where the controller was played without one.
         more: Facts of some attacks alone: their critic, their search, their training.
     """
 
@@ -199,6 +229,7 @@ class AttackOutcome:
     effort: Mapping[str, int]
     selection: Mapping[str, VariantRecord]
     successes: tuple[bool, ...] | None = None
+    gate: GateOutcome | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
     @property
@@ -215,10 +246,12 @@ class AttackOutcome:
         """
         lists = [self.returns, self.lengths, self.terminated, self.failure_reasons]
         lists += [] if self.successes is None else [self.successes]
+        lists += [] if self.gate is None else [self.gate.first_rejection, self.gate.replaced]
         if len({len(entries) for entries in lists}) != 1 or not self.returns:
+            counts = ", ".join(str(len(entries)) for entries in lists)
             raise InputError(
-                "returns, lengths, terminated, failure_reasons and successes must have one entry"
-                f" for each episode, got {', '.join(str(len(entries)) for entries in lists)}"
+                "returns, lengths, terminated, failure_reasons, successes and the lists of gate"
+                f" must have one entry for each episode, got {counts}"
             )
 
 
@@ -318,6 +351,7 @@ class AttackRecord(Record):
     actions: tuple[ActionRecord, ...] | None = None
     sensors: tuple[float, ...] | None = None
     readings: Mapping[str, str] | None = None
+    gate: str | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
     def __post_init__(self) -> None:
@@ -343,6 +377,11 @@ class AttackRecord(Record):
     def perturbation(self) -> str:
         """The perturbation set in words."""
         return perturbation_words(self.norm, self.epsilon, self.readings)
+
+    @property
+    def played(self) -> str:
+        """What was played: the controller alone, or behind its gate."""
+        return "" if self.gate is None else f"behind its gate ({self.gate})"
 
     @property
     def settings(self) -> Mapping[str, Json]:

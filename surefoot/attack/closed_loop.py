@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from surefoot.artifact import from_json, to_json
 from surefoot.attack.action import ActionAdversary
 from surefoot.attack.adversary import Adversary, NoAdversary
+from surefoot.attack.behind_gate import DeployedGate, Guard, WithinGate, decide_all
 from surefoot.attack.deployed import DeployedController, Outputs
 from surefoot.attack.success import PlayedEpisode, Predicate
 from surefoot.ball import Randoms, States
+from surefoot.config import build, to_table
 from surefoot.envs.vector import Actions, BoxActions, DiscreteActions, EnvSpec, Floats, VectorEnv
 from surefoot.errors import CheckError, DivergenceError, InputError
 from surefoot.policy import CategoricalHead, GaussianHead, Policy, Squash
+from surefoot.records import GateOutcome
 from surefoot.train.evaluation import draw_noise, drawn_actions
 
 DEFAULT_HORIZON = 1000
@@ -40,19 +43,25 @@ class EvaluateConfig:
         success: Whether an episode did the task, if anybody says so.
         samples: Whether the policy samples its actions, in place of its mean or most probable one.
             Deviations stay those of the latter.
+        gate: Gate that the readings and the actions pass; None for none, and where actions are
+            sampled. Deviations stay those of the policy, whatever the robot gets.
     """
 
     seeds: tuple[int, ...]
     certified_deviation: float | None = None
     success: Predicate | None = None
     samples: bool = False
+    gate: DeployedGate | None = None
 
     def __post_init__(self) -> None:
-        """Check the seeds.
+        """Check the seeds, and that no gate meets samples.
 
         Raises:
-            InputError: If there are none, one is negative, or two are equal.
+            InputError: If there are none, one is negative, or two are equal, or samples are to pass
+                a gate.
         """
+        if self.samples and self.gate is not None:
+            raise InputError("gate must be None where actions are sampled: nothing deploys samples")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds must be different and non-negative, got {self.seeds}")
 
@@ -71,6 +80,7 @@ class Evaluation:
             units (logits for a categorical head), (E, M).
         successes: Whether each episode did the task, by the predicate; None without one. An episode
             that failed did not.
+        gate: What the gate did; None without one.
     """
 
     seeds: tuple[int, ...]
@@ -80,6 +90,7 @@ class Evaluation:
     failures: tuple[str | None, ...]
     deviations: Floats
     successes: tuple[bool, ...] | None = None
+    gate: GateOutcome | None = None
 
     @property
     def max_deviation(self) -> float:
@@ -105,7 +116,8 @@ class Evaluation:
         table = {name: getattr(self, name).tolist() for name in arrays}
         table |= {"seeds": list(self.seeds), "failures": list(self.failures)}
         successes = None if self.successes is None else list(self.successes)
-        return to_json(table | {"successes": successes})
+        gate = None if self.gate is None else to_table(self.gate, nulls=True)
+        return to_json(table | {"successes": successes, "gate": gate})
 
     @classmethod
     def from_json(cls, data: bytes) -> "Evaluation":
@@ -119,6 +131,7 @@ class Evaluation:
             failures=tuple(table["failures"]),
             deviations=np.array(table["deviations"], np.float64),
             successes=None if table["successes"] is None else tuple(table["successes"]),
+            gate=None if table["gate"] is None else build(GateOutcome, table["gate"], "gate"),
         )
 
 
@@ -155,6 +168,7 @@ def evaluate(
         config.certified_deviation,
         keeps_steps=config.success is not None,
         samples=config.samples,
+        gate=config.gate,
     )
     episodes: list[_Episode] = []
     for first in range(0, len(config.seeds), env.num_envs):
@@ -169,6 +183,17 @@ def evaluate(
         successes=None
         if config.success is None
         else tuple(_succeeds(episode, config.success) for episode in episodes),
+        gate=_gate_outcome([episode.guard for episode in episodes if episode.guard is not None]),
+    )
+
+
+def _gate_outcome(guards: Sequence[Guard]) -> GateOutcome | None:
+    """Return what the gates of all episodes did, None without any."""
+    if not guards:
+        return None
+    return GateOutcome(
+        first_rejection=tuple(guard.first_rejection for guard in guards),
+        replaced=tuple(guard.replaced for guard in guards),
     )
 
 
@@ -237,6 +262,7 @@ class _Episode:
     random: np.random.Generator
     noise: np.random.Generator
     deviation: Floats
+    guard: Guard | None = None
     total: float = 0.0
     length: int = 0
     terminated: bool = False
@@ -259,6 +285,7 @@ class _Loop:
     certified: float | None
     keeps_steps: bool
     samples: bool
+    gate: DeployedGate | None
 
     def run(self, episodes: Sequence[_Episode]) -> None:
         """Play the episodes to their ends, one per environment; finished environments idle."""
@@ -272,17 +299,12 @@ class _Loop:
             live = np.array([i for i, episode in enumerate(episodes) if not episode.over], np.int64)
             if not live.size:
                 return
-            randoms = [episodes[i].random for i in live]
-            outputs, deviations, states = self._act(obs_NO[live], randoms)
-            sound = np.isfinite(outputs).all(axis=1) & np.isfinite(deviations).all(axis=1)
-            for i in live[~sound]:
-                episodes[i].fail("the controller returned a number that is not finite")
-            live, deviations = live[sound], deviations[sound]
             actions_NA = idle_NA.copy()
-            noises = [episodes[i].noise for i in live]
-            actions_NA[live] = self._chosen(outputs[sound], states[sound], noises)
+            acting, actions = self._decide(obs_NO[live], [episodes[i] for i in live])
+            actions_NA[live[acting]] = actions
+            live = live[[not episodes[i].over for i in live]]
             result = self.env.step(actions_NA)
-            for i, deviation_M in zip(live, deviations, strict=True):
+            for i in live:
                 episode = episodes[i]
                 episode.total += float(result.reward[i])
                 episode.terminated = bool(result.terminated[i])
@@ -291,8 +313,29 @@ class _Loop:
                 if self.keeps_steps:
                     episode.observations.append(result.terminal_obs[i].copy())
                     episode.rewards.append(float(result.reward[i]))
-                np.maximum(episode.deviation, deviation_M, out=episode.deviation)
             obs_NO = result.obs
+
+    def _decide(
+        self, obs_NO: Floats, playing: Sequence[_Episode]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.generic]]:
+        """Return which robots get an action, (N,), and the actions of these.
+
+        Without a gate an episode fails whose controller returns what is not finite.
+        """
+        outputs, deviations, seen = self._act(obs_NO, playing)
+        sums = np.isfinite(outputs + deviations)
+        finite: NDArray[np.bool_] = np.logical_and.reduce(sums, axis=1)
+        for number, episode in enumerate(playing):
+            if finite[number]:
+                np.maximum(episode.deviation, deviations[number], out=episode.deviation)
+            elif episode.guard is None:
+                episode.fail("the controller returned a number that is not finite")
+        if self.gate is None:
+            noises = [episode.noise for episode in playing if not episode.over]
+            return finite, self._chosen(outputs[finite], seen[finite], noises)
+        readings = self.gate.shown(obs_NO, self.deployed.states(obs_NO), seen)
+        given, acting = decide_all(_guards(playing), readings, outputs)
+        return acting, self.deployed.policy.head.select(given[acting])
 
     def _chosen(
         self, outputs: Outputs, states: States, noises: Sequence[np.random.Generator]
@@ -304,7 +347,7 @@ class _Loop:
         noise = [draw_noise(policy, stream, (policy.num_outputs,)) for stream in noises]
         return drawn_actions(policy, policy.network(states), np.stack(noise))
 
-    def _act(self, obs_NO: Floats, randoms: Randoms) -> tuple[Outputs, Floats, States]:
+    def _act(self, obs_NO: Floats, playing: Sequence[_Episode]) -> tuple[Outputs, Floats, States]:
         """Return the controller's outputs, how far the adversary moved them, and what it saw.
 
         Raises:
@@ -318,7 +361,7 @@ class _Loop:
         if isinstance(self.adversary, ActionAdversary):
             outputs = _moved(self.adversary, state, clean)
         else:
-            seen = _perturbed(self.adversary, state, randoms)
+            seen = self._shown_state(self.adversary, obs_NO, state, playing)
             outputs = self.deployed.at_states(seen)
         deviations = np.abs(outputs.astype(np.float64) - clean)
         reached = deviations[np.isfinite(deviations)].max(initial=0.0)
@@ -329,12 +372,25 @@ class _Loop:
             )
         return outputs, deviations, seen
 
+    def _shown_state(
+        self, adversary: Adversary, obs_NO: Floats, state: States, playing: Sequence[_Episode]
+    ) -> States:
+        """Return the states that an adversary shows: of one that knows the gate, what passes."""
+        seen = _perturbed(adversary, state, [episode.random for episode in playing])
+        if self.gate is None or not isinstance(adversary, WithinGate):
+            return seen
+        return self.gate.within(_guards(playing), adversary.ball, obs_NO, state, seen)
+
     def _idle_actions(self) -> NDArray[np.generic]:
         actions = self.env.spec.actions
         if isinstance(actions, BoxActions):
             rest = np.clip(np.float32(0), actions.low, actions.high)
             return np.tile(rest, (self.env.num_envs, 1))
         return np.full(self.env.num_envs, actions.start, np.int64)
+
+
+def _guards(playing: Sequence[_Episode]) -> list[Guard]:
+    return [episode.guard for episode in playing if episode.guard is not None]
 
 
 def _perturbed(adversary: Adversary, state: States, randoms: Randoms) -> States:
@@ -367,9 +423,14 @@ def _moved(adversary: ActionAdversary, state: States, clean: Outputs) -> Outputs
 
 def _play_together(loop: _Loop, seeds: Sequence[int]) -> list[_Episode]:
     """Play episodes side by side; a simulation that diverges is a failure of its episode alone."""
-    num_outputs = loop.deployed.policy.num_outputs
     episodes = [
-        _Episode(seed, _stream(seed, _ADVERSARY), _stream(seed, _NOISE), np.zeros(num_outputs))
+        _Episode(
+            seed=seed,
+            random=_stream(seed, _ADVERSARY),
+            noise=_stream(seed, _NOISE),
+            deviation=np.zeros(loop.deployed.policy.num_outputs),
+            guard=None if loop.gate is None else loop.gate.guard(),
+        )
         for seed in seeds
     ]
     try:

@@ -37,6 +37,7 @@ def draw_attacks(record: AttackRecord) -> bytes:
         axes.ticklabel_format(axis="y", useOffset=False)  # returns in full, however close they are
         axes.set_ylabel("return (line: mean, dots: episodes)")
         title = f"{record.env}, sensors wrong by {record.perturbation}"
+        title += "" if record.gate is None else f", {record.played}"
         axes.set_title(title, fontsize=10, parse_math=False)  # a name is no formula
         axes.spines[["top", "right"]].set_visible(False)
 

@@ -18,6 +18,7 @@ from surefoot.attack.action import (
     action_variants,
 )
 from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
+from surefoot.attack.behind_gate import WITHIN, DeployedGate, WithinGate, fallback_of
 from surefoot.attack.blackbox_attacks import (
     corner_variants,
     masking_ratio,
@@ -64,6 +65,7 @@ from surefoot.errors import (
     ReplayError,
     did_you_mean,
 )
+from surefoot.gate import Gate, Reaction
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Layer, Policy
 from surefoot.provenance import code_digest
@@ -160,6 +162,13 @@ class AttackConfig:
         actions: What is played: the mean or most probable action, as deployed, or a sample of the
             policy's law, which the theorems on returns are about. Adversaries are searched and
             trained on the former.
+        gate: Play a controller behind the gate of its bundle, if it has one, as it is deployed;
+            sampled actions pass none. Every variant of an attack is then tried as it is, and kept
+            within the ranges and rates of the gate. Adversaries are searched and trained without
+            the gate.
+        fallback: Name of a function of ``env_module`` to which a gate falls back, from an
+            observation to an action. Without one the actuators rest, as wherever a gate gives no
+            action: at zero, or at what of their range is nearest to it.
         num_threads: Threads of the physics; results do not depend on it.
     """
 
@@ -179,6 +188,8 @@ class AttackConfig:
     env_module: str | None = None
     success: str | None = None
     actions: Literal["deterministic", "sampled"] = "deterministic"
+    gate: bool = True
+    fallback: str | None = None
     num_threads: int = 2
 
     def __post_init__(self) -> None:
@@ -252,6 +263,7 @@ def run_suite(
     critics: Mapping[str, tuple[Layer, ...]] | None = None,
     work: Path | None = None,
     robot: Robot | None = None,
+    gate: Gate | None = None,
 ) -> AttackReport:
     """Attack a controller file with every attack of a suite.
 
@@ -268,10 +280,12 @@ def run_suite(
         work: Folder for what is finished, so that the same call resumes after an interruption.
         robot: Robot whose sensors a perturbation in raw units names; by default that of the
             certificate.
+        gate: Gate behind which the controller is deployed; None for none.
 
     Raises:
         InterruptedRun: If a signal asked to stop; what is finished stays in ``work``.
-        InputError: If no epsilon or environment is known, or the environment does not fit.
+        InputError: If no epsilon or environment is known, the environment does not fit, or there is
+            a function to fall back to and nothing that does.
         IntegrityError: If the certificate is about another file.
         VerificationError: If it is about another arithmetic than the runtime has.
         CheckError: If the controller is not its twin, or a certified bound does not hold.
@@ -300,7 +314,8 @@ def run_suite(
 
         store = stack.enter_context(open_store(work))
         attacked = perturbation_set(file.policy, certificate, config.perturbation, robot)
-        suite = _Suite(file, certificate, config, attacked, tell, critics or {}, store)
+        guarded = _deployed_gate(file, gate, config)
+        suite = _Suite(file, certificate, config, attacked, tell, critics or {}, store, guarded)
         attacks = {name: suite.run(name) for name in config.played}
         actions = tuple(suite.run_actions(box) for box in suite.boxes)
         masking = suite.masking(attacks) if config.suite_name == "full" else None
@@ -317,6 +332,7 @@ def run_suite(
         settings=suite.settings,
         masking=masking,
         readings=attacked.readings,
+        gate=None if guarded is None else guarded.words,
     )
 
 
@@ -345,8 +361,9 @@ class _Suite:
         on_progress: OnProgress,
         critics: Mapping[str, tuple[Layer, ...]],
         store: Store,
+        gate: DeployedGate | None,
     ) -> None:
-        self._config = config
+        self._config, self._gate = config, gate
         self.settings = to_table(config)
         self._success = _success(config)
         self._deployed = DeployedController(
@@ -410,14 +427,25 @@ class _Suite:
         if self.ball.epsilon == 0:  # there is nothing to search or learn
             attack = Variants(adversaries={CLEAN: NoAdversary()})
         else:
-            attack = self._config.played[name](target, self._config)
+            attack = self._knowing(self._config.played[name](target, self._config))
         result = self._reported(name, attack, None if name == CLEAN else self._certified)
-        self._chosen[name] = result.variant
+        self._chosen[name] = result.variant.removesuffix(WITHIN)
         if result.selection:
             # By selection episodes: those that are reported must not choose anything.
             standing = result.selection[result.variant].standing
             self._harm[f"{name}, {result.variant}"] = standing, attack.adversaries[result.variant]
         return result
+
+    def _knowing(self, attack: Variants) -> Variants:
+        """Return the variants of an attack, and each of them once more kept within the gate."""
+        if self._gate is None:
+            return attack
+        knowing = {
+            f"{name}{WITHIN}": WithinGate(adversary)
+            for name, adversary in attack.adversaries.items()
+            if adversary.ball.epsilon
+        }
+        return replace(attack, adversaries={**attack.adversaries, **knowing})
 
     def run_actions(self, box: CertifiedBox) -> ActionResult:
         """Choose and play what moves the actions themselves, within a box."""
@@ -509,6 +537,8 @@ class _Suite:
         key = [self._key, self._certified, name, variant, list(seeds), self._config.success]
         if self._config.samples:
             key.append(self._config.actions)
+        if self._gate is not None:
+            key.append([self._gate.gate.to_table(), self._config.fallback])
         if isinstance(adversary, ActionAdversary):
             key.append(list(adversary.box.limits))
         elif adversary.ball != self.ball and adversary.ball.epsilon != 0:
@@ -524,6 +554,7 @@ class _Suite:
             certified_deviation=None if moves_actions else self._certified,
             success=self._success,
             samples=self._config.samples,
+            gate=self._gate,
         )
         with closing(self._make_env(min(len(seeds), _MAX_ENVS))) as env:
             evaluation = evaluate(self._deployed, env, adversary, config)
@@ -555,6 +586,35 @@ def _check_law(policy: Policy, config: AttackConfig) -> None:
     """
     if config.samples and isinstance(policy.head, GaussianHead) and policy.head.std is None:
         raise InputError(f"attack.actions must be deterministic, got sampled: {NO_NOISE}")
+
+
+def _deployed_gate(
+    file: ControllerFile, gate: Gate | None, config: AttackConfig
+) -> DeployedGate | None:
+    """Return the gate behind which a controller is played, None for none.
+
+    Raises:
+        InputError: If there is a function to fall back to and no gate that does, or it is not
+            there, or the gate is another controller's.
+    """
+    if gate is None or not config.gate or config.samples:
+        reaction = None
+    else:
+        gate.check_fits(file.policy.obs_dim, file.policy.num_outputs)
+        reaction = gate.reaction
+    if config.fallback is not None and reaction is not Reaction.FALLBACK:
+        raise InputError(
+            f"fallback must be left out, got {config.fallback!r}: no gate that falls back is played"
+        )
+    if gate is None or reaction is None:
+        return None
+    function = fallback_of(config.env_module, config.fallback)
+    return DeployedGate(
+        gate=gate,
+        normaliser=file.policy.normaliser,
+        fallback=function,
+        fallback_name=config.fallback,
+    )
 
 
 def _success(config: AttackConfig) -> Predicate | None:

@@ -66,6 +66,7 @@ class AttackResult:
             failures=evaluation.num_failures,
             failure_reasons=tuple(evaluation.failures),
             successes=evaluation.successes,
+            gate=evaluation.gate,
             variant=self.variant,
             effort=self.effort.to_table(),
             selection={
@@ -120,6 +121,7 @@ class AttackReport:
         masking: Signs of masked gradients, if they were looked for.
         readings: Largest error of the readings by sensor, with its unit; None where the ball is not
             said in raw units.
+        gate: What the robot got in the place of a rejected action; None without a gate.
     """
 
     ball: Ball
@@ -133,6 +135,7 @@ class AttackReport:
     actions: tuple[ActionResult, ...] = ()
     masking: GradientMasking | None = None
     readings: Mapping[str, str] | None = None
+    gate: str | None = None
 
     @property
     def worst(self) -> str:
@@ -162,6 +165,7 @@ class AttackReport:
             actions=tuple(result.record() for result in self.actions) or None,
             onnx_sha256=self.onnx_sha256,
             env=self.spec.env_id,
+            gate=self.gate,
             more={
                 "settings": dict(self.settings),
                 "code_sha256": code_digest(),

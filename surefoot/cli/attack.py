@@ -22,7 +22,7 @@ from surefoot.cli.options import (
 from surefoot.cli.tables import Table, proved
 
 if TYPE_CHECKING:
-    from surefoot.records import AttackRecord
+    from surefoot.records import AttackRecord, GateOutcome
 
 _HEAD = (
     "attack",
@@ -103,4 +103,16 @@ def _table_of(record: "AttackRecord") -> Table:
         f"{record.episodes} episodes, sensors wrong by {record.perturbation}, "
         f"backend {record.backend}"
     )
-    return Table(title, _HEAD, rows)
+    if record.gate is None:
+        return Table(title, _HEAD, rows)
+    fired = (_fired(outcome.gate) for outcome in record.attacks.values())
+    guarded = [(*row, words) for row, words in zip(rows, fired, strict=True)]
+    return Table(f"{title}, {record.played}", (*_HEAD, "gate fired, at step"), guarded)
+
+
+def _fired(gate: "GateOutcome | None") -> str | None:
+    """Return in which share of the episodes a gate fired, and the median step at which it did."""
+    if gate is None:
+        return None
+    step = "" if gate.median_steps is None else f", {gate.median_steps:g}"
+    return f"{gate.fired:.0%}{step}"

@@ -111,6 +111,11 @@ class Watch:
         """The last events, the oldest first."""
         return tuple(self._ring)
 
+    @property
+    def last_reading(self) -> Float32 | None:
+        """What the last call read, shape (obs_dim,), raw units; None where rates have no past."""
+        return self._last_obs
+
     def step(
         self, obs: Array, propose: Callable[[Float32], Array], now_us: int = 0, taken_us: int = 0
     ) -> tuple[Code, Float32 | None]:

@@ -159,7 +159,8 @@ def _attacks(attack: AttackRecord, run: RunFolder) -> str:
         *("attack", "mean return", "IQM", "largest deviation reached", "certified deviation"),
         *("reached", "failures"),
     )
-    beyond = "".join(note(line) for line in attack.beyond_proof)
+    notes = [_behind_gate(attack)] if attack.gate is not None else []
+    beyond = "".join(note(line) for line in (*notes, *attack.beyond_proof))
     shown = table(head, rows, numeric=range(1, 7)) + beyond
     picture = picture_of(run.attack)
     if not picture.is_file():
@@ -170,6 +171,17 @@ def _attacks(attack: AttackRecord, run: RunFolder) -> str:
     )
     pixels = min(_WIDE, 160 + 130 * len(rows))
     return figure(image(picture, "returns under attack", pixels), caption) + shown
+
+
+def _behind_gate(attack: AttackRecord) -> str:
+    """Return in how many episodes of each attack the gate fired, in one line."""
+    fired = (
+        f"{name} {share(outcome.gate.fired)}"
+        for name, outcome in attack.attacks.items()
+        if outcome.gate is not None
+    )
+    shares = ", ".join(fired)
+    return f"Played {attack.played}. Share of the episodes in which the gate fired: {shares}."
 
 
 def _learning(run: RunFolder) -> str:

@@ -55,6 +55,8 @@ def attack_controller(
         bundle, listener, allow_uncertified=allow_uncertified, output=output, discrete=discrete
     )
     config = config or AttackConfig()
+    if target.gate is not None and (config.samples or not config.gate):
+        listener.remark(f"{bundle}: its gate is left out; what follows is of the controller")
     module = environment_module(target.file, bundle, config.env_module)
     if module != config.env_module:
         listener.remark(f"importing {module}, as the controller says")
@@ -102,6 +104,7 @@ def attack_deployed(
             critics=critics,
             work=work,
             robot=robot,
+            gate=target.gate,
         )
     record = report.record()
     write_file(out, record.to_json())

@@ -40,9 +40,11 @@ def benchmark_controller(
         MissingLibraryError: If the library or the device of a backend is not there.
         VerificationError: If the bundle does not verify.
     """
-    file = open_deployed(bundle, listener, allow_uncertified=allow_uncertified, output=output).file
+    target = open_deployed(bundle, listener, allow_uncertified=allow_uncertified, output=output)
+    if target.gate is not None:
+        listener.remark(f"{bundle}: its gate is left out; what follows is of the controller")
     return benchmark_file(
-        file, out, config or BenchConfig(), every_backend=every_backend, listener=listener
+        target.file, out, config or BenchConfig(), every_backend=every_backend, listener=listener
     )
 
 

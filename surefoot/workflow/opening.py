@@ -7,6 +7,7 @@ from surefoot.artifact import is_folder_of
 from surefoot.bundle import open_bundle
 from surefoot.certificate import Certificate
 from surefoot.errors import InputError
+from surefoot.gate import Gate
 from surefoot.onnx_file import ControllerFile
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import require_arithmetic
@@ -20,10 +21,12 @@ class Deployed:
     Attributes:
         file: The controller.
         certificate: Its certificate; None for a controller without a bundle.
+        gate: Gate behind which it is deployed; None for none.
     """
 
     file: ControllerFile
     certificate: Certificate | None
+    gate: Gate | None = None
 
 
 def environment_module(file: ControllerFile, path: Path, given: str | None) -> str | None:
@@ -60,8 +63,7 @@ def open_deployed(
 
     Args:
         path: A bundle, a run, a policy folder or an ``.onnx`` file.
-        listener: Is told that nothing is proved about another controller, and that a gate takes no
-            part.
+        listener: Is told that nothing is proved about another controller.
         allow_uncertified: Whether it may be another controller.
         output: Output of a foreign file that holds the actions, if it has several outputs.
         discrete: Whether a foreign file's outputs are logits, of which the largest is chosen.
@@ -74,9 +76,8 @@ def open_deployed(
     if is_folder_of(path, "bundle") or not allow_uncertified:
         bundle = open_bundle(path, allow_uncertified=allow_uncertified)
         require_arithmetic(bundle.certificate)
-        if bundle.gate is not None:
-            listener.remark(f"{path}: its gate is left out; what follows is of the controller")
-        return Deployed(file=bundle.controller, certificate=bundle.certificate)
+        gate = None if bundle.gate is None else bundle.gate.gate
+        return Deployed(file=bundle.controller, certificate=bundle.certificate, gate=gate)
     listener.remark(f"WARNING: {path} is not a bundle; nothing is proved about it")
     file = load_controller_file(path, output, discrete=discrete)
     return Deployed(file=file, certificate=None)

@@ -181,13 +181,15 @@ class _Stages:
         critics = shipped_critics(self.run.path, self.file.sha256)
         read = [critic_to_bytes(critic) for critic in critics.values()]
         read += [load_controller_file(Path(other)).data for other in config.transfer_from]
+        gate = None if certificate.gate is None else certificate.gate.gate
         inputs = [table, code_digest(), module_digest(module), _bounds_of(certificate)]
+        inputs += [] if gate is None else [gate.to_table()]
         self._finished.once(
             "attack",
             inputs + [sha256_hex(data) for data in read],
             (out, picture_of(out)),
             lambda: attack_deployed(
-                Deployed(file=self.file, certificate=certificate),
+                Deployed(file=self.file, certificate=certificate, gate=gate),
                 out,
                 config,
                 critics,

@@ -10,6 +10,7 @@ import pytest
 from support.heard import Heard
 from support.policies import random_policy
 from surefoot.artifact import Artifact, from_json, read_artifact, to_json, write_artifact
+from surefoot.attack import AttackConfig
 from surefoot.budget import Budget
 from surefoot.bundle import open_bundle
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
@@ -20,7 +21,7 @@ from surefoot.onnx_file import load_policy, save_policy
 from surefoot.robot import Robot
 from surefoot.runtime import Backend, GatedController, load_controller
 from surefoot.visited import VISITED_FILE, Visited
-from surefoot.workflow.certifying import certify_controller
+from surefoot.workflow.attacking import attack_controller
 from surefoot.workflow.exporting import export_controller
 from surefoot.workflow.gating import gate_of
 from surefoot.workflow.opening import open_deployed
@@ -183,74 +184,21 @@ def test_a_described_robot_names_its_sensors_and_limits_them(policy: Path) -> No
         gate_of(file, walks(), GateRule(), Robot.parse(ROBOT.replace("count = 2", "count = 3")))
 
 
-def test_attacks_and_timings_say_that_they_leave_the_gate_out(bundle: Path) -> None:
-    heard = Heard()
-    open_deployed(bundle, heard, allow_uncertified=False)
-    assert [remark for remark in heard.remarks if "its gate is left out" in remark]
-
-
-def test_a_gate_that_would_reject_its_own_recording_is_not_exported(
-    policy: Path, tmp_path: Path
-) -> None:
-    narrow = GateRule(low=(-0.2,), high=(0.2,))
-    with pytest.raises(InputError, match="must reject at most 1% of the recorded steps"):
-        export(policy, tmp_path / "bundle", narrow)
-    assert not (tmp_path / "bundle").exists()
-
-
-RESTING = """
-[[require]]
-quantity = "action_deviation"
-epsilon = 0.05
-norm = "linf"
-scope = "gate"
-at_most = 50.0
-
-[gate]
-recover_after = 3
-"""
-
-
-@pytest.fixture(scope="module")
-def resting(policy: Path) -> Path:
-    """A bundle whose certificate rests on its gate."""
-    place = policy.parent
-    certificate = certify_controller(
-        policy, Budget.parse(RESTING), place / "certificate.json", config=EFFORT, draw=False
-    )
-    return export_controller(policy, certificate, place / "resting", config=CONFIG).path
-
-
-def test_a_certificate_that_rests_on_a_gate_brings_it_into_bundle_runtime_and_c(
-    resting: Path,
-) -> None:
-    opened = verify_bundle(resting).bundle
+def test_a_bundle_is_opened_with_the_gate_behind_which_it_is_deployed(bundle: Path) -> None:
+    opened = open_bundle(bundle)
     assert opened.gate is not None
-    assert opened.gate == opened.certificate.gate
-    assert opened.gate.gate.recover_after == 3
-    assert len(opened.gate.alarms.rates) == 2
-    assert "policy_gate.c" in opened.files
-    assert loaded(resting).gate == opened.gate.gate
+    target = open_deployed(bundle, Heard(), allow_uncertified=False)
+    assert target.gate == opened.gate.gate
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "words"),
-    [
-        (GATE_FILE, None, "rests on a gate, and the bundle has no gate.json"),
-        (GATE_FILE, wider, "rests on a gate, and the bundle has another gate.json"),
-        ("policy_gate.c", None, "policy_gate.c is not what gate.json and policy.onnx generates"),
-    ],
+    "config",
+    [AttackConfig(gate=False, epsilon=0.1), AttackConfig(actions="sampled", epsilon=0.1)],
 )
-def test_a_bundle_without_the_gate_that_its_certificate_rests_on_is_refused(
-    resting: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes] | None, words: str
+def test_attacks_say_that_they_leave_the_gate_out(
+    bundle: Path, tmp_path: Path, config: AttackConfig
 ) -> None:
-    with pytest.raises(VerificationError, match=words):
-        verify_bundle(forged(resting, tmp_path / "forged", name, change))
-
-
-def test_a_gate_by_another_rule_than_that_of_the_certificate_is_refused(
-    policy: Path, resting: Path, tmp_path: Path
-) -> None:
-    certificate = open_bundle(resting).certificate
-    with pytest.raises(InputError, match="gate must be left out: the certificate rests on a gate"):
-        export_controller(policy, certificate, tmp_path / "bundle", config=CONFIG, gate=RULE)
+    heard = Heard()
+    with pytest.raises(InputError, match=r"attack.env_id must be given"):
+        attack_controller(bundle, tmp_path / "attack.json", config=config, listener=heard)
+    assert [remark for remark in heard.remarks if "its gate is left out" in remark]
