@@ -39,6 +39,13 @@ def compress(
             help="Refit the kept weights to the outputs of their layer (obs always does).",
         ),
     ] = False,
+    block_rows: Annotated[
+        int | None,
+        typer.Option(
+            help="4 or 8: rows of one column go together, for which C is fastest; default: single "
+            "weights."
+        ),
+    ] = None,
     weights: Annotated[
         str,
         typer.Option(
@@ -85,7 +92,7 @@ def compress(
     from surefoot.config import build
     from surefoot.workflow.compressing import compress_controller
 
-    how = given(method=method, allocation=allocation, refit=refit)
+    how = given(method=method, allocation=allocation, refit=refit, block_rows=block_rows)
     where = given(max_control_error=max_control_error, over=over)
     config = build(OneShotConfig, {"weights": weights, **how}, "compress")
     limit = build(ControlLimit, {"epsilon": epsilon, **where}, "compress")

@@ -52,7 +52,9 @@ def table_of(result: "CompressedPolicy") -> Table:
 def _chosen_by(compression: "Compression") -> str:
     if compression.method is None:
         return "no weight removed"
-    return f"{compression.method}, {compression.allocation}"
+    rows = compression.block_rows
+    blocks = "" if rows == 1 else f", blocks of {rows} x 1"
+    return f"{compression.method}, {compression.allocation}{blocks}"
 
 
 def _error_rows(compression: "Compression") -> list[tuple[str, str]]:

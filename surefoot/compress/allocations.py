@@ -103,8 +103,13 @@ def kept_globally(
     return [floor + int(more) for floor, more in zip(floors, extra, strict=True)]
 
 
-def check_room(sparsity: float, min_density: float) -> None:
+def check_room(sparsity: float, min_density: float, share: float = 1.0) -> None:
     """Refuse a sparsity that leaves less than every layer keeps at least.
+
+    Args:
+        sparsity: Sparsity of all entries together.
+        min_density: Share of its entries that each layer keeps at least.
+        share: Share of all entries that may be pruned at all.
 
     Raises:
         InputError: If it does, or ``min_density`` is negative; the message says the largest
@@ -112,28 +117,38 @@ def check_room(sparsity: float, min_density: float) -> None:
     """
     if not min_density >= 0:
         raise InputError(f"min_density must be at least 0, got {min_density}")
-    if sparsity + min_density > 1 + _ROUNDING:
+    largest = share * (1 - min_density)
+    if sparsity > largest + _ROUNDING:
         raise InputError(
-            f"sparsity must be at most {1 - min_density:g} where every layer keeps the min_density"
+            f"sparsity must be at most {largest:g} where every layer keeps the min_density"
             f" of {min_density:g}, got {sparsity}"
         )
 
 
 def check_reachable(
-    sparsity: float, sizes: Sequence[int], *, min_density: float = 0.0, unit: str = "entry"
+    sparsity: float,
+    sizes: Sequence[int],
+    *,
+    min_density: float = 0.0,
+    unit: str = "entry",
+    unit_size: int = 1,
+    whole: int = 0,
 ) -> None:
     """Refuse a sparsity at which layers would keep less than they must.
 
     Args:
         sparsity: Sparsity of all entries together.
-        sizes: Entries of each layer.
-        min_density: Share of its entries that each layer keeps at least; it keeps one anyway.
-        unit: Word for an entry in the message.
+        sizes: Units of each layer, of which it keeps some.
+        min_density: Share of its units that each layer keeps at least; it keeps one anyway.
+        unit: Word for a unit in the message.
+        unit_size: Entries of a unit.
+        whole: Entries of no unit, which all stay.
 
     Raises:
         InputError: If it cannot be reached; the message says the largest sparsity that can.
     """
-    total, least = sum(sizes), sum(_floor(size, min_density) for size in sizes)
+    total = unit_size * sum(sizes) + whole
+    least = unit_size * sum(_floor(size, min_density) for size in sizes) + whole
     if whole_kept(total, sparsity) < least:
         largest = math.floor(10_000 * (1 - least / total)) / 10_000
         raise InputError(

@@ -9,7 +9,9 @@ square over the states, is dw' H dw; every method here removes weights so that t
     SparseGPT  goes through the columns from left to right and moves only those to the right
     refit      for a mask that is given, the others that make it least
 
-With H = I all of them remove the smallest magnitudes.
+With H = I all of them remove the smallest magnitudes. A block, several rows of one column, costs
+the sum of what its weights cost, since rows do not see each other; its rows lose the same columns,
+so that they share the inverses of OBS.
 
 Reference:
     LeCun et al. 1989; Hassibi and Stork 1992; Frantar and Alistarh, arXiv 2208.11580, 2301.00774.
@@ -18,6 +20,7 @@ Reference:
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.compress.blocks import alive_blocks, block_scores, weight_mask
 from surefoot.compress.layer_counts import exact_counts
 from surefoot.compress.masks import Mask, keep_largest
 
@@ -46,84 +49,90 @@ def obd_saliency(weight: Float, hessian: Float) -> Float:
     return saliency
 
 
-def obs_removals(weight: Float, hessian: Float) -> tuple[NDArray[np.int64], Float]:
-    """Remove every weight of each row, the cheapest first, by exact OBS.
+def obs_removals(
+    weight: Float, hessian: Float, block_rows: int = 1
+) -> tuple[NDArray[np.int64], Float]:
+    """Remove every block of each band of rows, the cheapest first, by exact OBS.
 
     Args:
         weight: Shape (rows, n).
         hessian: Positive definite, shape (n, n).
+        block_rows: Rows of a block, which lose a column together; they divide the rows.
 
     Returns:
-        The columns of each row in the order of their removal, and what each removal costs at its
-        time; both of shape (rows, n).
+        The columns of each band in the order of their removal, and what each removal costs at its
+        time; both of shape (rows / block_rows, n).
     """
-    rows, size = weight.shape
-    order, losses = np.empty((rows, size), np.int64), np.empty((rows, size))
+    bands = weight.reshape(-1, block_rows, weight.shape[1])
+    num_bands, _, size = bands.shape
+    order, losses = np.empty((num_bands, size), np.int64), np.empty((num_bands, size))
     inverse = np.linalg.inv(hessian).astype(np.float64)
     step = max(1, _CACHED // size**2)
-    for start in range(0, rows, step):
+    for start in range(0, num_bands, step):
         part = slice(start, start + step)
-        order[part], losses[part] = _remove_all(weight[part], inverse)
+        order[part], losses[part] = _remove_all(bands[part], inverse)
     return order, losses
 
 
-def _remove_all(weight: Float, inverse: Float) -> tuple[NDArray[np.int64], Float]:
-    """Remove every weight of a few rows, each with an inverse of its own that is downdated."""
-    rows, size = weight.shape
-    order, losses = np.empty((rows, size), np.int64), np.empty((rows, size))
-    left, every = weight.copy(), np.arange(rows)
-    inverses = np.repeat(inverse[None], rows, axis=0)
-    columns = np.tile(np.arange(size), (rows, 1))
-    gone = np.zeros((rows, size), np.bool_)
+def _remove_all(bands: Float, inverse: Float) -> tuple[NDArray[np.int64], Float]:
+    """Remove every block of a few bands, each with an inverse of its own that is downdated."""
+    num_bands, _, size = bands.shape
+    order, losses = np.empty((num_bands, size), np.int64), np.empty((num_bands, size))
+    left, every = bands.copy(), np.arange(num_bands)
+    inverses = np.repeat(inverse[None], num_bands, axis=0)
+    columns = np.tile(np.arange(size), (num_bands, 1))
+    gone = np.zeros((num_bands, size), np.bool_)
     for step in range(size):
         if step % max(1, size // 8) == 0:  # what is gone needs no downdates
             stay = np.argsort(gone, axis=1, kind="stable")[:, : size - step]
-            left, columns = left[every[:, None], stay], columns[every[:, None], stay]
+            left = np.take_along_axis(left, stay[:, None], axis=2)
+            columns = columns[every[:, None], stay]
             inverses = inverses[every[:, None, None], stay[:, :, None], stay[:, None, :]]
             gone = np.zeros(stay.shape, np.bool_)
         diagonal = np.where(gone, 1.0, np.diagonal(inverses, axis1=1, axis2=2))
-        cost = np.where(gone, np.inf, left**2 / (2 * diagonal))
+        cost = np.where(gone, np.inf, (left**2).sum(axis=1) / (2 * diagonal))
         chosen = cost.argmin(axis=1)
         order[:, step], losses[:, step] = columns[every, chosen], cost[every, chosen]
         column = inverses[every, :, chosen]
         pivot = diagonal[every, chosen][:, None]
-        left -= (left[every, chosen][:, None] / pivot) * column
+        left -= (left[every, :, chosen] / pivot)[:, :, None] * column[:, None]
         inverses -= (column / pivot)[:, :, None] * column[:, None, :]
         gone[every, chosen] = True
         # What is gone is exactly gone, whatever the rounding.
-        left[gone] = 0.0
+        left[np.broadcast_to(gone[:, None], left.shape)] = 0.0
         inverses[every, chosen, :] = 0.0
         inverses[every, :, chosen] = 0.0
     return order, losses
 
 
-def obs_scores(weight: Float, hessian: Float) -> Float:
-    """Score each weight by the largest cost up to its removal, in its turn, by exact OBS."""
-    order, losses = obs_removals(weight, hessian)
+def obs_scores(weight: Float, hessian: Float, block_rows: int = 1) -> Float:
+    """Score each block by the largest cost up to its removal, in its turn, by exact OBS."""
+    order, losses = obs_removals(weight, hessian, block_rows)
     scores = np.empty_like(losses)
     np.put_along_axis(scores, order, np.maximum.accumulate(losses, axis=1), axis=1)
     return scores
 
 
-def obs_mask(weight: Float, hessian: Float, kept: int) -> Mask:
-    """Return the mask that OBS leaves when it always removes the cheapest weight of the layer.
+def obs_mask(weight: Float, hessian: Float, kept: int, block_rows: int = 1) -> Mask:
+    """Return the mask that OBS leaves when it always removes the cheapest block of the layer.
 
-    Rows do not see each other, so that the order of the layer merges those of its rows: a weight
-    goes when the dearest that had to go before it in its row is the cheapest at hand.
+    Rows do not see each other, so that the order of the layer merges those of its bands: a block
+    goes when the dearest that had to go before it in its band is the cheapest at hand.
 
     Args:
         weight: Shape (rows, n).
         hessian: Positive definite, shape (n, n).
-        kept: Weights that stay, from 0 to all.
+        kept: Blocks that stay, from 0 to all.
+        block_rows: Rows of a block; they divide the rows.
     """
-    order, losses = obs_removals(weight, hessian)
+    order, losses = obs_removals(weight, hessian, block_rows)
     dearest = np.maximum.accumulate(losses, axis=1)
-    # Stable, so that equally dear weights of a row go in the row's own order.
-    gone = np.argsort(dearest, axis=None, kind="stable")[: weight.size - kept]
-    row = gone // weight.shape[1]
-    mask = np.ones(weight.shape, np.bool_)
-    mask[row, order.reshape(-1)[gone]] = False
-    return mask
+    # Stable, so that equally dear blocks of a band go in the band's own order.
+    gone = np.argsort(dearest, axis=None, kind="stable")[: losses.size - kept]
+    band = gone // weight.shape[1]
+    mask = np.ones(losses.shape, np.bool_)
+    mask[band, order.reshape(-1)[gone]] = False
+    return weight_mask(mask, block_rows)
 
 
 def refit(weight: Float, mask: Mask, hessian: Float) -> Float:
@@ -148,17 +157,20 @@ def sparsegpt_saliency(weight: Float, hessian: Float) -> Float:
     return saliency
 
 
-def sparsegpt(weight: Float, hessian: Float, kept: int, block: int = _BLOCK) -> Float:
+def sparsegpt(
+    weight: Float, hessian: Float, kept: int, block: int = _BLOCK, block_rows: int = 1
+) -> Float:
     """Return the weight after SparseGPT; weights that are zero stay zero.
 
     Args:
         weight: Shape (rows, n).
         hessian: Positive definite, shape (n, n).
-        kept: Weights that stay, at most those that are not zero.
+        kept: Blocks that stay, at most those that are not zero.
         block: Columns that share one decision.
+        block_rows: Rows of a block; they divide the rows.
     """
     upper = _upper(hessian)
-    alive = weight != 0
+    zero, alive = weight == 0, alive_blocks(weight, block_rows)
     starts = range(0, weight.shape[1], block)
     caps = [int(alive[:, start : start + block].sum()) for start in starts]
     counts = exact_counts([kept * cap / max(1, sum(caps)) for cap in caps], caps, kept, least=0)
@@ -166,7 +178,9 @@ def sparsegpt(weight: Float, hessian: Float, kept: int, block: int = _BLOCK) -> 
     for start, count in zip(starts, counts, strict=True):
         columns = slice(start, start + block)
         saliency = left[:, columns] ** 2 / upper.diagonal()[columns] ** 2
-        mask = _keep(np.where(alive[:, columns], saliency, -np.inf), count)
+        scores = block_scores(saliency, block_rows)
+        stay = _keep(np.where(alive[:, columns], scores, -np.inf), count)
+        mask = weight_mask(stay, block_rows) & ~zero[:, columns]
         for column, keep in enumerate(mask.T, start=start):
             error = np.where(keep, 0.0, left[:, column] / upper[column, column])
             left[:, column:] -= error[:, None] * upper[column, column:]

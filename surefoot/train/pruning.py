@@ -1,40 +1,34 @@
 """Pruning while training: one mask over a network's parameters, its gradient and its momentum.
 
-A unit is what is pruned as a whole: one weight of any layer, or one neuron of a hidden layer.
+A unit is what is pruned as a whole: one weight or one block of weights of any layer, or one neuron
+of a hidden layer.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from surefoot.compress.allocations import (
-    Allocation,
-    check_reachable,
-    erdos_renyi_kernel,
-    kept_globally,
-    uniform,
-)
-from surefoot.compress.layer_counts import exact_counts
-from surefoot.compress.masks import Mask, keep_largest, num_kept
+from surefoot.compress.blocks import block_scores, divides, weight_mask
+from surefoot.compress.masks import Mask, keep_largest
 from surefoot.compress.neurons import neuron_importance, neuron_masks, remove_neurons
 from surefoot.compress.schedules import CubicSchedule
 from surefoot.compress.scores import Score, Seen, never_return
-from surefoot.compress.two_four import spare_two_of_four, two_four_sparsity
-from surefoot.errors import InputError
+from surefoot.compress.two_four import spare_two_of_four
 from surefoot.policy import Layer
 from surefoot.train.networks import TorchNetwork
+from surefoot.train.pruned_units import Method, num_units_kept, reachable_target
 from surefoot.train.pruning_config import (
+    BlockPruning,
     GradientPruning,
     MagnitudeStePruning,
     NeuronPruning,
     TwoFourPruning,
-    WeightPruning,
 )
 
-Method = WeightPruning | NeuronPruning | TwoFourPruning
+Entry = TypeVar("Entry")
 
 
 class Pruner:
@@ -70,7 +64,10 @@ class Pruner:
         """
         self._config = config
         self._network = network
-        self._straight_through = isinstance(config, MagnitudeStePruning)
+        # What scores single weights, and trains them, where blocks of them are pruned.
+        self._of_weights = config.of_weights() if isinstance(config, BlockPruning) else config
+        self._rows = config.rows if isinstance(config, BlockPruning) else 1
+        self._straight_through = isinstance(self._of_weights, MagnitudeStePruning)
         self.trained = network.parameters
         if self._straight_through:
             self.trained = network.parameters.clone()
@@ -80,7 +77,7 @@ class Pruner:
         self._saliency = torch.zeros_like(network.parameters)
         start = int(config.start * num_updates)
         self.schedule = CubicSchedule(
-            target=_reachable_target(config, self._scores()),
+            target=reachable_target(config, self._scores(), self._whole),
             start=start,
             end=max(start + 1, int(config.end * num_updates)),
             interval=config.interval,
@@ -92,9 +89,9 @@ class Pruner:
         Parameters that are trained underneath their masks keep the gradient of the masked network
         (the straight-through estimator).
         """
-        if isinstance(self._config, GradientPruning):
+        if isinstance(self._of_weights, GradientPruning):
             saliency = (self._network.parameters * self._network.gradient).abs_()
-            self._saliency.lerp_(saliency, 1 - self._config.memory)
+            self._saliency.lerp_(saliency, 1 - self._of_weights.memory)
         if not self._straight_through:
             self._network.gradient.mul_(self.mask)
 
@@ -124,7 +121,21 @@ class Pruner:
         """Mark the units that are not pruned, layer by layer."""
         if isinstance(self._config, NeuronPruning):
             return [_numpy(mask) > 0 for mask in self._masks.biases[:-1]]
-        return [_numpy(mask) > 0 for mask in self._masks.weights]
+        return [_numpy(mask)[:: self._rows] > 0 for mask in self._divided(self._masks.weights)]
+
+    def _divided(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return those of one entry per layer whose layers the units cover."""
+        return [
+            entry
+            for entry, mask in zip(entries, self._masks.weights, strict=True)
+            if divides(self._rows, mask.shape)
+        ]
+
+    @property
+    def _whole(self) -> int:
+        """Number of weights of layers that the units do not cover."""
+        masks = self._masks.weights
+        return sum(mask.numel() for mask in masks if not divides(self._rows, mask.shape))
 
     def _available(self) -> list[int]:
         """Count the units of each layer that may stay: what is pruned returns only under STE."""
@@ -136,13 +147,14 @@ class Pruner:
         """Score each unit; weights that are trained underneath count too."""
         dense = self._network.views_of(self.trained)
         weights = [_numpy(weight) for weight in dense.weights]
-        if isinstance(self._config, NeuronPruning):
+        if isinstance(self._of_weights, NeuronPruning):
             return neuron_importance(weights, [_numpy(bias) for bias in dense.biases])
         changes = [_numpy(change) for change in self._network.views_of(self._saliency).weights]
-        return [
-            self._config.score(Seen(weight=weight, change=change, order=order))
+        scores = [
+            self._of_weights.score(Seen(weight=weight, change=change, order=order))
             for weight, change, order in zip(weights, changes, self._order, strict=True)
         ]
+        return [block_scores(score, self._rows) for score in self._divided(scores)]
 
     def _change_mask(self, fraction: float) -> None:
         scores = self._scores()
@@ -153,79 +165,29 @@ class Pruner:
             ]
         if isinstance(self._config, TwoFourPruning):
             scores = [spare_two_of_four(score) for score in scores]
-        kept = _num_kept(self._config, scores, fraction, self._available())
+        kept = num_units_kept(self._config, scores, fraction, self._available(), self._whole)
         masks = [keep_largest(score, count) for score, count in zip(scores, kept, strict=True)]
         if isinstance(self._config, NeuronPruning):
             ends = self._masks.weights[0].shape[1], self._masks.weights[-1].shape[0]
             masks, bias_masks = neuron_masks(masks, *ends)
             for mask, view in zip(bias_masks, self._masks.biases, strict=True):
                 view.copy_(torch.from_numpy(mask))
-        for mask, view in zip(masks, self._masks.weights, strict=True):
-            view.copy_(torch.from_numpy(mask))
+        for mask, view in zip(masks, self._divided(self._masks.weights), strict=True):
+            view.copy_(torch.from_numpy(weight_mask(mask, self._rows)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the mask and what the next one depends on beside the parameters."""
         state = {"mask": _numpy(self.mask) > 0}
-        if isinstance(self._config, GradientPruning):
+        if isinstance(self._of_weights, GradientPruning):
             state["saliency"] = _numpy(self._saliency).copy()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a stored state; :attr:`trained` is already as it was."""
         self.mask.copy_(torch.from_numpy(state["mask"]))
-        if isinstance(self._config, GradientPruning):
+        if isinstance(self._of_weights, GradientPruning):
             self._saliency.copy_(torch.from_numpy(state["saliency"]))
         torch.mul(self.trained, self.mask, out=self._network.parameters)
-
-
-def _num_kept(
-    config: Method, scores: Sequence[Score], fraction: float, available: Sequence[int]
-) -> list[int]:
-    """Count the units that each layer keeps at a share of the final sparsity.
-
-    Under ERK and uniformly all layers together keep exactly as many weights as the sparsity says;
-    of neurons, each layer does.
-    """
-    shapes = [score.shape for score in scores]
-    if isinstance(config, TwoFourPruning):
-        targets = two_four_sparsity(shapes)
-    elif config.allocation == Allocation.GLOBAL:
-        sparsity = fraction * config.sparsity
-        return kept_globally(scores, sparsity, min_density=config.min_density)
-    else:
-        allocate = erdos_renyi_kernel if config.allocation == Allocation.ERK else uniform
-        targets = allocate(shapes, config.sparsity)
-    shares = [
-        (score.size, fraction * target) for score, target in zip(scores, targets, strict=True)
-    ]
-    if isinstance(config, NeuronPruning | TwoFourPruning):
-        return [num_kept(size, share) for size, share in shares]
-    total = num_kept(sum(size for size, _ in shares), fraction * config.sparsity)
-    return exact_counts([size * (1 - share) for size, share in shares], available, total)
-
-
-def _reachable_target(config: Method, scores: Sequence[Score]) -> float:
-    """Return the final sparsity of all units together.
-
-    Raises:
-        InputError: If there is nothing to prune, or the sparsity that was asked for is too high.
-    """
-    sizes = [score.size for score in scores]
-    if isinstance(config, NeuronPruning) and not scores:
-        raise InputError("pruning neurons needs at least one hidden layer, got none")
-    if isinstance(config, TwoFourPruning):
-        kept = sum(_num_kept(config, scores, 1.0, sizes))
-        if kept == sum(sizes):
-            raise InputError("2:4 pruning needs a layer with at least 3 inputs, got none")
-        return 1 - kept / sum(sizes)
-    unit = "neuron" if isinstance(config, NeuronPruning) else "weight"
-    if config.allocation == Allocation.GLOBAL:
-        check_reachable(config.sparsity, sizes, min_density=config.min_density, unit=unit)
-    elif isinstance(config, NeuronPruning):  # each layer by itself
-        check_reachable(config.sparsity, [min(sizes)], unit=unit)
-    else:
-        check_reachable(config.sparsity, sizes, unit=unit)
-    return config.sparsity
 
 
 def _numpy(tensor: torch.Tensor) -> NDArray[Any]:

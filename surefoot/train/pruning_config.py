@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from surefoot.compress.allocations import MIN_DENSITY, Allocation, check_room
+from surefoot.compress.blocks import BlockRows
 from surefoot.compress.masks import check_sparsity
 from surefoot.compress.scores import Score, Seen, magnitude, random, saliency
 from surefoot.config import settle_choices
@@ -158,6 +159,31 @@ class SaliencyPruning(GradientPruning):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BlockPruning(SpreadPruning):
+    """Prune blocks: consecutive rows of one column, as processors like their zeros.
+
+    Generated C loads an input once for a block and computes its rows side by side. A layer whose
+    rows the blocks do not divide stays as it is, the outputs of most robots among them.
+
+    Attributes:
+        sparsity: Final share of all weights that are pruned, in [0, 1), those of layers that stay
+            as they are included: the others make up for them, to one block.
+        rows: Rows of a block.
+        score: Kind of pruning of single weights that says how much each matters, and how it is
+            trained; a block scores the sum of its weights.
+    """
+
+    kind: ClassVar[str] = "blocks"
+    rows: BlockRows = 8
+    score: Literal["random", "magnitude", "magnitude_ste", "saliency"] = "magnitude"
+
+    def of_weights(self) -> WeightPruning:
+        """Return the pruning of single weights that scores and trains them."""
+        kinds = RandomPruning, MagnitudePruning, MagnitudeStePruning, SaliencyPruning
+        return next(kind for kind in kinds if kind.kind == self.score)(sparsity=self.sparsity)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NeuronPruning(SpreadPruning):
     """Remove whole hidden neurons, least |(incoming, bias)|_2 |outgoing|_2 first.
 
@@ -209,6 +235,7 @@ Pruning = (
     | MagnitudePruning
     | MagnitudeStePruning
     | SaliencyPruning
+    | BlockPruning
     | NeuronPruning
     | TwoFourPruning
 )

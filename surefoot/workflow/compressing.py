@@ -10,6 +10,7 @@ from surefoot.compress import (
     OneShotConfig,
     WeightFormat,
     calibration_states,
+    left_whole,
     num_kept,
     num_weights,
 )
@@ -93,8 +94,11 @@ def compress_controller(
         listener.remark(note)
     removes = sparsity is not None or limit.max_control_error is not None
     if not removes:
-        config = replace(config, method=Method.MAGNITUDE)  # which looks at no state
+        # Which looks at no state, and takes no block apart.
+        config = replace(config, method=Method.MAGNITUDE, block_rows=1)
     original = source.file.policy
+    if words := left_whole([layer.weight.shape for layer in original.layers], config.block_rows):
+        listener.remark(words)
     states = _states_of(source, config, limit)
     search = CompressionSearch(original=original, states=states, config=config, limit=limit)
     compressed = _compress(search, sparsity, listener)
@@ -105,6 +109,7 @@ def compress_controller(
         method=config.method if removes else None,
         allocation=config.allocation if removes else None,
         refit=config.refit,
+        block_rows=config.block_rows,
         weights=config.weights,
         kept_weights=num_weights(compressed),
         limit=limit,

@@ -99,6 +99,7 @@ class Compression:
         method: How the weights that went were chosen; None if none went.
         allocation: How the sparsity is spread over the layers; None if no weight went.
         refit: Whether the weights that stayed were fitted.
+        block_rows: Rows of one column that stayed or went together; 1 for single weights.
         weights: The numbers that the weights are.
         kept_weights: Number of weights that are not zero.
         limit: The control error that was allowed, and where it is certified.
@@ -113,6 +114,7 @@ class Compression:
     method: Method | None
     allocation: Allocation | None
     refit: bool
+    block_rows: int
     weights: WeightFormat
     kept_weights: int
     limit: ControlLimit
@@ -128,6 +130,7 @@ class Compression:
             "method": self.method,
             "allocation": self.allocation,
             "refit": self.refit,
+            "block_rows": self.block_rows,
             "weights": self.weights,
             "kept_weights": self.kept_weights,
             "max_control_error": self.limit.max_control_error,

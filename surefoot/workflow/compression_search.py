@@ -14,7 +14,13 @@ from surefoot.certify import (
     units_of,
     visited_control_error,
 )
-from surefoot.compress import OneShotConfig, calibration_states, compress_policy, num_weights
+from surefoot.compress import (
+    OneShotConfig,
+    calibration_states,
+    compress_policy,
+    least_kept,
+    num_weights,
+)
 from surefoot.config import build
 from surefoot.errors import InputError
 from surefoot.policy import Array, Policy
@@ -67,7 +73,8 @@ class CompressionSearch:
 
         # The original first, then a bisection.
         with listener.progress("compress", (num_original - 1).bit_length() + 1) as update:
-            kept = fewest_kept(holds, len(self.original.layers), num_original)
+            least = least_kept(self.original, self.config.block_rows)
+            kept = fewest_kept(holds, least, num_original)
         if kept is None:
             raise InputError(
                 f"max_control_error must be at least {proved_text(found[num_original])}"

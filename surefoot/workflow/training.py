@@ -17,6 +17,7 @@ from surefoot.artifact import (
 )
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
+from surefoot.compress import left_whole
 from surefoot.config import REST, Table, build, config_sha256, to_table, to_toml
 from surefoot.envs import BoxActions, DiscreteActions, EnvSpec, describe_env
 from surefoot.errors import InputError, IntegrityError
@@ -32,6 +33,7 @@ from surefoot.train import Progress, TrainConfig, TrainResult, save_trained, tra
 from surefoot.train.checkpoint import read_checkpoint
 from surefoot.train.defence_ball import check_same_errors, errors_in_training
 from surefoot.train.folder import controller_metadata
+from surefoot.train.pruning_config import BlockPruning
 from surefoot.train.resume import Begun
 from surefoot.train.training_run import seconds_of
 from surefoot.workflow.configuration import Configuration
@@ -117,9 +119,19 @@ def _train(run: RunFolder, config: TrainConfig, robot: Robot | None, listener: L
             measure=lipschitz_bounds,
             robot=robot,
         )
+    if words := _left_whole(result):
+        listener.remark(words)
     # Last comes the policy folder, which says that all of it is done.
     _enter(run, result, listener)
     save_trained(run.policy, result, robot)
+
+
+def _left_whole(result: TrainResult) -> str:
+    """Return one line about the layers that pruning in blocks left as they were, or nothing."""
+    pruning = result.config.pruning
+    if not isinstance(pruning, BlockPruning) or pruning.target == "critic":
+        return ""
+    return left_whole([layer.weight.shape for layer in result.policy.layers], pruning.rows)
 
 
 def lipschitz_bounds(policy: Policy) -> dict[str, float]:

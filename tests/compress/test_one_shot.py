@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -59,6 +60,54 @@ def test_exactly_so_many_weights_are_kept(
         assert weights_sha256(again) == weights_sha256(small)
         for before, after in zip(dense.layers, small.layers, strict=True):
             np.testing.assert_array_equal(before.bias, after.bias)
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("allocation", Allocation)
+@pytest.mark.parametrize("rows", [4, 8])
+def test_as_many_blocks_are_kept_as_fit(
+    dense: Policy,
+    states: NDArray[np.float64],
+    method: Method,
+    allocation: Allocation,
+    rows: Literal[4, 8],
+) -> None:
+    config = OneShotConfig(method=method, allocation=allocation, block_rows=rows, refit=rows == 4)
+    divided = [layer.weight.shape[0] % rows == 0 for layer in dense.layers]
+    for kept in (SIZE - 70, SIZE - 31, SIZE):
+        small = compress_policy(dense, states, kept, config)
+        assert 0 <= kept - num_weights(small) < rows
+        for before, after, ours in zip(dense.layers, small.layers, divided, strict=True):
+            if ours:
+                alive = (after.weight != 0).reshape(-1, rows, after.weight.shape[1])
+                assert (alive.all(axis=1) | ~alive.any(axis=1)).all()
+                assert alive.any()
+            else:
+                np.testing.assert_array_equal(before.weight, after.weight)
+
+
+def test_of_a_sparse_policy_blocks_only_lose_weights(
+    dense: Policy, states: NDArray[np.float64]
+) -> None:
+    half = compress_policy(dense, states, SIZE // 2, OneShotConfig(method=Method.MAGNITUDE))
+    for method in Method:
+        config = OneShotConfig(method=method, block_rows=4, refit=True)
+        less = compress_policy(half, states, SIZE // 4, config)
+        assert num_weights(less) <= SIZE // 4
+        for before, after in zip(half.layers, less.layers, strict=True):
+            assert not after.weight[before.weight == 0].any()
+
+
+def test_blocks_that_look_at_the_inputs_change_the_outputs_less(
+    dense: Policy, states: NDArray[np.float64]
+) -> None:
+    def error(method: Method) -> float:
+        config = OneShotConfig(method=method, block_rows=4)
+        small = compress_policy(dense, states, 330, config)
+        return float(np.square(small.network(states) - dense.network(states)).mean())
+
+    errors = {method: error(method) for method in Method}
+    assert errors[Method.OBS] < errors[Method.SPARSEGPT] < errors[Method.MAGNITUDE]
 
 
 def test_nothing_changes_where_nothing_is_removed(
@@ -228,6 +277,11 @@ def test_what_cannot_be_kept_is_refused(dense: Policy, states: NDArray[np.float6
         compress_policy(dense, states, 2, OneShotConfig())
     with pytest.raises(InputError, match="method obs needs calibration states, got none"):
         compress_policy(dense, None, 100, OneShotConfig())
+    with pytest.raises(InputError, match=r"each of 2 layers keeps one block of 4, got one that"):
+        compress_policy(dense, None, 60, OneShotConfig(method=Method.MAGNITUDE, block_rows=4))
+    outputs = random_policy(np.random.default_rng(0), (5, 3))
+    with pytest.raises(InputError, match="block_rows must divide the rows of a layer, got 8"):
+        compress_policy(outputs, None, 9, OneShotConfig(method=Method.MAGNITUDE, block_rows=8))
     large = replace(dense.layers[0], weight=dense.layers[0].weight * np.float32(1e6))
     with pytest.raises(InputError, match="float16 weights must be at most 65504"):
         store_weights(replace(dense, layers=(large, *dense.layers[1:])), WeightFormat.FLOAT16)

@@ -194,6 +194,47 @@ def test_with_an_identity_hessian_all_of_them_remove_the_smallest() -> None:
         )
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_blocks_go_in_the_order_of_what_each_costs_all_of_its_rows(seed: int) -> None:
+    weight, hessian = layer(seed, 4, 6)
+    order, costs = obs_removals(weight, hessian, 2)
+    for band, rows in enumerate((weight[:2], weight[2:])):
+        mask, before = np.ones(6, bool), 0.0
+        for step in range(6):
+            tried = {}
+            for column in np.flatnonzero(mask):
+                mask[column] = False
+                tried[column] = sum(least_loss(row, mask, hessian) for row in rows)
+                mask[column] = True
+            assert order[band, step] == min(tried, key=tried.__getitem__)
+            assert costs[band, step] == pytest.approx(min(tried.values()) - before, rel=1e-6)
+            mask[order[band, step]], before = False, min(tried.values())
+    mask = obs_mask(weight, hessian, 5, 2)
+    assert mask.sum() == 2 * 5
+    assert (mask[::2] == mask[1::2]).all()
+
+
+@pytest.mark.parametrize("block", [1, 4, 16])
+def test_sparsegpt_keeps_whole_blocks_and_revives_no_weight(block: int) -> None:
+    weight, hessian = layer(3, 8, 9)
+    weight[:4, 2] = 0  # a block that is gone, and a weight inside another one
+    weight[5, 3] = 0
+    for kept in range(18):
+        pruned = sparsegpt(weight, hessian, kept, block, block_rows=4)
+        alive = (pruned != 0).reshape(2, 4, 9)
+        assert alive.any(axis=1).sum() == kept
+        assert (alive.any(axis=1) * 4 - alive.sum(axis=1)).sum() <= 1
+        assert not pruned[weight == 0].any()
+    np.testing.assert_array_equal(pruned, weight)
+
+
+def test_sparsegpt_of_equal_rows_prunes_a_block_as_it_prunes_each_row() -> None:
+    weight, hessian = layer(4, 1, 9)
+    alone = sparsegpt(weight, hessian, 4)
+    together = sparsegpt(np.repeat(weight, 4, axis=0), hessian, 4, block_rows=4)
+    np.testing.assert_array_equal(together, np.repeat(alone, 4, axis=0))
+
+
 def test_inputs_that_never_move_leave_a_hessian_that_can_be_inverted() -> None:
     np.testing.assert_array_equal(layer_hessian(np.zeros((5, 3))), np.eye(3))
     inputs = np.random.default_rng(0).standard_normal((4, 6))  # fewer states than inputs

@@ -22,6 +22,7 @@ from surefoot.policy import Layer, weights_sha256
 from surefoot.train.folder import critic_from_bytes, critic_to_bytes
 from surefoot.train.ppo import Ppo
 from surefoot.train.pruning_config import (
+    BlockPruning,
     MagnitudePruning,
     MagnitudeStePruning,
     NeuronPruning,
@@ -50,6 +51,8 @@ def name_of(
 ) -> str:
     return getattr(value, "kind", None)
 
+
+BLOCKS = BlockPruning(sparsity=0.5, interval=3, rows=4, score="saliency", target="actor")
 
 pytestmark = pytest.mark.usefixtures("target_task")
 
@@ -118,6 +121,28 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert resumed.facts == whole.facts
 
 
+def test_blocks_are_pruned_and_a_stopped_run_goes_on_bit_for_bit(
+    tiny: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(tiny, pruning=BLOCKS)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 640:  # in the middle of the schedule
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun):
+        train_policy(config, out=tmp_path, on_progress=interrupt)
+    resumed, whole = train_policy(config, out=tmp_path), train_policy(config)
+    assert weights_sha256(resumed.policy) == weights_sha256(whole.policy)
+    shapes = [(8, 3), (12, 8), (1, 12)]
+    assert [layer.weight.shape for layer in whole.policy.layers] == shapes
+    assert sum(num_zeros(whole.policy.layers)) == -(-132 // 2 // 4) * 4
+    for layer in whole.policy.layers[:2]:
+        alive = (layer.weight != 0).reshape(-1, 4, layer.weight.shape[1])
+        assert (alive.all(axis=1) | ~alive.any(axis=1)).all()
+    assert (whole.policy.layers[2].weight != 0).all()
+
+
 def test_a_net_of_fewer_neurons_is_saved_and_read_like_any_other(tiny: TrainConfig) -> None:
     result = train_policy(replace(tiny, pruning=NeuronPruning(sparsity=0.5), select="best"))
     read = policy_from_onnx(policy_to_onnx(result.policy), "policy.onnx").policy
@@ -132,7 +157,7 @@ def test_both_networks_are_pruned_unless_one_is_named() -> None:
     assert {method.target for method in METHODS} == {"both"}
 
 
-@pytest.mark.parametrize("pruning", [NoPruning(), *METHODS], ids=name_of)
+@pytest.mark.parametrize("pruning", [NoPruning(), BLOCKS, *METHODS], ids=name_of)
 def test_a_configuration_written_as_a_table_reads_back_the_same(
     tiny: TrainConfig,
     pruning: Pruning,
@@ -148,6 +173,8 @@ def test_a_configuration_written_as_a_table_reads_back_the_same(
         ({"kind": "saliency", "sparsity": 0.5, "memory": 1}, r"memory must be in \[0, 1\), got 1"),
         ({"kind": "random", "sparsity": 0.5, "interval": 0}, "interval must be at least 1"),
         ({"kind": "magnitude_ste", "sparsity": 0.5, "start": 0.8}, r"end must be in \(start, 1\]"),
+        ({"kind": "blocks", "sparsity": 0.5, "rows": 2}, "rows must be one of 4, 8, got 2"),
+        ({"kind": "blocks", "sparsity": 0.5, "score": "ste"}, "score must be one of random, mag"),
         ({"kind": "neurons", "sparsity": 1.0}, r"sparsity must be in \[0, 1\)"),
         ({"kind": "neurons", "sparsity": 0.5, "allocation": "erk"}, "must be uniform or global"),
         (
@@ -172,6 +199,7 @@ def test_what_cannot_be_is_refused_in_one_line(table: dict[str, float | str], me
             {"pruning": NeuronPruning(sparsity=0.5), "hidden": ()},
             "neurons needs at least one hidden layer",
         ),
+        ({"pruning": replace(BLOCKS, target="both")}, "of the critic: rows must divide those of a"),
     ],
 )
 def test_what_does_not_fit_the_networks_is_refused_before_anything_is_written(

@@ -1,8 +1,14 @@
+"""A pruned network has exactly the zeros that were asked for, at any moment and by any method.
+
+Also of ``train/pruned_units.py``.
+"""
+
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,12 +18,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from surefoot.compress import erdos_renyi_kernel, num_kept
+from surefoot.compress import Allocation, erdos_renyi_kernel, num_kept, uniform
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Layer
 from surefoot.train.networks import TorchNetwork, new_network
 from surefoot.train.pruning import Pruner
 from surefoot.train.pruning_config import (
+    BlockPruning,
     MagnitudePruning,
     MagnitudeStePruning,
     NeuronPruning,
@@ -35,6 +42,7 @@ METHODS = [
     CONFIG,
     MagnitudeStePruning(sparsity=0.8),
     SaliencyPruning(sparsity=0.8),
+    BlockPruning(sparsity=0.8, rows=4),
     NeuronPruning(sparsity=0.6),
     NeuronPruning(sparsity=0.6, allocation="global"),
     TwoFourPruning(),
@@ -146,11 +154,57 @@ def test_at_the_end_exactly_the_target_is_pruned(
             for row in weight
             for start in range(0, len(row), 4)
         )
+    elif isinstance(config, BlockPruning):
+        assert_in_blocks(training, config)
     else:
         total = sum(num_weights(sizes))
         assert sum(zeros(training)) == ceil(total * Fraction("0.8"))
         if config.allocation == "erk":
             assert_near(zeros(training), sizes, erdos_renyi_kernel(shapes, 0.8))
+
+
+def assert_in_blocks(training: Training, config: BlockPruning) -> None:
+    """All weights have the sparsity to less than a block; layers that blocks divide have blocks."""
+    rows, sizes = config.rows, [weight.size for weight in training.weights]
+    too_many = sum(zeros(training)) - ceil(sum(sizes) * Fraction(str(config.sparsity)))
+    assert 0 <= too_many < rows
+    for weight in training.weights:
+        if len(weight) % rows:
+            assert (weight != 0).all()
+            continue
+        alive = (weight != 0).reshape(-1, rows, weight.shape[1])
+        assert (alive.all(axis=1) | ~alive.any(axis=1)).all()
+        assert 0 < alive.sum() < alive.size
+
+
+@pytest.mark.parametrize("allocation", ["erk", "uniform", "global"])
+@pytest.mark.parametrize("score", ["random", "magnitude", "magnitude_ste", "saliency"])
+def test_blocks_are_exact_under_every_score_and_allocation(
+    score: Literal["random", "magnitude", "magnitude_ste", "saliency"], allocation: str
+) -> None:
+    config = BlockPruning(sparsity=0.7, rows=8, score=score, allocation=Allocation(allocation))
+    training = Training(config, (5, 16, 24, 3), num_updates=60).run()
+    assert_in_blocks(training, config)
+    if allocation != "global":
+        # Over blocks; the layer that stays is made up for.
+        spread = erdos_renyi_kernel if allocation == "erk" else uniform
+        shapes = [(2, 5), (3, 16)]
+        wanted = spread(shapes, 1 - (num_kept(536, 0.7) - 72) // 8 / 58)
+        kept = [np.count_nonzero(weight) / 8 for weight in training.weights[:2]]
+        for count, (height, width), share in zip(kept, shapes, wanted, strict=True):
+            assert abs(count - height * width * (1 - share)) <= 1
+
+
+def test_the_largest_blocks_stay_and_count_as_a_whole() -> None:
+    network = make_network((6, 16, 1))
+    first = network.mlp.weights[0].numpy().copy()
+    config = BlockPruning(sparsity=0.5, rows=8, interval=10**9)
+    momentum = {key: torch.zeros_like(network.parameters) for key in ("exp_avg", "exp_avg_sq")}
+    make_pruner(network, config, 10).after_step(7, momentum)
+    sums = np.abs(first).reshape(2, 8, 6).sum(axis=1)
+    stay = network.mlp.weights[0].numpy().reshape(2, 8, 6)[:, 0] != 0
+    assert stay.sum() == (112 // 2 - 16) // 8
+    assert sums[stay].min() > sums[~stay].max()
 
 
 def assert_near(found: list[int], sizes: tuple[int, ...], shares: list[float]) -> None:
@@ -469,6 +523,17 @@ def test_other_methods_deploy_the_layers_as_they_are() -> None:
             "sparsity must be at most 0.75 in these layers, .* keeps at least one neuron, got 0.9",
         ),
         (NeuronPruning(sparsity=0.5), (5, 2), "at least one hidden layer, got none"),
+        (BlockPruning(sparsity=0.9), (5, 10, 2), "rows must divide those of a layer, got 8"),
+        (
+            BlockPruning(sparsity=0.9),
+            (5, 8, 2),
+            "sparsity must be at most 0.5714 in these layers, .* keeps at least one block, got 0.9",
+        ),
+        (
+            BlockPruning(sparsity=0.7, allocation="global", min_density=0.1),
+            (5, 8, 2),
+            r"sparsity must be at most 0\.642857 where every layer keeps the min_density of 0.1",
+        ),
         (TwoFourPruning(), (2, 2, 2, 2), "needs a layer with at least 3 inputs"),
     ],
 )

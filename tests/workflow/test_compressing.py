@@ -4,6 +4,7 @@ Also of ``workflow/compression_record.py``, ``workflow/compression_search.py`` a
 ``workflow/source.py``.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,23 @@ def test_the_folder_holds_what_is_returned(trained: Path, tmp_path: Path) -> Non
     assert result.compression.kept_weights == kept
     # What the file says of its environment it says still.
     assert (file.env_id, file.env_module) == (original.env_id, original.env_module)
+
+
+def test_layers_that_blocks_do_not_divide_are_told_of(trained: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    config = replace(MAGNITUDE, block_rows=4)
+    result = compress_controller(
+        trained, tmp_path / "small", sparsity=0.4, config=config, visited_states=0, listener=heard
+    )
+    assert result.compression.to_table()["block_rows"] == 4
+    assert any("blocks of 4 rows do not divide layer" in words for words in heard.remarks)
+    quantised = compress_controller(
+        result.folder,
+        tmp_path / "int8",
+        config=replace(config, weights=WeightFormat.INT8),
+        visited_states=0,
+    )
+    assert quantised.policy.sparsity >= result.policy.sparsity >= 0.4
 
 
 def test_what_is_returned_errs_no_more_than_it_says(trained: Path, tmp_path: Path) -> None:
