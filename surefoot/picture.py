@@ -18,13 +18,14 @@ Painter = Callable[["Figure"], None]
 _DPI = 150
 
 
-def draw_png(width: float, height: float, paint: Painter) -> bytes:
+def draw_png(width: float, height: float, paint: Painter, *, dpi: int = _DPI) -> bytes:
     """Return a picture as a PNG file.
 
     Args:
         width: Inches.
         height: Inches.
         paint: Draws it.
+        dpi: Pixels per inch.
 
     Raises:
         MissingLibraryError: If matplotlib is not installed.
@@ -32,7 +33,7 @@ def draw_png(width: float, height: float, paint: Painter) -> bytes:
     with _figure(width, height) as figure:
         paint(figure)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": "surefoot"})
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": "surefoot"})
         return buffer.getvalue()
 
 

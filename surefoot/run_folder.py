@@ -5,6 +5,7 @@ certificate.json   what is proved, with every measurement; draft-certificate.jso
 bundle/            what is deployed; there only if the verdict is PROVED
 attack.json        the attacks, bench.json the latencies, summary.json both and the verdict
 report.html        the page about all of it
+watch.mp4          a film, clean and attacked, if somebody asked for one; watch.gif, watch.json
 config.toml        the resolved configuration
 checkpoints/       of the training, with train.toml, train.json and tensorboard/
 stages.json        what the finished stages read, wrote and took
@@ -69,6 +70,11 @@ class RunFolder:
     def report(self) -> Path:
         """Page about the run."""
         return self.path / "report.html"
+
+    @property
+    def film(self) -> Path:
+        """Film of a clean and an attacked episode."""
+        return self.path / "watch.mp4"
 
     @property
     def config(self) -> Path:

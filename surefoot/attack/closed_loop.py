@@ -3,7 +3,7 @@
 N = environments, O = obs_dim, M = num_outputs, E = episodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +45,8 @@ class EvaluateConfig:
             Deviations stay those of the latter.
         gate: Gate that the readings and the actions pass; None for none, and where actions are
             sampled. Deviations stay those of the policy, whatever the robot gets.
+        on_step: Is told how far each output of the episodes in progress was moved, (N, M), at each
+            step; to film an episode.
     """
 
     seeds: tuple[int, ...]
@@ -52,6 +54,7 @@ class EvaluateConfig:
     success: Predicate | None = None
     samples: bool = False
     gate: DeployedGate | None = None
+    on_step: Callable[[Floats], None] | None = None
 
     def __post_init__(self) -> None:
         """Check the seeds, and that no gate meets samples.
@@ -169,6 +172,7 @@ def evaluate(
         keeps_steps=config.success is not None,
         samples=config.samples,
         gate=config.gate,
+        on_step=config.on_step,
     )
     episodes: list[_Episode] = []
     for first in range(0, len(config.seeds), env.num_envs):
@@ -286,6 +290,7 @@ class _Loop:
     keeps_steps: bool
     samples: bool
     gate: DeployedGate | None
+    on_step: Callable[[Floats], None] | None
 
     def run(self, episodes: Sequence[_Episode]) -> None:
         """Play the episodes to their ends, one per environment; finished environments idle."""
@@ -323,6 +328,8 @@ class _Loop:
         Without a gate an episode fails whose controller returns what is not finite.
         """
         outputs, deviations, seen = self._act(obs_NO, playing)
+        if self.on_step is not None:
+            self.on_step(deviations)
         sums = np.isfinite(outputs + deviations)
         finite: NDArray[np.bool_] = np.logical_and.reduce(sums, axis=1)
         for number, episode in enumerate(playing):

@@ -314,7 +314,7 @@ def run_suite(
 
         store = stack.enter_context(open_store(work))
         attacked = perturbation_set(file.policy, certificate, config.perturbation, robot)
-        guarded = _deployed_gate(file, gate, config)
+        guarded = deployed_gate(file, gate, config)
         suite = _Suite(file, certificate, config, attacked, tell, critics or {}, store, guarded)
         attacks = {name: suite.run(name) for name in config.played}
         actions = tuple(suite.run_actions(box) for box in suite.boxes)
@@ -479,6 +479,7 @@ class _Suite:
             certified=certified,
             effort=attack.effort + _effort(variants, tried) + _played(variants[chosen], evaluation),
             facts=attack.facts,
+            adversary=variants[chosen],
         )
 
     def _strongest(self, counts: Callable[[str], bool]) -> tuple[str, Adversary] | None:
@@ -588,10 +589,15 @@ def _check_law(policy: Policy, config: AttackConfig) -> None:
         raise InputError(f"attack.actions must be deterministic, got sampled: {NO_NOISE}")
 
 
-def _deployed_gate(
+def deployed_gate(
     file: ControllerFile, gate: Gate | None, config: AttackConfig
 ) -> DeployedGate | None:
     """Return the gate behind which a controller is played, None for none.
+
+    Args:
+        file: The controller.
+        gate: Gate of its bundle; None for none.
+        config: Whether it is played, and what it falls back to.
 
     Raises:
         InputError: If there is a function to fall back to and no gate that does, or it is not

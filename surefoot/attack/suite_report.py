@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from surefoot.artifact import Json
+from surefoot.attack.action import ActionAdversary
+from surefoot.attack.adversary import Adversary, NoAdversary
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.cost import Cost
 from surefoot.attack.proved_deviation import CertifiedBox
@@ -34,6 +36,7 @@ class AttackResult:
         certified: Proved bound on the deviation, if there is one.
         effort: Cost of everything: making the variants, choosing one, and playing it.
         facts: Further remarks: which critic, how a training went.
+        adversary: The variant itself, to play it again.
     """
 
     variant: str
@@ -42,6 +45,7 @@ class AttackResult:
     certified: float | None
     effort: Cost = field(default_factory=Cost)
     facts: Mapping[str, Json] = field(default_factory=dict)
+    adversary: Adversary | ActionAdversary = field(default_factory=NoAdversary)
 
     @property
     def mean(self) -> float:

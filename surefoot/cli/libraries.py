@@ -8,6 +8,7 @@ from surefoot.installation import how_to_install
 
 _EXTRAS = {
     "gymnasium": "train",
+    "imageio_ffmpeg": "video",
     "matplotlib": "train",
     "mlflow": "mlflow",
     "mujoco": "train",

@@ -29,6 +29,7 @@ from surefoot.cli.standard_output import owned
 from surefoot.cli.study import study
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
+from surefoot.cli.watch import watch
 from surefoot.process_exit import refuse_exit, restore_exit
 from surefoot.version import __version__
 
@@ -70,6 +71,7 @@ VERBS = (
     keygen,
     verify,
     attack,
+    watch,
     bench,
     run,
     report,

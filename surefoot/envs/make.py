@@ -63,7 +63,7 @@ def make_env(
         task = stock_task(gymnasium.spec(env_id)) or _task_of_ones_own(one)
         if task is not None:
             return MujocoBatchEnv(task, spec, num_envs=num_envs, num_threads=num_threads)
-        return GymnasiumVectorEnv(lambda: _make_one(env_id), spec, num_envs=num_envs)
+        return GymnasiumVectorEnv(lambda: make_one(env_id), spec, num_envs=num_envs)
 
 
 def describe_env(env_id: str, env_module: str | None = None) -> EnvSpec:
@@ -82,7 +82,7 @@ def describe_env(env_id: str, env_module: str | None = None) -> EnvSpec:
 
 def _make_checked(env_id: str) -> tuple[AnyEnv, EnvSpec]:
     """Return one environment, played and closed again, and what is known about it."""
-    one = _make_one(env_id)
+    one = make_one(env_id)
     with user_code(lambda: f"{env_id} cannot be described"):
         spec = _describe(env_id, one)
     if stock_task(gymnasium.spec(env_id)) is None:  # what Gymnasium's own return is known
@@ -132,14 +132,25 @@ def _two_actions(space: spaces.Space[Any]) -> list[Any]:
     return [middle, middle.copy()]
 
 
-def _make_one(env_id: str) -> AnyEnv:
+def make_one(env_id: str, **keywords: Any) -> AnyEnv:  # noqa: ANN401 - of any environment
+    """Return one environment of a registered id, not yet reset.
+
+    Args:
+        env_id: Gymnasium id with its version.
+        keywords: What `gymnasium.make` hands on to the environment.
+
+    Raises:
+        InputError: If the id is unknown, or it cannot be made.
+        MissingLibraryError: If the task needs a package that is not installed.
+        UserCodeError: If code of the task fails.
+    """
     if env_id not in gymnasium.registry:
         known = did_you_mean(env_id, gymnasium.registry)
         raise InputError(f"env_id must be registered with Gymnasium, got {env_id!r}{known}")
     with user_code(lambda: f"{env_id} cannot be made"):
         try:
             # What Gymnasium's passive checker warns of is checked here, in `_play_two_steps`.
-            return gymnasium.make(env_id, disable_env_checker=True)
+            return gymnasium.make(env_id, disable_env_checker=True, **keywords)
         except DependencyNotInstalled as error:
             raise MissingLibraryError(
                 f"{env_id} needs a package that is missing: {error}"

@@ -22,7 +22,7 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 .verdict strong { display: block; }
 .PROVED { background: #2f7d4f; } .REFUTED { background: #b3261e; } .UNKNOWN { background: #8a6d1d; }
 .quiet { color: #67707c; }
-figure { margin: 1rem 0; } svg, img { max-width: 100%; height: auto; display: block; }
+figure { margin: 1rem 0; } svg, img, video { max-width: 100%; height: auto; display: block; }
 """
 _PIXELS = 640
 """Width of a picture that does not say another."""
@@ -64,6 +64,15 @@ def image(path: Path, words: str, pixels: int = _PIXELS) -> str:
     """Return a PNG file as an element, so wide on the page; ``words`` say what it shows."""
     encoded = base64.b64encode(read_file(path)).decode()
     return f'<img alt="{escape(words)}" width="{pixels}" src="data:image/png;base64,{encoded}">'
+
+
+def film(path: Path, words: str, pixels: int = _PIXELS) -> str:
+    """Return an MP4 file as an element, so wide on the page; ``words`` say what it shows."""
+    encoded = base64.b64encode(read_file(path)).decode()
+    return (
+        f'<video controls loop muted aria-label="{escape(words)}" width="{pixels}" '
+        f'src="data:video/mp4;base64,{encoded}"></video>'
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] = ()) -> str:

@@ -8,7 +8,19 @@ from surefoot.quantities.action_deviation import ACTION_DEVIATION
 from surefoot.records import AttackRecord, BenchRecord, RunSummary
 from surefoot.run_folder import CURVES_FILE, RunFolder, picture_of
 from surefoot.study.figures import deviation_histogram, learning_curve
-from surefoot.study.page import banner, figure, image, note, number, page, section, share, table
+from surefoot.study.film_record import FilmRecord
+from surefoot.study.page import (
+    banner,
+    figure,
+    film,
+    image,
+    note,
+    number,
+    page,
+    section,
+    share,
+    table,
+)
 from surefoot.study.run_summary import summarise
 
 _DEPLOY = {
@@ -38,7 +50,7 @@ def render_report(run: RunFolder) -> str:
             section("Requirements", _findings(certificate)),
             section("Deviation at visited states", _deviations(certificate)),
             section("Bounds of the whole controller", _bounds(certificate, run)),
-            section("Attacks in closed loop", _attacks(attack, run)),
+            section("Attacks in closed loop", _attacks(attack, run) + _film(attack, run)),
             section("Learning", _learning(run)),
             section("Runtime", _latencies(run)),
             section("Digests", _digests(summary)),
@@ -182,6 +194,20 @@ def _behind_gate(attack: AttackRecord) -> str:
     )
     shares = ", ".join(fired)
     return f"Played {attack.played}. Share of the episodes in which the gate fired: {shares}."
+
+
+def _film(attack: AttackRecord, run: RunFolder) -> str:
+    """Show the film of a run, unless it is of a controller that the run no longer has."""
+    about = run.film.with_suffix(".json")
+    if not (run.film.is_file() and about.is_file()):
+        return ""
+    record = FilmRecord.read(about)
+    if record.onnx_sha256 != attack.onnx_sha256:
+        return ""
+    words = (
+        f"An episode without an adversary, and the same under {record.attack}, {record.variant}."
+    )
+    return figure(film(run.film, words, _WIDE), words)
 
 
 def _learning(run: RunFolder) -> str:

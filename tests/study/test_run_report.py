@@ -3,6 +3,7 @@
 Also of ``study/run_summary.py``, ``study/page.py`` and ``study/figures.py``.
 """
 
+import base64
 import dataclasses
 import re
 from html.parser import HTMLParser
@@ -24,6 +25,7 @@ from surefoot.records import ActionRecord, AttackRecord, TrainingRecord, WorstAt
 from surefoot.run_folder import CURVES_FILE, RunFolder, picture_of
 from surefoot.study import page
 from surefoot.study.figures import deviation_histogram, learning_curve
+from surefoot.study.film_record import EpisodeSummary, FilmRecord
 from surefoot.study.run_report import render_report
 from surefoot.study.run_summary import summarise
 
@@ -116,6 +118,30 @@ def test_what_the_proof_does_not_exclude_stands_beside_the_suite(run: RunFolder)
     stronger = dataclasses.replace(sound, worst=WorstAttack(attack="mad", mean=1.0, failures=0))
     run.attack.write_bytes(stronger.to_json())
     assert "the search fell short: mad, which the box holds, leaves 1" in render_report(run)
+
+
+def test_a_film_is_shown_only_of_the_controller_of_the_run(run: RunFolder) -> None:
+    half = EpisodeSummary(total=7.0, length=9, terminated=False, max_deviation=0.0, failure=None)
+    record = FilmRecord(
+        onnx_sha256=AttackRecord.read(run.attack).onnx_sha256,
+        env="Hopper-v5",
+        attack="mad",
+        variant="applied",
+        perturbation="linf 0.1",
+        seed=3,
+        pictures_per_s=25.0,
+        certified_deviation=None,
+        clean=half,
+        attacked=half,
+    )
+    run.film.write_bytes(b"a film")
+    run.film.with_suffix(".json").write_bytes(record.to_json())
+    shown = render_report(run)
+    assert "the same under mad, applied" in shown
+    assert f"data:video/mp4;base64,{base64.b64encode(b'a film').decode()}" in shown
+    other = dataclasses.replace(record, onnx_sha256="1" * 64)
+    run.film.with_suffix(".json").write_bytes(other.to_json())
+    assert "<video" not in render_report(run)
 
 
 @pytest.mark.parametrize("name", ["attack", "bench", "training"])
