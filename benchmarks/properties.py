@@ -168,7 +168,12 @@ def answered(one: Case, seconds: float) -> dict[str, Json]:
     arithmetic, replay = ARITHMETICS["float32"], deployed_arithmetic(file)
     start = time.process_time()
     growth = answer(
-        one.question, file.policy, arithmetic, replay, num_boxes=1 << 20, seconds=max(5.0, seconds)
+        one.question,
+        file.policy,
+        arithmetic,
+        replay,
+        num_boxes=1 << 20,
+        seconds=max(20.0, 2 * seconds),
     )
     taken = time.process_time() - start
     verdict = "unsat" if growth.witness is None else "sat"

@@ -1,8 +1,7 @@
 """Growing the tree of boxes that answers a question, and looking for an input that refutes it.
 
-Best first: the box that is broken most is cut across the sensor that moves the open inequalities
-most over its side. At middles and at corners of steepest ascent a witness is looked for, and what
-is found is replayed in the deployed arithmetic.
+Best first: the box that is broken most is cut, where `branching` says. At middles and at corners of
+steepest ascent a witness is looked for, and what is found is replayed in the deployed arithmetic.
 
 Reference:
     Wang et al., USENIX Security 2018 (arXiv 1804.10829), for bisection of inputs.
@@ -17,18 +16,19 @@ from numpy.typing import NDArray
 
 from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.box_trees import LEAF, BoxTree, halves
+from surefoot.certify.bounds.branching import sensors_to_cut
 from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.bounds.region import Rows
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.counterexamples import Replay, Single, attainable_states
 from surefoot.certify.questions import Corners, corners_of, states_between
+from surefoot.certify.suspects import climbed, suspects
 from surefoot.policy import Policy
 from surefoot.quantities.base.witness import Witness
 from surefoot.question import Box, Condition, Question, RawBox
 
 _BATCH = 128
-_STARTS, _STEPS = 32, 12
-_SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
+_CUTS_AT_ONCE = 3
 _NUDGES = 4
 """Steps of a float32 number by which an observation is moved into its box."""
 
@@ -88,16 +88,24 @@ class _Boxes:
         high: Upper corners, shape (B, d).
         nodes: Their nodes, shape (B,).
         excesses: Bounds of the inequalities there, shape (B, r).
+        gains: By how much each cut on the way from the box above lowered the violation, shape (B,).
     """
 
     low: Float
     high: Float
     nodes: NDArray[np.int64]
     excesses: Float
+    gains: Float
 
     def part(self, rows: Rows) -> "_Boxes":
         """Return some of the boxes."""
-        return _Boxes(self.low[rows], self.high[rows], self.nodes[rows], self.excesses[rows])
+        return _Boxes(
+            self.low[rows],
+            self.high[rows],
+            self.nodes[rows],
+            self.excesses[rows],
+            self.gains[rows],
+        )
 
     def joined(self, other: "_Boxes") -> "_Boxes":
         """Return these boxes and then others."""
@@ -106,6 +114,7 @@ class _Boxes:
             np.concatenate([self.high, other.high]),
             np.concatenate([self.nodes, other.nodes]),
             np.concatenate([self.excesses, other.excesses]),
+            np.concatenate([self.gains, other.gains]),
         )
 
     def worst_first(self, bounds: ConditionBounds) -> "_Boxes":
@@ -136,7 +145,7 @@ def grow(
         seed: Seed of the states from which a search climbs.
     """
     stop = time.monotonic() + seconds
-    witness = _first(replayed, _climbed(bounds, corners, seed))
+    witness = _first(replayed, climbed(bounds, corners, seed))
     nodes, waiting = _Nodes([LEAF], [LEAF]), _boxes_of(bounds, corners)
     while witness is None:
         waiting = waiting.worst_first(bounds)
@@ -146,8 +155,9 @@ def grow(
         if take <= 0 or is_point or time.monotonic() > stop:
             is_decided = not len(waiting.nodes)
             return Growth(tree=nodes.tree(), witness=None, is_decided=is_decided)
-        new = _halved(bounds, nodes, worst)
-        witness = _first(replayed, _suspects(bounds, new.low, new.high))
+        new = _cut(bounds, nodes, worst, num_boxes)
+        seen = np.argsort(-bounds.condition.violation(new.excesses))[:_BATCH]
+        witness = _first(replayed, suspects(bounds, new.low[seen], new.high[seen]))
         waiting = others.joined(new)
     return Growth(tree=BoxTree(), witness=witness, is_decided=True)
 
@@ -160,67 +170,49 @@ def _first(replayed: Callable[[Float], Witness | None], states: Sequence[Float])
 def _boxes_of(bounds: ConditionBounds, corners: Corners) -> _Boxes:
     """Return the whole region as the one box that waits."""
     low, high = corners[0][None], corners[1][None]
-    return _Boxes(low, high, np.zeros(1, dtype=np.int64), bounds.excesses(low, high))
+    unknown = np.full(1, np.nan)
+    return _Boxes(low, high, np.zeros(1, dtype=np.int64), bounds.excesses(low, high), unknown)
 
 
-def _halved(bounds: ConditionBounds, nodes: _Nodes, boxes: _Boxes) -> _Boxes:
-    """Return the halves of boxes, lower ones first, and cut their nodes."""
-    sensors = _sensors(bounds, boxes.low, boxes.high, boxes.excesses)
-    pairs = zip(boxes.nodes.tolist(), sensors.tolist(), strict=True)
-    first = np.array([nodes.cut(node, sensor) for node, sensor in pairs])
-    lower, upper = halves(boxes.low, boxes.high, sensors)
-    low, high = (np.concatenate(ends) for ends in zip(lower, upper, strict=True))
-    return _Boxes(low, high, np.concatenate([first, first + 1]), bounds.excesses(low, high))
+def _cut(bounds: ConditionBounds, nodes: _Nodes, boxes: _Boxes, num_boxes: int) -> _Boxes:
+    """Return the pieces of boxes, and cut their nodes.
+
+    Args:
+        bounds: Bounds of the condition.
+        nodes: The tree.
+        boxes: Leaves of it.
+        num_boxes: Largest number of leaves of the tree.
+    """
+    order = sensors_to_cut(bounds, boxes.low, boxes.high, boxes.excesses)
+    worth = bounds.condition.violation(boxes.excesses)
+    num_cuts = _num_cuts(worth, boxes.gains, order.shape[1])
+    if (2**num_cuts - 1).sum() > num_boxes - nodes.num_leaves:
+        num_cuts[:] = 1
+    low, high, known, above = boxes.low, boxes.high, boxes.nodes, np.arange(len(worth))
+    for level in range(int(num_cuts.max())):
+        cut, whole = num_cuts[above] > level, num_cuts[above] <= level
+        sensors = order[above[cut], level]
+        pairs = zip(known[cut].tolist(), sensors.tolist(), strict=True)
+        first = np.array([nodes.cut(node, sensor) for node, sensor in pairs])
+        lower, upper = halves(low[cut], high[cut], sensors)
+        low = np.concatenate([low[whole], lower[0], upper[0]])
+        high = np.concatenate([high[whole], lower[1], upper[1]])
+        known = np.concatenate([known[whole], first, first + 1])
+        above = np.concatenate([above[whole], above[cut], above[cut]])
+    excesses = bounds.excesses(low, high)
+    gains = (worth[above] - bounds.condition.violation(excesses)) / num_cuts[above]
+    return _Boxes(low, high, known, excesses, gains)
 
 
-def _sensors(
-    bounds: ConditionBounds, low: Float, high: Float, excesses: Float
-) -> NDArray[np.int64]:
-    """Return the sensor across which each box is cut, shape (B,)."""
-    slopes = np.abs(bounds.slopes_at(low + (high - low) / 2))
-    # Only inequalities that may be broken have something to gain.
-    influence = (slopes * (excesses > 0)[..., None]).max(axis=1) * (high - low)
-    sides = high - low
-    # A flat middle says nothing about the sides; the longest one breaks such ties.
-    relative = sides / np.maximum(sides.max(axis=1, keepdims=True), _SMALLEST)
-    ties = 1e-3 * influence.max(axis=1, keepdims=True) * relative
-    return np.asarray((influence + ties).argmax(axis=1))
+def _num_cuts(worth: Float, gains: Float, num_sensors: int) -> NDArray[np.int64]:
+    """Return how often each box is cut before its pieces are bounded, shape (B,).
 
-
-def _suspects(bounds: ConditionBounds, low: Float, high: Float) -> list[Float]:
-    """Return the worst of middles and corners if the condition seems to be broken there."""
-    middles = low + (high - low) / 2
-    slopes = bounds.slopes_at(middles)
-    # Where the network is linear on a piece, its extremes are at these corners.
-    directions = [*np.moveaxis(slopes, 1, 0), slopes.sum(axis=1)]
-    corners = [np.where(direction > 0, high, low) for direction in directions]
-    return _worst(bounds, np.concatenate([middles, *corners]), 1)
-
-
-def _worst(bounds: ConditionBounds, points: Float, count: int) -> list[Float]:
-    """Return those points at which the condition seems to be broken most."""
-    broken = bounds.condition.violation(bounds.excesses_at(points))
-    order = np.argsort(-broken)[:count]
-    return [points[number] for number in order if broken[number] > 0]
-
-
-def _climbed(bounds: ConditionBounds, corners: Corners, seed: int) -> list[Float]:
-    """Return where sign gradients of the least excess of each clause end, if that is broken."""
-    low, high = corners
-    rng = np.random.default_rng(seed)
-    starts = low + rng.random((_STARTS, len(low))) * (high - low)
-    ends, first = [starts], 0
-    for clause in bounds.condition.clauses:
-        rows = slice(first, first + len(clause))
-        points = starts
-        for step in range(_STEPS):
-            least = bounds.excesses_at(points)[:, rows].argmin(axis=1)
-            slopes = bounds.slopes_at(points)[:, rows][np.arange(len(points)), least]
-            size = (high - low) * 0.5 * (1 - step / _STEPS)
-            points = np.clip(points + np.sign(slopes) * size, low, high)
-        ends.append(points)
-        first += len(clause)
-    return _worst(bounds, np.concatenate(ends), 4)
+    Where cuts gained little so far, the halves will be open as well, and are not worth a bound.
+    """
+    needed = np.ones_like(worth)
+    needed[gains <= 0] = np.inf
+    np.divide(worth, gains, out=needed, where=gains > 0)
+    return np.clip(needed, 1, min(_CUTS_AT_ONCE, num_sensors)).astype(np.int64)
 
 
 def answer(

@@ -119,6 +119,17 @@ class ConditionBounds:
         """Estimate the gradients of the inequalities' left sides at states, shape (n, r, d)."""
         return jacobian(self.network, states, self.network.weights[-1][-len(self._sizes) :])
 
+    def hidden_slopes_at(self, states: Float) -> Float:
+        """Estimate their gradients in the values of the first hidden layer, shape (n, r, n_1)."""
+        network = self.network
+        rest = Network(
+            weights=network.weights[1:],
+            biases=network.biases[1:],
+            activations=network.activations[1:],
+        )
+        values = network.activations[0](states @ network.weights[0].T + network.biases[0])
+        return jacobian(rest, values, network.weights[-1][-len(self._sizes) :])
+
     def _margins(self, region: Region, found: list[Bounds]) -> Float:
         """Bound what rounding adds to each left side, shape (B, r)."""
         outputs = self._policy.num_outputs
