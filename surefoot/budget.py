@@ -45,8 +45,9 @@ class Budget:
             InputError: If it has none.
         """
         for number, requirement in enumerate(self.requirements):
-            if requirement.scope is Scope.GATE and self.gate is None:
-                raise InputError(f"require[{number}].scope is 'gate', which needs a [gate] table")
+            if requirement.rests_on_gate and self.gate is None:
+                field = "scope" if requirement.scope is Scope.GATE else "region"
+                raise InputError(f"require[{number}].{field} is 'gate', which needs a [gate] table")
 
     @property
     def sha256(self) -> str:

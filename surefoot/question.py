@@ -110,7 +110,18 @@ class RecordedStates:
         return "at every recorded state"
 
 
-Where = RawBox | NormalisedBox | RecordedStates
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatedReadings:
+    """Every observation that the gate of the controller lets through."""
+
+    kind: ClassVar[str] = "gate"
+
+    def describe(self) -> str:
+        """Return the region in words."""
+        return "for every observation that the gate lets through"
+
+
+Where = RawBox | NormalisedBox | RecordedStates | GatedReadings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -289,10 +300,10 @@ class Question:
         """The region of a question about a box.
 
         Raises:
-            InputError: If it is about recorded states.
+            InputError: If it is about no box.
         """
-        if isinstance(self.where, RecordedStates):
-            raise InputError("a box is needed, got recorded states")
+        if not isinstance(self.where, RawBox | NormalisedBox):
+            raise InputError(f"a box is needed, got {self.where.kind}")
         return self.where
 
     def describe(self) -> str:

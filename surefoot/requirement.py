@@ -17,7 +17,7 @@ from surefoot.policy import Policy
 from surefoot.quantities import QUANTITIES as QUANTITIES
 from surefoot.quantities.base.quantity import ACTION_UNITS, AnyQuantity
 from surefoot.quantities.base.scope import Scope as Scope
-from surefoot.question import Condition, Question, Where
+from surefoot.question import Box, Condition, GatedReadings, Question, Where
 from surefoot.raw_units import (
     OnRobot,
     ball_of,
@@ -48,7 +48,8 @@ class Requirement:
         confidence: Confidence of a statistical claim, proved or measured; some quantities may do
             without, and are then no statistical claims.
         region: Where a condition must hold: a box of ``raw`` or ``normalised`` units with the ends
-            ``low`` and ``high``, or ``recorded`` for every recorded state.
+            ``low`` and ``high``, ``recorded`` for every recorded state, or ``gate`` for every
+            observation that the gate lets through.
         all_of: Linear inequalities on the actions of which each must hold, such as
             ``action[0] - 2 * action[1] <= 0.5``; action[k] is output k, of a discrete controller
             its logit.
@@ -214,6 +215,16 @@ class Requirement:
     def _unit(self) -> str:
         """Unit of the limit where a robot gives one, else that of a pure number."""
         return PURE if self.on_robot is None else self.on_robot.unit or PURE
+
+    @property
+    def asks_of_box(self) -> bool:
+        """Whether it asks about a box of inputs, which a proof may cut."""
+        return isinstance(self.region, Box | GatedReadings)
+
+    @property
+    def rests_on_gate(self) -> bool:
+        """Whether it is about what the gate of the controller lets through."""
+        return self.scope is Scope.GATE or isinstance(self.region, GatedReadings)
 
     @property
     def outputs(self) -> tuple[int, ...] | None:

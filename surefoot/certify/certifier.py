@@ -16,7 +16,6 @@ from surefoot.claims import Claims
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import weights_sha256
 from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
-from surefoot.question import Box
 
 Watch = Callable[[int, str], None]
 """Is told how many steps are done, and which one is next."""
@@ -148,5 +147,5 @@ def _trees(analysis: Analysis, budget: Budget) -> list[Json]:
             "cuts": analysis.searches.tree_of(requirement.question).text,
         }
         for number, requirement in enumerate(budget.requirements)
-        if isinstance(requirement.region, Box)
+        if requirement.asks_of_box
     ]

@@ -22,7 +22,14 @@ from surefoot.certify.compression import both_roundings, comparable, compression
 from surefoot.certify.distances import categorical_tv, gaussian_tv
 from surefoot.certify.everywhere import Everywhere, chosen
 from surefoot.certify.evidence import Evidence
-from surefoot.certify.questions import proved_violation, violation_at, violations_at
+from surefoot.certify.questions import (
+    BoxQuestion,
+    observation_of,
+    proved_violation,
+    readings_of,
+    violation_at,
+    violations_at,
+)
 from surefoot.certify.return_loss import (
     CleanTv,
     coupling_bound,
@@ -36,7 +43,7 @@ from surefoot.policy import Array, CategoricalHead, Policy, Squash
 from surefoot.quantities.base.proof import Bound, Distance, Ground, Loss, Outputs, StateBounds
 from surefoot.quantities.base.scope import Scope
 from surefoot.quantities.base.witness import Witness
-from surefoot.question import Question, RecordedStates
+from surefoot.question import GatedReadings, Question, RecordedStates
 from surefoot.unknown import Unknown
 
 
@@ -213,6 +220,17 @@ class Proofs:
         states = self.recorded_states.states.astype(np.float64)
         return bool((states == np.array(witness.state, np.float64)).all(axis=1).any())
 
+    def boxed(self, question: Question) -> BoxQuestion | Unknown:
+        """Return a question that is not about recorded states as one about a box."""
+        if not isinstance(question.where, GatedReadings):
+            return BoxQuestion(question=question, policy=self.policy)
+        if self.evidence.gate is None:
+            return Unknown("the controller has no gate")
+        # What the gate lets through needs no assumption on the states.
+        gate = self.evidence.gate.gate
+        inside = replace(question, where=readings_of(gate))
+        return BoxQuestion(question=inside, policy=self.policy_of_file, gate=gate)
+
     def violation(self, question: Question) -> Bound | Unknown:
         """Bound by how much a condition is broken in its region, rounding included.
 
@@ -221,7 +239,11 @@ class Proofs:
         """
         arithmetic = self.everywhere.arithmetic
         if not isinstance(question.where, RecordedStates):
-            return proved_violation(question, self.policy, arithmetic, self._tree_of(question))
+            asked = self.boxed(question)
+            if isinstance(asked, Unknown):
+                return asked
+            tree = self._tree_of(question)
+            return proved_violation(asked.question, asked.policy, arithmetic, tree)
         there = self.recorded_states
         if isinstance(there, Unknown):
             return there
@@ -239,7 +261,10 @@ class Proofs:
         """
         arithmetic = self.everywhere.arithmetic
         if not isinstance(question.where, RecordedStates):
-            return violation_at(witness, question, self.policy, arithmetic)
+            asked = self.boxed(question)
+            if isinstance(asked, Unknown) or not asked.admits(observation_of(witness, self.policy)):
+                return -np.inf
+            return violation_at(witness, asked.question, asked.policy, arithmetic)
         if not self.is_recorded(witness):
             return -np.inf
         state = np.array(witness.state, np.float64)[None]

@@ -21,8 +21,9 @@ from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.bounds.region import Rows
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.counterexamples import Replay, Single, attainable_states
-from surefoot.certify.questions import Corners, corners_of, states_between
+from surefoot.certify.questions import Corners, corners_of, lets_through, states_between
 from surefoot.certify.suspects import climbed, suspects
+from surefoot.gate import Gate
 from surefoot.policy import Policy
 from surefoot.quantities.base.witness import Witness
 from surefoot.question import Box, Condition, Question, RawBox
@@ -46,6 +47,10 @@ class Growth:
     tree: BoxTree
     witness: Witness | None
     is_decided: bool
+
+
+UNDECIDED = Growth(tree=BoxTree(), witness=None, is_decided=False)
+"""Nothing came of a question."""
 
 
 @dataclass(slots=True)
@@ -224,6 +229,7 @@ def answer(
     num_boxes: int,
     seconds: float = np.inf,
     seed: int = 0,
+    gate: Gate | None = None,
 ) -> Growth:
     """Prove or refute a question about a box, as far as effort reaches.
 
@@ -235,6 +241,7 @@ def answer(
         num_boxes: Largest number of leaves.
         seconds: Time limit on top of that.
         seed: Seed of the states from which a search climbs.
+        gate: Gate that must let a witness through; None for any witness.
 
     Raises:
         InputError: If the question is not about such a controller, or about no box.
@@ -244,7 +251,7 @@ def answer(
 
     def replayed(state: Float) -> Witness | None:
         observation = _observation_in(box, corners, state, policy)
-        if observation is None:
+        if observation is None or (gate is not None and not lets_through(gate, observation)):
             return None
         there = policy.state(observation[None], np.float32)[0]
         return broken_at(observation, there, condition, replay)

@@ -3,13 +3,18 @@
 Nothing here searches.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.box_trees import BoxTree
 from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.bounds.upward import UNIT, Float
 from surefoot.errors import InputError, IntegrityError
+from surefoot.gate import Gate
+from surefoot.gate.arrays import SensorArrays
 from surefoot.policy import Policy
 from surefoot.quantities.base.proof import Bound
 from surefoot.quantities.base.witness import Witness
@@ -20,6 +25,25 @@ _AT_ONCE = 1024
 
 Corners = tuple[Float, Float]
 """Lower and upper corner of a box, normalised units, shape (obs_dim,)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxQuestion:
+    """A question about a box, and the controller of which it is asked.
+
+    Attributes:
+        question: The question.
+        policy: The policy.
+        gate: Gate that must let an observation through; None where any observation counts.
+    """
+
+    question: Question
+    policy: Policy
+    gate: Gate | None = None
+
+    def admits(self, observation: Float) -> bool:
+        """Return True if an observation of float32 values, shape (obs_dim,), counts."""
+        return self.gate is None or lets_through(self.gate, observation.astype(np.float32))
 
 
 def corners_of(box: Box, policy: Policy) -> Corners:
@@ -44,6 +68,17 @@ def corners_of(box: Box, policy: Policy) -> Corners:
             f"end at {clip:g} normalised units"
         )
     return np.maximum(low, -clip), np.minimum(high, clip)
+
+
+def readings_of(gate: Gate) -> RawBox:
+    """Return the box of all observations that a gate lets through; its pairs may admit fewer."""
+    low, high = gate.box
+    return RawBox(low=tuple(low.tolist()), high=tuple(high.tolist()))
+
+
+def lets_through(gate: Gate, observation: NDArray[np.float32]) -> bool:
+    """Return True if a gate lets an observation of shape (obs_dim,) through as the first one."""
+    return SensorArrays.of(gate).broken(observation, None) is None
 
 
 def states_between(low: Float, high: Float, policy: Policy) -> Corners:

@@ -13,7 +13,7 @@ from surefoot.certify.evidence import Evidence
 from surefoot.certify.proofs import Proofs
 from surefoot.errors import IntegrityError
 from surefoot.policy import Array, Policy
-from surefoot.question import Box, Question
+from surefoot.question import Question
 from surefoot.visited import SampledEpisodes
 
 
@@ -67,7 +67,7 @@ def _tree_source(certificate: Certificate, num_sensors: int) -> Callable[[Questi
     for entry in saved:
         number = entry.get("requirement")
         asks = type(number) is int and 0 <= number < len(requirements)
-        if not asks or not isinstance(requirements[number].region, Box):
+        if not asks or not requirements[number].asks_of_box:
             raise IntegrityError(f"a tree of boxes belongs to no requirement, got {number!r}")
         question = requirements[number].question
         trees[question] = BoxTree.parse(entry.get("cuts"), num_sensors)

@@ -14,7 +14,7 @@ from surefoot.certify.bounds.upward import Float, vector_norm_up
 from surefoot.certify.counterexamples import Single
 from surefoot.certify.evidence import CertifyConfig
 from surefoot.certify.proofs import Proofs
-from surefoot.certify.question_search import Growth, answer, broken_at
+from surefoot.certify.question_search import UNDECIDED, Growth, answer, broken_at
 from surefoot.errors import InputError
 from surefoot.policy import Array
 from surefoot.quantities.base.proof import Outputs
@@ -229,13 +229,19 @@ class Searches:
 
     def _growth(self, question: Question) -> Growth:
         if question not in self._growths:
-            self._growths[question] = answer(
-                question,
-                self.policy,
-                self.proofs.everywhere.arithmetic,
-                self.replay,
-                num_boxes=self.config.region_boxes,
-                seed=self.config.seed,
+            asked = self.proofs.boxed(question)
+            self._growths[question] = (
+                UNDECIDED
+                if isinstance(asked, Unknown)
+                else answer(
+                    asked.question,
+                    asked.policy,
+                    self.proofs.everywhere.arithmetic,
+                    self.replay,
+                    num_boxes=self.config.region_boxes,
+                    seed=self.config.seed,
+                    gate=asked.gate,
+                )
             )
         return self._growths[question]
 

@@ -3,10 +3,10 @@
 from collections.abc import Set
 
 from surefoot.quantities.base.proof import Bound, Ground, Prover
-from surefoot.quantities.base.quantity import Need, ProvedQuantity, Topic
+from surefoot.quantities.base.quantity import RESTS_ON_GATE, Need, ProvedQuantity, Topic
 from surefoot.quantities.base.search import Found, Searcher
 from surefoot.quantities.base.witness import Witness
-from surefoot.question import RecordedStates
+from surefoot.question import GatedReadings, RecordedStates
 from surefoot.unknown import Unknown
 
 
@@ -21,6 +21,13 @@ class Property(ProvedQuantity):
     needs = frozenset({"region"})
     takes = frozenset({"all_of", "any_of"})
     fixed_limit = 0.0
+
+    def prove(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
+        """Prove a bound in the region, on the assumption that belongs to it."""
+        if not isinstance(need.question.where, GatedReadings):
+            return super().prove(need, prover, delta)
+        bound = self.everywhere(need, prover, delta)
+        return bound if isinstance(bound, Unknown) else bound.noting(RESTS_ON_GATE)
 
     def everywhere(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
         """Prove a bound that holds in the whole region."""

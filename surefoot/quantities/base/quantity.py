@@ -151,7 +151,8 @@ class Quantity(ABC):
             )
 
 
-_RESTS_ON_GATE = "as long as the controller runs behind its gate"
+RESTS_ON_GATE = "as long as the controller runs behind its gate"
+"""What a reader must know of a bound behind the gate."""
 
 
 class ProvedQuantity(Quantity):
@@ -212,7 +213,7 @@ class ProvedQuantity(Quantity):
         if isinstance(gated, Unknown):
             return gated
         bound = self.everywhere(need, gated, delta)
-        return bound if isinstance(bound, Unknown) else bound.noting(_RESTS_ON_GATE)
+        return bound if isinstance(bound, Unknown) else bound.noting(RESTS_ON_GATE)
 
     @abstractmethod
     def everywhere(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
