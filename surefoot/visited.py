@@ -49,6 +49,8 @@ class Visited:
             none were played.
         episodes: Number of the episode of each row of the pool, which then holds every step of an
             episode in the order of time, (num_pool,); None where nothing tells them apart.
+        in_pool: Whether the episode of each independent observation is one of the pool's, so that
+            the two depend on each other, (num_states,); None where nothing tells.
     """
 
     independent: NDArray[np.float64]
@@ -57,6 +59,7 @@ class Visited:
     pool: NDArray[np.float64]
     sampled: SampledEpisodes | None = None
     episodes: NDArray[np.int64] | None = None
+    in_pool: NDArray[np.bool_] | None = None
 
     @property
     def recorded(self) -> NDArray[np.float64] | None:
@@ -69,6 +72,7 @@ class Visited:
         arrays: dict[str, Any] = {} if self.sampled is None else _arrays_of(self.sampled)
         arrays |= {"independent": self.independent, "steps": self.steps, "pool": self.pool}
         arrays |= {} if self.episodes is None else {"episodes": self.episodes}
+        arrays |= {} if self.in_pool is None else {"in_pool": self.in_pool}
         np.savez(buffer, num_discarded=np.int64(self.num_discarded), **arrays)
         return buffer.getvalue()
 
@@ -88,6 +92,7 @@ class Visited:
                 pool=_floats(arrays["pool"]),
                 sampled=_sampled_from(arrays),
                 episodes=_integers(arrays["episodes"]) if "episodes" in arrays else None,
+                in_pool=_of_type(arrays["in_pool"], np.bool_) if "in_pool" in arrays else None,
             )
             visited._check()
         except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -107,6 +112,8 @@ class Visited:
             raise ValueError(f"steps must be one for each state, are {self.steps.shape}")
         if self.episodes is not None and self.episodes.shape != shapes[1][:1]:
             raise ValueError(f"episodes must be one for each row, are {self.episodes.shape}")
+        if self.in_pool is not None and self.in_pool.shape != shapes[0][:1]:
+            raise ValueError(f"in_pool must be one for each state, is {self.in_pool.shape}")
         if not (np.isfinite(self.independent).all() and np.isfinite(self.pool).all()):
             raise ValueError("observations must be finite")
 

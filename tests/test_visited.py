@@ -81,6 +81,17 @@ def test_the_episodes_of_the_pool_are_read_back_or_refused() -> None:
             Visited.from_bytes(replace(drawn(), episodes=wrong).to_bytes())
 
 
+def test_which_states_are_of_episodes_of_the_pool_is_read_back_or_refused() -> None:
+    marked = replace(drawn(), in_pool=np.arange(6) < 2)
+    again = Visited.from_bytes(marked.to_bytes())
+    assert again.in_pool is not None
+    assert np.array_equal(again.in_pool, np.arange(6) < 2)
+    assert Visited.from_bytes(drawn().to_bytes()).in_pool is None
+    for wrong in (np.arange(5) < 2, np.zeros(6)):
+        with pytest.raises(IntegrityError, match="does not hold visited states"):
+            Visited.from_bytes(replace(drawn(), in_pool=wrong).to_bytes())
+
+
 @pytest.mark.parametrize("missing", ["independent", "steps", "num_discarded", "pool"])
 def test_a_file_in_which_an_array_is_missing_is_refused(missing: str) -> None:
     arrays = {"independent": 0.0, "steps": 0, "num_discarded": 0, "pool": 0.0}

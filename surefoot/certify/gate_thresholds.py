@@ -136,11 +136,14 @@ class _Recorded:
             )
         if visited.episodes is not None:
             return cls._of_episodes(policy, pool, visited.episodes)
-        held = {row.tobytes() for row in pool}
-        alone = alone[[row.tobytes() not in held for row in alone]]
+        if visited.in_pool is None:
+            # Some may be of an episode of the pool: docs/how-to/gate.md says what follows.
+            held = {row.tobytes() for row in pool}
+            alone = alone[[row.tobytes() not in held for row in alone]]
+        else:
+            alone = alone[~visited.in_pool]
         obs = np.concatenate([pool, alone])
         unknown = np.zeros(len(obs), np.int64)
-        # Some may be of an episode of the pool, which nothing tells: docs/how-to/gate.md says it.
         fresh = np.arange(len(obs)) >= len(pool)
         return cls(
             obs=obs,

@@ -41,6 +41,7 @@ def record_visited(
     horizon, group = horizon_of(env), env.num_envs
     states: list[NDArray[np.float64]] = []
     steps: list[int] = []
+    in_pool: list[bool] = []
     pool = np.empty((0, env.spec.obs_dim))
     num_discarded = 0
     for number in itertools.count() if num_states else ():
@@ -55,10 +56,12 @@ def record_visited(
             for index, obs in zip(indices, reached, strict=True):
                 found[index] = obs
         pool = seen if number == 0 else pool
-        for step, obs in zip(drawn.tolist(), found, strict=True):
+        of_pool = set(indices.tolist()) if number == 0 else set()
+        for index, (step, obs) in enumerate(zip(drawn.tolist(), found, strict=True)):
             if len(states) < num_states and obs is not None:
                 states.append(obs)
                 steps.append(step)
+                in_pool.append(index in of_pool)
             elif len(states) < num_states:
                 num_discarded += 1
         if len(states) == num_states:
@@ -74,6 +77,7 @@ def record_visited(
         steps=np.array(steps, np.int64),
         num_discarded=num_discarded,
         pool=pool[:: max(1, -(-len(pool) // num_pool))],
+        in_pool=np.array(in_pool, np.bool_),
         sampled=record_sampled(policy, env, seed, num_episodes=min(num_states, _MAX_SAMPLED)),
     )
 

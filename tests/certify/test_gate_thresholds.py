@@ -104,6 +104,23 @@ def test_states_that_no_episode_holds_together_limit_no_change() -> None:
     assert "ranges and pairs" in rate.unit
 
 
+def test_no_trial_is_of_an_episode_that_made_the_limits() -> None:
+    visited = walks()
+    alone = walks(num_episodes=30, num_steps=1, seed=1).pool
+    marked = replace(
+        visited,
+        episodes=None,
+        independent=alone,
+        steps=np.zeros(30, np.int64),
+        in_pool=np.arange(30) < 4,
+    )
+    (rate,) = make_gate(POLICY, marked, GateRule()).alarms.rates
+    assert rate.trials == 26
+    # That a state of the pool was drawn once more says nothing: only its episode counts.
+    again = replace(marked, independent=visited.pool[:30])
+    assert make_gate(POLICY, again, GateRule()).alarms.rates[0].trials == 26
+
+
 def test_without_a_recording_the_declared_ranges_are_the_gate() -> None:
     file = make_gate(POLICY, None, GateRule(low=(-1.0,), high=(0.1,)))
     low, high = file.gate.box

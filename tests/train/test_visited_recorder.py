@@ -87,6 +87,19 @@ def test_the_pool_is_no_larger_than_asked(policy: Policy) -> None:
     assert 0 < len(visited.pool) <= 5
 
 
+@pytest.mark.parametrize("num_states", [3, 50])
+def test_states_whose_episode_is_one_of_the_pool_are_marked(
+    policy: Policy, num_states: int
+) -> None:
+    visited = record_visited(policy, TargetEnv(4, shortest=5), 3, num_states=num_states, num_pool=9)
+    whole = record_visited(policy, TargetEnv(4, shortest=5), 3, num_states=num_states)
+    # What is shown in an episode is drawn at its start, and never twice.
+    of_pool = np.isin(visited.independent[:, 0], whole.pool[:, 0])
+    assert visited.in_pool is not None
+    assert np.array_equal(visited.in_pool, of_pool)
+    assert 0 < of_pool.sum() <= 4
+
+
 def test_without_states_to_record_nothing_is_played(policy: Policy) -> None:
     class Unplayable:
         num_envs = 4
