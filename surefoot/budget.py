@@ -99,13 +99,21 @@ class Budget:
         gate = build(GateRule, tables["gate"], f"{what}: gate") if "gate" in tables else None
         return cls(requirements=requirements, text=text, gate=gate)
 
-    def on(self, robot: Robot | None, policy: Policy, state_limit: float | None) -> "Budget":
+    def on(
+        self,
+        robot: Robot | None,
+        policy: Policy,
+        state_limit: float | None,
+        gate_limit: float | None = None,
+    ) -> "Budget":
         """Return the budget in the units of a controller.
 
         Args:
             robot: Robot whose words it uses; None where none is described.
             policy: Policy of the controller.
             state_limit: Largest state that is assumed, normalised units; None for no assumption.
+            gate_limit: Largest state that the gate lets through, which is enforced and not assumed,
+                for what is required behind it; None without a gate.
 
         Raises:
             InputError: If it uses words of a robot that mean nothing on this one, or none is given,
@@ -115,7 +123,10 @@ class Budget:
             self._require_no_robot()
             return self
         robot.check_fits(policy)
-        held = tuple(need.on(robot, policy, state_limit) for need in self.requirements)
+        held = tuple(
+            need.on(robot, policy, gate_limit if need.scope is Scope.GATE else state_limit)
+            for need in self.requirements
+        )
         return replace(self, requirements=held)
 
     def check_words(self, robot: Robot | None) -> None:

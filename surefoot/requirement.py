@@ -262,7 +262,8 @@ class Requirement:
         Args:
             robot: Robot whose words it uses.
             policy: Policy of the controller.
-            state_limit: Largest state that is assumed, normalised units; None for no assumption.
+            state_limit: Largest state that is assumed, or that a gate enforces, normalised units;
+                None for neither.
 
         Raises:
             InputError: If a word means nothing on this robot, or nothing bounds a state.

@@ -50,8 +50,7 @@ class BehindGate(Everywhere):
         multipliers: Sequence[tuple[str, Multipliers]] = (),
     ) -> None:
         self.low, self.high = state_box(policy, gate)
-        limit = max(float(np.abs([self.low, self.high]).max()), _SMALLEST)
-        clip = min(policy.normaliser.clip, limit)
+        clip = min(policy.normaliser.clip, largest_state(policy, gate))
         clipped = replace(policy, normaliser=replace(policy.normaliser, clip=clip))
         super().__init__(clipped, arithmetic, multipliers)
         self._around: dict[float, RoundingBound | Unknown] = {}
@@ -115,6 +114,11 @@ def state_box(policy: Policy, gate: Gate) -> tuple[Float, Float]:
     return np.clip(low, -normaliser.clip, normaliser.clip), np.clip(
         high, -normaliser.clip, normaliser.clip
     )
+
+
+def largest_state(policy: Policy, gate: Gate) -> float:
+    """Return the largest magnitude of a state that a gate lets through, normalised units."""
+    return max(float(np.abs(state_box(policy, gate)).max()), _SMALLEST)
 
 
 def _only(bound: RoundingBound) -> RoundingBound:

@@ -8,6 +8,7 @@ from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget, Requirement, Scope
 from surefoot.certificate import Certificate, Finding
 from surefoot.certify.analysis import Analysis
+from surefoot.certify.behind_gate import largest_state
 from surefoot.certify.evidence import CertifyConfig, Evidence
 from surefoot.certify.proved_claims import proved_tables, table_epsilon
 from surefoot.certify.searches import Searches
@@ -61,7 +62,9 @@ def certify_analysis(
     """
     analysis.controller.require_read()
     evidence = analysis.evidence
-    budget = budget.on(evidence.robot, analysis.controller.policy, evidence.state_limit)
+    policy = analysis.controller.policy
+    enforced = None if evidence.gate is None else largest_state(policy, evidence.gate.gate)
+    budget = budget.on(evidence.robot, policy, evidence.state_limit, enforced)
     watch(0, "global bounds")
     proofs = analysis.proofs
     findings = []

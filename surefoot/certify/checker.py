@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from surefoot.budget import Budget, Scope
 from surefoot.certificate import Certificate, Finding, Verdict
+from surefoot.certify.behind_gate import largest_state
 from surefoot.certify.differences import differences
 from surefoot.certify.measurements import FileMeasurements
 from surefoot.certify.proofs import Proofs
@@ -100,9 +101,11 @@ def check_certificate(
 
 def _faults_of_words(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
     """Yield the requirements that are not what the words of the budget mean on the robot."""
-    written = Budget.parse(certificate.budget.text)
+    written, gate = Budget.parse(certificate.budget.text), certificate.gate
+    policy = proofs.policy_of_file
     try:
-        meant = written.on(certificate.robot, proofs.policy_of_file, proofs.evidence.state_limit)
+        enforced = None if gate is None else largest_state(policy, gate.gate)
+        meant = written.on(certificate.robot, policy, proofs.evidence.state_limit, enforced)
     except InputError as error:
         yield f"the budget: {error}"
         return

@@ -17,6 +17,7 @@ from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
 from surefoot.certify.checker import check_certificate
 from surefoot.certify.explain import explain
+from surefoot.certify.gate_thresholds import make_gate
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Normaliser
@@ -84,6 +85,45 @@ def test_the_radii_are_the_raw_sizes_over_the_scales(certificate: Certificate) -
         for side, size, scale in zip(sides, sizes, SCALE.tolist(), strict=True):
             assert Fraction(side) >= Fraction(size) / Fraction(scale)
             assert side == pytest.approx(size / scale, abs=1e-5)
+
+
+BEHIND_A_GATE = """
+[[require]]
+quantity = "action_deviation"
+perturb = { angle = 0.02, gyro = 0.5 }
+scope = "gate"
+at_most = 50.0
+
+[gate]
+low = [-3.0]
+high = [6.0]
+"""
+
+
+def test_a_gate_bounds_the_states_that_no_clip_does(file: ControllerFile) -> None:
+    normaliser = file.policy.normaliser
+    free = file_of(replace(file.policy, normaliser=replace(normaliser, clip=np.inf)))
+    budget = Budget.parse(BEHIND_A_GATE)
+    assert budget.gate is not None
+    gate = make_gate(free.policy, None, budget.gate)
+    certificate = certify_policy(free, budget, replace(EVIDENCE, gate=gate), FAST)
+    (finding,) = certificate.findings
+    assert finding.verdict is Verdict.PROVED
+    # The deployed states of two readings, of which the gate lets one through.
+    rng = np.random.default_rng(3)
+    sizes = np.array([0.02, 0.02, 0.5])
+    here = rng.uniform(-3, 6, (4096, 3)).astype(np.float32)
+    there = (here + sizes * rng.choice([-1, 1], here.shape)).astype(np.float32)
+    inside = np.abs(there.astype(np.float64) - here) <= sizes  # float32 may have gone beyond
+    assert inside.mean() > 0.3
+    apart = np.abs(free.policy.state(there, np.float32) - free.policy.state(here, np.float32))
+    assert (apart <= finding.requirement.perturbation.sides)[inside].all()
+    evidence = EVIDENCE.observations
+    assert evidence is not None
+    assert check_certificate(certificate, free, observations=evidence).proved == (0,)
+    everywhere = Budget.parse(BEHIND_A_GATE.replace('scope = "gate"', 'scope = "everywhere"'))
+    with pytest.raises(InputError, match="perturb needs bounded states"):
+        certify_policy(free, everywhere, replace(EVIDENCE, gate=gate), FAST)
 
 
 def test_a_bound_of_one_output_is_no_more_than_that_of_all(file: ControllerFile) -> None:
