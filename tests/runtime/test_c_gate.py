@@ -6,6 +6,7 @@ Also of ``runtime/c_gated.py`` and ``runtime/c_gate_templates.py``.
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from support.gates import random_calls, small_gate
-from support.policies import random_policy
+from support.policies import linear_policy, random_policy
 from surefoot.errors import InputError
 from surefoot.gate import (
     NUM_EVENTS,
@@ -119,6 +120,104 @@ def test_an_action_that_overflows_is_an_event_of_both() -> None:
         assert same(in_c_action, action)
     assert {event.cause for event in watch.events} == {Cause.ACTION_NOT_FINITE}
     assert in_c.events == watch.events
+
+
+ONE = Gate(
+    sensors=(SensorLimits(low=-10.0, high=10.0, rate=1.0),),
+    actions=(ActionLimits(low=-10.0, high=10.0),),
+    time=TimeLimits(max_age_us=5, max_gap_us=200_000),
+    recover_after=2,
+)
+"""A gate of a controller whose action is its sensor."""
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[CGate, Watch]:
+    """The same gate in C and in Python."""
+    controller = policy_from_onnx(policy_to_onnx(linear_policy([[1.0]])))
+    return CGate(controller, file_of(ONE), CConfig()), Watch(ONE)
+
+
+Decided = tuple[Code, float | None]
+
+
+def decided(
+    both: tuple[CGate, Watch], calls: Sequence[tuple[float, int, int]]
+) -> tuple[list[Decided], list[Cause]]:
+    """Codes, actions and causes of calls (reading, time of the call, of the reading), alike."""
+    in_c, watch = both
+    in_c.start()
+    watch.reset()
+    found: list[Decided] = []
+    for reading, now, taken in calls:
+        obs, times = np.array([reading], np.float32), (now % 2**32, taken % 2**32)
+        (code, action), (in_c_code, in_c_action) = (
+            watch.step(obs, lambda read: read.copy(), *times),
+            in_c.step(obs, *times),
+        )
+        assert in_c_code is code
+        assert same(in_c_action, action)
+        found.append((code, None if action is None else float(action[0])))
+    assert in_c.events == watch.events
+    return found, [event.cause for event in watch.events]
+
+
+PASSED, HELD, NO_ACTION = Code.PASSED, Code.HELD, Code.NO_ACTION
+
+
+@pytest.mark.parametrize(
+    ("calls", "answers", "causes"),
+    [
+        # The first call: neither rate nor gap; a rejected one has nothing to hold.
+        ([(9.0, 7, 7)], [(PASSED, 9.0)], []),
+        ([(11.0, 7, 7)], [(NO_ACTION, None)], [Cause.RANGE]),
+        # The clock goes back by 1 us, and by the most that a clock of 32 bits can tell; the next
+        # call counts from there, and the second good one acts.
+        (
+            [(1.0, 50, 50), (9.0, 49, 49), (9.5, 60, 60), (9.0, 70, 70)],
+            [(PASSED, 1.0), (HELD, 1.0), (HELD, 1.0), (PASSED, 9.0)],
+            [Cause.CLOCK],
+        ),
+        ([(1.0, 0, 0), (1.0, 2**31, 2**31)], [(PASSED, 1.0), (HELD, 1.0)], [Cause.CLOCK]),
+        # It wraps, which is no event.
+        ([(1.0, 2**32 - 1, 2**32 - 1), (1.5, 3, 2)], [(PASSED, 1.0), (PASSED, 1.5)], []),
+        # Dropped samples: rejected once, and no rate is checked across them.
+        (
+            [
+                (1.0, 0, 0),
+                (8.0, 200_001, 200_001),
+                (8.5, 200_002, 200_002),
+                (8.0, 200_003, 200_003),
+            ],
+            [(PASSED, 1.0), (HELD, 1.0), (HELD, 1.0), (PASSED, 8.0)],
+            [Cause.GAP],
+        ),
+        ([(1.0, 0, 0), (1.5, 200_000, 200_000)], [(PASSED, 1.0), (PASSED, 1.5)], []),
+        # A reading that is too old, and one of the future.
+        ([(1.0, 6, 0)], [(NO_ACTION, None)], [Cause.AGE]),
+        ([(1.0, 6, 7)], [(NO_ACTION, None)], [Cause.AGE]),
+    ],
+)
+def test_what_goes_wrong_with_time_is_decided_as_documented_in_both(
+    both: tuple[CGate, Watch],
+    calls: Sequence[tuple[float, int, int]],
+    answers: list[Decided],
+    causes: list[Cause],
+) -> None:
+    assert decided(both, calls) == (answers, causes)
+
+
+def test_nan_for_an_hour_is_held_in_both_and_the_second_good_call_acts(
+    both: tuple[CGate, Watch],
+) -> None:
+    hour = [(float("nan"), 100_000 * call, 100_000 * call) for call in range(1, 36_001)]
+    end = hour[-1][1]
+    after = [(9.0, end + 1, end + 1), (9.5, end + 2, end + 2)]
+    answers, causes = decided(both, [(4.0, 0, 0), *hour, *after])
+    assert set(answers[1:-1]) == {(HELD, 4.0)}
+    assert answers[-1] == (PASSED, 9.5)
+    assert causes == [Cause.NOT_FINITE] * NUM_EVENTS
+    assert both[0].num_events == both[1].num_events == len(hour)
 
 
 def write(folder: Path, policy: Policy, gate: Gate) -> None:
