@@ -45,6 +45,27 @@ def learning_curve(curves: Mapping[str, Sequence[float | None]]) -> str:
     return draw_svg(*_SIZE, paint)
 
 
+def robustness_front(curves: Mapping[str, Sequence[float | None]]) -> str:
+    """Draw clean against screened return of every policy that was screened while training.
+
+    Args:
+        curves: Columns of ``curves.json`` by name: step, clean_return, screened_return.
+    """
+    steps, clean, screened = (
+        _numbers(curves[name]) for name in ("step", "clean_return", "screened_return")
+    )
+    seen = np.isfinite(screened)
+
+    def paint(figure: "Figure") -> None:
+        axes = _axes(figure, "clean return", "return under the worst of the screen")
+        dots = axes.scatter(clean[seen], screened[seen], c=steps[seen], cmap="viridis")
+        best = np.nanargmax(screened)
+        axes.scatter(clean[best], screened[best], s=140, facecolors="none", edgecolors=_RED)
+        figure.colorbar(dots, label="environment steps")
+
+    return draw_svg(*_SIZE, paint)
+
+
 def deviation_histogram(
     certified: Sequence[float], sampled: Sequence[float], limit: float | None
 ) -> str:

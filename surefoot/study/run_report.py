@@ -7,7 +7,7 @@ from surefoot.certificate import BOUNDS, Certificate, Verdict, proved_text
 from surefoot.quantities.action_deviation import ACTION_DEVIATION
 from surefoot.records import AttackRecord, BenchRecord, RunSummary
 from surefoot.run_folder import CURVES_FILE, RunFolder, picture_of
-from surefoot.study.figures import deviation_histogram, learning_curve
+from surefoot.study.figures import deviation_histogram, learning_curve, robustness_front
 from surefoot.study.film_record import FilmRecord
 from surefoot.study.page import (
     banner,
@@ -214,8 +214,12 @@ def _learning(run: RunFolder) -> str:
     data = read_artifact(run.policy, "policy").files.get(CURVES_FILE)
     if data is None:  # a policy that was compressed
         return ""
-    curve = learning_curve(from_json(data, CURVES_FILE))
-    return figure(curve, "Return and sparsity in training.")
+    curves = from_json(data, CURVES_FILE)
+    curve = figure(learning_curve(curves), "Return and sparsity in training.")
+    if not any(value is not None for value in curves.get("screened_return", ())):
+        return curve
+    words = "Policies that were screened by cheap attacks while training; the ring is the result."
+    return curve + figure(robustness_front(curves), words)
 
 
 def _latencies(run: RunFolder) -> str:

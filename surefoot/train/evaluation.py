@@ -3,7 +3,7 @@
 N = environments, O = obs_dim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +71,27 @@ def clean_episodes(
     Raises:
         DivergenceError: If a simulation diverges, or an observation or reward is not finite.
     """
+    return whole_episodes(lambda obs_NO: play(policy, obs_NO), env, seeds)
+
+
+def whole_episodes(
+    act: Callable[[NDArray[np.float64]], Array], env: VectorEnv, seeds: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return return and length of one episode per environment, (N,) each.
+
+    Args:
+        act: From observations, (N, O), to what the environments take.
+        env: Is reset; environments that are done before the others play on unheard.
+        seeds: One per environment.
+
+    Raises:
+        DivergenceError: If a simulation diverges, or an observation or reward is not finite.
+    """
     obs = env.reset(seeds)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
     alive = np.ones(env.num_envs, np.bool_)
     for _ in range(horizon_of(env)):
-        result = env.step(play(policy, obs))
+        result = env.step(act(obs))
         returns += np.where(alive, result.reward, 0.0)
         lengths += alive
         alive &= ~(result.terminated | result.truncated)

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     ADVERSARY = 9
     BIASES = 10
     COLLECTION = 11
+    SCREEN = 12
 
 
 def numpy_stream(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -13,7 +13,7 @@ from surefoot.ranges import (
     require_fraction,
     require_positive,
 )
-from surefoot.train.defence_config import Defence, NoDefence
+from surefoot.train.defence_config import Defence, GrowingBall, NoDefence
 from surefoot.train.pruning_config import NoPruning, Pruning
 
 WITHOUT_EFFECT = ("num_threads", "checkpoint_steps", "resume", "robot")
@@ -117,8 +117,10 @@ class TrainConfig:
             (exponentially) for the policy that is evaluated and deployed; 0 for the last weights.
         num_evaluations: Number of evaluations of the deterministic policy, the last at the end.
         evaluation_episodes: Episodes of each evaluation.
-        select: Policy that is the result: the last, or the best of those evaluated when the
-            ramp of the defence is over and the final sparsity is reached.
+        select: Policy that is the result: the last; or, of those evaluated when the ramp of the
+            defence is over and the final sparsity is reached, the one that returns most without an
+            adversary (best), or under the worst of a few cheap attacks in the ball of the defence
+            (robust).
         visited_states: Independent states that are recorded for certification.
         checkpoint_steps: Environment steps between two checkpoints.
         resume: How a stopped training resumes: with its episodes, which are replayed, so that the
@@ -164,7 +166,7 @@ class TrainConfig:
     averaging: float = 0.0
     num_evaluations: int = 10
     evaluation_episodes: int = 10
-    select: Literal["last", "best"] = "last"
+    select: Literal["last", "best", "robust"] = "last"
     visited_states: int = 384
     checkpoint_steps: int = 50_000
     resume: Resume = "replay"
@@ -192,6 +194,11 @@ class TrainConfig:
         for name in ("anneal_to", "averaging"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.select == "robust" and not isinstance(self.defence, GrowingBall):
+            raise InputError(
+                "select must not be 'robust' without a defence that has a ball to attack in, got "
+                f"defence {self.defence.kind!r}"
+            )
         if self.value_clip is not None:
             require_positive(self, "value_clip")
         for name in ("hidden", "critic_hidden"):

@@ -26,12 +26,14 @@ from surefoot.train.checkpoint import Checkpoint
 from surefoot.train.defence_ball import check_same_errors, errors_in_training
 from surefoot.train.defence_config import AlternatingTraining, SensorBiases, StateAdversarial
 from surefoot.train.distributions import Gaussian
+from surefoot.train.evaluated_policy import EvaluatedPolicy
 from surefoot.train.evaluation import clean_episodes
 from surefoot.train.learner import Learner
 from surefoot.train.moments import with_constant_scale
 from surefoot.train.result import TrainResult
 from surefoot.train.resume import Extension
 from surefoot.train.rollout import TrainingAdversary
+from surefoot.train.screen import screened_return
 from surefoot.train.streams import Stream, env_seeds, numpy_stream
 from surefoot.train.train_config import TrainConfig
 from surefoot.train.visited_recorder import record_visited
@@ -111,7 +113,7 @@ class Run:
         if isinstance(self._adversary, LearningAdversary):
             self.timing["adversary"] = 0.0
         self._average = WeightAverage(self._agent.actor, config.averaging * config.num_iterations)
-        self._best: tuple[float, int, Policy] | None = None
+        self._best: EvaluatedPolicy | None = None
         self.extensions: list[Extension] = []
         self._new_episodes: list[int] = []
 
@@ -193,41 +195,48 @@ class Run:
         if "adversary" in self.timing:
             self.timing["adversary"] += time.perf_counter() - learned
         evaluated = time.perf_counter()
-        clean_return = self.evaluate() if self._is_evaluation_due() else None
-        self._extend_curves(losses, clean_return)
+        evaluated_one = self.evaluate() if self._is_evaluation_due() else None
+        self._extend_curves(losses, evaluated_one)
         self.timing["rollout"] += played - began
         self.timing["update"] += learned - played
         self.timing["evaluation"] += time.perf_counter() - evaluated
 
-    def evaluate(self) -> float:
-        """Return the mean clean return of the deterministic policy; it may be the best so far.
+    def evaluate(self) -> EvaluatedPolicy:
+        """Return the policy of now with its returns; it may be the best so far.
 
         The episodes are always the same ones; no training step has seen them.
 
         Raises:
             DivergenceError: If a simulation diverges.
         """
-        policy = self.policy()
-        generator = numpy_stream(self.config.seed, Stream.EVALUATION)
-        seeds = env_seeds(generator, self.config.evaluation_episodes)
+        policy, config = self.policy(), self.config
+        seeds = env_seeds(numpy_stream(config.seed, Stream.EVALUATION), config.evaluation_episodes)
         returns, lengths = clean_episodes(policy, self._eval_env, seeds)
-        clean_return = float(returns.mean())
         self.evaluation_steps += int(lengths.sum())
-        if self._ppo.is_at_full_strength() and (self._best is None or clean_return > self._best[0]):
-            self._best = (clean_return, self.step, policy)
-        return clean_return
+        eligible, screened = self._ppo.is_at_full_strength(), None
+        if eligible and config.select == "robust":
+            screened, num_steps = screened_return(
+                policy, self._ppo.ball(), self._eval_env, seeds, config.seed
+            )
+            self.evaluation_steps += num_steps
+        candidate = EvaluatedPolicy(policy, self.step, float(returns.mean()), screened)
+        if eligible and (self._best is None or candidate.merit > self._best.merit):
+            self._best = candidate
+        return candidate
 
     def _is_evaluation_due(self) -> bool:
         """Whether the grid of evaluations has a point in the iteration just done."""
         grid, total = self.config.num_evaluations, self.config.num_iterations
         return self.iteration * grid // total > (self.iteration - 1) * grid // total
 
-    def _extend_curves(self, losses: Mapping[str, float], clean_return: float | None) -> None:
+    def _extend_curves(
+        self, losses: Mapping[str, float], evaluated: EvaluatedPolicy | None
+    ) -> None:
         row: dict[str, float | None] = {
             "step": self.step,
             "return": self.mean_return,
             "episodes": self._collector.num_episodes,
-            "clean_return": clean_return,
+            "clean_return": None if evaluated is None else evaluated.clean_return,
             "sparsity": self._masked_policy().sparsity,
             "epsilon": self._ppo.ball().epsilon,
             **losses,
@@ -238,8 +247,10 @@ class Run:
             row["lipschitz"] = float(self._ppo.limit.bound(self._average.mlp))
         if self._adversary:
             row |= self._adversary.row()
-        if self._measure is not None and clean_return is not None:
-            row |= self._measure(self.policy())
+        if self.config.select == "robust":
+            row["screened_return"] = None if evaluated is None else evaluated.screened_return
+        if self._measure is not None and evaluated is not None:
+            row |= self._measure(evaluated.policy)
         for name in {**self.curves, **row}:
             # One that is not measured at every iteration, or that an older version did not know.
             column = self.curves.setdefault(name, [None] * (self.iteration - 1))
@@ -251,7 +262,6 @@ class Run:
             name: np.array([np.nan if value is None else value for value in column])
             for name, column in self.curves.items()
         }
-        best = self._best and {"clean_return": self._best[0], "step": self._best[1]}
         return Checkpoint(
             step=self.step,
             tree={
@@ -262,12 +272,12 @@ class Run:
                 "average": self._average.state_dict(),
                 "curves": curves,
                 "timing": self.timing,
-                "best": best,
+                "best": self._best and self._best.facts(),
                 "extensions": [asdict(entry) for entry in self.extensions],
                 "new_episodes": self._new_episodes,
                 "errors": None if self._errors is None else np.array(self._errors),
             },
-            files={_BEST_FILE: policy_to_onnx(self._best[2])} if self._best else {},
+            files={_BEST_FILE: policy_to_onnx(self._best.policy)} if self._best else {},
         )
 
     def take_actor(self, parameters: NDArray[np.float32]) -> None:
@@ -307,7 +317,7 @@ class Run:
         self._best = None
         if tree["best"]:
             best = policy_from_onnx(checkpoint.files[_BEST_FILE], _BEST_FILE).policy
-            self._best = (tree["best"]["clean_return"], tree["best"]["step"], best)
+            self._best = EvaluatedPolicy.from_facts(best, tree["best"])
 
     def result(self, visited_env: VectorEnv) -> TrainResult:
         """Return the finished run.
@@ -321,7 +331,7 @@ class Run:
         """
         config = self.config
         assert self._best is not None, "the last evaluation is at full strength"
-        policy = self._best[2] if config.select == "best" else self.policy()
+        policy = self.policy() if config.select == "last" else self._best.policy
         return TrainResult(
             policy=policy,
             critic=self._deployed("critic", self._agent.critic.mlp.to_layers()),
@@ -365,7 +375,7 @@ class Run:
                 "episodes": self.config.evaluation_episodes,
                 "steps": self.evaluation_steps,
                 "last": self.curves["clean_return"][-1],
-                "best": {"clean_return": self._best[0], "step": self._best[1]},
+                "best": self._best.facts(),
             },
             "device": self._device.type,
             "threads": {"physics": self.config.num_threads, "torch": self.config.torch_threads},

@@ -198,6 +198,7 @@ class _Env:
 class _Best:
     clean_return: float | None
     step: int
+    screened_return: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,7 +227,7 @@ class _Facts:
     seed: int
     steps: int
     sparsity: float
-    selected: Literal["best", "last"]
+    selected: Literal["best", "last", "robust"]
     evaluation: _Evaluations
     made_on: MadeOn | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
@@ -239,7 +240,7 @@ def _facts_of(artifact: Artifact, run: RunFolder) -> _Facts:
 def _record_of(run: RunFolder) -> TrainingRecord:
     file, artifact = load_policy(run.policy)
     facts = _facts_of(artifact, run)
-    best = facts.selected == "best"
+    best = facts.selected != "last"
     return TrainingRecord(
         env=facts.env.id,
         seed=facts.seed,

@@ -24,7 +24,7 @@ from surefoot.picture import draw_png
 from surefoot.records import ActionRecord, AttackRecord, TrainingRecord, WorstAttack
 from surefoot.run_folder import CURVES_FILE, RunFolder, picture_of
 from surefoot.study import page
-from surefoot.study.figures import deviation_histogram, learning_curve
+from surefoot.study.figures import deviation_histogram, learning_curve, robustness_front
 from surefoot.study.film_record import EpisodeSummary, FilmRecord
 from surefoot.study.run_report import render_report
 from surefoot.study.run_summary import summarise
@@ -193,6 +193,15 @@ def test_every_picture_beside_a_result_is_in_the_page(run: RunFolder) -> None:
     for result in (run.certificate, run.attack, run.bench):
         picture_of(result).write_bytes(draw_png(1, 1, lambda figure: None))
     assert read(render_report(run)).tags.count("img") == before + 3
+
+
+def test_policies_that_were_screened_are_drawn_with_the_one_that_was_chosen(run: RunFolder) -> None:
+    assert "screened by cheap attacks" not in render_report(run)
+    policy, _ = load_policy(run.policy)
+    curves = {**CURVES, "screened_return": [None, 6.0]}
+    save_policy(run.policy, policy.policy, extra_files={CURVES_FILE: to_json(curves)})
+    assert "screened by cheap attacks" in render_report(run)
+    assert robustness_front(curves) != robustness_front({**curves, "screened_return": [5.0, 6.0]})
 
 
 def test_a_compressed_policy_has_no_learning_curve(run: RunFolder) -> None:

@@ -120,6 +120,10 @@ def test_what_cannot_be_is_refused_in_one_line(table: dict[str, object], message
     [
         (lambda: TrainConfig(env_id="E-v0", device="gpu"), "device must be one of auto, cpu, cuda"),
         (lambda: TrainConfig(env_id="E-v0", select="bset"), "select .* did you mean 'best'"),
+        (
+            lambda: TrainConfig(env_id="E-v0", select="robust"),
+            "select must not be 'robust' without a defence that has a ball",
+        ),
         (lambda: TrainConfig(env_id="E-v0", activation="tanhh"), "activation .* mean 'tanh'"),
         (lambda: MagnitudePruning(sparsity=0.5, target="acter"), "target .* mean 'actor'"),
         (lambda: MagnitudePruning(sparsity=0.5, allocation="erc"), "allocation .* mean 'erk'"),

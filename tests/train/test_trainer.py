@@ -22,6 +22,7 @@ from torch import Tensor
 
 from support.environments import TargetEnv
 from support.training import let_every_task_be
+from surefoot.ball import Ball
 from surefoot.config import build, parse_toml, to_table
 from surefoot.envs.vector import StepResult
 from surefoot.errors import DivergenceError, InputError, InterruptedRun, MissingLibraryError
@@ -532,6 +533,31 @@ def test_the_policy_that_is_deployed_is_the_very_one_that_was_evaluated(
     assert len(set(seen)) == 4
     again = train_policy(config, out=tmp_path)  # the best one comes out of a checkpoint
     assert weights_sha256(again.policy) == seen[number]
+
+
+@pytest.mark.usefixtures("target_task")
+def test_the_robust_policy_is_the_one_that_the_screen_leaves_most(
+    tiny: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = iter([7.0, 9.0, 8.0])
+
+    def screen(policy: Policy, ball: Ball, *more: object) -> tuple[float, int]:
+        assert ball.epsilon == 0.1  # the whole ball: no policy is screened before it is around it
+        return next(left), 5
+
+    monkeypatch.setattr("surefoot.train.training_run.screened_return", screen)
+    defence = StateAdversarial(epsilon=0.1, kappa=0.1, inner_steps=1, ramp_end=0.5)
+    config = replace(tiny, defence=defence, select="robust", num_evaluations=4)
+    result = train_policy(config, out=tmp_path)
+    screened = result.curves["screened_return"]
+    assert [value for value in screened if value is not None] == [7.0, 9.0, 8.0]
+    best = result.facts["evaluation"]["best"]
+    place = screened.index(9.0)
+    assert best["screened_return"] == 9.0
+    assert best["step"] == result.curves["step"][place]
+    again = train_policy(config, out=tmp_path)  # it comes out of a checkpoint with its merit
+    assert again.facts["evaluation"]["best"] == best
+    assert weights_sha256(again.policy) == weights_sha256(result.policy)
 
 
 @pytest.mark.usefixtures("target_task")
