@@ -192,7 +192,7 @@ def learn_start(
         actor = imitation(run, teacher, policy, craft, make_env, settings.lessons)
         return LearnedStart(
             actor=actor,
-            clean_return=-run.evaluate(),
+            clean_return=-run.evaluate().clean_return,
             effort=effort_of(teacher, craft, settings.lessons)
             + Cost(
                 env_steps=run.evaluation_steps, gradients=run.evaluation_steps * craft.gradients
@@ -256,7 +256,7 @@ def learn_adversary(
             run.load_checkpoint(stored)
         elif start is not None:
             run.take_actor(start.actor)
-            run.evaluate()
+            run.evaluate().clean_return
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
         diverged = None

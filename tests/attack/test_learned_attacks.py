@@ -84,6 +84,18 @@ def test_those_that_are_taught_race_and_what_is_not_is_trained_to_the_end(raced:
     assert teachers == {"actuator 0 up", "constant", None}
 
 
+@pytest.mark.usefixtures("short_training")
+@pytest.mark.parametrize("learn", [sa_rl_variants, pa_ad_variants])
+def test_the_best_constant_teaches_every_adversary_that_learns(
+    with_teachers: AttackTarget, learn: Callable[[AttackTarget, int], Variants]
+) -> None:
+    variants = learn(replace(with_teachers, tell=lambda *given: None), 768)
+    scan, training = variants.facts["scan"], variants.facts["training"]
+    assert scan["taught by the constant"]["teacher"] == "constant"
+    assert "start" in training["taught by the constant"]
+    assert set(scan) == set(variants.adversaries)
+
+
 def test_without_anything_to_be_taught_by_all_are_trained_to_the_end(target: AttackTarget) -> None:
     variants = pa_ad_variants(replace(target, tell=lambda *given: None), ITERATION)
     seen = {name: len(told["returns"]) for name, told in variants.facts["training"].items()}
