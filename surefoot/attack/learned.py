@@ -256,7 +256,7 @@ def learn_adversary(
             run.load_checkpoint(stored)
         elif start is not None:
             run.take_actor(start.actor)
-            run.evaluate().clean_return
+            run.evaluate()
         # What is left if not even the first evaluation is reached.
         best = (stored.files if stored else {}).get("best.onnx") or policy_to_onnx(run.policy())
         diverged = None

@@ -89,7 +89,7 @@ def test_those_that_are_taught_race_and_what_is_not_is_trained_to_the_end(raced:
 def test_the_best_constant_teaches_every_adversary_that_learns(
     with_teachers: AttackTarget, learn: Callable[[AttackTarget, int], Variants]
 ) -> None:
-    variants = learn(replace(with_teachers, tell=lambda *given: None), 768)
+    variants = learn(replace(with_teachers, tell=lambda *given: None), 640)
     scan, training = variants.facts["scan"], variants.facts["training"]
     assert scan["taught by the constant"]["teacher"] == "constant"
     assert "start" in training["taught by the constant"]
