@@ -18,6 +18,9 @@ from surefoot.errors import InputError
 
 States = NDArray[np.float32]
 Deltas = NDArray[np.float64]
+Groups = tuple[tuple[int, ...], ...]
+"""Numbers of the sensors of each group."""
+
 Randoms = Sequence[np.random.Generator]
 """One random stream per row: the stream of the episode that the row belongs to."""
 
@@ -42,27 +45,36 @@ class Ball:
         epsilon: Radius, normalised units.
         sensors: Share of epsilon by which each sensor may move, in [0, 1], (D,); for linf only.
             None where every sensor may move by all of it.
+        groups: Sensors that are measured together: their movements, each as a share of its side,
+            are at most 1 long in l2. None where each is measured by itself.
     """
 
     norm: Norm
     epsilon: float
     sensors: tuple[float, ...] | None = None
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         """Check the radius and its shares.
 
         Raises:
-            InputError: If the radius is negative or not finite, a share is outside [0, 1], or the
-                norm is not one that takes shares.
+            InputError: If the radius is negative or not finite, a share is outside [0, 1], the
+                norm is not one that takes shares, or groups overlap or lack shares.
         """
         if not 0 <= self.epsilon < math.inf:
             raise InputError(f"epsilon must be at least 0 and finite, got {self.epsilon}")
         if self.sensors is None:
+            if self.groups is not None:
+                raise InputError(f"groups must have sensors, got {self.groups} without")
             return
         if self.norm is not Norm.LINF:
             raise InputError(f"sensors are for linf perturbations, not for {self.norm}")
         if not self.sensors or not all(0 <= share <= 1 for share in self.sensors):
             raise InputError(f"sensors must be in [0, 1], got {self.sensors}")
+        together = [sensor for group in self.groups or () for sensor in group]
+        known = all(0 <= sensor < len(self.sensors) for sensor in together)
+        if not known or len(set(together)) < len(together) or () in (self.groups or ()):
+            raise InputError(f"groups must hold each sensor once at most, got {self.groups}")
 
     @property
     def sides(self) -> Deltas:
@@ -73,15 +85,32 @@ class Ball:
         return _sides(self.epsilon, self.sensors)
 
     def project(self, delta_ND: NDArray[np.floating]) -> Deltas:
-        """Return the nearest perturbations of the ball."""
+        """Return the nearest perturbations of the ball; of groups in units of their sides."""
         delta = delta_ND.astype(np.float64, copy=False)
         if self.norm is Norm.LINF:
-            return np.clip(delta, -self.sides, self.sides)
+            shortened = self._shortened(delta) if self.groups else delta
+            return np.clip(shortened, -self.sides, self.sides)
         length = _length(delta)
         # Scaling and measuring again may each err by this much: the result must not be longer.
         radius = self.epsilon * (1 - _relative_error(delta.shape[1]))
         scale = np.where(length > radius, radius / np.maximum(length, radius or 1.0), 1.0)
         return delta * scale[:, None]
+
+    def _shortened(self, delta_ND: Deltas) -> Deltas:
+        """Return perturbations whose groups are no longer than 1 in units of their sides."""
+        delta_ND = delta_ND.copy()
+        for group in map(list, self.groups or ()):
+            length_N1 = self._length_of(delta_ND, group)[:, None]
+            most = 1 - _relative_error(len(group))
+            delta_ND[:, group] *= np.where(length_N1 > most, most / np.maximum(length_N1, 1), 1.0)
+        return delta_ND
+
+    def _length_of(self, delta_ND: Deltas, group: list[int]) -> Deltas:
+        """Return the length of the movements of a group in units of their sides, (N,)."""
+        sides = self.sides[group]
+        with np.errstate(over="ignore"):  # what is too long to be a number is outside
+            moved = np.where(sides > 0, delta_ND[:, group] / np.where(sides > 0, sides, 1.0), 0.0)
+        return _length(moved)
 
     def perturbed(self, state_ND: States, delta_ND: NDArray[np.floating]) -> States:
         """Return z + delta in float32, projected into the ball and rounded towards z.
@@ -112,6 +141,8 @@ class Ball:
             farther_ND = _is_longer(delta_ND, lost_ND, self.sides)
             inside_ND = ~farther_ND & np.isfinite(delta_ND)
             inside_N: NDArray[np.bool_] = np.logical_and.reduce(inside_ND, axis=1)
+            for group in map(list, self.groups or ()):
+                inside_N &= self._group_holds(group, delta_ND, lost_ND, inside_N)
             return inside_N
         length_N = _length(delta_ND)
         inside_N = np.less_equal(length_N, self.epsilon)
@@ -122,11 +153,35 @@ class Ball:
             )
         return inside_N
 
+    def _group_holds(
+        self, group: list[int], delta_ND: Deltas, lost_ND: Deltas, within_N: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return for each row within the sides whether a group is at most 1 long, exactly."""
+        length_N = self._length_of(np.where(within_N[:, None], delta_ND, 0.0), group)
+        inside_N = np.less_equal(length_N, 1)
+        axes = [Fraction(side) for side in self.sides[group].tolist()]
+        doubt = _relative_error(len(group)) + _UNDERFLOW
+        for row in np.flatnonzero(within_N & (np.abs(length_N - 1) <= doubt)):
+            parts = zip(
+                delta_ND[row, group].tolist(), lost_ND[row, group].tolist(), axes, strict=True
+            )
+            shares = (
+                (Fraction(entry) + Fraction(rest)) / axis for entry, rest, axis in parts if axis
+            )
+            inside_N[row] = sum((share**2 for share in shares), Fraction()) <= 1
+        return inside_N
+
     def uniform(self, randoms: Randoms, dim: int) -> Deltas:
         """Draw one perturbation per stream, uniform in the ball, (N, D)."""
         if self.norm is Norm.LINF:
             unit = np.array([random.uniform(-1, 1, dim) for random in randoms])
-            return np.asarray(self.sides * unit)
+            delta_ND = np.asarray(self.sides * unit)
+            for group in map(list, self.groups or ()):
+                shares = [random.uniform() ** (1 / len(group)) for random in randoms]
+                direction = np.array([random.standard_normal(len(group)) for random in randoms])
+                direction /= np.maximum(_length(direction)[:, None], 1e-300)
+                delta_ND[:, group] = self.sides[group] * direction * np.array(shares)[:, None]
+            return delta_ND
         radius = [random.uniform() ** (1 / dim) for random in randoms]
         return np.array(radius)[:, None] * self.boundary(randoms, dim)
 
@@ -141,6 +196,10 @@ class Ball:
         shape = (1 if num is None else num, dim)
         if self.norm is Norm.LINF:
             draws = [2.0 * random.integers(0, 2, shape) - 1.0 for random in randoms]
+            for group in map(list, self.groups or ()):
+                for draw, random in zip(draws, randoms, strict=True):
+                    normal = random.standard_normal((shape[0], len(group)))
+                    draw[:, group] = normal / np.maximum(self.sides[group], 1e-300)
         else:
             draws = [random.standard_normal(shape) for random in randoms]
         delta_CND = self.outermost(np.stack(draws, axis=1))
@@ -150,11 +209,17 @@ class Ball:
         """Return the perturbations that go farthest along directions, (..., D).
 
         They maximise the inner product: in linf at the corner of the signs, in l2 at a point of
-        the sphere. Where the direction is zero, so is the perturbation.
+        the sphere, of a group at one of its ellipsoid. Where the direction is zero, so is the
+        perturbation.
         """
         direction = direction.astype(np.float64, copy=False)
         if self.norm is Norm.LINF:
-            return np.asarray(self.sides * np.sign(direction))
+            delta = np.asarray(self.sides * np.sign(direction))
+            for group in map(list, self.groups or ()):
+                steep = self.sides[group] * direction[..., group]
+                length = np.sqrt(np.square(steep).sum(axis=-1, keepdims=True))
+                delta[..., group] = self.sides[group] * steep / np.maximum(length, 1e-300)
+            return delta
         length = np.sqrt(np.square(direction).sum(axis=-1, keepdims=True))
         return np.asarray(self.epsilon * direction / np.maximum(length, 1e-300))
 

@@ -432,7 +432,8 @@ def _convert_union(members: tuple[Any, ...], value: Any, where: str) -> Any:  # 
 
 def _kind_of(hint: Any) -> type | None:  # noqa: ANN401
     """Return by what a member of a union is told from the others: a table, a word, or neither."""
-    return Mapping if get_origin(hint) is Mapping else str if hint is str else None
+    is_table = get_origin(hint) is Mapping or is_dataclass(hint)
+    return Mapping if is_table else str if hint is str else None
 
 
 def _refuse_choice(where: str, value: object, choices: list[str]) -> NoReturn:

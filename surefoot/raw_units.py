@@ -7,7 +7,10 @@ normaliser of the runtime is off by at most e at each of them:
     |z_rt(o) - z_rt(o')| <= r / scale + e(z) + e(z') =: radius
 
 The ball of these radii therefore holds the states of every wrong reading, as real numbers and as
-the deployed arithmetic computes them. All of it is computed in fractions and rounded up once.
+the deployed arithmetic computes them. Where the errors u of a group have a length of at most r, the
+states differ by u_k / scale_k + e_k with |e_k| <= E_k. With t^2 >= sum (E_k scale_k / r)^2 they lie
+in the ellipsoid with the semi-axes r / scale_k (1 + t), by the triangle inequality in its norm. All
+of it is computed in fractions and rounded up once.
 """
 
 import math
@@ -15,23 +18,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from surefoot.ball import Ball, Norm
+from surefoot.ball import Ball, Groups, Norm
 from surefoot.errors import InputError
+from surefoot.misreading import Errors, Perturbation, errors_of
 from surefoot.policy import Normaliser
-from surefoot.robot import PURE, ROBOT_FILE, Robot, Sensor
+from surefoot.robot import Robot, Sensor
 from surefoot.sensors import SensorScales
-
-NOISE = "noise"
-"""In place of sizes: the noise of every sensor that has one in the description of the robot."""
-
-Perturbation = Mapping[str, float | str] | str
-"""Largest error of a reading by sensor, group or entry, in raw units; or ``NOISE``.
-
-A size may be written with its unit, as "0.03 rad/s": it must then be that of the sensor.
-"""
-
-_LARGEST = (2 - 2.0**-23) * 2.0**127
-"""Largest float32: a reading that errs by more is none."""
 
 _UNIT_ROUNDOFF = Fraction(1, 2**24)
 _SMALLEST = Fraction(1, 2**126)
@@ -44,76 +36,15 @@ class OnRobot:
 
     Attributes:
         readings: Largest error of the readings of each sensor that is named, with its unit.
+        groups: Numbers of the sensors whose errors count together, in l2; None for none.
         outputs: Numbers of the outputs that are limited; None for all.
         unit: Unit of the limit; empty where the actuators have several.
     """
 
     readings: Mapping[str, str]
+    groups: Groups | None = None
     outputs: tuple[int, ...] | None = None
     unit: str = ""
-
-
-def check_perturbation(perturb: Perturbation) -> None:
-    """Check the sizes of a perturbation in raw units.
-
-    Raises:
-        InputError: If there is none, one is not a positive float32, or a word is not ``NOISE``.
-    """
-    if isinstance(perturb, str):
-        if perturb != NOISE:
-            raise InputError(f"perturb must be sizes by sensor, or {NOISE!r}, got {perturb!r}")
-        return
-    if not perturb:
-        raise InputError("perturb must name at least one sensor")
-    for name, size in perturb.items():
-        if not 0 < _amount(name, size)[0] <= _LARGEST:
-            raise InputError(f"perturb.{name} must be in (0, {_LARGEST:.4g}], got {size}")
-
-
-def _amount(name: str, size: float | str) -> tuple[float, str | None]:
-    """Return a size and the unit with which it is written, None for none.
-
-    Raises:
-        InputError: If it is neither a number nor a number with a unit.
-    """
-    if not isinstance(size, str):
-        return size, None
-    number, _, unit = size.partition(" ")
-    try:
-        return float(number), unit.strip() or None
-    except ValueError:
-        raise InputError(
-            f"perturb.{name} must be a number, or one with its unit, got {size!r}"
-        ) from None
-
-
-def sizes_of(perturb: Perturbation, robot: Robot) -> dict[str, float]:
-    """Return the largest error of the readings by the name of a sensor, raw units.
-
-    Raises:
-        InputError: If the noise is asked for and no sensor has one, a sensor is unknown, or a unit
-            is not its own.
-    """
-    if not isinstance(perturb, str):
-        return {name: _in_unit(name, size, robot) for name, size in perturb.items()}
-    noise = {sensor.name: sensor.noise for sensor in robot.sensors if sensor.noise is not None}
-    if not noise:
-        raise InputError(f"perturb = {NOISE!r} needs a sensor with a noise in {ROBOT_FILE}")
-    return noise
-
-
-def _in_unit(name: str, size: float | str, robot: Robot) -> float:
-    """Return a size in the unit of its sensors.
-
-    Raises:
-        InputError: If the sensors are unknown, or it is written with another unit than theirs.
-    """
-    value, written = _amount(name, size)
-    for entry in robot.sensors_called(name):
-        unit = robot.each_sensor[entry].unit
-        if written is not None and written != unit:
-            raise InputError(f"perturb.{name} must be in {unit}, as its sensor is, got {size!r}")
-    return value
 
 
 def entry_errors(perturb: Perturbation, robot: Robot) -> tuple[float, ...]:
@@ -123,31 +54,29 @@ def entry_errors(perturb: Perturbation, robot: Robot) -> tuple[float, ...]:
         InputError: If a sensor is unknown or named twice.
     """
     errors = [0.0] * len(robot.sensor_labels)
-    for name, size in sizes_of(perturb, robot).items():
-        for entry in robot.sensors_called(name):
-            if errors[entry]:
-                raise InputError(
-                    f"perturb names {robot.sensor_labels[entry]} twice, by {name!r} the second time"
-                )
-            errors[entry] = size
+    for entries, said in _by_entries(perturb, robot):
+        for entry in entries:
+            errors[entry] = said.largest
     return tuple(errors)
 
 
-def readings_of(perturb: Perturbation, robot: Robot) -> dict[str, str]:
-    """Return the largest error of the readings by the name of a sensor, with its unit.
+def _by_entries(perturb: Perturbation, robot: Robot) -> list[tuple[tuple[int, ...], Errors]]:
+    """Return what the readings err by, with the entries of the observation that it is about.
 
     Raises:
-        InputError: If a sensor is unknown, or a group has several units.
+        InputError: If a sensor is unknown or named twice.
     """
-    words = {}
-    for name, size in sorted(sizes_of(perturb, robot).items()):  # as JSON has them
-        units = {robot.each_sensor[entry].unit for entry in robot.sensors_called(name)}
-        if len(units) > 1:
-            raise InputError(
-                f"perturb.{name} must be of sensors with one unit, have {', '.join(sorted(units))}"
-            )
-        words[name] = with_unit(size, units.pop())
-    return words
+    found, seen = [], set[int]()
+    for name, errors in errors_of(perturb, robot).items():
+        entries = robot.sensors_called(name)
+        for entry in entries:
+            if entry in seen:
+                raise InputError(
+                    f"perturb names {robot.sensor_labels[entry]} twice, by {name!r} the second time"
+                )
+            seen.add(entry)
+        found.append((entries, errors))
+    return found
 
 
 def ball_of(
@@ -165,12 +94,20 @@ def ball_of(
         InputError: If a sensor is unknown or named twice, or nothing bounds its state.
     """
     radii = [Fraction(0)] * normaliser.mean.size  # no error of what a controller remembers
-    for entry, error in enumerate(entry_errors(perturb, robot)):
-        if error:
-            radii[entry] = _radius(error, entry, normaliser, state_limit)
+    groups: list[tuple[int, ...]] = []
+    for entries, errors in _by_entries(perturb, robot):
+        if errors.together:
+            axes = _axes(errors.together, entries, normaliser, state_limit)
+            # Where the clip cuts the ellipsoid off, an interval up to the clip holds no more.
+            groups.append(tuple(each for each in entries if not _is_cut(axes[each], normaliser)))
+        else:
+            axes = {each: _radius(errors.each, each, normaliser, state_limit) for each in entries}
+        for entry, axis in axes.items():
+            radii[entry] = _cut(axis, normaliser)
     epsilon = _up(max(radii))
     shares = tuple(min(_up(radius / Fraction(epsilon)), 1.0) for radius in radii)
-    return Ball(norm=Norm.LINF, epsilon=epsilon, sensors=shares)
+    together = tuple(group for group in groups if len(group) > 1)
+    return Ball(norm=Norm.LINF, epsilon=epsilon, sensors=shares, groups=together or None)
 
 
 def radii_of(
@@ -188,7 +125,7 @@ def radii_of(
         InputError: If a sensor is unknown or named twice, or nothing bounds its state.
     """
     ball = ball_of(perturb, robot, normaliser, state_limit)
-    return sides_of(sizes_of(perturb, robot), robot, ball)
+    return sides_of(errors_of(perturb, robot), robot, ball)
 
 
 def sides_of(names: Iterable[str], robot: Robot, ball: Ball) -> dict[str, tuple[float, float]]:
@@ -211,9 +148,9 @@ def faint_sensors(perturb: Perturbation, robot: Robot, normaliser: Normaliser) -
     scales = SensorScales.of(normaliser)
     return tuple(
         f"{robot.sensor_labels[entry]}: {words}"
-        for name, size in sizes_of(perturb, robot).items()
-        for entry in robot.sensors_called(name)
-        if (words := _faint(size, robot.each_sensor[entry], entry, scales))
+        for entries, errors in _by_entries(perturb, robot)
+        for entry in entries
+        if (words := _faint(errors.largest, robot.each_sensor[entry], entry, scales))
     )
 
 
@@ -238,20 +175,54 @@ def _radius(size: float, entry: int, normaliser: Normaliser, state_limit: float 
     Raises:
         InputError: If nothing bounds the state of the sensor.
     """
-    scale = Fraction(float(normaliser.scale[entry]))
+    apart = Fraction(size) / Fraction(float(normaliser.scale[entry]))
+    return apart + _added(apart, entry, normaliser, state_limit)
+
+
+def _cut(radius: Fraction, normaliser: Normaliser) -> Fraction:
+    """Return a distance of two states, which the ends of the clip in float32 bound."""
+    if math.isinf(normaliser.clip):
+        return radius
+    return min(radius, 2 * Fraction(normaliser.clip) * (1 + _UNIT_ROUNDOFF))
+
+
+def _is_cut(radius: Fraction, normaliser: Normaliser) -> bool:
+    return _cut(radius, normaliser) < radius
+
+
+def _axes(
+    length: float, entries: tuple[int, ...], normaliser: Normaliser, state_limit: float | None
+) -> dict[int, Fraction]:
+    """Return the semi-axes of an ellipsoid that holds how far the deployed states are apart.
+
+    Raises:
+        InputError: If nothing bounds the state of a sensor.
+    """
+    apart = [Fraction(length) / Fraction(float(normaliser.scale[entry])) for entry in entries]
+    added = [
+        _added(axis, entry, normaliser, state_limit)
+        for axis, entry in zip(apart, entries, strict=True)
+    ]
+    squares = sum(((more / axis) ** 2 for more, axis in zip(added, apart, strict=True)), Fraction())
+    stretch = 1 + Fraction(math.nextafter(math.sqrt(_up(squares)), math.inf))
+    return {entry: axis * stretch for entry, axis in zip(entries, apart, strict=True)}
+
+
+def _added(
+    apart: Fraction, entry: int, normaliser: Normaliser, state_limit: float | None
+) -> Fraction:
+    """Return what the normaliser adds to the distance of two states by rounding both.
+
+    Raises:
+        InputError: If nothing bounds the state of the sensor.
+    """
     bound = min(normaliser.clip, math.inf if state_limit is None else state_limit)
     if math.isinf(bound):
         raise InputError(
             "perturb needs bounded states, and the controller has no clip after its normaliser; "
             "say how large they get with state_limit = ... under [assume] in a --config file"
         )
-    apart = Fraction(size) / scale
-    there = Fraction(bound) + apart
-    radius = apart + 2 * _normaliser_error(there, entry, normaliser)
-    if math.isinf(normaliser.clip):
-        return radius
-    # Two states inside the clip are no farther apart than its ends in float32, whatever is read.
-    return min(radius, 2 * Fraction(normaliser.clip) * (1 + _UNIT_ROUNDOFF))
+    return 2 * _normaliser_error(Fraction(bound) + apart, entry, normaliser)
 
 
 def _normaliser_error(largest: Fraction, entry: int, normaliser: Normaliser) -> Fraction:
@@ -272,11 +243,6 @@ def _up(value: Fraction) -> float:
     """Return the least float64 that is not below a fraction."""
     nearest = float(value)
     return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
-
-
-def with_unit(value: float, unit: str) -> str:
-    """Return a value that somebody gave with its unit, to twelve digits."""
-    return f"{value:.12g}" if unit == PURE else f"{value:.12g} {unit}"
 
 
 def outputs_unit(robot: Robot, outputs: tuple[int, ...] | None) -> str:

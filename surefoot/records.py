@@ -13,7 +13,7 @@ from statistics import median
 from typing import Self
 
 from surefoot.artifact import Json, from_json, read_file, to_json
-from surefoot.ball import Ball, Norm
+from surefoot.ball import Ball, Groups, Norm
 from surefoot.certificate import Verdict, proved_text
 from surefoot.config import REST, build, to_table
 from surefoot.errors import InputError, IntegrityError
@@ -333,6 +333,7 @@ class AttackRecord(Record):
         actions: Return under everything that the proof does not exclude, one for each scope of the
             proof; None where it was not searched.
         sensors: Share of epsilon by which each sensor was moved; None for all of it.
+        groups: Sensors whose moves counted together, in l2; None where each counted by itself.
         readings: Largest error of the readings of each sensor that is named, with its unit; None
             where it is not said in raw units.
         more: What else makes a result repeatable: settings, seeds, versions, digest of the code.
@@ -350,6 +351,7 @@ class AttackRecord(Record):
     env: str
     actions: tuple[ActionRecord, ...] | None = None
     sensors: tuple[float, ...] | None = None
+    groups: Groups | None = None
     readings: Mapping[str, str] | None = None
     gate: str | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
@@ -371,7 +373,7 @@ class AttackRecord(Record):
     @property
     def ball(self) -> Ball:
         """The perturbation set."""
-        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors)
+        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors, groups=self.groups)
 
     @property
     def perturbation(self) -> str:

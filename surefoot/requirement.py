@@ -13,19 +13,19 @@ from typing import Any
 from surefoot.ball import Ball, Norm
 from surefoot.config import DERIVED, build, to_table
 from surefoot.errors import InputError, did_you_mean
+from surefoot.misreading import (
+    Misreading,
+    check_perturbation,
+    readings_of,
+    with_unit,
+    words_of,
+)
 from surefoot.policy import Policy
 from surefoot.quantities import QUANTITIES as QUANTITIES
 from surefoot.quantities.base.quantity import ACTION_UNITS, AnyQuantity
 from surefoot.quantities.base.scope import Scope as Scope
 from surefoot.question import Box, Condition, GatedReadings, Question, Where
-from surefoot.raw_units import (
-    OnRobot,
-    ball_of,
-    check_perturbation,
-    outputs_unit,
-    readings_of,
-    with_unit,
-)
+from surefoot.raw_units import OnRobot, ball_of, outputs_unit
 from surefoot.robot import PURE, Robot
 
 
@@ -39,8 +39,10 @@ class Requirement:
         norm: Norm of the perturbation (and of ``lipschitz``).
         sensors: Share of epsilon by which each sensor may move in a linf perturbation, in
             [0, 1]; without it every sensor may move by all of it.
-        perturb: Largest error of the readings by sensor or group of the robot, in their own units,
-            instead of epsilon; ``noise`` for what its description says. Other sensors do not err.
+        perturb: Errors of the readings by sensor or group of the robot, in their own units,
+            instead of epsilon: the largest error of each reading, or ``{ l2 = ... }`` for the
+            length of all errors of a group together; ``noise`` for what its description says.
+            Other sensors do not err.
         actuator: Actuator or group of the robot that is limited; without it all are.
         scope: Everywhere, at a share of the states that the policy visits, at every recorded one,
             or in every state that the gate lets through.
@@ -65,7 +67,7 @@ class Requirement:
     epsilon: float | None = None
     norm: Norm | None = None
     sensors: tuple[float, ...] | None = None
-    perturb: Mapping[str, float | str] | str | None = None
+    perturb: Mapping[str, float | str | Misreading] | str | None = None
     actuator: str | None = None
     scope: Scope | None = None
     fraction: float | None = None
@@ -135,7 +137,8 @@ class Requirement:
         """The perturbation set, or None for a quantity that has none."""
         if self.epsilon is None or self.norm is None:
             return None
-        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors)
+        groups = None if self.on_robot is None else self.on_robot.groups
+        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors, groups=groups)
 
     @property
     def perturbation(self) -> Ball:
@@ -204,12 +207,7 @@ class Requirement:
         """Return the error of the readings in raw units, with these once a robot is known."""
         if self.on_robot is not None:
             return ", ".join(f"{name} {size}" for name, size in self.on_robot.readings.items())
-        if self.perturb is None or isinstance(self.perturb, str):
-            return self.perturb or ""
-        return ", ".join(
-            f"{name} {size if isinstance(size, str) else f'{size:.12g}'}"
-            for name, size in sorted(self.perturb.items())
-        )
+        return "" if self.perturb is None else words_of(self.perturb)
 
     @property
     def _unit(self) -> str:
@@ -277,6 +275,7 @@ class Requirement:
         if self.perturb is None:
             return replace(self, on_robot=meant)
         ball = ball_of(self.perturb, robot, policy.normaliser, state_limit)
+        meant = replace(meant, groups=ball.groups)
         return replace(
             self, on_robot=meant, epsilon=ball.epsilon, norm=ball.norm, sensors=ball.sensors
         )

@@ -1,6 +1,7 @@
 """The ball, against exact rational arithmetic."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,8 +14,10 @@ from surefoot.errors import InputError
 DIM = 11
 EPSILONS = [0.075, 0.05, 0.15, 1e-6, 1e-3, 1 / 3, 2.0, 3.0]
 SHARES = (1.0, 0.0, 0.3, 1 / 3, 0.1, 0.7, 0.5, 1e-9, 0.9, 1.0, 0.6)
+GROUPS = ((2, 0), (3, 7, 9, 10))
 WHOLE = [Ball(norm=norm, epsilon=epsilon) for norm in Norm for epsilon in EPSILONS]
 OWN = [Ball(norm=Norm.LINF, epsilon=epsilon, sensors=SHARES) for epsilon in EPSILONS]
+GROUPED = [replace(ball, groups=GROUPS) for ball in OWN]
 
 
 def many_states(rng: np.random.Generator) -> States:
@@ -42,7 +45,12 @@ def float_below(real: Fraction) -> Fraction:
 def is_within(ball: Ball, delta: list[Fraction]) -> bool:
     if ball.norm is Norm.LINF:
         reach = reach_of(ball)
-        return all(abs(entry) <= side for entry, side in zip(delta, reach, strict=True))
+        within = all(abs(entry) <= side for entry, side in zip(delta, reach, strict=True))
+        axes = [float_below(side) for side in reach]  # those of ``sides``
+        return within and all(
+            sum((delta[each] / axes[each]) ** 2 for each in group) <= 1
+            for group in ball.groups or ()
+        )
     return sum(entry**2 for entry in delta) <= Fraction(ball.epsilon) ** 2
 
 
@@ -56,7 +64,7 @@ def exactly_inside(ball: Ball, state_ND: States, perturbed_ND: States) -> list[b
     return [is_within(ball, exact_difference(*pair)) for pair in pairs]
 
 
-@pytest.mark.parametrize("ball", WHOLE + OWN, ids=str)
+@pytest.mark.parametrize("ball", WHOLE + OWN + GROUPED, ids=str)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_perturbed_states_lie_in_the_ball_exactly(ball: Ball, dtype: type) -> None:
     rng = np.random.default_rng(0)
@@ -229,6 +237,57 @@ def test_one_boundary_draw_for_a_row_is_the_first_of_several(norm: Norm) -> None
     many = ball.boundary(streams(7), 5, 4)
     assert many.shape == (4, 7, 5)
     assert np.array_equal(many[:, 2:3], ball.boundary(streams(7)[2:3], 5, 4))
+
+
+def length_of(delta: Deltas, ball: Ball, group: tuple[int, ...]) -> NDArray[np.float64]:
+    """How long the movements of a group are in units of their sides."""
+    return np.asarray(np.linalg.norm(delta[:, group] / ball.sides[list(group)], axis=1))
+
+
+def test_a_group_at_the_very_edge_is_judged_as_real_numbers() -> None:
+    rng, verdicts = np.random.default_rng(3), set()
+    for _ in range(200):
+        ball = Ball(norm=Norm.LINF, epsilon=1 / 3, sensors=(0.3, 1 / 7, 1.0), groups=((0, 1),))
+        delta = ball.outermost(rng.standard_normal((1, 3)))
+        delta *= 1 + rng.integers(-3, 4) * 2.0**-53
+        exact = [Fraction(entry) for entry in delta[0].tolist()]
+        axes = [Fraction(side) for side in ball.sides.tolist()]
+        shares = [abs(entry) / axis for entry, axis in zip(exact, axes, strict=True)]
+        inside = max(shares) <= 1 and shares[0] ** 2 + shares[1] ** 2 <= 1
+        assert bool(ball.holds(delta)[0]) == inside
+        verdicts.add(inside)
+    assert verdicts == {True, False}
+
+
+def test_draws_of_a_group_fill_its_ellipsoid_evenly_and_its_surface() -> None:
+    ball = replace(OWN[-1], groups=((0, 2, 5),))
+    size = length_of(ball.uniform(streams(4000), DIM), ball, (0, 2, 5))
+    assert abs(np.mean(size <= 0.5) - 1 / 8) < 4 * np.sqrt(1 / 8 * 7 / 8 / 4000)
+    edge = ball.boundary(streams(100), DIM)
+    np.testing.assert_allclose(length_of(edge, ball, (0, 2, 5)), 1.0, rtol=1e-14)
+    others = [1, 3, 4, 6, 7, 8, 9, 10]
+    assert (np.abs(edge[:, others]) == ball.sides[others]).all()
+
+
+def test_a_direction_of_a_group_leads_to_the_farthest_point_of_its_ellipsoid() -> None:
+    ball = replace(OWN[-1], groups=GROUPS)
+    direction = directions(np.random.default_rng(10))
+    farthest = (ball.outermost(direction) * direction).sum(axis=1)
+    others = ball.uniform(streams(3000), DIM) @ direction.T
+    assert (others.max(axis=0) <= farthest).all()
+    alone = [each for each in range(DIM) if each not in (2, 0, 3, 7, 9, 10)]
+    steep = direction * ball.sides
+    dual = np.abs(steep[:, alone]).sum(axis=1)
+    dual += sum(np.linalg.norm(steep[:, group], axis=1) for group in GROUPS)
+    np.testing.assert_allclose(farthest, dual, rtol=1e-13)
+
+
+@pytest.mark.parametrize("groups", [((0, 0),), ((0, 1), (1, 2)), ((0, 3),), ((-1, 0),), ((),)])
+def test_groups_that_are_none_are_refused(groups: tuple[tuple[int, ...], ...]) -> None:
+    with pytest.raises(InputError, match="groups must hold each sensor once at most"):
+        Ball(norm=Norm.LINF, epsilon=0.1, sensors=(1.0, 1.0, 1.0), groups=groups)
+    with pytest.raises(InputError, match="groups must have sensors"):
+        Ball(norm=Norm.LINF, epsilon=0.1, groups=((0, 1),))
 
 
 def directions(rng: np.random.Generator) -> Deltas:

@@ -24,6 +24,7 @@ from surefoot.cli.main import app
 from surefoot.config import DERIVED, preset_names
 from surefoot.export import ExportConfig
 from surefoot.gate import GateRule
+from surefoot.misreading import Misreading
 from surefoot.quantities import QUANTITIES
 from surefoot.robot import Actuator, Sensor
 from surefoot.runtime import BenchConfig
@@ -134,6 +135,11 @@ def robot() -> str:
     )
 
 
+def misreading() -> str:
+    """Return the section for how the readings of a sensor are wrong."""
+    return "\n\n".join(_sections("require.perturb.SENSOR", Misreading, 3))
+
+
 def presets() -> str:
     """Return the names of the presets that are installed."""
     return ", ".join(f"`{name}`" for name in preset_names())
@@ -143,6 +149,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "command_line": command_line,
     "configuration": configuration,
     "exit_codes": exit_codes,
+    "misreading": misreading,
     "presets": presets,
     "quantities": quantities,
     "robot": robot,

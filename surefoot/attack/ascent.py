@@ -132,6 +132,7 @@ class GradientAdversary:
             step_size=self._step_size,
             norm=self.ball.norm,
             shares=shares_of(self.ball),
+            groups=self.ball.groups,
         )
         if settings.keep_best:
             best.offer(delta_BD, evaluate(self._twin(state_BD + delta_BD))[0])

@@ -207,6 +207,8 @@ class SpsaSearch:
 
     def _step(self, gradient_ND: Deltas) -> Deltas:
         size = self.slack * self.ball.epsilon / self.steps
+        if self.ball.groups:
+            return self.ball.outermost(gradient_ND) * (self.slack / self.steps)
         if self.ball.norm is Norm.LINF:
             return size * np.sign(gradient_ND)
         length_N1 = np.linalg.norm(gradient_ND, axis=1, keepdims=True)

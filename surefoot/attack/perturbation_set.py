@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from surefoot.ball import Ball, Norm
 from surefoot.certificate import Certificate
 from surefoot.errors import InputError
+from surefoot.misreading import Perturbation, check_perturbation, readings_of
 from surefoot.policy import Policy
 from surefoot.ranges import require_at_least
-from surefoot.raw_units import Perturbation, ball_of, check_perturbation, readings_of
+from surefoot.raw_units import ball_of
 from surefoot.robot import Robot
 
 
@@ -19,7 +20,7 @@ class Configured:
     Attributes:
         epsilon: Radius, normalised units; None for that of the certificate.
         norm: Norm of the perturbation.
-        perturb: Largest error of the readings by sensor, raw units; None for none.
+        perturb: Errors of the readings by sensor, raw units; None for none.
     """
 
     epsilon: float | None
@@ -39,7 +40,7 @@ class Configured:
             return
         check_perturbation(self.perturb)
         if self.epsilon is not None or self.norm is not Norm.LINF:
-            raise InputError("perturb is a linf set of its own: give no epsilon and no norm")
+            raise InputError("perturb is a set of its own: give no epsilon and no norm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,4 +148,7 @@ def _covers(proved: Ball | None, ball: Ball) -> bool:
     """Return True if every perturbation of a ball is one of those that were proved."""
     if proved is None or proved.norm is not ball.norm:
         return False
-    return bool((proved.sides >= ball.sides).all())  # of l2 both are the radius
+    # What moves together in a larger group moves no farther in a part of it.
+    asked = [set(group) for group in ball.groups or ()]
+    shared = all(any(set(group) <= other for other in asked) for group in proved.groups or ())
+    return shared and bool((proved.sides >= ball.sides).all())  # of l2 both are the radius

@@ -66,6 +66,7 @@ from surefoot.errors import (
     did_you_mean,
 )
 from surefoot.gate import Gate, Reaction
+from surefoot.misreading import Misreading
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Layer, Policy
 from surefoot.provenance import code_digest
@@ -143,8 +144,8 @@ class AttackConfig:
             processor with AVX2; ONNX Runtime has no switch for its kernels.
         epsilon: Radius of the perturbation set, normalised units; that of the certificate's table
             if it is not given, or the first perturbation of its budget in raw units.
-        perturb: Largest error of the readings by sensor or group of the robot, in their own units,
-            instead of epsilon; ``noise`` for what its description says.
+        perturb: Errors of the readings by sensor or group of the robot, in their own units, as in a
+            budget, instead of epsilon; ``noise`` for what its description says.
         norm: Norm of the perturbation.
         episodes: Evaluation episodes of each attack: the ones that are reported.
         selection_episodes: Other episodes, on which the variant of each attack is chosen.
@@ -176,7 +177,7 @@ class AttackConfig:
     attacks: tuple[str, ...] = ()
     backend: Backend = Backend.NUMPY
     epsilon: float | None = None
-    perturb: Mapping[str, float | str] | str | None = None
+    perturb: Mapping[str, float | str | Misreading] | str | None = None
     norm: Norm = Norm.LINF
     episodes: int = 50
     selection_episodes: int = 10

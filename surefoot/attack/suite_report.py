@@ -157,6 +157,7 @@ class AttackReport:
             epsilon=self.ball.epsilon,
             norm=self.ball.norm,
             sensors=self.ball.sensors,
+            groups=self.ball.groups,
             readings=self.readings,
             backend=self.backend,
             suite=self.suite,

@@ -105,7 +105,8 @@ class AtStates:
         return self._rounding[ball]
 
     def _region(self, ball: Ball) -> Region:
-        return local_region(self.states, ball.epsilon, ball.norm, shares_of(ball, self.policy))
+        shares = shares_of(ball, self.policy)
+        return local_region(self.states, ball.epsilon, ball.norm, shares, ball.groups)
 
     def local(self, ball: Ball) -> LocalBounds:
         """Bound deviations and distances around each state in real arithmetic."""

@@ -85,7 +85,7 @@ class BehindGate(Everywhere):
         if local is None:
             return bounds
         shares = shares_of(ball, self.policy)
-        here = closed_form_bounds(local).deviations(ball.epsilon, ball.norm, shares)
+        here = closed_form_bounds(local).deviations(ball.epsilon, ball.norm, shares, ball.groups)
         return bounds | {f"{name} on the gate": rows for name, rows in here.items()}
 
     def _region(self, epsilon: float) -> Region:

@@ -190,19 +190,25 @@ def perturbed(norm: Norm, epsilon: float, sensors: tuple[float, ...] | None = No
     return f"if each sensor is wrong by at most its share of {ball}, the shares being ({shares})"
 
 
-def misread(readings: Mapping[str, str], sides: Mapping[str, tuple[float, float]]) -> str:
+def misread(
+    readings: Mapping[str, str],
+    sides: Mapping[str, tuple[float, float]],
+    together: Sequence[Sequence[str]] = (),
+) -> str:
     """Describe a perturbation in raw units as the condition of a claim.
 
     Args:
         readings: Largest error of the readings of each sensor that is named, with its unit.
         sides: Least and largest radius of the entries of each, normalised units.
+        together: Names of the sensors of each group whose errors count together.
     """
     words = []
     for name, size in readings.items():
         least, most = (proved_text(side) for side in sides[name])
         counted = most if least == most else f"{least} to {most}"
         words.append(f"{name} by at most {size} ({counted} normalised)")
-    return f"if no sensor reads wrong but {', '.join(words)}"
+    grouped = [f"those of {', '.join(names)} together" for names in together]
+    return f"no sensor reads wrong but {', '.join([*words, *grouped])}"
 
 
 def bound(value: float | None) -> str:

@@ -149,7 +149,7 @@ class Everywhere:
         """Bound each actuator's change in real arithmetic: by name, shape (m,)."""
         shares, bounds = shares_of(ball, self.policy), dict(self.action.rows)
         if self.is_bounded:
-            bounds = self.action.deviations(ball.epsilon, ball.norm, shares)
+            bounds = self.action.deviations(ball.epsilon, ball.norm, shares, ball.groups)
         if self.action_range is not None:
             bounds["action_range"] = self.action_range
         return bounds
@@ -203,11 +203,17 @@ class Everywhere:
         if not self.is_bounded:
             return np.inf, "none"
         shares = shares_of(ball, self.policy)
-        size, method = self.distribution.vector_deviation(ball.epsilon, ball.norm, shares)
+        size, method = self.distribution.vector_deviation(
+            ball.epsilon, ball.norm, shares, ball.groups
+        )
         if isinstance(self.policy.head, GaussianHead):
             return size, method
-        rows = least_rows(self.distribution.deviations(ball.epsilon, ball.norm, shares))
-        pairs = least_rows(self.logit_differences.deviations(ball.epsilon, ball.norm, shares))
+        rows = least_rows(
+            self.distribution.deviations(ball.epsilon, ball.norm, shares, ball.groups)
+        )
+        pairs = least_rows(
+            self.logit_differences.deviations(ball.epsilon, ball.norm, shares, ball.groups)
+        )
         return least(
             {
                 method: float(span_from_l2(size)),

@@ -6,6 +6,7 @@ out would make it say more than is proved.
 
 from collections.abc import Callable, Iterator
 
+from surefoot.ball import Ball
 from surefoot.budget import Scope, percent
 from surefoot.certificate import Certificate, Finding, Verdict
 from surefoot.certify.claims_in_words import (
@@ -152,12 +153,20 @@ def _where(finding: Finding, robot: Robot | None) -> str:
             f"with confidence {percent(requirement.confidence)} (shared by all such claims)"
         )
     if (ball := requirement.ball) is not None:
-        attacked = f"attacked within {exact(ball.epsilon)} ({ball.norm})"
-        wrong = perturbed(ball.norm, ball.epsilon, ball.sensors)
-        if (meant := requirement.on_robot) is not None and meant.readings and robot is not None:
-            wrong = misread(meant.readings, sides_of(meant.readings, robot, ball))
-        words.append(attacked if finding.measured else wrong)
+        words.append(_perturbed(finding, ball, robot))
     return ", ".join(words) + ", " if words else ""
+
+
+def _perturbed(finding: Finding, ball: Ball, robot: Robot | None) -> str:
+    """Return the perturbation of a requirement as a condition."""
+    meant = finding.requirement.on_robot
+    if meant is not None and meant.readings and robot is not None:
+        together = [[robot.sensor_labels[each] for each in group] for group in ball.groups or ()]
+        wrong = misread(meant.readings, sides_of(meant.readings, robot, ball), together)
+        return f"attacked so that {wrong}" if finding.measured else f"if {wrong}"
+    if finding.measured:
+        return f"attacked within {exact(ball.epsilon)} ({ball.norm})"
+    return perturbed(ball.norm, ball.epsilon, ball.sensors)
 
 
 def _open(certificate: Certificate, verdict: Verdict) -> list[str]:

@@ -49,11 +49,10 @@ class FileMeasurements:
 
     def measurements(self, quantity: str, ball: Ball | None) -> tuple[Measurement, ...] | Unknown:
         """Return the measurements of a quantity under a perturbation, at least one."""
-        wanted = (None, None, None) if ball is None else (ball.epsilon, ball.norm, ball.sensors)
         fitting = [
             entry
             for entry in self.evidence.measurements
-            if entry.quantity == quantity and (entry.epsilon, entry.norm, entry.sensors) == wanted
+            if entry.quantity == quantity and entry.is_under(ball)
         ]
         own = tuple(entry for entry in fitting if entry.onnx_sha256 == self.onnx_sha256)
         if own:

@@ -1,11 +1,13 @@
 """The ball of a defence, in the states of the moment."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
+from surefoot.misreading import Perturbation
 from surefoot.policy import Normaliser
-from surefoot.raw_units import Perturbation, ball_of, entry_errors
+from surefoot.raw_units import ball_of, entry_errors
 from surefoot.robot import ROBOT_FILE, Robot
 from surefoot.train.defence_config import Defence, GrowingBall
 from surefoot.train.moments import with_constant_scale
@@ -75,7 +77,7 @@ def check_same_errors(begun: Iterable[float] | None, now: tuple[float, ...] | No
 
 def grown(ball: Ball, strength: float) -> Ball:
     """Return the ball with a share of its radius."""
-    return Ball(norm=ball.norm, epsilon=ball.epsilon * strength, sensors=ball.sensors)
+    return replace(ball, epsilon=ball.epsilon * strength)
 
 
 def _described(robot: Robot | None) -> Robot:

@@ -11,13 +11,13 @@ from typing import ClassVar, Literal
 from surefoot.ball import Norm
 from surefoot.config import settle_choices
 from surefoot.errors import InputError
+from surefoot.misreading import Misreading, check_perturbation
 from surefoot.ranges import (
     require_at_least,
     require_fraction,
     require_order,
     require_positive,
 )
-from surefoot.raw_units import check_perturbation
 
 _MOST_STEPS = 10**6
 """Largest number of steps of a search, which are drawn together."""
@@ -57,14 +57,14 @@ class GrowingBall(Ramp):
     Attributes:
         epsilon: Radius of the ball, normalised units.
         fraction: Share of each minibatch that is perturbed, in (0, 1].
-        perturb: In place of ``epsilon``, the largest error of the readings by sensor or group of
-            ``train.robot``, in their own units, either way, as in a budget; or "noise". The radii
-            follow the scales that the normaliser has at each update.
+        perturb: In place of ``epsilon``, the errors of the readings by sensor or group of
+            ``train.robot``, in their own units, as in a budget; or "noise". The radii follow the
+            scales that the normaliser has at each update.
     """
 
     epsilon: float | None = None
     fraction: float = 1.0
-    perturb: Mapping[str, float | str] | str | None = None
+    perturb: Mapping[str, float | str | Misreading] | str | None = None
 
     def __post_init__(self) -> None:
         """Check ranges.

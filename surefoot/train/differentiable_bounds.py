@@ -116,7 +116,14 @@ def crown_bounds(mlp: Mlp, states_BO: Tensor, ball: Ball) -> BatchBounds:
 def _reach(rows: Tensor, ball: Ball) -> Tensor:
     """Return how far linear functions of the state move in the ball: rows (..., O) to (...)."""
     shares, sizes = shares_of(ball), rows.abs()
-    return ball.epsilon * (sizes if shares is None else sizes * shares.to(rows)).sum(-1)
+    if shares is None:
+        return ball.epsilon * sizes.sum(-1)
+    weighed = sizes * shares.to(rows)
+    grouped = {sensor for group in ball.groups or () for sensor in group}
+    total = weighed[..., [k for k in range(len(shares)) if k not in grouped]].sum(-1)
+    for group in map(list, ball.groups or ()):
+        total = total + torch.linalg.vector_norm(weighed[..., group], dim=-1)
+    return ball.epsilon * total
 
 
 def _first_layer(mlp: Mlp, states_BO: Tensor, ball: Ball) -> BatchBounds:

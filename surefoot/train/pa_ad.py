@@ -76,6 +76,7 @@ class Director:
             step_size=self._step_size,
             norm=self.ball.norm,
             shares=shares_of(self.ball),
+            groups=self.ball.groups,
         )
         best.offer(last_BD, evaluate(self._twin(state_BD + last_BD))[0])
         return self.ball.perturbed(state_ND, best.delta_BD.numpy())

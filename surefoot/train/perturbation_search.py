@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from surefoot.ball import Ball, Norm
+from surefoot.ball import Ball, Groups, Norm
 from surefoot.train.distributions import Distribution
 from surefoot.train.networks import Mlp
 
@@ -69,10 +69,12 @@ def search_ball(
     generator: torch.Generator | None = None,
     norm: Norm = Norm.LINF,
     shares: Tensor | None = None,
+    groups: Groups | None = None,
 ) -> Tensor:
     """Maximise a function of a perturbation in a ball by steps of steepest ascent.
 
-    In the linf ball these are signed gradients, in the l2 ball gradients of unit length.
+    In the linf ball these are signed gradients, in the l2 ball gradients of unit length, and of
+    sensors that are measured together those of unit length in units of their sides.
 
     Args:
         gradient: Maps perturbations, (B, O), to the gradient of the objective with respect to
@@ -86,9 +88,11 @@ def search_ball(
         norm: Norm of the ball.
         shares: Share of epsilon by which each sensor may move in the linf ball, (O,), float64; None
             for all of it. Steps are shared out alike.
+        groups: Sensors of the linf ball whose movements count together, in l2.
 
     Returns:
-        Perturbations, (B, O), with |delta| <= epsilon: exactly for linf, up to rounding for l2.
+        Perturbations, (B, O), with |delta| <= epsilon: exactly for linf, up to rounding for l2 and
+        for groups.
 
     Reference:
         Zhang et al. 2020 (arXiv 2003.08938), the SGLD variant of SA-PPO.
@@ -96,7 +100,11 @@ def search_ball(
     limit, along = _sides(epsilon, shares, start)
     step = epsilon / steps if step_size is None else step_size
     linf = norm is Norm.LINF
-    delta = start.clamp(-limit, limit) if linf else _shortened(start, radius(epsilon, start.dtype))
+    parts = [list(group) for group in groups or ()]
+    if linf:
+        delta = _within_groups(start.clone(), limit, parts).clamp_(-limit, limit)
+    else:
+        delta = _shortened(start, radius(epsilon, start.dtype))
     noise = torch.empty(
         steps if temperature else 0, *start.shape, dtype=start.dtype, device=start.device
     ).normal_(generator=generator)
@@ -106,12 +114,31 @@ def search_ball(
             scale = noise_scale(step, temperature, number)
             direction = direction.add(noise[number], alpha=scale)
         if linf:
-            stride = direction.sign() if along is None else direction.sign() * along
-            delta = delta.add(stride, alpha=step).clamp_(-limit, limit)
+            stride = direction.sign() if along is None else _strides(direction, along, parts)
+            delta = _within_groups(delta.add(stride, alpha=step), limit, parts)
+            delta = delta.clamp_(-limit, limit)
         else:
             smallest = torch.finfo(delta.dtype).tiny
             unit = torch.nn.functional.normalize(direction, dim=1, eps=smallest)
             delta = _shortened(delta + step * unit, radius(epsilon, start.dtype))
+    return delta
+
+
+def _strides(direction: Tensor, along: Tensor, groups: list[list[int]]) -> Tensor:
+    """Return steps of size 1 in units of the sides, along which a function rises most, (B, O)."""
+    stride = direction.sign() * along
+    smallest = torch.finfo(direction.dtype).tiny
+    for group in groups:
+        steep = direction[:, group] * along[group]
+        stride[:, group] = torch.nn.functional.normalize(steep, dim=1, eps=smallest) * along[group]
+    return stride
+
+
+def _within_groups(delta: Tensor, limit: Tensor, groups: list[list[int]]) -> Tensor:
+    """Return perturbations, (B, O), whose groups are at most 1 long in units of their sides."""
+    for group in groups:
+        sides = limit[group].clamp_min(torch.finfo(delta.dtype).tiny)
+        delta[:, group] = _shortened(delta[:, group] / sides, 1.0) * sides
     return delta
 
 
@@ -171,6 +198,7 @@ def farthest_perturbation(
         temperature=SA_TEMPERATURE,
         generator=generator,
         shares=shares,
+        groups=ball.groups,
     )
 
 

@@ -6,15 +6,23 @@ import numpy as np
 import pytest
 
 from support.policies import draw_policy, file_of
+from support.randomness import random_streams
 from support.robots import robot_with
+from surefoot.attack.adversary import random_variants
+from surefoot.attack.blackbox import CornerSearch, Oracle, SpsaSearch, SquareSearch
+from surefoot.attack.constant import ConstantAdversary
+from surefoot.attack.mad import mad_variants
 from surefoot.attack.perturbation_set import Configured, perturbation_set
 from surefoot.attack.proved_deviation import certified_deviation
+from surefoot.attack.push import push_variants
 from surefoot.attack.suite import AttackConfig
-from surefoot.ball import Ball, Norm
+from surefoot.ball import Ball, Norm, States
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.envs.vector import Floats
 from surefoot.errors import InputError
+from surefoot.misreading import Misreading, Perturbation
 from surefoot.onnx_file import ControllerFile
 from surefoot.raw_units import ball_of
 
@@ -68,6 +76,51 @@ def test_raw_units_are_those_of_the_robot(file: ControllerFile, certificate: Cer
         assert found.ball == ball_of({"angle": 0.02}, ROBOT, file.policy.normaliser)
     with pytest.raises(InputError, match="none is described"):
         perturbation_set(file.policy, None, asked, None)
+
+
+def far(state_ND: States, clean_NM: Floats, moved_NM: Floats) -> Floats:
+    """Harm that is the larger the farther the outputs move."""
+    return np.asarray(np.abs(moved_NM - clean_NM).sum(axis=1))
+
+
+def test_every_adversary_keeps_errors_of_a_group_within_their_length(file: ControllerFile) -> None:
+    sizes: Perturbation = {"angle": Misreading(l2=0.02), "gyro": 0.5}
+    ball = perturbation_set(file.policy, None, replace(NOTHING, perturb=sizes), ROBOT).ball
+    assert ball.groups == ((0, 1),)
+    state = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    oracle = Oracle(ball=ball, query=file.policy.outputs_at, harm=far)
+    for adversary in (
+        *random_variants(ball).values(),
+        *mad_variants(file.policy, ball).values(),
+        *push_variants(file.policy, ball).values(),
+        CornerSearch(oracle=oracle),
+        SquareSearch(oracle=oracle),
+        SpsaSearch(oracle=oracle),
+        ConstantAdversary(ball, ball.outermost(np.ones((1, 3)))[0]),
+    ):
+        found = adversary.perturb(state, random_streams(20))
+        assert ball.contains(state, found).all()
+        moved = np.linalg.norm((found - state)[:, :2] / ball.sides[:2], axis=1)
+        assert moved.max() > 0.5
+
+
+def test_a_proof_about_a_length_holds_attacks_in_it_and_no_attack_on_each(
+    file: ControllerFile,
+) -> None:
+    budget = Budget.parse("""
+    [[require]]
+    quantity = "action_deviation"
+    perturb = { angle = { l2 = 0.02 }, gyro = 0.5 }
+    scope = "everywhere"
+    at_most = 50.0
+    """)
+    certificate = certify_policy(file, budget, Evidence(robot=ROBOT), FAST)
+    ball = perturbation_set(file.policy, certificate, NOTHING, None).ball
+    proved = certificate.findings[0].certified
+    assert ball.groups == ((0, 1),)
+    assert certified_deviation(certificate, ball) == proved
+    each = certified_deviation(certificate, replace(ball, groups=None))
+    assert each is None or proved is None or each > proved
 
 
 def test_a_configured_radius_is_taken_as_it_is(

@@ -20,7 +20,7 @@ from surefoot.certify.explain import explain
 from surefoot.certify.gate_thresholds import make_gate
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import Normaliser
+from surefoot.policy import Array, Normaliser
 
 FAST = CertifyConfig(
     search_states=8, search_steps=4, lipsdp_iterations=3, lipsdp_per_actuator=2, alpha_steps=2
@@ -202,6 +202,97 @@ def canonical(table: dict[str, object]) -> bytes:
     return to_json(table)
 
 
+TOGETHER = BUDGET.replace("angle = 0.02, gyro = 0.5", "angle = { l2 = 0.02 }, gyro = 0.5").replace(
+    'perturb = "noise"', "perturb = { angle = { l2 = 0.02 } }"
+)
+
+
+@pytest.fixture(scope="module", name="together")
+def _together(file: ControllerFile) -> Certificate:
+    return certify_policy(file, Budget.parse(TOGETHER), EVIDENCE, FAST)
+
+
+def wrong_by(length: float, size: float, rng: np.random.Generator) -> Array:
+    """Errors of the readings on the edge: of the angles together, of the gyro alone."""
+    errors = rng.standard_normal((1000, 3))
+    errors[:, :2] *= length / np.linalg.norm(errors[:, :2], axis=1, keepdims=True)
+    errors[:, 2] = size * np.sign(errors[:, 2])
+    return errors
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_reading_that_errs_by_the_length_breaks_a_bound(
+    together: Certificate, file: ControllerFile, dtype: type
+) -> None:
+    rng, policy = np.random.default_rng(2), file.policy
+    observations = EVIDENCE.observations
+    assert observations is not None
+    reading = observations.astype(np.float32)
+    hip, knee, visited, _ = together.findings
+    worst = np.zeros((len(reading), 2))
+    for errors in wrong_by(0.02 * (1 - 1e-5), 0.5 * (1 - 1e-5), rng):
+        other = (reading + errors).astype(np.float32)
+        pair = policy.outputs(other, dtype), policy.outputs(reading, dtype)
+        worst = np.maximum(worst, np.abs(pair[0].astype(np.float64) - pair[1]))
+    assert worst[:, 0].max() <= (hip.certified or 0.0)
+    assert worst[:, 1].max() <= (knee.certified or 0.0)
+    assert knee.witness is not None
+    at_states = np.zeros(len(reading))
+    for errors in wrong_by(0.02 * (1 - 1e-5), 0.0, rng):
+        other = (reading + errors).astype(np.float32)
+        pair = policy.outputs(other, dtype), policy.outputs(reading, dtype)
+        at_states = np.maximum(at_states, np.abs(pair[0].astype(np.float64) - pair[1]).max(axis=1))
+    assert np.sort(at_states)[len(reading) // 2] <= (visited.certified or 0.0)
+
+
+def test_errors_that_count_together_move_an_action_less_than_each_alone(
+    together: Certificate, certificate: Certificate
+) -> None:
+    for mine, theirs in zip(together.findings[:2], certificate.findings[:2], strict=True):
+        assert (mine.certified or np.inf) < 0.999 * (theirs.certified or np.inf)
+    assert (together.findings[2].certified or np.inf) < (certificate.findings[2].certified or 0.0)
+    assert together.findings[2].requirement.perturbation.groups == ((0, 1),)
+
+
+def test_a_certificate_about_lengths_is_proved_again(
+    together: Certificate, file: ControllerFile
+) -> None:
+    read = Certificate.parse(together.to_json())
+    assert read.budget == together.budget
+    assert "angle by at most 0.02 rad in l2" in explain(read)
+    assert "under angle 0.02 rad in l2, gyro 0.5 rad/s everywhere" in explain(read)
+    report = check_certificate(read, file, observations=EVIDENCE.observations)
+    assert report.proved == (0, 1, 2, 3)
+
+
+def _all_together(requirement: dict[str, object]) -> None:
+    on_robot = requirement["on_robot"]
+    assert isinstance(on_robot, dict)
+    on_robot["groups"] = [[0, 1, 2]]
+
+
+def _of_none(requirement: dict[str, object]) -> None:
+    on_robot = requirement["on_robot"]
+    assert isinstance(on_robot, dict)
+    del on_robot["groups"]
+
+
+def _in_linf(requirement: dict[str, object]) -> None:
+    requirement["perturb"] = {"angle": 0.02, "gyro": 0.5}
+
+
+@pytest.mark.parametrize("forge", [_all_together, _of_none, _in_linf])
+def test_a_certificate_about_other_groups_is_refused(
+    together: Certificate, file: ControllerFile, forge: Callable[[dict[str, object]], None]
+) -> None:
+    table = json.loads(together.to_json())
+    forge(table["requirements"][0]["requirement"])
+    with pytest.raises(IntegrityError, match=r"means another|requirements"):
+        check_certificate(
+            Certificate.parse(canonical(table)), file, observations=EVIDENCE.observations
+        )
+
+
 def test_a_robot_with_finer_units_is_another_claim(
     certificate: Certificate, file: ControllerFile
 ) -> None:
@@ -262,6 +353,7 @@ def test_every_size_and_name_changes_the_words(certificate: Certificate) -> None
     assert meant is not None
     before = explain(certificate)
     others = [
+        replace(finding.requirement, on_robot=replace(meant, groups=((0, 1),))),
         replace(finding.requirement, on_robot=replace(meant, readings={"angle": "0.03 rad"})),
         replace(finding.requirement, on_robot=replace(meant, unit="kN m")),
         replace(finding.requirement, epsilon=0.7),

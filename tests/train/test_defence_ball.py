@@ -12,6 +12,7 @@ from support.environments import TargetEnv
 from support.training import CPU, let_every_task_be, linf, seeded
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, InterruptedRun
+from surefoot.misreading import Misreading, Perturbation
 from surefoot.policy import weights_sha256
 from surefoot.raw_units import ball_of
 from surefoot.robot import Robot
@@ -48,6 +49,7 @@ unit = "N"
 """
 ROBOT = Robot.parse(SHEET.format(noise=0.05))
 PERTURB: dict[str, float | str] = {"place": "0.05 m", "still[1]": 0.02}
+TOGETHER: Perturbation = {"place": 0.05, "still": Misreading(l2="0.02 rad")}
 DEFENCES: list[Defence] = [
     StateAdversarial(perturb=PERTURB, kappa=0.5, inner_steps=2),
     StateAdversarial(perturb=PERTURB, kappa=0.5, inner_steps=2, collect_attacked=True),
@@ -56,6 +58,9 @@ DEFENCES: list[Defence] = [
     BoundedAdversarialReturn(perturb="noise", inner_steps=2),
     AlternatingTraining(perturb=PERTURB, kappa=0.5),
     SensorBiases(perturb=PERTURB, kappa=0.5),
+    StateAdversarial(perturb=TOGETHER, kappa=0.5, inner_steps=2),
+    ConvexStateAdversarial(perturb=TOGETHER, kappa=0.5),
+    AlternatingTraining(perturb=TOGETHER, kappa=0.5),
 ]
 TINY = TrainConfig(
     env_id="Target-v0",

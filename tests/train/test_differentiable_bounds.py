@@ -45,6 +45,21 @@ def test_no_point_of_the_ball_leaves_the_bounds(activation: Activation, radius: 
         assert (values <= bounds.upper + 1e-12).all()
 
 
+def test_no_point_of_a_group_leaves_the_bounds() -> None:
+    policy, states = draw(Activation.TANH)
+    ball = replace(linf(0.3, (1.0, 0.2, 0.5, 0.9)), groups=((0, 3), (1, 2)))
+    net, rng = twin(policy, dtype=torch.float64), np.random.default_rng(0)
+    for beta in (0.0, 0.4, 1.0):
+        bounds = mixed_bounds(net, states, ball, beta)
+        box = mixed_bounds(net, states, replace(ball, groups=None), beta)
+        assert (bounds.upper < box.upper).all()
+        for _ in range(20):
+            moved = states + torch.from_numpy(ball.outermost(rng.normal(size=states.shape)))
+            values = net(moved)
+            assert (values <= bounds.upper + 1e-12).all()
+            assert (values >= bounds.lower - 1e-12).all()
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_shares_of_sensors_are_the_ball_around_a_network_that_sees_as_much_less(
     activation: Activation,

@@ -188,6 +188,28 @@ def test_equal_generators_give_equal_perturbations() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_reach_the_maximum_of_a_linear_function_on_the_ellipsoid_of_a_group(
+    dtype: torch.dtype,
+) -> None:
+    ball = Ball(norm=Norm.LINF, epsilon=0.075, sensors=(1.0, 0.3, 0.01, 0.7), groups=((0, 2, 1),))
+    slope = torch.randn(6, 4, generator=seeded(0), dtype=dtype)
+    delta = search_ball(
+        lambda delta: slope,
+        corner_start(slope, 0.075, seeded(1)),
+        epsilon=0.075,
+        steps=60,
+        step_size=0.02,
+        shares=shares_of(ball),
+        groups=ball.groups,
+    ).numpy()
+    length = np.linalg.norm(delta[:, :3] / ball.sides[:3], axis=1)
+    assert (length <= 1 + 4 * np.finfo(delta.dtype).eps).all()
+    reached = (delta * slope.numpy()).sum(axis=1)
+    best = (ball.outermost(slope.numpy()) * slope.numpy()).sum(axis=1)
+    assert (reached >= 0.999 * best).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_sensor_moves_by_more_than_its_share_and_each_reaches_it(dtype: torch.dtype) -> None:
     ball = Ball(norm=Norm.LINF, epsilon=0.075, sensors=(1.0, 0.3, 1e-7, 0.0))
     slope = torch.randn(6, 4, generator=seeded(0), dtype=dtype)

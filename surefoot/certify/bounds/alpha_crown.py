@@ -257,7 +257,12 @@ def _worst_points(first: Float, region: Region) -> Float:
     if region.sides is not None:
         radius = region.sides[:, None, :]
     if region.norm is Norm.LINF:
-        return np.asarray(region.centres[:, None, :] + np.sign(first) * radius)
+        moved = np.sign(first) * radius
+        for group in map(list, region.groups):
+            steep = first[..., group] * radius[..., group]
+            lengths = np.linalg.norm(steep, axis=-1, keepdims=True)
+            moved[..., group] = radius[..., group] * steep / np.maximum(lengths, 1e-300)
+        return np.asarray(region.centres[:, None, :] + moved)
     # l2: equality in Cauchy-Schwarz, along the coefficients.
     lengths = np.linalg.norm(first, axis=-1, keepdims=True)
     return np.asarray(region.centres[:, None, :] + first / np.maximum(lengths, 1e-300) * radius)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.ball import Norm
+from surefoot.ball import Groups, Norm
 from surefoot.certify.bounds.chain import Chain
+from surefoot.certify.bounds.region import spread_of_sides
 from surefoot.certify.bounds.upward import (
     UNDERFLOW,
     Float,
@@ -52,7 +53,11 @@ class LipschitzBounds:
         return bounds
 
     def deviations(
-        self, epsilon: float, norm: Norm, sensors: Float | None = None
+        self,
+        epsilon: float,
+        norm: Norm,
+        sensors: Float | None = None,
+        groups: Groups | None = None,
     ) -> dict[str, Float]:
         """Bound |f_j(z') - f_j(z)| for |z' - z| <= epsilon, by name of the bound, shape (m,).
 
@@ -60,36 +65,77 @@ class LipschitzBounds:
             epsilon: Size of the perturbation, normalised units.
             norm: Its norm.
             sensors: For linf the share of epsilon by which each sensor may move, shape (obs_dim,).
+            groups: Sensors whose movements count together, in l2.
         """
-        factor = self._length(epsilon, norm, sensors)
-        bounds = {}
-        none = np.full(self.absolute.shape[0], np.inf)
-        # The change of one output is at most that of all of them together.
-        for name in {**self.whole, **self.rows}:
-            rows = np.minimum(self.rows.get(name, none), self.whole.get(name, math.inf))
-            bounds[name] = up(rows * factor, 2)
+        factor = self._length(epsilon, norm, sensors, groups or ())
+        slopes = self._slopes()
+        bounds = {name: up(rows * factor, 2) for name, rows in slopes.items()}
         if norm is Norm.LINF:
             sizes = np.full(self.absolute.shape[1], epsilon)
             sizes = sizes if sensors is None else up(sizes * sensors)
             bounds["absolute_product"] = matmul_up(self.absolute, sizes)
+            if groups:
+                bounds["absolute_product"] = self._by_group(least_rows(slopes), sizes, groups)
         return bounds
 
-    def _length(self, epsilon: float, norm: Norm, sensors: Float | None) -> float:
+    def _slopes(self) -> dict[str, Float]:
+        """Bound |f_j(z') - f_j(z)| / |z' - z|_2 by name of the bound, shape (m,)."""
+        none = np.full(self.absolute.shape[0], np.inf)
+        # The change of one output is at most that of all of them together.
+        return {
+            name: np.minimum(self.rows.get(name, none), self.whole.get(name, math.inf))
+            for name in {**self.whole, **self.rows}
+        }
+
+    def _by_group(self, slopes: Float, sizes: Float, groups: Groups) -> Float:
+        """Bound |f_j(z') - f_j(z)| by moving one group after the other, and then the rest.
+
+        Of each such step the l2 constants and the absolute product are bounds, whichever is less.
+
+        Args:
+            slopes: Bounds on |f_j(z') - f_j(z)| / |z' - z|_2, shape (m,).
+            sizes: Largest movement of each sensor, shape (obs_dim,).
+            groups: Sensors whose movements count together, in l2.
+        """
+        total = np.zeros(len(slopes))
+        together = {sensor for group in groups for sensor in group}
+        alone = [(sensor,) for sensor in range(len(sizes)) if sensor not in together]
+        for group in map(list, (*groups, *alone)):
+            if not sizes[group].any():
+                continue
+            whole = (tuple(range(len(group))),)
+            absolute = spread_of_sides(self.absolute[:, group], sizes[None, group], whole)
+            total = total + np.minimum(absolute, up(slopes * sizes[group].max()))
+        return up(total, len(groups) + len(alone))
+
+    def _length(
+        self, epsilon: float, norm: Norm, sensors: Float | None, groups: Groups = ()
+    ) -> float:
         """Return the largest l2 norm of a perturbation."""
         if norm is Norm.L2:
             return epsilon
-        # The corner of the box of sides epsilon w_k.
-        root = _root(self.absolute.shape[1]) if sensors is None else vector_norm_up(sensors)
-        return float(up(epsilon * root))
+        # The corner of the box of sides epsilon w_k; of an ellipsoid the longest axis counts.
+        if sensors is None:
+            return float(up(epsilon * _root(self.absolute.shape[1])))
+        ends = sensors.copy()
+        for group in map(list, groups):
+            longest = sensors[group].max()
+            ends[group] = 0.0
+            ends[group[0]] = longest
+        return float(up(epsilon * vector_norm_up(ends)))
 
     def vector_deviation(
-        self, epsilon: float, norm: Norm, sensors: Float | None = None
+        self,
+        epsilon: float,
+        norm: Norm,
+        sensors: Float | None = None,
+        groups: Groups | None = None,
     ) -> tuple[float, str]:
         """Return the least bound on |f(z') - f(z)|_2 for |z' - z| <= epsilon, and its name."""
-        length = self._length(epsilon, norm, sensors)
+        length = self._length(epsilon, norm, sensors, groups or ())
         bounds = {name: float(up(value * length)) for name, value in self.whole.items()}
         # Bounds on each output bound the vector as well, without any constant of the whole.
-        for name, rows in self.deviations(epsilon, norm, sensors).items():
+        for name, rows in self.deviations(epsilon, norm, sensors, groups).items():
             bounds[name] = min(bounds.get(name, math.inf), vector_norm_up(rows))
         return least(bounds)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.ball import Norm
+from surefoot.ball import Groups, Norm
 from surefoot.certify.bounds.alpha_crown import optimised_bounds
 from surefoot.certify.bounds.crown import interval_bounds, layer_bounds
 from surefoot.certify.bounds.local_lipschitz import centred_lipschitz
@@ -309,7 +309,13 @@ def _finite_log(values: Float) -> Float:
     return np.where(np.isfinite(logs), logs, np.nan)
 
 
-def local_region(states: Array, epsilon: float, norm: Norm, sensors: Float | None = None) -> Region:
+def local_region(
+    states: Array,
+    epsilon: float,
+    norm: Norm,
+    sensors: Float | None = None,
+    groups: Groups | None = None,
+) -> Region:
     """Return balls of one size around states of shape (B, obs_dim).
 
     Args:
@@ -317,8 +323,9 @@ def local_region(states: Array, epsilon: float, norm: Norm, sensors: Float | Non
         epsilon: Size of the perturbation, normalised units.
         norm: Its norm.
         sensors: For linf the share of epsilon by which each sensor may move, shape (obs_dim,).
+        groups: Sensors whose movements count together, in l2.
     """
     centres = states.astype(np.float64)
     sides = None if sensors is None else np.tile(up(epsilon * sensors), (len(centres), 1))
     radius = np.full(len(centres), epsilon)
-    return Region(centres=centres, radius=radius, norm=norm, sides=sides)
+    return Region(centres=centres, radius=radius, norm=norm, sides=sides, groups=groups or ())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.activation import AnyActivation, is_elementwise
-from surefoot.ball import Norm
+from surefoot.ball import Groups, Norm
 from surefoot.certify.bounds.root_mean_square import Squares
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.policy import Policy
@@ -54,12 +54,14 @@ class Region:
         norm: Its norm.
         sides: Half the side lengths of boxes that are no cubes, shape (B, d); then the norm is
             linf and the radius is the longest side.
+        groups: Sensors whose movements, each as a share of its side, are at most 1 long in l2.
     """
 
     centres: Float
     radius: Float
     norm: Norm
     sides: Float | None = None
+    groups: Groups = ()
 
     def part(self, rows: Rows) -> "Region":
         """Return the regions around some of the states."""
@@ -68,6 +70,7 @@ class Region:
             radius=self.radius[rows],
             norm=self.norm,
             sides=None if self.sides is None else self.sides[rows],
+            groups=self.groups,
         )
 
     def scaled(self, factors: Float) -> "Region":
@@ -77,6 +80,7 @@ class Region:
             radius=up(self.radius * factors),
             norm=self.norm,
             sides=None if self.sides is None else up(self.sides * factors[:, None]),
+            groups=self.groups,
         )
 
     @property
@@ -93,12 +97,35 @@ class Region:
         size = coefficients.shape[-1]
         # The dual norm of each row: linf against l1, weighted by the sides, and l2 against itself.
         if self.sides is not None:
-            return up((np.abs(coefficients) @ self.sides[:, :, None])[..., 0], size)
+            return spread_of_sides(coefficients, self.sides[:, None, :], self.groups)
         if self.norm is Norm.LINF:
             return up(np.abs(coefficients).sum(axis=-1) * self.radius[:, None], size + 1)
         # Squares of tiny coefficients may underflow; the last term is more than what they lose.
         lengths = np.sqrt(np.square(coefficients).sum(axis=-1))
         return up((up(lengths, size + 2) + 1e-150) * self.radius[:, None])
+
+
+def spread_of_sides(coefficients: Float, sides: Float, groups: Groups) -> Float:
+    """Return the largest change of linear functions over boxes and ellipsoids, shape (..., r).
+
+    The parts move independently of each other, so that the largest changes of the parts add up.
+
+    Args:
+        coefficients: Shape (..., r, d).
+        sides: Half the side lengths, or semi-axes of the sensors of groups, shape (..., 1, d).
+        groups: Sensors that share an ellipsoid; every other one has an interval.
+    """
+    size = coefficients.shape[-1]
+    if not groups:
+        return up((np.abs(coefficients) @ np.swapaxes(sides, -1, -2))[..., 0], size)
+    alone = sides.copy()
+    alone[..., [sensor for group in groups for sensor in group]] = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = (np.abs(coefficients) @ np.swapaxes(alone, -1, -2))[..., 0]
+        for group in map(list, groups):
+            squares = np.square(coefficients[..., group] * sides[..., group]).sum(axis=-1)
+            total = total + np.sqrt(squares) + 1e-150  # more than squares lose by underflow
+    return np.where(np.isnan(total), np.inf, up(total, size + 3 * len(groups)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

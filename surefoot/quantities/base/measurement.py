@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from surefoot.ball import Ball, Norm
+from surefoot.ball import Ball, Groups, Norm
 from surefoot.errors import InputError
 from surefoot.unknown import Unknown
 
@@ -24,6 +24,7 @@ class Measurement:
         epsilon: Size of the perturbation, normalised units; None without one.
         norm: Norm of the perturbation.
         sensors: Share of epsilon by which each sensor was moved; None for all of it.
+        groups: Sensors whose moves counted together, in l2; None where each counted by itself.
         episodes: Number of independent episodes; None where there were none.
         returns: Returns of independent episodes, whose mean is the value; may be empty.
         failures: Number of episodes in which the controller or the simulation failed: they ended
@@ -37,6 +38,7 @@ class Measurement:
     epsilon: float | None = None
     norm: Norm | None = None
     sensors: tuple[float, ...] | None = None
+    groups: Groups | None = None
     episodes: int | None = None
     returns: tuple[float, ...] = ()
     failures: int = 0
@@ -57,6 +59,13 @@ class Measurement:
             mean, size = float(np.mean(self.returns)), float(np.abs(self.returns).max())
             if abs(mean - self.value) > 1e-9 * (1 + size):
                 raise InputError(f"returns have the mean {mean:g}, got a value of {self.value:g}")
+
+    def is_under(self, ball: Ball | None) -> bool:
+        """Whether it was made under a perturbation set, or under none."""
+        if ball is None:
+            return (self.epsilon, self.norm) == (None, None)
+        own = (self.epsilon, self.norm, self.sensors, self.groups)
+        return own == (ball.epsilon, ball.norm, ball.sensors, ball.groups)
 
     @property
     def title(self) -> str:
@@ -113,6 +122,7 @@ class Episodes:
             epsilon=None if self.ball is None else self.ball.epsilon,
             norm=None if self.ball is None else self.ball.norm,
             sensors=None if self.ball is None else self.ball.sensors,
+            groups=None if self.ball is None else self.ball.groups,
             episodes=len(self.returns),
             source=self.source,
         )

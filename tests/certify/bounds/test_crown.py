@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 
 from support.oracles import points_inside
 from support.policies import build_policy, draw_policy
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.crown import crown_bounds, interval_bounds, layer_bounds
 from surefoot.certify.bounds.local_bounds import (
     certified_radius,
@@ -31,6 +31,36 @@ from surefoot.policy import Activation, Policy, Squash
 
 def ball(states: np.ndarray, radius: float, norm: Norm = Norm.LINF) -> Region:
     return local_region(states, radius, norm)
+
+
+@pytest.mark.parametrize("alpha_steps", [0, 2])
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU, Activation.ELU])
+def test_no_point_of_a_product_of_ellipsoids_leaves_the_bounds(
+    activation: Activation, alpha_steps: int
+) -> None:
+    rng = np.random.default_rng(0)
+    shares, groups = np.array([1.0, 0.2, 0.5, 0.0, 0.8]), ((0, 2), (1, 4))
+    for radius in (1e-3, 0.3):
+        policy = draw_policy(rng, [5, 9, 8, 2], activation, gain=2.0)
+        allowed = Ball(
+            norm=Norm.LINF, epsilon=radius, sensors=tuple(shares.tolist()), groups=groups
+        )
+        region = local_region(rng.normal(0, 1, (6, 5)), radius, Norm.LINF, shares, groups)
+        local = local_bounds(policy, region, alpha_steps)
+        edges = allowed.outermost(rng.normal(size=(300, 6, 5)))
+        moved = np.abs(
+            policy.outputs_at((region.centres + edges).reshape(-1, 5)).reshape(300, 6, 2)
+            - policy.outputs_at(region.centres)
+        ).max(axis=0)
+        box = local_bounds(policy, local_region(region.centres, radius, Norm.LINF, shares))
+        assert (moved <= local.action * (1 + 1e-12)).all()
+        if not alpha_steps:
+            assert (local.action < box.action).all()
+        linear = rng.normal(size=(3, 5))
+        spread = region.spread(linear)
+        farthest = (allowed.outermost(linear) * linear).sum(axis=1)
+        assert (spread >= farthest).all()
+        np.testing.assert_allclose(spread, np.tile(farthest, (6, 1)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("norm", Norm)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from support.policies import build_policy, draw_policy
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.chain import action_chain, distribution_chain, network_chain
 from surefoot.certify.bounds.global_bounds import LipschitzBounds, closed_form_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
@@ -139,6 +139,44 @@ def test_no_actuator_moves_more_than_its_bound(norm: Norm, squash: Squash) -> No
         moved = np.abs(policy.outputs_at(states + step) - policy.outputs_at(states)).max(axis=0)
         for name, rows in bounds.items():
             assert (moved <= rows * (1 + 1e-12)).all(), name
+
+
+def test_no_actuator_moves_more_than_the_bound_of_a_product_of_ellipsoids() -> None:
+    rng = np.random.default_rng(4)
+    groups = ((0, 3), (1, 5, 2))
+    for _ in range(4):
+        policy = draw_policy(rng, [6, 8, 8, 2], gain=2.0)
+        shares = rng.uniform(0.01, 1, 6)
+        bounds = closed_form_bounds(action_chain(policy))
+        together = bounds.deviations(0.1, Norm.LINF, shares, groups)
+        alone = bounds.deviations(0.1, Norm.LINF, shares)
+        ball = Ball(norm=Norm.LINF, epsilon=0.1, sensors=tuple(shares.tolist()), groups=groups)
+        states = rng.normal(0, 0.5, (4000, 6))
+        step = ball.outermost(rng.standard_normal(states.shape))
+        change = policy.outputs_at(states + step) - policy.outputs_at(states)
+        for name, rows in together.items():
+            assert (np.abs(change).max(axis=0) <= rows * (1 + 1e-12)).all(), name
+            assert (rows < alone[name]).all(), name
+        size, _ = bounds.vector_deviation(0.1, Norm.LINF, shares, groups)
+        assert np.linalg.norm(change, axis=1).max() <= size * (1 + 1e-12)
+
+
+def test_what_cancels_for_a_group_and_is_small_for_the_rest_is_bounded_by_group() -> None:
+    turn = np.zeros((5, 5))
+    turn[:4, :4] = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+    turn[4, 4] = 0.1
+    back = turn.copy()
+    back[4, 4] = 1.0
+    policy = build_policy([turn, back, np.array([[1.0, 0, 0, 0, 1]])])
+    bounds = closed_form_bounds(network_chain(policy)).deviations(
+        1.0, Norm.LINF, np.ones(5), ((0, 1, 2, 3),)
+    )
+    # By hand: the absolute product of the group is 2, that of the last sensor .1, and the ball
+    # is sqrt 2 long, of which the group is 1.
+    constant = bounds["combettes_pesquet"][0] / np.sqrt(2)
+    assert constant < 2
+    assert bounds["absolute_product"][0] == pytest.approx(constant + 0.1, rel=1e-6)
+    assert bounds["absolute_product"][0] < 0.8 * bounds["combettes_pesquet"][0]
 
 
 def test_an_l2_constant_times_an_linf_epsilon_is_violated() -> None:

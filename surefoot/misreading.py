@@ -1,0 +1,195 @@
+"""How readings may be wrong, in the words and the units of a robot.
+
+A budget, a defence and an attack all say it in this way: ``surefoot.raw_units`` makes of it what
+they share.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from surefoot.errors import InputError
+from surefoot.robot import PURE, ROBOT_FILE, Robot
+
+NOISE = "noise"
+"""In place of sizes: the noise of every sensor that has one in the description of the robot."""
+
+Size = float | str
+"""A number in the unit of the sensor, or a number with that unit behind it: "0.03 rad/s"."""
+
+_LARGEST = (2 - 2.0**-23) * 2.0**127
+"""Largest float32: a reading that errs by more is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Misreading:
+    """By how much the readings of a sensor or a group may be wrong, in its unit.
+
+    Attributes:
+        linf: Largest error of each reading, either way.
+        l2: Largest length of the errors of all of its readings together.
+    """
+
+    linf: Size | None = None
+    l2: Size | None = None
+
+    def __post_init__(self) -> None:
+        """Check that it says one thing.
+
+        Raises:
+            InputError: If it says none, or two that contradict each other.
+        """
+        if (self.linf is None) == (self.l2 is None):
+            raise InputError("an error must have linf or l2, one of them")
+
+
+Perturbation = Mapping[str, Size | Misreading] | str
+"""Errors of the readings by sensor, group or entry, in raw units; or ``NOISE``.
+
+A number alone is that of linf.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Errors:
+    """By how much the readings of a sensor or a group may be wrong, as numbers in its unit.
+
+    Attributes:
+        each: Largest error of each reading; 0 for none.
+        together: Largest length of the errors of all of its readings; 0 for none.
+    """
+
+    each: float = 0.0
+    together: float = 0.0
+
+    @property
+    def largest(self) -> float:
+        """Largest error of a single reading."""
+        return self.each + self.together
+
+    def describe(self, unit: str) -> str:
+        """Return the errors in words."""
+        if self.together:
+            return f"{with_unit(self.together, unit)} in l2"
+        return with_unit(self.each, unit)
+
+
+def check_perturbation(perturb: Perturbation) -> None:
+    """Check the sizes of a perturbation in raw units.
+
+    Raises:
+        InputError: If there is none, one is not a positive float32, or a word is not ``NOISE``.
+    """
+    if isinstance(perturb, str):
+        if perturb != NOISE:
+            raise InputError(f"perturb must be sizes by sensor, or {NOISE!r}, got {perturb!r}")
+        return
+    if not perturb:
+        raise InputError("perturb must name at least one sensor")
+    for name, said in perturb.items():
+        for place, size in _sizes(name, said):
+            if not 0 < _amount(place, size)[0] <= _LARGEST:
+                raise InputError(f"perturb.{place} must be in (0, {_LARGEST:.4g}], got {size}")
+
+
+def errors_of(perturb: Perturbation, robot: Robot) -> dict[str, Errors]:
+    """Return the errors of the readings by the name of a sensor, raw units.
+
+    Raises:
+        InputError: If the noise is asked for and no sensor has one, a sensor is unknown, or a unit
+            is not its own.
+    """
+    if not isinstance(perturb, str):
+        return {name: _numbers(name, said, robot) for name, said in perturb.items()}
+    noise = {sensor.name: sensor.noise for sensor in robot.sensors if sensor.noise is not None}
+    if not noise:
+        raise InputError(f"perturb = {NOISE!r} needs a sensor with a noise in {ROBOT_FILE}")
+    return {name: Errors(each=size) for name, size in noise.items()}
+
+
+def readings_of(perturb: Perturbation, robot: Robot) -> dict[str, str]:
+    """Return the errors of the readings by the name of a sensor in words, with its unit.
+
+    Raises:
+        InputError: If a sensor is unknown, or a group has several units.
+    """
+    words = {}
+    for name, errors in sorted(errors_of(perturb, robot).items()):  # as JSON has them
+        units = {robot.each_sensor[entry].unit for entry in robot.sensors_called(name)}
+        if len(units) > 1:
+            raise InputError(
+                f"perturb.{name} must be of sensors with one unit, have {', '.join(sorted(units))}"
+            )
+        words[name] = errors.describe(units.pop())
+    return words
+
+
+def words_of(perturb: Perturbation) -> str:
+    """Return the errors of the readings as they are written, before a robot is known."""
+    if isinstance(perturb, str):
+        return perturb
+    return ", ".join(f"{name} {_written(said)}" for name, said in sorted(perturb.items()))
+
+
+def _written(said: Size | Misreading) -> str:
+    if isinstance(said, Misreading):
+        return f"{_written(said.l2)} in l2" if said.l2 is not None else _written(said.linf or 0.0)
+    return said if isinstance(said, str) else f"{said:.12g}"
+
+
+def with_unit(value: float, unit: str) -> str:
+    """Return a value that somebody gave with its unit, to twelve digits."""
+    return f"{value:.12g}" if unit == PURE else f"{value:.12g} {unit}"
+
+
+def _sizes(name: str, said: Size | Misreading) -> list[tuple[str, Size]]:
+    """Return the sizes that are given of a sensor, by the place where they stand."""
+    if not isinstance(said, Misreading):
+        return [(name, said)]
+    sizes = ((f"{name}.linf", said.linf), (f"{name}.l2", said.l2))
+    return [(place, size) for place, size in sizes if size is not None]
+
+
+def _numbers(name: str, said: Size | Misreading, robot: Robot) -> Errors:
+    """Return the errors of a sensor as numbers.
+
+    Raises:
+        InputError: If it is unknown, or one is written with another unit than its own.
+    """
+    if not isinstance(said, Misreading):
+        return Errors(each=_in_unit(name, name, said, robot))
+    if said.l2 is None:
+        return Errors(each=_in_unit(name, f"{name}.linf", said.linf or 0.0, robot))
+    length = _in_unit(name, f"{name}.l2", said.l2, robot)
+    alone = len(robot.sensors_called(name)) == 1
+    return Errors(each=length) if alone else Errors(together=length)
+
+
+def _in_unit(name: str, place: str, size: Size, robot: Robot) -> float:
+    """Return a size in the unit of its sensors.
+
+    Raises:
+        InputError: If the sensors are unknown, or it is written with another unit than theirs.
+    """
+    value, written = _amount(place, size)
+    for entry in robot.sensors_called(name):
+        unit = robot.each_sensor[entry].unit
+        if written is not None and written != unit:
+            raise InputError(f"perturb.{place} must be in {unit}, as its sensor is, got {size!r}")
+    return value
+
+
+def _amount(place: str, size: Size) -> tuple[float, str | None]:
+    """Return a size and the unit with which it is written, None for none.
+
+    Raises:
+        InputError: If it is neither a number nor a number with a unit.
+    """
+    if not isinstance(size, str):
+        return size, None
+    number, _, unit = size.partition(" ")
+    try:
+        return float(number), unit.strip() or None
+    except ValueError:
+        raise InputError(
+            f"perturb.{place} must be a number, or one with its unit, got {size!r}"
+        ) from None
