@@ -47,12 +47,16 @@ class Ball:
             None where every sensor may move by all of it.
         groups: Sensors that are measured together: their movements, each as a share of its side,
             are at most 1 long in l2. None where each is measured by itself.
+        delays: Steps by which the reading of each sensor may be late, (D,); None for none. The ball
+            then lies around what is seen of the last states of an episode, sensor by sensor, or
+            between them: all that its methods know is the rest.
     """
 
     norm: Norm
     epsilon: float
     sensors: tuple[float, ...] | None = None
     groups: Groups | None = None
+    delays: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the radius and its shares.
@@ -63,6 +67,8 @@ class Ball:
         """
         if not 0 <= self.epsilon < math.inf:
             raise InputError(f"epsilon must be at least 0 and finite, got {self.epsilon}")
+        if self.delays is not None and not (self.delays and min(self.delays) >= 0):
+            raise InputError(f"delays must be at least 0, got {self.delays}")
         if self.sensors is None:
             if self.groups is not None:
                 raise InputError(f"groups must have sensors, got {self.groups} without")

@@ -13,6 +13,12 @@ from surefoot.robot import PURE, ROBOT_FILE, Robot
 NOISE = "noise"
 """In place of sizes: the noise of every sensor that has one in the description of the robot."""
 
+ALL = "all"
+"""In place of a name: every sensor, whose readings come late together."""
+
+MOST_DELAY = 100
+"""Steps: longer than any bus holds a reading back, and short enough to look back at."""
+
 Size = float | str
 """A number in the unit of the sensor, or a number with that unit behind it: "0.03 rad/s"."""
 
@@ -27,19 +33,26 @@ class Misreading:
     Attributes:
         linf: Largest error of each reading, either way.
         l2: Largest length of the errors of all of its readings together.
+        delay: Steps by which each reading may be late, up to which it errs besides.
     """
 
     linf: Size | None = None
     l2: Size | None = None
+    delay: int | None = None
 
     def __post_init__(self) -> None:
-        """Check that it says one thing.
+        """Check that it says something, and nothing twice.
 
         Raises:
-            InputError: If it says none, or two that contradict each other.
+            InputError: If it says nothing, two sizes that contradict each other, or a delay that
+                is none.
         """
-        if (self.linf is None) == (self.l2 is None):
-            raise InputError("an error must have linf or l2, one of them")
+        if self.linf is None and self.l2 is None and self.delay is None:
+            raise InputError("an error must have linf or l2, or a delay")
+        if self.linf is not None and self.l2 is not None:
+            raise InputError("an error must have linf or l2, not both")
+        if self.delay is not None and not 1 <= self.delay <= MOST_DELAY:
+            raise InputError(f"delay must be in [1, {MOST_DELAY}] steps, got {self.delay}")
 
 
 Perturbation = Mapping[str, Size | Misreading] | str
@@ -56,21 +69,31 @@ class Errors:
     Attributes:
         each: Largest error of each reading; 0 for none.
         together: Largest length of the errors of all of its readings; 0 for none.
+        delay: Steps by which each reading may be late; 0 for none.
     """
 
     each: float = 0.0
     together: float = 0.0
+    delay: int = 0
 
     @property
     def largest(self) -> float:
         """Largest error of a single reading."""
         return self.each + self.together
 
-    def describe(self, unit: str) -> str:
+    @property
+    def is_size(self) -> bool:
+        """Whether readings err, late or not."""
+        return self.largest > 0
+
+    def describe(self, unit: str, *, by_rate: bool = False) -> str:
         """Return the errors in words."""
-        if self.together:
-            return f"{with_unit(self.together, unit)} in l2"
-        return with_unit(self.each, unit)
+        words = [f"{with_unit(self.together, unit)} in l2"] if self.together else []
+        words += [with_unit(self.each, unit)] if self.each else []
+        if self.delay:
+            steps = f"a delay of {self.delay} {'step' if self.delay == 1 else 'steps'}"
+            words.append(f"{steps} at its max_rate" if by_rate else steps)
+        return " and ".join(words)
 
 
 def check_perturbation(perturb: Perturbation) -> None:
@@ -86,6 +109,8 @@ def check_perturbation(perturb: Perturbation) -> None:
     if not perturb:
         raise InputError("perturb must name at least one sensor")
     for name, said in perturb.items():
+        if name == ALL and _sizes(name, said):
+            raise InputError(f"perturb.{ALL} must be a delay: sensors have units of their own")
         for place, size in _sizes(name, said):
             if not 0 < _amount(place, size)[0] <= _LARGEST:
                 raise InputError(f"perturb.{place} must be in (0, {_LARGEST:.4g}], got {size}")
@@ -106,21 +131,37 @@ def errors_of(perturb: Perturbation, robot: Robot) -> dict[str, Errors]:
     return {name: Errors(each=size) for name, size in noise.items()}
 
 
-def readings_of(perturb: Perturbation, robot: Robot) -> dict[str, str]:
+def readings_of(perturb: Perturbation, robot: Robot, *, by_rate: bool = False) -> dict[str, str]:
     """Return the errors of the readings by the name of a sensor in words, with its unit.
+
+    Args:
+        perturb: The errors.
+        robot: The robot.
+        by_rate: Whether a delay counts by what the sensor may change meanwhile.
 
     Raises:
         InputError: If a sensor is unknown, or a group has several units.
     """
     words = {}
     for name, errors in sorted(errors_of(perturb, robot).items()):  # as JSON has them
-        units = {robot.each_sensor[entry].unit for entry in robot.sensors_called(name)}
-        if len(units) > 1:
+        units = {robot.each_sensor[entry].unit for entry in entries_of(name, robot)}
+        if len(units) > 1 and errors.is_size:
             raise InputError(
                 f"perturb.{name} must be of sensors with one unit, have {', '.join(sorted(units))}"
             )
-        words[name] = errors.describe(units.pop())
+        words[name] = errors.describe(units.pop(), by_rate=by_rate)
     return words
+
+
+def entries_of(name: str, robot: Robot) -> tuple[int, ...]:
+    """Return the entries of the observation that a name of a perturbation means.
+
+    Raises:
+        InputError: If nothing is called so.
+    """
+    if name == ALL and not any(ALL in (part.name, part.group) for part in robot.sensors):
+        return tuple(range(len(robot.sensor_labels)))
+    return robot.sensors_called(name)
 
 
 def words_of(perturb: Perturbation) -> str:
@@ -131,9 +172,12 @@ def words_of(perturb: Perturbation) -> str:
 
 
 def _written(said: Size | Misreading) -> str:
-    if isinstance(said, Misreading):
-        return f"{_written(said.l2)} in l2" if said.l2 is not None else _written(said.linf or 0.0)
-    return said if isinstance(said, str) else f"{said:.12g}"
+    if not isinstance(said, Misreading):
+        return said if isinstance(said, str) else f"{said:.12g}"
+    words = [] if said.l2 is None else [f"{_written(said.l2)} in l2"]
+    words += [] if said.linf is None else [_written(said.linf)]
+    words += [] if said.delay is None else [Errors(delay=said.delay).describe("")]
+    return " and ".join(words)
 
 
 def with_unit(value: float, unit: str) -> str:
@@ -157,11 +201,12 @@ def _numbers(name: str, said: Size | Misreading, robot: Robot) -> Errors:
     """
     if not isinstance(said, Misreading):
         return Errors(each=_in_unit(name, name, said, robot))
+    delay = said.delay or 0
     if said.l2 is None:
-        return Errors(each=_in_unit(name, f"{name}.linf", said.linf or 0.0, robot))
+        return Errors(each=_in_unit(name, f"{name}.linf", said.linf or 0.0, robot), delay=delay)
     length = _in_unit(name, f"{name}.l2", said.l2, robot)
-    alone = len(robot.sensors_called(name)) == 1
-    return Errors(each=length) if alone else Errors(together=length)
+    alone = len(entries_of(name, robot)) == 1
+    return Errors(each=length, delay=delay) if alone else Errors(together=length, delay=delay)
 
 
 def _in_unit(name: str, place: str, size: Size, robot: Robot) -> float:
@@ -171,7 +216,7 @@ def _in_unit(name: str, place: str, size: Size, robot: Robot) -> float:
         InputError: If the sensors are unknown, or it is written with another unit than theirs.
     """
     value, written = _amount(place, size)
-    for entry in robot.sensors_called(name):
+    for entry in entries_of(name, robot):
         unit = robot.each_sensor[entry].unit
         if written is not None and written != unit:
             raise InputError(f"perturb.{place} must be in {unit}, as its sensor is, got {size!r}")

@@ -10,19 +10,21 @@ The ball of these radii therefore holds the states of every wrong reading, as re
 the deployed arithmetic computes them. Where the errors u of a group have a length of at most r, the
 states differ by u_k / scale_k + e_k with |e_k| <= E_k. With t^2 >= sum (E_k scale_k / r)^2 they lie
 in the ellipsoid with the semi-axes r / scale_k (1 + t), by the triangle inequality in its norm. All
-of it is computed in fractions and rounded up once.
+of it is computed in fractions and rounded up once. A late reading is one of those before, so that
+the ball lies around the state of that one, unless it counts by the largest rate of its sensor.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from surefoot.ball import Ball, Groups, Norm
 from surefoot.errors import InputError
-from surefoot.misreading import Errors, Perturbation, errors_of
+from surefoot.misreading import Errors, Perturbation, entries_of, errors_of
 from surefoot.policy import Normaliser
-from surefoot.robot import Robot, Sensor
+from surefoot.robot import ROBOT_FILE, Robot, Sensor
 from surefoot.sensors import SensorScales
 
 _UNIT_ROUNDOFF = Fraction(1, 2**24)
@@ -37,12 +39,14 @@ class OnRobot:
     Attributes:
         readings: Largest error of the readings of each sensor that is named, with its unit.
         groups: Numbers of the sensors whose errors count together, in l2; None for none.
+        delays: Steps by which the reading of each sensor may be late, as recorded; None for none.
         outputs: Numbers of the outputs that are limited; None for all.
         unit: Unit of the limit; empty where the actuators have several.
     """
 
     readings: Mapping[str, str]
     groups: Groups | None = None
+    delays: tuple[int, ...] | None = None
     outputs: tuple[int, ...] | None = None
     unit: str = ""
 
@@ -50,14 +54,17 @@ class OnRobot:
 def entry_errors(perturb: Perturbation, robot: Robot) -> tuple[float, ...]:
     """Return the largest error of each entry of the observation, raw units; 0 for none.
 
+    A delay counts by what its sensor may change meanwhile.
+
     Raises:
-        InputError: If a sensor is unknown or named twice.
+        InputError: If a sensor is unknown or named twice, or the rate of one that is late.
     """
-    errors = [0.0] * len(robot.sensor_labels)
-    for entries, said in _by_entries(perturb, robot):
+    said = _by_entries(perturb, robot)
+    errors = _alone(said, robot, by_rate=True)
+    for entries, more in said:
         for entry in entries:
-            errors[entry] = said.largest
-    return tuple(errors)
+            errors[entry] += Fraction(more.together)
+    return tuple(_up(errors[entry]) for entry in range(len(robot.sensor_labels)))
 
 
 def _by_entries(perturb: Perturbation, robot: Robot) -> list[tuple[tuple[int, ...], Errors]]:
@@ -66,21 +73,67 @@ def _by_entries(perturb: Perturbation, robot: Robot) -> list[tuple[tuple[int, ..
     Raises:
         InputError: If a sensor is unknown or named twice.
     """
-    found, seen = [], set[int]()
+    found, seen = [], set[tuple[int, bool]]()
     for name, errors in errors_of(perturb, robot).items():
-        entries = robot.sensors_called(name)
-        for entry in entries:
-            if entry in seen:
-                raise InputError(
-                    f"perturb names {robot.sensor_labels[entry]} twice, by {name!r} the second time"
-                )
-            seen.add(entry)
+        entries = entries_of(name, robot)
+        # All readings may be late together, and some of them err besides.
+        kinds = [is_size for is_size in (True, False) if errors.is_size or not is_size]
+        kinds = [is_size for is_size in kinds if is_size or errors.delay]
+        for said in ((entry, is_size) for entry in entries for is_size in kinds):
+            if said in seen:
+                label = robot.sensor_labels[said[0]]
+                raise InputError(f"perturb names {label} twice, by {name!r} the second time")
+            seen.add(said)
         found.append((entries, errors))
     return found
 
 
+def _alone(
+    said: Sequence[tuple[tuple[int, ...], Errors]], robot: Robot, *, by_rate: bool
+) -> defaultdict[int, Fraction]:
+    """Return by how much each entry may err by itself, raw units.
+
+    Args:
+        said: Errors, and the entries that they are about.
+        robot: The robot.
+        by_rate: Whether a delay counts by what its sensor may change meanwhile; else it counts
+            for nothing here.
+
+    Raises:
+        InputError: If the rate of a sensor that is late is unknown.
+    """
+    sizes: defaultdict[int, Fraction] = defaultdict(Fraction)
+    for entries, errors in said:
+        for entry in entries:
+            sizes[entry] += Fraction(errors.each)
+            if by_rate and errors.delay:
+                sizes[entry] += errors.delay * _change_of_a_step(entry, robot)
+    return sizes
+
+
+def _change_of_a_step(entry: int, robot: Robot) -> Fraction:
+    """Return by how much a reading may change from one step to the next, raw units.
+
+    Raises:
+        InputError: If the description does not say it.
+    """
+    rate, period = robot.each_sensor[entry].max_rate, robot.control_period_s
+    if rate is None or period is None:
+        label = robot.sensor_labels[entry]
+        raise InputError(
+            f"a delay of {label} needs its max_rate and a control_period_s in {ROBOT_FILE}, or "
+            "states that are recorded in episodes and a requirement with scope recorded or visited"
+        )
+    return Fraction(rate) * Fraction(period)
+
+
 def ball_of(
-    perturb: Perturbation, robot: Robot, normaliser: Normaliser, state_limit: float | None = None
+    perturb: Perturbation,
+    robot: Robot,
+    normaliser: Normaliser,
+    state_limit: float | None = None,
+    *,
+    by_rate: bool = False,
 ) -> Ball:
     """Return the smallest set of this form that holds the states of all wrong readings.
 
@@ -89,25 +142,48 @@ def ball_of(
         robot: The robot.
         normaliser: Normaliser of its controller.
         state_limit: Largest state that is assumed, normalised units, where nothing clips it.
+        by_rate: Whether a delay is an error by what the sensor may change meanwhile, at its
+            ``max_rate``; else the ball is around whatever of the last readings is seen.
 
     Raises:
-        InputError: If a sensor is unknown or named twice, or nothing bounds its state.
+        InputError: If a sensor is unknown or named twice, or nothing bounds its state, or the rate
+            of one that is late.
     """
+    said = _by_entries(perturb, robot)
+    sizes = _alone(said, robot, by_rate=by_rate)
     radii = [Fraction(0)] * normaliser.mean.size  # no error of what a controller remembers
-    groups: list[tuple[int, ...]] = []
-    for entries, errors in _by_entries(perturb, robot):
+    for entry in (entry for entry, size in sizes.items() if size):
+        radius = _radius(sizes[entry], entry, normaliser, state_limit)
+        radii[entry] = _cut(radius, normaliser)
+    groups = []
+    for entries, errors in said:
         if errors.together:
-            axes = _axes(errors.together, entries, normaliser, state_limit)
+            within = {entry: sizes[entry] for entry in entries}
+            axes = _axes(Fraction(errors.together), within, normaliser, state_limit)
             # Where the clip cuts the ellipsoid off, an interval up to the clip holds no more.
             groups.append(tuple(each for each in entries if not _is_cut(axes[each], normaliser)))
-        else:
-            axes = {each: _radius(errors.each, each, normaliser, state_limit) for each in entries}
-        for entry, axis in axes.items():
-            radii[entry] = _cut(axis, normaliser)
+            for entry, axis in axes.items():
+                radii[entry] = _cut(axis, normaliser)
     epsilon = _up(max(radii))
-    shares = tuple(min(_up(radius / Fraction(epsilon)), 1.0) for radius in radii)
-    together = tuple(group for group in groups if len(group) > 1)
-    return Ball(norm=Norm.LINF, epsilon=epsilon, sensors=shares, groups=together or None)
+    shares = tuple(min(_up(radius / Fraction(epsilon or 1.0)), 1.0) for radius in radii)
+    return Ball(
+        norm=Norm.LINF,
+        epsilon=epsilon,
+        sensors=shares,
+        groups=tuple(group for group in groups if len(group) > 1) or None,
+        delays=None if by_rate else _delays(said, len(radii)),
+    )
+
+
+def _delays(
+    said: Sequence[tuple[tuple[int, ...], Errors]], num_sensors: int
+) -> tuple[int, ...] | None:
+    """Return the steps by which the reading of each sensor may be late; None where none is."""
+    steps = [0] * num_sensors
+    for entries, errors in said:
+        for entry in entries:
+            steps[entry] = max(steps[entry], errors.delay)
+    return tuple(steps) if any(steps) else None
 
 
 def radii_of(
@@ -130,7 +206,7 @@ def radii_of(
 
 def sides_of(names: Iterable[str], robot: Robot, ball: Ball) -> dict[str, tuple[float, float]]:
     """Return the least and largest radius of the entries of each sensor, normalised units."""
-    sides = {name: ball.sides[list(robot.sensors_called(name))] for name in names}
+    sides = {name: ball.sides[list(entries_of(name, robot))] for name in names}
     return {name: (float(each.min()), float(each.max())) for name, each in sides.items()}
 
 
@@ -146,12 +222,13 @@ def faint_sensors(perturb: Perturbation, robot: Robot, normaliser: Normaliser) -
         InputError: If a sensor is unknown.
     """
     scales = SensorScales.of(normaliser)
-    return tuple(
+    lines = (
         f"{robot.sensor_labels[entry]}: {words}"
         for entries, errors in _by_entries(perturb, robot)
         for entry in entries
         if (words := _faint(errors.largest, robot.each_sensor[entry], entry, scales))
     )
+    return tuple(dict.fromkeys(lines))
 
 
 def _faint(size: float, sensor: Sensor, entry: int, scales: SensorScales) -> str:
@@ -160,22 +237,24 @@ def _faint(size: float, sensor: Sensor, entry: int, scales: SensorScales) -> str
     if entry in scales.degenerate:
         scale = sensor.in_units(float(scales.scale[entry]))
         words.append(f"its scale {scale} is at the floor: it never moved in training")
-    if sensor.resolution is not None and sensor.resolution > size:
+    if size and sensor.resolution is not None and sensor.resolution > size:
         coarse, fine = sensor.in_units(sensor.resolution), sensor.in_units(size)
         words.append(f"its resolution {coarse} is coarser than the error {fine}")
     step = float(scales.float32_step[entry] * scales.scale[entry])
-    if not step <= size:
+    if size and not step <= size:
         words.append(f"one float32 step is {sensor.in_units(step)}, more than the error")
     return "; ".join(words)
 
 
-def _radius(size: float, entry: int, normaliser: Normaliser, state_limit: float | None) -> Fraction:
+def _radius(
+    size: Fraction, entry: int, normaliser: Normaliser, state_limit: float | None
+) -> Fraction:
     """Return how far the deployed states of two readings may be apart.
 
     Raises:
         InputError: If nothing bounds the state of the sensor.
     """
-    apart = Fraction(size) / Fraction(float(normaliser.scale[entry]))
+    apart = size / Fraction(float(normaliser.scale[entry]))
     return apart + _added(apart, entry, normaliser, state_limit)
 
 
@@ -191,21 +270,30 @@ def _is_cut(radius: Fraction, normaliser: Normaliser) -> bool:
 
 
 def _axes(
-    length: float, entries: tuple[int, ...], normaliser: Normaliser, state_limit: float | None
+    length: Fraction,
+    besides: Mapping[int, Fraction],
+    normaliser: Normaliser,
+    state_limit: float | None,
 ) -> dict[int, Fraction]:
     """Return the semi-axes of an ellipsoid that holds how far the deployed states are apart.
+
+    Args:
+        length: Largest length of the errors of all its entries together, raw units.
+        besides: By how much each entry may err besides, raw units.
+        normaliser: Normaliser of the controller.
+        state_limit: Largest state that is assumed, normalised units, where nothing clips it.
 
     Raises:
         InputError: If nothing bounds the state of a sensor.
     """
-    apart = [Fraction(length) / Fraction(float(normaliser.scale[entry])) for entry in entries]
-    added = [
-        _added(axis, entry, normaliser, state_limit)
-        for axis, entry in zip(apart, entries, strict=True)
-    ]
-    squares = sum(((more / axis) ** 2 for more, axis in zip(added, apart, strict=True)), Fraction())
+    apart, squares = {}, Fraction()
+    for entry, size in besides.items():
+        scale = Fraction(float(normaliser.scale[entry]))
+        apart[entry] = length / scale
+        more = _added((length + size) / scale, entry, normaliser, state_limit)
+        squares += ((size / scale + more) / apart[entry]) ** 2
     stretch = 1 + Fraction(math.nextafter(math.sqrt(_up(squares)), math.inf))
-    return {entry: axis * stretch for entry, axis in zip(entries, apart, strict=True)}
+    return {entry: axis * stretch for entry, axis in apart.items()}
 
 
 def _added(

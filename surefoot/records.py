@@ -334,6 +334,7 @@ class AttackRecord(Record):
             proof; None where it was not searched.
         sensors: Share of epsilon by which each sensor was moved; None for all of it.
         groups: Sensors whose moves counted together, in l2; None where each counted by itself.
+        delays: Steps by which the reading of each sensor was late at most; None where none was.
         readings: Largest error of the readings of each sensor that is named, with its unit; None
             where it is not said in raw units.
         more: What else makes a result repeatable: settings, seeds, versions, digest of the code.
@@ -352,6 +353,7 @@ class AttackRecord(Record):
     actions: tuple[ActionRecord, ...] | None = None
     sensors: tuple[float, ...] | None = None
     groups: Groups | None = None
+    delays: tuple[int, ...] | None = None
     readings: Mapping[str, str] | None = None
     gate: str | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
@@ -373,7 +375,13 @@ class AttackRecord(Record):
     @property
     def ball(self) -> Ball:
         """The perturbation set."""
-        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors, groups=self.groups)
+        return Ball(
+            norm=self.norm,
+            epsilon=self.epsilon,
+            sensors=self.sensors,
+            groups=self.groups,
+            delays=self.delays,
+        )
 
     @property
     def perturbation(self) -> str:

@@ -41,8 +41,8 @@ class Requirement:
             [0, 1]; without it every sensor may move by all of it.
         perturb: Errors of the readings by sensor or group of the robot, in their own units,
             instead of epsilon: the largest error of each reading, or ``{ l2 = ... }`` for the
-            length of all errors of a group together; ``noise`` for what its description says.
-            Other sensors do not err.
+            length of all errors of a group together, and ``{ delay = ... }`` for readings that are
+            so many steps late; ``noise`` for what its description says. Other sensors do not err.
         actuator: Actuator or group of the robot that is limited; without it all are.
         scope: Everywhere, at a share of the states that the policy visits, at every recorded one,
             or in every state that the gate lets through.
@@ -137,8 +137,14 @@ class Requirement:
         """The perturbation set, or None for a quantity that has none."""
         if self.epsilon is None or self.norm is None:
             return None
-        groups = None if self.on_robot is None else self.on_robot.groups
-        return Ball(norm=self.norm, epsilon=self.epsilon, sensors=self.sensors, groups=groups)
+        meant = self.on_robot or OnRobot(readings={})
+        return Ball(
+            norm=self.norm,
+            epsilon=self.epsilon,
+            sensors=self.sensors,
+            groups=meant.groups,
+            delays=meant.delays,
+        )
 
     @property
     def perturbation(self) -> Ball:
@@ -254,6 +260,11 @@ class Requirement:
         if self.perturb is not None:
             readings_of(self.perturb, robot)
 
+    @property
+    def _by_rate(self) -> bool:
+        """Whether a delay counts by the rates of the sensors: where no readings are recorded."""
+        return self.about.proved and self.scope not in (Scope.VISITED, Scope.RECORDED)
+
     def on(self, robot: Robot, policy: Policy, state_limit: float | None) -> "Requirement":
         """Return the requirement in the units of a controller.
 
@@ -267,15 +278,16 @@ class Requirement:
             InputError: If a word means nothing on this robot, or nothing bounds a state.
         """
         outputs = None if self.actuator is None else robot.actuators_called(self.actuator)
-        readings = {} if self.perturb is None else readings_of(self.perturb, robot)
+        by_rate, perturb = self._by_rate, self.perturb
+        readings = {} if perturb is None else readings_of(perturb, robot, by_rate=by_rate)
         unit = outputs_unit(robot, outputs) if self.about.unit == ACTION_UNITS else ""
         if not readings and outputs is None and not unit:
             return self
         meant = OnRobot(readings=readings, outputs=outputs, unit=unit)
-        if self.perturb is None:
+        if perturb is None:
             return replace(self, on_robot=meant)
-        ball = ball_of(self.perturb, robot, policy.normaliser, state_limit)
-        meant = replace(meant, groups=ball.groups)
+        ball = ball_of(perturb, robot, policy.normaliser, state_limit, by_rate=by_rate)
+        meant = replace(meant, groups=ball.groups, delays=ball.delays)
         return replace(
             self, on_robot=meant, epsilon=ball.epsilon, norm=ball.norm, sensors=ball.sensors
         )

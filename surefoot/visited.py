@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from surefoot.arrays import arrays_from_npz
 from surefoot.errors import IntegrityError
 
+Numbers = NDArray[np.int64]
+"""A number for each of some rows."""
+
 VISITED_FILE = "visited.npz"
 
 

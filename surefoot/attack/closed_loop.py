@@ -14,6 +14,7 @@ from surefoot.attack.action import ActionAdversary
 from surefoot.attack.adversary import Adversary, NoAdversary
 from surefoot.attack.behind_gate import DeployedGate, Guard, WithinGate, decide_all
 from surefoot.attack.deployed import DeployedController, Outputs
+from surefoot.attack.late import LateAdversary
 from surefoot.attack.success import PlayedEpisode, Predicate
 from surefoot.ball import Randoms, States
 from surefoot.config import build, to_table
@@ -274,6 +275,7 @@ class _Episode:
     failure: str | None = None
     observations: list[Floats] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+    seen: list[NDArray[np.float32]] = field(default_factory=list)
 
     def fail(self, reason: str) -> None:
         self.failure, self.over = reason, True
@@ -383,6 +385,8 @@ class _Loop:
         self, adversary: Adversary, obs_NO: Floats, state: States, playing: Sequence[_Episode]
     ) -> States:
         """Return the states that an adversary shows: of one that knows the gate, what passes."""
+        if isinstance(adversary, LateAdversary):
+            return _late(adversary, state, playing)
         seen = _perturbed(adversary, state, [episode.random for episode in playing])
         if self.gate is None or not isinstance(adversary, WithinGate):
             return seen
@@ -398,6 +402,22 @@ class _Loop:
 
 def _guards(playing: Sequence[_Episode]) -> list[Guard]:
     return [episode.guard for episode in playing if episode.guard is not None]
+
+
+def _late(adversary: LateAdversary, state: States, episodes: Sequence[_Episode]) -> States:
+    """Return the late readings that an adversary shows.
+
+    Raises:
+        CheckError: If one is none of the last ones, nor between them.
+    """
+    num_ages = int(adversary.delays.max(initial=0)) + 1
+    for row, episode in zip(state, episodes, strict=True):
+        episode.seen = [row, *(episode.seen or [row] * num_ages)][:num_ages]
+    history = np.stack([episode.seen for episode in episodes], axis=1)
+    shown = adversary.late(history, [episode.random for episode in episodes])
+    if shown.dtype != np.float32 or not adversary.explains(history, shown).all():
+        raise CheckError(f"{type(adversary).__name__} showed what was not read")
+    return shown
 
 
 def _perturbed(adversary: Adversary, state: States, randoms: Randoms) -> States:

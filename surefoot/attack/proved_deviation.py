@@ -51,6 +51,8 @@ def certified_boxes(
         ball: The perturbation set.
         num_outputs: Number of actuators.
     """
+    if ball.delays is not None:
+        return Unknown("the certificate bounds no change of the actions by late readings")
     whole = certified_deviation(certificate, ball)
     rows = _rows_everywhere(certificate, ball, num_outputs)
     limits = tuple(min(inf if whole is None else whole, row) for row in rows)
@@ -96,6 +98,8 @@ def certified_deviation(certificate: Certificate, ball: Ball) -> float | None:
         certificate: About the controller that is attacked.
         ball: The perturbation set.
     """
+    if ball.delays is not None:  # of late readings nothing holds in every state
+        return None
     findings = _deviations(certificate, ball, Scope.EVERYWHERE)
     bounds = [finding.certified for finding in findings]
     table = certificate.deviation_linf

@@ -36,6 +36,7 @@ from surefoot.attack.critic_attacks import (
     rs_variants,
 )
 from surefoot.attack.deployed import DeployedController
+from surefoot.attack.late import DELAY, LateAdversary, late_variants
 from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
 from surefoot.attack.mad import SLACK, mad_variants
 from surefoot.attack.perturbation_set import Configured, PerturbationSet, perturbation_set
@@ -96,6 +97,7 @@ QUICK: Mapping[str, Attack] = {
         adversaries=mad_variants(target.policy, target.ball, SLACK)
     ),
     "push": lambda target, config: Variants(adversaries=push_variants(target.policy, target.ball)),
+    DELAY: lambda target, config: late_variants(target),
 }
 """What ends within a minute: no training, one gradient search per step."""
 
@@ -317,7 +319,7 @@ def run_suite(
         attacked = perturbation_set(file.policy, certificate, config.perturbation, robot)
         guarded = deployed_gate(file, gate, config)
         suite = _Suite(file, certificate, config, attacked, tell, critics or {}, store, guarded)
-        attacks = {name: suite.run(name) for name in config.played}
+        attacks = {name: suite.run(name) for name in suite.played}
         actions = tuple(suite.run_actions(box) for box in suite.boxes)
         masking = suite.masking(attacks) if config.suite_name == "full" else None
         tell(config.num_steps, "done")
@@ -372,10 +374,11 @@ class _Suite:
         )
         others = {path: load_controller_file(Path(path)) for path in config.transfer_from}
         self.ball = attacked.ball
-        self._certified = certified_deviation(certificate, self.ball) if certificate else None
+        errors = replace(self.ball, delays=None)  # of the attacks that hold nothing back
+        self._certified = certified_deviation(certificate, errors) if certificate else None
         self.selection_seeds = selection_seeds(config.selection_episodes)
         self.evaluation_seeds = evaluation_seeds(config.episodes)
-        self.boxes = _boxes(file, certificate, self.ball, config)
+        self.boxes = _boxes(file, certificate, errors, config)
         self.spec = describe_env(_env_id(file, config), config.env_module)
         check_fit(file.policy, self.spec)
         _check_law(file.policy, config)
@@ -417,6 +420,19 @@ class _Suite:
             return "new_episodes"
         return "replay"
 
+    @property
+    def played(self) -> tuple[str, ...]:
+        """Names of the attacks that are played: nothing is held back unless readings may be late.
+
+        Raises:
+            InputError: If it was asked for by its name, and none may be.
+        """
+        if DELAY in self._config.attacks and self.ball.delays is None:
+            raise InputError(f"attacks must not name {DELAY!r} here: no reading may be late")
+        return tuple(
+            name for name in self._config.played if name != DELAY or self.ball.delays is not None
+        )
+
     def run(self, name: str) -> AttackResult:
         """Choose the strongest variant of an attack, and play it on the evaluation episodes."""
         target = replace(
@@ -425,13 +441,15 @@ class _Suite:
             constant=self._strongest(lambda found: found.startswith(CONSTANT)),
             chosen=dict(self._chosen),
         ).at(0.0, _TRAINING_SHARE)
-        if self.ball.epsilon == 0:  # there is nothing to search or learn
+        if self.ball.epsilon == 0 and name != DELAY:  # there is nothing to search or learn
             attack = Variants(adversaries={CLEAN: NoAdversary()})
         else:
-            attack = self._knowing(self._config.played[name](target, self._config))
-        result = self._reported(name, attack, None if name == CLEAN else self._certified)
+            attack = self._config.played[name](target, self._config)
+            attack = attack if name == DELAY else self._knowing(attack)
+        bound = None if name in (CLEAN, DELAY) else self._certified
+        result = self._reported(name, attack, bound)
         self._chosen[name] = result.variant.removesuffix(WITHIN)
-        if result.selection:
+        if result.selection and name != DELAY:  # no other attack begins with late readings
             # By selection episodes: those that are reported must not choose anything.
             standing = result.selection[result.variant].standing
             self._harm[f"{name}, {result.variant}"] = standing, attack.adversaries[result.variant]
@@ -550,10 +568,11 @@ class _Suite:
         piece = self._store.get("evaluation", key)
         if piece is not None:
             return Evaluation.from_json(piece)
-        moves_actions = isinstance(adversary, ActionAdversary)  # its box is checked, exactly
+        # The box of the one is checked, exactly, and the bound is about no delay.
+        is_beyond = isinstance(adversary, (ActionAdversary, LateAdversary))
         config = EvaluateConfig(
             seeds=seeds,
-            certified_deviation=None if moves_actions else self._certified,
+            certified_deviation=None if is_beyond else self._certified,
             success=self._success,
             samples=self._config.samples,
             gate=self._gate,

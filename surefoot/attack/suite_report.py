@@ -158,6 +158,7 @@ class AttackReport:
             norm=self.ball.norm,
             sensors=self.ball.sensors,
             groups=self.ball.groups,
+            delays=self.ball.delays,
             readings=self.readings,
             backend=self.backend,
             suite=self.suite,

@@ -34,6 +34,7 @@ from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.compression import both_roundings_at, compression_error_at
 from surefoot.certify.confidence_limits import successes_needed, trials_needed
 from surefoot.certify.everywhere import Everywhere, chosen, shares_of
+from surefoot.certify.lateness import NO_ORDER, Lateness, Reach, SeenLate
 from surefoot.errors import IntegrityError
 from surefoot.policy import NO_CHOICE, NO_NOISE, Array, CategoricalHead, Policy
 from surefoot.quantities.base.proof import Bound, Distance, Outputs, StateBounds
@@ -79,25 +80,72 @@ class AtStates:
         states: States in deployed arithmetic, normalised units, float32, shape (n, obs_dim).
         effort: Effort allowed to the bounds.
         dense: Policy from which this one was compressed, or why the two cannot be compared.
+        lateness: Recorded states before these, or why there are none.
     """
 
     def __init__(
-        self, everywhere: Everywhere, states: Array, effort: Effort, dense: Policy | Unknown
+        self,
+        everywhere: Everywhere,
+        states: Array,
+        effort: Effort,
+        dense: Policy | Unknown,
+        lateness: Lateness | Unknown,
     ) -> None:
         self.everywhere = everywhere
         self.policy = everywhere.policy
         self.states = states
         self.effort = effort
         self.dense = dense
+        self.lateness = lateness
         self._local: dict[Ball, LocalBounds] = {}
+        self._reach: dict[tuple[int, ...], Reach] = {}
         self._rounding: dict[Ball, RoundingBound | Unknown] = {}
 
     def only(self, rows: NDArray[np.intp]) -> "AtStates":
         """Return the bounds around some of the states."""
-        return AtStates(self.everywhere, self.states[rows], self.effort, self.dense)
+        lateness = Unknown(NO_ORDER)
+        return AtStates(self.everywhere, self.states[rows], self.effort, self.dense, lateness)
+
+    def reach(self, ball: Ball) -> Reach | Unknown | None:
+        """Return how far late readings move each sensor at each state; None where none is late."""
+        if ball.delays is None:
+            return None
+        if isinstance(self.lateness, Unknown):
+            return self.lateness
+        if ball.delays not in self._reach:
+            self._reach[ball.delays] = self.lateness.reach(ball.delays)
+        return self._reach[ball.delays]
+
+    def seen_late(self, ball: Ball, seed: int) -> SeenLate | None:
+        """Return what may be seen late in the place of the states, None where nothing may.
+
+        Args:
+            ball: Perturbation set.
+            seed: Seed of the delays that are drawn.
+        """
+        if ball.delays is None or isinstance(self.lateness, Unknown):
+            return None
+        return self.lateness.seen(ball.delays, seed)
+
+    def left_of(self, state: Float, step: Float, ball: Ball) -> Float:
+        """Return what of a perturbation no late reading explains, (k, obs_dim).
+
+        Args:
+            state: Normalised units, shape (obs_dim,).
+            step: The perturbation, normalised units, shape (obs_dim,).
+            ball: Perturbation set.
+
+        Returns:
+            A row for each of these states that it is.
+        """
+        rows = np.flatnonzero((self.states.astype(np.float64) == state).all(axis=1))
+        reach = self.reach(ball)
+        return reach.left(rows, step) if isinstance(reach, Reach) else step[None][:0]
 
     def rounding(self, ball: Ball) -> RoundingBound | Unknown:
         """Bound what rounding may add to a change around each state."""
+        if isinstance(reach := self.reach(ball), Unknown):
+            return reach
         if ball not in self._rounding:
             self._rounding[ball] = rounding_of_change(
                 self.policy, self._region(ball), self.local(ball).before, self.everywhere.arithmetic
@@ -105,8 +153,13 @@ class AtStates:
         return self._rounding[ball]
 
     def _region(self, ball: Ball) -> Region:
-        shares = shares_of(ball, self.policy)
-        return local_region(self.states, ball.epsilon, ball.norm, shares, ball.groups)
+        shares, reach = shares_of(ball, self.policy), self.reach(ball)
+        region = local_region(self.states, ball.epsilon, ball.norm, shares, ball.groups)
+        if reach is None or region.sides is None:
+            return region
+        if isinstance(reach, Unknown):
+            raise AssertionError(reach.reason)
+        return region.reaching(reach.below, reach.above)
 
     def local(self, ball: Ball) -> LocalBounds:
         """Bound deviations and distances around each state in real arithmetic."""
@@ -136,7 +189,7 @@ class AtStates:
         whole, rounding = self.whole_deviation(ball, outputs), self.rounding(ball)
         if isinstance(whole, Unknown) or isinstance(rounding, Unknown):
             return whole
-        if not self.effort.split_boxes or ball.norm is not Norm.LINF:
+        if not self.effort.split_boxes or ball.norm is not Norm.LINF or ball.delays is not None:
             return whole
         lowered = whole.values.copy()
         for number in np.flatnonzero(whole.values > limit):

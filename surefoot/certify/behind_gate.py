@@ -25,7 +25,7 @@ from surefoot.certify.bounds.region import Region, network_of
 from surefoot.certify.bounds.rounding import RoundingBound, rounding_around
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.certify.everywhere import Everywhere, shares_of
-from surefoot.gate import Gate
+from surefoot.gate import Gate, GateFile
 from surefoot.policy import Policy
 from surefoot.unknown import Unknown
 
@@ -74,7 +74,7 @@ class BehindGate(Everywhere):
     def deviations(self, ball: Ball) -> dict[str, Float]:
         """Bound each actuator's change in real arithmetic: by name, shape (m,)."""
         bounds = super().deviations(ball)
-        if not self.is_bounded:
+        if not self.is_bounded or ball.delays is not None:
             return bounds
         network = network_of(self.policy)
         before = interval_layers(network, self._region(ball.epsilon))[:-1]
@@ -119,6 +119,16 @@ def state_box(policy: Policy, gate: Gate) -> tuple[Float, Float]:
 def largest_state(policy: Policy, gate: Gate) -> float:
     """Return the largest magnitude of a state that a gate lets through, normalised units."""
     return max(float(np.abs(state_box(policy, gate)).max()), _SMALLEST)
+
+
+def enforced_state(policy: Policy, file: GateFile | None) -> float | None:
+    """Return the largest magnitude of a state that a controller's gate lets through, if it has one.
+
+    Args:
+        policy: Policy of the controller.
+        file: Its gate; None without one.
+    """
+    return None if file is None else largest_state(policy, file.gate)
 
 
 def _only(bound: RoundingBound) -> RoundingBound:

@@ -8,7 +8,7 @@ from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget, Requirement, Scope
 from surefoot.certificate import Certificate, Finding
 from surefoot.certify.analysis import Analysis
-from surefoot.certify.behind_gate import largest_state
+from surefoot.certify.behind_gate import enforced_state
 from surefoot.certify.evidence import CertifyConfig, Evidence
 from surefoot.certify.proved_claims import proved_tables, table_epsilon
 from surefoot.certify.searches import Searches
@@ -63,7 +63,7 @@ def certify_analysis(
     analysis.controller.require_read()
     evidence = analysis.evidence
     policy = analysis.controller.policy
-    enforced = None if evidence.gate is None else largest_state(policy, evidence.gate.gate)
+    enforced = enforced_state(policy, evidence.gate)
     budget = budget.on(evidence.robot, policy, evidence.state_limit, enforced)
     watch(0, "global bounds")
     proofs = analysis.proofs

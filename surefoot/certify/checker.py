@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from surefoot.budget import Budget, Scope
 from surefoot.certificate import Certificate, Finding, Verdict
-from surefoot.certify.behind_gate import largest_state
+from surefoot.certify.behind_gate import enforced_state
 from surefoot.certify.differences import differences
 from surefoot.certify.measurements import FileMeasurements
 from surefoot.certify.proofs import Proofs
@@ -22,7 +22,7 @@ from surefoot.quantities.base.measurement import Limits
 from surefoot.quantities.base.proof import Ground, Withheld
 from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
 from surefoot.unknown import Unknown
-from surefoot.visited import SampledEpisodes
+from surefoot.visited import Numbers, SampledEpisodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +52,7 @@ def check_certificate(
     *,
     observations: Array | None = None,
     recorded: Array | None = None,
+    episodes: Numbers | None = None,
     sampled: SampledEpisodes | None = None,
     dense_policy: Policy | None = None,
 ) -> CheckReport:
@@ -62,21 +63,21 @@ def check_certificate(
         controller: The file that it must be about.
         observations: The visited observations, for claims about visited states.
         recorded: The recorded observations, for claims about every one of them.
+        episodes: Number of the episode of each, for claims about readings that are late.
         sampled: Episodes of the sampling policy, for claims about its return.
         dense_policy: Policy from which this one was compressed, for claims about compression.
 
     Raises:
         IntegrityError: If anything it says is not so.
     """
-    digests = weights_sha256(controller.policy), controller.sha256
-    certificate.check_is_about(
-        weights_sha256=digests[0], onnx_sha256=digests[1], budget=certificate.budget
-    )
+    weights, onnx, budget = weights_sha256(controller.policy), controller.sha256, certificate.budget
+    certificate.check_is_about(weights_sha256=weights, onnx_sha256=onnx, budget=budget)
     proofs = saved_proofs(
         certificate,
         controller.policy,
         observations=observations,
         recorded=recorded,
+        episodes=episodes,
         sampled=sampled,
         dense_policy=dense_policy,
     )
@@ -85,9 +86,8 @@ def check_certificate(
     faults = [*_faults_of_words(certificate, proofs), *tables.faults]
     proved: list[int] = []
     lacking: dict[int, Set[Ground]] = {}
-    for number, (finding, delta) in enumerate(
-        zip(certificate.findings, certificate.budget.error_shares, strict=True)
-    ):
+    shares = zip(certificate.findings, budget.error_shares, strict=True)
+    for number, (finding, delta) in enumerate(shares):
         match _again(finding, proofs, file, delta):
             case Withheld(grounds=grounds):
                 lacking[number] = grounds
@@ -101,10 +101,9 @@ def check_certificate(
 
 def _faults_of_words(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
     """Yield the requirements that are not what the words of the budget mean on the robot."""
-    written, gate = Budget.parse(certificate.budget.text), certificate.gate
-    policy = proofs.policy_of_file
+    written, policy = Budget.parse(certificate.budget.text), proofs.policy_of_file
     try:
-        enforced = None if gate is None else largest_state(policy, gate.gate)
+        enforced = enforced_state(policy, certificate.gate)
         meant = written.on(certificate.robot, policy, proofs.evidence.state_limit, enforced)
     except InputError as error:
         yield f"the budget: {error}"

@@ -194,6 +194,7 @@ def misread(
     readings: Mapping[str, str],
     sides: Mapping[str, tuple[float, float]],
     together: Sequence[Sequence[str]] = (),
+    late: Mapping[str, int] | None = None,
 ) -> str:
     """Describe a perturbation in raw units as the condition of a claim.
 
@@ -201,14 +202,22 @@ def misread(
         readings: Largest error of the readings of each sensor that is named, with its unit.
         sides: Least and largest radius of the entries of each, normalised units.
         together: Names of the sensors of each group whose errors count together.
+        late: Steps by which the reading of each sensor may be late, by its name.
     """
     words = []
     for name, size in readings.items():
         least, most = (proved_text(side) for side in sides[name])
         counted = most if least == most else f"{least} to {most}"
-        words.append(f"{name} by at most {size} ({counted} normalised)")
-    grouped = [f"those of {', '.join(names)} together" for names in together]
-    return f"no sensor reads wrong but {', '.join([*words, *grouped])}"
+        in_states = f" ({counted} normalised)" if sides[name][1] else ""
+        words.append(f"{name} by at most {size}{in_states}")
+    words += [f"those of {', '.join(names)} together" for names in together]
+    if late:
+        steps = ", ".join(f"{name} by {number}" for name, number in late.items() if number)
+        words.append(
+            f"with what is seen late ({steps}) between the readings that were recorded up to so "
+            "many steps before in the same episode"
+        )
+    return f"no sensor reads wrong but {', '.join(words)}"
 
 
 def bound(value: float | None) -> str:

@@ -5,7 +5,7 @@ over all of them) is replayed in the arithmetic that is deployed, and only that 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -22,6 +22,7 @@ from surefoot.certify.ascent import (
     second_fixed,
 )
 from surefoot.certify.bounds.upward import Float
+from surefoot.certify.lateness import SeenLate
 from surefoot.certify.state_search import farthest, goals
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_file import ControllerFile, cut_at_state
@@ -34,6 +35,9 @@ Single = NDArray[np.float32]
 
 _KNOWN = 1e150
 """Larger slopes count as overflow: a search knows nothing there, and so finds nothing."""
+
+_INSIDE = 2.0**-20
+"""Share of a ball that is not searched around late readings."""
 
 _OVERFLOW_IS_NO_FIND = np.errstate(over="ignore", invalid="ignore")
 """What is not finite is dropped where finds are compared, so that it needs no warning."""
@@ -115,6 +119,7 @@ def worst_at(
     distribution: bool = False,
     each_output: bool = False,
     observations: Array | None = None,
+    late: SeenLate | None = None,
 ) -> Worst:
     """Return the worst deviation (and TV, KL) that a search finds at each state, replayed.
 
@@ -129,6 +134,7 @@ def worst_at(
         distribution: Search for distances between distributions as well.
         each_output: Keep the worst of each output as well.
         observations: Raw observations of the states; by default the nearest ones.
+        late: What may be seen in the place of the states; the perturbations are around it.
     """
     rng, ball = np.random.default_rng(seed), policy.reachable(ball)
     if observations is None:
@@ -139,7 +145,36 @@ def worst_at(
         for start in starts:
             delta = climb(policy, states, ball, objective, steps=steps, rng=start)
             _keep_worse(policy, replay, found, ball.perturbed(states, delta), distribution)
+    if late is not None:
+        _search_late(policy, replay, found, ball, late, steps=steps, distribution=distribution)
     return found
+
+
+def _search_late(
+    policy: Policy,
+    replay: Replay,
+    found: Worst,
+    ball: Ball,
+    late: SeenLate,
+    *,
+    steps: int,
+    distribution: bool,
+) -> None:
+    """Search among late readings, and then around them, and keep the worse one for each state."""
+    # A little inside: what is late and errs besides is told from its state by one sum.
+    inner = replace(ball, epsilon=ball.epsilon * (1 - _INSIDE))
+    for seen in late.drawn:
+        _keep_worse(policy, replay, found, seen, distribution)
+    for objective in objectives(policy, distribution=distribution):
+        seen = found.states
+        base = policy.network(seen)
+        for _ in range(steps):
+            _, gradient = network_and_gradient(policy, seen, partial(second_fixed, objective, base))
+            seen = np.where(gradient > 0, late.high, np.where(gradient < 0, late.low, seen))
+            _keep_worse(policy, replay, found, seen, distribution)
+        if ball.epsilon:
+            delta = climb(policy, seen, inner, objective, steps=steps)
+            _keep_worse(policy, replay, found, inner.perturbed(seen, delta), distribution)
 
 
 def attainable_states(policy: Policy, states: Array) -> tuple[Single, Single]:

@@ -44,6 +44,9 @@ from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Policy, Squ
 from surefoot.quantities.base.proof import Bound, Distance, Outputs
 from surefoot.unknown import Unknown
 
+LATE = "a delay is about the states of recorded episodes, or counts by the rates of the sensors"
+"""Why nothing holds in every state of readings that are late."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ActionBounds:
@@ -87,9 +90,13 @@ class Everywhere:
     def action(self) -> LipschitzBounds:
         """Lipschitz bounds in action units (logits for a categorical head)."""
         if not self.is_bounded:
-            return no_bounds(self.policy.num_outputs, self.policy.obs_dim)
+            return self._no_bounds
         bounds = closed_form_bounds(action_chain(self.policy))
         return self._with_multipliers(bounds, np.ones(self.policy.num_outputs))
+
+    @property
+    def _no_bounds(self) -> LipschitzBounds:
+        return no_bounds(self.policy.num_outputs, self.policy.obs_dim)
 
     @property
     def has_law(self) -> bool:
@@ -147,8 +154,8 @@ class Everywhere:
 
     def deviations(self, ball: Ball) -> dict[str, Float]:
         """Bound each actuator's change in real arithmetic: by name, shape (m,)."""
-        shares, bounds = shares_of(ball, self.policy), dict(self.action.rows)
-        if self.is_bounded:
+        shares, bounds = shares_of(ball, self.policy), dict(self._no_bounds.rows)
+        if self.is_bounded and ball.delays is None:
             bounds = self.action.deviations(ball.epsilon, ball.norm, shares, ball.groups)
         if self.action_range is not None:
             bounds["action_range"] = self.action_range
@@ -162,6 +169,8 @@ class Everywhere:
             outputs: Numbers of the actuators that are meant; None for all.
         """
         # First what no assumption about the states would help.
+        if ball.delays is not None:
+            return Unknown(LATE)
         if not self.is_bounded and self.action_range is None:
             return Unknown(self.policy.no_slopes)
         rounding = self.rounding(ball.epsilon)
@@ -184,6 +193,8 @@ class Everywhere:
         """Bound the distances of the action laws, rounding included."""
         if not self.has_law:
             return Unknown(NO_NOISE)
+        if ball.delays is not None:
+            return Unknown(LATE)
         if not self.is_bounded:
             return Unknown(self.policy.no_slopes)
         rounding = self.rounding(ball.epsilon)
@@ -200,7 +211,7 @@ class Everywhere:
 
     def distance_size(self, ball: Ball) -> tuple[float, str]:
         """Bound D, or the span of the change of logits, in real arithmetic; and name the bound."""
-        if not self.is_bounded:
+        if not self.is_bounded or ball.delays is not None:
             return np.inf, "none"
         shares = shares_of(ball, self.policy)
         size, method = self.distribution.vector_deviation(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surefoot.artifact import Json, sha256_hex
 from surefoot.config import build, settle_choices, to_table
@@ -51,6 +52,8 @@ class Evidence:
         observations: Visited raw observations, each from an independent episode at a step that was
             drawn beforehand, shape (n, obs_dim).
         recorded: Every raw observation of a recording, in any dependence, shape (m, obs_dim).
+        episodes: Number of the episode of each recorded observation, of which every step is there
+            in the order of time, shape (m,); None where nothing tells.
         dense_policy: Policy from which this one was compressed.
         measurements: Measurements, on this file or on others.
         reward_range: Smallest and largest reward of a step: an assumption of return claims.
@@ -65,6 +68,7 @@ class Evidence:
 
     observations: Array | None = None
     recorded: Array | None = None
+    episodes: NDArray[np.int64] | None = None
     dense_policy: Policy | None = None
     measurements: tuple[Measurement, ...] = ()
     reward_range: tuple[float, float] | None = None
@@ -86,6 +90,10 @@ class Evidence:
             given = getattr(self, name)
             if given is not None and (given.ndim != 2 or not np.isfinite(given).all()):
                 raise InputError(f"{name} must be finite, (n, obs_dim), got {given.shape}")
+        if self.episodes is not None and (
+            self.recorded is None or self.episodes.shape != self.recorded.shape[:1]
+        ):
+            raise InputError(f"episodes must be one per recorded state, are {self.episodes.shape}")
         if self.reward_range is not None and not (
             np.isfinite(self.reward_range).all() and self.reward_range[0] <= self.reward_range[1]
         ):
@@ -205,6 +213,11 @@ class Evidence:
             "num_observations": 0 if self.observations is None else len(self.observations),
             "recorded_sha256": _digest(self.recorded),
             "num_recorded": 0 if self.recorded is None else len(self.recorded),
+            **(
+                {}
+                if self.episodes is None
+                else {"episodes_sha256": _digest(self.episodes[:, None])}
+            ),
             "sampled_sha256": None if self.sampled is None else _digest_of_episodes(self.sampled),
             "dense_sha256": None
             if self.dense_policy is None
@@ -224,6 +237,7 @@ class Evidence:
         dense_policy: Policy | None = None,
         sampled: SampledEpisodes | None = None,
         recorded: Array | None = None,
+        episodes: NDArray[np.int64] | None = None,
     ) -> "Evidence":
         """Read assumptions and measurements back; observations and policies are not in them.
 
@@ -232,6 +246,10 @@ class Evidence:
             OtherEvidenceError: If it is about other observations, episodes or policies.
         """
         if table.get("recorded_sha256") is None:  # it claims nothing of recordings
+            recorded = None
+        if table.get("episodes_sha256") is None or recorded is None:  # nor of their order
+            episodes = None
+        elif episodes is None:
             recorded = None
         named = {
             Ground.OBSERVATIONS: ("observations_sha256", observations),
@@ -244,6 +262,7 @@ class Evidence:
             evidence = cls(
                 observations=observations,
                 recorded=recorded,
+                episodes=episodes,
                 dense_policy=dense_policy,
                 sampled=sampled,
                 reward_range=None if rewards is None else (rewards[0], rewards[1]),
@@ -268,6 +287,8 @@ class Evidence:
             raise OtherEvidenceError("the certificate rests on other observations")
         if recorded is not None and _digest(recorded) != table["recorded_sha256"]:
             raise OtherEvidenceError("the certificate rests on other recorded observations")
+        if episodes is not None and _digest(episodes[:, None]) != table["episodes_sha256"]:
+            raise OtherEvidenceError("the certificate rests on other recorded episodes")
         if sampled is not None and _digest_of_episodes(sampled) != table.get("sampled_sha256"):
             raise OtherEvidenceError("the certificate rests on other sampled episodes")
         if dense_policy is not None and weights_sha256(dense_policy) != table.get("dense_sha256"):

@@ -162,7 +162,9 @@ def _perturbed(finding: Finding, ball: Ball, robot: Robot | None) -> str:
     meant = finding.requirement.on_robot
     if meant is not None and meant.readings and robot is not None:
         together = [[robot.sensor_labels[each] for each in group] for group in ball.groups or ()]
-        wrong = misread(meant.readings, sides_of(meant.readings, robot, ball), together)
+        late = dict(zip(robot.sensor_labels, ball.delays or (), strict=False))
+        sides = sides_of(meant.readings, robot, ball)
+        wrong = misread(meant.readings, sides, together, late)
         return f"attacked so that {wrong}" if finding.measured else f"if {wrong}"
     if finding.measured:
         return f"attacked within {exact(ball.epsilon)} ({ball.norm})"

@@ -22,6 +22,7 @@ from surefoot.certify.compression import both_roundings, comparable, compression
 from surefoot.certify.distances import categorical_tv, gaussian_tv
 from surefoot.certify.everywhere import Everywhere, chosen
 from surefoot.certify.evidence import Evidence
+from surefoot.certify.lateness import NO_ORDER, Lateness
 from surefoot.certify.questions import (
     BoxQuestion,
     observation_of,
@@ -100,7 +101,7 @@ class Proofs:
         states = evidence.states(policy)
         self.visited: AtStates | Unknown = Unknown("no visited observations are given")
         if states is not None:
-            self.visited = self._at(states)
+            self.visited = self._at(states, self._lateness(states))
 
     @cached_property
     def recorded_states(self) -> AtStates | Unknown:
@@ -109,8 +110,25 @@ class Proofs:
         Raises:
             InputError: If the observations are not those of the policy, or break an assumption.
         """
-        states = self.evidence.recorded_states(self.policy_of_file)
-        return Unknown("no recorded observations are given") if states is None else self._at(states)
+        states = self._recorded
+        if states is None:
+            return Unknown("no recorded observations are given")
+        return self._at(states, self._lateness(states))
+
+    @cached_property
+    def _recorded(self) -> Array | None:
+        """States of the recorded observations.
+
+        Raises:
+            InputError: If the observations are not those of the policy, or break an assumption.
+        """
+        return self.evidence.recorded_states(self.policy_of_file)
+
+    def _lateness(self, states: Array) -> Lateness | Unknown:
+        """Return the recorded states before some of them."""
+        if self.evidence.episodes is None:
+            return Unknown(NO_ORDER)
+        return Lateness.of(states, self._recorded, self.evidence.episodes)
 
     @cached_property
     def behind_gate(self) -> "Proofs | Unknown":
@@ -125,8 +143,8 @@ class Proofs:
         """Return the bounds around the recorded states, or around the visited ones."""
         return self.recorded_states if scope is Scope.RECORDED else self.visited
 
-    def _at(self, states: Array) -> AtStates:
-        return AtStates(self.everywhere, states, self.effort, self.dense)
+    def _at(self, states: Array, lateness: Lateness | Unknown) -> AtStates:
+        return AtStates(self.everywhere, states, self.effort, self.dense, lateness)
 
     @property
     def independent_states(self) -> AtStates | Unknown:
@@ -174,6 +192,16 @@ class Proofs:
             )
         return state, step
 
+    def _is_seen(self, state: Float, step: Float, ball: Ball) -> bool:
+        """Return True if a perturbation of a state is in the set, late readings included."""
+        moved = step[None]
+        if ball.delays is not None:  # sensors are late first, and then err
+            known = [at for at in (self.recorded_states, self.visited) if isinstance(at, AtStates)]
+            moved = np.concatenate(
+                [step[None][:0], *(at.left_of(state, step, ball) for at in known)]
+            )
+        return bool(self.policy.reachable(ball).holds(moved).any())
+
     def change_at(self, witness: Witness, ball: Ball, outputs: Outputs = None) -> float:
         """Bound the change of one action that the deployed arithmetic may show at a witness.
 
@@ -183,7 +211,7 @@ class Proofs:
             IntegrityError: If the witness holds no state and perturbation of this policy.
         """
         state, step = self._pair_of(witness)
-        if not self.policy.reachable(ball).holds(step[None]).all():
+        if not self._is_seen(state, step, ball):
             return 0.0
         pair = self.policy.outputs_at(np.stack([state, state + step]))
         rounding = self.everywhere.rounding(ball.epsilon)  # deployed: twice this on top
@@ -201,7 +229,7 @@ class Proofs:
         """
         state, step = self._pair_of(witness)
         is_choice = isinstance(self.policy.head, CategoricalHead)
-        if not is_choice or not self.policy.reachable(ball).holds(step[None]).all():
+        if not is_choice or not self._is_seen(state, step, ball):
             return -np.inf
         rounding = self.everywhere.rounding(ball.epsilon)
         if isinstance(rounding, Unknown):
@@ -358,7 +386,7 @@ class Proofs:
         everywhere = self.distance(ball)
         if isinstance(everywhere, Unknown):
             return everywhere
-        there = self._at(states).distance(ball)
+        there = self._at(states, Unknown(NO_ORDER)).distance(ball)
         if isinstance(there, Unknown):
             return there
         values = np.minimum(there.total_variation, everywhere.total_variation)

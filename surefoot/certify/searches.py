@@ -110,6 +110,7 @@ class Searches:
                 distribution=distribution,
                 each_output=each_output,
                 observations=self.proofs.evidence.observations_of(scope),
+                late=there.seen_late(ball, self.config.seed),
             )
         return self._at_states[key]
 

@@ -40,7 +40,7 @@ def full_ball(config: TrainConfig, robot: Robot | None, normaliser: Normaliser) 
     if (perturb := perturbation_of(defence)) is None:
         return Ball(norm=Norm.LINF, epsilon=0.0)
     deployed = with_constant_scale(normaliser, config.constant_scale)
-    return ball_of(perturb, _described(robot), deployed)
+    return ball_of(perturb, _described(robot), deployed, by_rate=True)
 
 
 def errors_in_training(config: TrainConfig, robot: Robot | None) -> tuple[float, ...] | None:

@@ -57,6 +57,7 @@ def gather_evidence(
     return Evidence(
         observations=None if visited is None else visited.independent,
         recorded=None if visited is None else visited.recorded,
+        episodes=None if visited is None else visited.episodes,
         sampled=None if visited is None else visited.sampled,
         measurements=(
             *(() if attack is None else _attack_measurements(attack)),

@@ -138,6 +138,7 @@ def prove_again(
         file,
         observations=None if visited is None else visited.independent,
         recorded=None if visited is None else visited.recorded,
+        episodes=None if visited is None else visited.episodes,
         sampled=None if visited is None else visited.sampled,
         dense_policy=None if dense is None else dense.policy,
     )

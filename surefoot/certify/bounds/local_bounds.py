@@ -144,7 +144,7 @@ def values_at(network: Network, region: Region) -> Bounds:
     """Return a tight enclosure of the outputs at the states themselves, shape (B, m)."""
     nothing = np.zeros_like(region.radius)
     # A ball of radius 0: what remains of the intervals is rounding.
-    point = Region(centres=region.centres, radius=nothing, norm=region.norm)
+    point = Region(centres=region.origins, radius=nothing, norm=region.norm)
     return interval_bounds(network, point)
 
 
@@ -205,7 +205,7 @@ def mean_value_deviation(network: Network, region: Region, before: list[Bounds])
             grown = np.abs(middle) * spread + radius[..., None] * (np.abs(centre) + spread)
             spread = up(np.abs(weight) @ up(grown + rounding, 6), weight.shape[1]) + 1e-200
             centre = weight @ (middle * centre)
-        total = region.spread(up(np.abs(centre) + spread))
+        total = region.around_origins.spread(up(np.abs(centre) + spread))
     return np.where(np.isnan(total), np.inf, total)
 
 

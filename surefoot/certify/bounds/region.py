@@ -4,7 +4,7 @@ Shape legend: B states, d sensors, n widths, r rows of coefficients.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ class Region:
         sides: Half the side lengths of boxes that are no cubes, shape (B, d); then the norm is
             linf and the radius is the longest side.
         groups: Sensors whose movements, each as a share of its side, are at most 1 long in l2.
+        states: Points of the regions from which changes count, shape (B, d); None for the centres.
     """
 
     centres: Float
@@ -62,6 +63,7 @@ class Region:
     norm: Norm
     sides: Float | None = None
     groups: Groups = ()
+    states: Float | None = None
 
     def part(self, rows: Rows) -> "Region":
         """Return the regions around some of the states."""
@@ -71,6 +73,7 @@ class Region:
             norm=self.norm,
             sides=None if self.sides is None else self.sides[rows],
             groups=self.groups,
+            states=None if self.states is None else self.states[rows],
         )
 
     def scaled(self, factors: Float) -> "Region":
@@ -81,6 +84,47 @@ class Region:
             norm=self.norm,
             sides=None if self.sides is None else up(self.sides * factors[:, None]),
             groups=self.groups,
+        )
+
+    def reaching(self, below: Float, above: Float) -> "Region":
+        """Return boxes that reach farther on either side; ellipsoids that do become boxes.
+
+        Args:
+            below: By how much more, to lower values, shape (B, d).
+            above: The same to higher ones.
+        """
+        # The larger half of an interval covers the rounding of its middle.
+        low, high = self.centres - below, self.centres + above
+        centres = np.where(below + above > 0, low + (high - low) / 2, self.centres)
+        halves = up(np.maximum(high - centres, centres - low), 2)
+        slack = (np.abs(low) + np.abs(high)) * 2.0**-51
+        more = np.where(below + above > 0, halves + slack, 0.0)
+        own = self.radius[:, None] if self.sides is None else self.sides
+        sides = up(own + more)
+        kept = tuple(group for group in self.groups if not more[:, group].any())
+        return Region(
+            centres=centres,
+            radius=sides.max(axis=1),
+            norm=Norm.LINF,
+            sides=sides,
+            groups=kept,
+            states=self.centres,
+        )
+
+    @property
+    def origins(self) -> Float:
+        """The states from which changes count, shape (B, d)."""
+        return self.centres if self.states is None else self.states
+
+    @property
+    def around_origins(self) -> "Region":
+        """The smallest region around these states that holds this one."""
+        if self.states is None:
+            return self
+        own = self.radius[:, None] if self.sides is None else self.sides
+        sides = up(own + up(np.abs(self.centres - self.states)), 2)
+        return replace(
+            self, centres=self.states, radius=sides.max(axis=1), sides=sides, states=None
         )
 
     @property

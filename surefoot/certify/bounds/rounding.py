@@ -128,7 +128,7 @@ def rounding_around(
 def rounding_of_change(
     policy: Policy, region: Region, before: Sequence[Bounds], arithmetic: Arithmetic
 ) -> RoundingBound | Unknown:
-    """Bound what rounding adds to the change of outputs from a ball's centre to any point of it.
+    """Bound what rounding adds to the change of outputs from a ball's state to any point of it.
 
     Args:
         policy: Its arrays are float32 by value.
@@ -138,7 +138,7 @@ def rounding_of_change(
     """
     affines = affines_of(policy)
     around = rounding_around(policy, region, before, arithmetic, affines)
-    here = rounding_at(policy, region.centres, arithmetic, affines)
+    here = rounding_at(policy, region.origins, arithmetic, affines)
     if isinstance(around, Unknown) or isinstance(here, Unknown):
         return around if isinstance(around, Unknown) else here
     return RoundingBound(

@@ -25,6 +25,7 @@ class Measurement:
         norm: Norm of the perturbation.
         sensors: Share of epsilon by which each sensor was moved; None for all of it.
         groups: Sensors whose moves counted together, in l2; None where each counted by itself.
+        delays: Steps by which the reading of each sensor was late at most; None where none was.
         episodes: Number of independent episodes; None where there were none.
         returns: Returns of independent episodes, whose mean is the value; may be empty.
         failures: Number of episodes in which the controller or the simulation failed: they ended
@@ -39,6 +40,7 @@ class Measurement:
     norm: Norm | None = None
     sensors: tuple[float, ...] | None = None
     groups: Groups | None = None
+    delays: tuple[int, ...] | None = None
     episodes: int | None = None
     returns: tuple[float, ...] = ()
     failures: int = 0
@@ -64,8 +66,8 @@ class Measurement:
         """Whether it was made under a perturbation set, or under none."""
         if ball is None:
             return (self.epsilon, self.norm) == (None, None)
-        own = (self.epsilon, self.norm, self.sensors, self.groups)
-        return own == (ball.epsilon, ball.norm, ball.sensors, ball.groups)
+        own = (self.epsilon, self.norm, self.sensors, self.groups, self.delays)
+        return own == (ball.epsilon, ball.norm, ball.sensors, ball.groups, ball.delays)
 
     @property
     def title(self) -> str:
@@ -123,6 +125,7 @@ class Episodes:
             norm=None if self.ball is None else self.ball.norm,
             sensors=None if self.ball is None else self.ball.sensors,
             groups=None if self.ball is None else self.ball.groups,
+            delays=None if self.ball is None else self.ball.delays,
             episodes=len(self.returns),
             source=self.source,
         )

@@ -243,7 +243,9 @@ class ProvedQuantity(Quantity):
 
     def grounds(self, need: Need) -> Set[Ground]:
         """Return the kinds of evidence that a proof needs beside the weights."""
-        return _GROUNDS.get(need.scope, frozenset())
+        grounds = _GROUNDS.get(need.scope, frozenset())
+        is_late = need.ball is not None and need.ball.delays is not None
+        return grounds | {Ground.RECORDED} if is_late else grounds
 
     def prove_again(
         self, need: Need, said: float | None, prover: Prover, delta: float
