@@ -5,7 +5,8 @@ from string import Template
 import numpy as np
 
 from surefoot.policy import Array
-from surefoot.runtime.c_layers import LANES, CLayer, Layout, c_type, padded
+from surefoot.runtime.c_block_text import block_function
+from surefoot.runtime.c_layers import BLOCK_ROWS, LANES, CLayer, Layout, c_type, padded
 
 
 def constants(layer: CLayer) -> str:
@@ -27,7 +28,8 @@ def constants(layer: CLayer) -> str:
 
 def stores_once(layer: CLayer) -> bool:
     """Whether each output is complete when it is stored, so that a ReLU may go with it."""
-    return layer.layout in (Layout.DENSE_ROWS, Layout.CSR) and len(layer.values) > 0
+    by_output = (Layout.DENSE_ROWS, Layout.CSR, *BLOCK_ROWS)
+    return layer.layout in by_output and len(layer.values) > 0
 
 
 def function(layer: CLayer, last: str = "") -> str:
@@ -37,6 +39,8 @@ def function(layer: CLayer, last: str = "") -> str:
         layer: The layer.
         last: Function that is applied to each output; only where :func:`stores_once`.
     """
+    if layer.layout in BLOCK_ROWS and len(layer.values):
+        return block_function(layer, last)
     prefix = f"layer_{layer.number}"
     parts = ("bias", "value", "step", "index", "count", "order")
     names = {name: f"{prefix}_{name}" for name in parts}
@@ -58,7 +62,7 @@ def function(layer: CLayer, last: str = "") -> str:
         "stores": [f"{target.format(o)} = {last}(s{n});" for n, o in enumerate(outputs)],
     }
     body = _BODIES[layer.layout] if len(layer.values) else _BIAS_ONLY
-    skip = _SKIPS[layer.layout] if layer.skip else ""
+    skip = _SKIPS[layer.layout] if layer.skip and len(layer.values) else ""
     whole = layer.fan_out - layer.fan_out % LANES
     if layer.layout is Layout.DENSE_ROWS and len(layer.values):
         body += (_WHOLE_ROWS if whole else "    i = 0u;\n") + _REST_OF_ROWS

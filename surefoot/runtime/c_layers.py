@@ -1,16 +1,18 @@
-"""How one affine map becomes C: four layouts that compute the same bits, and the choice of one.
+"""How one affine map becomes C: layouts that compute the same bits.
 
     dense-rows     for each output, the whole row
     dense-columns  for each input, the whole column          may skip inputs that are zero
     csr            for each output, its non-zero weights
     csc            for each input, its non-zero weights      may skip inputs that are zero
+    blocks-8       for each eight outputs, the inputs of any of them, with eight weights each
+    blocks-4       the same for each four                    both may skip inputs that are zero
 
-The two by output take eight at a time, so that eight sums run side by side; csr takes outputs with
-about as many weights together and fills up with zeros (sliced ELL: Kreutzer et al., SIAM J. Sci.
-Comput. 36 (2014), C401). Each output is its bias plus its products in the order of the inputs, and
-a skipped term is a zero, so that the layouts agree bit for bit on finite inputs. Weights of which
-every row is a multiple of one float32 are stored as 8-bit integers; their product with the row's
-step is exact, so that these, too, compute the same bits.
+Rows and csr take eight outputs at a time, so that eight sums run side by side; csr takes outputs
+with about as many weights together and fills up with zeros (sliced ELL: Kreutzer et al., SIAM J.
+Sci. Comput. 36 (2014), C401). Each output is its bias plus its products in the order of the
+inputs, and a skipped term is a zero, so that the layouts agree bit for bit on finite inputs.
+Weights of which every row is a multiple of one float32 are stored as 8-bit integers; their product
+with the row's step is exact, so that these, too, compute the same bits.
 """
 
 from dataclasses import dataclass
@@ -37,6 +39,12 @@ class Layout(StrEnum):
     DENSE_COLUMNS = "dense-columns"
     CSR = "csr"
     CSC = "csc"
+    BLOCKS_8 = "blocks-8"
+    BLOCKS_4 = "blocks-4"
+
+
+BLOCK_ROWS = {Layout.BLOCKS_8: 8, Layout.BLOCKS_4: 4}
+"""Outputs whose weights of one input lie together, by layout."""
 
 
 class Machine(StrEnum):
@@ -44,27 +52,6 @@ class Machine(StrEnum):
 
     MICROCONTROLLER = "microcontroller"
     PC = "pc"
-
-
-# docs/results/c-runtime.md
-_COST: dict[Machine, dict[Layout, tuple[float, float, float]]] = {
-    # Instructions per multiply-add, per output and per input, counted on an emulated Cortex-M4.
-    Machine.MICROCONTROLLER: {
-        Layout.DENSE_ROWS: (3.4, 5.0, 0.0),
-        Layout.DENSE_COLUMNS: (7.0, 3.0, 8.0),
-        Layout.CSR: (5.8, 8.0, 0.0),
-        Layout.CSC: (8.5, 3.0, 10.0),
-    },
-    # Nanoseconds on x86-64 with AVX-512, gcc -O3; a test for zero is mispredicted half of the time.
-    Machine.PC: {
-        Layout.DENSE_ROWS: (0.39, 1.0, 0.0),
-        Layout.DENSE_COLUMNS: (0.09, 0.1, 2.0),
-        Layout.CSR: (0.32, 0.5, 0.0),
-        Layout.CSC: (0.70, 0.1, 6.0),
-    },
-}
-_NEAR = 1.1
-"""Layouts within this ratio cost about the same; the smallest of them is taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,9 +93,9 @@ class CLayer:
         values: The weights that are stored, in the order of use: float32 or int8.
         steps: What one unit of an int8 weight is, by output; None for float32.
         bias: Bias by output, float32; for CSR in the order of use, filled to a multiple of LANES.
-        indices: Input (CSR) or output (CSC) of each value; None if dense.
+        indices: Input (CSR) or output (CSC) of each value, input of each block; None if dense.
         counts: Number of values that each output of a group has (CSR), or that each
-            input has; None if dense.
+            input has (CSC); number of blocks of each group of outputs; None if dense.
         order: Outputs in the order of use, for CSR; None for the others.
         skip: Whether inputs that are zero are skipped.
         fan_in: Number of inputs.
@@ -174,6 +161,9 @@ def lay_out(layer: Layer, number: int, layout: Layout, *, skip: bool) -> CLayer:
         return CLayer(**common, **_in_groups(stored, steps, bias), skip=False)
     if layout is Layout.DENSE_ROWS:
         return CLayer(**common, values=stored.reshape(-1), steps=steps, bias=bias, skip=False)
+    if layout in BLOCK_ROWS:
+        blocks = _in_blocks(stored, BLOCK_ROWS[layout])
+        return CLayer(**common, **blocks, steps=steps, bias=bias, skip=skip)
     columns = stored.T
     if layout is Layout.DENSE_COLUMNS:
         return CLayer(**common, values=columns.reshape(-1), steps=steps, bias=bias, skip=skip)
@@ -220,28 +210,25 @@ def _in_groups(stored: Array, steps: Array | None, bias: Array) -> dict[str, Any
     }
 
 
+def _in_blocks(stored: Array, rows: int) -> dict[str, Any]:
+    """Return the arrays of blocks; the last outputs, fewer than a block has, have smaller ones."""
+    values, indices, counts = [], [], []
+    for start in range(0, len(stored), rows):
+        group = stored[start : start + rows]
+        inputs = np.flatnonzero((group != 0).any(axis=0))
+        values.append(group[:, inputs].T.reshape(-1))
+        indices.append(inputs)
+        counts.append(len(inputs))
+    return {
+        "values": np.concatenate(values),
+        "indices": narrow(np.concatenate(indices)),
+        "counts": narrow(np.array(counts)),
+    }
+
+
 def padded(width: int) -> int:
     """Return the room that a vector of outputs needs."""
     return -(-width // LANES) * LANES
-
-
-def choose_layout(layer: Layer, number: int, machine: Machine, *, skip: bool) -> CLayer:
-    """Return a layer in the layout that costs least on a machine; of near ones the smallest.
-
-    Args:
-        layer: Its arrays are float32 by value.
-        number: Counted from 1.
-        machine: Where it will run.
-        skip: Whether about half of its inputs will be zeros that may be skipped.
-    """
-    candidates = [lay_out(layer, number, layout, skip=skip) for layout in Layout]
-    costs = [_cost(candidate, machine) for candidate in candidates]
-    near = [
-        candidate
-        for candidate, cost in zip(candidates, costs, strict=True)
-        if cost <= _NEAR * min(costs)
-    ]
-    return min(near, key=lambda candidate: candidate.flash_bytes)
 
 
 def narrow(numbers: NDArray[np.integer]) -> Array:
@@ -274,15 +261,3 @@ def _on_grid(weight: Array) -> tuple[Array, Array | None]:
         if exact.all() and (units != 0).any():
             return units.astype(np.int8), steps[:, 0]
     return weight, None
-
-
-def _cost(layer: CLayer, machine: Machine) -> float:
-    per_value, per_output, per_input = _COST[machine][layer.layout]
-    share = 0.5 if layer.skip else 1.0
-    if layer.steps is not None:
-        per_value *= 1.3
-    return (
-        share * per_value * len(layer.values)
-        + per_output * layer.fan_out
-        + per_input * layer.fan_in
-    )

@@ -35,10 +35,10 @@ from surefoot.runtime.c_layers import (
     CLayerReport,
     Layout,
     Machine,
-    choose_layout,
     lay_out,
     padded,
 )
+from surefoot.runtime.c_layout_choice import choose_layout
 from surefoot.runtime.c_templates import GUARDS, HEADER, MAIN, SOURCE
 from surefoot.version import __version__
 

@@ -1,4 +1,7 @@
-"""Every layout stores every weight once, in types that are as narrow as they may be."""
+"""Every layout stores every weight once, in types that are as narrow as they may be.
+
+Also of ``runtime/c_layout_choice.py`` and ``runtime/c_block_text.py``.
+"""
 
 import numpy as np
 import pytest
@@ -9,14 +12,15 @@ from numpy.typing import NDArray
 from surefoot.errors import InputError
 from surefoot.policy import Activation, Layer
 from surefoot.runtime.c_layers import (
+    BLOCK_ROWS,
     LANES,
     CLayer,
     Layout,
     Machine,
-    choose_layout,
     lay_out,
     narrow,
 )
+from surefoot.runtime.c_layout_choice import choose_layout
 
 
 def layer_of(weight: NDArray[np.float32]) -> Layer:
@@ -34,6 +38,16 @@ def restored(layer: CLayer) -> NDArray[np.float64]:
         ends = np.cumsum(layer.counts.astype(np.int64))
         for k, (value, row) in enumerate(zip(layer.values, layer.indices, strict=True)):
             weight[row, np.searchsorted(ends, k, side="right")] += value
+    elif layer.layout in BLOCK_ROWS:
+        k = block = 0
+        for group, count in enumerate(layer.counts.tolist()):
+            first = BLOCK_ROWS[layer.layout] * group
+            lanes = min(BLOCK_ROWS[layer.layout], layer.fan_out - first)
+            for column in layer.indices[block : block + count]:
+                weight[first : first + lanes, column] += layer.values[k : k + lanes]
+                k += lanes
+            block += count
+        assert (k, block) == (len(layer.values), len(layer.indices))
     else:
         k = 0
         for group, count in enumerate(layer.counts.tolist()):
@@ -48,7 +62,7 @@ def restored(layer: CLayer) -> NDArray[np.float64]:
     return weight[: layer.fan_out]
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.floats(0, 1), st.integers(0, 2**32), st.booleans())
+@given(st.integers(1, 19), st.integers(1, 9), st.floats(0, 1), st.integers(0, 2**32), st.booleans())
 def test_a_layout_holds_the_matrix(
     fan_out: int, fan_in: int, density: float, seed: int, on_grid: bool
 ) -> None:
@@ -90,12 +104,12 @@ def test_an_index_beyond_32_bits_is_refused() -> None:
 
 
 @pytest.mark.parametrize("width", [255, 256, 257, 65_535, 65_536, 65_537])
-@pytest.mark.parametrize("layout", [Layout.CSR, Layout.CSC])
+@pytest.mark.parametrize("layout", [Layout.CSR, Layout.CSC, Layout.BLOCKS_8])
 def test_full_rows_and_columns_at_the_edges_of_a_type_are_counted(
     layout: Layout, width: int
 ) -> None:
     # A row (or column) with as many weights as the type can count, and one more.
-    shape = (1, width) if layout is Layout.CSR else (width, 1)
+    shape = (width, 1) if layout is Layout.CSC else (1, width)
     layer = lay_out(
         layer_of(np.linspace(1, 2, width, dtype=np.float32).reshape(shape)), 1, layout, skip=False
     )
@@ -106,7 +120,7 @@ def test_full_rows_and_columns_at_the_edges_of_a_type_are_counted(
 def test_a_full_layer_of_65536_weights_is_whole() -> None:
     # Row pointers of 16 bits would wrap around here.
     weight = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
-    for layout in (Layout.CSR, Layout.CSC):
+    for layout in (Layout.CSR, Layout.CSC, *BLOCK_ROWS):
         layer = lay_out(layer_of(weight), 1, layout, skip=False)
         assert layer.counts.dtype == np.uint16
         assert layer.indices.dtype == np.uint8
@@ -135,5 +149,25 @@ def test_sparse_layers_are_stored_sparse_and_full_ones_dense(machine: Machine, s
     sparse = choose_layout(sparse_layer(0.05), 1, machine, skip=skip)
     dense = choose_layout(sparse_layer(1.0), 1, machine, skip=skip)
     assert sparse.layout in (Layout.CSR, Layout.CSC)
-    assert dense.layout in (Layout.DENSE_ROWS, Layout.DENSE_COLUMNS)
+    assert dense.layout in (Layout.DENSE_ROWS, Layout.DENSE_COLUMNS, Layout.BLOCKS_8)
+    assert len(dense.values) == 256 * 256
     assert sparse.flash_bytes < dense.flash_bytes / 6
+
+
+@pytest.mark.parametrize("machine", Machine)
+@pytest.mark.parametrize("rows", [4, 8])
+@pytest.mark.parametrize("skip", [False, True])
+def test_what_was_pruned_in_blocks_is_stored_in_them_without_a_zero(
+    machine: Machine, rows: int, skip: bool
+) -> None:
+    rng = np.random.default_rng(2)
+    weight = rng.normal(size=(256, 256)).astype(np.float32)
+    blocks = rng.random((256 // rows, 256)) < 0.1
+    weight[~np.repeat(blocks, rows, axis=0)] = 0
+    layer = choose_layout(layer_of(weight), 1, machine, skip=skip)
+    assert BLOCK_ROWS[layer.layout] == rows
+    assert len(layer.values) == layer.num_nonzero
+    assert layer.indices is not None
+    assert len(layer.indices) == blocks.sum()
+    # An index of one byte for each block, beside the weights.
+    assert layer.flash_bytes <= 4 * layer.num_nonzero + blocks.sum() + 4 * 256 + 2 * 64

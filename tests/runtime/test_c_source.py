@@ -4,6 +4,7 @@ Also of ``runtime/c_templates.py``.
 """
 
 import itertools
+import platform
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from support.policies import random_policy
 from support.recurrent import SENSORS, Actor
+from surefoot.compress import WeightFormat, store_weights
 from surefoot.errors import InputError
 from surefoot.export.footprint import footprint
 from surefoot.export.parity import parity_observations
@@ -206,7 +208,56 @@ def test_multiply_adds_are_the_weights_that_are_not_zero_or_all_of_them() -> Non
     }
     assert counted[Layout.DENSE_ROWS] == counted[Layout.DENSE_COLUMNS] == weights
     assert counted[Layout.CSC] == non_zeros
-    assert non_zeros <= counted[Layout.CSR] < weights
+    for layout in (Layout.CSR, Layout.BLOCKS_8, Layout.BLOCKS_4):
+        assert non_zeros <= counted[layout] < weights
+
+
+def in_blocks(rows: int, weights: WeightFormat, activation: Activation) -> Policy:
+    """Return a policy of whose blocks a quarter stays; the last outputs are fewer than a block."""
+    rng = np.random.default_rng(rows)
+    policy = random_policy(rng, (9, 32, 24, 5), activation, Squash.TANH)
+    layers = []
+    for layer in policy.layers:
+        blocks = rng.random((-(-layer.weight.shape[0] // rows), layer.weight.shape[1])) < 0.25
+        kept = np.repeat(blocks, rows, axis=0)[: layer.weight.shape[0]]
+        # None so small that 8 bits would make it zero.
+        weight = rng.uniform(0.1, 0.5, kept.shape) * rng.choice([-1, 1], kept.shape) * kept
+        layers.append(replace(layer, weight=weight.astype(np.float32) + np.float32(0)))
+    return store_weights(replace(policy, layers=tuple(layers)), weights)
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("weights", [WeightFormat.FLOAT32, WeightFormat.INT8])
+@pytest.mark.parametrize("rows", [4, 8])
+def test_blocks_have_the_bits_of_the_twin_under_sanitizers_and_hold_no_zero(
+    tmp_path: Path, compiler: str, weights: WeightFormat, rows: int
+) -> None:
+    policy = in_blocks(rows, weights, Activation.RELU)
+    layout = Layout.BLOCKS_8 if rows == 8 else Layout.BLOCKS_4
+    source = c_source(policy, CConfig(layout=layout))
+    assert source.report.multiply_adds == sum(entry.non_zeros for entry in source.report.layers)
+    kinds = {entry.weights for entry in source.report.layers}
+    assert kinds == {"int8_t" if weights is WeightFormat.INT8 else "float"}
+    program = compiled(write(tmp_path / "c", source), compiler, *SANITIZED)
+    obs = parity_observations(policy, np.random.default_rng(0), 30)
+    assert same_bits(answers(program, obs), twin_outputs(policy, obs))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 assembly")
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("level", ["-O2", "-O3"])
+@pytest.mark.parametrize("rows", [4, 8])
+def test_compilers_make_vectors_of_the_sums_of_a_block(
+    tmp_path: Path, compiler: str, level: str, rows: int
+) -> None:
+    """Four floats are a vector of every x86-64, so that a block has a quarter of its products."""
+    policy = in_blocks(rows, WeightFormat.FLOAT32, Activation.TANH)
+    layout = Layout.BLOCKS_8 if rows == 8 else Layout.BLOCKS_4
+    source = c_source(policy, CConfig(layout=layout, machine=Machine.PC))
+    folder = write(tmp_path / "c", source)
+    run(compiler, *STRICT, level, "-ffp-contract=off", "-S", "policy.c", cwd=folder)
+    products = (folder / "policy.s").read_text().count("mulps")
+    assert products >= sum(width // rows > 1 for width in (32, 24)) * rows // 4
 
 
 DIALECTS = {
@@ -476,6 +527,23 @@ def test_a_cortex_m4_computes_the_same_bits_with_fewer_instructions_where_sparse
         assert all(call[3] == "0" for call in calls)
         instructions[layout] = max(int(call[5]) for call in calls)
     assert instructions[None] < min(instructions[layout] for layout in instructions if layout)
+
+
+@needs("arm-none-eabi-gcc", "qemu-system-arm")
+@pytest.mark.parametrize("weights", [WeightFormat.FLOAT32, WeightFormat.INT8])
+def test_a_cortex_m4_runs_blocks_with_fewer_instructions_than_single_weights(
+    tmp_path: Path, weights: WeightFormat
+) -> None:
+    policy = in_blocks(8, weights, Activation.RELU)
+    expected = twin_outputs(policy, stimuli(8, 9))
+    instructions = {}
+    for layout in (Layout.BLOCKS_8, Layout.CSR):
+        source = c_source(policy, CConfig(layout=layout, constant_time=True))
+        _, calls = emulated(write(tmp_path / layout, source))
+        bits = np.array([[int(word, 16) for word in call[7:]] for call in calls], np.uint32)
+        assert (bits == expected.view(np.uint32)).all()
+        instructions[layout] = max(int(call[5]) for call in calls)
+    assert instructions[Layout.BLOCKS_8] < instructions[Layout.CSR]
 
 
 LOOP = """
