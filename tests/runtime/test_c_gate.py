@@ -210,7 +210,7 @@ def test_what_goes_wrong_with_time_is_decided_as_documented_in_both(
 def test_nan_for_an_hour_is_held_in_both_and_the_second_good_call_acts(
     both: tuple[CGate, Watch],
 ) -> None:
-    hour = [(float("nan"), 100_000 * call, 100_000 * call) for call in range(1, 36_001)]
+    hour = [(float("nan"), 200_000 * call, 200_000 * call) for call in range(1, 18_001)]
     end = hour[-1][1]
     after = [(9.0, end + 1, end + 1), (9.5, end + 2, end + 2)]
     answers, causes = decided(both, [(4.0, 0, 0), *hour, *after])
