@@ -24,6 +24,7 @@ from surefoot.cli.interruption import (
 from surefoot.cli.keygen import keygen
 from surefoot.cli.quantise import quantise
 from surefoot.cli.report import report
+from surefoot.cli.robot import robot
 from surefoot.cli.run import run
 from surefoot.cli.standard_output import owned
 from surefoot.cli.study import study
@@ -64,6 +65,7 @@ VERBS = (
     train,
     adopt,
     inspect,
+    robot,
     compress,
     quantise,
     certify,

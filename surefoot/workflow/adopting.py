@@ -30,6 +30,7 @@ from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.recorded_states import read_states
+from surefoot.workflow.robot_draft import contradictions
 from surefoot.workflow.robot_file import read_robot
 from surefoot.workflow.source import Source
 
@@ -116,9 +117,11 @@ def adopt_controller(
     described = _fitting_robot(robot, original)
     description = Description.of(original.properties)
     notes = () if original.origin is None else original.origin.notes
-    warnings = description.contradictions(original.policy)
-    if described is not None:
-        warnings += description.other_words(described)
+    warnings = (
+        description.contradictions(original.policy)
+        if described is None
+        else contradictions(original, described)
+    )
     loud = [f"WARNING: {words}" for words in warnings]
     for words in (*notes, *loud, *description.left_to_do(original.policy)):
         listener.remark(words)

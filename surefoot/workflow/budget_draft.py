@@ -18,6 +18,7 @@ from surefoot.robot import PURE, ROBOT_FILE, Actuator, Part, Robot, Sensor
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
+from surefoot.workflow.robot_draft import contradictions
 from surefoot.workflow.robot_file import robot_of
 
 _SHARE_OF_RANGE = 0.1
@@ -31,7 +32,8 @@ class BudgetDraft:
     Attributes:
         path: Where it lies.
         budget: The budget.
-        warnings: Sensors of which it says little, a line each.
+        warnings: Contradictions of the file with the robot, and sensors of which the budget says
+            little, a line each.
     """
 
     path: Path
@@ -48,7 +50,7 @@ def init_budget(
         controller: A run, policy folder, bundle or ``.onnx`` file.
         out: The budget, a TOML file that is not there yet.
         robot: Description of the robot, instead of that of the controller's folder.
-        listener: Is told of sensors of which the budget says little.
+        listener: Is told of the same warnings.
 
     Raises:
         InputError: If ``out`` is there, no robot is described, it is another one's, or its data
@@ -58,15 +60,20 @@ def init_budget(
     check_new_file(out)
     described = robot_of(controller, robot)
     if described is None:
-        raise InputError(f"{controller} holds no description of its robot: give --robot")
-    policy = load_controller_file(controller).policy
+        raise InputError(
+            f"{controller} holds no description of its robot: give --robot, which pipeline robot "
+            "starts"
+        )
+    file = load_controller_file(controller)
+    policy = file.policy
     described.check_fits(policy)
     if isinstance(policy.head, CategoricalHead):
         raise InputError("budget init is for actuators; of a choice, require choice_lead")
     text = "\n".join(_lines(described, policy, _scope_of(controller), controller.name)) + "\n"
     budget = Budget.parse(text, str(out))
     write_file(out, text.encode())
-    warnings = faint_sensors(_sizes(described), described, policy.normaliser)
+    warnings = contradictions(file, described)
+    warnings += faint_sensors(_sizes(described), described, policy.normaliser)
     for words in warnings:
         listener.remark(f"WARNING: {words}")
     return BudgetDraft(path=out, budget=budget, warnings=warnings)

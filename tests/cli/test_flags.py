@@ -53,6 +53,7 @@ FLAGS = {
         "--json",
     },
     "keygen": {"--out", "--json"},
+    "robot": {"controller", "--out", "--json"},
     "budget init": {"controller", "--robot", "--out", "--json"},
     "compress": {
         "policy",
