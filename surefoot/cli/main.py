@@ -31,7 +31,7 @@ from surefoot.cli.study import study
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
 from surefoot.cli.watch import watch
-from surefoot.process_exit import refuse_exit, restore_exit
+from surefoot.process_exit import failing_exit_of_c, refuse_exit, restore_exit
 from surefoot.version import __version__
 
 P = ParamSpec("P")
@@ -109,11 +109,12 @@ def _pipeline(
 def main() -> None:
     """Run the command line; errors that surefoot raises on purpose are one line.
 
-    Code of a user cannot end it by ``os._exit`` and the like, nor change its exit code at its end.
+    Code of a user cannot end it as done by ``os._exit``, ``exit`` of C and the like, nor change its
+    exit code at its end.
     """
     before = refuse_exit()
     try:
-        with errors_in_one_line(), early_interruptions_named():
+        with failing_exit_of_c(), errors_in_one_line(), early_interruptions_named():
             app()
     finally:
         restore_exit(before)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from surefoot.envs.contract import ContractError
 from surefoot.errors import SurefootError, UserCodeError
-from surefoot.process_exit import refuse_exit, restore_exit
+from surefoot.process_exit import enter_code, refuse_exit, restore_exit
 
 _MAX_WORDS = 400
 
@@ -18,7 +18,7 @@ _MAX_WORDS = 400
 class user_code:  # noqa: N801 - a context manager, read like a function
     """Turn whatever the block raises into one `UserCodeError`; an interrupt passes through."""
 
-    __slots__ = ("_exit", "_where")
+    __slots__ = ("_exit", "_outer", "_where")
 
     def __init__(self, where: Callable[[], str]) -> None:
         """Guard a block; ``where`` begins the message and is called only if there is one."""
@@ -26,7 +26,7 @@ class user_code:  # noqa: N801 - a context manager, read like a function
 
     def __enter__(self) -> None:
         """Begin: until the end of the block, what would end the process raises."""
-        self._exit = refuse_exit()
+        self._exit, self._outer = refuse_exit(), enter_code(self._where)
 
     def __exit__(
         self,
@@ -40,6 +40,7 @@ class user_code:  # noqa: N801 - a context manager, read like a function
             UserCodeError: If the block raised anything but an interrupt or an error of surefoot.
         """
         restore_exit(self._exit)
+        enter_code(self._outer)
         if error is None or isinstance(error, (KeyboardInterrupt, SurefootError)):
             return False
         raise UserCodeError(f"{self._where()}: {_in_words(error)}") from error

@@ -170,7 +170,14 @@ atexit.register(lambda: os._exit(0))
 """
 
 
-@pytest.mark.parametrize(("before", "step"), [("", "import os; os._exit(0)"), (AT_EXIT, "1 / 0")])
+@pytest.mark.parametrize(
+    ("before", "step"),
+    [
+        ("", "import os; os._exit(0)"),
+        ("", "import ctypes; ctypes.CDLL(None).exit(0)"),
+        (AT_EXIT, "1 / 0"),
+    ],
+)
 def test_an_exit_past_every_handler_does_not_end_the_command_as_done(
     settings: tuple[str, ...], before: str, step: str
 ) -> None:
