@@ -3,8 +3,9 @@
 What a table may say stands in ``surefoot.requirement``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from surefoot.artifact import sha256_hex
@@ -74,12 +75,18 @@ class Budget:
         )
 
     @classmethod
-    def parse(cls, text: str, what: str = "budget") -> "Budget":
+    def parse(cls, text: str, what: str = "budget", folder: Path | None = None) -> "Budget":
         """Read a budget from TOML.
 
+        Args:
+            text: The file.
+            what: How error messages call it.
+            folder: Folder of the files that it names; None to leave these unread.
+
         Raises:
-            InputError: If it is not TOML, has other tables than ``[[require]]`` and ``[gate]``, or
-                is empty.
+            InputError: If it is not TOML, has other tables than ``[[require]]`` and ``[gate]``, is
+                empty, or names a file that is no VNN-LIB file.
+            IntegrityError: If such a file is too long.
         """
         tables = parse_toml(text, what, max_bytes=MAX_BUDGET_BYTES)
         for key in tables:
@@ -97,6 +104,8 @@ class Budget:
             if requirement.on_robot is not None:
                 raise InputError(f"{what}: unknown key 'require[{number}].on_robot'")
         gate = build(GateRule, tables["gate"], f"{what}: gate") if "gate" in tables else None
+        if folder is not None:
+            requirements = tuple(requirement.beside(folder) for requirement in requirements)
         return cls(requirements=requirements, text=text, gate=gate)
 
     def on(
@@ -119,6 +128,8 @@ class Budget:
             InputError: If it uses words of a robot that mean nothing on this one, or none is given,
                 or the robot is not that of the controller.
         """
+        for requirement in self.requirements:
+            requirement.check_fits(policy)
         if robot is None:
             self._require_no_robot()
             return self
@@ -156,8 +167,17 @@ class Budget:
             InputError: If they are others.
         """
         held = tuple(requirements)
-        if tuple(need.as_written for need in held) != self.requirements:
+        written = tuple(need.as_written for need in held)
+        if len(held) != len(self.requirements) or written != self.specified_by(held).requirements:
             raise InputError("findings must answer the requirements of the budget, one each")
+        return replace(self, requirements=held)
+
+    def specified_by(self, answered: Sequence[Requirement]) -> "Budget":
+        """Return the budget with the VNN-LIB files of requirements that were answered."""
+        held = tuple(
+            need.specified_by(other)
+            for need, other in zip(self.requirements, answered, strict=True)
+        )
         return replace(self, requirements=held)
 
 

@@ -217,6 +217,9 @@ class Certificate:
         """
         if (None if self.gate is None else self.gate.rule) != self.budget.gate:
             raise InputError("the gate must be the one that [gate] of the budget asks for")
+        for requirement in self.budget.requirements:
+            if requirement.vnnlib is not None and requirement.specification is None:
+                raise InputError(f"a certificate must hold the content of {requirement.vnnlib}")
         if tuple(finding.requirement for finding in self.findings) != self.budget.requirements:
             raise InputError("findings must answer the requirements of the budget, one each")
 

@@ -41,6 +41,9 @@ MAX_ROBOT_BYTES = 1 << 16
 MAX_VNNLIB_BYTES = 1 << 22
 """Bytes of a VNN-LIB file."""
 
+MAX_SPECIFICATION_BYTES = 1 << 18
+"""Bytes of a VNN-LIB file that a budget names, since its certificate holds it."""
+
 MAX_DISJUNCTS = 1 << 12
 """Conjunctions into which a VNN-LIB file may be multiplied out."""
 

@@ -8,11 +8,14 @@ of a robot is complete once it is held against that robot and a controller, by `
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
+from surefoot.artifact import sha256_hex
 from surefoot.ball import Ball, Norm
 from surefoot.config import DERIVED, build, to_table
 from surefoot.errors import InputError, did_you_mean
+from surefoot.limits import MAX_SPECIFICATION_BYTES
 from surefoot.misreading import (
     Misreading,
     check_perturbation,
@@ -27,6 +30,7 @@ from surefoot.quantities.base.scope import Scope as Scope
 from surefoot.question import Box, Condition, GatedReadings, Question, Where
 from surefoot.raw_units import OnRobot, ball_of, outputs_unit
 from surefoot.robot import PURE, Robot
+from surefoot.vnnlib import Specification, parsed_vnnlib, vnnlib_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +60,9 @@ class Requirement:
             ``action[0] - 2 * action[1] <= 0.5``; action[k] is output k, of a discrete controller
             its logit.
         any_of: Linear inequalities of which one must hold.
+        vnnlib: VNN-LIB file that says what must not occur, instead of region and inequalities; its
+            path is relative to the budget.
+        specification: Content of that file: read with the budget, and kept in its certificate.
         at_most: Upper limit, in the unit of the quantity; in a file also a table of limits by
             actuator or group, which stands for one requirement each.
         at_least: Lower limit, in the unit of the quantity.
@@ -75,6 +82,8 @@ class Requirement:
     region: Where | None = None
     all_of: tuple[str, ...] | None = None
     any_of: tuple[str, ...] | None = None
+    vnnlib: str | None = None
+    specification: str | None = None
     at_most: float | None = None
     at_least: float | None = None
     on_robot: OnRobot | None = field(default=None, metadata=DERIVED)
@@ -93,7 +102,8 @@ class Requirement:
         if self.perturb is not None:
             check_perturbation(self.perturb)
         _ = self.ball  # refuses an epsilon or shares that are none
-        _ = self.region and self.question  # and inequalities
+        if self.region is not None or self.specification is not None:
+            _ = self.questions  # refuses inequalities that are none
         for name in ("fraction", "confidence"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
@@ -121,6 +131,8 @@ class Requirement:
         given = {entry.name for entry in fields(self) if getattr(self, entry.name) is not None}
         if given & {"epsilon", "norm"} and self.about.takes >= {"epsilon", "norm"}:
             needs |= {"epsilon", "norm"}  # a perturbation that is optional is optional as a whole
+        if self.vnnlib is not None:
+            needs, takes = needs - {"region"}, {"vnnlib", "specification", "on_robot"}
         for name in (entry.name for entry in fields(self)):
             if name in needs - given:
                 raise InputError(f"quantity {self.quantity!r} needs the field {name!r}")
@@ -158,16 +170,43 @@ class Requirement:
         return self.ball
 
     @property
-    def question(self) -> Question:
-        """The question of a requirement that has one.
+    def questions(self) -> tuple[Question, ...]:
+        """The questions of a requirement that asks some; it holds if the answer is always yes.
 
         Raises:
-            InputError: If it has none, or an inequality is none.
+            InputError: If it asks none, an inequality is none, or its VNN-LIB file was not read.
         """
+        if self.vnnlib is not None:
+            return self._specified.questions
         if self.region is None:
             raise InputError(f"quantity {self.quantity!r} asks no question")
         condition = Condition.parse(self.all_of or (), self.any_of or ())
-        return Question(where=self.region, condition=condition)
+        return (Question(where=self.region, condition=condition),)
+
+    @property
+    def _specified(self) -> Specification:
+        if self.specification is None:
+            raise InputError(f"vnnlib = {self.vnnlib!r} must be read beside its budget")
+        return parsed_vnnlib(self.specification, self.vnnlib or "")
+
+    def beside(self, folder: Path) -> "Requirement":
+        """Return the requirement with the content of the VNN-LIB file that it names.
+
+        Args:
+            folder: Folder of the budget.
+
+        Raises:
+            InputError: If the file cannot be read.
+            IntegrityError: If it is too long.
+        """
+        if self.vnnlib is None or self.specification is not None:
+            return self
+        text = vnnlib_text(folder / self.vnnlib, max_bytes=MAX_SPECIFICATION_BYTES)
+        return replace(self, specification=text)
+
+    def specified_by(self, answered: "Requirement") -> "Requirement":
+        """Return the requirement with the VNN-LIB file of its certificate, unless it has one."""
+        return replace(self, specification=self.specification or answered.specification)
 
     @property
     def limit(self) -> float:
@@ -200,14 +239,23 @@ class Requirement:
             words.append(f"at {percent(self.fraction)} of visited states")
         if self.scope is Scope.RECORDED:
             words.append("at every recorded state")
-        if self.region is not None:
-            words.append(self.question.describe())
+        if self.asks:
+            words.append(self.asked)
         if self.about.fixed_limit is None:
             side = "at most" if self.about.at_most else "at least"
             words.append(f"{side} {with_unit(self.limit, self._unit)}")
         if self.confidence is not None:
             words.append(f"with confidence {percent(self.confidence)}")
         return " ".join(words)
+
+    @property
+    def asked(self) -> str:
+        """What it asks, in words."""
+        if self.vnnlib is None:
+            return self.questions[0].describe()
+        digest = "" if self.specification is None else sha256_hex(self.specification.encode())[:12]
+        held = f" (SHA-256 {digest}...)" if digest else ""
+        return f"that nothing occurs that {self.vnnlib}{held} describes"
 
     def _readings(self) -> str:
         """Return the error of the readings in raw units, with these once a robot is known."""
@@ -221,9 +269,14 @@ class Requirement:
         return PURE if self.on_robot is None else self.on_robot.unit or PURE
 
     @property
+    def asks(self) -> bool:
+        """Whether it asks a question."""
+        return self.region is not None or self.vnnlib is not None
+
+    @property
     def asks_of_box(self) -> bool:
         """Whether it asks about a box of inputs, which a proof may cut."""
-        return isinstance(self.region, Box | GatedReadings)
+        return self.vnnlib is not None or isinstance(self.region, Box | GatedReadings)
 
     @property
     def rests_on_gate(self) -> bool:
@@ -264,6 +317,15 @@ class Requirement:
     def _by_rate(self) -> bool:
         """Whether a delay counts by the rates of the sensors: where no readings are recorded."""
         return self.about.proved and self.scope not in (Scope.VISITED, Scope.RECORDED)
+
+    def check_fits(self, policy: Policy) -> None:
+        """Check that its VNN-LIB file, if it has one, is about a controller of this size.
+
+        Raises:
+            InputError: If it is not.
+        """
+        if self.vnnlib is not None:
+            self._specified.check_fits(self.vnnlib, policy.obs_dim, policy.num_outputs)
 
     def on(self, robot: Robot, policy: Policy, state_limit: float | None) -> "Requirement":
         """Return the requirement in the units of a controller.

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -73,6 +74,23 @@ class Specification:
     num_outputs: int
     questions: tuple[Question, ...]
 
+    def check_fits(self, what: str, num_inputs: int, num_outputs: int) -> None:
+        """Check that it is about a controller of this size.
+
+        Args:
+            what: How the error message calls it.
+            num_inputs: Inputs of the controller.
+            num_outputs: Its outputs.
+
+        Raises:
+            InputError: If it is about another one.
+        """
+        if (self.num_inputs, self.num_outputs) != (num_inputs, num_outputs):
+            raise InputError(
+                f"{what} must be about the controller's {num_inputs} inputs and {num_outputs} "
+                f"outputs, got {self.num_inputs} and {self.num_outputs}"
+            )
+
 
 def read_vnnlib(path: Path) -> Specification:
     """Read a VNN-LIB file.
@@ -82,11 +100,26 @@ def read_vnnlib(path: Path) -> Specification:
             names the line.
         IntegrityError: If it is too long.
     """
+    return parse_vnnlib(vnnlib_text(path), str(path))
+
+
+def vnnlib_text(path: Path, *, max_bytes: int = MAX_VNNLIB_BYTES) -> str:
+    """Return the text of a VNN-LIB file.
+
+    Raises:
+        InputError: If it cannot be read.
+        IntegrityError: If it is longer than ``max_bytes``.
+    """
     try:
-        text = decoded(read_file(path, max_bytes=MAX_VNNLIB_BYTES))
+        return decoded(read_file(path, max_bytes=max_bytes))
     except ValueError as error:
         raise InputError(f"{path} is no VNN-LIB file: {error}") from error
-    return parse_vnnlib(text, str(path))
+
+
+@lru_cache(maxsize=16)
+def parsed_vnnlib(text: str, what: str) -> Specification:
+    """Return :func:`parse_vnnlib` of a text that is asked for again and again."""
+    return parse_vnnlib(text, what)
 
 
 def parse_vnnlib(text: str, what: str = "vnnlib") -> Specification:

@@ -234,7 +234,7 @@ def test_a_requirement_in_words_names_every_value(table: Table) -> None:
     words = requirement.describe()
     for name, value in table.items():
         if name in QUESTION:
-            assert requirement.question.describe() in words
+            assert requirement.asked in words
         elif name in ("fraction", "confidence"):
             assert f"{100 * value:.12g}%" in words
         elif name not in ("at_most", "at_least"):

@@ -143,12 +143,17 @@ def _proof(analysis: Analysis, budget: Budget) -> dict[str, Json]:
 
 
 def _trees(analysis: Analysis, budget: Budget) -> list[Json]:
-    """Return the tree of each question about a box, with the number of its requirement."""
+    """Return the tree of each question about a box, with the number of its requirement.
+
+    Of several questions of one requirement each has its number as well.
+    """
     return [
         {
             "requirement": number,
-            "cuts": analysis.searches.tree_of(requirement.question).text,
+            **({"question": which} if which else {}),
+            "cuts": analysis.searches.tree_of(question).text,
         }
         for number, requirement in enumerate(budget.requirements)
         if requirement.asks_of_box
+        for which, question in enumerate(requirement.questions)
     ]

@@ -101,14 +101,16 @@ def check_certificate(
 
 def _faults_of_words(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
     """Yield the requirements that are not what the words of the budget mean on the robot."""
-    written, policy = Budget.parse(certificate.budget.text), proofs.policy_of_file
+    answered = certificate.budget.requirements
+    written = Budget.parse(certificate.budget.text).specified_by(answered)
+    policy = proofs.policy_of_file
     try:
         enforced = enforced_state(policy, certificate.gate)
         meant = written.on(certificate.robot, policy, proofs.evidence.state_limit, enforced)
     except InputError as error:
         yield f"the budget: {error}"
         return
-    for here, said in zip(meant.requirements, certificate.budget.requirements, strict=True):
+    for here, said in zip(meant.requirements, answered, strict=True):
         if here != said:
             yield f"{said.describe()}: the budget means another perturbation, output or unit"
 

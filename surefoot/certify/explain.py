@@ -146,8 +146,8 @@ def _where(finding: Finding, robot: Robot | None) -> str:
         words.append(f"in {percent(requirement.fraction)} of the states that the policy visits")
     if requirement.scope is Scope.RECORDED:
         words.append("in every recorded state")
-    if requirement.region is not None:
-        words.append(requirement.question.describe())
+    if requirement.asks:
+        words.append(requirement.asked)
     if requirement.confidence is not None:
         words.append(
             f"with confidence {percent(requirement.confidence)} (shared by all such claims)"

@@ -71,8 +71,10 @@ def _tree_source(certificate: Certificate, num_sensors: int) -> Callable[[Questi
         asks = type(number) is int and 0 <= number < len(requirements)
         if not asks or not requirements[number].asks_of_box:
             raise IntegrityError(f"a tree of boxes belongs to no requirement, got {number!r}")
-        question = requirements[number].question
-        trees[question] = BoxTree.parse(entry.get("cuts"), num_sensors)
+        questions, which = requirements[number].questions, entry.get("question", 0)
+        if type(which) is not int or not 0 <= which < len(questions):
+            raise IntegrityError(f"a tree of boxes belongs to no question, got {which!r}")
+        trees[questions[which]] = BoxTree.parse(entry.get("cuts"), num_sensors)
     return lambda question: trees.get(question, BoxTree())
 
 

@@ -19,32 +19,44 @@ class Property(ProvedQuantity):
     claim = "with an excess of at most {value}{units}, where 0 would still hold"
     topic = Topic.CONDITIONS
     needs = frozenset({"region"})
-    takes = frozenset({"all_of", "any_of"})
+    takes = frozenset({"all_of", "any_of", "vnnlib", "specification"})
     fixed_limit = 0.0
 
     def prove(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
         """Prove a bound in the region, on the assumption that belongs to it."""
-        if not isinstance(need.question.where, GatedReadings):
+        if not any(isinstance(each.where, GatedReadings) for each in need.questions):
             return super().prove(need, prover, delta)
         bound = self.everywhere(need, prover, delta)
         return bound if isinstance(bound, Unknown) else bound.noting(RESTS_ON_GATE)
 
     def everywhere(self, need: Need, prover: Prover, delta: float) -> Bound | Unknown:
-        """Prove a bound that holds in the whole region."""
-        return prover.violation(need.question)
+        """Prove a bound that holds in the whole region, the largest of several regions."""
+        worst: Bound | None = None
+        for question in need.questions:
+            bound = prover.violation(question)
+            if isinstance(bound, Unknown):
+                return bound
+            if worst is None or not bound.value <= worst.value:
+                worst = bound
+        if worst is None or len(need.questions) == 1:
+            return worst or Unknown("nothing is asked")
+        return worst.noting(f"the worst of {len(need.questions)} regions")
 
     def search(self, need: Need, bound: Bound | Unknown, searcher: Searcher) -> Found | None:
-        """Search the region for an input at which the condition is broken."""
-        return None if isinstance(bound, Unknown) else searcher.violation(need.question)
+        """Search the regions for an input at which the condition is broken."""
+        if isinstance(bound, Unknown):
+            return None
+        found = (searcher.violation(question) for question in need.questions)
+        return next((each for each in found if each is not None), None)
 
     def grounds(self, need: Need) -> Set[Ground]:
         """Return the kinds of evidence that a proof needs beside the weights."""
-        is_recorded = isinstance(need.question.where, RecordedStates)
+        is_recorded = any(isinstance(each.where, RecordedStates) for each in need.questions)
         return frozenset({Ground.RECORDED} if is_recorded else ())
 
     def is_violated(self, need: Need, witness: Witness, prover: Prover) -> bool:
         """Return True if the condition can be broken at the observation of a witness."""
-        return prover.violation_at(witness, need.question) > need.limit
+        return any(prover.violation_at(witness, each) > need.limit for each in need.questions)
 
 
 PROPERTY = Property()

@@ -11,7 +11,7 @@ from surefoot.certify import Analysis, CertifyConfig, Evidence
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.question_search import answer
 from surefoot.certify.questions import proved_violation
-from surefoot.errors import CheckError, InputError
+from surefoot.errors import CheckError
 from surefoot.quantities.base.witness import Witness
 from surefoot.question import Question
 from surefoot.runtime.controller_file import load_controller_file
@@ -87,12 +87,7 @@ def answer_vnnlib(
     """
     known = read_vnnlib(specification)
     file = load_controller_file(controller, output)
-    shape = (file.policy.obs_dim, file.policy.num_outputs)
-    if shape != (known.num_inputs, known.num_outputs):
-        raise InputError(
-            f"{specification} must be about the controller's {shape[0]} inputs and {shape[1]} "
-            f"outputs, got {known.num_inputs} and {known.num_outputs}"
-        )
+    known.check_fits(str(specification), file.policy.obs_dim, file.policy.num_outputs)
     analysis = Analysis(file, Evidence(), config or CertifyConfig())
     start = time.monotonic()
     stop = math.inf if seconds is None else start + seconds

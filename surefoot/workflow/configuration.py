@@ -163,13 +163,13 @@ class Configuration:
             InputError: If there is neither, or it is malformed.
         """
         if path is not None:
-            return Budget.parse(read_text(path), str(path))
+            return Budget.parse(read_text(path), str(path), path.parent)
         if not self.has_budget:
             raise InputError(
                 "a certificate needs --budget or a configuration with [[require]] tables"
             )
         asked = {name: table for name, table in self.tables.items() if name in ("require", "gate")}
-        return Budget.parse(to_toml(asked), "budget")
+        return Budget.parse(to_toml(asked), "budget", Path())
 
     def with_budget(self, budget: Budget) -> "Configuration":
         """Return this configuration with another budget."""

@@ -79,7 +79,7 @@ def test_a_witness_breaks_the_condition_on_the_runtime(
     state = file.policy.state(observation, np.float32)
     outputs = deployed_arithmetic(file).outputs_at(state)[0].astype(np.float64)
     assert tuple(outputs) == finding.witness.action
-    assert finding.requirement.question.condition.is_violated(outputs)
+    assert finding.requirement.questions[0].condition.is_violated(outputs)
     exact = file.policy.state(observation)[0]
     assert (np.abs(exact) <= 0.3).all()
 
@@ -87,7 +87,7 @@ def test_a_witness_breaks_the_condition_on_the_runtime(
 def test_the_words_tell_region_and_condition(certificate: Certificate) -> None:
     always, rest = explain(certificate).split("Violated, with a concrete example:")
     for number, words in ((HOLDS, always), (BROKEN, rest), (OPEN, rest)):
-        assert certificate.findings[number].requirement.question.describe() in words
+        assert certificate.findings[number].requirement.asked in words
 
 
 def test_the_worst_box_of_an_open_question_is_said_in_both_units(

@@ -92,8 +92,8 @@ class Need(Protocol):
         ...
 
     @property
-    def question(self) -> Question:
-        """The question of a requirement that has one."""
+    def questions(self) -> tuple[Question, ...]:
+        """The questions of a requirement that asks some."""
         ...
 
     @property
