@@ -6,16 +6,16 @@ No optimiser and no search takes part. Whatever the certificate says beyond the 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
-from surefoot.budget import Budget, Scope
+from surefoot.budget import Scope
 from surefoot.certificate import Certificate, Finding, Verdict
-from surefoot.certify.behind_gate import enforced_state
 from surefoot.certify.differences import differences
 from surefoot.certify.measurements import FileMeasurements
 from surefoot.certify.proofs import Proofs
 from surefoot.certify.saved_proofs import saved_proofs
 from surefoot.certify.table_check import check_tables
 from surefoot.certify.verdict import finite
-from surefoot.errors import InputError, IntegrityError
+from surefoot.certify.words_check import faults_of_words
+from surefoot.errors import IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array, Policy, weights_sha256
 from surefoot.quantities.base.measurement import Limits
@@ -83,7 +83,7 @@ def check_certificate(
     )
     file = FileMeasurements.of(controller, proofs.evidence)
     tables = check_tables(certificate, proofs)
-    faults = [*_faults_of_words(certificate, proofs), *tables.faults]
+    faults = [*faults_of_words(certificate, proofs), *tables.faults]
     proved: list[int] = []
     lacking: dict[int, Set[Ground]] = {}
     shares = zip(certificate.findings, budget.error_shares, strict=True)
@@ -97,22 +97,6 @@ def check_certificate(
     if faults:
         raise IntegrityError(faults[0])
     return CheckReport(proved=tuple(proved), lacking=lacking, lacking_claims=tables.lacking)
-
-
-def _faults_of_words(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
-    """Yield the requirements that are not what the words of the budget mean on the robot."""
-    answered = certificate.budget.requirements
-    written = Budget.parse(certificate.budget.text).specified_by(answered)
-    policy = proofs.policy_of_file
-    try:
-        enforced = enforced_state(policy, certificate.gate)
-        meant = written.on(certificate.robot, policy, proofs.evidence.state_limit, enforced)
-    except InputError as error:
-        yield f"the budget: {error}"
-        return
-    for here, said in zip(meant.requirements, answered, strict=True):
-        if here != said:
-            yield f"{said.describe()}: the budget means another perturbation, output or unit"
 
 
 def _again(

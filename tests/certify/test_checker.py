@@ -1,7 +1,7 @@
 """The checker accepts what the stage writes and refuses every forgery.
 
-Also of ``certify/differences.py``, ``certify/proved_claims.py``, ``certify/saved_proofs.py`` and
-``certify/table_check.py``.
+Also of ``certify/differences.py``, ``certify/proved_claims.py``, ``certify/saved_proofs.py``,
+``certify/table_check.py`` and ``certify/words_check.py``.
 """
 
 import ast
