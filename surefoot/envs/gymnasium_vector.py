@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from surefoot.envs.contract import Obs, take_reset, take_step
+from surefoot.envs.process_settings import settings_of_user
 from surefoot.envs.user_code import user_code
 from surefoot.envs.vector import (
     EnvSpec,
@@ -42,7 +43,10 @@ class GymnasiumVectorEnv:
         """Make the environments with `make_one`."""
         self.spec = spec
         self.num_envs = num_envs
-        with user_code(lambda: f"{spec.env_id}: {num_envs} environments cannot be made"):
+        with (
+            user_code(lambda: f"{spec.env_id}: {num_envs} environments cannot be made"),
+            settings_of_user(),
+        ):
             self._vector = SyncVectorEnv(
                 [partial(_PlayedEpisode, make_one, spec.env_id, i) for i in range(num_envs)],
                 autoreset_mode=AutoresetMode.SAME_STEP,
@@ -127,7 +131,7 @@ class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Obs, dict[str, Any]]:
-        with user_code(lambda: f"{self._name} failed in reset()"):
+        with user_code(lambda: f"{self._name} failed in reset()"), settings_of_user():
             if seed is None:
                 self._start = {"np_random": self.env.unwrapped.np_random.bit_generator.state}
             else:
@@ -146,7 +150,7 @@ class _PlayedEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.obs, taken.reward, taken.terminated, taken.truncated, {}
 
     def close(self) -> None:
-        with user_code(lambda: f"{self._name} failed in close()"):
+        with user_code(lambda: f"{self._name} failed in close()"), settings_of_user():
             self.env.close()
 
     def state_dict(self) -> State:

@@ -21,6 +21,7 @@ from surefoot.envs.contract import require_finite, take_reset, take_step
 from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.envs.mujoco_task import MujocoTask
+from surefoot.envs.process_settings import settings_of_user
 from surefoot.envs.single_robot import SingleRobot
 from surefoot.envs.tasks import stock_task
 from surefoot.envs.user_code import user_code
@@ -87,7 +88,7 @@ def _make_checked(env_id: str) -> tuple[AnyEnv, EnvSpec]:
         spec = _describe(env_id, one)
     if stock_task(gymnasium.spec(env_id)) is None:  # what Gymnasium's own return is known
         _play_two_steps(env_id, one)
-    with user_code(lambda: f"{env_id} failed in close()"):
+    with user_code(lambda: f"{env_id} failed in close()"), settings_of_user():
         one.close()
     return one, spec
 
@@ -101,7 +102,7 @@ def _play_two_steps(env_id: str, env: AnyEnv) -> None:
     env = _without_time_limit(env)  # whose wrappers unpack what a step returns
     obs_space: spaces.Box = env.observation_space  # type: ignore[assignment]
     is_over, doing = True, "in reset()"
-    with user_code(lambda: f"{env_id} failed {doing}"):
+    with user_code(lambda: f"{env_id} failed {doing}"), settings_of_user():
         for number, action in enumerate(_two_actions(env.action_space), start=1):
             if is_over:
                 doing = "in reset()"
@@ -147,7 +148,7 @@ def make_one(env_id: str, **keywords: Any) -> AnyEnv:  # noqa: ANN401 - of any e
     if env_id not in gymnasium.registry:
         known = did_you_mean(env_id, gymnasium.registry)
         raise InputError(f"env_id must be registered with Gymnasium, got {env_id!r}{known}")
-    with user_code(lambda: f"{env_id} cannot be made"):
+    with user_code(lambda: f"{env_id} cannot be made"), settings_of_user():
         try:
             # What Gymnasium's passive checker warns of is checked here, in `_play_two_steps`.
             return gymnasium.make(env_id, disable_env_checker=True, **keywords)
@@ -212,7 +213,7 @@ def _import_module(env_module: str) -> ModuleType:
     if folder not in sys.path:
         sys.path.append(folder)
     importlib.invalidate_caches()
-    with user_code(lambda: f"env_module {env_module!r} cannot be imported"):
+    with user_code(lambda: f"env_module {env_module!r} cannot be imported"), settings_of_user():
         try:
             module = importlib.import_module(name)
         except Exception as error:

@@ -10,6 +10,7 @@ import gymnasium
 import pytest
 
 from support.command_line import Done, run_pipeline
+from surefoot.envs import process_settings
 
 ROBOT = """
 import gymnasium
@@ -162,6 +163,35 @@ def test_a_finished_training_goes_on_to_more_steps(settings: tuple[str, ...]) ->
     again = run_pipeline(*train, *longer)  # which is done
     assert json.loads(again.out) == json.loads(done.out)
     assert run_pipeline(*train).code == 2  # a training is not shortened
+
+
+SELFISH = """
+import os, sys, warnings
+import numpy as np
+import torch
+
+os.chdir("/")
+sys.stdout = sys.stderr = None
+warnings.simplefilter("error")
+np.seterr(all="raise")
+torch.set_default_dtype(torch.float64)
+torch.set_num_threads(2)
+"""
+
+
+def test_what_a_module_sets_for_its_process_changes_no_training(
+    settings: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_settings, "_of_user", {})
+    robot()
+    Path("robot_selfish.py").write_text(SELFISH + Path("robot.py").read_text())
+    train = ("train", *settings, "--json")
+    expected = run_pipeline(*train, "--out", "run")
+    del gymnasium.registry["Robot-v3"]
+    found = run_pipeline(*train, "--env-module", "robot_selfish.py", "--out", "other")
+    assert found.code == 0, found.err
+    weights = [json.loads(done.out)["weights_sha256"] for done in (expected, found)]
+    assert weights[0] == weights[1]
 
 
 AT_EXIT = """
