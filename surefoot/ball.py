@@ -6,7 +6,7 @@ Containment knows no tolerance: it is decided about real numbers, not about thei
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
@@ -25,6 +25,9 @@ Randoms = Sequence[np.random.Generator]
 """One random stream per row: the stream of the episode that the row belongs to."""
 
 _UNIT_ROUNDOFF = 2.0**-53
+_ROUNDED_OFF = 2.0**-40
+"""Share of what varies that is left out, for the rounding of its sum with what does not."""
+
 _UNDERFLOW = 1e-150
 """More than a length loses where squares of its entries underflow."""
 
@@ -50,6 +53,8 @@ class Ball:
         delays: Steps by which the reading of each sensor may be late, (D,); None for none. The ball
             then lies around what is seen of the last states of an episode, sensor by sensor, or
             between them: all that its methods know is the rest.
+        biases: Share of its side by which each sensor may be off by the same amount for a whole
+            episode, in [0, 1], (D,); only the rest may vary. None where all of it may.
     """
 
     norm: Norm
@@ -57,6 +62,7 @@ class Ball:
     sensors: tuple[float, ...] | None = None
     groups: Groups | None = None
     delays: tuple[int, ...] | None = None
+    biases: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the radius and its shares.
@@ -70,9 +76,11 @@ class Ball:
         if self.delays is not None and not (self.delays and min(self.delays) >= 0):
             raise InputError(f"delays must be at least 0, got {self.delays}")
         if self.sensors is None:
-            if self.groups is not None:
-                raise InputError(f"groups must have sensors, got {self.groups} without")
+            if self.groups is not None or self.biases is not None:
+                raise InputError("groups and biases must have sensors, got none")
             return
+        if self.biases is not None and not all(0 <= share <= 1 for share in self.biases):
+            raise InputError(f"biases must be in [0, 1], got {self.biases}")
         if self.norm is not Norm.LINF:
             raise InputError(f"sensors are for linf perturbations, not for {self.norm}")
         if not self.sensors or not all(0 <= share <= 1 for share in self.sensors):
@@ -89,6 +97,31 @@ class Ball:
         No entry is above the real product of epsilon and the share.
         """
         return _sides(self.epsilon, self.sensors)
+
+    @property
+    def steady(self) -> "Ball":
+        """The part that stays the same for a whole episode; a point where nothing does."""
+        if self.sensors is None or self.biases is None:
+            return Ball(norm=Norm.LINF, epsilon=0.0)
+        shares = zip(self.sensors, self.biases, strict=True)
+        return self._of_shares([share * bias for share, bias in shares])
+
+    @property
+    def varying(self) -> "Ball":
+        """The part that may vary from step to step, so that the sum with the other is within."""
+        if self.sensors is None or self.biases is None:
+            return replace(self, delays=None)
+        left = 1 - np.array(self.biases)
+        for group in map(list, self.groups or ()):
+            # A box of these shares is as long as their length in units of the semi-axes.
+            left[group] = 1 - np.linalg.norm(1 - left[group])
+        left = np.maximum(left, 0.0) * (1 - _ROUNDED_OFF)
+        return self._of_shares(np.array(self.sensors) * left, self.groups)
+
+    def _of_shares(self, shares: Sequence[float] | Deltas, groups: Groups | None = None) -> "Ball":
+        sensors = tuple(map(float, shares))
+        epsilon = self.epsilon if any(sensors) else 0.0
+        return Ball(norm=self.norm, epsilon=epsilon, sensors=sensors, groups=groups)
 
     def project(self, delta_ND: NDArray[np.floating]) -> Deltas:
         """Return the nearest perturbations of the ball; of groups in units of their sides."""

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from surefoot.errors import InputError
 from surefoot.robot import PURE, ROBOT_FILE, Robot
 
-NOISE = "noise"
-"""In place of sizes: the noise of every sensor that has one in the description of the robot."""
+NOISE, BIAS = "noise", "bias"
+"""In place of sizes: what every sensor has of it in the description of the robot."""
+
+_WORDS = ((NOISE,), (BIAS,), (NOISE, BIAS))
+"""What may stand in the place of sizes, words joined by a plus."""
 
 ALL = "all"
 """In place of a name: every sensor, whose readings come late together."""
@@ -33,11 +36,13 @@ class Misreading:
     Attributes:
         linf: Largest error of each reading, either way.
         l2: Largest length of the errors of all of its readings together.
+        bias: Largest error of each reading that stays the same for an episode, beside the others.
         delay: Steps by which each reading may be late, up to which it errs besides.
     """
 
     linf: Size | None = None
     l2: Size | None = None
+    bias: Size | None = None
     delay: int | None = None
 
     def __post_init__(self) -> None:
@@ -47,8 +52,8 @@ class Misreading:
             InputError: If it says nothing, two sizes that contradict each other, or a delay that
                 is none.
         """
-        if self.linf is None and self.l2 is None and self.delay is None:
-            raise InputError("an error must have linf or l2, or a delay")
+        if {self.linf, self.l2, self.bias, self.delay} == {None}:
+            raise InputError("an error must have linf or l2, a bias or a delay")
         if self.linf is not None and self.l2 is not None:
             raise InputError("an error must have linf or l2, not both")
         if self.delay is not None and not 1 <= self.delay <= MOST_DELAY:
@@ -56,7 +61,7 @@ class Misreading:
 
 
 Perturbation = Mapping[str, Size | Misreading] | str
-"""Errors of the readings by sensor, group or entry, in raw units; or ``NOISE``.
+"""Errors of the readings by sensor, group or entry, in raw units; or "noise", "bias" or both.
 
 A number alone is that of linf.
 """
@@ -69,17 +74,19 @@ class Errors:
     Attributes:
         each: Largest error of each reading; 0 for none.
         together: Largest length of the errors of all of its readings; 0 for none.
+        bias: Largest error of each reading that stays the same; 0 for none.
         delay: Steps by which each reading may be late; 0 for none.
     """
 
     each: float = 0.0
     together: float = 0.0
+    bias: float = 0.0
     delay: int = 0
 
     @property
     def largest(self) -> float:
         """Largest error of a single reading."""
-        return self.each + self.together
+        return self.each + self.together + self.bias
 
     @property
     def is_size(self) -> bool:
@@ -90,6 +97,7 @@ class Errors:
         """Return the errors in words."""
         words = [f"{with_unit(self.together, unit)} in l2"] if self.together else []
         words += [with_unit(self.each, unit)] if self.each else []
+        words += [f"a bias of {with_unit(self.bias, unit)}"] if self.bias else []
         if self.delay:
             steps = f"a delay of {self.delay} {'step' if self.delay == 1 else 'steps'}"
             words.append(f"{steps} at its max_rate" if by_rate else steps)
@@ -100,11 +108,12 @@ def check_perturbation(perturb: Perturbation) -> None:
     """Check the sizes of a perturbation in raw units.
 
     Raises:
-        InputError: If there is none, one is not a positive float32, or a word is not ``NOISE``.
+        InputError: If there is none, one is not a positive float32, or a word is unknown.
     """
     if isinstance(perturb, str):
-        if perturb != NOISE:
-            raise InputError(f"perturb must be sizes by sensor, or {NOISE!r}, got {perturb!r}")
+        if _kinds(perturb) not in map(frozenset, _WORDS):
+            known = ", ".join("+".join(words) for words in _WORDS)
+            raise InputError(f"perturb must be sizes by sensor, or one of {known}, got {perturb!r}")
         return
     if not perturb:
         raise InputError("perturb must name at least one sensor")
@@ -125,10 +134,21 @@ def errors_of(perturb: Perturbation, robot: Robot) -> dict[str, Errors]:
     """
     if not isinstance(perturb, str):
         return {name: _numbers(name, said, robot) for name, said in perturb.items()}
-    noise = {sensor.name: sensor.noise for sensor in robot.sensors if sensor.noise is not None}
-    if not noise:
-        raise InputError(f"perturb = {NOISE!r} needs a sensor with a noise in {ROBOT_FILE}")
-    return {name: Errors(each=size) for name, size in noise.items()}
+    kinds, found = _kinds(perturb), {}
+    for kind in sorted(kinds, reverse=True):
+        if not any(getattr(sensor, kind) for sensor in robot.sensors):
+            raise InputError(f"perturb = {perturb!r} needs a sensor with a {kind} in {ROBOT_FILE}")
+    for sensor in robot.sensors:
+        noise = sensor.noise if NOISE in kinds else None
+        bias = sensor.bias if BIAS in kinds else None
+        if noise or bias:
+            found[sensor.name] = Errors(each=noise or 0.0, bias=bias or 0.0)
+    return found
+
+
+def _kinds(words: str) -> frozenset[str]:
+    """Return the kinds of errors that words joined by a plus name."""
+    return frozenset(word.strip() for word in words.split("+"))
 
 
 def readings_of(perturb: Perturbation, robot: Robot, *, by_rate: bool = False) -> dict[str, str]:
@@ -176,6 +196,7 @@ def _written(said: Size | Misreading) -> str:
         return said if isinstance(said, str) else f"{said:.12g}"
     words = [] if said.l2 is None else [f"{_written(said.l2)} in l2"]
     words += [] if said.linf is None else [_written(said.linf)]
+    words += [] if said.bias is None else [f"a bias of {_written(said.bias)}"]
     words += [] if said.delay is None else [Errors(delay=said.delay).describe("")]
     return " and ".join(words)
 
@@ -189,7 +210,7 @@ def _sizes(name: str, said: Size | Misreading) -> list[tuple[str, Size]]:
     """Return the sizes that are given of a sensor, by the place where they stand."""
     if not isinstance(said, Misreading):
         return [(name, said)]
-    sizes = ((f"{name}.linf", said.linf), (f"{name}.l2", said.l2))
+    sizes = [(f"{name}.{kind}", getattr(said, kind)) for kind in ("linf", "l2", "bias")]
     return [(place, size) for place, size in sizes if size is not None]
 
 
@@ -201,12 +222,13 @@ def _numbers(name: str, said: Size | Misreading, robot: Robot) -> Errors:
     """
     if not isinstance(said, Misreading):
         return Errors(each=_in_unit(name, name, said, robot))
-    delay = said.delay or 0
-    if said.l2 is None:
-        return Errors(each=_in_unit(name, f"{name}.linf", said.linf or 0.0, robot), delay=delay)
-    length = _in_unit(name, f"{name}.l2", said.l2, robot)
-    alone = len(entries_of(name, robot)) == 1
-    return Errors(each=length, delay=delay) if alone else Errors(together=length, delay=delay)
+    each, length, bias = (
+        _in_unit(name, f"{name}.{kind}", size or 0.0, robot)
+        for kind, size in (("linf", said.linf), ("l2", said.l2), ("bias", said.bias))
+    )
+    if len(entries_of(name, robot)) == 1:
+        each, length = each + length, 0.0  # of which one is given
+    return Errors(each=each, together=length, bias=bias, delay=said.delay or 0)
 
 
 def _in_unit(name: str, place: str, size: Size, robot: Robot) -> float:

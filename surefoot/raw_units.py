@@ -40,6 +40,7 @@ class OnRobot:
         readings: Largest error of the readings of each sensor that is named, with its unit.
         groups: Numbers of the sensors whose errors count together, in l2; None for none.
         delays: Steps by which the reading of each sensor may be late, as recorded; None for none.
+        biases: Share of its side by which each sensor may be off for a whole episode, or None.
         outputs: Numbers of the outputs that are limited; None for all.
         unit: Unit of the limit; empty where the actuators have several.
     """
@@ -47,6 +48,7 @@ class OnRobot:
     readings: Mapping[str, str]
     groups: Groups | None = None
     delays: tuple[int, ...] | None = None
+    biases: tuple[float, ...] | None = None
     outputs: tuple[int, ...] | None = None
     unit: str = ""
 
@@ -65,6 +67,20 @@ def entry_errors(perturb: Perturbation, robot: Robot) -> tuple[float, ...]:
         for entry in entries:
             errors[entry] += Fraction(more.together)
     return tuple(_up(errors[entry]) for entry in range(len(robot.sensor_labels)))
+
+
+def check_on_robot(perturb: Perturbation, robot: Robot, *, by_rate: bool) -> None:
+    """Check that errors mean something on a robot, before there is a controller.
+
+    Args:
+        perturb: The errors.
+        robot: The robot.
+        by_rate: Whether a delay counts by what its sensor may change meanwhile.
+
+    Raises:
+        InputError: If a sensor is unknown or named twice, or the rate of one that is late.
+    """
+    _alone(_by_entries(perturb, robot), robot, by_rate=by_rate)
 
 
 def _by_entries(perturb: Perturbation, robot: Robot) -> list[tuple[tuple[int, ...], Errors]]:
@@ -105,7 +121,7 @@ def _alone(
     sizes: defaultdict[int, Fraction] = defaultdict(Fraction)
     for entries, errors in said:
         for entry in entries:
-            sizes[entry] += Fraction(errors.each)
+            sizes[entry] += Fraction(errors.each) + Fraction(errors.bias)
             if by_rate and errors.delay:
                 sizes[entry] += errors.delay * _change_of_a_step(entry, robot)
     return sizes
@@ -172,7 +188,22 @@ def ball_of(
         sensors=shares,
         groups=tuple(group for group in groups if len(group) > 1) or None,
         delays=None if by_rate else _delays(said, len(radii)),
+        biases=_biases(said, radii, normaliser),
     )
+
+
+def _biases(
+    said: Sequence[tuple[tuple[int, ...], Errors]],
+    radii: Sequence[Fraction],
+    normaliser: Normaliser,
+) -> tuple[float, ...] | None:
+    """Return the share of its radius by which each sensor may be off steadily; None for none."""
+    shares = [0.0] * len(radii)
+    for entries, errors in said:
+        for entry in entries if errors.bias else ():
+            steady = Fraction(errors.bias) / Fraction(float(normaliser.scale[entry]))
+            shares[entry] = min(math.nextafter(float(steady / radii[entry]), 0.0), 1.0)
+    return tuple(shares) if any(shares) else None
 
 
 def _delays(

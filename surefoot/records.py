@@ -335,6 +335,8 @@ class AttackRecord(Record):
         sensors: Share of epsilon by which each sensor was moved; None for all of it.
         groups: Sensors whose moves counted together, in l2; None where each counted by itself.
         delays: Steps by which the reading of each sensor was late at most; None where none was.
+        biases: Share of its side by which each sensor was off by the same amount for an episode at
+            most; None where all of it could vary.
         readings: Largest error of the readings of each sensor that is named, with its unit; None
             where it is not said in raw units.
         more: What else makes a result repeatable: settings, seeds, versions, digest of the code.
@@ -354,6 +356,7 @@ class AttackRecord(Record):
     sensors: tuple[float, ...] | None = None
     groups: Groups | None = None
     delays: tuple[int, ...] | None = None
+    biases: tuple[float, ...] | None = None
     readings: Mapping[str, str] | None = None
     gate: str | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
@@ -381,6 +384,7 @@ class AttackRecord(Record):
             sensors=self.sensors,
             groups=self.groups,
             delays=self.delays,
+            biases=self.biases,
         )
 
     @property

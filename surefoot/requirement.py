@@ -28,7 +28,7 @@ from surefoot.quantities import QUANTITIES as QUANTITIES
 from surefoot.quantities.base.quantity import ACTION_UNITS, AnyQuantity
 from surefoot.quantities.base.scope import Scope as Scope
 from surefoot.question import Box, Condition, GatedReadings, Question, Where
-from surefoot.raw_units import OnRobot, ball_of, outputs_unit
+from surefoot.raw_units import OnRobot, ball_of, check_on_robot, outputs_unit
 from surefoot.robot import PURE, Robot
 from surefoot.vnnlib import Specification, parsed_vnnlib, vnnlib_text
 
@@ -45,8 +45,9 @@ class Requirement:
             [0, 1]; without it every sensor may move by all of it.
         perturb: Errors of the readings by sensor or group of the robot, in their own units,
             instead of epsilon: the largest error of each reading, or ``{ l2 = ... }`` for the
-            length of all errors of a group together, and ``{ delay = ... }`` for readings that are
-            so many steps late; ``noise`` for what its description says. Other sensors do not err.
+            length of all errors of a group together, ``{ bias = ... }`` for errors that stay the
+            same and ``{ delay = ... }`` for readings that are so many steps late; ``noise``,
+            ``bias`` or ``noise+bias`` for what its description says. Other sensors do not err.
         actuator: Actuator or group of the robot that is limited; without it all are.
         scope: Everywhere, at a share of the states that the policy visits, at every recorded one,
             or in every state that the gate lets through.
@@ -156,6 +157,7 @@ class Requirement:
             sensors=self.sensors,
             groups=meant.groups,
             delays=meant.delays,
+            biases=meant.biases,
         )
 
     @property
@@ -312,6 +314,7 @@ class Requirement:
             robot.actuators_called(self.actuator)
         if self.perturb is not None:
             readings_of(self.perturb, robot)
+            check_on_robot(self.perturb, robot, by_rate=self._by_rate)
 
     @property
     def _by_rate(self) -> bool:
@@ -349,7 +352,7 @@ class Requirement:
         if perturb is None:
             return replace(self, on_robot=meant)
         ball = ball_of(perturb, robot, policy.normaliser, state_limit, by_rate=by_rate)
-        meant = replace(meant, groups=ball.groups, delays=ball.delays)
+        meant = replace(meant, groups=ball.groups, delays=ball.delays, biases=ball.biases)
         return replace(
             self, on_robot=meant, epsilon=ball.epsilon, norm=ball.norm, sensors=ball.sensors
         )

@@ -99,11 +99,13 @@ class Sensor(Part):
 
     Attributes:
         resolution: Distance of two neighbouring readings, in the unit.
-        noise: Largest error of a reading, either way, in the unit.
+        noise: Largest error of a reading, either way, in the unit; another at every step.
+        bias: Largest error that stays the same, either way, in the unit, beside the noise.
     """
 
     resolution: float | None = None
     noise: float | None = None
+    bias: float | None = None
 
     def __post_init__(self) -> None:
         """Check names, numbers and that they fit each other.
@@ -112,7 +114,7 @@ class Sensor(Part):
             InputError: If one does not hold.
         """
         Part.__post_init__(self)
-        self._require_positive("resolution", "noise")
+        self._require_positive("resolution", "noise", "bias")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -282,11 +282,17 @@ def test_a_direction_of_a_group_leads_to_the_farthest_point_of_its_ellipsoid() -
     np.testing.assert_allclose(farthest, dual, rtol=1e-13)
 
 
+def test_biases_and_delays_that_are_none_are_refused() -> None:
+    for wrong in ({"biases": (1.5,)}, {"biases": (-0.1,)}, {"delays": (-1,)}, {"delays": ()}):
+        with pytest.raises(InputError, match="must be"):
+            Ball(norm=Norm.LINF, epsilon=0.1, sensors=(1.0,), **wrong)
+
+
 @pytest.mark.parametrize("groups", [((0, 0),), ((0, 1), (1, 2)), ((0, 3),), ((-1, 0),), ((),)])
 def test_groups_that_are_none_are_refused(groups: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(InputError, match="groups must hold each sensor once at most"):
         Ball(norm=Norm.LINF, epsilon=0.1, sensors=(1.0, 1.0, 1.0), groups=groups)
-    with pytest.raises(InputError, match="groups must have sensors"):
+    with pytest.raises(InputError, match="groups and biases must have sensors"):
         Ball(norm=Norm.LINF, epsilon=0.1, groups=((0, 1),))
 
 

@@ -133,6 +133,25 @@ def test_the_deployed_states_of_readings_that_err_together_lie_in_the_ball(lengt
     )
 
 
+def test_a_bias_and_a_noise_are_one_error_of_one_step() -> None:
+    both = ball_of({"angle": Misreading(linf=0.01, bias=0.003)}, ROBOT, NORMALISER)
+    sum_of = ball_of({"angle": 0.013}, ROBOT, NORMALISER)
+    np.testing.assert_allclose(both.sides, sum_of.sides, rtol=1e-12)
+    assert sum_of.biases is None
+    scale = NORMALISER.scale.astype(np.float64)
+    np.testing.assert_allclose(both.steady.sides[:2], 0.003 / scale[:2], rtol=1e-12)
+    for steady, whole in zip(both.steady.sides[:2], scale[:2], strict=True):
+        assert Fraction(steady) <= Fraction(0.003) / Fraction(whole)
+
+
+def test_all_readings_may_be_late_and_some_err_besides() -> None:
+    late = ball_of({"all": Misreading(delay=3), "gyro": 0.03}, ROBOT, NORMALISER)
+    assert late.delays == (3, 3, 3, 3)
+    assert replace(late, delays=None) == ball_of({"gyro": 0.03}, ROBOT, NORMALISER)
+    with pytest.raises(InputError, match="twice"):
+        ball_of({"all": Misreading(delay=3), "gyro": Misreading(delay=1)}, ROBOT, NORMALISER)
+
+
 def test_a_sensor_that_is_not_named_stays_as_it_is() -> None:
     sides = ball_of({"angle[1]": 0.01}, ROBOT, NORMALISER).sides
     assert (sides[[0, 2, 3]] == 0).all()

@@ -19,6 +19,7 @@ from surefoot.attack.action import (
 )
 from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
 from surefoot.attack.behind_gate import WITHIN, DeployedGate, WithinGate, fallback_of
+from surefoot.attack.bias import BIAS, bias_variants
 from surefoot.attack.blackbox_attacks import (
     corner_variants,
     masking_ratio,
@@ -98,11 +99,12 @@ QUICK: Mapping[str, Attack] = {
     ),
     "push": lambda target, config: Variants(adversaries=push_variants(target.policy, target.ball)),
     DELAY: lambda target, config: late_variants(target),
+    BIAS: lambda target, config: bias_variants(target),
 }
 """What ends within a minute: no training, one gradient search per step."""
 
 FULL: Mapping[str, Attack] = {
-    **QUICK,
+    **{name: made for name, made in QUICK.items() if name != BIAS},
     "mad": lambda target, config: Variants(adversaries=mad_variants(target.policy, target.ball)),
     "critic": lambda target, config: critic_variants(target, config.critic_steps),
     "rs": lambda target, config: rs_variants(target, config.sarsa),
@@ -114,8 +116,10 @@ FULL: Mapping[str, Attack] = {
     CONSTANT: lambda target, config: constant_variants(target),
     "pa-ad": lambda target, config: pa_ad_variants(target, config.adversary_steps),
     "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
+    BIAS: QUICK[BIAS],
 }
-"""Everything. Learned adversaries come last: they may start from what the others found."""
+"""Everything. Learned adversaries come last, as they may start from what the others found, and
+then what puts biases before the strongest of all."""
 
 PAPER: Mapping[str, Attack] = {
     name: FULL[name] for name in (CLEAN, "random", "critic", "mad", "rs")
@@ -123,6 +127,9 @@ PAPER: Mapping[str, Attack] = {
 """Those of "Pruning Cannot Hurt Robustness", Table 1: random, value-guided, MAD, Robust Sarsa."""
 
 _SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "paper": PAPER, "full": FULL}
+_OF_WHOLE_BALL = frozenset({CONSTANT, DELAY, BIAS})
+"""Attacks that keep what stays the same: the others have what may vary from step to step."""
+
 _LEARNED = frozenset({"pa-ad", "sa-rl"})
 """Attacks whose adversary trains in the task, and resumes there when it was interrupted."""
 
@@ -422,26 +429,31 @@ class _Suite:
 
     @property
     def played(self) -> tuple[str, ...]:
-        """Names of the attacks that are played: nothing is held back unless readings may be late.
+        """Names of the attacks that are played: of delays and biases only where there are such.
 
         Raises:
-            InputError: If it was asked for by its name, and none may be.
+            InputError: If one was asked for by its name, and there are none.
         """
-        if DELAY in self._config.attacks and self.ball.delays is None:
-            raise InputError(f"attacks must not name {DELAY!r} here: no reading may be late")
-        return tuple(
-            name for name in self._config.played if name != DELAY or self.ball.delays is not None
-        )
+        known = {DELAY: self.ball.delays, BIAS: self.ball.biases}
+        missing = {name for name, given in known.items() if given is None}
+        for name in missing & set(self._config.attacks):
+            raise InputError(f"attacks must not name {name!r} here: perturb has no {name}")
+        return tuple(name for name in self._config.played if name not in missing)
+
+    def _ball_of(self, name: str) -> Ball:
+        """Return the perturbation set of an attack: what stays the same may not vary in one."""
+        return self.ball if name in _OF_WHOLE_BALL else self.ball.varying
 
     def run(self, name: str) -> AttackResult:
         """Choose the strongest variant of an attack, and play it on the evaluation episodes."""
         target = replace(
             self._target,
+            ball=self._ball_of(name),
             strongest=self._strongest(lambda found: not found.startswith(CONSTANT)),
             constant=self._strongest(lambda found: found.startswith(CONSTANT)),
             chosen=dict(self._chosen),
         ).at(0.0, _TRAINING_SHARE)
-        if self.ball.epsilon == 0 and name != DELAY:  # there is nothing to search or learn
+        if target.ball.epsilon == 0 and name != DELAY:  # there is nothing to search or learn
             attack = Variants(adversaries={CLEAN: NoAdversary()})
         else:
             attack = self._config.played[name](target, self._config)
@@ -449,7 +461,7 @@ class _Suite:
         bound = None if name in (CLEAN, DELAY) else self._certified
         result = self._reported(name, attack, bound)
         self._chosen[name] = result.variant.removesuffix(WITHIN)
-        if result.selection and name != DELAY:  # no other attack begins with late readings
+        if result.selection and name not in (DELAY, BIAS):  # no other attack begins with these
             # By selection episodes: those that are reported must not choose anything.
             standing = result.selection[result.variant].standing
             self._harm[f"{name}, {result.variant}"] = standing, attack.adversaries[result.variant]
@@ -509,12 +521,12 @@ class _Suite:
 
     def masking(self, attacks: Mapping[str, AttackResult]) -> GradientMasking:
         """Return the signs of masked gradients: searches without them that do better."""
-        if self.ball.epsilon == 0:
+        if self.ball.varying.epsilon == 0:
             return GradientMasking(ratio=1.0, signs=())
         states = self._some_states()
         randoms = [np.random.default_rng(row) for row in range(len(states))]
         ratio = masking_ratio(
-            self._deployed.policy, self.ball, self._deployed.query, states, randoms
+            self._deployed.policy, self.ball.varying, self._deployed.query, states, randoms
         )
         returns = {name: result.evaluation.returns for name, result in attacks.items()}
         errors = {name: float(one.std() / len(one) ** 0.5) for name, one in returns.items()}
@@ -561,7 +573,7 @@ class _Suite:
             key.append([self._gate.gate.to_table(), self._config.fallback])
         if isinstance(adversary, ActionAdversary):
             key.append(list(adversary.box.limits))
-        elif adversary.ball != self.ball and adversary.ball.epsilon != 0:
+        elif adversary.ball not in (self.ball, self.ball.varying) and adversary.ball.epsilon != 0:
             raise CheckError(
                 f"{name}, {variant} has {adversary.ball}; the suite is for {self.ball}"
             )

@@ -159,6 +159,7 @@ class AttackReport:
             sensors=self.ball.sensors,
             groups=self.ball.groups,
             delays=self.ball.delays,
+            biases=self.ball.biases,
             readings=self.readings,
             backend=self.backend,
             suite=self.suite,

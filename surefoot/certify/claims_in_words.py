@@ -195,6 +195,7 @@ def misread(
     sides: Mapping[str, tuple[float, float]],
     together: Sequence[Sequence[str]] = (),
     late: Mapping[str, int] | None = None,
+    steady: Mapping[str, float] | None = None,
 ) -> str:
     """Describe a perturbation in raw units as the condition of a claim.
 
@@ -203,6 +204,7 @@ def misread(
         sides: Least and largest radius of the entries of each, normalised units.
         together: Names of the sensors of each group whose errors count together.
         late: Steps by which the reading of each sensor may be late, by its name.
+        steady: How far each sensor may be off by the same amount, normalised units, by its name.
     """
     words = []
     for name, size in readings.items():
@@ -217,6 +219,9 @@ def misread(
             f"with what is seen late ({steps}) between the readings that were recorded up to so "
             "many steps before in the same episode"
         )
+    if steady:
+        sizes = ", ".join(f"{name} {exact(size)}" for name, size in steady.items() if size)
+        words.append(f"of which the same for a whole episode: {sizes} normalised")
     return f"no sensor reads wrong but {', '.join(words)}"
 
 

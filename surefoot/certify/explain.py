@@ -6,6 +6,8 @@ out would make it say more than is proved.
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from surefoot.ball import Ball
 from surefoot.budget import Scope, percent
 from surefoot.certificate import Certificate, Finding, Verdict
@@ -164,7 +166,9 @@ def _perturbed(finding: Finding, ball: Ball, robot: Robot | None) -> str:
         together = [[robot.sensor_labels[each] for each in group] for group in ball.groups or ()]
         late = dict(zip(robot.sensor_labels, ball.delays or (), strict=False))
         sides = sides_of(meant.readings, robot, ball)
-        wrong = misread(meant.readings, sides, together, late)
+        off = () if ball.biases is None else (ball.sides * np.array(ball.biases)).tolist()
+        steady = dict(zip(robot.sensor_labels, off, strict=False))
+        wrong = misread(meant.readings, sides, together, late, steady)
         return f"attacked so that {wrong}" if finding.measured else f"if {wrong}"
     if finding.measured:
         return f"attacked within {exact(ball.epsilon)} ({ball.norm})"

@@ -10,6 +10,7 @@ from surefoot.budget import Budget, Scope
 from surefoot.certificate import proved_text
 from surefoot.certify.exploration import CONFIDENCE, FRACTION
 from surefoot.errors import InputError
+from surefoot.misreading import Misreading
 from surefoot.onnx_file import read_beside
 from surefoot.output_path import check_new_file
 from surefoot.policy import CategoricalHead, Policy
@@ -109,16 +110,23 @@ def _lines(robot: Robot, policy: Policy, scope: Scope, name: str) -> Iterator[st
     yield "# --attack), latency_us (with --bench)."
 
 
-def _sizes(robot: Robot) -> dict[str, float]:
-    sizes = {sensor.name: _size(sensor)[0] for sensor in robot.sensors}
-    return {name: size for name, size in sizes.items() if size is not None}
+def _sizes(robot: Robot) -> dict[str, Misreading]:
+    """Return the errors of the sensors of which something is known, by name."""
+    return {
+        sensor.name: Misreading(linf=_size(sensor)[0], bias=sensor.bias)
+        for sensor in robot.sensors
+        if _size(sensor)[0] is not None or sensor.bias is not None
+    }
 
 
 def _size(sensor: Sensor) -> tuple[float | None, str]:
-    """Return the largest error of a reading, and where it is from."""
-    if sensor.noise is not None:
-        return sensor.noise, "its noise"
-    return sensor.resolution, "its resolution"
+    """Return the largest error of a reading beside its bias, and where both are from."""
+    size, source = sensor.noise, "its noise"
+    if size is None and sensor.resolution is not None:
+        size, source = sensor.resolution, "its resolution"
+    if sensor.bias is None:
+        return size, source
+    return size, "its bias" if size is None else f"{source} and its bias"
 
 
 def _perturbed(robot: Robot, policy: Policy) -> Iterator[str]:
@@ -137,11 +145,19 @@ def _perturbed(robot: Robot, policy: Policy) -> Iterator[str]:
         yield "# says how large they get, state_limit = ... under [assume]."
     for sensor in robot.sensors:
         size, source = _size(sensor)
-        if size is None:
+        if sensor.name not in sizes:
             yield f"# {sensor.name}: neither noise nor resolution is known: taken as exact"
             continue
         counted = _counted(radii[sensor.name]) if is_clipped else ""
-        yield f"{sensor.name} = {size!r}  # {_unit(sensor)}{source}{counted}"
+        yield f"{sensor.name} = {_written(sensor, size)}  # {_unit(sensor)}{source}{counted}"
+
+
+def _written(sensor: Sensor, size: float | None) -> str:
+    """Return the errors of a sensor as TOML."""
+    if sensor.bias is None:
+        return repr(size)
+    kinds = [] if size is None else [f"linf = {size!r}"]
+    return f"{{ {', '.join([*kinds, f'bias = {sensor.bias!r}'])} }}"
 
 
 def _counted(radii: tuple[float, float]) -> str:

@@ -137,7 +137,7 @@ def test_the_suite_plays_it_where_readings_may_be_late_and_nowhere_else(
     assert record.ball.delays == (0, 2, 0)
     assert record.perturbation == "angle[1] a delay of 2 steps"
     assert set(record.attacks[DELAY].selection) == {choice.value for choice in Choice}
-    with pytest.raises(InputError, match="no reading may be late"):
+    with pytest.raises(InputError, match="perturb has no delay"):
         run_suite(file, None, replace(config, perturb=None, epsilon=0.1))
 
 

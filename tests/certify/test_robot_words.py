@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from fractions import Fraction
 
 import numpy as np
@@ -21,6 +21,7 @@ from surefoot.certify.gate_thresholds import make_gate
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array, Normaliser
+from surefoot.raw_units import OnRobot
 
 FAST = CertifyConfig(
     search_states=8, search_steps=4, lipsdp_iterations=3, lipsdp_per_actuator=2, alpha_steps=2
@@ -293,6 +294,53 @@ def test_a_certificate_about_other_groups_is_refused(
         )
 
 
+STEADY = BUDGET.replace(
+    "angle = 0.02, gyro = 0.5",
+    "angle = { linf = 0.015, bias = 0.005 }, gyro = { linf = 0.3, bias = 0.2 }",
+)
+
+
+@pytest.fixture(scope="module", name="steady")
+def _steady(file: ControllerFile) -> Certificate:
+    return certify_policy(file, Budget.parse(STEADY), EVIDENCE, FAST)
+
+
+def test_of_one_step_a_bias_and_a_noise_are_their_sum(
+    steady: Certificate, certificate: Certificate, file: ControllerFile
+) -> None:
+    for mine, theirs in zip(steady.findings[:2], certificate.findings[:2], strict=True):
+        assert mine.certified == pytest.approx(theirs.certified, rel=1e-9)
+    read = Certificate.parse(steady.to_json())
+    report = check_certificate(read, file, observations=EVIDENCE.observations)
+    assert report.proved == (0, 1, 2, 3)
+    assert "angle by at most 0.015 rad and a bias of 0.005 rad (" in explain(read)
+    assert "the same for a whole episode: angle[0] 0.01, angle[1] " in explain(read)
+
+
+def _less_steady(requirement: dict[str, object]) -> None:
+    on_robot = requirement["on_robot"]
+    assert isinstance(on_robot, dict)
+    on_robot["biases"] = [0.5, 0.5, 0.5]
+
+
+def _not_steady(requirement: dict[str, object]) -> None:
+    on_robot = requirement["on_robot"]
+    assert isinstance(on_robot, dict)
+    del on_robot["biases"]
+
+
+@pytest.mark.parametrize("forge", [_less_steady, _not_steady])
+def test_a_certificate_about_other_biases_is_refused(
+    steady: Certificate, file: ControllerFile, forge: Callable[[dict[str, object]], None]
+) -> None:
+    table = json.loads(steady.to_json())
+    forge(table["requirements"][0]["requirement"])
+    with pytest.raises(IntegrityError, match="means another"):
+        check_certificate(
+            Certificate.parse(canonical(table)), file, observations=EVIDENCE.observations
+        )
+
+
 def test_a_robot_with_finer_units_is_another_claim(
     certificate: Certificate, file: ControllerFile
 ) -> None:
@@ -347,6 +395,12 @@ def test_the_words_say_sensors_sizes_units_and_normalised_radii(certificate: Cer
     assert "action_deviation of knee under angle 0.02 rad, gyro 0.5 rad/s everywhere" in words
 
 
+def test_every_field_of_what_the_words_mean_is_spoken() -> None:
+    spoken = {"readings", "unit", "groups", "delays", "biases"}  # below
+    by_name = {"outputs"}  # as the name of an actuator, which the checker holds against them
+    assert {field.name for field in fields(OnRobot)} == spoken | by_name
+
+
 def test_every_size_and_name_changes_the_words(certificate: Certificate) -> None:
     finding = certificate.findings[0]
     meant = finding.requirement.on_robot
@@ -354,6 +408,8 @@ def test_every_size_and_name_changes_the_words(certificate: Certificate) -> None
     before = explain(certificate)
     others = [
         replace(finding.requirement, on_robot=replace(meant, groups=((0, 1),))),
+        replace(finding.requirement, on_robot=replace(meant, delays=(0, 2, 0))),
+        replace(finding.requirement, on_robot=replace(meant, biases=(0.5, 0.5, 0.0))),
         replace(finding.requirement, on_robot=replace(meant, readings={"angle": "0.03 rad"})),
         replace(finding.requirement, on_robot=replace(meant, unit="kN m")),
         replace(finding.requirement, epsilon=0.7),

@@ -79,6 +79,15 @@ def test_the_numbers_are_those_of_the_data_sheet(leg: Path, tmp_path: Path) -> N
     assert [words for words in heard.remarks if "gyro[1]: its resolution" in words]
 
 
+def test_a_bias_stands_beside_the_noise(leg: Path, tmp_path: Path) -> None:
+    sheet, out = tmp_path / "robot.toml", tmp_path / "budget.toml"
+    sheet.write_text(LEG.replace("noise = 0.03", "noise = 0.03\nbias = 0.01"))
+    init_budget(leg / "actor.onnx", out, robot=sheet, listener=Heard())
+    (table,) = tomllib.loads(out.read_text())["require"]
+    assert table["perturb"] == {"gyro": {"linf": 0.03, "bias": 0.01}, "encoder": 0.001}
+    assert "rad/s, its noise and its bias; " in out.read_text()
+
+
 def test_the_draft_can_be_held_against_the_controller(leg: Path, tmp_path: Path) -> None:
     out = tmp_path / "budget.toml"
     actor, robot = leg / "actor.onnx", leg / "robot.toml"

@@ -26,6 +26,8 @@ class Measurement:
         sensors: Share of epsilon by which each sensor was moved; None for all of it.
         groups: Sensors whose moves counted together, in l2; None where each counted by itself.
         delays: Steps by which the reading of each sensor was late at most; None where none was.
+        biases: Share of its side by which each sensor was off for a whole episode at most; None
+            where all of it could vary.
         episodes: Number of independent episodes; None where there were none.
         returns: Returns of independent episodes, whose mean is the value; may be empty.
         failures: Number of episodes in which the controller or the simulation failed: they ended
@@ -41,6 +43,7 @@ class Measurement:
     sensors: tuple[float, ...] | None = None
     groups: Groups | None = None
     delays: tuple[int, ...] | None = None
+    biases: tuple[float, ...] | None = None
     episodes: int | None = None
     returns: tuple[float, ...] = ()
     failures: int = 0
@@ -66,8 +69,16 @@ class Measurement:
         """Whether it was made under a perturbation set, or under none."""
         if ball is None:
             return (self.epsilon, self.norm) == (None, None)
-        own = (self.epsilon, self.norm, self.sensors, self.groups, self.delays)
-        return own == (ball.epsilon, ball.norm, ball.sensors, ball.groups, ball.delays)
+        if self.epsilon is None or self.norm is None:
+            return False
+        return ball == Ball(
+            norm=self.norm,
+            epsilon=self.epsilon,
+            sensors=self.sensors,
+            groups=self.groups,
+            delays=self.delays,
+            biases=self.biases,
+        )
 
     @property
     def title(self) -> str:
@@ -126,6 +137,7 @@ class Episodes:
             sensors=None if self.ball is None else self.ball.sensors,
             groups=None if self.ball is None else self.ball.groups,
             delays=None if self.ball is None else self.ball.delays,
+            biases=None if self.ball is None else self.ball.biases,
             episodes=len(self.returns),
             source=self.source,
         )
