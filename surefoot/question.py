@@ -126,17 +126,20 @@ Where = RawBox | NormalisedBox | RecordedStates | GatedReadings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inequality:
-    """A linear inequality on outputs: the sum of ``terms`` is at most ``limit``.
+    """A linear inequality on outputs and readings: the sum of its terms is at most ``limit``.
 
     Attributes:
         terms: Numbers of outputs in rising order, each with its coefficient, which is not 0.
         limit: Upper limit of the sum.
         strict: Whether the sum must be below the limit.
+        readings: Numbers of sensors in rising order, each with its coefficient per raw unit, which
+            is not 0.
     """
 
     terms: tuple[tuple[int, float], ...]
     limit: float
     strict: bool = False
+    readings: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -144,28 +147,34 @@ class Inequality:
         Raises:
             InputError: If one is not finite, or there is no term.
         """
-        if not self.terms:
-            raise InputError("an inequality must be about an action, got none")
-        if not np.isfinite([self.limit, *(value for _, value in self.terms)]).all():
+        terms = self.terms + self.readings
+        if not terms:
+            raise InputError("an inequality must be about an action or a sensor, got none")
+        if not np.isfinite([self.limit, *(value for _, value in terms)]).all():
             raise InputError(f"an inequality must have finite numbers, got {self.describe()}")
 
-    def is_broken(self, outputs: Float) -> bool:
+    def is_broken(self, outputs: Float, observation: Float) -> bool:
         """Return True if outputs break it, in exact arithmetic.
 
         Args:
             outputs: Finite, shape (m,).
+            observation: Readings at which they are the outputs, finite, shape (obs_dim,).
         """
-        total = sum((Fraction(value) * Fraction(outputs[j]) for j, value in self.terms), Fraction())
+        total = Fraction()
+        for terms, values in ((self.terms, outputs), (self.readings, observation)):
+            for number, factor in terms:
+                total += Fraction(factor) * Fraction(values[number])
         limit = Fraction(self.limit)
         return total >= limit if self.strict else total > limit
 
     def describe(self) -> str:
         """Return the inequality as a budget writes it."""
         words = ""
-        for output, value in self.terms:
-            sign = ("-" if value < 0 else "") if not words else (" - " if value < 0 else " + ")
-            size = "" if abs(value) == 1 else f"{abs(value)!r} * "
-            words += f"{sign}{size}action[{output}]"
+        for name, terms in (("action", self.terms), ("sensor", self.readings)):
+            for number, value in terms:
+                sign = ("-" if value < 0 else "") if not words else (" - " if value < 0 else " + ")
+                size = "" if abs(value) == 1 else f"{abs(value)!r} * "
+                words += f"{sign}{size}{name}[{number}]"
         return f"{words} {'<' if self.strict else '<='} {self.limit!r}"
 
     @classmethod
@@ -186,18 +195,30 @@ class Inequality:
 
     @classmethod
     def of(
-        cls, terms: Mapping[int, Fraction], limit: Fraction, *, strict: bool = False
+        cls,
+        terms: Mapping[int, Fraction],
+        limit: Fraction,
+        *,
+        strict: bool = False,
+        readings: Mapping[int, Fraction] | None = None,
     ) -> "Inequality":
         """Return an inequality of exact numbers.
 
+        Args:
+            terms: Coefficient of each output.
+            limit: Upper limit of the sum.
+            strict: Whether the sum must be below the limit.
+            readings: Coefficient of each sensor, per raw unit.
+
         Raises:
-            ValueError: If one of them is no double.
+            ValueError: If a number is no double.
         """
-        for value in (limit, *terms.values()):
-            if Fraction(float(value)) != value:
-                raise ValueError(f"{float(value)!r} is rounded: write each sum as one number")
-        known = tuple((number, float(terms[number])) for number in sorted(terms) if terms[number])
-        return cls(terms=known, limit=float(limit), strict=strict)
+        return cls(
+            terms=_doubles(terms),
+            limit=_double(limit),
+            strict=strict,
+            readings=_doubles(readings or {}),
+        )
 
 
 Clause = tuple[Inequality, ...]
@@ -226,6 +247,29 @@ class Condition:
     def inequalities(self) -> tuple[Inequality, ...]:
         """All inequalities, clause by clause."""
         return tuple(one for clause in self.clauses for one in clause)
+
+    @property
+    def sensors(self) -> tuple[int, ...]:
+        """Numbers of the sensors of which it speaks, in rising order."""
+        named = {number for one in self.inequalities for number, _ in one.readings}
+        return tuple(sorted(named))
+
+    def reading_rows(self, num_sensors: int) -> Float:
+        """Return the coefficients of the readings in all inequalities, shape (r, num_sensors).
+
+        Raises:
+            InputError: If one is about a sensor that there is not.
+        """
+        matrix = np.zeros((len(self.inequalities), num_sensors))
+        for row, one in zip(matrix, self.inequalities, strict=True):
+            for sensor, value in one.readings:
+                if sensor >= num_sensors:
+                    raise InputError(
+                        f"a condition is about sensor[{sensor}], the controller has {num_sensors} "
+                        "sensors"
+                    )
+                row[sensor] = value
+        return matrix
 
     def rows(self, num_outputs: int) -> tuple[Float, Float]:
         """Return coefficients, shape (r, m), and limits, shape (r,), of all inequalities.
@@ -259,9 +303,16 @@ class Condition:
             start += len(clause)
         return np.asarray(np.stack(least, axis=-1).max(axis=-1))
 
-    def is_violated(self, outputs: Float) -> bool:
-        """Return True if finite outputs, shape (m,), break it, in exact arithmetic."""
-        return any(all(one.is_broken(outputs) for one in clause) for clause in self.clauses)
+    def is_violated(self, outputs: Float, observation: Float) -> bool:
+        """Return True if outputs break it, in exact arithmetic.
+
+        Args:
+            outputs: Finite, shape (m,).
+            observation: Readings at which they are the outputs, finite, shape (obs_dim,).
+        """
+        return any(
+            all(one.is_broken(outputs, observation) for one in clause) for clause in self.clauses
+        )
 
     def describe(self) -> str:
         """Return the condition in words."""
@@ -295,6 +346,18 @@ class Question:
     where: Where
     condition: Condition
 
+    def __post_init__(self) -> None:
+        """Check that readings of which it speaks are known in the region.
+
+        Raises:
+            InputError: If they are not.
+        """
+        if self.condition.sensors and not isinstance(self.where, RawBox | GatedReadings):
+            raise InputError(
+                f"a condition about sensor[{self.condition.sensors[0]}] needs a region of "
+                f"readings, raw or gate, got {self.where.kind}"
+            )
+
     @property
     def box(self) -> RawBox | NormalisedBox:
         """The region of a question about a box.
@@ -322,8 +385,11 @@ def _parsed(text: str) -> ast.Expression:
     return ast.parse(text.strip(), mode="eval")
 
 
-_Linear = dict[int | None, Fraction]
-"""Coefficient of each output, and under None the constant."""
+_Name = tuple[str, int]
+"""``action`` or ``sensor``, and its number."""
+
+_Linear = dict[_Name | None, Fraction]
+"""Coefficient of each output and sensor, and under None the constant."""
 
 
 def _compared(node: ast.expr) -> Inequality:
@@ -342,9 +408,28 @@ def _compared(node: ast.expr) -> Inequality:
             difference = _sum(right, left, -1)
         case _:
             raise ValueError("compared by <=, >=, < or > only")
-    terms = {number: value for number, value in difference.items() if number is not None}
+    outputs, readings = (
+        {name[1]: value for name, value in difference.items() if name and name[0] == kind}
+        for kind in ("action", "sensor")
+    )
     strict = isinstance(node.ops[0], ast.Lt | ast.Gt)
-    return Inequality.of(terms, -difference.get(None, Fraction()), strict=strict)
+    limit = -difference.get(None, Fraction())
+    return Inequality.of(outputs, limit, strict=strict, readings=readings)
+
+
+def _double(value: Fraction) -> float:
+    """Return a number as a double.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if Fraction(float(value)) != value:
+        raise ValueError(f"{float(value)!r} is rounded: write each sum as one number")
+    return float(value)
+
+
+def _doubles(terms: Mapping[int, Fraction]) -> tuple[tuple[int, float], ...]:
+    return tuple((number, _double(terms[number])) for number in sorted(terms) if terms[number])
 
 
 def _linear(node: ast.expr) -> _Linear:
@@ -356,9 +441,11 @@ def _linear(node: ast.expr) -> _Linear:
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return {None: Fraction(float(value))}
-        case ast.Subscript(value=ast.Name(id="action"), slice=ast.Constant(value=int() as number)):
-            if not isinstance(number, bool):
-                return {number: Fraction(1)}
+        case ast.Subscript(
+            value=ast.Name(id="action" | "sensor" as kind),
+            slice=ast.Constant(value=int() as number),
+        ) if not isinstance(number, bool):
+            return {(kind, number): Fraction(1)}
         case ast.UnaryOp(op=ast.USub(), operand=inner):
             return _scaled(_linear(inner), Fraction(-1))
         case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as operation, right=right):
@@ -366,7 +453,9 @@ def _linear(node: ast.expr) -> _Linear:
             return _sum(_linear(left), _linear(right), sign)
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             return _product(_linear(left), _linear(right))
-    raise ValueError(f"{ast.unparse(node)} is no number, action[k], sum or product with a number")
+    raise ValueError(
+        f"{ast.unparse(node)} is no number, action[k], sensor[k], sum or product with a number"
+    )
 
 
 def _sum(left: _Linear, right: _Linear, sign: int) -> _Linear:
@@ -388,4 +477,4 @@ def _product(left: _Linear, right: _Linear) -> _Linear:
         return _scaled(right, left[None])
     if right.keys() == {None}:
         return _scaled(left, right[None])
-    raise ValueError("a product of actions is not linear")
+    raise ValueError("a product of actions or sensors is not linear")

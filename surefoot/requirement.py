@@ -59,7 +59,7 @@ class Requirement:
             observation that the gate lets through.
         all_of: Linear inequalities on the actions of which each must hold, such as
             ``action[0] - 2 * action[1] <= 0.5``; action[k] is output k, of a discrete controller
-            its logit.
+            its logit. In a region of readings they may speak of these, too: sensor[k], raw units.
         any_of: Linear inequalities of which one must hold.
         vnnlib: VNN-LIB file that says what must not occur, instead of region and inequalities; its
             path is relative to the budget.

@@ -1,9 +1,8 @@
 """VNN-LIB 1.0 files as questions: what is read of the format of the verifiers' competition.
 
 A file describes the inputs and outputs that must not occur: constants ``X_i`` and ``Y_j``, and
-assertions of linear inequalities, joined by ``and`` and ``or``. Each input lies in an interval, and
-no inequality is about inputs and outputs at once. Numbers count as the nearest doubles, as all
-tools of the competition read them.
+assertions of linear inequalities, joined by ``and`` and ``or``. Each input lies in an interval.
+Numbers count as the nearest doubles, as all tools of the competition read them.
 
 Reference:
     https://www.vnnlib.org, version 1.0; the competition's reports (arXiv 2212.10376).
@@ -318,19 +317,15 @@ def _box(disjunct: Sequence[_Atom], num_inputs: int, line: int) -> RawBox | None
     """Return the box of inputs of a conjunction, None if it is empty.
 
     Raises:
-        _UnsupportedError: If its inequalities about inputs are no intervals, or one has no end.
+        _UnsupportedError: If an interval is no closed one of doubles, or has no end.
     """
     low, high = [-math.inf] * num_inputs, [math.inf] * num_inputs
     for atom in disjunct:
         names = [name for name, value in atom.terms.items() if name and value]
         if not names:
             raise _UnsupportedError(atom.line, "an inequality is about no input and no output")
-        if all(name.startswith("Y") for name in names):
+        if len(names) > 1 or names[0].startswith("Y"):
             continue
-        if len(names) > 1:
-            raise _UnsupportedError(
-                atom.line, "an inequality about inputs must be about one of them alone"
-            )
         number, factor = int(names[0][2:]), atom.terms[names[0]]
         end = float(exact := -atom.terms.get("", Fraction()) / factor)
         if atom.strict or Fraction(end) != exact:
@@ -350,24 +345,28 @@ def _box(disjunct: Sequence[_Atom], num_inputs: int, line: int) -> RawBox | None
 
 
 def _avoiding(disjunct: Sequence[_Atom], line: int) -> Iterator[Inequality]:
-    """Yield the inequalities of which one keeps the outputs out of a conjunction.
+    """Yield the inequalities of which one keeps inputs and outputs out of a conjunction.
 
     Raises:
         _UnsupportedError: If it says nothing of outputs, or a coefficient is no double.
     """
     count = 0
     for atom in disjunct:
-        terms = {
-            int(name[2:]): -value
-            for name, value in atom.terms.items()
-            if name.startswith("Y") and value
-        }
-        if not terms:
-            continue
+        terms, readings = (
+            {
+                int(name[2:]): -value
+                for name, value in atom.terms.items()
+                if name.startswith(kind) and value
+            }
+            for kind in "YX"
+        )
+        if not terms and len(readings) == 1:
+            continue  # an end of the box
         count += 1
         # Not (sum <= 0) is -sum < 0: what is not strict becomes so.
+        limit, strict = atom.terms.get("", Fraction()), not atom.strict
         try:
-            yield Inequality.of(terms, atom.terms.get("", Fraction()), strict=not atom.strict)
+            yield Inequality.of(terms, limit, strict=strict, readings=readings)
         except ValueError as error:
             raise _UnsupportedError(atom.line, str(error)) from error
     if not count:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surefoot.errors import InputError
-from surefoot.question import Condition, Inequality, NormalisedBox, RawBox
+from surefoot.question import (
+    Condition,
+    Inequality,
+    NormalisedBox,
+    Question,
+    RawBox,
+    RecordedStates,
+)
 
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
 
@@ -38,6 +45,17 @@ def test_an_inequality_says_itself_again(
     assert Inequality.parse(one.describe()) == one
 
 
+@given(st.lists(NUMBERS.filter(bool), min_size=1, max_size=3), NUMBERS)
+def test_an_inequality_with_sensors_says_itself_again_and_is_broken_by_its_exact_sum(
+    coefficients: list[float], limit: float
+) -> None:
+    readings = tuple(enumerate(coefficients))
+    one = Inequality(terms=((1, -2.0),), limit=limit, readings=readings)
+    assert Inequality.parse(one.describe()) == one
+    total = sum((Fraction(each) * 3 for each in coefficients), Fraction(-2) * 5)
+    assert one.is_broken(np.array([0.0, 5.0]), np.full(3, 3.0)) is (total > Fraction(limit))
+
+
 @given(NUMBERS, NUMBERS)
 def test_a_sum_is_read_exactly_or_refused(limit: float, constant: float) -> None:
     exact = Fraction(limit) - Fraction(constant)
@@ -55,10 +73,12 @@ def test_a_sum_is_read_exactly_or_refused(limit: float, constant: float) -> None
         ("action[0]", "not one comparison"),
         ("0 <= action[0] <= 1", "not one comparison"),
         ("action[0] == 1", "compared by <=, >=, < or > only"),
-        ("action[0] * action[1] <= 1", "a product of actions is not linear"),
+        ("action[0] * action[1] <= 1", "a product of actions or sensors is not linear"),
         ("abs(action[0]) <= 1", r"abs\(action\[0\]\) is no number"),
         ("action[-1] <= 1", r"action\[-1\] is no number"),
         ("action[True] <= 1", r"action\[True\] is no number"),
+        ("action[0] * sensor[0] <= 1", "a product of actions or sensors is not linear"),
+        ("sensor[-1] <= 1", r"sensor\[-1\] is no number"),
         ("1 <= 2", "must be about an action"),
         ("action[0] <= 1e999", "Infinity"),
         ("0.1 * action[0] + 0.2 * action[0] <= 1", "is rounded: write each sum"),
@@ -81,13 +101,25 @@ def test_a_condition_is_broken_where_a_clause_has_no_inequality_that_holds(
     condition = Condition.parse(all_of, any_of)
     rows, limits = condition.rows(3)
     excesses = rows @ np.array(outputs) - limits
-    assert condition.is_violated(np.array(outputs)) is not holds
+    assert condition.is_violated(np.array(outputs), np.zeros(0)) is not holds
     assert (condition.violation(excesses) <= 0) == holds
 
 
 def test_an_action_that_there_is_not_is_named() -> None:
     with pytest.raises(InputError, match=r"about action\[3\], the controller has 3 outputs"):
         Condition.parse(("action[3] <= 0",), ()).rows(3)
+
+
+def test_a_sensor_that_there_is_not_is_named() -> None:
+    with pytest.raises(InputError, match=r"about sensor\[3\], the controller has 3 sensors"):
+        Condition.parse(("action[0] <= sensor[3]",), ()).reading_rows(3)
+
+
+def test_a_condition_about_readings_needs_a_region_of_them() -> None:
+    condition = Condition.parse(("action[0] <= sensor[0]",), ())
+    for where in (NormalisedBox(low=(0.0,), high=(1.0,)), RecordedStates()):
+        with pytest.raises(InputError, match=r"sensor\[0\] needs a region of readings"):
+            Question(where=where, condition=condition)
 
 
 def test_a_condition_needs_an_inequality() -> None:

@@ -21,7 +21,7 @@ BOX = """(assert (>= X_0 -0.5)) (assert (<= X_0 0.5))
 
 
 def breaks(question: Question, inputs: np.ndarray, outputs: np.ndarray) -> bool:
-    return bool(question.box.holds(inputs)) and question.condition.is_violated(outputs)
+    return bool(question.box.holds(inputs)) and question.condition.is_violated(outputs, inputs)
 
 
 def unsafe(specification: Specification, inputs: np.ndarray, outputs: np.ndarray) -> bool:
@@ -42,6 +42,11 @@ def unsafe(specification: Specification, inputs: np.ndarray, outputs: np.ndarray
             "(assert (or (and (<= X_0 0) (>= Y_0 0)) (and (>= X_0 0.25) (<= Y_1 (- 0.5)))))",
             lambda x, y: (x[0] <= 0 and y[0] >= 0) or (x[0] >= 0.25 and y[1] <= -0.5),
         ),
+        (
+            "(assert (and (<= (- Y_0 X_1) 0.25) (> (+ X_0 X_1) -0.5)))",
+            lambda x, y: y[0] - x[1] <= 0.25 and x[0] + x[1] > -0.5,
+        ),
+        ("(assert (<= (+ X_0 X_1) 0.25))", lambda x, y: x[0] + x[1] <= 0.25),
     ],
 )
 def test_a_point_is_unsafe_exactly_where_the_assertions_hold(
@@ -78,8 +83,6 @@ SAFE = "(assert (<= Y_0 0))"
         (DECLARED + "(assert (<= (* X_0 X_0) 1))", 5, "linear sum, got '*'"),
         (DECLARED + "(assert (<= (sin X_0) 1))", 5, "linear sum, got 'sin'"),
         (DECLARED + "(assert (<= X_2 1))", 5, "X_2 is not declared"),
-        (DECLARED + "(assert (<= X_0 Y_0))", 5, "one of them alone"),
-        (DECLARED + "(assert (<= (+ X_0 X_1) 1))", 5, "one of them alone"),
         (DECLARED + "(assert (< X_0 1))", 5, "a double that belongs to it"),
         (DECLARED + "(assert (<= (* 3 X_0) 1))", 5, "a double that belongs to it"),
         (DECLARED + "(assert (<= 1 2))", 5, "no input and no output"),

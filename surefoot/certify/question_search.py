@@ -21,7 +21,7 @@ from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.bounds.region import Rows
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.counterexamples import Replay, Single, attainable_states
-from surefoot.certify.questions import Corners, corners_of, lets_through, states_between
+from surefoot.certify.questions import Corners, lets_through, region_of, states_between
 from surefoot.certify.suspects import climbed, suspects
 from surefoot.gate import Gate
 from surefoot.policy import Policy
@@ -247,7 +247,7 @@ def answer(
         InputError: If the question is not about such a controller, or about no box.
     """
     box, condition = question.box, question.condition
-    corners = corners_of(box, policy)
+    corners = region_of(question, policy)
 
     def replayed(state: Float) -> Witness | None:
         observation = _observation_in(box, corners, state, policy)
@@ -272,17 +272,19 @@ def broken_at(
         replay: The deployed arithmetic.
     """
     outputs = replay.outputs_at(state[None])[0].astype(np.float64)
-    if not np.isfinite(outputs).all() or not condition.is_violated(outputs):
+    readings = observation.astype(np.float64)
+    if not np.isfinite(outputs).all() or not condition.is_violated(outputs, readings):
         return None
     rows, limits = condition.rows(len(outputs))
+    sums = rows @ outputs + condition.reading_rows(len(readings)) @ readings
     return Witness(
-        observation=tuple(observation.astype(np.float64).tolist()),
+        observation=tuple(readings.tolist()),
         state=tuple(state.astype(np.float64).tolist()),
         action=tuple(outputs.tolist()),
         runtime=replay.name,
         # The float64 difference may end at 0 where the exact one is above it.
         value=max(
-            float(condition.violation(rows @ outputs - limits)),
+            float(condition.violation(sums - limits)),
             np.finfo(np.float64).smallest_subnormal,
         ),
     )

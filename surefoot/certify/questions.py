@@ -70,6 +70,26 @@ def corners_of(box: Box, policy: Policy) -> Corners:
     return np.maximum(low, -clip), np.minimum(high, clip)
 
 
+def region_of(question: Question, policy: Policy) -> Corners:
+    """Return corners between which lie the states of every input of a question's box.
+
+    Raises:
+        InputError: If the question is about another controller, no box, no state, or a reading that
+            the controller cuts off there, since states do not tell it.
+    """
+    corners, condition = corners_of(question.box, policy), question.condition
+    condition.rows(policy.num_outputs)
+    condition.reading_rows(policy.obs_dim)
+    clip = policy.normaliser.clip
+    for sensor in condition.sensors:
+        if max(-corners[0][sensor], corners[1][sensor]) >= clip:
+            raise InputError(
+                f"a condition is about sensor[{sensor}], which the controller cuts off at {clip:g} "
+                "normalised units, inside the region"
+            )
+    return corners
+
+
 def readings_of(gate: Gate) -> RawBox:
     """Return the box of all observations that a gate lets through; its pairs may admit fewer."""
     low, high = gate.box
@@ -105,7 +125,7 @@ def proved_violation(
     Raises:
         InputError: If the question is not about such a controller, or about no box.
     """
-    corners = corners_of(question.box, policy)
+    corners = region_of(question, policy)
     bounds = ConditionBounds(policy, question.condition, *corners, arithmetic)
     low, high = tree.leaves(*corners)
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(low), _AT_ONCE)]
@@ -165,7 +185,7 @@ def violation_at(
     """
     observation = observation_of(witness, policy)
     low, high = states_between(observation, observation, policy)
-    box, outer = question.box, corners_of(question.box, policy)
+    box, outer = question.box, region_of(question, policy)
     if isinstance(box, RawBox) and not box.holds(observation):
         return -np.inf
     if (high < outer[0]).any() or (low > outer[1]).any():

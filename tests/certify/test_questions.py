@@ -79,7 +79,7 @@ def test_a_witness_breaks_the_condition_on_the_runtime(
     state = file.policy.state(observation, np.float32)
     outputs = deployed_arithmetic(file).outputs_at(state)[0].astype(np.float64)
     assert tuple(outputs) == finding.witness.action
-    assert finding.requirement.questions[0].condition.is_violated(outputs)
+    assert finding.requirement.questions[0].condition.is_violated(outputs, observation[0])
     exact = file.policy.state(observation)[0]
     assert (np.abs(exact) <= 0.3).all()
 
@@ -183,9 +183,47 @@ def test_recorded_states_are_asked_one_by_one(file: ControllerFile) -> None:
     assert unknown.reason == "no recorded observations are given"
 
 
+def test_where_a_sensor_is_large_an_action_may_be_anything(file: ControllerFile) -> None:
+    """An implication: the action of small readings decides, by an independent search."""
+    rng = np.random.default_rng(2)
+    readings = np.concatenate([rng.random((20_000, 4)), rng.integers(0, 2, (64, 4))]) * 0.4
+    actions = file.policy.outputs_at(file.policy.state(readings))[:, 0]
+    near = readings[:, 1] < 0.2
+    worst, anywhere = float(actions[near].max()), float(actions.max())
+    assert worst + 0.02 < anywhere
+    box = [0.0] * 4, [0.4] * 4, "raw"
+    questions = budget(
+        asked(*box, any_of=["sensor[1] >= 0.2", f"action[0] <= {worst + 0.01!r}"]),
+        asked(*box, any_of=["sensor[1] >= 0.2", f"action[0] <= {worst - 0.01!r}"]),
+    )
+    certificate = certify_policy(file, questions, Evidence(), QUICK)
+    holds, broken = certificate.findings
+    assert (holds.verdict, broken.verdict) == (Verdict.PROVED, Verdict.REFUTED)
+    assert broken.witness is not None
+    assert broken.witness.observation is not None
+    assert broken.witness.observation[1] < 0.2
+    saved = Certificate.parse(certificate.to_json())
+    assert check_certificate(saved, file).proved == (0, 1)
+    moved = forge(certificate, lambda table: far_sensor(table["requirements"][1]["witness"]))
+    with pytest.raises(IntegrityError, match="violates nothing"):
+        check_certificate(moved, file)
+
+
+def far_sensor(witness: Table) -> None:
+    witness["observation"] = [*witness["observation"][:1], 0.25, *witness["observation"][2:]]
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [
+        (
+            asked([-99.0] * 4, [99.0] * 4, "raw", all_of=["action[0] <= sensor[1]"]),
+            "cuts off at 10 normalised units",
+        ),
+        (
+            asked([0.0] * 4, [0.1] * 4, "raw", all_of=["action[0] <= sensor[4]"]),
+            "the controller has 4 sensors",
+        ),
         (asked([0.0], [1.0], all_of=["action[0] <= 1"]), "must have 4 intervals, got 1"),
         (asked([0.0] * 4, [1.0] * 4, all_of=["action[2] <= 1"]), "the controller has 2 outputs"),
         (asked([11.0] * 4, [12.0] * 4, all_of=["action[0] <= 1"]), "states end at 10 normalised"),

@@ -1,7 +1,8 @@
 """By how much a condition on the outputs may be broken in a box of states, rounding included.
 
 The inequalities are one more linear layer behind the head, so that CROWN bounds their left sides
-and not the actions one by one. Statement and proof: docs/explanation/mathematics.md, 5.16.
+and not the actions one by one. Readings of which they speak are carried past the layers.
+Statement and proof: docs/explanation/mathematics.md, 5.16.
 
 Shape legend: B boxes, d sensors, m outputs, r inequalities.
 """
@@ -9,8 +10,9 @@ Shape legend: B boxes, d sensors, m outputs, r inequalities.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 
-from surefoot.activation import Activation, AnyActivation, Clamp
+from surefoot.activation import Activation, AnyActivation, Clamp, Mixed
 from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.branch_and_bound import jacobian, region_between
 from surefoot.certify.bounds.crown import layer_bounds
@@ -33,7 +35,7 @@ class _Rows:
 
     Attributes:
         activation: Squash between the raw outputs and the rows; None for the identity.
-        matrix: Coefficients, shape (r, m).
+        matrix: Coefficients of the m outputs and of k sensors, shape (r, m + k).
         shift: Constants, shape (r,).
         error: Most that a coefficient, or in the last column a constant, is wrong by.
     """
@@ -73,7 +75,7 @@ class ConditionBounds:
         self._sizes, limits = condition.rows(policy.num_outputs)
         self._sizes = np.abs(self._sizes)
         rows = _rows_of(policy, condition)
-        self.network = _with_rows(network_of(policy), rows)
+        self.network = _with_rows(_carrying(network_of(policy), condition.sensors), rows)
         self._squashed = rows.activation is not None
         largest = max(np.abs(rows.matrix).sum(axis=1).max(), np.abs(limits).max())
         self._quantum = 2.0 ** (np.ceil(np.log2(largest)) - _BITS)
@@ -112,8 +114,11 @@ class ConditionBounds:
 
     def excesses_at(self, states: Float) -> Float:
         """Estimate sum minus limit of each inequality at states, shape (n, r)."""
-        rows, limits = self.condition.rows(self._policy.num_outputs)
-        return np.asarray(self._policy.outputs_at(states) @ rows.T - limits)
+        policy = self._policy
+        rows, limits = self.condition.rows(policy.num_outputs)
+        readings = policy.normaliser.mean + policy.normaliser.scale * states
+        own = readings @ self.condition.reading_rows(policy.obs_dim).T
+        return np.asarray(policy.outputs_at(states) @ rows.T + own - limits)
 
     def slopes_at(self, states: Float) -> Float:
         """Estimate the gradients of the inequalities' left sides at states, shape (n, r, d)."""
@@ -132,11 +137,9 @@ class ConditionBounds:
 
     def _margins(self, region: Region, found: list[Bounds]) -> Float:
         """Bound what rounding adds to each left side, shape (B, r)."""
-        outputs = self._policy.num_outputs
-        before = found[:-1]
-        if not self._squashed:
-            last = found[-1]
-            before = [*before, Bounds(last.lower[:, :outputs], last.upper[:, :outputs])]
+        # Of what is carried past the layers nothing is rounded.
+        layers = zip(found, self._policy.layers, strict=False)
+        before = [bounds.first(len(layer.bias)) for bounds, layer in layers]
         rounding = rounding_around(self._policy, region, before, self._arithmetic, self._affines)
         if isinstance(rounding, Unknown):
             return np.full((len(region.centres), len(self._sizes)), np.inf)
@@ -146,10 +149,11 @@ class ConditionBounds:
 def _rows_of(policy: Policy, condition: Condition) -> _Rows:
     """Return the inequalities behind the raw outputs; products that are not exact have an error."""
     matrix, limits = condition.rows(policy.num_outputs)
+    readings = _readings_of(policy, condition)
     head = policy.head
     if isinstance(head, CategoricalHead):
         exact = np.zeros((len(matrix), matrix.shape[1] + 1))
-        return _Rows(activation=None, matrix=matrix, shift=-limits, error=exact)
+        return _joined(_Rows(activation=None, matrix=matrix, shift=-limits, error=exact), readings)
     centre, half_range = head.centre.astype(np.float64), head.half_range.astype(np.float64)
     scaled, shift = matrix * half_range, matrix @ centre - limits
     terms = np.abs(matrix) @ np.abs(centre) + np.abs(limits)
@@ -157,7 +161,63 @@ def _rows_of(policy: Policy, condition: Condition) -> _Rows:
     activation: AnyActivation | None = None
     if head.squash is not Squash.IDENTITY:
         activation = Activation.TANH if head.squash is Squash.TANH else Clamp(-1.0, 1.0)
-    return _Rows(activation=activation, matrix=scaled, shift=shift, error=error)
+        if len(condition.sensors):
+            activation = _beside(activation, policy.num_outputs, len(condition.sensors))
+    rows = _Rows(activation=activation, matrix=scaled, shift=shift, error=error)
+    return _joined(rows, readings)
+
+
+def _readings_of(policy: Policy, condition: Condition) -> _Rows:
+    """Return the part of the inequalities that is about readings, as functions of states.
+
+    A reading is mean + scale z, of the state z before any clip; a scale may be rounded itself.
+    """
+    sensors, normaliser = list(condition.sensors), policy.normaliser
+    matrix = condition.reading_rows(policy.obs_dim)[:, sensors]
+    mean, scale = (part.astype(np.float64)[sensors] for part in (normaliser.mean, normaliser.scale))
+    scaled, terms = matrix * scale, np.abs(matrix) @ np.abs(mean)
+    error = np.column_stack([np.abs(scaled) * 4 * UNIT, terms * gamma(len(sensors) + 4)])
+    return _Rows(activation=None, matrix=scaled, shift=matrix @ mean, error=error)
+
+
+def _joined(rows: _Rows, readings: _Rows) -> _Rows:
+    """Return inequalities with the part that is about readings."""
+    if not readings.matrix.shape[1]:
+        return rows
+    constant = rows.error[:, -1] + readings.error[:, -1]
+    constant = constant + (np.abs(rows.shift) + np.abs(readings.shift)) * gamma(4)
+    return _Rows(
+        activation=rows.activation,
+        matrix=np.column_stack([rows.matrix, readings.matrix]),
+        shift=rows.shift + readings.shift,
+        error=np.column_stack([rows.error[:, :-1], readings.error[:, :-1], constant]),
+    )
+
+
+def _carrying(network: Network, sensors: tuple[int, ...]) -> Network:
+    """Return the network whose last outputs are the states of some sensors."""
+    if not sensors:
+        return network
+    count, (first, *rest) = len(sensors), network.weights
+    picked = np.zeros((count, first.shape[1]))
+    picked[np.arange(count), sensors] = 1.0
+    return Network(
+        weights=(
+            np.concatenate([first, picked]),
+            *(np.asarray(block_diag(weight, np.eye(count))) for weight in rest),
+        ),
+        biases=tuple(np.concatenate([bias, np.zeros(count)]) for bias in network.biases),
+        activations=tuple(
+            _beside(activation, len(bias), count)
+            for activation, bias in zip(network.activations, network.biases, strict=False)
+        ),
+    )
+
+
+def _beside(activation: AnyActivation, width: int, count: int) -> AnyActivation:
+    """Return an activation of ``width`` neurons with ``count`` more that give on what they get."""
+    own = activation.parts if isinstance(activation, Mixed) else ((activation, width),)
+    return Mixed.of([*own, (Activation.IDENTITY, count)])
 
 
 def _with_rows(network: Network, rows: _Rows) -> Network:

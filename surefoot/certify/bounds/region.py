@@ -209,6 +209,13 @@ class Bounds:
             squares = Squares(squares.least[rows], squares.most[rows])
         return Bounds(self.lower[rows], self.upper[rows], squares)
 
+    def first(self, count: int) -> "Bounds":
+        """Return the bounds of the first so many neurons."""
+        neurons, squares = slice(count), self.squares
+        if squares is not None:
+            squares = Squares(squares.least[:, neurons], squares.most[:, neurons])
+        return Bounds(self.lower[:, neurons], self.upper[:, neurons], squares)
+
     def meet(self, other: "Bounds") -> "Bounds":
         """Return the intersection of both bounds."""
         known = [each.squares for each in (self, other) if each.squares is not None]

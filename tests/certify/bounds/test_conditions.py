@@ -8,6 +8,7 @@ from surefoot.activation import AnyActivation
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
 from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.counterexamples import deployed_arithmetic
+from surefoot.certify.questions import states_between
 from surefoot.policy import Activation, Squash
 from surefoot.question import Condition
 
@@ -39,6 +40,44 @@ def test_no_input_of_a_box_exceeds_its_bound_in_deployed_arithmetic(
             outputs = replay.outputs_at(points[inside]).astype(np.float64)
             assert (outputs @ rows.T - limits <= proved[box]).all()
         assert (bounds.violations(low, high) == CONDITION.violation(proved)).all()
+
+
+@pytest.mark.parametrize("squash", [*Squash, None])
+@pytest.mark.parametrize("activation", [Activation.TANH, Activation.RELU])
+def test_no_reading_of_a_box_exceeds_the_bound_of_a_condition_about_it(
+    activation: AnyActivation, squash: Squash | None
+) -> None:
+    """Raw units, and a normaliser of any mean and scale."""
+    rng = np.random.default_rng(5)
+    condition = Condition.parse(
+        ("action[0] - 1.7 * sensor[2] <= 0.3", "sensor[0] + sensor[2] <= 0.1"),
+        ("action[1] >= 3 * sensor[0]", "sensor[2] > 0.2"),
+    )
+    rows, limits = condition.rows(2)
+    for size in (0.0, 1e-6, 0.03, 0.5):
+        policy = random_policy(rng, [3, 8, 8, 2], activation, squash)
+        replay, normaliser = deployed_arithmetic(file_of(policy)), policy.normaliser
+        low = (normaliser.mean + normaliser.scale * rng.normal(0, 1, 3)).astype(np.float32)
+        high = (low + size * normaliser.scale * rng.random(3)).astype(np.float32)
+        ends = states_between(low.astype(np.float64), high.astype(np.float64), policy)
+        bounds = ConditionBounds(policy, condition, *ends, FLOAT32)
+        proved = bounds.excesses(ends[0][None], ends[1][None])[0]
+        shares = np.concatenate([rng.random((200, 3)), rng.integers(0, 2, (50, 3))])
+        readings = np.clip((low + shares * (high - low)).astype(np.float32), low, high)
+        outputs = replay.outputs_at(policy.state(readings, np.float32)).astype(np.float64)
+        exact = readings.astype(np.float64) @ condition.reading_rows(3).T
+        assert (outputs @ rows.T + exact - limits <= proved + 1e-15).all()
+        if size == 0.0:  # and hardly more than what is there
+            np.testing.assert_allclose(proved, (outputs @ rows.T + exact - limits)[0], atol=1e-4)
+
+
+def test_an_action_that_follows_its_sensor_is_bounded_as_one() -> None:
+    """Of a = 2 o on a wide box, a - 2 o is 0 everywhere, though a and o are not."""
+    policy = linear_policy([[2.0]])
+    condition = Condition.parse(("action[0] - 2 * sensor[0] <= 0.5",), ())
+    ends = np.array([-3.0]), np.array([3.0])
+    bounds = ConditionBounds(policy, condition, *ends, FLOAT32)
+    assert bounds.violations(ends[0][None], ends[1][None])[0] == pytest.approx(-0.5, abs=1e-4)
 
 
 def test_the_bound_of_a_linear_controller_is_exact_but_for_rounding() -> None:
