@@ -54,6 +54,9 @@ class Visited:
             episode in the order of time, (num_pool,); None where nothing tells them apart.
         in_pool: Whether the episode of each independent observation is one of the pool's, so that
             the two depend on each other, (num_states,); None where nothing tells.
+        trials: One observation of each of further episodes, drawn as the independent ones are, on
+            which a gate is tried and of which nothing else is made, (num_trials, obs_dim); None
+            where none were played.
     """
 
     independent: NDArray[np.float64]
@@ -63,6 +66,7 @@ class Visited:
     sampled: SampledEpisodes | None = None
     episodes: NDArray[np.int64] | None = None
     in_pool: NDArray[np.bool_] | None = None
+    trials: NDArray[np.float64] | None = None
 
     @property
     def recorded(self) -> NDArray[np.float64] | None:
@@ -76,6 +80,7 @@ class Visited:
         arrays |= {"independent": self.independent, "steps": self.steps, "pool": self.pool}
         arrays |= {} if self.episodes is None else {"episodes": self.episodes}
         arrays |= {} if self.in_pool is None else {"in_pool": self.in_pool}
+        arrays |= {} if self.trials is None else {"trials": self.trials}
         np.savez(buffer, num_discarded=np.int64(self.num_discarded), **arrays)
         return buffer.getvalue()
 
@@ -96,6 +101,7 @@ class Visited:
                 sampled=_sampled_from(arrays),
                 episodes=_integers(arrays["episodes"]) if "episodes" in arrays else None,
                 in_pool=_of_type(arrays["in_pool"], np.bool_) if "in_pool" in arrays else None,
+                trials=_floats(arrays["trials"]) if "trials" in arrays else None,
             )
             visited._check()
         except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -117,7 +123,12 @@ class Visited:
             raise ValueError(f"episodes must be one for each row, are {self.episodes.shape}")
         if self.in_pool is not None and self.in_pool.shape != shapes[0][:1]:
             raise ValueError(f"in_pool must be one for each state, is {self.in_pool.shape}")
-        if not (np.isfinite(self.independent).all() and np.isfinite(self.pool).all()):
+        seen = [self.independent, self.pool]
+        if self.trials is not None:
+            if self.trials.ndim != 2 or self.trials.shape[1] != shapes[0][1]:
+                raise ValueError(f"trials must be (n, obs_dim), are {self.trials.shape}")
+            seen.append(self.trials)
+        if not all(np.isfinite(part).all() for part in seen):
             raise ValueError("observations must be finite")
 
 

@@ -92,6 +92,16 @@ def test_which_states_are_of_episodes_of_the_pool_is_read_back_or_refused() -> N
             Visited.from_bytes(replace(drawn(), in_pool=wrong).to_bytes())
 
 
+def test_the_trials_of_a_gate_are_read_back_or_refused() -> None:
+    tried = replace(drawn(), trials=np.ones((7, 3)))
+    again = Visited.from_bytes(tried.to_bytes())
+    assert again.trials is not None
+    assert np.array_equal(again.trials, np.ones((7, 3)))
+    for wrong in (np.ones((7, 2)), np.ones(3), np.full((7, 3), np.nan), np.ones((7, 3), np.int64)):
+        with pytest.raises(IntegrityError, match="does not hold visited states"):
+            Visited.from_bytes(replace(drawn(), trials=wrong).to_bytes())
+
+
 @pytest.mark.parametrize("missing", ["independent", "steps", "num_discarded", "pool"])
 def test_a_file_in_which_an_array_is_missing_is_refused(missing: str) -> None:
     arrays = {"independent": 0.0, "steps": 0, "num_discarded": 0, "pool": 0.0}

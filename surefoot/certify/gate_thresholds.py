@@ -129,11 +129,7 @@ class _Recorded:
         """Return what was recorded: the pool, and behind it states of episodes of their own."""
         if visited is None:
             visited = _nothing(policy.obs_dim)
-        with np.errstate(over="ignore"):
-            pool, alone = (
-                part.astype(np.float32) + np.float32(0)
-                for part in (visited.pool, visited.independent)
-            )
+        pool, alone = _taken(visited.pool), _taken(visited.independent)
         if visited.episodes is not None:
             return cls._of_episodes(policy, pool, visited.episodes)
         if visited.in_pool is None:
@@ -142,14 +138,15 @@ class _Recorded:
             alone = alone[[row.tobytes() not in held for row in alone]]
         else:
             alone = alone[~visited.in_pool]
-        obs = np.concatenate([pool, alone])
+        trials = np.empty((0, policy.obs_dim)) if visited.trials is None else visited.trials
+        obs = np.concatenate([pool, alone, _taken(trials)])
         unknown = np.zeros(len(obs), np.int64)
-        fresh = np.arange(len(obs)) >= len(pool)
+        num_making = len(pool) or len(alone)
         return cls(
             obs=obs,
             actions=twin_outputs(policy, obs),
             steps=unknown,
-            fresh=fresh if len(pool) else ~fresh,
+            fresh=np.arange(len(obs)) >= num_making,
             episodes=unknown - 1,
         )
 
@@ -187,6 +184,13 @@ class _Recorded:
         """Return differences of an order between steps of one episode, (number of them, ...)."""
         with np.errstate(over="ignore"):
             return np.diff(values, n=order, axis=0)[self.steps[order:] >= order]
+
+
+def _taken(observations: Array) -> NDArray[np.float32]:
+    """Return observations as a runtime takes them, with one zero."""
+    with np.errstate(over="ignore"):
+        taken: NDArray[np.float32] = observations.astype(np.float32) + np.float32(0)
+    return taken
 
 
 def _nothing(obs_dim: int) -> Visited:

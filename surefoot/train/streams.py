@@ -22,6 +22,7 @@ class Stream(IntEnum):
     BIASES = 10
     COLLECTION = 11
     SCREEN = 12
+    TRIALS = 13
 
 
 def numpy_stream(seed: int, stream: Stream, *index: int) -> np.random.Generator:

@@ -45,7 +45,7 @@ _EPSILON = 0.05
 
 _DIFFERENT = "the result is not that of a training that was never stopped"
 _NEW_EPISODES = 'train.resume = "new_episodes" begins new episodes when a training resumes'
-_WHEN_UNFINISHED = (*WITHOUT_EFFECT, "visited_states")
+_WHEN_UNFINISHED = (*WITHOUT_EFFECT, "visited_states", "gate_trials")
 """What may differ when a run resumes: its states are recorded at its end."""
 
 
@@ -72,9 +72,9 @@ def train_policy(
         config: The run.
         out: Run folder for checkpoints, TensorBoard and the resolved configuration. If it holds
             checkpoints of the same configuration, the run resumes from the newest; what no weight
-            depends on (``num_threads``, ``visited_states``, ``checkpoint_steps``, ``resume``) may
-            differ, and ``total_steps`` may be larger. What an older version did not know counts as
-            its default.
+            depends on (``num_threads``, ``visited_states``, ``gate_trials``, ``checkpoint_steps``,
+            ``resume``) may differ, and ``total_steps`` may be larger. What an older version did not
+            know counts as its default.
         on_progress: Called after every iteration.
         measure: What the curves hold of each evaluated policy beside its return.
         robot: Robot whose sensors ``config.defence.perturb`` names; None for none.

@@ -337,7 +337,11 @@ class Run:
             critic=self._deployed("critic", self._agent.critic.mlp.to_layers()),
             curves=self.curves,
             visited=record_visited(
-                policy, visited_env, config.seed, num_states=config.visited_states
+                policy,
+                visited_env,
+                config.seed,
+                num_states=config.visited_states,
+                num_trials=config.gate_trials,
             ),
             config=config,
             spec=self._collector.env.spec,

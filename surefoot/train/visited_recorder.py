@@ -4,6 +4,7 @@ N = environments, O = obs_dim.
 """
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +20,69 @@ _MAX_SAMPLED = 128
 
 
 def record_visited(
-    policy: Policy, env: VectorEnv, seed: int, *, num_states: int, num_pool: int = 4096
+    policy: Policy,
+    env: VectorEnv,
+    seed: int,
+    *,
+    num_states: int,
+    num_pool: int = 4096,
+    num_trials: int = 0,
 ) -> Visited:
     """Play fresh episodes with the deterministic policy and record what it observes.
+
+    Args:
+        policy: Frozen.
+        env: Is reset; its number of environments is part of what a seed means.
+        seed: Seed of the run; the streams of these episodes are used by nothing else.
+        num_states: Number of independent observations; 0 for no episodes at all.
+        num_pool: Largest number of dependent observations.
+        num_trials: Number of further independent observations, on which a gate is tried.
+
+    Raises:
+        InputError: If fewer than one episode in a hundred reaches its step.
+        DivergenceError: If a simulation diverges.
+    """
+    drawn = _draw(policy, env, seed, Stream.VISITED, num_states)
+    trials = _draw(policy, env, seed, Stream.TRIALS, num_trials).states if num_trials else None
+    return Visited(
+        independent=drawn.states,
+        steps=drawn.steps,
+        num_discarded=drawn.num_discarded,
+        pool=drawn.pool[:: max(1, -(-len(drawn.pool) // num_pool))],
+        in_pool=drawn.in_pool,
+        trials=trials,
+        sampled=record_sampled(policy, env, seed, num_episodes=min(num_states, _MAX_SAMPLED)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Drawn:
+    """Independent observations, and the whole episodes of some of them.
+
+    Attributes:
+        states: One observation of each episode, (n, O).
+        steps: The steps at which they were taken, (n,).
+        in_pool: Whether the episode of each is in the pool, (n,).
+        num_discarded: Episodes that ended before their step.
+        pool: Every observation of some episodes, (any number, O).
+    """
+
+    states: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    in_pool: NDArray[np.bool_]
+    num_discarded: int
+    pool: NDArray[np.float64]
+
+
+def _draw(policy: Policy, env: VectorEnv, seed: int, stream: Stream, num_states: int) -> _Drawn:
+    """Return observations of fresh episodes, each at a step that was drawn beforehand.
 
     Episodes are numbered; the seed and the step of an episode are drawn from its number alone, and
     the states of the lowest-numbered episodes that reach their step are taken. Which episode ends
     first, or is played first, therefore does not choose the states.
 
-    Args:
-        policy: Frozen.
-        env: Is reset; its number of environments is part of what a seed means.
-        seed: Seed of the run; the stream of these episodes is used by nothing else.
-        num_states: Number of independent observations; 0 for no episodes at all.
-        num_pool: Largest number of dependent observations.
-
     Raises:
         InputError: If fewer than one episode in a hundred reaches its step.
-        DivergenceError: If a simulation diverges.
     """
     horizon, group = horizon_of(env), env.num_envs
     states: list[NDArray[np.float64]] = []
@@ -45,7 +91,7 @@ def record_visited(
     pool = np.empty((0, env.spec.obs_dim))
     num_discarded = 0
     for number in itertools.count() if num_states else ():
-        generator = numpy_stream(seed, Stream.VISITED, number)
+        generator = numpy_stream(seed, stream, number)
         num_episodes = group * -(-num_states // group)
         drawn = generator.integers(horizon, size=num_episodes)
         seeds = np.array(env_seeds(generator, num_episodes))
@@ -72,13 +118,12 @@ def record_visited(
                 f" steps: only {len(states)} of {num_discarded} reached the step drawn for them,"
                 f" got {num_states}"
             )
-    return Visited(
-        independent=np.array(states).reshape(-1, env.spec.obs_dim),
+    return _Drawn(
+        states=np.array(states).reshape(-1, env.spec.obs_dim),
         steps=np.array(steps, np.int64),
-        num_discarded=num_discarded,
-        pool=pool[:: max(1, -(-len(pool) // num_pool))],
         in_pool=np.array(in_pool, np.bool_),
-        sampled=record_sampled(policy, env, seed, num_episodes=min(num_states, _MAX_SAMPLED)),
+        num_discarded=num_discarded,
+        pool=pool,
     )
 
 

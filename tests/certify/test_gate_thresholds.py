@@ -116,6 +116,13 @@ def test_no_trial_is_of_an_episode_that_made_the_limits() -> None:
     )
     (rate,) = make_gate(POLICY, marked, GateRule()).alarms.rates
     assert rate.trials == 26
+    tried = replace(marked, trials=walks(num_episodes=50, num_steps=1, seed=2).pool)
+    file = make_gate(POLICY, tried, GateRule())
+    assert file.alarms.rates[0].trials == 76
+    assert file.gate == make_gate(POLICY, marked, GateRule()).gate
+    # Nor do they make the limits where no whole episode was recorded.
+    alone_makes = replace(tried, pool=np.empty((0, 3)), in_pool=None)
+    assert make_gate(POLICY, alone_makes, GateRule(margin=1.0)).alarms.rates[0].trials == 50
     # That a state of the pool was drawn once more says nothing: only its episode counts.
     again = replace(marked, independent=visited.pool[:30])
     assert make_gate(POLICY, again, GateRule()).alarms.rates[0].trials == 26

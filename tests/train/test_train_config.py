@@ -52,6 +52,7 @@ def test_the_defaults_are_plain_ppo_with_the_noise_of_the_paper() -> None:
         ({"defence": {"kind": "sa", "epsilon": -0.1, "kappa": 1}}, "epsilon must be at least 0"),
         ({"defence": {"kind": "sa", "epsilon": 0.1, "kappa": -1}}, "kappa must be at least 0"),
         ({"defence": {"kind": "sa", "epsilon": 0.1, "kappa": 1, "fraction": 0}}, "fraction"),
+        ({"visited_states": 0, "gate_trials": 5}, "gate_trials must be 0 without visited_states"),
         ({"defence": {"kind": "sa", "kappa": 1}}, "must have epsilon, or perturb in its place"),
         (
             {"defence": {"kind": "sa", "kappa": 1, "epsilon": 0.1, "perturb": "noise"}},

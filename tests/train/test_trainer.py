@@ -167,10 +167,12 @@ def test_settings_that_no_weight_depends_on_may_change_when_a_run_goes_on(
 
     with pytest.raises(InterruptedRun):
         train_policy(TINY, out=tmp_path, on_progress=interrupt)
-    other = replace(TINY, num_threads=2, checkpoint_steps=512, visited_states=1)
+    other = replace(TINY, num_threads=2, checkpoint_steps=512, visited_states=1, gate_trials=3)
     result = train_policy(other, out=tmp_path)
     assert weights_sha256(result.policy) == weights_sha256(whole_run[0].policy)
     assert len(result.visited.independent) == 1
+    assert result.visited.trials is not None
+    assert len(result.visited.trials) == 3
 
 
 def test_a_run_whose_episodes_are_too_short_to_be_recorded_is_not_lost(

@@ -100,6 +100,20 @@ def test_states_whose_episode_is_one_of_the_pool_are_marked(
     assert 0 < of_pool.sum() <= 4
 
 
+def test_trials_are_of_episodes_that_nothing_else_is_made_of(policy: Policy) -> None:
+    env = TargetEnv(4, shortest=5)
+    without = record_visited(policy, env, 3, num_states=20)
+    visited = record_visited(policy, env, 3, num_states=20, num_trials=30)
+    assert visited.trials is not None
+    assert visited.trials.shape == (30, 3)
+    assert without.trials is None
+    # What is shown in an episode is drawn at its start, and never twice.
+    seen = np.concatenate([visited.independent, visited.pool])
+    assert not np.isin(visited.trials[:, 0], seen[:, 0]).any()
+    assert len(np.unique(visited.trials[:, 0])) == 30
+    assert replace(visited, trials=None).to_bytes() == without.to_bytes()
+
+
 def test_without_states_to_record_nothing_is_played(policy: Policy) -> None:
     class Unplayable:
         num_envs = 4
