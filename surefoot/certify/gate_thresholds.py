@@ -42,19 +42,26 @@ _MOST_SENSORS_OF_PAIRS = 512
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class DataSheet:
-    """What is known of the sensors before anything is recorded.
+    """What is known of sensors and actuators before anything is recorded.
 
     Attributes:
         names: Name of each sensor; empty where not all are known.
         low: Least readings, raw units, -infinity where unknown, (d,); None where all are.
         high: Largest readings, the same way.
         rate: Largest changes from call to call, raw units, infinite where unknown, the same way.
+        least_action: Least actions, action units, -infinity where unknown, (m,); None where all
+            are.
+        largest_action: Largest actions, the same way.
+        action_rate: Largest changes of actions from call to call, action units, the same way.
     """
 
     names: tuple[str, ...] = ()
     low: Array | None = None
     high: Array | None = None
     rate: Array | None = None
+    least_action: Array | None = None
+    largest_action: Array | None = None
+    action_rate: Array | None = None
 
     def called(self, number: int) -> str:
         """Return a sensor as messages name it."""
@@ -86,7 +93,7 @@ def make_gate(
     making = recorded.part(~recorded.fresh)
     gate = Gate(
         sensors=tuple(_sensors(policy, making, rule, sheet)),
-        actions=tuple(_actions(policy, making, rule)),
+        actions=tuple(_actions(policy, making, rule, sheet)),
         pairs=tuple(_pairs(making, rule)),
         time=rule.time,
         reaction=rule.reaction,
@@ -213,9 +220,7 @@ def _sensors(
         )
     for number in np.flatnonzero(low > high).tolist():
         raise InputError(f"{sheet.called(number)}: no recorded reading is in its declared range")
-    rates = _sizes(making.changes(making.obs, 1), rule)
-    if sheet.rate is not None:
-        rates = [_lesser(one, float(other)) for one, other in zip(rates, sheet.rate, strict=True)]
+    rates = _sizes(making.changes(making.obs, 1), rule, sheet.rate)
     return [
         SensorLimits(low=_below(one), high=_above(other), rate=rate)
         for one, other, rate in zip(low, high, rates, strict=True)
@@ -228,14 +233,22 @@ def _lesser(recorded: float | None, declared: float) -> float | None:
     return None if known == declared == np.inf else _above(min(known, declared))
 
 
-def _actions(policy: Policy, making: _Recorded, rule: GateRule) -> list[ActionLimits]:
+def _actions(
+    policy: Policy, making: _Recorded, rule: GateRule, sheet: DataSheet
+) -> list[ActionLimits]:
     head = policy.head
     low, high = _ranges(making.actions, rule, np.zeros(policy.num_outputs))
     if isinstance(head, GaussianHead) and head.squash is not Squash.IDENTITY:
         # What a squash gives anyway; beyond it only rounding goes.
         reach = head.half_range.astype(np.float64) * (1 + 2.0**-20)
         low, high = np.maximum(low, head.centre - reach), np.minimum(high, head.centre + reach)
-    rates = _sizes(making.changes(making.actions, 1), rule)
+    if sheet.least_action is not None and sheet.largest_action is not None:
+        # A controller that reaches its limit may round beyond it.
+        low = np.maximum(low, sheet.least_action - np.abs(sheet.least_action) * 2.0**-20)
+        high = np.minimum(high, sheet.largest_action + np.abs(sheet.largest_action) * 2.0**-20)
+        for number in np.flatnonzero(low > high).tolist():
+            raise InputError(f"action {number}: no recorded action is in its declared range")
+    rates = _sizes(making.changes(making.actions, 1), rule, sheet.action_rate)
     jerks = _sizes(making.changes(making.actions, 2), rule)
     return [
         ActionLimits(low=_below(one), high=_above(other), rate=rate, jerk=jerk)
@@ -261,12 +274,17 @@ def _ranges(values: Array, rule: GateRule, least_width: Array) -> tuple[Array, A
     return low - margin, high + margin
 
 
-def _sizes(changes: Array, rule: GateRule) -> list[float | None]:
-    """Return the largest changes and a margin; None where no two steps follow each other."""
+def _sizes(changes: Array, rule: GateRule, declared: Array | None = None) -> list[float | None]:
+    """Return the largest changes and a margin, or what is declared where that is less.
+
+    None where no two steps follow each other and nothing is declared.
+    """
+    known = np.full(changes.shape[1], np.inf) if declared is None else declared
     if len(changes) <= rule.beyond:
-        return [None] * changes.shape[1]
+        return [_lesser(None, float(size)) for size in known]
     largest = np.sort(np.abs(changes.astype(np.float64)), axis=0)[-1 - rule.beyond]
-    return [_above(size * (1 + rule.margin)) for size in largest]
+    recorded = (largest * (1 + rule.margin)).tolist()
+    return [_lesser(one, float(other)) for one, other in zip(recorded, known, strict=True)]
 
 
 def _pairs(making: _Recorded, rule: GateRule) -> list[HalfSpace]:

@@ -1,5 +1,8 @@
 """Making the gate of a controller, and deriving it again from what a bundle holds."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from surefoot.bundle import Bundle
@@ -8,7 +11,8 @@ from surefoot.certify.gate_thresholds import DataSheet, make_gate
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.gate import GATE_FILE, GateFile, GateRule
 from surefoot.onnx_file import ControllerFile, Description
-from surefoot.robot import Robot
+from surefoot.policy import Array, CategoricalHead
+from surefoot.robot import Part, Robot
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.inspecting import sensor_names
 
@@ -33,7 +37,7 @@ def gate_of(
 
 
 def data_sheet(file: ControllerFile, robot: Robot | None) -> DataSheet:
-    """Return what is known of the sensors of a controller, from its robot or else its file.
+    """Return what is known of sensors and actuators, from a controller's robot or else its file.
 
     Raises:
         InputError: If the robot is another controller's.
@@ -41,18 +45,32 @@ def data_sheet(file: ControllerFile, robot: Robot | None) -> DataSheet:
     if robot is None:
         return DataSheet(names=_names(file))
     robot.check_fits(file.policy)
-    sensors, period = robot.each_sensor, robot.control_period_s
-    unknown = (-np.inf, np.inf)
-    rates = [
-        np.inf if period is None or sensor.max_rate is None else sensor.max_rate * period
-        for sensor in sensors
-    ]
-    return DataSheet(
+    low, high = _ends(robot.each_sensor)
+    sheet = DataSheet(
         names=robot.sensor_labels,
-        low=np.array([(sensor.range or unknown)[0] for sensor in sensors]),
-        high=np.array([(sensor.range or unknown)[1] for sensor in sensors]),
-        rate=np.array(rates),
+        low=low,
+        high=high,
+        rate=_rates(robot.each_sensor, robot.control_period_s),
     )
+    if isinstance(file.policy.head, CategoricalHead):  # its outputs are no commands
+        return sheet
+    least, largest = _ends(robot.each_actuator)
+    return replace(
+        sheet,
+        least_action=least,
+        largest_action=largest,
+        action_rate=_rates(robot.each_actuator, robot.control_period_s),
+    )
+
+
+def _ends(parts: Sequence[Part]) -> tuple[Array, Array]:
+    ends = np.array([part.range or (-np.inf, np.inf) for part in parts])
+    return ends[:, 0], ends[:, 1]
+
+
+def _rates(parts: Sequence[Part], period_s: float | None) -> Array:
+    unknown = [np.inf if part.max_rate is None else part.max_rate for part in parts]
+    return np.array(unknown) * (np.inf if period_s is None else period_s)
 
 
 def gate_for(

@@ -165,6 +165,25 @@ def test_no_limit_exceeds_what_the_data_sheet_says() -> None:
     assert (third.low, third.high, third.rate) == (-1.0625, recorded[2].high, recorded[2].rate)
 
 
+def test_no_limit_on_an_action_exceeds_what_its_actuator_can() -> None:
+    recorded = make_gate(POLICY, walks(), GateRule()).gate.actions
+    top, rate = (float(np.float32(0.99) * one) for one in (recorded[0].high, recorded[1].rate or 0))
+    sheet = DataSheet(
+        least_action=np.array([-np.inf, -99.0]),
+        largest_action=np.array([top, np.inf]),
+        action_rate=np.array([np.inf, rate]),
+    )
+    first, second = make_gate(POLICY, walks(), GateRule(), sheet).gate.actions
+    assert first.high == pytest.approx(top, rel=2e-6)  # and what a float32 at the limit rounds to
+    assert first.high >= top
+    assert replace(first, high=recorded[0].high) == recorded[0]
+    assert second.rate == pytest.approx(rate, rel=1e-7)
+    assert replace(second, rate=recorded[1].rate) == recorded[1]
+    beyond = replace(sheet, least_action=np.array([99.0, -99.0]), largest_action=np.full(2, 100.0))
+    with pytest.raises(InputError, match="action 0: no recorded action is in its declared range"):
+        make_gate(POLICY, walks(), GateRule(), beyond)
+
+
 def test_a_controller_with_a_memory_has_no_gate() -> None:
     memory = Memory(layers=(1,), neurons=(0,))
     with pytest.raises(InputError, match="a gate is for controllers without a memory"):

@@ -167,6 +167,8 @@ unit = "N"
 name = "torque"
 count = 2
 unit = "N m"
+range = [-40.0, 50.0]
+max_rate = 100.0
 """
 
 
@@ -177,6 +179,8 @@ def test_a_described_robot_names_its_sensors_and_limits_them(policy: Path) -> No
     assert gate.names == ("leg[hip]", "leg[knee]", "foot")
     assert gate.sensors[0].rate == pytest.approx(30.0 * 0.02, rel=1e-6)
     assert gate.sensors[2].rate != gate.sensors[0].rate
+    assert max(action.rate or np.inf for action in gate.actions) <= np.float32(100.0 * 0.02)
+    assert max(action.high for action in gate.actions) <= 50.0 * (1 + 2.0**-19)
     assert {sensor.high for sensor in gate.sensors} == {1.5}  # the rule's own ranges come first
     with pytest.raises(InputError, match="must reject at most 1%"):
         gate_of(file, walks(), GateRule(), robot)
