@@ -148,7 +148,7 @@ def lay_out(layer: Layer, number: int, layout: Layout, *, skip: bool) -> CLayer:
         skip: Leave out inputs that are zero, where the layout can; the time then depends on them.
     """
     weight = layer.weight.astype(np.float32) + np.float32(0)
-    stored, steps = _on_grid(weight)
+    stored, steps = whole_steps(weight)
     bias = layer.bias.astype(np.float32) + np.float32(0)
     common = {
         "number": number,
@@ -249,7 +249,7 @@ def c_type(numbers: Array) -> str:
     return "float" if numbers.dtype == np.float32 else f"{numbers.dtype.name}_t"
 
 
-def _on_grid(weight: Array) -> tuple[Array, Array | None]:
+def whole_steps(weight: Array) -> tuple[Array, Array | None]:
     """Return weights as int8 and the step of each row, if that is exact; else as they are."""
     largest = np.abs(weight).max(axis=1, keepdims=True)
     steps = np.where(largest > 0, largest / np.float32(MAX_STEP), np.float32(1))

@@ -30,7 +30,10 @@ class Arithmetic:
     half: bool = False
 
 
-_ANY_ORDER = "any order of summation, FMA allowed, float32 underflow gradual or flushed to zero"
+_ANY_ORDER = (
+    "any order of summation, rounding to nearest, FMA allowed, "
+    "float32 underflow gradual or flushed to zero"
+)
 ARITHMETICS = {
     "float32": Arithmetic(
         name="float32", meaning=f"float32 without TF32 or bfloat16 products, {_ANY_ORDER}"

@@ -37,6 +37,7 @@ from surefoot.certify.bounds.arithmetics import (
     SMALLEST,
     Arithmetic,
 )
+from surefoot.certify.bounds.partial_sums import additions_in_first_place
 from surefoot.certify.bounds.products import product_errors
 from surefoot.certify.bounds.region import UNDERFLOW, Bounds
 from surefoot.certify.bounds.relaxation import image
@@ -47,6 +48,7 @@ from surefoot.certify.bounds.summation import (
     Error,
     Sums,
     Values,
+    flushed_to_zero,
     lengths,
     sum_error,
     sums_of,
@@ -109,7 +111,7 @@ def through(
     reach = sums.terms if affine.rounding is None else up(sums.terms + affine.rounding.excess)
     if not (reach * max(1.0, _steepest(activation)) < LARGEST).all():
         return Unknown("a value may exceed the largest float32")
-    made = _sum_error(affine, seen, sums, arithmetic)
+    made = _sum_error(affine, seen, sums, arithmetic, local=before is not None)
     if arithmetic.half:
         largest = [seen.magnitude.max(), np.abs(affine.weight).max(initial=0.0)]
         if max(*largest, up(reach + made.entries).max()) > HALF_LARGEST:
@@ -273,14 +275,17 @@ def _behind(
     return Values(low, high, np.minimum(ball, length))
 
 
-def _sum_error(affine: AffineSum, seen: Values, sums: Sums, arithmetic: Arithmetic) -> Error:
+def _sum_error(
+    affine: AffineSum, seen: Values, sums: Sums, arithmetic: Arithmetic, *, local: bool
+) -> Error:
     """Bound the rounding error of a layer's sums in an arithmetic, underflow included."""
-    made = sum_error(affine, sums)
+    # The first place of a value grows by jumps; anywhere a bound may grow no faster than states.
+    in_place = local and affine.rounding is None and not arithmetic.storage
+    additions = additions_in_first_place(affine, seen, sums) if in_place else None
+    made = sum_error(affine, sums, additions)
     # Both factors of a product are rounded before it, if they are stored in fewer bits.
     stored = 2 * arithmetic.storage + arithmetic.storage**2
-    # A result that is flushed loses 2^-126, a factor that is read as zero that times the other one.
-    factor = np.maximum(seen.magnitude.max(axis=1), np.abs(affine.weight).max(initial=0.0))
-    flushed = affine.num_roundings * SMALLEST * (2 + factor)
+    flushed = flushed_to_zero(affine, seen)
     if arithmetic.half:  # subnormal weights and inputs are rounded by half their distance
         weights = np.abs(affine.weight).sum(axis=1).max()
         inputs = seen.magnitude.sum(axis=1)

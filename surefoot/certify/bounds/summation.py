@@ -18,9 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.certify.bounds.arithmetics import SMALLEST
 from surefoot.certify.bounds.upward import Float, IntervalMatrix, crude_norm, matmul_up, up
 from surefoot.policy import Layer, Rounding
 from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
+from surefoot.runtime.c_layers import whole_steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -34,6 +36,7 @@ class AffineSum:
         norm: Spectral norm of W.
         absolute_norm: Spectral norm of |W|.
         num_additions: Additions of terms that are not zero, for each row, shape (m,).
+        is_in_steps: Whether all rows are whole steps of 8 bits, so that a runtime may scale sums.
         rounding: How a file of others rounds that computes it in other steps; None for one sum.
     """
 
@@ -43,6 +46,7 @@ class AffineSum:
     norm: float
     absolute_norm: float
     num_additions: NDArray[np.int64]
+    is_in_steps: bool
     rounding: Rounding | None
 
     @classmethod
@@ -57,6 +61,7 @@ class AffineSum:
             norm=matrix.norm(),
             absolute_norm=crude_norm(np.abs(matrix.centre)),
             num_additions=np.maximum(terms - 1, 0),
+            is_in_steps=whole_steps(layer.weight)[1] is not None,
             rounding=layer.rounding,
         )
 
@@ -153,12 +158,14 @@ def sums_of(affine: AffineSum, inputs: Values) -> Sums:
     )
 
 
-def sum_error(affine: AffineSum, sums: Sums) -> Error:
+def sum_error(affine: AffineSum, sums: Sums, additions: Float | None = None) -> Error:
     """Bound the float32 error of the sums in any order of summation, underflow aside.
 
     Args:
         affine: Layer of at most 0.01 / u roundings of a term.
         sums: Its sums, at inputs as the runtime holds them.
+        additions: What additions lose at most, in units of roundoff, shape (B, m); None for the
+            number of additions times the largest partial sum.
     """
     if affine.rounding is not None:
         # Other steps, of which only the number and the size are known: gamma_n T.
@@ -169,10 +176,20 @@ def sum_error(affine: AffineSum, sums: Sums) -> Error:
         return Error(entries, np.minimum(together, lengths(entries)))
     # gamma_m T <= 0.0101 T <= 0.0202 M. T counts twice: a product may be rounded before it is
     # scaled, as by a runtime that keeps integer weights and multiplies by their step at the end.
-    twice, additions = 2.0 * UNIT_ROUNDOFF, 1.03 * UNIT_ROUNDOFF * affine.num_additions
-    entries = up(twice * sums.terms + additions * sums.partial, 4)
-    together = up(twice * sums.terms_length + additions.max() * sums.partial_length, 4)
+    twice, count = 2.0 * UNIT_ROUNDOFF, 1.03 * affine.num_additions
+    whole = count * sums.partial
+    lost = whole if additions is None else np.minimum(whole, additions)
+    entries = up(twice * sums.terms + UNIT_ROUNDOFF * lost, 4)
+    most = UNIT_ROUNDOFF * count.max() * sums.partial_length
+    together = up(twice * sums.terms_length + most, 4)
     return Error(entries, np.minimum(together, lengths(entries)))
+
+
+def flushed_to_zero(affine: AffineSum, inputs: Values) -> Float:
+    """Bound what underflow takes from each sum of a layer where it flushes to zero, shape (B,)."""
+    # A result that is flushed loses 2^-126, a factor that is read as zero that times the other one.
+    factor = np.maximum(inputs.magnitude.max(axis=1), np.abs(affine.weight).max(initial=0.0))
+    return np.asarray(affine.num_roundings * SMALLEST * (2 + factor))
 
 
 def lengths(rows: Float) -> Float:

@@ -3,6 +3,7 @@
 Also of ``certify/bounds/arithmetics.py``.
 """
 
+import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -34,10 +35,12 @@ from surefoot.onnx_file import cut_at_state, policy_to_onnx
 from surefoot.policy import Activation, Policy, Squash
 from surefoot.runtime.arithmetic import TAU
 from surefoot.runtime.c_source import twin_outputs
+from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.unknown import Unknown
 
 FLOAT32 = ARITHMETICS["float32"]
+GO1 = Path(os.environ.get("SUREFOOT_TEST_CONTROLLERS", "controllers")) / "go1_policy.onnx"
 
 
 def session(data: bytes) -> onnxruntime.InferenceSession:
@@ -430,6 +433,18 @@ def test_rounding_is_a_small_part_of_the_deviation_of_networks_as_wide_as_robots
     local = local_bounds(policy, region)
     added = rounding_of_change(policy, region, local.before, FLOAT32)
     worst = local.action.argmax(axis=1)[:, None]
+    total = np.take_along_axis(local.action + added.action, worst, axis=1)
+    assert (np.take_along_axis(added.action, worst, axis=1) <= 0.05 * total).all()
+
+
+@pytest.mark.skipif(not GO1.is_file(), reason="go1_policy.onnx is not on this machine")
+def test_rounding_is_a_small_part_of_the_deviation_of_a_quadruped_s_controller() -> None:
+    policy = load_controller_file(GO1).policy
+    observations = np.random.default_rng(0).normal(size=(32, policy.obs_dim)).astype(np.float32)
+    region = local_region(policy.state(observations, np.float32), 0.05, Norm.LINF)
+    local = local_bounds(policy, region)
+    added = rounding_of_change(policy, region, local.before, FLOAT32)
+    worst = (local.action + added.action).argmax(axis=1)[:, None]
     total = np.take_along_axis(local.action + added.action, worst, axis=1)
     assert (np.take_along_axis(added.action, worst, axis=1) <= 0.05 * total).all()
 

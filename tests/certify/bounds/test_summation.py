@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flint import fmpq
 
+from surefoot.certify.bounds.partial_sums import additions_in_first_place
 from surefoot.certify.bounds.summation import AffineSum, Error, Values, lengths, sum_error, sums_of
 from surefoot.policy import Activation, Layer, Rounding
 
@@ -100,7 +101,10 @@ def test_no_order_of_summation_leaves_the_bound_of_the_exact_sum(kind: str, coun
         weight, inputs = drawn(rng, count, kind)
         bias = rng.standard_normal(1).astype(Single)
         layer = affine(weight, bias)
-        bound = sum_error(layer, sums_of(layer, at(inputs.astype(float))))
+        point = at(inputs.astype(float))
+        sums = sums_of(layer, point)
+        bound = sum_error(layer, sums, additions_in_first_place(layer, point, sums))
+        assert (bound.entries <= sum_error(layer, sums).entries).all()
         terms = np.append(weight[0] * inputs[0], bias)
         pairs = zip(weight[0], inputs[0], strict=True)
         truth = sum((exact(w) * exact(h) for w, h in pairs), exact(bias[0]))
@@ -116,7 +120,9 @@ def test_every_order_of_a_few_terms_is_covered_with_fused_products_too() -> None
     for _ in range(10):
         weight, inputs = drawn(rng, 5, "spread")
         layer = affine(weight, np.zeros(1, Single))
-        bound = sum_error(layer, sums_of(layer, at(inputs.astype(float))))
+        point = at(inputs.astype(float))
+        sums = sums_of(layer, point)
+        bound = sum_error(layer, sums, additions_in_first_place(layer, point, sums))
         products = [exact(w) * exact(h) for w, h in zip(weight[0], inputs[0], strict=True)]
         for order in permutations(products):
             fused = Single(0)
