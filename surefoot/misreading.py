@@ -184,6 +184,27 @@ def entries_of(name: str, robot: Robot) -> tuple[int, ...]:
     return robot.sensors_called(name)
 
 
+def by_entries(perturb: Perturbation, robot: Robot) -> list[tuple[tuple[int, ...], Errors]]:
+    """Return what the readings err by, with the entries of the observation that it is about.
+
+    Raises:
+        InputError: If a sensor is unknown or named twice.
+    """
+    found, seen = [], set[tuple[int, bool]]()
+    for name, errors in errors_of(perturb, robot).items():
+        entries = entries_of(name, robot)
+        # All readings may be late together, and some of them err besides.
+        kinds = [is_size for is_size in (True, False) if errors.is_size or not is_size]
+        kinds = [is_size for is_size in kinds if is_size or errors.delay]
+        for said in ((entry, is_size) for entry in entries for is_size in kinds):
+            if said in seen:
+                label = robot.sensor_labels[said[0]]
+                raise InputError(f"perturb names {label} twice, by {name!r} the second time")
+            seen.add(said)
+        found.append((entries, errors))
+    return found
+
+
 def words_of(perturb: Perturbation) -> str:
     """Return the errors of the readings as they are written, before a robot is known."""
     if isinstance(perturb, str):

@@ -22,10 +22,9 @@ from fractions import Fraction
 
 from surefoot.ball import Ball, Groups, Norm
 from surefoot.errors import InputError
-from surefoot.misreading import Errors, Perturbation, entries_of, errors_of
+from surefoot.misreading import Errors, Perturbation, by_entries, entries_of, errors_of
 from surefoot.policy import Normaliser
-from surefoot.robot import ROBOT_FILE, Robot, Sensor
-from surefoot.sensors import SensorScales
+from surefoot.robot import ROBOT_FILE, Robot
 
 _UNIT_ROUNDOFF = Fraction(1, 2**24)
 _SMALLEST = Fraction(1, 2**126)
@@ -61,7 +60,7 @@ def entry_errors(perturb: Perturbation, robot: Robot) -> tuple[float, ...]:
     Raises:
         InputError: If a sensor is unknown or named twice, or the rate of one that is late.
     """
-    said = _by_entries(perturb, robot)
+    said = by_entries(perturb, robot)
     errors = _alone(said, robot, by_rate=True)
     for entries, more in said:
         for entry in entries:
@@ -80,28 +79,7 @@ def check_on_robot(perturb: Perturbation, robot: Robot, *, by_rate: bool) -> Non
     Raises:
         InputError: If a sensor is unknown or named twice, or the rate of one that is late.
     """
-    _alone(_by_entries(perturb, robot), robot, by_rate=by_rate)
-
-
-def _by_entries(perturb: Perturbation, robot: Robot) -> list[tuple[tuple[int, ...], Errors]]:
-    """Return what the readings err by, with the entries of the observation that it is about.
-
-    Raises:
-        InputError: If a sensor is unknown or named twice.
-    """
-    found, seen = [], set[tuple[int, bool]]()
-    for name, errors in errors_of(perturb, robot).items():
-        entries = entries_of(name, robot)
-        # All readings may be late together, and some of them err besides.
-        kinds = [is_size for is_size in (True, False) if errors.is_size or not is_size]
-        kinds = [is_size for is_size in kinds if is_size or errors.delay]
-        for said in ((entry, is_size) for entry in entries for is_size in kinds):
-            if said in seen:
-                label = robot.sensor_labels[said[0]]
-                raise InputError(f"perturb names {label} twice, by {name!r} the second time")
-            seen.add(said)
-        found.append((entries, errors))
-    return found
+    _alone(by_entries(perturb, robot), robot, by_rate=by_rate)
 
 
 def _alone(
@@ -165,7 +143,7 @@ def ball_of(
         InputError: If a sensor is unknown or named twice, or nothing bounds its state, or the rate
             of one that is late.
     """
-    said = _by_entries(perturb, robot)
+    said = by_entries(perturb, robot)
     sizes = _alone(said, robot, by_rate=by_rate)
     radii = [Fraction(0)] * normaliser.mean.size  # no error of what a controller remembers
     for entry in (entry for entry, size in sizes.items() if size):
@@ -239,42 +217,6 @@ def sides_of(names: Iterable[str], robot: Robot, ball: Ball) -> dict[str, tuple[
     """Return the least and largest radius of the entries of each sensor, normalised units."""
     sides = {name: ball.sides[list(entries_of(name, robot))] for name in names}
     return {name: (float(each.min()), float(each.max())) for name, each in sides.items()}
-
-
-def faint_sensors(perturb: Perturbation, robot: Robot, normaliser: Normaliser) -> tuple[str, ...]:
-    """Return a line for each sensor of which a perturbation in raw units says little.
-
-    Args:
-        perturb: Largest error of the readings, raw units.
-        robot: The robot.
-        normaliser: Normaliser of its controller.
-
-    Raises:
-        InputError: If a sensor is unknown.
-    """
-    scales = SensorScales.of(normaliser)
-    lines = (
-        f"{robot.sensor_labels[entry]}: {words}"
-        for entries, errors in _by_entries(perturb, robot)
-        for entry in entries
-        if (words := _faint(errors.largest, robot.each_sensor[entry], entry, scales))
-    )
-    return tuple(dict.fromkeys(lines))
-
-
-def _faint(size: float, sensor: Sensor, entry: int, scales: SensorScales) -> str:
-    """Say why an error of a reading says little; nothing where it says enough."""
-    words = []
-    if entry in scales.degenerate:
-        scale = sensor.in_units(float(scales.scale[entry]))
-        words.append(f"its scale {scale} is at the floor: it never moved in training")
-    if size and sensor.resolution is not None and sensor.resolution > size:
-        coarse, fine = sensor.in_units(sensor.resolution), sensor.in_units(size)
-        words.append(f"its resolution {coarse} is coarser than the error {fine}")
-    step = float(scales.float32_step[entry] * scales.scale[entry])
-    if size and not step <= size:
-        words.append(f"one float32 step is {sensor.in_units(step)}, more than the error")
-    return "; ".join(words)
 
 
 def _radius(

@@ -11,7 +11,7 @@ from support.policies import build_policy
 from surefoot.errors import InputError
 from surefoot.misreading import Misreading, Perturbation, check_perturbation, readings_of
 from surefoot.policy import Array, Normaliser
-from surefoot.raw_units import ball_of, faint_sensors, outputs_unit
+from surefoot.raw_units import ball_of, outputs_unit
 from surefoot.robot import Robot
 
 ROBOT = Robot.parse("""
@@ -220,18 +220,6 @@ def test_a_robot_without_noise_has_none_to_prove_against() -> None:
     silent = Robot.parse(ROBOT.text.replace("noise = 0.002", "").replace("noise = 0.03", ""))
     with pytest.raises(InputError, match="needs a sensor with a noise"):
         ball_of("noise", silent, NORMALISER)
-
-
-def test_sensors_of_which_a_size_says_little_are_named() -> None:
-    coarse = ROBOT.text.replace('unit = "bar"', 'unit = "bar"\nresolution = 2.0')
-    lines = faint_sensors(
-        {"angle": 1e-5, "gyro": 0.03, "pressure": 1e-4}, Robot.parse(coarse), NORMALISER
-    )
-    still, far, pressure = lines[1], lines[0], lines[2]
-    assert far.startswith("angle[1]: one float32 step is 0.0001221 rad")
-    assert still == "gyro: its scale 1e-08 rad/s is at the floor: it never moved in training"
-    assert "its resolution 2 bar is coarser than the error 0.0001 bar" in pressure
-    assert len(lines) == 3
 
 
 def test_a_unit_is_that_of_all_actuators_or_none() -> None:

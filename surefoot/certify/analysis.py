@@ -14,8 +14,8 @@ from surefoot.certify.measurements import FileMeasurements
 from surefoot.certify.proofs import Proofs
 from surefoot.certify.searches import Searches
 from surefoot.config import to_table
+from surefoot.faint_sensors import faint_sensors
 from surefoot.onnx_file import ControllerFile
-from surefoot.raw_units import faint_sensors
 
 
 class Analysis:

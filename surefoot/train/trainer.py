@@ -21,9 +21,9 @@ from surefoot.errors import (
     MissingLibraryError,
     ReplayError,
 )
+from surefoot.faint_sensors import faint_sensors
 from surefoot.ownership import hold_folder
 from surefoot.policy import Normaliser
-from surefoot.raw_units import faint_sensors
 from surefoot.robot import Robot
 from surefoot.run_folder import RunFolder
 from surefoot.sensors import SensorScales

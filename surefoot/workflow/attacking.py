@@ -1,12 +1,13 @@
 """Attacking: a deployed controller in closed loop, under every attack of a suite."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from surefoot.artifact import read_file, sha256_hex, write_file
 from surefoot.attack import AttackConfig, draw_attacks, run_suite
 from surefoot.errors import InputError
+from surefoot.faint_sensors import faint_sensors
 from surefoot.onnx_file import POLICY_FILE
 from surefoot.output_path import ATTACK, check_result_and_picture
 from surefoot.policy import Layer
@@ -95,6 +96,8 @@ def attack_deployed(
     work = None if config.suite_name == "quick" else out.with_suffix(".work")
     if work == out:
         raise InputError(f"out must not end in .work, where unfinished work goes, got {out}")
+    for words in _faint(target, config, robot):
+        listener.remark(f"WARNING: {words}")
     with listener.progress(f"attack {config.suite_name}", config.num_steps) as update:
         report = run_suite(
             target.file,
@@ -110,6 +113,19 @@ def attack_deployed(
     write_file(out, record.to_json())
     write_picture(out, lambda: draw_attacks(record), listener)
     return record
+
+
+def _faint(target: Deployed, config: AttackConfig, robot: Robot | None) -> Iterable[str]:
+    """Return a line for each sensor of which the configured errors say little.
+
+    Raises:
+        InputError: If the robot is not that of the controller.
+    """
+    described = robot or (None if target.certificate is None else target.certificate.robot)
+    if config.perturb is None or described is None:
+        return ()
+    described.check_fits(target.file.policy)
+    return faint_sensors(config.perturb, described, target.file.policy.normaliser)
 
 
 def shipped_critics(path: Path, onnx_sha256: str) -> Critics:

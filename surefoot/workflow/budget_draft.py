@@ -10,11 +10,12 @@ from surefoot.budget import Budget, Scope
 from surefoot.certificate import proved_text
 from surefoot.certify.exploration import CONFIDENCE, FRACTION
 from surefoot.errors import InputError
+from surefoot.faint_sensors import faint_sensors
 from surefoot.misreading import Misreading
 from surefoot.onnx_file import read_beside
 from surefoot.output_path import check_new_file
 from surefoot.policy import CategoricalHead, Policy
-from surefoot.raw_units import faint_sensors, radii_of
+from surefoot.raw_units import radii_of
 from surefoot.robot import PURE, ROBOT_FILE, Actuator, Part, Robot, Sensor
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
