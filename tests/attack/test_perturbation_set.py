@@ -17,14 +17,19 @@ from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.attack.push import push_variants
 from surefoot.attack.suite import AttackConfig
 from surefoot.ball import Ball, Norm, States
-from surefoot.budget import Budget
+from surefoot.budget import Budget, Requirement
 from surefoot.certificate import Certificate
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.config import build, parse_toml
 from surefoot.envs.vector import Floats
 from surefoot.errors import InputError
 from surefoot.misreading import Misreading, Perturbation
 from surefoot.onnx_file import ControllerFile
 from surefoot.raw_units import ball_of
+from surefoot.robot import Robot
+from surefoot.train.defence_ball import full_ball
+from surefoot.train.defence_config import StateAdversarial
+from surefoot.train.train_config import TrainConfig
 
 ROBOT = robot_with("hip")
 SIZES = {"angle": 0.02, "gyro": 0.5}
@@ -121,6 +126,39 @@ def test_a_proof_about_a_length_holds_attacks_in_it_and_no_attack_on_each(
     assert certified_deviation(certificate, ball) == proved
     each = certified_deviation(certificate, replace(ball, groups=None))
     assert each is None or proved is None or each > proved
+
+
+RATED = Robot.parse(
+    "control_period_s = 0.01\n"
+    + ROBOT.text.replace("noise = 0.02", "noise = 0.02\nbias = 0.01\nmax_rate = 3.0")
+)
+WRITTEN = (
+    'perturb = "noise+bias"',
+    'perturb = { angle = 0.02, gyro = "0.5 rad/s" }',
+    "perturb = { angle = { l2 = 0.02, bias = 0.01 }, gyro = { linf = 0.5 } }",
+    "perturb = { angle = { linf = 0.02, delay = 2 } }",
+)
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_budget_defence_and_attack_mean_the_same_by_the_same_words(
+    file: ControllerFile, written: str
+) -> None:
+    table, policy = parse_toml(written, "a test"), file.policy
+    asked = build(AttackConfig, table, "attack").perturbation
+    attacked = perturbation_set(policy, None, asked, RATED).ball
+    defence = build(StateAdversarial, table | {"kappa": 0.1}, "train.defence")
+    training = TrainConfig(env_id="Target-v0", defence=defence)
+    trained = full_ball(training, RATED, policy.normaliser)
+    rest = {"quantity": "action_deviation", "at_most": 1.0}
+    needs = [
+        Requirement.from_table(table | rest | {"scope": scope}).on(RATED, policy, None)
+        for scope in ("everywhere", "recorded")
+    ]
+    assert trained == needs[0].ball
+    assert attacked == needs[1].ball
+    # Where nothing is late, all of them are one.
+    assert (trained == attacked) == (attacked.delays is None)
 
 
 def test_a_configured_radius_is_taken_as_it_is(

@@ -61,8 +61,10 @@ def seen(states: Array, ball: Ball, rng: np.random.Generator, policy: Policy) ->
         for here in (late, inside):
             step = ball.outermost(rng.standard_normal(here.shape))
             found.append(ball.perturbed(here, step))
-        for objective in objectives(policy, distribution=False):
-            found.append(ball.perturbed(late, climb(policy, late, ball, objective, steps=3)))
+        found += [
+            ball.perturbed(late, climb(policy, late, ball, objective, steps=3))
+            for objective in objectives(policy, distribution=False)
+        ]
     return np.stack(found)
 
 
