@@ -332,8 +332,9 @@ class CertifyConfig:
     """How much effort goes into bounds and search.
 
     Attributes:
-        arithmetic: Deployed arithmetic: plain float32, float32 with TF32 products, or
-            float16 values with float32 sums (see ``arithmetics.ARITHMETICS``).
+        arithmetic: Deployed arithmetic: plain float32, the same with generated C whose tanh and
+            sigmoid are of a lower grade, float32 with TF32 products, or float16 values with
+            float32 sums (see ``arithmetics.ARITHMETICS``).
         epsilon: Perturbation of the table of all bounds when the budget names none, normalised
             units.
         seed: Seed of every search.
@@ -349,7 +350,7 @@ class CertifyConfig:
         region_boxes: Boxes into which the region of a ``property`` may be cut.
     """
 
-    arithmetic: Literal["float32", "tf32", "float16"] = "float32"
+    arithmetic: Literal["float32", "float32-fine", "float32-coarse", "tf32", "float16"] = "float32"
     epsilon: float = 0.05
     seed: int = 0
     search_states: int = 128

@@ -31,12 +31,13 @@ from surefoot.claims import (
 )
 from surefoot.errors import IntegrityError
 from surefoot.policy import CategoricalHead
+from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
 from surefoot.sensors import SensorScales
 from surefoot.unknown import Unknown
 
 _SMOOTH = (
-    "smooth activations of the runtime err by at most 10 * 2^-24 (SiLU, softplus and a scaled ELU "
-    "by their size times max(1, |x|)), measured over every float32 of magnitude 2^-40 to 32 on "
+    "smooth activations of the runtime err by at most {tau:g} * 2^-24 (SiLU, softplus and a scaled "
+    "ELU by their size times max(1, |x|)), measured over every float32 of magnitude 2^-40 to 32 on "
     "x86-64, see benchmarks/activation_error.py"
 )
 _REAL = "real; the deployed one adds 2 runtime_error"
@@ -141,12 +142,13 @@ def _deviation(proofs: Proofs, ball: Ball) -> Table:
 
 def _runtime_error(proofs: Proofs, epsilon: float) -> RuntimeErrorClaim:
     rounding, limit = proofs.everywhere.rounding(epsilon), proofs.evidence.state_limit
+    assumption = _SMOOTH.format(tau=proofs.everywhere.arithmetic.tau / UNIT_ROUNDOFF)
     claim = RuntimeErrorClaim(
         units=_units(proofs),
         domain=f"|state| <= {proofs.policy.normaliser.clip:g} + {epsilon:g}",
         arithmetic=proofs.everywhere.arithmetic.meaning,
         values=None,
-        assumption=_SMOOTH if smooth_activations(proofs.policy) else None,
+        assumption=assumption if smooth_activations(proofs.policy) else None,
     )
     if limit is not None:
         assumed = f"no state exceeds {limit:g} before it is perturbed: assumed"

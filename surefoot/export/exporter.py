@@ -10,7 +10,7 @@ from surefoot.artifact import Artifact, to_json
 from surefoot.bundle import BUDGET_FILE, CERTIFICATE_FILE, ORIGIN_FILE, Bundle, write_bundle
 from surefoot.certificate import Certificate
 from surefoot.errors import InputError, IntegrityError
-from surefoot.export.forms import Form, Target, build_form
+from surefoot.export.forms import Form, Target, build_form, require_grade
 from surefoot.export.parity import (
     Parity,
     check_parity,
@@ -102,6 +102,8 @@ def assemble_bundle(
         budget=certificate.budget,
     )
     require_arithmetic(certificate)
+    if Target.C in config.targets:
+        require_grade(certificate, config.c, gate)
     robot = certificate.robot
     forms = {target: build_form(file, target, config.c, gate, robot) for target in config.targets}
     forms = {Target.ONNX: build_form(file, Target.ONNX, config.c), **forms}

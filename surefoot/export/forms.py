@@ -10,14 +10,15 @@ from enum import StrEnum
 
 from surefoot.artifact import Json, from_untrusted_json, to_json
 from surefoot.bundle import Bundle
+from surefoot.certificate import Certificate
 from surefoot.config import build, to_table
 from surefoot.errors import InputError, IntegrityError, VerificationError
 from surefoot.export.footprint import footprint
 from surefoot.gate import GATE_FILE, GateFile
 from surefoot.onnx_file import POLICY_FILE, SPARSE_FILE, ControllerFile, sparse_onnx
 from surefoot.robot import ROBOT_FILE, Robot
-from surefoot.runtime.arithmetic import TAU
-from surefoot.runtime.c_activations import C_TAU
+from surefoot.runtime.arithmetic import ARITHMETIC_TAU, TAU, Grade
+from surefoot.runtime.c_activations import c_tau
 from surefoot.runtime.c_controller import CEngine
 from surefoot.runtime.c_gate import GATE_HEADER_FILE, GATE_SOURCE_FILE, c_gate_source
 from surefoot.runtime.c_gated import CGate
@@ -99,7 +100,23 @@ def build_form(
             if gate is not None:
                 CGate(file, gate, config)  # compiled, and its self-test passed
             files[C_FOOTPRINT_FILE] = to_json(footprint(files))
-            return Form(files=files, controller=controller, tau=C_TAU)
+            return Form(files=files, controller=controller, tau=c_tau(config.activations))
+
+
+def require_grade(certificate: Certificate, config: CConfig, gate: GateFile | None) -> None:
+    """Refuse C whose activations err by more than its certificate or its gate counts on.
+
+    Raises:
+        InputError: If they do.
+    """
+    grade = config.activations
+    if c_tau(grade) > ARITHMETIC_TAU.get(certificate.arithmetic, 0.0):
+        raise InputError(
+            f"activations of C must be full under a certificate of arithmetic "
+            f"{certificate.arithmetic}, got {grade}: certify with arithmetic float32-{grade}"
+        )
+    if gate is not None and grade is not Grade.FULL:
+        raise InputError(f"activations of C must be full behind a gate, got {grade}")
 
 
 def check_forms(bundle: Bundle) -> list[str]:
@@ -121,7 +138,9 @@ def check_forms(bundle: Bundle) -> list[str]:
             *((NAMES_FILE,) if robot is not None else ()),
         )
         if any(name in bundle.files for name in (*_C_FILES, *_C_GATE_FILES, NAMES_FILE)):
-            _compare(bundle, _c_files(bundle.controller, _c_config(bundle), bundle.gate, robot))
+            config = _c_config(bundle)
+            require_grade(bundle.certificate, config, bundle.gate)
+            _compare(bundle, _c_files(bundle.controller, config, bundle.gate, robot))
             _refuse_more_c(bundle, c_files)
             names += c_files
     except (InputError, IntegrityError) as error:

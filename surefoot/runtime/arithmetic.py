@@ -13,6 +13,7 @@ docs/explanation/mathematics.md, 6.1 to 6.6.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -43,6 +44,20 @@ softplus times max(1, |x|), a scaled ELU times its size as well. Measured, not p
 float32 of magnitude 2^-40 to 32 the worst of ONNX Runtime 1.31.1 and NumPy 2.4.6 (x86-64, AVX-512),
 in units of 2^-24, is 5.5 for tanh, 3.0 for sigmoid and softplus, 3.5 for SiLU, 1.2 for ELU
 (``benchmarks/activation_error.py``)."""
+
+
+class Grade(StrEnum):
+    """How exact tanh and sigmoid of the generated C are; what is cheaper errs more."""
+
+    FULL = "full"
+    FINE = "fine"
+    COARSE = "coarse"
+
+
+ARITHMETIC_TAU = {ARITHMETIC: TAU, "float32-fine": 2.0**-14, "float32-coarse": 2.0**-11}
+"""Error allowed to smooth activations by the arithmetic that a certificate names. Every backend
+errs by less than the first; generated C of a lower grade by less than that of its name: 0.92 and
+0.82 times it at most, over every float32 (``benchmarks/activation_error.py``)."""
 
 _SUBNORMAL = 2.0**-149
 _OVERFLOW = 2.0**127

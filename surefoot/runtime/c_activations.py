@@ -11,6 +11,7 @@ with ln 2 in two parts and the Taylor polynomial of degree 7, whose rest is belo
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +29,8 @@ from surefoot.activation import (
     ScaledElu,
     by_part,
 )
-from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
+from surefoot.runtime.arithmetic import ARITHMETIC_TAU, UNIT_ROUNDOFF, Grade
+from surefoot.runtime.c_grades import graded_name, graded_text, graded_twin, is_graded
 from surefoot.runtime.c_layer_text import float_literal
 
 C_TAU = 8 * UNIT_ROUNDOFF
@@ -173,12 +175,19 @@ _PARAMETRIC = {
 _NAMES = {Activation.TANH: "tanh_of"}
 
 
-def c_name(activation: Activation) -> str:
+def c_tau(grade: Grade) -> float:
+    """Return the bound on the error of these activations at a grade."""
+    return C_TAU if grade is Grade.FULL else ARITHMETIC_TAU[f"float32-{grade}"]
+
+
+def c_name(activation: Activation, grade: Grade) -> str:
     """Return the name of an activation's C function of one argument."""
+    if is_graded(activation, grade):
+        return graded_name(activation, grade)
     return _NAMES.get(activation, activation.value)
 
 
-def c_call(activation: Elementwise, value: str) -> str:
+def c_call(activation: Elementwise, value: str, grade: Grade) -> str:
     """Return the C expression of an activation of ``value``."""
     match activation:
         case LeakyRelu(alpha):
@@ -188,14 +197,18 @@ def c_call(activation: Elementwise, value: str) -> str:
         case Clamp(low, high):
             return f"clamp({value}, {float_literal(low)}, {float_literal(high)})"
         case _:
-            return f"{c_name(activation)}({value})"
+            return f"{c_name(activation, grade)}({value})"
 
 
-def c_functions(used: set[OneActivation]) -> str:
+def c_functions(used: set[OneActivation], grade: Grade) -> str:
     """Return the C text of the activations in ``used`` and of what they call."""
     kinds = {type(activation) for activation in used}
-    plain = {activation for activation in used if isinstance(activation, Activation)}
-    text = _plain_functions(plain, with_core=ScaledElu in kinds)
+    plain = {
+        activation
+        for activation in used
+        if isinstance(activation, Activation) and not is_graded(activation, grade)
+    }
+    text = _plain_functions(plain, with_core=ScaledElu in kinds) + graded_text(used, grade)
     return text + "".join(_PARAMETRIC[kind] for kind in _PARAMETRIC if kind in kinds)
 
 
@@ -208,12 +221,14 @@ def _plain_functions(used: set[Activation], *, with_core: bool) -> str:
     return core + "".join(_TEXTS[activation] for activation in _TEXTS if activation in needed)
 
 
-def twin(activation: AnyActivation, x: Array) -> Array:
+def twin(activation: AnyActivation, x: Array, grade: Grade = Grade.FULL) -> Array:
     """Compute what the C function computes, bit for bit, along the last axis."""
-    with np.errstate(under="ignore", invalid="ignore"):
+    with np.errstate(under="ignore", invalid="ignore", over="ignore"):
         match activation:
             case Mixed():
-                return by_part(twin, activation, x)
+                return by_part(partial(twin, grade=grade), activation, x)
+            case Activation() if is_graded(activation, grade):
+                return graded_twin(activation, x, grade)
             case ScaledElu(alpha, gamma):
                 below = np.float32(alpha) * _exp_of_minus(-np.minimum(x, 0), 1)
                 return np.asarray(np.float32(gamma) * np.where(x > 0, x, below))

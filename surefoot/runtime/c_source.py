@@ -28,7 +28,8 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
-from surefoot.runtime.c_activations import c_call, c_functions, c_name, twin
+from surefoot.runtime.arithmetic import Grade
+from surefoot.runtime.c_activations import c_call, c_functions, c_name, c_tau, twin
 from surefoot.runtime.c_layer_text import array, constants, float_literal, function, stores_once
 from surefoot.runtime.c_layers import (
     CLayer,
@@ -52,11 +53,13 @@ _FUSED = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CConfig:
-    """How the C is laid out; what it computes does not depend on it.
+    """How the C is laid out, on which no bit depends, and how exact its activations are.
 
     Attributes:
         machine: Machine for which the layouts are chosen.
         layout: One layout for every layer instead of a choice for each.
+        activations: How exact tanh and sigmoid are. A grade below full needs a certificate of the
+            arithmetic of its name, such as float32-coarse.
         constant_time: Do the same operations whatever the observation; else inputs of a layer that
             are zero behind a ReLU are skipped.
     """
@@ -64,6 +67,7 @@ class CConfig:
     machine: Machine = Machine.MICROCONTROLLER
     layout: Layout | None = None
     constant_time: bool = False
+    activations: Grade = Grade.FULL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,28 +124,30 @@ def c_source(policy: Policy, config: CConfig = _DEFAULT) -> CSource:
     source = Template(SOURCE).substitute(
         guards=GUARDS,
         constants=_head_constants(policy) + "".join(map(constants, layers)),
-        functions=c_functions(_used(policy)) + "".join(_functions(policy, layers, config.machine)),
+        functions=c_functions(_used(policy), config.activations)
+        + "".join(_functions(policy, layers, config)),
         normalise=_normalise(policy),
-        forward=_forward(policy, layers, config.machine),
-        vectors=_vectors(policy),
+        forward=_forward(policy, layers, config),
+        vectors=_vectors(policy, config.activations),
         num_vectors=f"{NUM_VECTORS}u",
     )
     texts = {HEADER_FILE: header, SOURCE_FILE: source, MAIN_FILE: MAIN}
     return CSource(files={name: text.encode() for name, text in texts.items()}, report=report)
 
 
-def twin_outputs(policy: Policy, obs: Array) -> Array:
+def twin_outputs(policy: Policy, obs: Array, grade: Grade = Grade.FULL) -> Array:
     """Compute what the C computes, bit for bit, shape (batch, num_outputs), float32.
 
     Args:
         policy: Its arrays are float32 by value.
         obs: Shape (batch, obs_dim), raw units, finite.
+        grade: Grade of its activations.
     """
     with np.errstate(over="ignore"):
-        return twin_outputs_at(policy, policy.state(obs, np.float32))
+        return twin_outputs_at(policy, policy.state(obs, np.float32), grade)
 
 
-def twin_outputs_at(policy: Policy, state: Array) -> Array:
+def twin_outputs_at(policy: Policy, state: Array, grade: Grade = Grade.FULL) -> Array:
     """Compute what the C computes at states, bit for bit; see :func:`twin_outputs`."""
     hidden = state.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -150,10 +156,10 @@ def twin_outputs_at(policy: Policy, state: Array) -> Array:
             total = np.repeat(layer.bias.astype(np.float32)[None], len(hidden), axis=0)
             for number in range(weight.shape[1]):  # in the order of the inputs
                 total += weight[:, number] * hidden[:, number, None]
-            hidden = twin(layer.activation, total)
+            hidden = twin(layer.activation, total, grade)
         if not isinstance(policy.head, GaussianHead):
             return hidden
-        squashed = twin(Activation.TANH, hidden) if _is_tanh(policy) else hidden
+        squashed = twin(Activation.TANH, hidden, grade) if _is_tanh(policy) else hidden
         if policy.head.squash is Squash.CLIP:
             squashed = np.clip(hidden, np.float32(-1), np.float32(1))
         half_range, centre = policy.head.half_range, policy.head.centre
@@ -215,6 +221,8 @@ def _header_values(
         f"{entry.weights}, {entry.multiply_adds} multiply-adds, {entry.flash_bytes} bytes"
         for number, entry in enumerate(report.layers, start=1)
     ]
+    if config.activations is not Grade.FULL:
+        layers.append(f" *   tanh and sigmoid within {c_tau(config.activations):.2g}")
     time = "the same for every observation" if report.constant_time else "depends on zeros"
     return {
         "version": __version__,
@@ -285,32 +293,33 @@ def _normalise(policy: Policy) -> str:
     return f"{z}        s->even[i] = (z < -{limit}) ? -{limit} : ((z > {limit}) ? {limit} : z);"
 
 
-def _fused(layer: CLayer, activation: AnyActivation, machine: Machine) -> str:
+def _fused(layer: CLayer, activation: AnyActivation, config: CConfig) -> str:
     """Return the activation that a layer applies to its sums itself, as a C function, or ""."""
-    if isinstance(activation, Activation) and activation in _FUSED[machine] and stores_once(layer):
-        return c_name(activation)
-    return ""
+    if not isinstance(activation, Activation) or not stores_once(layer):
+        return ""
+    fused = activation in _FUSED[config.machine]
+    return c_name(activation, config.activations) if fused else ""
 
 
-def _functions(policy: Policy, layers: Sequence[CLayer], machine: Machine) -> Iterator[str]:
+def _functions(policy: Policy, layers: Sequence[CLayer], config: CConfig) -> Iterator[str]:
     for layer, source in zip(layers, policy.layers, strict=True):
-        yield function(layer, _fused(layer, source.activation, machine))
+        yield function(layer, _fused(layer, source.activation, config))
 
 
-def _forward(policy: Policy, laid_out: Sequence[CLayer], machine: Machine) -> str:
+def _forward(policy: Policy, laid_out: Sequence[CLayer], config: CConfig) -> str:
     lines, buffers = [], ("s->even", "s->odd")
     for number, layer in enumerate(policy.layers, start=1):
         source, target = buffers[(number - 1) % 2], buffers[number % 2]
         lines.append(f"    layer_{number}({source}, {target});")
-        if not _fused(laid_out[number - 1], layer.activation, machine):
-            lines += _activated(layer, target)
+        if not _fused(laid_out[number - 1], layer.activation, config):
+            lines += _activated(layer, target, config.activations)
         if policy.memory is not None:
             lines += _remembered(policy.memory, number, target)
     value = f"{buffers[len(policy.layers) % 2]}[i]"
     if isinstance(policy.head, GaussianHead):
         squashed = value
         if policy.head.squash is Squash.TANH:
-            squashed = f"{c_name(Activation.TANH)}({value})"
+            squashed = f"{c_name(Activation.TANH, config.activations)}({value})"
         elif policy.head.squash is Squash.CLIP:
             squashed = f"(({value} < -1.0f) ? -1.0f : (({value} > 1.0f) ? 1.0f : {value}))"
         value = f"({squashed} * half_range[i]) + centre[i]"
@@ -328,7 +337,7 @@ def _remembered(memory: Memory, number: int, target: str) -> Iterator[str]:
         yield from _loop("0u", f"{last - first}u", statement)
 
 
-def _activated(layer: Layer, target: str) -> Iterator[str]:
+def _activated(layer: Layer, target: str, grade: Grade) -> Iterator[str]:
     """Yield the loops that apply the activation of a layer, one for each function."""
     activation, whole = layer.activation, slice(0, layer.bias.size)
     parts = activation.places() if isinstance(activation, Mixed) else [(activation, whole)]
@@ -342,7 +351,7 @@ def _activated(layer: Layer, target: str) -> Iterator[str]:
             yield from _loop(f"{neurons.start}u", f"{neurons.start + half}u", statement)
         elif one is not Activation.IDENTITY:
             value = f"{target}[i]"
-            statement = f"{value} = {c_call(one, value)};"
+            statement = f"{value} = {c_call(one, value, grade)};"
             yield from _loop(f"{neurons.start}u", f"{neurons.stop}u", statement)
 
 
@@ -350,7 +359,7 @@ def _loop(start: str, stop: str, statement: str) -> list[str]:
     return [f"    for (i = {start}; i < {stop}; ++i) {{", f"        {statement}", "    }"]
 
 
-def _vectors(policy: Policy) -> str:
+def _vectors(policy: Policy, grade: Grade) -> str:
     """Return the observations of the self-test and what they must lead to, bit for bit.
 
     Raises:
@@ -362,7 +371,7 @@ def _vectors(policy: Policy) -> str:
     state[NUM_VECTORS // 2 :] = rng.normal(0, 1, state[NUM_VECTORS // 2 :].shape)
     state[0] = 0
     obs = (state * policy.normaliser.scale + policy.normaliser.mean).astype(np.float32)
-    expected = twin_outputs(policy, obs)
+    expected = twin_outputs(policy, obs, grade)
     if not np.isfinite(expected).all():
         raise InputError("the policy overflows float32 within its range: it has no C form")
     return array("test_obs", obs + np.float32(0)) + array("test_actions", expected)

@@ -9,7 +9,7 @@ from surefoot.certificate import Certificate
 from surefoot.errors import InputError, VerificationError
 from surefoot.gate.watch import UserFunction
 from surefoot.onnx_file import ControllerFile
-from surefoot.runtime.arithmetic import ARITHMETIC
+from surefoot.runtime.arithmetic import ARITHMETIC, ARITHMETIC_TAU
 from surefoot.runtime.c_controller import CEngine
 from surefoot.runtime.controller import CheckedController, Engine, OnBadObservation
 from surefoot.runtime.gated import GatedController
@@ -83,7 +83,7 @@ def require_arithmetic(certificate: Certificate) -> None:
     Raises:
         VerificationError: If it is about another arithmetic than the backends have.
     """
-    if certificate.arithmetic != ARITHMETIC:
+    if certificate.arithmetic not in ARITHMETIC_TAU:  # the others allow what float32 does, and more
         raise VerificationError(
             f"the certificate is about arithmetic {certificate.arithmetic!r}, "
             f"the runtime has {ARITHMETIC!r}"

@@ -492,6 +492,10 @@ def test_what_was_measured_of_the_runtime_is_said_to_be_assumed() -> None:
         certificate = certify(file_of(policy), everywhere("action_deviation", 1e9))
         assert (certificate.claims.runtime_error.assumption is not None) is smooth
         assert ("Assumed: smooth activations" in explain(certificate)) is smooth
+    for arithmetic, tau in (("float32", 10), ("float32-fine", 1024), ("float32-coarse", 8192)):
+        budget = everywhere("action_deviation", 1e9)
+        told = certify(file_of(policy), budget, arithmetic=arithmetic)
+        assert f"err by at most {tau} * 2^-24" in explain(told)
 
 
 def test_the_certificate_names_the_runtime_that_replayed(

@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 
 from support.certificates import certificate_of
+from support.gates import small_gate
 from support.policies import random_policy
 from surefoot.artifact import Artifact, read_artifact, write_artifact
-from surefoot.bundle import open_bundle
+from surefoot.bundle import CERTIFICATE_FILE, open_bundle, write_bundle
 from surefoot.errors import CheckError, InputError, VerificationError
 from surefoot.export import ExportConfig, Target, assemble_bundle, check_forms
-from surefoot.export.forms import C_REPORT_FILE
+from surefoot.export.forms import C_REPORT_FILE, require_grade
+from surefoot.gate import FalseAlarms, GateFile, GateRule
 from surefoot.onnx_file import SPARSE_FILE, ControllerFile, load_policy, save_policy
 from surefoot.policy import Activation, Policy
 from surefoot.robot import Robot
 from surefoot.runtime import Backend, CConfig, load_controller
+from surefoot.runtime.arithmetic import Grade
 from surefoot.runtime.c_layers import Layout
 from surefoot.runtime.c_names import NAMES_FILE, c_names
 
@@ -159,6 +162,43 @@ def test_a_certificate_that_counts_on_less_than_the_c_errs_by_is_refused(tmp_pat
     certificate = certificate_of(file, runtime_error=(1e-12, 1e-12))
     with pytest.raises(CheckError, match="is not the policy"):
         assemble_bundle(tmp_path / "bundle", file, origin, certificate, config)
+
+
+COARSE = ExportConfig(targets=(Target.C,), c=CConfig(activations=Grade.COARSE), num_random=50)
+
+
+def test_c_of_a_lower_grade_needs_a_certificate_that_counts_on_it(tmp_path: Path) -> None:
+    file, origin = saved_policy(tmp_path)
+    with pytest.raises(InputError, match="certify with arithmetic float32-coarse"):
+        assemble_bundle(tmp_path / "bundle", file, origin, certificate_of(file), COARSE)
+    assert not (tmp_path / "bundle").exists()
+    counted = certificate_of(file, arithmetic="float32-coarse", runtime_error=(1.0, 1.0))
+    bundle = assemble_bundle(tmp_path / "bundle", file, origin, counted, COARSE)
+    assert json.loads(bundle.files[C_REPORT_FILE])["config"]["activations"] == "coarse"
+    check_forms(bundle)
+
+
+def test_c_of_a_lower_grade_beside_another_certificate_does_not_verify(tmp_path: Path) -> None:
+    file, origin = saved_policy(tmp_path)
+    counted = certificate_of(file, arithmetic="float32-coarse", runtime_error=(1.0, 1.0))
+    bundle = assemble_bundle(tmp_path / "bundle", file, origin, counted, COARSE)
+    files = {**bundle.files, CERTIFICATE_FILE: certificate_of(file).to_json()}
+    other = write_bundle(tmp_path / "other", files, allow_uncertified=False)
+    with pytest.raises(VerificationError, match="activations of C must be full under a certif"):
+        check_forms(other)
+
+
+@pytest.mark.parametrize("arithmetic", ["float32-coarse", "float32-fine"])
+def test_c_behind_a_gate_is_of_full_grade(tmp_path: Path, arithmetic: str) -> None:
+    file, _ = saved_policy(tmp_path)
+    certificate = certificate_of(file, arithmetic=arithmetic)
+    config = CConfig(activations=Grade(arithmetic.removeprefix("float32-")))
+    alarms = FalseAlarms(recorded=0, rejected=0)
+    gate = GateFile(gate=small_gate(), rule=GateRule(), alarms=alarms)
+    with pytest.raises(InputError, match="activations of C must be full behind a gate, got"):
+        require_grade(certificate, config, gate)
+    require_grade(certificate, config, None)
+    require_grade(certificate, CConfig(), gate)
 
 
 def test_the_layout_that_was_asked_for_is_exported(tmp_path: Path) -> None:

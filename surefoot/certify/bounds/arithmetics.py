@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from surefoot.runtime.arithmetic import ARITHMETIC_TAU, TAU
+
 SMALLEST = 2.0**-126
 """Smallest normal float32: what flush to zero loses."""
 
@@ -22,12 +24,14 @@ class Arithmetic:
         storage: Relative rounding of weights and layer inputs before they are multiplied; 0 for
             plain float32. Sums and all else are float32.
         half: Whether everything behind the state is kept in half precision between two operations.
+        tau: Error of smooth activations, relative to the size of those that grow.
     """
 
     name: str
     meaning: str
     storage: float = 0.0
     half: bool = False
+    tau: float = TAU
 
 
 _ANY_ORDER = (
@@ -48,4 +52,13 @@ ARITHMETICS = {
         meaning="float16 weights, biases and values from the state on, float32 normaliser, sums "
         f"and activations, {_ANY_ORDER}, float16 underflow gradual",
     ),
+} | {
+    name: Arithmetic(
+        name=name,
+        tau=tau,
+        meaning=f"float32 without TF32 or bfloat16 products, {_ANY_ORDER}, smooth activations "
+        f"within {tau:.2g} as in generated C of that grade",
+    )
+    for name, tau in ARITHMETIC_TAU.items()
+    if tau > TAU
 }

@@ -12,6 +12,7 @@ Shape legend: B regions, n widths, m outputs.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -56,7 +57,7 @@ from surefoot.certify.bounds.summation import (
 from surefoot.certify.bounds.upward import Float, gamma, matmul_up, up, vector_norm_up
 from surefoot.coupled_activation import halves
 from surefoot.policy import Policy
-from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
+from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
 from surefoot.unknown import Unknown
 
 _MOST_ROUNDINGS = 0.01 / UNIT_ROUNDOFF
@@ -126,7 +127,7 @@ def through(
     local = before is not None
     if is_elementwise(activation):
         low, high = _slopes(activation, met, local=local)
-        crossed, added = np.zeros_like(size), _activation_error(activation, size)
+        crossed, added = np.zeros_like(size), _activation_error(activation, size, arithmetic.tau)
         norm = np.maximum(np.abs(low), np.abs(high))
     else:
         if arithmetic.half:
@@ -134,7 +135,13 @@ def through(
             return Unknown(f"half precision holds the {what}, with no bound")
         with np.errstate(over="ignore", invalid="ignore"):
             low, high, norm, crossed, added = _coupled(
-                activation, affine, exact, met, (arrived, made.entries, reach), local=local
+                activation,
+                affine,
+                exact,
+                met,
+                (arrived, made.entries, reach),
+                arithmetic.tau,
+                local=local,
             )
             is_held = np.isfinite(added).all() and (size**2 * size.shape[1] < LARGEST).all()
         if not is_held and normalises(activation):
@@ -173,6 +180,7 @@ def _coupled(
     exact: Bounds,
     met: Bounds,
     errors: tuple[Error, Float, Float],
+    tau: float,
     *,
     local: bool,
 ) -> Float:
@@ -187,6 +195,7 @@ def _coupled(
         exact: Where its exact inputs lie.
         met: Where its exact inputs and the runtime's lie.
         errors: What arrives at the activation, what of it the sums have made, and their terms.
+        tau: Error of the runtime's smooth activations.
         local: Whether slopes are taken where the inputs lie.
     """
     in_one_pass = affine.rounding is not None and affine.rounding.in_one_pass
@@ -204,7 +213,7 @@ def _coupled(
             low, high = _slopes(function, Bounds(lower, upper), local=local)
             size = np.maximum(np.abs(lower), np.abs(upper)) * (1 + 2.0**-50)
             norm, nothing = np.maximum(np.abs(low), np.abs(high)), np.zeros_like(low)
-            return np.stack([low, high, norm, nothing, _activation_error(function, size)])
+            return np.stack([low, high, norm, nothing, _activation_error(function, size, tau)])
         found = rms_errors(
             function,
             lower,
@@ -347,19 +356,19 @@ def _times(rows: Float, weight: Float) -> Float:
     return product.reshape(*rows.shape[:-1], weight.shape[1])
 
 
-def _activation_error(activation: AnyActivation, inputs: Float) -> Float:
+def _activation_error(activation: AnyActivation, inputs: Float, tau: float) -> Float:
     """Return the error of a runtime's elementwise activation itself for |x| <= ``inputs``."""
     match activation:
         case Mixed():
-            return by_part(_activation_error, activation, inputs)
+            return by_part(partial(_activation_error, tau=tau), activation, inputs)
         case Activation.IDENTITY | Activation.RELU | Clamp():
             return np.zeros_like(inputs)
         case LeakyRelu(alpha):
             return up(alpha * UNIT_ROUNDOFF * inputs + SMALLEST, 2)
         case ScaledElu():
-            return up(activation.size * (TAU * np.maximum(1.0, inputs) + 2 * SMALLEST), 3)
+            return up(activation.size * (tau * np.maximum(1.0, inputs) + 2 * SMALLEST), 3)
     growth = np.maximum(1.0, inputs) if activation in _GROWING else np.ones_like(inputs)
-    return up(TAU * growth + SMALLEST, 2)
+    return up(tau * growth + SMALLEST, 2)
 
 
 def activation_range(activation: AnyActivation, inputs: Float) -> Float:

@@ -46,7 +46,7 @@ from surefoot.certify.bounds.summation import AffineSum, Error, Values, lengths
 from surefoot.certify.bounds.upward import Float, up
 from surefoot.coupled_activation import Coupled
 from surefoot.policy import CategoricalHead, GaussianHead, Normaliser, Policy, Squash
-from surefoot.runtime.arithmetic import TAU, UNIT_ROUNDOFF
+from surefoot.runtime.arithmetic import UNIT_ROUNDOFF
 from surefoot.unknown import Unknown
 
 _EXACT = (Activation.IDENTITY, Activation.RELU)
@@ -250,7 +250,7 @@ def _head_error(
         squash = Activation.TANH if head.squash is Squash.TANH else Clamp(-1.0, 1.0)
         error = up(error * slope_range_on(squash, seen.low, seen.high)[1])
     if head.squash is Squash.TANH:
-        error = up(error + TAU + unit + flushed)
+        error = up(error + arithmetic.tau + unit + flushed)
     if head.squash is not Squash.IDENTITY:
         reach, error = np.minimum(reach, 1.0), np.minimum(error, 2.0 + 16 * unit + flushed)
     relative = 2 * head.num_roundings * unit
@@ -262,7 +262,7 @@ def deployed_range(policy: Policy, arithmetic: Arithmetic) -> Float | None:
     """Return the largest change of each action of the runtime over all inputs, shape (m,).
 
     Twice the half range, and what rounding adds: a clip ends at 1 exactly, a runtime's tanh within
-    ``TAU`` of 1 (that of ONNX Runtime reaches 1 + 2^-22); product and sum are monotone.
+    ``arithmetic.tau`` of 1 (that of ONNX Runtime reaches 1 + 2^-22); product and sum are monotone.
 
     Returns:
         Action units; None where no squash ends the actions.
@@ -274,7 +274,7 @@ def deployed_range(policy: Policy, arithmetic: Arithmetic) -> Float | None:
     centre = np.abs(head.centre.astype(np.float64))
     reach = half_range
     if head.squash is Squash.TANH:
-        reach = up(half_range * (1 + TAU + 4 * UNIT_ROUNDOFF) + SMALLEST, 3)
+        reach = up(half_range * (1 + arithmetic.tau + 4 * UNIT_ROUNDOFF) + SMALLEST, 3)
     if arithmetic.half:
         reach = up(reach * (1 + 4 * arithmetic.storage) + HALF_SPACING, 3)
         return up(2 * reach + 8 * arithmetic.storage * (reach + centre) + 8 * HALF_SPACING, 6)
@@ -296,7 +296,7 @@ def _action_size(policy: Policy, reach: Float) -> Float:
 
 
 def smooth_activations(policy: Policy) -> bool:
-    """Return True if bounds on the policy rest on ``TAU``, which is measured and not proved."""
+    """Return True if bounds on the policy rest on an error that is measured and not proved."""
     squashed = isinstance(policy.head, GaussianHead) and policy.head.squash is Squash.TANH
     functions = {one for layer in policy.layers for one in parts_of(layer.activation)}
     return squashed or any(_is_smooth(function) for function in functions)
