@@ -1,6 +1,6 @@
 """The tables of docs/results/c-runtime.md, from what c_runtime.py measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from page_tables import replace_table, table
@@ -12,13 +12,21 @@ RATIOS = {
     "ONNX Runtime (bound memory) / C, called from Python, inference alone": "ratio_python_bound",
     "the same from observation to action, with the same checks": "ratio_python_whole",
     "ONNX Runtime (bound session alone, from Python) / C called from C": "ratio_called_from_c",
+    "emx-onnx-cgen, dense / C, both called from C": "ratio_emx_from_c",
 }
 LAYOUT_RATIOS = {
     "scalar build (-O2, no vectorisation, no AVX): best dense / best sparse time": "scalar_us",
     "flash of constants: best dense / best sparse": "flash_bytes",
     "Cortex-M4 instructions under QEMU: best dense / best sparse": "cortex_m4_instructions",
-    "the same, layouts of constant time alone (rows / CSR)": "cortex_m4_constant_time",
+    "the same, layouts of constant time alone": "cortex_m4_constant_time",
 }
+KINDS = (
+    "relu, single weights",
+    "relu, blocks",
+    "tanh, single weights",
+    "tanh, blocks",
+    "coarse tanh, blocks",
+)
 
 
 def fill(result: Mapping[str, Json]) -> None:
@@ -45,31 +53,62 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 
 def _ratios(result: Mapping[str, Json]) -> str:
-    kinds = ("relu", "tanh")
     rows = [
-        (words, *(_number(result[kind][key]) for kind in kinds)) for words, key in RATIOS.items()
+        (words, *(_number(result[kind][key]) for kind in KINDS)) for words, key in RATIOS.items()
     ]
     rows += [
-        (words, *(_number(result[kind]["ratios"].get(key)) for kind in kinds))
+        (words, *(_number(result[kind]["ratios"].get(key)) for kind in KINDS))
         for words, key in LAYOUT_RATIOS.items()
     ]
-    return table(("ratio", "ReLU", "tanh"), rows)
+    rows.append(
+        (
+            "microseconds of a call from C: ours / emx-onnx-cgen",
+            *(_pair(result[kind], "from_c_us", "emx_from_c_us", ".2f") for kind in KINDS),
+        )
+    )
+    emx = "emx_cortex_m4_instructions"
+    rows.append(
+        ("Cortex-M4 instructions of emx-onnx-cgen", *(_whole(result[kind][emx]) for kind in KINDS))
+    )
+    return table(("ratio", *KINDS), rows)
+
+
+def _pair(entry: Mapping[str, Json], first: str, second: str, form: str) -> str:
+    return f"{_said(entry[first], form)} / {_said(entry[second], form)}"
+
+
+def _said(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _whole(value: int | None) -> str:
+    return "not measured" if value is None else str(value)
 
 
 def _layouts(result: Mapping[str, Json]) -> str:
+    """Return one table for each way of pruning; activations side by side."""
+    kinds = {"Single weights": ("relu, single weights", "tanh, single weights")}
+    kinds["In blocks of 8 rows"] = ("relu, blocks", "tanh, blocks", "coarse tanh, blocks")
+    return "\n\n".join(
+        f"{words}; {' / '.join(name.split(',')[0] for name in names)}:\n\n"
+        f"{_layout_table([result[name]['layouts'] for name in names])}"
+        for words, names in kinds.items()
+    )
+
+
+def _layout_table(measured: Sequence[Mapping[str, Json]]) -> str:
     rows = []
-    for layout, relu in result["relu"]["layouts"].items():
-        both = (relu, result["tanh"]["layouts"][layout])
+    for layout, first in measured[0].items():
         cells = [
-            " / ".join("-" if entry[key] is None else f"{entry[key]:{form}}" for entry in both)
+            " / ".join(_said(of[layout][key], form) for of in measured)
             for key, form in (
                 ("cortex_m4_instructions", "d"),
                 ("cortex_m4_stack_bytes", "d"),
                 ("scalar_us", ".2f"),
             )
         ]
-        rows.append((layout, relu["flash_bytes"], relu["multiply_adds"], *cells))
-    head = ("layout", "flash, bytes", "multiply-adds", "Cortex-M4 instructions, ReLU / tanh")
+        rows.append((layout, first["flash_bytes"], first["multiply_adds"], *cells))
+    head = ("layout", "flash, bytes", "multiply-adds", "Cortex-M4 instructions")
     return table((*head, "stack, bytes", "scalar time, us"), rows)
 
 
