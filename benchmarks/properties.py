@@ -187,7 +187,7 @@ def answered(one: Case, seconds: float) -> dict[str, Json]:
         "kind": one.kind,
         "verdict": verdict if taken <= seconds else "unknown",
         "seconds": taken,
-        "boxes": (len(growth.tree.cuts) + 1) // 2,
+        "boxes": growth.tree.num_parts,
         "conflict": conflict,
     }
 

@@ -151,7 +151,7 @@ def _trees(analysis: Analysis, budget: Budget) -> list[Json]:
         {
             "requirement": number,
             **({"question": which} if which else {}),
-            "cuts": analysis.searches.tree_of(question).text,
+            **analysis.searches.tree_of(question).to_table(),
         }
         for number, requirement in enumerate(budget.requirements)
         if requirement.asks_of_box

@@ -18,9 +18,10 @@ from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.box_trees import LEAF, BoxTree, halves
 from surefoot.certify.bounds.branching import sensors_to_cut
 from surefoot.certify.bounds.conditions import ConditionBounds
-from surefoot.certify.bounds.region import Rows
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.counterexamples import Replay, Single, attainable_states
+from surefoot.certify.neuron_search import close, may_be_closed
+from surefoot.certify.open_boxes import Boxes, Nodes
 from surefoot.certify.questions import Corners, lets_through, region_of, states_between
 from surefoot.certify.suspects import climbed, suspects
 from surefoot.gate import Gate
@@ -30,6 +31,10 @@ from surefoot.question import Box, Condition, Question, RawBox
 
 _BATCH = 128
 _CUTS_AT_ONCE = 3
+
+_MOST_MULTIPLIERS = 20_000
+"""After so many nothing more is cut along neurons: a certificate takes 15 bytes for each."""
+
 _NUDGES = 4
 """Steps of a float32 number by which an observation is moved into its box."""
 
@@ -51,82 +56,6 @@ class Growth:
 
 UNDECIDED = Growth(tree=BoxTree(), witness=None, is_decided=False)
 """Nothing came of a question."""
-
-
-@dataclass(slots=True)
-class _Nodes:
-    """A tree that grows: cut of each node, and the first of its two children."""
-
-    cuts: list[int]
-    children: list[int]
-
-    def cut(self, node: int, sensor: int) -> int:
-        """Cut a leaf and return the first of its halves."""
-        first = len(self.cuts)
-        self.cuts[node], self.children[node] = sensor, first
-        self.cuts += [LEAF, LEAF]
-        self.children += [LEAF, LEAF]
-        return first
-
-    @property
-    def num_leaves(self) -> int:
-        """Number of boxes that are not cut."""
-        return (len(self.cuts) + 1) // 2
-
-    def tree(self) -> BoxTree:
-        """Return the tree, each box before its halves."""
-        found, waiting = [], [0]
-        while waiting:
-            node = waiting.pop()
-            found.append(self.cuts[node])
-            if self.cuts[node] != LEAF:
-                waiting += [self.children[node] + 1, self.children[node]]
-        return BoxTree(tuple(found))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Boxes:
-    """Leaves of a tree that grows.
-
-    Attributes:
-        low: Lower corners, shape (B, d).
-        high: Upper corners, shape (B, d).
-        nodes: Their nodes, shape (B,).
-        excesses: Bounds of the inequalities there, shape (B, r).
-        gains: By how much each cut on the way from the box above lowered the violation, shape (B,).
-    """
-
-    low: Float
-    high: Float
-    nodes: NDArray[np.int64]
-    excesses: Float
-    gains: Float
-
-    def part(self, rows: Rows) -> "_Boxes":
-        """Return some of the boxes."""
-        return _Boxes(
-            self.low[rows],
-            self.high[rows],
-            self.nodes[rows],
-            self.excesses[rows],
-            self.gains[rows],
-        )
-
-    def joined(self, other: "_Boxes") -> "_Boxes":
-        """Return these boxes and then others."""
-        return _Boxes(
-            np.concatenate([self.low, other.low]),
-            np.concatenate([self.high, other.high]),
-            np.concatenate([self.nodes, other.nodes]),
-            np.concatenate([self.excesses, other.excesses]),
-            np.concatenate([self.gains, other.gains]),
-        )
-
-    def worst_first(self, bounds: ConditionBounds) -> "_Boxes":
-        """Return the boxes in which the condition may be broken, the most broken first."""
-        worth = bounds.condition.violation(self.excesses)
-        is_open = worth > 0
-        return self.part(np.flatnonzero(is_open)[np.argsort(-worth[is_open])])
 
 
 def grow(
@@ -151,9 +80,14 @@ def grow(
     """
     stop = time.monotonic() + seconds
     witness = _first(replayed, climbed(bounds, corners, seed))
-    nodes, waiting = _Nodes([LEAF], [LEAF]), _boxes_of(bounds, corners)
+    nodes, waiting = Nodes([LEAF], [LEAF]), _boxes_of(bounds, corners)
     while witness is None:
         waiting = waiting.worst_first(bounds)
+        if may_be_closed(bounds):
+            waiting, points = _without_closed(bounds, nodes, waiting, num_boxes, stop)
+            witness = _first(replayed, points)
+            if witness is not None:
+                break
         take = min(_BATCH, len(waiting.nodes), num_boxes - nodes.num_leaves)
         worst, others = waiting.part(slice(take)), waiting.part(slice(take, None))
         is_point = not (worst.high > worst.low).any()  # which has no halves
@@ -167,19 +101,37 @@ def grow(
     return Growth(tree=BoxTree(), witness=witness, is_decided=True)
 
 
+def _without_closed(
+    bounds: ConditionBounds, nodes: Nodes, boxes: Boxes, num_boxes: int, stop: float
+) -> tuple[Boxes, tuple[Float, ...]]:
+    """Return the boxes that cuts along neurons do not close, and where these may be broken.
+
+    They are tried in their order, and the first that stays open ends it: the others are alike.
+    """
+    for number, node in enumerate(boxes.nodes.tolist()):
+        if time.monotonic() > stop or nodes.num_multipliers > _MOST_MULTIPLIERS:
+            return boxes.part(slice(number, None)), ()
+        closing = close(bounds, boxes.low[number], boxes.high[number])
+        room = num_boxes - nodes.num_leaves
+        if closing.tree is None or len(closing.tree.cuts) // 2 > room:
+            return boxes.part(slice(number, None)), closing.points
+        nodes.closed[node] = closing.tree
+    return boxes.part(slice(len(boxes.nodes), None)), ()
+
+
 def _first(replayed: Callable[[Float], Witness | None], states: Sequence[Float]) -> Witness | None:
     """Return the first witness among states; None for none."""
     return next((found for state in states if (found := replayed(state)) is not None), None)
 
 
-def _boxes_of(bounds: ConditionBounds, corners: Corners) -> _Boxes:
+def _boxes_of(bounds: ConditionBounds, corners: Corners) -> Boxes:
     """Return the whole region as the one box that waits."""
     low, high = corners[0][None], corners[1][None]
     unknown = np.full(1, np.nan)
-    return _Boxes(low, high, np.zeros(1, dtype=np.int64), bounds.excesses(low, high), unknown)
+    return Boxes(low, high, np.zeros(1, dtype=np.int64), bounds.excesses(low, high), unknown)
 
 
-def _cut(bounds: ConditionBounds, nodes: _Nodes, boxes: _Boxes, num_boxes: int) -> _Boxes:
+def _cut(bounds: ConditionBounds, nodes: Nodes, boxes: Boxes, num_boxes: int) -> Boxes:
     """Return the pieces of boxes, and cut their nodes.
 
     Args:
@@ -206,7 +158,7 @@ def _cut(bounds: ConditionBounds, nodes: _Nodes, boxes: _Boxes, num_boxes: int) 
         above = np.concatenate([above[whole], above[cut], above[cut]])
     excesses = bounds.excesses(low, high)
     gains = (worth[above] - bounds.condition.violation(excesses)) / num_cuts[above]
-    return _Boxes(low, high, known, excesses, gains)
+    return Boxes(low, high, known, excesses, gains)
 
 
 def _num_cuts(worth: Float, gains: Float, num_sensors: int) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.box_trees import BoxTree
 from surefoot.certify.bounds.conditions import ConditionBounds
+from surefoot.certify.bounds.neuron_trees import split_excesses
 from surefoot.certify.bounds.upward import UNIT, Float
 from surefoot.errors import InputError, IntegrityError
 from surefoot.gate import Gate
@@ -130,7 +131,12 @@ def proved_violation(
     low, high = tree.leaves(*corners)
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(low), _AT_ONCE)]
     found = np.concatenate([bounds.violations(low[part], high[part]) for part in parts])
+    for leaf, neurons in tree.closed:
+        excesses = split_excesses(bounds, low[leaf], high[leaf], neurons)
+        found[leaf] = min(found[leaf], bounds.condition.violation(excesses).max())
     method = "crown" if len(found) == 1 else f"crown in {len(found)} boxes"
+    if count := sum(len(neurons.cuts) // 2 + 1 for _, neurons in tree.closed):
+        method += f", of which {len(tree.closed)} in {count} parts along neurons"
     value = bounds.rounded(float(found.max()))
     note = _open(found, tree, low, high, policy)
     return Bound(value=value, method=method, note=note)

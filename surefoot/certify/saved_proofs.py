@@ -74,7 +74,7 @@ def _tree_source(certificate: Certificate, num_sensors: int) -> Callable[[Questi
         questions, which = requirements[number].questions, entry.get("question", 0)
         if type(which) is not int or not 0 <= which < len(questions):
             raise IntegrityError(f"a tree of boxes belongs to no question, got {which!r}")
-        trees[questions[which]] = BoxTree.parse(entry.get("cuts"), num_sensors)
+        trees[questions[which]] = BoxTree.from_table(entry, num_sensors)
     return lambda question: trees.get(question, BoxTree())
 
 

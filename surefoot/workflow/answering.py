@@ -118,7 +118,7 @@ def _verdict(
         seconds=seconds,
         seed=analysis.config.seed,
     )
-    boxes = (len(growth.tree.cuts) + 1) // 2
+    boxes = growth.tree.num_parts
     if growth.witness is not None:
         return Verdict.REFUTED, growth.witness, boxes
     if not growth.is_decided:

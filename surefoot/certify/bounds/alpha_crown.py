@@ -18,7 +18,7 @@ Proofs: docs/explanation/mathematics.md, 5.5 and 5.6.
 Shape legend: B states, r rows (each output upwards, then downwards), n widths.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -116,6 +116,76 @@ class _Line:
     free: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Given lines of one hidden layer, each of shape (B, n).
+
+    Attributes:
+        touch: Slopes of lower lines of ReLU neurons, NaN for those of CROWN.
+        half: Half of the interval that is meant: 1 for y >= 0, -1 for y <= 0, 0 for all of it.
+            Neurons that are halved must be ReLU.
+        price: Multiplier b >= 0 of half * y.
+    """
+
+    touch: Float
+    half: Float
+    price: Float
+
+
+def bounds_by_choice(
+    network: Network, region: Region, before: list[Bounds], choices: list[Choice]
+) -> Float:
+    """Return upper bounds of a single output by given lines, shape (B,).
+
+    Args:
+        network: A network of at least two layers and one output.
+        region: B balls, which are all the same one.
+        before: Bounds before each activation on that ball.
+        choices: Lines of each hidden layer.
+    """
+    everywhere = np.zeros(len(region.centres), dtype=np.int64)
+    layers = [
+        replace(layer, touches=_of_relu(layer))
+        for layer in _layers(network, [bounds.part(everywhere) for bounds in before])
+    ]
+    problem = _Problem(network, region, layers, network.weights[-1], network.biases[-1])
+    tangents = [
+        _Tangents(
+            np.where(np.isnan(choice.touch), layer.touches.start, choice.touch)[:, None, :],
+            choice.half[:, None, :],
+            choice.price[:, None, :],
+        )
+        for layer, choice in zip(layers, choices, strict=True)
+    ]
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _sound(problem, tangents)[:, 0]
+    return np.where(np.isnan(found), np.inf, found)
+
+
+def _of_relu(layer: _Hidden) -> Touches:
+    """Return the freedom of the ReLU neurons of a layer alone."""
+    below, above = layer.touches.below, layer.touches.above
+    relu = is_relu(layer.activation, below.free.shape[-1])
+    return Touches(
+        replace(below, free=below.free & relu),
+        replace(above, free=above.free & relu),
+        layer.touches.start,
+    )
+
+
+def _layers(network: Network, before: list[Bounds]) -> list[_Hidden]:
+    """Return the hidden layers of a problem."""
+    return [
+        _Hidden(
+            activation,
+            bounds,
+            relax(activation, bounds.lower, bounds.upper, bounds.squares),
+            free_touches(activation, bounds),
+        )
+        for activation, bounds in zip(network.activations, before, strict=True)
+    ]
+
+
 def optimised_bounds(network: Network, region: Region, steps: int) -> list[Bounds]:
     """Tighten the bounds of ``layer_bounds`` by a few gradient steps on the relaxation's lines.
 
@@ -152,15 +222,7 @@ def output_bounds(network: Network, region: Region, before: list[Bounds], steps:
         before: Bounds before each activation.
         steps: Gradient steps.
     """
-    layers = [
-        _Hidden(
-            activation,
-            bounds,
-            relax(activation, bounds.lower, bounds.upper, bounds.squares),
-            free_touches(activation, bounds),
-        )
-        for activation, bounds in zip(network.activations, before, strict=True)
-    ]
+    layers = _layers(network, before)
     # min f = -max(-f): lower bounds are upper bounds of the negated rows.
     rows = np.concatenate([network.weights[-1], -network.weights[-1]])
     shift = np.concatenate([network.biases[-1], -network.biases[-1]])

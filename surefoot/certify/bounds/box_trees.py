@@ -5,12 +5,14 @@ leaves cover the box whatever the sensors are: both halves own their cut.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.artifact import Json
+from surefoot.certify.bounds.neuron_trees import NeuronTree
 from surefoot.certify.bounds.upward import Float
 from surefoot.errors import IntegrityError
 from surefoot.limits import MAX_BOXES
@@ -28,9 +30,11 @@ class BoxTree:
     Attributes:
         cuts: Sensor across which each box is cut, or ``LEAF``; each box stands before its lower
             half, and that before the upper half.
+        closed: Leaves that are cut along neurons, by their numbers in rising order.
     """
 
     cuts: tuple[int, ...] = (LEAF,)
+    closed: tuple[tuple[int, NeuronTree], ...] = ()
 
     def leaves(self, low: Float, high: Float) -> tuple[Float, Float]:
         """Return the lower and the upper corners of the leaves, each of shape (n, obs_dim).
@@ -51,6 +55,11 @@ class BoxTree:
         return np.stack(lows), np.stack(highs)
 
     @property
+    def num_parts(self) -> int:
+        """Number of leaves, those of trees of neurons among them."""
+        return len(self.cuts) // 2 + 1 + sum(len(tree.cuts) // 2 for _, tree in self.closed)
+
+    @property
     def depths(self) -> NDArray[np.int64]:
         """How often each leaf was cut, shape (n,): it is a share 2^-depth of the box."""
         return np.fromiter(_depths(self.cuts), dtype=np.int64)
@@ -59,6 +68,30 @@ class BoxTree:
     def text(self) -> str:
         """The cuts as one line, a point for each leaf: a single value of a certificate."""
         return " ".join("." if cut == LEAF else str(cut) for cut in self.cuts)
+
+    def to_table(self) -> dict[str, Json]:
+        """Return the tree as JSON values."""
+        neurons = [{"leaf": leaf, **tree.to_table()} for leaf, tree in self.closed]
+        return {"cuts": self.text, **({"neurons": neurons} if neurons else {})}
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Json], num_sensors: int) -> "BoxTree":
+        """Return a tree that was saved.
+
+        Raises:
+            IntegrityError: If it is none over so many sensors.
+        """
+        tree = cls.parse(table.get("cuts"), num_sensors)
+        saved = table.get("neurons", [])
+        if not isinstance(saved, list) or not all(isinstance(entry, dict) for entry in saved):
+            raise IntegrityError("neurons must be a list of tables")
+        closed: list[tuple[int, NeuronTree]] = []
+        for entry in saved:
+            leaf, last = entry.get("leaf"), closed[-1][0] if closed else -1
+            if type(leaf) is not int or not last < leaf < tree.text.count("."):
+                raise IntegrityError(f"a tree of neurons belongs to no leaf, got {leaf!r}")
+            closed.append((leaf, NeuronTree.from_table(entry)))
+        return cls(tree.cuts, tuple(closed))
 
     @classmethod
     def parse(cls, text: object, num_sensors: int) -> "BoxTree":

@@ -82,6 +82,11 @@ class ConditionBounds:
         region = region_between(low[None], high[None])
         self._whole = self._margins(region, layer_bounds(self.network, region))
 
+    @property
+    def whole_margin(self) -> Float:
+        """What rounding adds to each left side anywhere in the region, shape (r,)."""
+        return np.asarray(self._whole[0])
+
     def excesses(self, low: Float, high: Float) -> Float:
         """Bound sum minus limit of each inequality in the deployed arithmetic, shape (B, r).
 
@@ -105,6 +110,26 @@ class ConditionBounds:
     def violations(self, low: Float, high: Float) -> Float:
         """Bound by how much the condition is broken in each box, shape (B,)."""
         return self.condition.violation(self.excesses(low, high))
+
+    def margins(self, region: Region, found: list[Bounds]) -> Float:
+        """Bound what rounding adds to each left side, shape (B, r).
+
+        Args:
+            region: Boxes inside the region.
+            found: CROWN bounds of the network there.
+        """
+        return np.minimum(self._margins(region, found), self._whole)
+
+    def network_of_row(self, row: int) -> Network:
+        """Return the network whose one output is the excess of an inequality."""
+        last = len(self.network.biases[-1]) - len(self._sizes) + row
+        error, only = self.network.last_error, slice(last, last + 1)
+        return Network(
+            weights=(*self.network.weights[:-1], self.network.weights[-1][only]),
+            biases=(*self.network.biases[:-1], self.network.biases[-1][only]),
+            activations=self.network.activations,
+            last_error=None if error is None else error[only],
+        )
 
     def rounded(self, violation: float) -> float:
         """Return the bound rounded up to what another machine proves as well."""
