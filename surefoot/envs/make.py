@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from gymnasium.error import DependencyNotInstalled
 from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from surefoot.artifact import read_file, sha256_hex
-from surefoot.envs.contract import require_finite, take_reset, take_step
+from surefoot.envs.contract import Obs, require_finite, take_reset, take_step
 from surefoot.envs.gymnasium_vector import GymnasiumVectorEnv
 from surefoot.envs.mujoco_batch import MujocoBatchEnv
 from surefoot.envs.mujoco_task import MujocoTask
@@ -102,15 +103,34 @@ def _play_two_steps(env_id: str, env: AnyEnv) -> None:
     env = _without_time_limit(env)  # whose wrappers unpack what a step returns
     obs_space: spaces.Box = env.observation_space  # type: ignore[assignment]
     is_over, doing = True, "in reset()"
+    seen: dict[str, Obs] = {}
     with user_code(lambda: f"{env_id} failed {doing}"), settings_of_user():
         for number, action in enumerate(_two_actions(env.action_space), start=1):
             if is_over:
                 doing = "in reset()"
-                require_finite(take_reset(env.reset(seed=0), obs_space))
+                start = take_reset(env.reset(seed=0), obs_space)
+                require_finite(start)
+                seen[doing] = start
             doing = f"at step {number}"
             taken = take_step(env.step(action), obs_space)
             require_finite(taken.obs, taken.reward)
+            seen[doing] = taken.obs
             is_over = taken.terminated or taken.truncated
+    for moment, obs in seen.items():
+        _warn_beyond(obs_space, obs, f"{env_id}, {moment}")
+
+
+def _warn_beyond(space: spaces.Box, obs: Obs, where: str) -> None:
+    """Say which sensor leaves its space, which nothing of surefoot rests on."""
+    outside = np.flatnonzero((obs < space.low) | (obs > space.high))
+    if len(outside):
+        sensor = int(outside[0])
+        low, high = space.low[sensor], space.high[sensor]
+        warnings.warn(
+            f"{where}: sensor {sensor} is {obs[sensor]:g}, outside of its space"
+            f" [{low:g}, {high:g}]",
+            stacklevel=2,
+        )
 
 
 def _task_of_ones_own(env: AnyEnv) -> MujocoTask | None:
@@ -183,6 +203,8 @@ def _period(dt: object) -> float | None:
 
 def _describe_actions(env_id: str, space: spaces.Space[Any]) -> BoxActions | DiscreteActions:
     if isinstance(space, spaces.Discrete):
+        if space.n < 2:
+            raise InputError(f"{env_id}: the action space must have 2 actions or more, got {space}")
         return DiscreteActions(int(space.n), int(space.start))
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
         raise InputError(f"{env_id}: the action space must be a real Box or Discrete, got {space}")

@@ -221,6 +221,7 @@ def test_other_observations_than_flat_boxes_are_refused(
     ("action_space", "message"),
     [
         (gymnasium.spaces.MultiDiscrete([2, 3]), "must be a real Box or Discrete, got MultiD"),
+        (gymnasium.spaces.Discrete(1), r"must have 2 actions or more, got Discrete\(1\)"),
         (gymnasium.spaces.Box(0, 5, (2,), np.int64), "must be a real Box or Discrete, got Box"),
         (gymnasium.spaces.Box(-1.0, 1.0, (2, 2)), r"must have shape \(n,\), got Box"),
         (gymnasium.spaces.Box(-1.0, 1.0, (0,)), r"must have shape \(n,\), got Box"),

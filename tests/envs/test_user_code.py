@@ -228,6 +228,18 @@ def test_every_real_number_is_a_reward(reward: object) -> None:
     assert env.step(np.zeros((1, 1), np.float32)).reward == 1
 
 
+def test_a_sensor_outside_of_its_space_is_named_before_anything_is_trained() -> None:
+    def step(*_: object) -> Result:
+        return np.array([0.5, 3.0], np.float32), 1.0, False, False, {}
+
+    with pytest.warns(UserWarning, match="outside of its space") as caught:
+        describe_env(register(step=step))
+    assert [str(warning.message) for warning in caught] == [
+        f"Robot-v0, at step {number}: sensor 1 is 3, outside of its space [-1, 1]"
+        for number in (1, 2)
+    ]
+
+
 def test_observations_that_an_integer_space_would_cut_are_refused() -> None:
     space = gymnasium.spaces.Box(0, 9, (2,), np.int64)
     message = str(failure(register(observation_space=space), 0))
