@@ -277,7 +277,11 @@ class Proofs:
             return there
         states = there.states.astype(np.float64)
         values = violations_at(states, question.condition, self.policy, arithmetic)
-        return there.at_every(StateBounds(values=values, method="crown"))
+        bound = there.at_every(StateBounds(values=values, method="crown"))
+        if not (count := int((values > 0).sum())):
+            return bound
+        words = f"open at {count} of them, worst at number {int(values.argmax())}"
+        return replace(bound, still_open=words)
 
     def violation_at(self, witness: Witness, question: Question) -> float:
         """Bound the violation that the deployed arithmetic may show at a witness.

@@ -138,14 +138,13 @@ def proved_violation(
     if count := sum(len(neurons.cuts) // 2 + 1 for _, neurons in tree.closed):
         method += f", of which {len(tree.closed)} in {count} parts along neurons"
     value = bounds.rounded(float(found.max()))
-    note = _open(found, tree, low, high, policy)
-    return Bound(value=value, method=method, note=note)
+    return Bound(value=value, method=method, still_open=_open(found, tree, low, high, policy))
 
 
 def _open(found: Float, tree: BoxTree, low: Float, high: Float, policy: Policy) -> str:
-    """Say which share of the region is open, and where it is worst; empty for none or all of it."""
+    """Say which share of the region is open, and where it is worst; empty for none of it."""
     is_open = found > 0
-    if not is_open.any() or len(found) == 1:
+    if not is_open.any():
         return ""
     share = float((0.5 ** tree.depths[is_open]).sum())
     worst = int(found.argmax())

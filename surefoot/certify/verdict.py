@@ -57,6 +57,7 @@ def conclude(
         if value is not None:
             short = f"bound {value:.6g} does not meet the limit {requirement.limit:g}"
             words = [short, "no violation was found"]
+        words.append(bound.still_open)
     return Finding(
         requirement=requirement,
         certified=value,

@@ -163,6 +163,24 @@ def test_the_limit_itself_holds_and_is_strictly_broken() -> None:
         assert (finding.verdict is Verdict.REFUTED) is wrong
 
 
+def test_what_is_open_is_said_of_a_region_that_is_not_cut_and_of_recorded_states() -> None:
+    """Of an action at its limit but for its rounding, at 0 and nowhere else."""
+    file = file_of(linear_policy([[0.7]]))
+    condition = {"all_of": ["action[0] <= 0.0"]}
+    recorded = np.array([[-0.5], [0.0], [-0.25]])
+    questions = budget(
+        asked([-0.5], [0.0], "raw", **condition),
+        {"quantity": "property", "region": "recorded", **condition},
+    )
+    config = replace(QUICK, region_boxes=1)
+    certificate = certify_policy(file, questions, Evidence(recorded=recorded), config)
+    region, states = certificate.findings
+    assert (region.verdict, states.verdict) == (Verdict.UNKNOWN, Verdict.UNKNOWN)
+    assert "open in a share 1 of the region, worst in [-0.5, " in region.reason
+    assert "open at 1 of them, worst at number 1" in states.reason
+    check_certificate(certificate, file, recorded=recorded)
+
+
 def test_recorded_states_are_asked_one_by_one(file: ControllerFile) -> None:
     recorded = np.random.default_rng(0).normal(0, 1, (40, 4))
     states = file.policy.state(recorded)

@@ -48,12 +48,15 @@ class Bound:
         value: Bound, in the unit of the quantity; infinite where it excludes nothing.
         method: Name of what gives it.
         note: Remark for the reader; may be empty.
+        still_open: What of its region exceeds the limit, for a verdict that is UNKNOWN; empty where
+            nothing does, or nobody can tell.
         per_state: Bounds at the visited or recorded states, one by one, shape (n,); None elsewhere.
     """
 
     value: float
     method: str
     note: str = ""
+    still_open: str = ""
     per_state: Float | None = None
 
     def noting(self, note: str) -> "Bound":
