@@ -492,6 +492,7 @@ class BenchRecord(Record):
         timer_floor_us: Median of a call that does nothing, microseconds; not subtracted.
         machine: Machine of the measurement.
         onnx_sha256: Digest of the file that was measured.
+        gate: Reaction of the gate that the calls passed; None where none was.
         more: Keys of other versions.
     """
 
@@ -499,6 +500,7 @@ class BenchRecord(Record):
     timer_floor_us: float
     machine: Mapping[str, Json]
     onnx_sha256: str
+    gate: str | None = None
     more: Mapping[str, Json] = field(default_factory=dict, metadata=REST)
 
     def __post_init__(self) -> None:

@@ -77,7 +77,8 @@ def _tables_of(record: "BenchRecord") -> list[Table]:
         for name, entry in record.backends.items()
         for rows, batch in entry.batches.items()
     ]
-    title = f"one inference (timer floor {record.timer_floor_us:.2f} us)"
+    behind = "" if record.gate is None else " behind its gate"
+    title = f"one inference{behind} (timer floor {record.timer_floor_us:.2f} us)"
     return [
         Table(title, _LATENCY_HEAD, latencies),
         *([Table("batches", _BATCH_HEAD, batches)] if batches else []),

@@ -9,6 +9,7 @@ from surefoot.runtime.benchmark import (
     QUICK_BENCH,
     BenchConfig,
     Benchmark,
+    TimedGate,
     bench_controller,
     run_benchmark,
 )
@@ -16,7 +17,7 @@ from surefoot.runtime.benchmark_picture import draw_benchmark
 from surefoot.runtime.c_source import CConfig
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.controller_file import load_controller_file
-from surefoot.runtime.gated import GatedController
+from surefoot.runtime.gated import GatedController, passing_reading
 from surefoot.runtime.load import Backend, controller_of, load_controller
 
 __all__ = [
@@ -30,11 +31,13 @@ __all__ = [
     "Controller",
     "GatedController",
     "OnBadObservation",
+    "TimedGate",
     "bench_controller",
     "controller_of",
     "draw_benchmark",
     "load_controller",
     "load_controller_file",
+    "passing_reading",
     "run_benchmark",
     "runtime_error",
 ]

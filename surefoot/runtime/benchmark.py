@@ -11,16 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from surefoot.artifact import Json
-from surefoot.errors import InputError
+from surefoot.errors import CheckError, InputError
+from surefoot.gate import Gate, Reaction
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Array
 from surefoot.ranges import MOST_AT_ONCE, require_at_least
 from surefoot.records import BackendRecord, BenchRecord, LatencyRecord
 from surefoot.runtime.controller import CheckedController
+from surefoot.runtime.gated import GatedController
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.load_maker import busy_machine
 from surefoot.runtime.machine import machine_facts
@@ -46,6 +49,8 @@ class BenchConfig:
         paced_s: Time that the loop at each rate takes.
         batches: Batch sizes that are timed beside batch 1, back to back.
         under_load: Run the paced loops again with a busy process for each core.
+        gate: Time the calls of a controller behind the gate of its bundle, if it has one, at a
+            reading that passes. The engine's own calls and those of more rows pass none.
         pin_cpu: The core on which to stay while measuring; None for wherever the system puts it.
         seed: Seed of the observations, which are standard normal in raw units.
     """
@@ -57,6 +62,7 @@ class BenchConfig:
     paced_s: float = 2.0
     batches: tuple[int, ...] = (16, 256)
     under_load: bool = True
+    gate: bool = True
     pin_cpu: int | None = None
     seed: int = 0
 
@@ -181,11 +187,13 @@ class Benchmark:
         backends: Results by backend.
         timer_floor_us: Latency of a call that does nothing in the same loop; not subtracted.
         machine: Machine of the measurement.
+        gate: Reaction of the gate that the calls passed; None without one.
     """
 
     backends: Mapping[str, BackendLatency]
     timer_floor_us: float
     machine: Mapping[str, Json]
+    gate: str | None = None
 
     def record(self, onnx_sha256: str) -> BenchRecord:
         """Return ``bench.json`` about the file of this digest."""
@@ -194,11 +202,40 @@ class Benchmark:
             timer_floor_us=self.timer_floor_us,
             machine=self.machine,
             onnx_sha256=onnx_sha256,
+            gate=self.gate,
         )
 
 
-def run_benchmark(file: ControllerFile, config: BenchConfig) -> Benchmark:
+@dataclass(frozen=True, slots=True, eq=False)
+class TimedGate:
+    """A gate behind which a controller is timed.
+
+    Attributes:
+        gate: The gate.
+        reading: What every call reads, and the gate lets through, raw units, (1, obs_dim).
+    """
+
+    gate: Gate
+    reading: Array
+
+    def before(self, controller: CheckedController) -> GatedController:
+        """Return a controller behind the gate; a gate that falls back is never asked to."""
+        falls_back = self.gate.reaction is Reaction.FALLBACK
+        rest = np.zeros(controller.num_outputs)
+        return GatedController(
+            controller.engine, self.gate, (lambda _: rest) if falls_back else None
+        )
+
+
+def run_benchmark(
+    file: ControllerFile, config: BenchConfig, gate: TimedGate | None = None
+) -> Benchmark:
     """Measure a controller file on each backend of the configuration, one after the other.
+
+    Args:
+        file: The controller file.
+        config: How much is measured.
+        gate: Gate behind which the calls are timed; None for none.
 
     Raises:
         MissingLibraryError: If a backend's library or device is not there.
@@ -210,16 +247,22 @@ def run_benchmark(file: ControllerFile, config: BenchConfig) -> Benchmark:
         for backend in config.backends:
             controller = controller_of(file, backend)
             memory = memory_bytes(file, backend)
-            parts.append(bench_controller(controller, config, memory_bytes=memory))
+            part = bench_controller(controller, config, memory_bytes=memory, gate=gate)
+            parts.append(part)
     return Benchmark(
         backends={name: entry for part in parts for name, entry in part.backends.items()},
         timer_floor_us=max(part.timer_floor_us for part in parts),
         machine=parts[-1].machine,
+        gate=None if gate is None else gate.gate.reaction.value,
     )
 
 
 def bench_controller(
-    controller: CheckedController, config: BenchConfig, *, memory_bytes: int | None = None
+    controller: CheckedController,
+    config: BenchConfig,
+    *,
+    memory_bytes: int | None = None,
+    gate: TimedGate | None = None,
 ) -> Benchmark:
     """Measure the latency of one controller, on the machine as it is loaded now.
 
@@ -227,23 +270,33 @@ def bench_controller(
         controller: Controller to time.
         config: How much.
         memory_bytes: Growth of a process that loads it, if the caller knows.
+        gate: Gate behind which its calls are timed; None for none.
+
+    Raises:
+        CheckError: If the gate rejected a call.
     """
     draws = np.random.default_rng(config.seed).standard_normal((256, 1, controller.obs_dim))
     batches = list(draws.astype(np.float32))
+    call: Callable[[Array], Array] = controller
+    guarded = None if gate is None else gate.before(controller)
+    if gate is not None and guarded is not None:
+        batches, call = [gate.reading], partial(guarded, now_us=0)
     with _no_garbage_collection():
         for number in range(config.warm_up):
-            controller(batches[number % len(batches)])
+            call(batches[number % len(batches)])
         latency = BackendLatency(
-            whole=back_to_back(controller, batches, config.num_calls),
+            whole=back_to_back(call, batches, config.num_calls),
             inference=back_to_back(controller.engine.infer, batches, config.num_calls),
-            paced=_at_all_rates(controller, batches, config),
-            paced_under_load=_under_load(controller, batches, config),
+            paced=_at_all_rates(call, batches, config),
+            paced_under_load=_under_load(call, batches, config),
             batches={rows: _in_batches(controller, rows, config) for rows in config.batches},
             size_bytes=controller.engine.size_bytes,
             memory_bytes=memory_bytes,
             warm_up=config.warm_up,
         )
         floor = back_to_back(lambda obs: obs, batches, config.num_calls)
+    if guarded is not None and guarded.num_events:
+        raise CheckError(f"the gate rejected what it was to let through: {guarded.events[-1]}")
     return Benchmark(
         backends={controller.name: latency},
         timer_floor_us=float(np.median(floor.samples_us)),
@@ -260,21 +313,21 @@ def _records(latencies: Mapping[int, Latencies]) -> dict[str, LatencyRecord]:
 
 
 def _at_all_rates(
-    controller: CheckedController, batches: Sequence[Array], config: BenchConfig
+    call: Callable[[Array], Array], batches: Sequence[Array], config: BenchConfig
 ) -> dict[int, Latencies]:
     return {
-        rate: _paced(controller, batches, rate, max(1, round(rate * config.paced_s)))
+        rate: _paced(call, batches, rate, max(1, round(rate * config.paced_s)))
         for rate in config.rates_hz
     }
 
 
 def _under_load(
-    controller: CheckedController, batches: Sequence[Array], config: BenchConfig
+    call: Callable[[Array], Array], batches: Sequence[Array], config: BenchConfig
 ) -> dict[int, Latencies]:
     if not config.under_load:
         return {}
     with busy_machine():
-        return _at_all_rates(controller, batches, config)
+        return _at_all_rates(call, batches, config)
 
 
 def _in_batches(controller: CheckedController, rows: int, config: BenchConfig) -> Latencies:

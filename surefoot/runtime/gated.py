@@ -9,9 +9,30 @@ import numpy as np
 
 from surefoot.errors import InputError, RejectedError
 from surefoot.gate import Code, Event, Gate, Watch
+from surefoot.gate.arrays import broken_steps
 from surefoot.gate.watch import UserFunction
-from surefoot.policy import Array
+from surefoot.policy import Array, Policy
+from surefoot.runtime.c_source import twin_outputs
 from surefoot.runtime.controller import CheckedController, Engine
+
+
+def passing_reading(policy: Policy, gate: Gate, observations: Array) -> Array | None:
+    """Return the first observation that a gate lets through again and again, or None.
+
+    Args:
+        policy: Policy of the controller.
+        gate: Its gate.
+        observations: Observations to try, raw units, (n, obs_dim).
+
+    Returns:
+        float32, shape (1, obs_dim).
+    """
+    with np.errstate(over="ignore"):
+        readings = observations.astype(np.float32)
+    alone = np.zeros(len(readings), np.int64)
+    broken = broken_steps(gate, readings, twin_outputs(policy, readings), alone)
+    passing = readings[~broken]
+    return passing[:1] if len(passing) else None
 
 
 class GatedController(CheckedController):

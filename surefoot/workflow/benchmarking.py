@@ -3,15 +3,25 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from surefoot.artifact import write_file
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile
 from surefoot.output_path import BENCH, check_result_and_picture
 from surefoot.records import BenchRecord
-from surefoot.runtime import Backend, BenchConfig, controller_of, draw_benchmark, run_benchmark
+from surefoot.runtime import (
+    Backend,
+    BenchConfig,
+    TimedGate,
+    controller_of,
+    draw_benchmark,
+    passing_reading,
+    run_benchmark,
+)
 from surefoot.workflow.drawing import write_picture
 from surefoot.workflow.listener import SILENCE, Listener
-from surefoot.workflow.opening import open_deployed
+from surefoot.workflow.opening import Deployed, open_deployed
 
 
 def benchmark_controller(
@@ -33,7 +43,7 @@ def benchmark_controller(
         every_backend: Time every backend that runs here instead of those of ``config``.
         allow_uncertified: Time what is not certified, too.
         output: Output of a foreign file that holds the actions, if it has several outputs.
-        listener: Is told which backends do not run here.
+        listener: Is told which backends do not run here, and whether a gate is left out.
 
     Raises:
         InputError: If the path holds no controller, or ``out`` cannot be written.
@@ -41,11 +51,25 @@ def benchmark_controller(
         VerificationError: If the bundle does not verify.
     """
     target = open_deployed(bundle, listener, allow_uncertified=allow_uncertified, output=output)
-    if target.gate is not None:
-        listener.remark(f"{bundle}: its gate is left out; what follows is of the controller")
+    config = config or BenchConfig()
+    gate = _timed_gate(target) if config.gate else None
+    if target.gate is not None and gate is None:
+        why = ", since no known reading passes it" if config.gate else ""
+        listener.remark(f"{bundle}: its gate is left out{why}; what follows is of the controller")
     return benchmark_file(
-        target.file, out, config or BenchConfig(), every_backend=every_backend, listener=listener
+        target.file, out, config, every_backend=every_backend, gate=gate, listener=listener
     )
+
+
+def _timed_gate(target: Deployed) -> TimedGate | None:
+    """Return the gate of a controller with a reading that passes it, None where none is known."""
+    if target.gate is None:
+        return None
+    policy, low_high = target.file.policy, target.gate.box
+    tried = [np.clip(policy.normaliser.mean, *low_high)[None]]
+    tried += [] if target.recorded is None else [target.recorded]
+    reading = passing_reading(policy, target.gate, np.concatenate(tried))
+    return None if reading is None else TimedGate(target.gate, reading)
 
 
 def benchmark_file(
@@ -54,9 +78,18 @@ def benchmark_file(
     config: BenchConfig,
     *,
     every_backend: bool,
+    gate: TimedGate | None = None,
     listener: Listener,
 ) -> BenchRecord:
     """Time a controller that was opened, see :func:`benchmark_controller`.
+
+    Args:
+        file: The controller.
+        out: The record, a JSON file.
+        config: Configuration of the benchmark.
+        every_backend: Time every backend that runs here instead of those of ``config``.
+        gate: Gate behind which it is timed; None for none.
+        listener: Is told which backends do not run here.
 
     Raises:
         InputError: If ``out`` cannot be written.
@@ -65,7 +98,7 @@ def benchmark_file(
     check_result_and_picture(out, BENCH)
     if every_backend:
         config = replace(config, backends=_at_hand(file, listener))
-    record = run_benchmark(file, config).record(file.sha256)
+    record = run_benchmark(file, config, gate).record(file.sha256)
     write_file(out, record.to_json())
     write_picture(out, lambda: draw_benchmark(record), listener)
     return record

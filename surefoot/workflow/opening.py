@@ -9,8 +9,10 @@ from surefoot.certificate import Certificate
 from surefoot.errors import InputError
 from surefoot.gate import Gate
 from surefoot.onnx_file import ControllerFile
+from surefoot.policy import Array
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.runtime.load import require_arithmetic
+from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import Listener
 
 
@@ -22,11 +24,13 @@ class Deployed:
         file: The controller.
         certificate: Its certificate; None for a controller without a bundle.
         gate: Gate behind which it is deployed; None for none.
+        recorded: Observations of its bundle, raw units, (n, obs_dim); None where it holds none.
     """
 
     file: ControllerFile
     certificate: Certificate | None
     gate: Gate | None = None
+    recorded: Array | None = None
 
 
 def environment_module(file: ControllerFile, path: Path, given: str | None) -> str | None:
@@ -77,7 +81,13 @@ def open_deployed(
         bundle = open_bundle(path, allow_uncertified=allow_uncertified)
         require_arithmetic(bundle.certificate)
         gate = None if bundle.gate is None else bundle.gate.gate
-        return Deployed(file=bundle.controller, certificate=bundle.certificate, gate=gate)
+        states = bundle.files.get(VISITED_FILE)
+        return Deployed(
+            file=bundle.controller,
+            certificate=bundle.certificate,
+            gate=gate,
+            recorded=None if states is None else Visited.from_bytes(states).recorded,
+        )
     listener.remark(f"WARNING: {path} is not a bundle; nothing is proved about it")
     file = load_controller_file(path, output, discrete=discrete)
     return Deployed(file=file, certificate=None)

@@ -21,14 +21,22 @@ from numpy.typing import NDArray
 from support.policies import file_of, random_policy
 from surefoot.artifact import from_json
 from surefoot.config import build
-from surefoot.errors import InputError, MissingLibraryError
+from surefoot.errors import CheckError, InputError, MissingLibraryError
+from surefoot.gate import ActionLimits, Gate, Reaction, SensorLimits, TimeLimits
 from surefoot.onnx_file import ControllerFile
 from surefoot.records import BenchRecord
 from surefoot.runtime import benchmark
-from surefoot.runtime.benchmark import BenchConfig, Latencies, bench_controller, run_benchmark
+from surefoot.runtime.benchmark import (
+    BenchConfig,
+    Latencies,
+    TimedGate,
+    bench_controller,
+    run_benchmark,
+)
 from surefoot.runtime.benchmark_picture import draw_benchmark
 from surefoot.runtime.controller import CheckedController
-from surefoot.runtime.load import Backend
+from surefoot.runtime.gated import passing_reading
+from surefoot.runtime.load import Backend, controller_of
 from surefoot.runtime.load_maker import busy_machine
 
 TINY = BenchConfig(
@@ -133,6 +141,42 @@ def test_garbage_collection_is_on_again_after_a_benchmark_that_failed() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         bench_controller(CheckedController(Broken(0)), TINY)
     assert gc.isenabled()
+
+
+def wide_gate(low: float, reaction: Reaction = Reaction.FALLBACK) -> Gate:
+    """A gate of the sleeper, or of any other controller of three sensors and one action."""
+    return Gate(
+        sensors=(SensorLimits(low=low, high=9.0, rate=0.0),) * 3,
+        actions=(ActionLimits(low=-9.0, high=9.0),),
+        time=TimeLimits(max_age_us=0, max_gap_us=1),
+        reaction=reaction,
+    )
+
+
+def test_behind_a_gate_every_call_of_one_row_passes_it() -> None:
+    engine, reading = Sleeper(0), np.full((1, 3), 2.0, np.float32)
+    gate = TimedGate(wide_gate(1.0), reading)
+    measured = bench_controller(CheckedController(engine), TINY, gate=gate)
+    entry = measured.backends["sleeper"]
+    assert (entry.whole.n, entry.inference.n, entry.batches[5].n) == (30, 30, 20)
+    # A rejected call computes nothing: all of these were computed.
+    assert engine.calls == 2 + 30 + 30 + sum(part.n for part in entry.paced.values()) + 1 + 20
+    with pytest.raises(CheckError, match="the gate rejected what it was to let through"):
+        bench_controller(CheckedController(engine), TINY, gate=TimedGate(wide_gate(3.0), reading))
+
+
+def test_a_passing_reading_passes_again_and_again() -> None:
+    policy = random_policy(np.random.default_rng(0), (3, 8, 1))
+    gate = wide_gate(1.0, Reaction.STOP)
+    tried = np.array([[0.0, 2.0, 2.0], [np.nan, 2.0, 2.0], [2.0, 3.0, 4.0], [5.0, 5.0, 5.0]])
+    reading = passing_reading(policy, gate, tried)
+    assert reading is not None
+    assert reading.tolist() == [[2.0, 3.0, 4.0]]
+    controller = TimedGate(gate, reading).before(controller_of(file_of(policy), Backend.NUMPY))
+    for _ in range(3):
+        controller(reading, now_us=0)
+    assert controller.num_events == 0
+    assert passing_reading(policy, gate, tried[:2]) is None
 
 
 @pytest.fixture(scope="module")

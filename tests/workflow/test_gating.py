@@ -18,10 +18,12 @@ from surefoot.errors import InputError, VerificationError
 from surefoot.export import ExportConfig, Target
 from surefoot.gate import GATE_FILE, GateRule
 from surefoot.onnx_file import load_policy, save_policy
+from surefoot.records import BenchRecord
 from surefoot.robot import Robot
-from surefoot.runtime import Backend, GatedController, load_controller
+from surefoot.runtime import Backend, BenchConfig, GatedController, load_controller
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.attacking import attack_controller
+from surefoot.workflow.benchmarking import benchmark_controller
 from surefoot.workflow.exporting import export_controller
 from surefoot.workflow.gating import gate_of
 from surefoot.workflow.opening import open_deployed
@@ -206,3 +208,24 @@ def test_attacks_say_that_they_leave_the_gate_out(
     with pytest.raises(InputError, match=r"attack.env_id must be given"):
         attack_controller(bundle, tmp_path / "attack.json", config=config, listener=heard)
     assert [remark for remark in heard.remarks if "its gate is left out" in remark]
+
+
+def test_a_bundle_is_timed_behind_its_gate_unless_it_is_left_out(
+    bundle: Path, tmp_path: Path
+) -> None:
+    brief = BenchConfig(
+        backends=(Backend.NUMPY,),
+        num_calls=20,
+        warm_up=1,
+        rates_hz=(1000,),
+        paced_s=0.01,
+        batches=(2,),
+        under_load=False,
+    )
+    out, heard = tmp_path / "bench.json", Heard()
+    assert benchmark_controller(bundle, out, config=brief, listener=heard).gate == "hold"
+    assert not heard.remarks
+    alone = benchmark_controller(bundle, out, config=replace(brief, gate=False), listener=heard)
+    assert alone.gate is None
+    assert BenchRecord.read(out) == alone
+    assert [remark for remark in heard.remarks if "its gate is left out; what" in remark]
