@@ -249,11 +249,10 @@ class Evidence:
             recorded = None
         if table.get("episodes_sha256") is None or recorded is None:  # nor of their order
             episodes = None
-        elif episodes is None:
-            recorded = None
         named = {
             Ground.OBSERVATIONS: ("observations_sha256", observations),
             Ground.RECORDED: ("recorded_sha256", recorded),
+            Ground.EPISODES: ("episodes_sha256", episodes),
             Ground.SAMPLED: ("sampled_sha256", sampled),
             Ground.DENSE_POLICY: ("dense_sha256", dense_policy),
         }

@@ -175,6 +175,7 @@ _STORED = f"{VISITED_FILE}; pipeline adopt --states stores them"
 _MISSING = {
     Ground.OBSERVATIONS: f"its visited states are missing ({_STORED})",
     Ground.RECORDED: f"its recorded states are missing ({_STORED})",
+    Ground.EPISODES: f"the episodes of its recorded states are missing ({_STORED})",
     Ground.SAMPLED: f"its episodes of the sampling policy are missing ({VISITED_FILE})",
     Ground.DENSE_POLICY: "the policy from which it was compressed is missing (--dense)",
 }

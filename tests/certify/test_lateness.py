@@ -197,7 +197,7 @@ def test_without_the_order_of_its_states_nothing_is_proved_again(
         certificate, file, observations=EVIDENCE.observations, recorded=READINGS
     )
     assert report.proved == ()
-    assert set().union(*report.lacking.values()) == {Ground.RECORDED}
+    assert set().union(*report.lacking.values()) == {Ground.EPISODES}
 
 
 def test_other_episodes_are_other_evidence(certificate: Certificate, file: ControllerFile) -> None:

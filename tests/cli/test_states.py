@@ -102,6 +102,42 @@ def test_an_episode_column_proves_what_is_said_of_visited_states(
     assert certificate["proof"]["evidence"]["num_recorded"] == 200
 
 
+LATE = """
+[[require]]
+quantity = "action_deviation"
+perturb = { all = { delay = 2 } }
+scope = "recorded"
+at_most = 2.5
+"""
+SHEET = """
+[[sensor]]
+name = "body"
+count = 5
+unit = "1"
+
+[[actuator]]
+name = "hips"
+count = 2
+unit = "N m"
+"""
+
+
+def test_late_readings_need_to_be_told_apart_by_their_episodes(
+    controller: Path, log: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "budget.toml").write_text(LATE)
+    (tmp_path / "robot.toml").write_text(SHEET)
+    known = ("--robot", tmp_path / "robot.toml", "--states", log, "--columns", ",".join(COLUMNS))
+    done, certificate = certified(controller, *known)
+    (late,) = certificate["requirements"]
+    assert (done.code, late["verdict"]) == (4, "UNKNOWN")
+    assert "--episode-column NAME" in late["reason"]
+    done, certificate = certified(controller, *known, "--episode-column", "run")
+    (late,) = certificate["requirements"]
+    assert (done.code, late["verdict"]) == (0, "PROVED"), done.err
+    assert late["requirement"]["on_robot"]["delays"] == [2] * 5
+
+
 def test_the_checker_proves_claims_about_a_log_again_from_the_log(
     controller: Path, log: Path
 ) -> None:

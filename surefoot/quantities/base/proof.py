@@ -25,6 +25,7 @@ class Ground(Enum):
 
     OBSERVATIONS = "observations"
     RECORDED = "recorded"
+    EPISODES = "episodes"
     SAMPLED = "sampled"
     DENSE_POLICY = "dense_policy"
 
