@@ -20,7 +20,7 @@ ALL = "all"
 """In place of a name: every sensor, whose readings come late together."""
 
 MOST_DELAY = 100
-"""Steps: longer than any bus holds a reading back, and short enough to look back at."""
+"""Longest delay that is taken, steps: a second at 100 Hz."""
 
 Size = float | str
 """A number in the unit of the sensor, or a number with that unit behind it: "0.03 rad/s"."""
@@ -37,7 +37,7 @@ class Misreading:
         linf: Largest error of each reading, either way.
         l2: Largest length of the errors of all of its readings together.
         bias: Largest error of each reading that stays the same for an episode, beside the others.
-        delay: Steps by which each reading may be late, up to which it errs besides.
+        delay: Steps by which each reading may be late; it errs besides.
     """
 
     linf: Size | None = None
@@ -194,8 +194,7 @@ def by_entries(perturb: Perturbation, robot: Robot) -> list[tuple[tuple[int, ...
     for name, errors in errors_of(perturb, robot).items():
         entries = entries_of(name, robot)
         # All readings may be late together, and some of them err besides.
-        kinds = [is_size for is_size in (True, False) if errors.is_size or not is_size]
-        kinds = [is_size for is_size in kinds if is_size or errors.delay]
+        kinds = [True] * errors.is_size + [False] * (errors.delay > 0)
         for said in ((entry, is_size) for entry in entries for is_size in kinds):
             if said in seen:
                 label = robot.sensor_labels[said[0]]

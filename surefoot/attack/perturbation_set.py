@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surefoot.ball import Ball, Norm
+from surefoot.budget import Scope
 from surefoot.certificate import Certificate
 from surefoot.errors import InputError
 from surefoot.misreading import Perturbation, check_perturbation, readings_of
@@ -83,18 +84,27 @@ def perturbation_set(
         raise InputError(f"attack.epsilon must be given for norm {asked.norm}")
     if certificate is None:
         raise InputError("attack.epsilon must be given: no certificate names a perturbation")
-    return _required(certificate)
+    return _required(policy, certificate)
 
 
-def _required(certificate: Certificate) -> PerturbationSet:
+def _required(policy: Policy, certificate: Certificate) -> PerturbationSet:
     """Return the first perturbation that a budget has in raw units, or else that of the table.
+
+    A delay that was proved by the rates of the sensors is attacked as one: readings are held back.
 
     Raises:
         InputError: If the certificate names none.
     """
     for need in certificate.budget.requirements:
-        if need.on_robot is not None and need.perturb is not None:
-            return PerturbationSet(need.perturbation, need.on_robot.readings)
+        if need.on_robot is None or need.perturb is None:
+            continue
+        robot = certificate.robot
+        if need.scope is Scope.EVERYWHERE and robot is not None:
+            limit = certificate.proof.get("evidence", {}).get("state_limit")
+            late = ball_of(need.perturb, robot, policy.normaliser, limit)
+            if late.delays is not None:
+                return PerturbationSet(late, readings_of(need.perturb, robot))
+        return PerturbationSet(need.perturbation, need.on_robot.readings)
     epsilon = certificate.deviation_linf.get("epsilon")
     if epsilon is None:
         raise InputError("attack.epsilon must be given: no certificate names a perturbation")

@@ -161,6 +161,23 @@ def test_budget_defence_and_attack_mean_the_same_by_the_same_words(
     assert (trained == attacked) == (attacked.delays is None)
 
 
+def test_a_delay_that_was_proved_by_rates_is_attacked_as_a_delay(file: ControllerFile) -> None:
+    budget = Budget.parse("""
+    [[require]]
+    quantity = "action_deviation"
+    perturb = { angle = { linf = 0.02, delay = 2 } }
+    scope = "everywhere"
+    at_most = 50.0
+    """)
+    certificate = certify_policy(file, budget, Evidence(robot=RATED), FAST)
+    found = perturbation_set(file.policy, certificate, NOTHING, None)
+    assert found.ball.delays == (2, 2, 0)
+    assert found.readings == {"angle": "0.02 rad and a delay of 2 steps"}
+    bound = certified_deviation(certificate, replace(found.ball, delays=None))
+    assert bound is not None
+    assert bound <= (certificate.findings[0].certified or 0.0)
+
+
 def test_a_configured_radius_is_taken_as_it_is(
     file: ControllerFile, certificate: Certificate
 ) -> None:
