@@ -5,11 +5,13 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
 class StopRequest:
-    """Turns the first SIGTERM, SIGINT or SIGUSR1 into a flag; the second one ends the process.
+    """Turns the first SIGTERM, SIGINT, SIGUSR1 or SIGHUP into a flag; the second ends the process.
+
+    Where SIGHUP is ignored (``nohup``), it stays so.
 
     Handlers can be set in the main thread only; elsewhere nothing is caught.
     """
@@ -22,7 +24,8 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         """Start to catch."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._stop) for number in _SIGNALS}
+            caught = [number for number in _SIGNALS if not _is_ignored_hangup(number)]
+            self._previous = {number: signal.signal(number, self._stop) for number in caught}
         return self
 
     def __exit__(
@@ -37,5 +40,9 @@ class StopRequest:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        for other in _SIGNALS:
+        for other in self._previous:
             signal.signal(other, signal.SIG_DFL)
+
+
+def _is_ignored_hangup(number: signal.Signals) -> bool:
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN

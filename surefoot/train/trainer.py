@@ -256,20 +256,20 @@ def _restore(run: Run, checkpoint: Checkpoint) -> None:
     """Put a run where a checkpoint was.
 
     Raises:
-        InputError: If another version wrote it, and this one does not understand it.
+        InputError: If this code does not understand it, or it is of another robot.
         ReplayError: If its episodes cannot be replayed.
     """
     with _hint_at_new_episodes():
-        if checkpoint.code_version == __version__:
-            run.load_checkpoint(checkpoint)
-            return
         try:
             run.load_checkpoint(checkpoint)
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
+            # Between two releases the code changes under one number.
             raise InputError(
-                f"surefoot {__version__} does not understand the checkpoints of surefoot"
-                f" {checkpoint.code_version} ({error!r}): resume with that version, or use another"
-                " output folder"
+                f"surefoot {__version__} does not understand the checkpoints that surefoot"
+                f" {checkpoint.code_version} wrote into this folder ({error!r}): resume with the"
+                " code that wrote them, or use another output folder"
             ) from error
 
 

@@ -14,6 +14,7 @@ from surefoot.config import to_table
 from surefoot.errors import InputError
 from surefoot.policy import weights_sha256
 from surefoot.train import TrainConfig, train_policy
+from surefoot.train.checkpoint import Checkpoint, CheckpointStore
 from surefoot.train.defence_config import StateAdversarial
 from surefoot.train.pruning_config import MagnitudePruning
 from surefoot.train.result import TrainResult
@@ -166,6 +167,25 @@ def test_a_run_of_a_version_that_knew_more_says_what_to_do(
     assert "holds a training of surefoot 0.0.7, this is " in said
     assert f"unknown key 'train.{'.'.join(path)}'" in said
     assert said.endswith("; resume with that version, or use another output folder")
+
+
+@pytest.mark.parametrize("part", ["average", "collector"])
+def test_a_state_that_other_code_of_the_same_version_wrote_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    train_policy(replace(CONSTANT, total_steps=256), out=tmp_path)
+    load = CheckpointStore.load
+
+    def load_less(store: CheckpointStore) -> Checkpoint | None:
+        checkpoint = load(store)
+        assert checkpoint is not None
+        tree = {name: value for name, value in checkpoint.tree.items() if name != part}
+        return replace(checkpoint, tree=tree)
+
+    monkeypatch.setattr(CheckpointStore, "load", load_less)
+    with pytest.raises(InputError, match=rf"does not understand .*KeyError\('{part}'\)") as caught:
+        train_policy(CONSTANT, out=tmp_path)
+    assert str(caught.value).endswith("with the code that wrote them, or use another output folder")
 
 
 def test_a_begun_training_is_asked_once_for_all_of_its_differences() -> None:

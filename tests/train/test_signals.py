@@ -3,13 +3,22 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from signal import Signals
 
 import pytest
 
 from surefoot.train.signals import StopRequest
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP]
+
+
+@pytest.fixture(autouse=True)
+def _own_terminal() -> Iterator[None]:
+    """Whoever runs the tests under nohup ignores SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -20,6 +29,14 @@ def test_the_first_signal_asks_to_stop_and_the_handlers_come_back(number: Signal
         os.kill(os.getpid(), number)
         assert stop.requested
     assert [signal.getsignal(entry) for entry in SIGNALS] == before
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.requested
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_the_second_signal_ends_the_process() -> None:
