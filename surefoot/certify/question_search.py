@@ -29,7 +29,7 @@ from surefoot.policy import Policy
 from surefoot.quantities.base.witness import Witness
 from surefoot.question import Box, Condition, Question, RawBox
 
-_BATCH = 128
+_BATCH, _SUSPECTED = 128, 32
 _CUTS_AT_ONCE = 3
 
 _MOST_MULTIPLIERS = 20_000
@@ -95,7 +95,7 @@ def grow(
             is_decided = not len(waiting.nodes)
             return Growth(tree=nodes.tree(), witness=None, is_decided=is_decided)
         new = _cut(bounds, nodes, worst, num_boxes)
-        seen = np.argsort(-bounds.condition.violation(new.excesses))[:_BATCH]
+        seen = np.argsort(-bounds.condition.violation(new.excesses))[:_SUSPECTED]
         witness = _first(replayed, suspects(bounds, new.low[seen], new.high[seen]))
         waiting = others.joined(new)
     return Growth(tree=BoxTree(), witness=witness, is_decided=True)

@@ -8,6 +8,7 @@ Shape legend: B boxes, d sensors, m outputs, r inequalities.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -95,14 +96,14 @@ class ConditionBounds:
             high: Their upper corners.
         """
         region = region_between(low, high)
-        found = layer_bounds(self.network, region)
-        exact = found[-1].upper[:, -len(self._sizes) :]
+        exact = layer_bounds(self._excess_network, region)[-1].upper
         total = np.nextafter(exact + self._whole, np.inf)
         # The rounding on a box itself is less than that on the region, and takes longer to bound.
         violation = self.condition.violation
         near = np.flatnonzero((violation(total) > 0) & (violation(exact) <= 0))
         if len(near):
-            margins = self._margins(region.part(near), [bounds.part(near) for bounds in found])
+            part = region.part(near)
+            margins = self._margins(part, layer_bounds(self.network, part))
             own = np.nextafter(exact[near] + margins, np.inf)
             total[near] = np.minimum(total[near], own)
         return total
@@ -120,15 +121,24 @@ class ConditionBounds:
         """
         return np.minimum(self._margins(region, found), self._whole)
 
+    @cached_property
+    def _excess_network(self) -> Network:
+        """The network whose outputs are the excesses alone: raw outputs are for their rounding."""
+        return self._with_last(slice(-len(self._sizes), None))
+
     def network_of_row(self, row: int) -> Network:
         """Return the network whose one output is the excess of an inequality."""
         last = len(self.network.biases[-1]) - len(self._sizes) + row
-        error, only = self.network.last_error, slice(last, last + 1)
+        return self._with_last(slice(last, last + 1))
+
+    def _with_last(self, rows: slice) -> Network:
+        """Return the network with some of its outputs."""
+        network, error = self.network, self.network.last_error
         return Network(
-            weights=(*self.network.weights[:-1], self.network.weights[-1][only]),
-            biases=(*self.network.biases[:-1], self.network.biases[-1][only]),
-            activations=self.network.activations,
-            last_error=None if error is None else error[only],
+            weights=(*network.weights[:-1], network.weights[-1][rows]),
+            biases=(*network.biases[:-1], network.biases[-1][rows]),
+            activations=network.activations,
+            last_error=None if error is None else error[rows],
         )
 
     def rounded(self, violation: float) -> float:
