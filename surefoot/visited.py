@@ -17,6 +17,21 @@ VISITED_FILE = "visited.npz"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Order:
+    """What came before recorded and visited observations, for claims about readings that are late.
+
+    Attributes:
+        episodes: Number of the episode of each recorded observation, of which every step is there
+            in the order of time, (m,); None where nothing tells.
+        earlier: Observations of the steps before each visited one, the latest first; an episode
+            repeats its first one. Raw units, (n, k, obs_dim); None where nothing tells.
+    """
+
+    episodes: Numbers | None = None
+    earlier: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SampledEpisodes:
     """Independent clean episodes of the policy that samples its actions, raw units.
 
@@ -57,6 +72,8 @@ class Visited:
         trials: One observation of each of further episodes, drawn as the independent ones are, on
             which a gate is tried and of which nothing else is made, (num_trials, obs_dim); None
             where none were played.
+        earlier: Observations of the steps before each independent one, the latest first; an episode
+            repeats its first one. (num_states, any number, obs_dim); None where nothing tells.
     """
 
     independent: NDArray[np.float64]
@@ -67,6 +84,12 @@ class Visited:
     episodes: NDArray[np.int64] | None = None
     in_pool: NDArray[np.bool_] | None = None
     trials: NDArray[np.float64] | None = None
+    earlier: NDArray[np.float64] | None = None
+
+    @property
+    def order(self) -> Order:
+        """What came before the observations."""
+        return Order(episodes=self.episodes, earlier=self.earlier)
 
     @property
     def recorded(self) -> NDArray[np.float64] | None:
@@ -81,6 +104,7 @@ class Visited:
         arrays |= {} if self.episodes is None else {"episodes": self.episodes}
         arrays |= {} if self.in_pool is None else {"in_pool": self.in_pool}
         arrays |= {} if self.trials is None else {"trials": self.trials}
+        arrays |= {} if self.earlier is None else {"earlier": self.earlier}
         np.savez(buffer, num_discarded=np.int64(self.num_discarded), **arrays)
         return buffer.getvalue()
 
@@ -102,6 +126,7 @@ class Visited:
                 episodes=_integers(arrays["episodes"]) if "episodes" in arrays else None,
                 in_pool=_of_type(arrays["in_pool"], np.bool_) if "in_pool" in arrays else None,
                 trials=_floats(arrays["trials"]) if "trials" in arrays else None,
+                earlier=_floats(arrays["earlier"]) if "earlier" in arrays else None,
             )
             visited._check()
         except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -128,6 +153,10 @@ class Visited:
             if self.trials.ndim != 2 or self.trials.shape[1] != shapes[0][1]:
                 raise ValueError(f"trials must be (n, obs_dim), are {self.trials.shape}")
             seen.append(self.trials)
+        if self.earlier is not None:
+            if self.earlier.ndim != 3 or self.earlier.shape[::2] != shapes[0]:
+                raise ValueError(f"earlier must be (n, k, obs_dim), are {self.earlier.shape}")
+            seen.append(self.earlier)
         if not all(np.isfinite(part).all() for part in seen):
             raise ValueError("observations must be finite")
 

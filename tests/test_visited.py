@@ -25,6 +25,7 @@ def drawn(num: int = 6, obs_dim: int = 3) -> Visited:
         num_discarded=4,
         pool=rng.normal(size=(30, obs_dim)),
         sampled=sampled,
+        earlier=rng.normal(size=(num, 4, obs_dim)),
     )
 
 
@@ -37,7 +38,7 @@ def npz(**arrays: object) -> bytes:
 def test_what_was_written_is_read_back() -> None:
     visited = drawn()
     again = Visited.from_bytes(visited.to_bytes())
-    for name in ("independent", "steps", "num_discarded", "pool"):
+    for name in ("independent", "steps", "num_discarded", "pool", "earlier"):
         assert np.array_equal(getattr(again, name), getattr(visited, name))
     for name in ("observations", "steps", "alive", "returns", "horizon"):
         written, read = (getattr(entry.sampled, name) for entry in (visited, again))
@@ -68,6 +69,14 @@ def test_sampled_episodes_that_do_not_fit_each_other_are_refused(
     damaged = replace(visited, sampled=replace(visited.sampled, **change))
     with pytest.raises(IntegrityError, match="do not fit"):
         Visited.from_bytes(damaged.to_bytes())
+
+
+@pytest.mark.parametrize(
+    "earlier", [np.zeros((6, 3)), np.zeros((5, 4, 3)), np.full((6, 4, 3), np.nan)]
+)
+def test_what_came_before_other_states_is_refused(earlier: np.ndarray) -> None:
+    with pytest.raises(IntegrityError, match="does not hold visited states"):
+        Visited.from_bytes(replace(drawn(), earlier=earlier).to_bytes())
 
 
 def test_the_episodes_of_the_pool_are_read_back_or_refused() -> None:

@@ -98,7 +98,7 @@ class AtStates:
         self.dense = dense
         self.lateness = lateness
         self._local: dict[Ball, LocalBounds] = {}
-        self._reach: dict[tuple[int, ...], Reach] = {}
+        self._reach: dict[tuple[int, ...], Reach | Unknown] = {}
         self._rounding: dict[Ball, RoundingBound | Unknown] = {}
 
     def only(self, rows: NDArray[np.intp]) -> "AtStates":

@@ -22,7 +22,7 @@ from surefoot.quantities.base.measurement import Limits
 from surefoot.quantities.base.proof import Ground, Withheld
 from surefoot.quantities.base.quantity import MeasuredQuantity, ProvedQuantity
 from surefoot.unknown import Unknown
-from surefoot.visited import Numbers, SampledEpisodes
+from surefoot.visited import Order, SampledEpisodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def check_certificate(
     *,
     observations: Array | None = None,
     recorded: Array | None = None,
-    episodes: Numbers | None = None,
+    order: Order | None = None,
     sampled: SampledEpisodes | None = None,
     dense_policy: Policy | None = None,
 ) -> CheckReport:
@@ -63,7 +63,7 @@ def check_certificate(
         controller: The file that it must be about.
         observations: The visited observations, for claims about visited states.
         recorded: The recorded observations, for claims about every one of them.
-        episodes: Number of the episode of each, for claims about readings that are late.
+        order: What came before these observations, for claims about readings that are late.
         sampled: Episodes of the sampling policy, for claims about its return.
         dense_policy: Policy from which this one was compressed, for claims about compression.
 
@@ -77,7 +77,7 @@ def check_certificate(
         controller.policy,
         observations=observations,
         recorded=recorded,
-        episodes=episodes,
+        order=order,
         sampled=sampled,
         dense_policy=dense_policy,
     )

@@ -20,7 +20,7 @@ from surefoot.quantities.base.quantity import MeasuredQuantity
 from surefoot.quantities.base.scope import Scope
 from surefoot.ranges import MOST_AT_ONCE, require_at_least, require_positive
 from surefoot.robot import Robot
-from surefoot.visited import SampledEpisodes
+from surefoot.visited import Order, SampledEpisodes
 
 _LONGEST = 10**7
 """Steps of an episode, each of which a bound sums over: a day at 100 Hz."""
@@ -54,6 +54,8 @@ class Evidence:
         recorded: Every raw observation of a recording, in any dependence, shape (m, obs_dim).
         episodes: Number of the episode of each recorded observation, of which every step is there
             in the order of time, shape (m,); None where nothing tells.
+        earlier: Raw observations of the steps before each visited one, the latest first, shape
+            (n, k, obs_dim); None where nothing tells.
         dense_policy: Policy from which this one was compressed.
         measurements: Measurements, on this file or on others.
         reward_range: Smallest and largest reward of a step: an assumption of return claims.
@@ -69,6 +71,7 @@ class Evidence:
     observations: Array | None = None
     recorded: Array | None = None
     episodes: NDArray[np.int64] | None = None
+    earlier: Array | None = None
     dense_policy: Policy | None = None
     measurements: tuple[Measurement, ...] = ()
     reward_range: tuple[float, float] | None = None
@@ -94,6 +97,12 @@ class Evidence:
             self.recorded is None or self.episodes.shape != self.recorded.shape[:1]
         ):
             raise InputError(f"episodes must be one per recorded state, are {self.episodes.shape}")
+        if self.earlier is not None and (
+            self.observations is None
+            or self.earlier.shape[::2] != self.observations.shape
+            or not np.isfinite(self.earlier).all()
+        ):
+            raise InputError(f"earlier must be finite, (n, k, obs_dim), got {self.earlier.shape}")
         if self.reward_range is not None and not (
             np.isfinite(self.reward_range).all() and self.reward_range[0] <= self.reward_range[1]
         ):
@@ -173,6 +182,17 @@ class Evidence:
         """
         return self._checked(policy, self.recorded)
 
+    def earlier_states(self, policy: Policy) -> Array | None:
+        """Return the states of the steps before each visited one, float32, shape (n, k, obs_dim).
+
+        Raises:
+            InputError: If the observations are not those of the policy, or break an assumption.
+        """
+        if self.earlier is None or not self.earlier.size:
+            return None
+        states = self._checked(policy, self.earlier.reshape(-1, self.earlier.shape[2]))
+        return None if states is None else states.reshape(self.earlier.shape)
+
     def sampled_states(self, policy: Policy) -> Array | None:
         """Return the states that the sampling policy met at the steps that it reached, float32.
 
@@ -218,6 +238,7 @@ class Evidence:
                 if self.episodes is None
                 else {"episodes_sha256": _digest(self.episodes[:, None])}
             ),
+            **({} if self.earlier is None else {"earlier_sha256": _digest(self.earlier)}),
             "sampled_sha256": None if self.sampled is None else _digest_of_episodes(self.sampled),
             "dense_sha256": None
             if self.dense_policy is None
@@ -237,7 +258,7 @@ class Evidence:
         dense_policy: Policy | None = None,
         sampled: SampledEpisodes | None = None,
         recorded: Array | None = None,
-        episodes: NDArray[np.int64] | None = None,
+        order: Order | None = None,
     ) -> "Evidence":
         """Read assumptions and measurements back; observations and policies are not in them.
 
@@ -247,12 +268,16 @@ class Evidence:
         """
         if table.get("recorded_sha256") is None:  # it claims nothing of recordings
             recorded = None
-        if table.get("episodes_sha256") is None or recorded is None:  # nor of their order
-            episodes = None
+        order = order or Order()
+        # Nor of what came before where it does not say so.
+        named_order = table.get("episodes_sha256"), table.get("earlier_sha256")
+        episodes = None if named_order[0] is None or recorded is None else order.episodes
+        earlier = None if named_order[1] is None or observations is None else order.earlier
         named = {
             Ground.OBSERVATIONS: ("observations_sha256", observations),
             Ground.RECORDED: ("recorded_sha256", recorded),
             Ground.EPISODES: ("episodes_sha256", episodes),
+            Ground.EARLIER: ("earlier_sha256", earlier),
             Ground.SAMPLED: ("sampled_sha256", sampled),
             Ground.DENSE_POLICY: ("dense_sha256", dense_policy),
         }
@@ -262,6 +287,7 @@ class Evidence:
                 observations=observations,
                 recorded=recorded,
                 episodes=episodes,
+                earlier=earlier,
                 dense_policy=dense_policy,
                 sampled=sampled,
                 reward_range=None if rewards is None else (rewards[0], rewards[1]),
@@ -288,6 +314,8 @@ class Evidence:
             raise OtherEvidenceError("the certificate rests on other recorded observations")
         if episodes is not None and _digest(episodes[:, None]) != table["episodes_sha256"]:
             raise OtherEvidenceError("the certificate rests on other recorded episodes")
+        if earlier is not None and _digest(earlier) != table["earlier_sha256"]:
+            raise OtherEvidenceError("the certificate rests on other readings before the visited")
         if sampled is not None and _digest_of_episodes(sampled) != table.get("sampled_sha256"):
             raise OtherEvidenceError("the certificate rests on other sampled episodes")
         if dense_policy is not None and weights_sha256(dense_policy) != table.get("dense_sha256"):

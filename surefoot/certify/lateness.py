@@ -74,11 +74,33 @@ class Lateness:
         recorded: States of a recording in deployed arithmetic, float32, shape (m, d).
         before: Row one step before each row in its episode, that of itself at the first, (m,).
         rows: For each of the states the first and each further row at which it was recorded, n.
+        most: Steps before each of the states that are recorded; None for its whole episode.
     """
 
     recorded: Array
     before: NDArray[np.intp]
     rows: tuple[NDArray[np.intp], ...]
+    most: int | None = None
+
+    @classmethod
+    def after(cls, states: Array, earlier: Array) -> "Lateness":
+        """Take what was recorded before each of some states.
+
+        Args:
+            states: States, float32, shape (n, d).
+            earlier: Those of the steps before, the latest first, float32, shape (n, k, d).
+        """
+        together = np.concatenate([states[:, None], earlier], axis=1)
+        num_rows, each = together.shape[0] * together.shape[1], together.shape[1]
+        before = np.arange(1, num_rows + 1)
+        before[each - 1 :: each] -= 1  # nothing is known from there on
+        firsts = np.arange(0, num_rows, each)
+        return cls(
+            recorded=together.reshape(num_rows, -1),
+            before=before,
+            rows=tuple(firsts[:, None]),
+            most=each - 1,
+        )
 
     @classmethod
     def of(
@@ -102,14 +124,17 @@ class Lateness:
             return Unknown(NO_ORDER)
         return cls(recorded=recorded, before=rows_before(episodes), rows=rows)
 
-    def reach(self, delays: tuple[int, ...]) -> Reach:
-        """Return how far the states of late readings may be.
+    def reach(self, delays: tuple[int, ...]) -> Reach | Unknown:
+        """Return how far the states of late readings may be, or why that is unknown.
 
         Of a state that was recorded several times the farthest counts.
 
         Args:
             delays: Steps by which the reading of each sensor may be late, d.
         """
+        if self.most is not None and max(delays) > self.most:
+            steps = f"{self.most} {'step' if self.most == 1 else 'steps'}"
+            return Unknown(f"delays of at most {steps} are known of these states")
         states = self.recorded.astype(np.float64)
         below, above = np.zeros_like(states), np.zeros_like(states)
         for ages, earlier in self._earlier(delays):

@@ -101,7 +101,11 @@ class Proofs:
         states = evidence.states(policy)
         self.visited: AtStates | Unknown = Unknown("no visited observations are given")
         if states is not None:
-            self.visited = self._at(states, self._lateness(states))
+            earlier = evidence.earlier_states(policy)
+            self.visited = self._at(
+                states,
+                self._lateness(states) if earlier is None else Lateness.after(states, earlier),
+            )
 
     @cached_property
     def recorded_states(self) -> AtStates | Unknown:

@@ -14,7 +14,7 @@ from surefoot.certify.proofs import Proofs
 from surefoot.errors import IntegrityError
 from surefoot.policy import Array, Policy
 from surefoot.question import Question
-from surefoot.visited import Numbers, SampledEpisodes
+from surefoot.visited import Order, SampledEpisodes
 
 
 def saved_proofs(
@@ -23,7 +23,7 @@ def saved_proofs(
     *,
     observations: Array | None = None,
     recorded: Array | None = None,
-    episodes: Numbers | None = None,
+    order: Order | None = None,
     sampled: SampledEpisodes | None = None,
     dense_policy: Policy | None = None,
 ) -> Proofs:
@@ -34,7 +34,7 @@ def saved_proofs(
         policy: Policy of the file that it is about.
         observations: Visited observations; None if they are withheld.
         recorded: Recorded observations; None if they are withheld.
-        episodes: Number of the episode of each; None if they are withheld.
+        order: What came before these observations; None if it is withheld.
         sampled: Clean episodes of the sampling policy; None if they are withheld.
         dense_policy: Policy from which this one was compressed; None if it is withheld.
 
@@ -45,7 +45,7 @@ def saved_proofs(
     if certificate.arithmetic not in ARITHMETICS or "evidence" not in certificate.proof:
         raise IntegrityError("the certificate names no known arithmetic, or no evidence")
     table = certificate.proof["evidence"]
-    evidence = Evidence.from_table(table, observations, dense_policy, sampled, recorded, episodes)
+    evidence = Evidence.from_table(table, observations, dense_policy, sampled, recorded, order)
     return Proofs(
         policy,
         replace(evidence, gate=certificate.gate),

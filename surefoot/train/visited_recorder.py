@@ -18,6 +18,9 @@ from surefoot.visited import SampledEpisodes, Visited
 
 _MAX_SAMPLED = 128
 
+_NUM_EARLIER = 8
+"""Steps before each visited observation that are kept, for claims about readings that are late."""
+
 
 def record_visited(
     policy: Policy,
@@ -51,6 +54,7 @@ def record_visited(
         pool=drawn.pool[:: max(1, -(-len(drawn.pool) // num_pool))],
         in_pool=drawn.in_pool,
         trials=trials,
+        earlier=drawn.earlier if num_states else None,
         sampled=record_sampled(policy, env, seed, num_episodes=min(num_states, _MAX_SAMPLED)),
     )
 
@@ -61,6 +65,7 @@ class _Drawn:
 
     Attributes:
         states: One observation of each episode, (n, O).
+        earlier: Those of the steps before each, the latest first, (n, _NUM_EARLIER, O).
         steps: The steps at which they were taken, (n,).
         in_pool: Whether the episode of each is in the pool, (n,).
         num_discarded: Episodes that ended before their step.
@@ -68,6 +73,7 @@ class _Drawn:
     """
 
     states: NDArray[np.float64]
+    earlier: NDArray[np.float64]
     steps: NDArray[np.int64]
     in_pool: NDArray[np.bool_]
     num_discarded: int
@@ -85,7 +91,7 @@ def _draw(policy: Policy, env: VectorEnv, seed: int, stream: Stream, num_states:
         InputError: If fewer than one episode in a hundred reaches its step.
     """
     horizon, group = horizon_of(env), env.num_envs
-    states: list[NDArray[np.float64]] = []
+    recent: list[NDArray[np.float64]] = []
     steps: list[int] = []
     in_pool: list[bool] = []
     pool = np.empty((0, env.spec.obs_dim))
@@ -104,22 +110,24 @@ def _draw(policy: Policy, env: VectorEnv, seed: int, stream: Stream, num_states:
         pool = seen if number == 0 else pool
         of_pool = set(indices.tolist()) if number == 0 else set()
         for index, (step, obs) in enumerate(zip(drawn.tolist(), found, strict=True)):
-            if len(states) < num_states and obs is not None:
-                states.append(obs)
+            if len(recent) < num_states and obs is not None:
+                recent.append(obs)
                 steps.append(step)
                 in_pool.append(index in of_pool)
-            elif len(states) < num_states:
+            elif len(recent) < num_states:
                 num_discarded += 1
-        if len(states) == num_states:
+        if len(recent) == num_states:
             break
-        if num_discarded > 100 * (1 + len(states)):
+        if num_discarded > 100 * (1 + len(recent)):
             raise InputError(
                 f"visited_states must be 0 where episodes are so short for a horizon of {horizon}"
-                f" steps: only {len(states)} of {num_discarded} reached the step drawn for them,"
+                f" steps: only {len(recent)} of {num_discarded} reached the step drawn for them,"
                 f" got {num_states}"
             )
+    history = np.array(recent).reshape(-1, 1 + _NUM_EARLIER, env.spec.obs_dim)
     return _Drawn(
-        states=np.array(states).reshape(-1, env.spec.obs_dim),
+        states=history[:, 0].copy(),
+        earlier=history[:, 1:].copy(),
         steps=np.array(steps, np.int64),
         in_pool=np.array(in_pool, np.bool_),
         num_discarded=num_discarded,
@@ -198,16 +206,19 @@ def _play_to_steps(
     """Play one episode per environment to the largest drawn step.
 
     Returns:
-        Per environment the observation at its step, or None if its episode ended earlier; and
-        every observation of the episodes, (any number, O).
+        Per environment the observation at its step and those of the steps before, the latest first,
+        (1 + _NUM_EARLIER, O), or None if its episode ended earlier; and every observation of the
+        episodes, (any number, O).
     """
     found: list[NDArray[np.float64] | None] = [None] * env.num_envs
     obs = env.reset(seeds)
+    recent = [obs.copy()] * (1 + _NUM_EARLIER)
     seen = []
     alive_N = np.ones(env.num_envs, np.bool_)
     for step in range(int(drawn_N.max()) + 1):
+        recent = [obs.copy(), *recent[:-1]]
         for index in np.flatnonzero(alive_N & (drawn_N == step)):
-            found[index] = obs[index].copy()
+            found[index] = np.stack([each[index] for each in recent])
         seen.append(obs[alive_N])
         result = env.step(play(policy, obs))
         alive_N &= ~(result.terminated | result.truncated)

@@ -58,6 +58,7 @@ def gather_evidence(
         observations=None if visited is None else visited.independent,
         recorded=None if visited is None else visited.recorded,
         episodes=None if visited is None else visited.episodes,
+        earlier=None if visited is None else visited.earlier,
         sampled=None if visited is None else visited.sampled,
         measurements=(
             *(() if attack is None else _attack_measurements(attack)),

@@ -138,7 +138,7 @@ def prove_again(
         file,
         observations=None if visited is None else visited.independent,
         recorded=None if visited is None else visited.recorded,
-        episodes=None if visited is None else visited.episodes,
+        order=None if visited is None else visited.order,
         sampled=None if visited is None else visited.sampled,
         dense_policy=None if dense is None else dense.policy,
     )
@@ -176,6 +176,7 @@ _MISSING = {
     Ground.OBSERVATIONS: f"its visited states are missing ({_STORED})",
     Ground.RECORDED: f"its recorded states are missing ({_STORED})",
     Ground.EPISODES: f"the episodes of its recorded states are missing ({_STORED})",
+    Ground.EARLIER: f"the readings before its visited states are missing ({VISITED_FILE})",
     Ground.SAMPLED: f"its episodes of the sampling policy are missing ({VISITED_FILE})",
     Ground.DENSE_POLICY: "the policy from which it was compressed is missing (--dense)",
 }

@@ -20,12 +20,13 @@ from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import CertifyConfig, Evidence, certify_policy
 from surefoot.certify.checker import check_certificate
 from surefoot.certify.explain import explain
-from surefoot.certify.lateness import Lateness, rows_before
+from surefoot.certify.lateness import Lateness, Reach, rows_before
 from surefoot.errors import InputError, IntegrityError, OtherEvidenceError
 from surefoot.onnx_file import ControllerFile
 from surefoot.policy import Activation, Array, Normaliser
 from surefoot.quantities.base.proof import Ground
 from surefoot.unknown import Unknown
+from surefoot.visited import Order
 
 FAST = CertifyConfig(
     search_states=4, search_steps=3, lipsdp_iterations=2, lipsdp_per_actuator=0, alpha_steps=2
@@ -166,6 +167,7 @@ def test_a_state_that_was_recorded_twice_may_have_come_from_either() -> None:
     found = Lateness.of(np.array([[1.0]], np.float32), recorded, episodes)
     assert isinstance(found, Lateness)
     reach = found.reach((1,))
+    assert isinstance(reach, Reach)
     assert reach.below[0, 0] == pytest.approx(1.0)
     assert reach.above[0, 0] == pytest.approx(4.0)
     assert isinstance(Lateness.of(np.array([[2.0]], np.float32), recorded, episodes), Unknown)
@@ -177,7 +179,7 @@ def check(
     """The requirements that are proved again."""
     seen = EVIDENCE.observations
     report = check_certificate(
-        certificate, file, observations=seen, recorded=READINGS, episodes=episodes
+        certificate, file, observations=seen, recorded=READINGS, order=Order(episodes=episodes)
     )
     return report.proved
 
@@ -250,6 +252,45 @@ def test_states_without_order_leave_it_unknown_and_say_what_to_do(file: Controll
     for finding in certify_policy(file, Budget.parse(BUDGET), unordered, FAST).findings:
         assert finding.verdict is Verdict.UNKNOWN
         assert "--episode-column" in finding.reason
+
+
+def before_each(rows: list[int], steps: int) -> Array:
+    """The readings of so many steps before each row, of which the first of an episode repeats."""
+    blocks = []
+    for row in rows:
+        known = earlier(row, steps)[1:]
+        first = earlier(row, len(READINGS))[-1]
+        blocks.append(np.concatenate([known, np.tile(first, (steps - len(known), 1))]))
+    return np.array(blocks)
+
+
+def test_readings_kept_before_each_visited_state_prove_the_same(
+    certificate: Certificate, file: ControllerFile
+) -> None:
+    kept = Evidence(
+        observations=EVIDENCE.observations,
+        earlier=before_each([4, 7, 9, 14, 18], 3),
+        robot=ROBOT,
+    )
+    found = certify_policy(file, Budget.parse(BUDGET), kept, FAST)
+    assert found.findings[2].certified == certificate.findings[2].certified
+    assert found.findings[2].verdict is Verdict.PROVED
+    order = Order(earlier=kept.earlier)
+    read = Certificate.parse(found.to_json())
+    report = check_certificate(read, file, observations=kept.observations, order=order)
+    assert 2 in report.proved
+    assert 2 in check_certificate(read, file, observations=kept.observations).lacking
+    other = Order(earlier=np.zeros((5, 3, 3)))
+    with pytest.raises(OtherEvidenceError, match="other readings before"):
+        check_certificate(read, file, observations=kept.observations, order=other)
+
+
+def test_a_delay_longer_than_what_is_kept_is_unknown(file: ControllerFile) -> None:
+    before = before_each([4, 7, 9, 14, 18], 1)
+    kept = replace(EVIDENCE, recorded=None, episodes=None, earlier=before)
+    finding = certify_policy(file, Budget.parse(BUDGET), kept, FAST).findings[2]
+    assert finding.verdict is Verdict.UNKNOWN
+    assert "delays of at most 1 step are known" in finding.reason
 
 
 EVERYWHERE = """

@@ -63,6 +63,16 @@ def test_each_state_is_the_one_at_the_step_that_was_drawn_for_it(policy: Policy)
     assert len(np.unique(visited.independent[:, 0])) == 50
 
 
+def test_what_came_before_each_state_is_kept_of_its_own_episode(policy: Policy) -> None:
+    visited = record_visited(policy, TargetEnv(4, horizon=20), seed=3, num_states=50)
+    earlier = visited.earlier
+    assert earlier is not None
+    for step, here, before in zip(visited.steps, visited.independent, earlier, strict=True):
+        ages = 1 + np.arange(len(before))
+        assert before[:, 1].tolist() == np.maximum(step - ages, 0).tolist()  # the time
+        assert (before[:, [0, 2]] == here[[0, 2]]).all()  # target and environment stay
+
+
 def test_accepted_steps_follow_the_law_of_survival(policy: Policy) -> None:
     """Length uniform on 1..6, step uniform on 0..5: P(accepted step = t) ~ P(length > t)."""
     visited = record_visited(policy, TargetEnv(32), seed=0, num_states=3000)

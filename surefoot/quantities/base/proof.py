@@ -26,6 +26,7 @@ class Ground(Enum):
     OBSERVATIONS = "observations"
     RECORDED = "recorded"
     EPISODES = "episodes"
+    EARLIER = "earlier"
     SAMPLED = "sampled"
     DENSE_POLICY = "dense_policy"
 

@@ -245,7 +245,10 @@ class ProvedQuantity(Quantity):
         """Return the kinds of evidence that a proof needs beside the weights."""
         grounds = _GROUNDS.get(need.scope, frozenset())
         is_late = need.ball is not None and need.ball.delays is not None
-        return grounds | {Ground.RECORDED, Ground.EPISODES} if is_late else grounds
+        if not is_late:
+            return grounds
+        # At visited states one of the two tells what came before: whatever is named is needed.
+        return grounds | {Ground.RECORDED, Ground.EPISODES, Ground.EARLIER}
 
     def prove_again(
         self, need: Need, said: float | None, prover: Prover, delta: float
