@@ -23,6 +23,7 @@ from surefoot.train.defence_config import (
     StateAdversarial,
 )
 from surefoot.train.pruning_config import (
+    BlockPruning,
     MagnitudePruning,
     MagnitudeStePruning,
     NeuronPruning,
@@ -72,6 +73,7 @@ PRUNINGS = [
     MagnitudePruning(sparsity=0.7),
     MagnitudeStePruning(sparsity=0.7),
     SaliencyPruning(sparsity=0.7),
+    BlockPruning(sparsity=0.7),
     NeuronPruning(sparsity=0.5),
     TwoFourPruning(),
 ]
@@ -99,6 +101,8 @@ def test_every_pruning_reaches_its_target_on_cuda(pruning: Pruning) -> None:
         assert [len(layer.bias) for layer in policy.layers] == [16, 16, 3]
     elif isinstance(pruning, TwoFourPruning):
         assert zeros == 32 * (4 + 1) + 32 * 16 + 3 * 16
+    elif isinstance(pruning, BlockPruning):  # the outputs stay whole
+        assert zeros == (size - 32 * 3) - 8 * ((int(0.3 * size) - 32 * 3) // 8)
     else:
         asked = getattr(pruning, "sparsity", 0.0)
         assert zeros == ceil(size * Fraction(str(asked)))

@@ -117,6 +117,18 @@ def test_progress_reaches_the_total(configuration: Configuration, tmp_path: Path
     assert steps[-1] == total == configuration.training().total_steps
 
 
+def test_layers_that_blocks_do_not_divide_are_told_of(
+    configuration: Configuration, tmp_path: Path
+) -> None:
+    pruning = {"kind": "blocks", "rows": 4, "sparsity": 0.3, "target": "actor"}
+    blocks = Configuration({"train": {"hidden": [8], "pruning": pruning}}).over(configuration)
+    heard = Heard()
+    record = train_run(tmp_path / "run", blocks, listener=heard)
+    assert record.sparsity >= 0.3
+    told = "blocks of 4 rows do not divide layer 2 (2 rows): no weight of it is removed"
+    assert told in heard.remarks
+
+
 def test_another_training_is_refused_in_the_same_folder(
     trained: Path, configuration: Configuration, tmp_path: Path
 ) -> None:
