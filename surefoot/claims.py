@@ -443,6 +443,9 @@ class VisitedRadiusClaim:
         share_at_least_epsilon: Share of these states that tolerate it.
         share_proved: Lower confidence limit of that share among all visited states.
         confidence: Confidence of the limit.
+        actuator: Name of the actuators that are limited; None for all.
+        readings: Largest errors of the readings that epsilon and shares stand for, by sensor, with
+            their units; None where the perturbation is in normalised units.
     """
 
     norm: Norm
@@ -457,6 +460,8 @@ class VisitedRadiusClaim:
     share_at_least_epsilon: float
     share_proved: float | None = None
     confidence: float | None = None
+    actuator: str | None = None
+    readings: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

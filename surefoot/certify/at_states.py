@@ -205,13 +205,16 @@ class AtStates:
             lowered[number] = min(whole.values[number], float(up(split.bound + extra)))
         return StateBounds(values=lowered, method=self.effort.method)
 
-    def radius(self, ball: Ball, limit: float, largest: float) -> Float | Unknown:
+    def radius(
+        self, ball: Ball, limit: float, largest: float, outputs: Outputs = None
+    ) -> Float | Unknown:
         """Return the largest proved radius in which no action moves by more than ``limit``.
 
         Args:
             ball: Norm, shares of the sensors, and a radius at which bounds are known.
             limit: Action units.
             largest: Radius at which the bisection ends.
+            outputs: Numbers of the outputs that are meant; None for all.
         """
         policy, arithmetic = self.policy, self.everywhere.arithmetic
         affines = affines_of(policy)
@@ -221,7 +224,7 @@ class AtStates:
             return still
         if isinstance(known, Unknown):
             return known
-        at_ball = self._largest(self.local(ball).action + known.action)
+        at_ball = self._largest(self.local(ball).action + known.action, outputs)
         unit = self._region(replace(ball, epsilon=1.0))
 
         def bound(radii: Float, rows: NDArray[np.intp]) -> Float:
@@ -233,18 +236,19 @@ class AtStates:
             if isinstance(rounding, Unknown):
                 return np.full(len(radii), np.inf)
             added = rounding.action + still.action[rows]
-            found = self._largest(local.action + added)
+            found = self._largest(local.action + added, outputs)
             above = np.flatnonzero(found > limit)
             if len(above):  # only there does it matter
                 tighter = action_by_slopes(policy, region.part(above), local.part(above))
-                found[above] = self._largest(tighter + added[above])
+                found[above] = self._largest(tighter + added[above], outputs)
             return found
 
         return certified_radius(bound, limit, len(self.states), largest, ball.epsilon)
 
-    def _largest(self, deviations: Float) -> Float:
+    def _largest(self, deviations: Float, outputs: Outputs) -> Float:
         """Return the largest deployed deviation of each row, from sums of three bounds."""
-        return np.asarray(self.everywhere.within_range(up(deviations, 3)).max(axis=1))
+        rows = self.everywhere.within_range(up(deviations, 3))
+        return np.asarray(rows[:, chosen(outputs)].max(axis=1))
 
     def distance(self, ball: Ball) -> Distance[Float] | Unknown:
         """Bound the distances of the action laws at each state, rounding included."""

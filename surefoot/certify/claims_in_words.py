@@ -74,9 +74,13 @@ def _law(claim: DistributionClaim) -> Iterator[str]:
 
 def _radius(claim: VisitedRadiusClaim) -> str:
     radii = np.array(claim.certified)
+    condition = perturbed(claim.norm, claim.epsilon, claim.sensors)
+    if claim.readings is not None:
+        errors = ", ".join(f"{name} {size}" for name, size in claim.readings.items())
+        condition += f" (the readings by {errors})"
     words = (
-        f"of {claim.domain}, a share {number(claim.share_at_least_epsilon)} keeps every output "
-        f"within {exact(claim.limit)} {perturbed(claim.norm, claim.epsilon, claim.sensors)}; their "
+        f"of {claim.domain}, a share {number(claim.share_at_least_epsilon)} keeps "
+        f"{claim.actuator or 'every output'} within {exact(claim.limit)} {condition}; their "
         f"radii are {lower(radii.min())} to {lower(radii.max())}, with median "
         f"{lower(float(np.median(radii)))} ({claim.units}; {claim.arithmetic}; by "
         f"{claim.method})"

@@ -24,29 +24,31 @@ def radius_claim(proofs: Proofs, budget: Budget) -> VisitedRadiusClaim | None:
     asked = [
         need
         for need in budget.requirements
-        if need.about is ACTION_DEVIATION
-        and need.scope is Scope.VISITED
-        and need.epsilon
-        and not need.names_robot
+        if need.about is ACTION_DEVIATION and need.scope is Scope.VISITED and need.epsilon
     ]
     if not asked or isinstance(proofs.visited, Unknown):
         return None
-    ball, limit = asked[0].perturbation, asked[0].limit
+    need = asked[0]
+    ball, limit = need.perturbation, need.limit
+    what = need.actuator
+    holds = f"{what} moves by at most" if what else "no action moves by more than"
     largest = _LARGEST_RADIUS * ball.epsilon
-    radii = proofs.visited.radius(ball, limit, largest)
+    radii = proofs.visited.radius(ball, limit, largest, need.outputs)
     if isinstance(radii, Unknown):
         return None
     claim = VisitedRadiusClaim(
         norm=ball.norm,
         sensors=ball.sensors,
         limit=limit,
-        units=f"normalised units, in which no action moves by more than {limit:g}",
+        units=f"normalised units, in which {holds} {limit:g}",
         domain="the visited states, one per independent episode, in their order",
         arithmetic=f"{proofs.everywhere.arithmetic.name}, rounding included",
         method=f"bisection up to {largest:g}, {proofs.effort.method}",
         certified=tuple(radii.tolist()),
         epsilon=ball.epsilon,
         share_at_least_epsilon=float((radii >= ball.epsilon).mean()),
+        actuator=what,
+        readings=None if need.on_robot is None else need.on_robot.readings or None,
     )
     if proofs.evidence.num_repeated:  # copies are no further evidence
         return claim

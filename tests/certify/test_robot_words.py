@@ -153,6 +153,51 @@ def test_the_bound_of_one_output_holds_no_attack_on_the_others(file: ControllerF
     assert [certified_deviation(one, ball) for one in both] == [largest, largest]
 
 
+RADII = """
+[[require]]
+quantity = "action_deviation"
+perturb = {{ angle = 0.02, gyro = 0.5 }}
+scope = "visited"
+fraction = 0.5
+confidence = 0.9
+{}at_most = {}
+"""
+
+
+def test_no_wrong_reading_moves_a_state_of_that_radius_by_more_than_its_limit(
+    file: ControllerFile,
+) -> None:
+    far = certify_policy(file, Budget.parse(RADII.format("", 9.0)), EVIDENCE, FAST)
+    limit = float(np.median(far.findings[0].certified or 0.0)) / 2
+    certificate = certify_policy(file, Budget.parse(RADII.format("", limit)), EVIDENCE, FAST)
+    claim = certificate.claims.visited_radius
+    assert claim is not None
+    assert claim.readings == {"angle": "0.02 rad", "gyro": "0.5 rad/s"}
+    held = np.array(claim.certified) >= claim.epsilon
+    assert 0 < held.mean() == claim.share_at_least_epsilon < 1
+    seen = EVIDENCE.observations.astype(np.float32)[held]
+    rng, sizes = np.random.default_rng(2), np.array([0.02, 0.02, 0.5])
+    exact = file.policy.outputs(seen)
+    for _ in range(200):
+        wrong = seen + rng.choice([-1.0, 1.0, rng.random()], seen.shape) * sizes * (1 - 1e-5)
+        assert np.abs(file.policy.outputs(wrong.astype(np.float32)) - exact).max() <= limit
+    assert "the readings by angle 0.02 rad, gyro 0.5 rad/s" in explain(certificate)
+
+
+def test_one_actuator_has_radii_of_at_least_those_of_all(file: ControllerFile) -> None:
+    radii = []
+    for actuator in ("", 'actuator = "knee"\n'):
+        budget = Budget.parse(RADII.format(actuator, 0.05))
+        certificate = certify_policy(file, budget, EVIDENCE, FAST)
+        claim = certificate.claims.visited_radius
+        assert claim is not None
+        radii.append(np.array(claim.certified))
+        check_certificate(certificate, file, observations=EVIDENCE.observations)
+    assert claim.actuator == "knee"
+    assert (radii[1] >= radii[0]).all()
+    assert (radii[1] > radii[0]).any()
+
+
 def test_it_travels_with_its_robot_and_is_proved_again(
     certificate: Certificate, file: ControllerFile
 ) -> None:
