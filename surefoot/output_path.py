@@ -170,13 +170,15 @@ def check_run_folder(out: Path) -> None:
 
 
 def _check_name(out: Path, what: str) -> None:
-    """Refuse a path made of an empty word or a slash.
+    """Refuse a path made of an empty word or a slash, or that records and libraries cannot hold.
 
     Raises:
-        InputError: If it has no name.
+        InputError: If it has no name, or one that is not UTF-8.
     """
     if not out.name or out.name == "..":
         raise InputError(f"out must name a {what}, got {str(out)!r}")
+    if any("\ud800" <= character <= "\udfff" for character in str(out)):
+        raise InputError(f"out must be in UTF-8, got {str(out)!r}")
 
 
 def _check_place_in_artifact(out: Path) -> None:

@@ -51,6 +51,18 @@ def test_an_output_has_a_name(check: Callable[[Path], None], out: str) -> None:
 
 
 @each_check
+@pytest.mark.parametrize("name", [b"\xff", b"runs/\xe9t\xe9"])
+def test_an_output_that_no_record_could_name_is_refused(
+    check: Callable[[Path], None], tmp_path: Path, name: bytes
+) -> None:
+    """As Latin-1 has it, where the system's names are bytes."""
+    with pytest.raises(InputError, match="out must be in UTF-8, got") as caught:
+        check(tmp_path / os.fsdecode(name))
+    assert str(caught.value).isascii()
+    assert not any(tmp_path.iterdir())
+
+
+@each_check
 @pytest.mark.parametrize("kind", ["policy", "bundle"])
 @pytest.mark.parametrize("place", ["result", "deep/result"])
 def test_no_output_lies_in_an_artifact(
