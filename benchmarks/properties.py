@@ -4,7 +4,9 @@
 
 Boxes around random states of random networks, 64 to 256 wide, with 3 to 17 inputs; and networks of
 the size of ACAS Xu (six layers of 50 ReLU, 5 inputs), as drawn and fitted to smooth functions. Each
-has a limit near the largest value that a search of its own finds. Seconds are those of the process
+has a limit near the largest value that a search of its own finds. And narrow boxes of 16 to 64
+sensors around ReLU networks, with limits between what an ascent finds and what CROWN bounds, which
+neither decides alone. Seconds are those of the process
 on one thread, so that others on the machine do not count.
 """
 
@@ -16,7 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy loads
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ import numpy as np
 from surefoot.activation import AnyActivation
 from surefoot.artifact import Json, to_json, write_file
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
+from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.counterexamples import deployed_arithmetic
 from surefoot.certify.question_search import answer
@@ -162,6 +165,34 @@ def acas_cases(count: int) -> Iterator[Case]:
         yield case(rng, kind, policy, rng.uniform(-0.7, 0.7, 5), side)
 
 
+def many_cases(count: int) -> Iterator[Case]:
+    """Yield questions about many sensors that neither an ascent nor one bound decides."""
+    for number in range(count):
+        rng = np.random.default_rng(20_000 + number)
+        sensors, width = int(rng.integers(16, 65)), int(rng.choice([64, 128]))
+        policy = network(rng, [sensors, width, width, 4], Activation.RELU)
+        side = float(rng.uniform(0.01, 0.04))
+        easy = case(
+            rng, f"{sensors} sensors, {width}x{width}", policy, rng.normal(0, 1, sensors), side
+        )
+        (inequality,) = easy.question.condition.inequalities
+        low, high = easy.question.box.ends
+        arithmetic = ARITHMETICS["float32"]
+        bounds = ConditionBounds(policy, easy.question.condition, low, high, arithmetic)
+        points = low + rng.random((64, sensors)) * (high - low)
+        for step in range(30):
+            slopes = np.sign(bounds.slopes_at(points)[:, 0])
+            points = np.clip(points + slopes * (high - low) / 2 * (1 - step / 30), low, high)
+        seen = float(bounds.excesses_at(points).max())
+        raised = rng.uniform(0.1, 0.5) * (
+            float(bounds.excesses(low[None], high[None])[0, 0]) - seen
+        )
+        limit = inequality.limit + seen + raised
+        condition = Condition(clauses=((replace(inequality, limit=limit),),))
+        question = replace(easy.question, condition=condition)
+        yield replace(easy, question=question, found=-raised)
+
+
 def answered(one: Case, seconds: float) -> dict[str, Json]:
     """Answer a question and compare with the independent search."""
     file = policy_from_onnx(policy_to_onnx(one.policy))
@@ -188,6 +219,7 @@ def answered(one: Case, seconds: float) -> dict[str, Json]:
         "verdict": verdict if taken <= seconds else "unknown",
         "seconds": taken,
         "boxes": growth.tree.num_parts,
+        "along_neurons": sum(len(tree.cuts) // 2 + 1 for _, tree in growth.tree.closed),
         "conflict": conflict,
     }
 
@@ -213,11 +245,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("properties.json"))
     parser.add_argument("--wide", type=int, default=300)
     parser.add_argument("--acas", type=int, default=12)
+    parser.add_argument("--many", type=int, default=40)
     arguments = parser.parse_args()
     result: dict[str, Json] = {"command": "python benchmarks/properties.py"}
     for name, cases, seconds in (
         ("wide", wide_cases(arguments.wide), 1.0),
         ("acas", acas_cases(arguments.acas), 60.0),
+        ("many", many_cases(arguments.many), 1.0),
     ):
         entries = []
         for one in cases:

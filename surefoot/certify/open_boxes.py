@@ -14,11 +14,19 @@ from surefoot.certify.bounds.upward import Float
 
 @dataclass(slots=True)
 class Nodes:
-    """A tree that grows: cut of each node, the first of its two children, what neurons cut."""
+    """A tree that grows.
+
+    Attributes:
+        cuts: Sensor across which each node is cut, or ``LEAF``.
+        children: The first of the two children of each node that is cut.
+        closed: Trees of neurons by the node that they close.
+        neurons_from: Leaves from which on neurons are tried again: one failure costs many cuts.
+    """
 
     cuts: list[int]
     children: list[int]
     closed: dict[int, NeuronTree] = field(default_factory=dict)
+    neurons_from: int = 0
 
     def cut(self, node: int, sensor: int) -> int:
         """Cut a leaf and return the first of its halves."""

@@ -32,6 +32,9 @@ from surefoot.question import Box, Condition, Question, RawBox
 _BATCH, _SUSPECTED = 128, 32
 _CUTS_AT_ONCE = 3
 
+_PATIENCE = 16
+"""How many times as many leaves there are when neurons are tried again."""
+
 _MOST_MULTIPLIERS = 20_000
 """After so many nothing more is cut along neurons: a certificate takes 15 bytes for each."""
 
@@ -83,7 +86,7 @@ def grow(
     nodes, waiting = Nodes([LEAF], [LEAF]), _boxes_of(bounds, corners)
     while witness is None:
         waiting = waiting.worst_first(bounds)
-        if may_be_closed(bounds):
+        if may_be_closed(bounds) and nodes.num_leaves >= nodes.neurons_from:
             waiting, points = _without_closed(bounds, nodes, waiting, num_boxes, stop)
             witness = _first(replayed, points)
             if witness is not None:
@@ -114,6 +117,7 @@ def _without_closed(
         closing = close(bounds, boxes.low[number], boxes.high[number])
         room = num_boxes - nodes.num_leaves
         if closing.tree is None or len(closing.tree.cuts) // 2 > room:
+            nodes.neurons_from = _PATIENCE * nodes.num_leaves
             return boxes.part(slice(number, None)), closing.points
         nodes.closed[node] = closing.tree
     return boxes.part(slice(len(boxes.nodes), None)), ()
