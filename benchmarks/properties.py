@@ -31,9 +31,10 @@ from surefoot.certify.bounds.upward import Float
 from surefoot.certify.counterexamples import deployed_arithmetic
 from surefoot.certify.question_search import answer
 from surefoot.certify.questions import proved_violation
+from surefoot.inequality import Inequality
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
-from surefoot.question import Condition, Inequality, NormalisedBox, Question
+from surefoot.question import Condition, NormalisedBox, Question
 
 _ROOM = 0.5
 """Limits lie within this share of the range of the sum from the largest that was found."""

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from surefoot.artifact import decoded, read_file
 from surefoot.errors import InputError
+from surefoot.inequality import Inequality
 from surefoot.limits import MAX_DISJUNCTS, MAX_VNNLIB_BYTES
-from surefoot.question import Condition, Inequality, Question, RawBox
+from surefoot.question import Condition, Question, RawBox
 from surefoot.vnnlib_names import DECLARATIONS, Names
 from surefoot.vnnlib_syntax import Expression, UnsupportedError, expressions, got
 
