@@ -23,7 +23,7 @@ from surefoot.errors import InputError
 from surefoot.inequality import Inequality
 from surefoot.limits import MAX_DISJUNCTS, MAX_VNNLIB_BYTES
 from surefoot.question import Condition, Question, RawBox
-from surefoot.vnnlib_names import DECLARATIONS, Names
+from surefoot.vnnlib_names import DECLARATIONS, DeclaredNames
 from surefoot.vnnlib_syntax import Expression, UnsupportedError, expressions, got
 
 _NAME = re.compile(r"[XY]_\d{1,7}|[A-Za-z]\w*\[[\d,]*\]", re.ASCII)
@@ -128,7 +128,7 @@ def _specification(nodes: Sequence[Expression]) -> Specification:
     Raises:
         UnsupportedError: If that is not supported.
     """
-    names = Names()
+    names = DeclaredNames()
     disjuncts: list[tuple[_Atom, ...]] = [()]
     last = 1
     for node in nodes:

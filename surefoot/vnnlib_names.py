@@ -25,7 +25,7 @@ DECLARATIONS = ("declare-const", "declare-fun", "vnnlib-version", "declare-netwo
 
 
 @dataclass(slots=True)
-class Names:
+class DeclaredNames:
     """What a file calls the inputs X_0, X_1, ... and the outputs Y_0, Y_1, ... of a network.
 
     Attributes:

@@ -117,7 +117,7 @@ class _Line:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Choice:
+class GivenLines:
     """Given lines of one hidden layer, each of shape (B, n).
 
     Attributes:
@@ -133,7 +133,7 @@ class Choice:
 
 
 def bounds_by_choice(
-    network: Network, region: Region, before: list[Bounds], choices: list[Choice]
+    network: Network, region: Region, before: list[Bounds], choices: list[GivenLines]
 ) -> Float:
     """Return upper bounds of a single output by given lines, shape (B,).
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from surefoot.activation import Activation, AnyActivation, Mixed
 from surefoot.artifact import Json
-from surefoot.certify.bounds.alpha_crown import Choice, bounds_by_choice
+from surefoot.certify.bounds.alpha_crown import GivenLines, bounds_by_choice
 from surefoot.certify.bounds.branch_and_bound import region_between
 from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.bounds.crown import layer_bounds
@@ -193,14 +193,16 @@ def _choices(
     found: list[Bounds],
     lines: list[LeafLines],
     sides: list[dict[Neuron, float]],
-) -> list[Choice]:
+) -> list[GivenLines]:
     """Return the lines of some leaves, layer by layer.
 
     Raises:
         IntegrityError: If one is about a neuron that there is not, or that has no kink.
     """
     shapes = [(len(lines), bounds.lower.shape[1]) for bounds in found[:-1]]
-    choices = [Choice(np.full(shape, np.nan), np.zeros(shape), np.zeros(shape)) for shape in shapes]
+    choices = [
+        GivenLines(np.full(shape, np.nan), np.zeros(shape), np.zeros(shape)) for shape in shapes
+    ]
     for number, each in enumerate(lines):
         cut = sides[each.leaf]
         for neuron in {*cut, *each.slopes, *each.prices}:
