@@ -205,17 +205,14 @@ def misread(
 
     Args:
         readings: Largest error of the readings of each sensor that is named, with its unit.
-        sides: Least and largest radius of the entries of each, normalised units.
+        sides: Least and largest radius of the entries of each that errs, normalised units.
         together: Names of the sensors of each group whose errors count together.
         late: Steps by which the reading of each sensor may be late, by its name.
         steady: How far each sensor may be off by the same amount, normalised units, by its name.
     """
     words = []
     for name, size in readings.items():
-        least, most = (proved_text(side) for side in sides[name])
-        counted = most if least == most else f"{least} to {most}"
-        in_states = f" ({counted} normalised)" if sides[name][1] else ""
-        words.append(f"{name} by at most {size}{in_states}")
+        words.append(f"{name} by at most {size}{_in_states(sides.get(name))}")
     words += [f"those of {', '.join(names)} together" for names in together]
     if late:
         steps = ", ".join(f"{name} by {number}" for name, number in late.items() if number)
@@ -224,9 +221,17 @@ def misread(
             "many steps before in the same episode"
         )
     if steady:
-        sizes = ", ".join(f"{name} {exact(size)}" for name, size in steady.items() if size)
+        sizes = ", ".join(f"{name} {number(size)}" for name, size in steady.items() if size)
         words.append(f"of which the same for a whole episode: {sizes} normalised")
     return f"no sensor reads wrong but {', '.join(words)}"
+
+
+def _in_states(sides: tuple[float, float] | None) -> str:
+    """Return the least and largest radius of some sensors in parentheses; nothing without any."""
+    if sides is None:
+        return ""
+    least, most = map(proved_text, sides)
+    return f" ({most if least == most else f'{least} to {most}'} normalised)"
 
 
 def bound(value: float | None) -> str:

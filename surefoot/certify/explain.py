@@ -23,6 +23,7 @@ from surefoot.certify.claims_in_words import (
     sensor_sentences,
 )
 from surefoot.certify.verdict import HOLDS
+from surefoot.misreading import errors_of
 from surefoot.quantities import QUANTITIES
 from surefoot.quantities.base.quantity import Topic
 from surefoot.quantities.base.witness import Witness
@@ -165,7 +166,9 @@ def _perturbed(finding: Finding, ball: Ball, robot: Robot | None) -> str:
     if meant is not None and meant.readings and robot is not None:
         together = [[robot.sensor_labels[each] for each in group] for group in ball.groups or ()]
         late = dict(zip(robot.sensor_labels, ball.delays or (), strict=False))
-        sides = sides_of(meant.readings, robot, ball)
+        said = errors_of(finding.requirement.perturb or {}, robot)
+        erring = [name for name in meant.readings if name in said and said[name].is_size]
+        sides = sides_of(erring, robot, ball)
         off = () if ball.biases is None else (ball.sides * np.array(ball.biases)).tolist()
         steady = dict(zip(robot.sensor_labels, off, strict=False))
         wrong = misread(meant.readings, sides, together, late, steady)

@@ -325,6 +325,7 @@ def test_in_every_state_a_delay_needs_rates(file: ControllerFile) -> None:
 def test_the_words_say_which_sensor_is_how_late(certificate: Certificate) -> None:
     words = explain(certificate)
     assert "angle by at most 0.02 rad and a delay of 2 steps (" in words
+    assert "if no sensor reads wrong but all by at most a delay of 2 steps, gyro by" in words
     assert "seen late (angle[0] by 2, angle[1] by 2, gyro by 1) between the readings" in words
     finding = certificate.findings[0]
     meant = finding.requirement.on_robot
