@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from support.attacks import target_of
+from support.attacks import OF_ERRORS, target_of
 from support.environments import GridEnv
 from support.policies import bare_states, file_of
 from surefoot.attack.adversary import Adversary, NoAdversary
@@ -132,7 +132,7 @@ def test_the_worst_case_is_bad_but_not_everywhere(play: Play, worst: NDArray[np.
 
 
 @pytest.mark.usefixtures("short_training")
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", OF_ERRORS)
 def test_an_attack_reaches_the_worst_case_and_goes_no_further(
     target: AttackTarget, play: Play, worst: NDArray[np.float64], name: str
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from support.attacks import target_of
+from support.attacks import OF_ERRORS, target_of
 from support.environments import OneStepEnv
 from support.policies import linear_policy
 from support.randomness import random_streams
@@ -62,7 +62,7 @@ def target(request: pytest.FixtureRequest) -> AttackTarget:
     return replace(target, strongest=(TEACHER, teacher))
 
 
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", OF_ERRORS)
 def test_an_attack_reaches_the_worst_case_and_goes_no_further(
     target: AttackTarget, name: str
 ) -> None:

@@ -8,14 +8,19 @@ import pytest
 
 from surefoot.attack import imitation, learned_attacks
 from surefoot.attack.ascent import AscentConfig, GradientAdversary, Objective
+from surefoot.attack.bias import BIAS
+from surefoot.attack.late import DELAY
 from surefoot.attack.learned import LearnedConfig
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.store import Store
-from surefoot.attack.suite import AttackConfig
+from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball
 from surefoot.envs.vector import VectorEnv
 from surefoot.policy import Layer, Policy
+
+OF_ERRORS = [name for name in FULL if name not in (DELAY, BIAS)]
+"""What is played where no reading is late and no error stays the same for an episode."""
 
 
 def target_of(
