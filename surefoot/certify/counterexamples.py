@@ -23,7 +23,8 @@ from surefoot.certify.ascent import (
 )
 from surefoot.certify.bounds.upward import Float
 from surefoot.certify.lateness import SeenLate
-from surefoot.certify.state_search import farthest, goals
+from surefoot.certify.search_goals import goals
+from surefoot.certify.state_search import farthest
 from surefoot.errors import InputError, MissingLibraryError
 from surefoot.onnx_file import ControllerFile, cut_at_state
 from surefoot.policy import Array, CategoricalHead, GaussianHead, Policy, Squash

@@ -2,29 +2,25 @@
 
 Successive halving (Jamieson and Talwalkar, AISTATS 2016) spends steps where they pay, and a
 population evolves from what is left. Copies of what goes on are moved at random, since the gradient
-of a piecewise linear network is flat between its kinks. Nothing here proves anything.
+of a piecewise linear network is flat between its kinks; others are annealed beside them. Nothing
+here proves anything.
 """
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from surefoot.ball import Ball
+from surefoot.certify.annealing import Population, Search, annealed
 from surefoot.certify.ascent import (
-    Objective,
-    far_in,
-    far_in_probability,
-    leads,
     network_and_gradient,
     network_and_inputs,
-    overtaking,
     pulled_back,
     second_fixed,
 )
-from surefoot.policy import Array, CategoricalHead, GaussianHead, Head, Policy, Squash
+from surefoot.certify.search_goals import Goal
+from surefoot.policy import Array, Policy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,133 +62,14 @@ _POLISHING = (
     _Round(steps=1.0, first=0.2, last=0.002, kept=0.125, copies=2, spread=0.0, reach=1.0),
     _Round(steps=4.0, first=0.1, last=0.0005, kept=0.5, copies=1, spread=0.0, reach=1.0),
 )
-_ROUNDS = (*_NARROWING, *_GENERATIONS, *_POLISHING)
 _SCALES = 1.5
 """Powers of ten over which the moves of copies are spread: no one length suits every network."""
 
+_WORK = 2**23
+"""Multiplications of one move of all chains that are annealed: wide networks gain nothing by it."""
+
 _FEWEST = 4
 """Starts that go on at the least."""
-
-
-class Goal(Protocol):
-    """What the search climbs, for each of its starts."""
-
-    def gradient(self, outputs: Array, base: Array) -> Array:
-        """Return the gradient with respect to the moved outputs, shape (n, num_outputs)."""
-
-    def back(self, outputs: Array, base: Array) -> Array | None:
-        """Return minus the gradient with respect to the unmoved outputs; None for none."""
-
-    def value(self, outputs: Array, base: Array) -> Array:
-        """Return the objective of each row, shape (n,)."""
-
-    def of(self, chosen: NDArray[np.intp]) -> Self:
-        """Return the goal of some of the starts."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OneAction:
-    """The change of one action, another one for each start.
-
-    Attributes:
-        policy: The network, whose head turns outputs into actions.
-        numbers: Numbers of the outputs, shape (n,).
-    """
-
-    policy: Policy
-    numbers: NDArray[np.intp]
-
-    def gradient(self, outputs: Array, base: Array) -> Array:
-        """Return the direction in which the output has moved already."""
-        rows, direction = np.arange(len(outputs)), np.zeros_like(outputs)
-        moved = outputs[rows, self.numbers] - base[rows, self.numbers]
-        direction[rows, self.numbers] = np.where(moved < 0, -1.0, 1.0)
-        return direction
-
-    def back(self, outputs: Array, base: Array) -> Array:
-        """Return the same: a difference grows from both of its ends."""
-        return self.gradient(outputs, base)
-
-    def value(self, outputs: Array, base: Array) -> Array:
-        """Return the change of the action, action units (or logits)."""
-        change = np.abs(_actions(self.policy, outputs) - _actions(self.policy, base))
-        return np.asarray(change[np.arange(len(change)), self.numbers])
-
-    def of(self, chosen: NDArray[np.intp]) -> "OneAction":
-        """Return the goal of some of the starts."""
-        return OneAction(self.policy, self.numbers[chosen])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LawChange:
-    """The distance between the laws of the sampled action.
-
-    Attributes:
-        objective: Its gradient.
-        weights: Weights of the outputs, shape (num_outputs,).
-    """
-
-    objective: Objective
-    weights: Array
-
-    def gradient(self, outputs: Array, base: Array) -> Array:
-        """Return the gradient of the distance."""
-        return self.objective(outputs, base)
-
-    def back(self, outputs: Array, base: Array) -> Array:
-        """Return the same: a distance grows from both of its ends."""
-        return self.gradient(outputs, base)
-
-    def value(self, outputs: Array, base: Array) -> Array:
-        """Return the length of the weighted change, which ranks starts as the distance does."""
-        return np.asarray(np.linalg.norm((outputs - base) * self.weights, axis=1))
-
-    def of(self, chosen: NDArray[np.intp]) -> "LawChange":
-        """Return the same: it is one goal for every start."""
-        return self
-
-
-class OtherChoice:
-    """The lead of another choice over the one that the unmoved state makes."""
-
-    def gradient(self, outputs: Array, base: Array) -> Array:
-        """Return the gradient of the lead."""
-        return overtaking(outputs, base)
-
-    def back(self, outputs: Array, base: Array) -> None:
-        """Return None: of the unmoved outputs only their order counts."""
-
-    def value(self, outputs: Array, base: Array) -> Array:
-        """Return the lead, logits."""
-        return leads(outputs, base)
-
-    def of(self, chosen: NDArray[np.intp]) -> "OtherChoice":
-        """Return the same: it is one goal for every start."""
-        return self
-
-
-def goals(policy: Policy, starts: Array, *, distribution: bool) -> list[tuple[Goal, Array]]:
-    """Return what to climb and where from: each action from each start, and distances of laws.
-
-    Args:
-        policy: The network.
-        starts: States, shape (n, obs_dim).
-        distribution: Whether distances of action laws are searched for.
-    """
-    numbers = np.repeat(np.arange(policy.num_outputs), len(starts))
-    found: list[tuple[Goal, Array]] = [
-        (OneAction(policy, numbers), np.tile(starts, (policy.num_outputs, 1)))
-    ]
-    if isinstance(policy.head, CategoricalHead):
-        found.append((OtherChoice(), starts))
-    return [*found, (_law_of(policy.head), starts)] if distribution else found
-
-
-def _law_of(head: Head) -> LawChange:
-    if isinstance(head, CategoricalHead):
-        return LawChange(far_in_probability, np.ones(head.num_actions))
-    weights = 1 / head.noise.astype(np.float64)
-    return LawChange(far_in(weights), weights)
 
 
 def farthest(
@@ -216,25 +93,40 @@ def farthest(
         steps: Gradient steps by which the effort counts.
         rng: Draws perturbations to start from, and moves of the states.
     """
-    states = starts.astype(np.float32)
-    noise = rng.standard_normal(states.shape).astype(np.float32)
-    size = rng.random((len(states), 1)).astype(np.float32)
-    delta = ball.project(ball.outermost(noise) * size).astype(np.float32)
-    for turn in _ROUNDS:
-        around = replace(ball, epsilon=turn.reach * ball.epsilon)
-        count = max(1, round(turn.steps * steps))
-        for share in np.geomspace(turn.first, turn.last, count).tolist():
-            states, delta = _step(policy, around, states, delta, goal, box, share)
-        value = goal.value(policy.network(states + delta), policy.network(states))
-        value = np.where(np.isfinite(value), value, -np.inf)
-        best = np.argsort(-value, kind="stable")[: max(int(turn.kept * len(value)), _FEWEST)]
-        chosen = np.repeat(best, turn.copies)
-        states, delta, goal = states[chosen], delta[chosen], goal.of(chosen)
-        sizes = turn.spread * box * 10 ** rng.uniform(-_SCALES, 0, (len(states), 1))
-        moves = (sizes * rng.standard_normal(states.shape)).astype(np.float32)
-        moves[:: turn.copies] = 0.0
-        states = np.clip(states + moves, -box, box)
-    return states, delta
+    search = Search(policy=policy, ball=ball, goal=goal, box=box, rng=rng)
+    population = search.around(starts.astype(np.float32))
+    for turn in _NARROWING:
+        population = _after(turn, search, population, steps)
+    others = annealed(search, _chains(policy, population), steps)
+    for turn in _GENERATIONS:
+        population = _after(turn, search, population, steps)
+    population = population.joined(others)
+    for turn in _POLISHING:
+        population = _after(turn, search, population, steps)
+    return population.states, population.delta
+
+
+def _chains(policy: Policy, population: Population) -> Population:
+    """Return the members that are annealed: all of a small network, every so many of a wide one."""
+    count = len(population.states)
+    work = count * sum(layer.weight.size for layer in policy.layers)
+    return population.of(np.arange(0, count, max(1, -(-work // _WORK))))
+
+
+def _after(turn: _Round, search: Search, population: Population, steps: int) -> Population:
+    """Return what goes on after a round, best first, and its copies moved at random."""
+    goal, states, delta = search.goal_of(population), population.states, population.delta
+    around = replace(search.ball, epsilon=turn.reach * search.ball.epsilon)
+    count = max(1, round(turn.steps * steps))
+    for share in np.geomspace(turn.first, turn.last, count).tolist():
+        states, delta = _step(search.policy, around, states, delta, goal, search.box, share)
+    climbed = replace(population, states=states, delta=delta)
+    values = search.values(climbed)
+    best = np.argsort(-values, kind="stable")[: max(int(turn.kept * len(values)), _FEWEST)]
+    kept = climbed.of(np.repeat(best, turn.copies))
+    moves = search.moves(kept.states, turn.spread, _SCALES)
+    moves[:: turn.copies] = 0.0
+    return replace(kept, states=search.inside(kept.states + moves))
 
 
 def _step(
@@ -257,11 +149,3 @@ def _step(
     delta = ball.project(delta + ball.outermost(gradient) * min(1.0, 2 * share))
     moved = states + np.sign(climbed) * (0.1 * box * share)
     return np.clip(moved, -box, box), delta.astype(np.float32)
-
-
-def _actions(policy: Policy, outputs: Array) -> Array:
-    """Return the actions of outputs, behind squash and scale, but for the centre."""
-    if not isinstance(policy.head, GaussianHead):
-        return outputs
-    squash: Squash = policy.head.squash
-    return np.asarray(squash(outputs) * policy.head.half_range)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from support.policies import build_policy, random_policy
 from surefoot.ball import Ball, Norm
 from surefoot.certify import counterexamples as search
-from surefoot.certify.state_search import farthest, goals
+from surefoot.certify.state_search import farthest
 from surefoot.policy import Activation, Array, Policy, Squash
 
 WEIGHT = np.array([3.0, -2.0, 1.0, 0.5])
@@ -73,40 +73,6 @@ def test_a_search_ten_times_longer_finds_little_more(activation: Activation, nor
     short = worst(policy, norm, starts=1024)
     longer = max(worst(policy, norm, starts=1024, steps=200), worst(policy, norm, starts=10240))
     assert longer <= 1.05 * short
-
-
-def test_a_search_starts_every_action_everywhere() -> None:
-    policy = build_policy([np.ones((3, 2))])
-    starts = np.random.default_rng(0).normal(size=(5, 2))
-    ((goal, froms),) = goals(policy, starts, distribution=False)
-    assert np.array_equal(froms, np.tile(starts, (3, 1)))
-    outputs, base = np.random.default_rng(1).normal(size=(2, 15, 3))
-    change = np.abs(outputs - base).reshape(3, 5, 3)
-    expected = np.concatenate([change[k, :, k] for k in range(3)])
-    assert np.allclose(goal.value(outputs, base), expected)
-
-
-def test_laws_are_climbed_where_they_are_asked_for() -> None:
-    gaussian, choices = (
-        build_policy([np.ones((2, 2))]),
-        build_policy([np.ones((2, 2))], categorical=True),
-    )
-    for policy in (gaussian, choices):
-        without, asked = (
-            goals(policy, np.zeros((4, 2)), distribution=law) for law in (False, True)
-        )
-        assert len(asked) == len(without) + 1
-        replay = search.Replay("NumPy", policy.outputs_at)
-        found = search.worst_anywhere(
-            policy,
-            replay,
-            Ball(norm=Norm.L2, epsilon=EPSILON),
-            starts=search.start_states(policy, 8, seed=0),
-            steps=4,
-            seed=0,
-            distribution=True,
-        )
-        assert found.values["kl"].max() >= 0
 
 
 @dataclass(frozen=True)
