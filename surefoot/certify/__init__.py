@@ -10,7 +10,7 @@ From the top: ``certifier`` asks each requirement's quantity for a bound (``proo
 * ``proved_claims``, ``return_claims``, ``radii``: what a certificate says beyond its budget.
 * ``exploration``: what could be required, before there is a budget.
 * ``questions``, ``question_search``: conditions on the actions in a region, and the tree of boxes
-  that proves them.
+  that proves them; ``suspects``, ``neuron_search``, ``open_boxes``: what the search is made of.
 * ``counterexamples``: sampled lower bounds and witnesses.
 * ``explain``: a certificate in plain words; ``deviation_picture``: deviation against epsilon.
 * ``control_error``: what a one-shot compression changes, bounded and measured.
