@@ -216,6 +216,8 @@ class AtStates:
             largest: Radius at which the bisection ends.
             outputs: Numbers of the outputs that are meant; None for all.
         """
+        if ball.delays is not None:
+            return Unknown("late readings grow with no radius")
         policy, arithmetic = self.policy, self.everywhere.arithmetic
         affines = affines_of(policy)
         still = rounding_at(policy, self.states.astype(np.float64), arithmetic, affines)

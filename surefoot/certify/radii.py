@@ -25,6 +25,8 @@ def radius_claim(proofs: Proofs, budget: Budget) -> VisitedRadiusClaim | None:
         need
         for need in budget.requirements
         if need.about is ACTION_DEVIATION and need.scope is Scope.VISITED and need.epsilon
+        # The radius of a box or of a ball: late readings have none, nor do ellipsoids in its words.
+        if need.perturbation.groups is None and need.perturbation.delays is None
     ]
     if not asked or isinstance(proofs.visited, Unknown):
         return None

@@ -192,6 +192,10 @@ def test_a_certificate_about_late_readings_is_proved_again(
     assert check(read, file) == (0, 1, 2, 3)
 
 
+def test_late_readings_have_no_radius(certificate: Certificate) -> None:
+    assert certificate.claims.visited_radius is None
+
+
 def test_without_the_order_of_its_states_nothing_is_proved_again(
     certificate: Certificate, file: ControllerFile
 ) -> None:

@@ -298,6 +298,7 @@ def test_errors_that_count_together_move_an_action_less_than_each_alone(
         assert (mine.certified or np.inf) < 0.999 * (theirs.certified or np.inf)
     assert (together.findings[2].certified or np.inf) < (certificate.findings[2].certified or 0.0)
     assert together.findings[2].requirement.perturbation.groups == ((0, 1),)
+    assert together.claims.visited_radius is None  # whose words are about intervals
 
 
 def test_a_certificate_about_lengths_is_proved_again(

@@ -77,7 +77,13 @@ class Region:
         )
 
     def scaled(self, factors: Float) -> "Region":
-        """Return the regions with each radius times a factor of its own, shape (B,)."""
+        """Return the regions with each radius times a factor of its own, shape (B,).
+
+        Raises:
+            ValueError: If changes count from other states than the centres.
+        """
+        if self.states is not None:
+            raise ValueError("a region around other states than its centres has no radius")
         return Region(
             centres=self.centres,
             radius=up(self.radius * factors),
