@@ -75,8 +75,9 @@ def test_proved_rounding_covers_the_c_of_its_grade_and_that_of_full_does_not(
     assert (error > of_full.action).any()
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("activation", GRADED)
+@pytest.mark.parametrize(
+    ("compiler", "activation"), [("gcc", Activation.TANH), ("clang", Activation.SIGMOID)]
+)
 def test_c_of_a_lower_grade_has_the_bits_of_its_twin(
     tmp_path: Path, compiler: str, activation: Activation
 ) -> None:

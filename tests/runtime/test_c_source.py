@@ -143,6 +143,8 @@ def test_layouts_machines_and_optimisation_do_not_change_a_bit(
     for layout, machine, constant in itertools.product(LAYOUTS, Machine, (False, True)):
         if layout is not None and machine is Machine.PC:
             continue  # the machine only chooses
+        if layout in (Layout.DENSE_ROWS, Layout.CSR) and not constant:
+            continue  # which skip nothing anyway
         source = c_source(policy, CConfig(layout=layout, machine=machine, constant_time=constant))
         program = compiled(write(tmp_path / "c", source), "gcc", *flags)
         assert same_bits(answers(program, obs), expected), (layout, machine, constant)
@@ -227,17 +229,19 @@ def in_blocks(rows: int, weights: WeightFormat, activation: Activation) -> Polic
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("weights", [WeightFormat.FLOAT32, WeightFormat.INT8])
 @pytest.mark.parametrize("rows", [4, 8])
 def test_blocks_have_the_bits_of_the_twin_under_sanitizers_and_hold_no_zero(
-    tmp_path: Path, compiler: str, weights: WeightFormat, rows: int
+    tmp_path: Path, compiler: str, rows: int
 ) -> None:
+    # What one compiler is not given, the other is.
+    is_int8 = (compiler == "clang") == (rows == 8)
+    weights = WeightFormat.INT8 if is_int8 else WeightFormat.FLOAT32
     policy = in_blocks(rows, weights, Activation.RELU)
     layout = Layout.BLOCKS_8 if rows == 8 else Layout.BLOCKS_4
     source = c_source(policy, CConfig(layout=layout))
     assert source.report.multiply_adds == sum(entry.non_zeros for entry in source.report.layers)
     kinds = {entry.weights for entry in source.report.layers}
-    assert kinds == {"int8_t" if weights is WeightFormat.INT8 else "float"}
+    assert kinds == {"int8_t" if is_int8 else "float"}
     program = compiled(write(tmp_path / "c", source), compiler, *SANITIZED)
     obs = parity_observations(policy, np.random.default_rng(0), 30)
     assert same_bits(answers(program, obs), twin_outputs(policy, obs))
@@ -245,8 +249,7 @@ def test_blocks_have_the_bits_of_the_twin_under_sanitizers_and_hold_no_zero(
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="reads x86-64 assembly")
 @pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("level", ["-O2", "-O3"])
-@pytest.mark.parametrize("rows", [4, 8])
+@pytest.mark.parametrize(("level", "rows"), [("-O2", 8), ("-O2", 4), ("-O3", 8)])
 def test_compilers_make_vectors_of_the_sums_of_a_block(
     tmp_path: Path, compiler: str, level: str, rows: int
 ) -> None:
