@@ -60,7 +60,7 @@ def record_visited(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Drawn:
+class _DrawnStates:
     """Independent observations, and the whole episodes of some of them.
 
     Attributes:
@@ -80,7 +80,9 @@ class _Drawn:
     pool: NDArray[np.float64]
 
 
-def _draw(policy: Policy, env: VectorEnv, seed: int, stream: Stream, num_states: int) -> _Drawn:
+def _draw(
+    policy: Policy, env: VectorEnv, seed: int, stream: Stream, num_states: int
+) -> _DrawnStates:
     """Return observations of fresh episodes, each at a step that was drawn beforehand.
 
     Episodes are numbered; the seed and the step of an episode are drawn from its number alone, and
@@ -125,7 +127,7 @@ def _draw(policy: Policy, env: VectorEnv, seed: int, stream: Stream, num_states:
                 f" got {num_states}"
             )
     history = np.array(recent).reshape(-1, 1 + _NUM_EARLIER, env.spec.obs_dim)
-    return _Drawn(
+    return _DrawnStates(
         states=history[:, 0].copy(),
         earlier=history[:, 1:].copy(),
         steps=np.array(steps, np.int64),
