@@ -374,10 +374,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401
         if not isinstance(value, Mapping):
             raise InputError(f"{where} must be a table, got {value!r}")
         entry_hint = get_args(hint)[1]
-        return {key: _convert(entry_hint, entry, f"{where}.{key}") for key, entry in value.items()}
+        return {
+            key: _convert(entry_hint, entry, f"{where}.{_in_one_line(key)}")
+            for key, entry in value.items()
+        }
     if is_dataclass(hint):
         return build(cast(type, hint), value, where)
     return _convert_scalar(hint, value, where)
+
+
+def _in_one_line(key: str) -> str:
+    """Return a key of a table whose keys are free, as an error message may hold it."""
+    return key if key.isprintable() else repr(key)
 
 
 def _convert_tuple(hints: tuple[Any, ...], value: Sequence[Any], where: str) -> tuple[Any, ...]:

@@ -182,3 +182,13 @@ def test_an_episode_is_survived_if_it_neither_ended_early_nor_failed() -> None:
         failure_reasons=tuple(reason for _, reason in ends),
     )
     assert four.survived == (True, False, False, False)
+
+
+def test_a_record_with_an_odd_name_in_it_is_refused_in_one_line() -> None:
+    """Found by fuzzing; the names of attacks are keys of the file."""
+    path = RESULTS / "demo_attack.json"
+    table = json.loads(path.read_bytes())
+    table["attacks"]["a\n\x1b[31mb"] = {}
+    with pytest.raises(InputError, match="missing key") as caught:
+        AttackRecord.from_json(to_json(table), "attack.json")
+    assert str(caught.value).isprintable()
