@@ -20,7 +20,7 @@ class Written(Graph):
         self.rng = np.random.default_rng(0)
 
     def weight(self, *shape: int) -> Array:
-        return np.float32(self.rng.normal(size=shape) / np.sqrt(shape[-1]))
+        return np.asarray(self.rng.normal(size=shape) / np.sqrt(shape[-1]), np.float32)
 
     def drawn(self, *shape: int) -> str:
         return self.constant(self.weight(*shape))
