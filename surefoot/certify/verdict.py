@@ -55,7 +55,8 @@ def conclude(
     else:
         verdict, words = Verdict.UNKNOWN, [] if bound.note else ["no finite bound is known"]
         if value is not None:
-            short = f"bound {value:.6g} does not meet the limit {requirement.limit:g}"
+            proved = proved_text(value, at_most=requirement.about.at_most, digits=6)
+            short = f"bound {proved} does not meet the limit {requirement.limit:g}"
             words = [short, "no violation was found"]
         words.append(bound.still_open)
     return Finding(

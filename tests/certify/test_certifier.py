@@ -15,7 +15,7 @@ import pytest
 from support.policies import draw_policy, file_of
 from surefoot.artifact import sha256_hex
 from surefoot.ball import Ball, Norm
-from surefoot.budget import Budget
+from surefoot.budget import Budget, Requirement
 from surefoot.certificate import Certificate, Verdict
 from surefoot.certify import (
     CertifyConfig,
@@ -658,3 +658,10 @@ def test_no_certified_deviation_exceeds_the_range_of_the_actuators(squash: Squas
         assert certified is not None
         assert certified <= 1.0 * (1 + 2.0**-19)
     assert certificate.findings[0].method == "action_range"
+
+
+def test_a_bound_just_above_its_limit_is_not_shown_as_the_limit() -> None:
+    need = Requirement(quantity="lipschitz", norm=Norm.L2, at_most=2.0)
+    finding = conclude(need, Bound(value=2.0000004, method="lipsdp"), None, 0.05)
+    assert finding.verdict is Verdict.UNKNOWN
+    assert "bound 2.00001 does not meet the limit 2" in finding.reason
