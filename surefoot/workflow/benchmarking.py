@@ -51,57 +51,47 @@ def benchmark_controller(
         VerificationError: If the bundle does not verify.
     """
     target = open_deployed(bundle, listener, allow_uncertified=allow_uncertified, output=output)
-    config = config or BenchConfig()
-    gate = _timed_gate(target) if config.gate else None
-    if target.gate is not None and gate is None:
-        why = ", since no known reading passes it" if config.gate else ""
-        listener.remark(f"{bundle}: its gate is left out{why}; what follows is of the controller")
-    return benchmark_file(
-        target.file, out, config, every_backend=every_backend, gate=gate, listener=listener
+    return benchmark_deployed(
+        target, out, config or BenchConfig(), every_backend=every_backend, listener=listener
     )
 
 
-def _timed_gate(target: Deployed) -> TimedGate | None:
-    """Return the gate of a controller with a reading that passes it, None where none is known."""
-    if target.gate is None:
-        return None
-    policy, low_high = target.file.policy, target.gate.box
-    tried = [np.clip(policy.normaliser.mean, *low_high)[None]]
-    tried += [] if target.recorded is None else [target.recorded]
-    reading = passing_reading(policy, target.gate, np.concatenate(tried))
-    return None if reading is None else TimedGate(target.gate, reading)
-
-
-def benchmark_file(
-    file: ControllerFile,
+def benchmark_deployed(
+    target: Deployed,
     out: Path,
     config: BenchConfig,
     *,
     every_backend: bool,
-    gate: TimedGate | None = None,
     listener: Listener,
 ) -> BenchRecord:
     """Time a controller that was opened, see :func:`benchmark_controller`.
-
-    Args:
-        file: The controller.
-        out: The record, a JSON file.
-        config: Configuration of the benchmark.
-        every_backend: Time every backend that runs here instead of those of ``config``.
-        gate: Gate behind which it is timed; None for none.
-        listener: Is told which backends do not run here.
 
     Raises:
         InputError: If ``out`` cannot be written.
         MissingLibraryError: If the library or the device of a backend is not there.
     """
     check_result_and_picture(out, BENCH)
+    file, gate = target.file, _timed_gate(target) if config.gate else None
+    if target.gate is not None and gate is None:
+        why = ", since no known reading passes it" if config.gate else ""
+        listener.remark(f"the gate is left out{why}; what follows is of the controller")
     if every_backend:
         config = replace(config, backends=_at_hand(file, listener))
     record = run_benchmark(file, config, gate).record(file.sha256)
     write_file(out, record.to_json())
     write_picture(out, lambda: draw_benchmark(record), listener)
     return record
+
+
+def _timed_gate(target: Deployed) -> TimedGate | None:
+    """Return the gate of a controller with a reading that passes it, None where none is known."""
+    if target.gate is None:
+        return None
+    policy, ends = target.file.policy, target.gate.box
+    tried = [np.clip(policy.normaliser.mean, *ends)[None]]
+    tried += [] if target.recorded is None else [target.recorded]
+    reading = passing_reading(policy, target.gate, np.concatenate(tried))
+    return None if reading is None else TimedGate(target.gate, reading)
 
 
 def _at_hand(file: ControllerFile, listener: Listener) -> tuple[Backend, ...]:

@@ -21,8 +21,9 @@ from surefoot.run_folder import RunFolder, picture_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.study.run_summary import summarise
 from surefoot.train.folder import critic_to_bytes
+from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.attacking import attack_deployed, shipped_critics
-from surefoot.workflow.benchmarking import benchmark_file
+from surefoot.workflow.benchmarking import benchmark_deployed
 from surefoot.workflow.certifying import certify_analysed
 from surefoot.workflow.configuration import Configuration
 from surefoot.workflow.evidence_files import gather_evidence
@@ -77,14 +78,15 @@ def _run_held(
     stages = _Stages(RunFolder(out), configuration, budget, listener)
     # What is measured on the file must be known before the budget can be decided; a latency only
     # where it is asked for, because no two benchmarks give the same number.
-    stages.attack(stages.draft_certificate())
+    draft = stages.draft_certificate()
+    stages.attack(draft)
     timed = any(requirement.about is LATENCY_US for requirement in budget.requirements)
     if timed:
-        stages.bench()
+        stages.bench(draft)
     certificate = stages.certificate(timed=timed)
     stages.export(certificate)
     stages.attack(certificate)
-    stages.bench()
+    stages.bench(certificate)
     summary = summarise(stages.run)
     write_file(stages.run.summary, summary.to_json())
     write_report(out)
@@ -98,7 +100,9 @@ class _Stages:
         self, run: RunFolder, configuration: Configuration, budget: Budget, listener: Listener
     ) -> None:
         self.run = run
-        self.file = load_policy(run.policy)[0]
+        self.file, folder = load_policy(run.policy)
+        states = folder.files.get(VISITED_FILE)
+        self._recorded = None if states is None else Visited.from_bytes(states).recorded
         self._configuration = configuration
         self._budget = budget
         self._listener = listener
@@ -181,31 +185,35 @@ class _Stages:
         critics = shipped_critics(self.run.path, self.file.sha256)
         read = [critic_to_bytes(critic) for critic in critics.values()]
         read += [load_controller_file(Path(other)).data for other in config.transfer_from]
-        gate = None if certificate.gate is None else certificate.gate.gate
+        target = self._deployed(certificate)
         inputs = [table, code_digest(), module_digest(module), _bounds_of(certificate)]
-        inputs += [] if gate is None else [gate.to_table()]
+        inputs += [] if target.gate is None else [target.gate.to_table()]
         self._finished.once(
             "attack",
             inputs + [sha256_hex(data) for data in read],
             (out, picture_of(out)),
-            lambda: attack_deployed(
-                Deployed(file=self.file, certificate=certificate, gate=gate),
-                out,
-                config,
-                critics,
-                self._listener,
-            ),
+            lambda: attack_deployed(target, out, config, critics, self._listener),
         )
 
-    def bench(self) -> None:
-        """Benchmark the controller."""
-        out = self.run.bench
+    def _deployed(self, certificate: Certificate) -> Deployed:
+        """Return the controller as its bundle has it, with the gate on which it rests."""
+        return Deployed(
+            file=self.file,
+            certificate=certificate,
+            gate=None if certificate.gate is None else certificate.gate.gate,
+            recorded=self._recorded,
+        )
+
+    def bench(self, certificate: Certificate) -> None:
+        """Benchmark the bundle's controller."""
+        out, target = self.run.bench, self._deployed(certificate)
+        table: Json = self._configuration.tables.get("bench", {})
         self._finished.once(
             "bench",
-            self._configuration.tables.get("bench", {}),
+            table if target.gate is None else [table, target.gate.to_table()],
             (out, picture_of(out)),
-            lambda: benchmark_file(
-                self.file,
+            lambda: benchmark_deployed(
+                target,
                 out,
                 self._configuration.benchmarking(),
                 every_backend=self._configuration.wants_every_backend,

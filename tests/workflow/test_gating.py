@@ -228,4 +228,4 @@ def test_a_bundle_is_timed_behind_its_gate_unless_it_is_left_out(
     alone = benchmark_controller(bundle, out, config=replace(brief, gate=False), listener=heard)
     assert alone.gate is None
     assert BenchRecord.read(out) == alone
-    assert [remark for remark in heard.remarks if "its gate is left out; what" in remark]
+    assert [remark for remark in heard.remarks if "the gate is left out; what" in remark]

@@ -47,6 +47,18 @@ def test_every_result_is_about_the_deployed_file(finished: Path) -> None:
     assert all(path.is_file() for path in run.results - {run.draft_certificate.with_suffix(".png")})
 
 
+def test_a_run_with_a_gate_is_attacked_and_timed_behind_it(
+    trained: Path, configuration: Configuration, tmp_path: Path
+) -> None:
+    out, run = tmp_path / "run", RunFolder(tmp_path / "run")
+    shutil.copytree(trained, out)
+    brief = Configuration({"attack": {"attacks": ["random"]}}).over(configuration)
+    text = '[[require]]\nquantity = "sparsity"\nat_least = 0.0\n[gate]\nmargin = 3.0\n'
+    run_pipeline(out, brief, budget=Budget.parse(text))
+    assert AttackRecord.read(run.attack).gate == "hold"
+    assert BenchRecord.read(run.bench).gate == "hold"
+
+
 def test_a_result_that_cannot_be_replaced_is_found_before_the_work(
     trained: Path, configuration: Configuration, tmp_path: Path
 ) -> None:
