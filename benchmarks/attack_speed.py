@@ -29,11 +29,11 @@ from time import perf_counter, process_time
 import numpy as np
 
 from surefoot.attack import Ball, DeployedController, EvaluateConfig, evaluate
+from surefoot.attack.attack_config import FULL, AttackConfig
 from surefoot.attack.mad import PUBLISHED, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds
 from surefoot.attack.store import Store
-from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Norm
 from surefoot.envs import EnvSpec, StepResult, VectorEnv, describe_env, make_env

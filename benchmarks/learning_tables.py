@@ -18,9 +18,9 @@ import numpy as np
 from learning import ADVERSARY_STEPS, KEPT, METHODS, TASKS, Cell, cells, epsilon_of, kept
 from matplotlib.figure import Figure
 
+from surefoot.attack.attack_config import FULL
 from surefoot.attack.method import MethodSummary, summarise_method
 from surefoot.attack.proved_deviation import stretched
-from surefoot.attack.suite import FULL
 from surefoot.certificate import proved_text
 from surefoot.config import build
 from surefoot.policy import GaussianHead, Squash

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 import surefoot
 from support.command_line import run_pipeline
-from surefoot.attack.suite import FULL
+from surefoot.attack.attack_config import FULL
 from surefoot.budget import Budget
 from surefoot.cli.main import app
 from surefoot.config import DERIVED, build, to_toml

@@ -8,12 +8,13 @@ on others (seeds.py), beside what the certificate proves (proved_deviation.py).
 """
 
 from surefoot.attack.adversary import Adversary, NoAdversary, RandomAdversary
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.mad import mad_adversary
 from surefoot.attack.returns_picture import draw_attacks
 from surefoot.attack.success import PlayedEpisode
-from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.attack.suite_report import AttackReport
 from surefoot.ball import Ball
 

@@ -3,265 +3,62 @@
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from surefoot.artifact import Json, sha256_hex
-from surefoot.attack.action import (
-    ActionAdversary,
-    ActionVariants,
-    action_variants,
-)
-from surefoot.attack.adversary import Adversary, NoAdversary, random_variants
-from surefoot.attack.behind_gate import WITHIN, DeployedGate, WithinGate, fallback_of
-from surefoot.attack.bias import BIAS, bias_variants
-from surefoot.attack.blackbox_attacks import (
-    corner_variants,
-    masking_ratio,
-    masking_signs,
-    spsa_variants,
-    square_variants,
-)
+from surefoot.attack.action import ActionAdversary, ActionVariants, action_variants
+from surefoot.attack.adversary import Adversary, NoAdversary
+from surefoot.attack.attack_config import LEARNED, OF_WHOLE_BALL, STEPS_PER_ATTACK, AttackConfig
+from surefoot.attack.behind_gate import WITHIN, DeployedGate, WithinGate
+from surefoot.attack.bias import BIAS
+from surefoot.attack.blackbox_attacks import masking_ratio, masking_signs
 from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, check_fit, evaluate
-from surefoot.attack.constant import CONSTANT, constant_variants
+from surefoot.attack.constant import CONSTANT
 from surefoot.attack.cost import Cost
-from surefoot.attack.critic_attacks import (
-    check_critics,
-    critic_variants,
-    rs_mad_variants,
-    rs_variants,
-)
+from surefoot.attack.critic_attacks import check_critics
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.late import DELAY, LateAdversary, late_variants
-from surefoot.attack.learned_attacks import pa_ad_variants, sa_rl_variants
-from surefoot.attack.mad import SLACK, mad_variants
-from surefoot.attack.perturbation_set import Configured, PerturbationSet, perturbation_set
-from surefoot.attack.proved_deviation import (
-    CertifiedBox,
-    certified_boxes,
-    certified_deviation,
-)
-from surefoot.attack.push import push_variants
+from surefoot.attack.late import DELAY, LateAdversary
+from surefoot.attack.perturbation_set import PerturbationSet, perturbation_set
+from surefoot.attack.proved_deviation import CertifiedBox, certified_deviation
 from surefoot.attack.restarting_env import RestartingEnv
-from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
 from surefoot.attack.store import Store, open_store
-from surefoot.attack.success import Predicate, success_predicate
+from surefoot.attack.suite_inputs import boxes_of, check_law, deployed_gate, env_id_of, success_of
 from surefoot.attack.suite_report import ActionResult, AttackReport, AttackResult
 from surefoot.attack.target import AttackTarget, Variants
-from surefoot.attack.transfer import seen_through, transfer_variants
-from surefoot.ball import Ball, Norm, States
+from surefoot.attack.transfer import seen_through
+from surefoot.ball import Ball, States
 from surefoot.certificate import Certificate
-from surefoot.config import settle_choices, to_table
+from surefoot.config import to_table
 from surefoot.envs import VectorEnv, check_replay, describe_env, make_env, module_digest
-from surefoot.errors import (
-    CheckError,
-    InputError,
-    IntegrityError,
-    InterruptedRun,
-    ReplayError,
-    did_you_mean,
-)
-from surefoot.gate import Gate, Reaction
-from surefoot.misreading import Misreading
+from surefoot.errors import CheckError, InputError, IntegrityError, InterruptedRun, ReplayError
+from surefoot.gate import Gate
 from surefoot.onnx_file import ControllerFile
-from surefoot.policy import NO_NOISE, CategoricalHead, GaussianHead, Layer, Policy
+from surefoot.policy import Layer
 from surefoot.provenance import code_digest
-from surefoot.ranges import MOST_AT_ONCE, MOST_THREADS, require_at_least
 from surefoot.records import ACTION, CLEAN, GradientMasking
 from surefoot.robot import Robot
 from surefoot.runtime.controller_file import load_controller_file
-from surefoot.runtime.load import Backend, controller_of, require_arithmetic
+from surefoot.runtime.load import controller_of, require_arithmetic
 from surefoot.train.folder import critic_to_bytes
 from surefoot.train.game import finite
 from surefoot.train.signals import StopRequest
 from surefoot.train.train_config import Resume
-from surefoot.unknown import Unknown
 from surefoot.version import __version__
 
 AnyAdversary = Adversary | ActionAdversary
 
-Attack = Callable[[AttackTarget, "AttackConfig"], Variants]
-"""From what is attacked to the variants of an attack; the strongest is reported."""
-
 OnProgress = Callable[[int, str], None]
 
-QUICK: Mapping[str, Attack] = {
-    CLEAN: lambda target, config: Variants(adversaries={CLEAN: NoAdversary()}),
-    "random": lambda target, config: Variants(adversaries=random_variants(target.ball)),
-    "mad": lambda target, config: Variants(
-        adversaries=mad_variants(target.policy, target.ball, SLACK)
-    ),
-    "push": lambda target, config: Variants(adversaries=push_variants(target.policy, target.ball)),
-    DELAY: lambda target, config: late_variants(target),
-    BIAS: lambda target, config: bias_variants(target),
-}
-"""What ends within a minute: no training, one gradient search per step."""
-
-FULL: Mapping[str, Attack] = {
-    **{name: made for name, made in QUICK.items() if name != BIAS},
-    "mad": lambda target, config: Variants(adversaries=mad_variants(target.policy, target.ball)),
-    "critic": lambda target, config: critic_variants(target, config.critic_steps),
-    "rs": lambda target, config: rs_variants(target, config.sarsa),
-    "rs+mad": lambda target, config: rs_mad_variants(target, config.sarsa),
-    "corners": lambda target, config: corner_variants(target, config.sarsa),
-    "square": lambda target, config: square_variants(target, config.sarsa),
-    "spsa": lambda target, config: spsa_variants(target, config.sarsa),
-    "transfer": lambda target, config: transfer_variants(target),
-    CONSTANT: lambda target, config: constant_variants(target),
-    "pa-ad": lambda target, config: pa_ad_variants(target, config.adversary_steps),
-    "sa-rl": lambda target, config: sa_rl_variants(target, config.adversary_steps),
-    BIAS: QUICK[BIAS],
-}
-"""Everything. Learned adversaries come last, as they may start from what the others found, and
-then what puts biases before the strongest of all."""
-
-PAPER: Mapping[str, Attack] = {
-    name: FULL[name] for name in (CLEAN, "random", "critic", "mad", "rs")
-}
-"""Those of "Pruning Cannot Hurt Robustness", Table 1: random, value-guided, MAD, Robust Sarsa."""
-
-_SUITES: Mapping[str, Mapping[str, Attack]] = {"quick": QUICK, "paper": PAPER, "full": FULL}
-_OF_WHOLE_BALL = frozenset({CONSTANT, DELAY, BIAS})
-"""Attacks that keep what stays the same: the others have what may vary from step to step."""
-
-_LEARNED = frozenset({"pa-ad", "sa-rl"})
-"""Attacks whose adversary trains in the task, and resumes there when it was interrupted."""
-
-_STEPS_PER_ATTACK = 100
-_MOST_BOXES = 2
 _MAX_ENVS = 64
 _STATES_AFTER = 25
 _TRAINING_SHARE = 0.8
 """Share of an attack's progress that goes to training, where there is any."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttackConfig:
-    """What is attacked, how, and on how many episodes.
-
-    Attributes:
-        suite: Attacks that are played.
-        attacks: Names of attacks of the full suite to play instead, beside the clean loop. With
-            `action` the actions themselves are moved as far as the certificate lets them.
-        backend: Backend that computes the controller. NumPy computes the same bits on every
-            processor with AVX2; ONNX Runtime has no switch for its kernels.
-        epsilon: Radius of the perturbation set, normalised units; that of the certificate's table
-            if it is not given, or the first perturbation of its budget in raw units.
-        perturb: Errors of the readings by sensor or group of the robot, in their own units, as in a
-            budget, instead of epsilon; ``noise`` for what its description says.
-        norm: Norm of the perturbation.
-        episodes: Evaluation episodes of each attack: the ones that are reported.
-        selection_episodes: Other episodes, on which the variant of each attack is chosen.
-        critic_steps: Environment steps from which a critic is fitted to the controller; 0 to fit
-            none.
-        sarsa: Settings of the critics of Robust Sarsa.
-        adversary_steps: Environment steps of each training of a learned adversary.
-        transfer_from: Other controllers of the task (files, runs or bundles), such as the dense one
-            that this was pruned from: what moves their actions most is played on this one.
-        env_id: Gymnasium id; the one that the file names if it is not given.
-        env_module: Module that registers it. What the file names is not imported here: a file may
-            come from anywhere.
-        success: Name of a function of ``env_module`` that says whether an episode did the task; see
-            ``surefoot.attack.success``.
-        actions: What is played: the mean or most probable action, as deployed, or a sample of the
-            policy's law, which the theorems on returns are about. Adversaries are searched and
-            trained on the former.
-        gate: Play a controller behind the gate of its bundle, if it has one, as it is deployed;
-            sampled actions pass none. Every variant of an attack is then tried as it is, and kept
-            within the ranges and rates of the gate. Adversaries are searched and trained without
-            the gate.
-        fallback: Name of a function of ``env_module`` to which a gate falls back, from an
-            observation to an action. Without one the actuators rest, as wherever a gate gives no
-            action: at zero, or at what of their range is nearest to it.
-        num_threads: Threads of the physics; results do not depend on it.
-    """
-
-    suite: Literal["quick", "paper", "full"] = "quick"
-    attacks: tuple[str, ...] = ()
-    backend: Backend = Backend.NUMPY
-    epsilon: float | None = None
-    perturb: Mapping[str, float | str | Misreading] | str | None = None
-    norm: Norm = Norm.LINF
-    episodes: int = 50
-    selection_episodes: int = 10
-    critic_steps: int = 32_768
-    sarsa: SarsaSettings = field(default_factory=SarsaSettings)
-    adversary_steps: int = 1_000_000
-    transfer_from: tuple[str, ...] = ()
-    env_id: str | None = None
-    env_module: str | None = None
-    success: str | None = None
-    actions: Literal["deterministic", "sampled"] = "deterministic"
-    gate: bool = True
-    fallback: str | None = None
-    num_threads: int = 2
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            InputError: If one does not hold.
-        """
-        settle_choices(self)
-        _check_attacks(self.attacks)
-        self.perturbation.check()
-        require_at_least(self, 0, "critic_steps")
-        require_at_least(self, 1, "adversary_steps")
-        require_at_least(self, 1, "episodes", "selection_episodes", most=MOST_AT_ONCE)
-        require_at_least(self, 1, "num_threads", most=MOST_THREADS)
-
-    @property
-    def perturbation(self) -> Configured:
-        """What is configured about the perturbation set."""
-        return Configured(epsilon=self.epsilon, norm=self.norm, perturb=self.perturb)
-
-    @property
-    def played(self) -> Mapping[str, Attack]:
-        """The attacks that are played, by name, in the order of their suite."""
-        if not self.attacks:
-            return _SUITES[self.suite]
-        return {name: made for name, made in FULL.items() if name in (CLEAN, *self.attacks)}
-
-    @property
-    def samples(self) -> bool:
-        """Whether the policy samples its actions."""
-        return self.actions == "sampled"
-
-    @property
-    def plays_actions(self) -> bool:
-        """Whether the actions themselves are attacked, too, where a certificate bounds them."""
-        return ACTION in self.attacks if self.attacks else self.suite == "full"
-
-    @property
-    def suite_name(self) -> str:
-        """The suite as a record names it."""
-        return "chosen" if self.attacks else self.suite
-
-    @property
-    def num_steps(self) -> int:
-        """Steps in which progress is told: a hundred for each attack."""
-        return _STEPS_PER_ATTACK * (len(self.played) + _MOST_BOXES * self.plays_actions)
-
-
-def _check_attacks(names: tuple[str, ...]) -> None:
-    """Check names of attacks.
-
-    Raises:
-        InputError: If one is unknown, named twice, or the clean loop, which is always played.
-    """
-    known = [*(name for name in FULL if name != CLEAN), ACTION]
-    for name in names:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise InputError(f"attacks must be among {', '.join(known)}, got {name!r}{hint}")
-    if len(set(names)) != len(names):
-        raise InputError(f"attacks must name each attack once, got {', '.join(names)}")
 
 
 def run_suite(
@@ -375,7 +172,7 @@ class _Suite:
     ) -> None:
         self._config, self._gate = config, gate
         self.settings = to_table(config)
-        self._success = _success(config)
+        self._success = success_of(config)
         self._deployed = DeployedController(
             controller=controller_of(file, config.backend), policy=file.policy
         )
@@ -385,10 +182,10 @@ class _Suite:
         self._certified = certified_deviation(certificate, errors) if certificate else None
         self.selection_seeds = selection_seeds(config.selection_episodes)
         self.evaluation_seeds = evaluation_seeds(config.episodes)
-        self.boxes = _boxes(file, certificate, errors, config)
-        self.spec = describe_env(_env_id(file, config), config.env_module)
+        self.boxes = boxes_of(file, certificate, errors, config)
+        self.spec = describe_env(env_id_of(file, config), config.env_module)
         check_fit(file.policy, self.spec)
-        _check_law(file.policy, config)
+        check_law(file.policy, config)
         for path, other in others.items():
             seen_through(file.policy, other.policy, path)
         if "critic" in config.played:
@@ -415,7 +212,7 @@ class _Suite:
             query=self._deployed.query,
             critics=critics,
             others={name: other.policy for name, other in others.items()},
-            resume=self._resume() if _LEARNED & config.played.keys() or self.boxes else "replay",
+            resume=self._resume() if LEARNED & config.played.keys() or self.boxes else "replay",
         )
 
     def _resume(self) -> Resume:
@@ -442,7 +239,7 @@ class _Suite:
 
     def _ball_of(self, name: str) -> Ball:
         """Return the perturbation set of an attack: what stays the same may not vary in one."""
-        return self.ball if name in _OF_WHOLE_BALL else self.ball.varying
+        return self.ball if name in OF_WHOLE_BALL else self.ball.varying
 
     def run(self, name: str) -> AttackResult:
         """Choose the strongest variant of an attack, and play it on the evaluation episodes."""
@@ -547,7 +344,7 @@ class _Suite:
         return np.concatenate(states)
 
     def _tell(self, share: float, remark: str) -> None:
-        self._on_progress(int(_STEPS_PER_ATTACK * (self._num_done + share)), remark)
+        self._on_progress(int(STEPS_PER_ATTACK * (self._num_done + share)), remark)
 
     def _make_env(self, num_envs: int) -> VectorEnv:
         config = self._config
@@ -609,88 +406,3 @@ def _played(adversary: AnyAdversary, evaluation: Evaluation) -> Cost:
 def strongest(tried: Mapping[str, Evaluation]) -> str:
     """Return the variant that did most harm."""
     return min(tried, key=lambda name: tried[name].standing)
-
-
-def _check_law(policy: Policy, config: AttackConfig) -> None:
-    """Check that actions can be sampled where they are to be.
-
-    Raises:
-        InputError: If the file names no noise.
-    """
-    if config.samples and isinstance(policy.head, GaussianHead) and policy.head.std is None:
-        raise InputError(f"attack.actions must be deterministic, got sampled: {NO_NOISE}")
-
-
-def deployed_gate(
-    file: ControllerFile, gate: Gate | None, config: AttackConfig
-) -> DeployedGate | None:
-    """Return the gate behind which a controller is played, None for none.
-
-    Args:
-        file: The controller.
-        gate: Gate of its bundle; None for none.
-        config: Whether it is played, and what it falls back to.
-
-    Raises:
-        InputError: If there is a function to fall back to and no gate that does, or it is not
-            there, or the gate is another controller's.
-    """
-    if gate is None or not config.gate or config.samples:
-        reaction = None
-    else:
-        gate.check_fits(file.policy.obs_dim, file.policy.num_outputs)
-        reaction = gate.reaction
-    if config.fallback is not None and reaction is not Reaction.FALLBACK:
-        raise InputError(
-            f"fallback must be left out, got {config.fallback!r}: no gate that falls back is played"
-        )
-    if gate is None or reaction is None:
-        return None
-    function = fallback_of(config.env_module, config.fallback)
-    return DeployedGate(
-        gate=gate,
-        normaliser=file.policy.normaliser,
-        fallback=function,
-        fallback_name=config.fallback,
-    )
-
-
-def _success(config: AttackConfig) -> Predicate | None:
-    if config.success is None:
-        return None
-    if config.env_module is None:
-        raise InputError(f"success must be in an env_module, got {config.success!r} without one")
-    return success_predicate(config.env_module, config.success)
-
-
-def _boxes(
-    file: ControllerFile, certificate: Certificate | None, ball: Ball, config: AttackConfig
-) -> tuple[CertifiedBox, ...]:
-    """Return the boxes in which the actions are attacked; none where a suite has no proof of any.
-
-    Raises:
-        InputError: If the attack was asked for by its name, and there is no box.
-    """
-    if not config.plays_actions:
-        return ()
-    if config.samples:
-        boxes: tuple[CertifiedBox, ...] | Unknown = Unknown("sampled actions have no box")
-    elif isinstance(file.policy.head, CategoricalHead):
-        boxes = Unknown("the actions are discrete")
-    elif certificate is None:
-        boxes = Unknown("no certificate bounds the actions")
-    else:
-        boxes = certified_boxes(certificate, ball, file.policy.num_outputs)
-    if not isinstance(boxes, Unknown):
-        return boxes
-    if config.attacks:
-        raise InputError(f"attacks must not name {ACTION!r} here: {boxes.reason}")
-    return ()
-
-
-def _env_id(file: ControllerFile, config: AttackConfig) -> str:
-    if config.env_id is not None:
-        return config.env_id
-    if file.env_id is None:
-        raise InputError("attack.env_id must be given: the controller file names no environment")
-    return file.env_id

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.attack.suite import FULL
+from surefoot.attack.attack_config import FULL
 from surefoot.errors import InputError, did_you_mean
 from surefoot.records import CLEAN
 from surefoot.study.cell_record import CellRecord

@@ -9,7 +9,7 @@ from surefoot.artifact import from_json, is_folder_of, write_file
 from surefoot.attack import AttackConfig, AttackReport, DeployedController, NoAdversary, run_suite
 from surefoot.attack.film import FilmedEpisode, film_episode
 from surefoot.attack.film_montage import Scene, montage
-from surefoot.attack.suite import deployed_gate
+from surefoot.attack.suite_inputs import deployed_gate
 from surefoot.attack.suite_report import AttackResult
 from surefoot.envs import describe_env
 from surefoot.envs.filming import Shot, filmed_env

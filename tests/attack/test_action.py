@@ -15,11 +15,12 @@ from support.environments import FakeEnv, spec_of, wide_box
 from support.policies import file_of, linear_policy
 from surefoot.attack.action import ActionAdversary, action_variants
 from surefoot.attack.adversary import Adversary
+from surefoot.attack.attack_config import FULL, AttackConfig
 from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.proved_deviation import CertifiedBox, certified_boxes
 from surefoot.attack.sarsa import SarsaSettings
-from surefoot.attack.suite import FULL, AttackConfig, strongest
+from surefoot.attack.suite import strongest
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget, Scope

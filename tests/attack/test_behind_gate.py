@@ -10,12 +10,13 @@ import pytest
 from support.environments import FormulaEnv
 from support.policies import file_of, linear_policy, random_policy, unit_range
 from surefoot.attack.adversary import Adversary, Draw, NoAdversary, RandomAdversary
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.behind_gate import WITHIN, DeployedGate, WithinGate, fallback_of
 from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.constant import ConstantAdversary
 from surefoot.attack.cost import Cost
 from surefoot.attack.deployed import DeployedController
-from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.ball import Ball, Norm, Randoms, States
 from surefoot.envs import VectorEnv, make_env
 from surefoot.errors import InputError, RejectedError, UserCodeError

@@ -12,9 +12,10 @@ from support.randomness import random_streams
 from support.robots import robot_with
 from surefoot.attack import suite
 from surefoot.attack.adversary import Draw, NoAdversary, RandomAdversary
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.bias import BIAS, BiasedAdversary, bias_variants
 from surefoot.attack.constant import ConstantAdversary
-from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.ball import Ball, Norm, Randoms, States
 from surefoot.config import build
 from surefoot.errors import CheckError, InputError

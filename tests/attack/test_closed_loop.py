@@ -14,6 +14,7 @@ from support.policies import build_policy, file_of, linear_policy, random_policy
 from support.randomness import random_streams
 from surefoot.attack.adversary import Adversary, Draw, NoAdversary, RandomAdversary
 from surefoot.attack.ascent import AscentConfig
+from surefoot.attack.attack_config import FULL, AttackConfig
 from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.constant import ConstantAdversary
 from surefoot.attack.cost import Cost
@@ -21,7 +22,6 @@ from surefoot.attack.deployed import DeployedController
 from surefoot.attack.learned import LearnedAdversary
 from surefoot.attack.mad import PUBLISHED, SLACK, mad_adversary
 from surefoot.attack.sarsa import SarsaSettings
-from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball, Norm, Randoms, States
 from surefoot.envs import make_env

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from support.attacks import OF_ERRORS, target_of, tiny_full
 from support.environments import FormulaEnv
 from support.policies import file_of, linear_policy
-from surefoot.attack import suite
+from surefoot.attack import attack_config
+from surefoot.attack.attack_config import FULL
 from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.fitted_critic import fit_value
@@ -22,7 +23,7 @@ from surefoot.attack.learned import LearnedConfig, learn_adversary
 from surefoot.attack.mad import mad_adversary
 from surefoot.attack.restarting_env import RestartingEnv
 from surefoot.attack.sarsa import record
-from surefoot.attack.suite import FULL, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.ball import Ball, Norm
 from surefoot.envs import make_env
 from surefoot.envs.vector import State, StepResult
@@ -235,7 +236,7 @@ def test_the_worst_attack_is_the_one_that_fails_the_controller_though_it_returns
     policy = overflowing(3, gaussian(1), where=1.1, sign=-1)
     file = file_of(policy, {"env": {"id": "Pendulum-v1"}})
     names = ("clean", "push", "random")
-    monkeypatch.setitem(suite._SUITES, "full", {name: FULL[name] for name in names})
+    monkeypatch.setitem(attack_config.SUITES, "full", {name: FULL[name] for name in names})
     report = run_suite(file, None, replace(TINY, epsilon=0.2))
     attacks = report.to_table()["attacks"]
     assert attacks["clean"]["failures"] == 0

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from support.attacks import OF_ERRORS, target_of, tiny_full
 from support.environments import GridEnv
 from support.policies import file_of, linear_policy, random_policy, unit_range
-from surefoot.attack import suite, transfer
+from surefoot.attack import attack_config, suite, transfer
+from surefoot.attack.attack_config import FULL
 from surefoot.attack.critic_attacks import FITTED, critic_variants
 from surefoot.attack.fitted_critic import fit_value
-from surefoot.attack.suite import FULL, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.attack.suite_report import AttackResult
 from surefoot.ball import Ball, Norm
 from surefoot.errors import InputError
@@ -110,7 +111,9 @@ def test_a_search_asks_the_deployed_controller_as_often_as_it_says(
         return deployed[0]
 
     monkeypatch.setattr(suite, "controller_of", deploy)
-    monkeypatch.setitem(suite._SUITES, "quick", {each: FULL[each] for each in ("clean", name)})
+    monkeypatch.setitem(
+        attack_config.SUITES, "quick", {each: FULL[each] for each in ("clean", name)}
+    )
     effort = run_suite(file, None, replace(TINY, suite="quick")).attacks[name].effort
     # Of every step that is played, the state and the perturbed one.
     assert effort.queries > 100
@@ -122,7 +125,7 @@ def test_other_controllers_are_tried_on_this_one_by_their_paths(
 ) -> None:
     monkeypatch.setattr(transfer, "_NUM_STEPS", 20)
     monkeypatch.setitem(
-        suite._SUITES, "quick", {each: FULL[each] for each in ("clean", "transfer")}
+        attack_config.SUITES, "quick", {each: FULL[each] for each in ("clean", "transfer")}
     )
     dense, wide = tmp_path / "dense.onnx", tmp_path / "wide.onnx"
     for path, obs_dim in ((dense, 11), (wide, 12)):

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from support.certificates import certificate_of
 from support.policies import file_of, linear_policy, random_policy, unit_range
-from surefoot.attack import suite
+from surefoot.attack import attack_config, suite
 from surefoot.attack.adversary import Adversary, NoAdversary
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.learned import LearnedAdversary
 from surefoot.attack.mad import PUBLISHED, mad_adversary
-from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.attack.suite_report import AttackReport
 from surefoot.attack.target import Variants
 from surefoot.ball import Ball, Norm, Randoms
@@ -72,7 +73,7 @@ def attempt(
             "clean": lambda target, config: Variants(adversaries={"clean": NoAdversary()}),
             "planted": lambda target, config: Variants(adversaries={"planted": adversary}),
         }
-        monkeypatch.setitem(suite._SUITES, "quick", attacks)
+        monkeypatch.setitem(attack_config.SUITES, "quick", attacks)
         monkeypatch.setattr(suite._Suite, "_play", play_here)
         return run_suite(file, certificate, SMALL)
 

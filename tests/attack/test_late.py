@@ -13,12 +13,13 @@ from support.randomness import random_streams
 from support.robots import robot_with
 from surefoot.attack import suite
 from surefoot.attack.adversary import Adversary
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.late import DELAY, Choice, LateAdversary, late_variants
 from surefoot.attack.perturbation_set import Configured, perturbation_set
 from surefoot.attack.proved_deviation import certified_boxes, certified_deviation
-from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.ball import Ball, Norm, Randoms, States
 from surefoot.budget import Budget
 from surefoot.certify import CertifyConfig, Evidence, certify_policy

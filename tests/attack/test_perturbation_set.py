@@ -9,13 +9,13 @@ from support.policies import draw_policy, file_of
 from support.randomness import random_streams
 from support.robots import robot_with
 from surefoot.attack.adversary import random_variants
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.blackbox import CornerSearch, Oracle, SpsaSearch, SquareSearch
 from surefoot.attack.constant import ConstantAdversary
 from surefoot.attack.mad import mad_variants
 from surefoot.attack.perturbation_set import Configured, perturbation_set
 from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.attack.push import push_variants
-from surefoot.attack.suite import AttackConfig
 from surefoot.ball import Ball, Norm, States
 from surefoot.budget import Budget, Requirement
 from surefoot.certificate import Certificate

@@ -5,8 +5,9 @@ import pytest
 
 from support.certificates import certificate_of
 from support.policies import file_of, random_policy, unit_range
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.proved_deviation import certified_deviation
-from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget
 from surefoot.certificate import Certificate, Verdict

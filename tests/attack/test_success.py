@@ -10,10 +10,11 @@ from support.environments import FormulaEnv
 from support.policies import file_of, linear_policy, random_policy, unit_range
 from surefoot.artifact import write_file
 from surefoot.attack.adversary import Adversary, NoAdversary, RandomAdversary
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.closed_loop import EvaluateConfig, Evaluation, evaluate
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.success import PlayedEpisode, Predicate, success_predicate
-from surefoot.attack.suite import AttackConfig, run_suite
+from surefoot.attack.suite import run_suite
 from surefoot.ball import Ball, Norm
 from surefoot.certify import Assumptions
 from surefoot.envs import make_env

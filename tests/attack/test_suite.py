@@ -1,6 +1,6 @@
 """The suite: what is chosen, reported and held against the certificate.
 
-Also of ``attack/suite_report.py``.
+Also of ``attack/attack_config.py``, ``attack/suite_inputs.py`` and ``attack/suite_report.py``.
 """
 
 import shutil
@@ -16,9 +16,11 @@ from support.attacks import shorten
 from support.certificates import certificate_of
 from support.policies import build_policy, file_of, random_policy, unit_range
 from surefoot.artifact import sha256_hex, to_json
+from surefoot.attack.attack_config import AttackConfig
 from surefoot.attack.closed_loop import Evaluation
 from surefoot.attack.seeds import evaluation_seeds, selection_seeds
-from surefoot.attack.suite import AttackConfig, _boxes, run_suite, strongest
+from surefoot.attack.suite import run_suite, strongest
+from surefoot.attack.suite_inputs import boxes_of
 from surefoot.attack.suite_report import AttackReport, AttackResult
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Scope
@@ -367,7 +369,7 @@ def test_a_box_without_a_proof_behind_it_is_refused_by_name_and_left_out_of_a_su
     with pytest.raises(InputError, match=f"^attacks must not name 'action' here: {reason}"):
         run_suite(file, certificate, config)
     full = replace(config, attacks=(), suite="full")
-    assert _boxes(file, certificate, Ball(norm=Norm.LINF, epsilon=epsilon), full) == ()
+    assert boxes_of(file, certificate, Ball(norm=Norm.LINF, epsilon=epsilon), full) == ()
 
 
 def test_a_box_of_discrete_actions_is_refused() -> None:

@@ -19,12 +19,12 @@ from support.attacks import OF_ERRORS, target_of
 from support.environments import GridEnv
 from support.policies import bare_states, file_of
 from surefoot.attack.adversary import Adversary, NoAdversary
+from surefoot.attack.attack_config import FULL, AttackConfig
 from surefoot.attack.closed_loop import EvaluateConfig, evaluate
 from surefoot.attack.critic_attacks import critic_variants
 from surefoot.attack.deployed import DeployedController
 from surefoot.attack.learned import LearnedAdversary, LearnedConfig, learn_adversary
 from surefoot.attack.sarsa import SarsaSettings
-from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball, Norm
 from surefoot.onnx_file import policy_from_onnx

@@ -14,8 +14,8 @@ from support.attacks import OF_ERRORS, target_of
 from support.environments import OneStepEnv
 from support.policies import linear_policy
 from support.randomness import random_streams
+from surefoot.attack.attack_config import FULL, AttackConfig
 from surefoot.attack.sarsa import SarsaSettings
-from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball, Norm
 

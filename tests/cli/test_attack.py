@@ -11,7 +11,7 @@ import pytest
 from support.attacks import shorten
 from support.command_line import Done, run_pipeline
 from surefoot.artifact import sha256_hex
-from surefoot.attack import learned, return_search, suite, transfer
+from surefoot.attack import attack_config, learned, return_search, transfer
 from surefoot.train.training_run import Run
 from surefoot.workflow.attacking import shipped_critics
 
@@ -27,7 +27,9 @@ SETTINGS = {
 
 def attack_bundle(tiny_run: Path, monkeypatch: pytest.MonkeyPatch, out: Path) -> Done:
     """Run a full suite that has few attacks and learns briefly."""
-    monkeypatch.setitem(suite._SUITES, "full", {name: suite.FULL[name] for name in NAMES})
+    monkeypatch.setitem(
+        attack_config.SUITES, "full", {name: attack_config.FULL[name] for name in NAMES}
+    )
     monkeypatch.setattr(transfer, "_NUM_STEPS", 20)
     monkeypatch.setattr(return_search, "_GENERATIONS", 1)
     monkeypatch.setattr(return_search, "_CANDIDATES", 2 * return_search._ELITE)

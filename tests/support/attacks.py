@@ -8,12 +8,12 @@ import pytest
 
 from surefoot.attack import imitation, learned_attacks
 from surefoot.attack.ascent import AscentConfig, GradientAdversary, Objective
+from surefoot.attack.attack_config import FULL, AttackConfig
 from surefoot.attack.bias import BIAS
 from surefoot.attack.late import DELAY
 from surefoot.attack.learned import LearnedConfig
 from surefoot.attack.sarsa import SarsaSettings
 from surefoot.attack.store import Store
-from surefoot.attack.suite import FULL, AttackConfig
 from surefoot.attack.target import AttackTarget
 from surefoot.ball import Ball
 from surefoot.envs.vector import VectorEnv
