@@ -7,6 +7,9 @@ from surefoot.limits import MAX_DEPTH
 
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""Where a comment ends (SMT-LIB 2.6, section 3.1); Python counts more characters as such."""
+
 _INDICES = re.compile(r"[ \t]*\[([\d, \t]*)\]")
 """Indices of a tensor, which belong to the word before them."""
 
@@ -48,7 +51,7 @@ def expressions(text: str) -> list[Expression]:
     outer: list[Expression] = []
     waiting: list[tuple[int, list[Expression]]] = [(1, outer)]
     line = 1
-    for line, content in enumerate(text.splitlines(), start=1):
+    for line, content in enumerate(_LINE_END.split(text), start=1):
         code = _INDICES.sub(_without_spaces, content.partition(";")[0])
         for token in _TOKEN.findall(code):
             if token == "(":
