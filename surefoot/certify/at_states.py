@@ -72,6 +72,10 @@ class Effort:
         return cls(**named)
 
 
+_NO_ORDER = Unknown(NO_ORDER)
+"""What is known of lateness where nothing says which states came before."""
+
+
 class AtStates:
     """Bounds of one policy around given states, each computed once.
 
@@ -89,7 +93,7 @@ class AtStates:
         states: Array,
         effort: Effort,
         dense: Policy | Unknown,
-        lateness: Lateness | Unknown,
+        lateness: Lateness | Unknown = _NO_ORDER,
     ) -> None:
         self.everywhere = everywhere
         self.policy = everywhere.policy
@@ -103,8 +107,7 @@ class AtStates:
 
     def only(self, rows: NDArray[np.intp]) -> "AtStates":
         """Return the bounds around some of the states."""
-        lateness = Unknown(NO_ORDER)
-        return AtStates(self.everywhere, self.states[rows], self.effort, self.dense, lateness)
+        return AtStates(self.everywhere, self.states[rows], self.effort, self.dense)
 
     def reach(self, ball: Ball) -> Reach | Unknown | None:
         """Return how far late readings move each sensor at each state; None where none is late."""
