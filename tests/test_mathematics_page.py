@@ -95,6 +95,11 @@ def test_every_theorem_has_a_proof_or_a_source_a_function_and_a_test(heading: st
     assert "`tests/" in text.partition("Tried by")[2]
 
 
+def test_no_two_entries_have_one_number() -> None:
+    numbers = re.findall(r"^#{2,3} ([\d.]+) ", PAGE, flags=re.MULTILINE)
+    assert len(set(numbers)) == len(numbers) > 50
+
+
 def test_every_link_inside_the_page_leads_to_a_heading() -> None:
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in entries()}
     assert set(re.findall(r"\]\(#([^)]*)\)", PAGE)) <= anchors

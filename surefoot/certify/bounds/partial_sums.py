@@ -5,7 +5,7 @@ result, the largest power of two that does not exceed it (Rump, Ogita and Oishi,
 Comput. 31 (2008), 189-224). And not all partial sums are large. A large one has many terms, since
 by Cauchy and Schwarz k terms come to at most the root of k times the root of the sum of all
 squares; and it lacks many of the terms of the other sign. A binary tree of additions has only so
-many nodes of both kinds. Proof: docs/explanation/mathematics.md, 6.10.
+many nodes of both kinds. Proof: docs/explanation/mathematics.md, 6.11.
 
 Shape legend: B regions, n inputs, m outputs of the layer.
 """
