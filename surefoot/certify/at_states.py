@@ -158,7 +158,7 @@ class AtStates:
     def _region(self, ball: Ball) -> Region:
         shares, reach = shares_of(ball, self.policy), self.reach(ball)
         region = local_region(self.states, ball.epsilon, ball.norm, shares, ball.groups)
-        if reach is None or region.sides is None:
+        if reach is None:
             return region
         if isinstance(reach, Unknown):
             raise AssertionError(reach.reason)

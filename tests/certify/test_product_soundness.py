@@ -7,6 +7,7 @@ Every bound of the certificate is held against a search for what breaks it.
 import os
 
 import numpy as np
+import pytest
 
 from support.policies import draw_policy
 from surefoot.ball import Ball, Norm
@@ -93,3 +94,17 @@ def test_no_late_and_moved_state_breaks_a_bound_of_a_product() -> None:
                 assert change.max() <= deployed.rows.max()
             checked += len(moved) * ROWS
     assert checked > 500 * TRIALS
+
+
+@pytest.mark.parametrize("norm", Norm)
+def test_a_ball_without_shares_is_around_late_readings_too(norm: Norm) -> None:
+    rng = np.random.default_rng(1)
+    policy = draw_policy(rng, [3, 8, 2], Activation.RELU)
+    states = np.cumsum(rng.normal(0, 0.2, (ROWS, 3)), axis=0).astype(np.float32)
+    lateness = Lateness.of(states, states, np.zeros(ROWS, np.int64))
+    everywhere = Everywhere(policy, ARITHMETICS["float32"])
+    there = AtStates(everywhere, states, Effort(), Unknown("none"), lateness)
+    bounds = there.whole_deviation(Ball(norm=norm, epsilon=1e-3, delays=(1, 1, 1)))
+    change = np.abs(np.diff(policy.outputs_at(states), axis=0)).max(axis=1)
+    assert not isinstance(bounds, Unknown)
+    assert (change <= bounds.values[1:]).all()
