@@ -29,6 +29,9 @@ from surefoot.limits import MAX_BOXES
 
 _PAIR = re.compile(r"(0|[1-9]\d{0,3})/(0|[1-9]\d{0,5})", re.ASCII)
 
+_AT_ONCE = 1024
+"""Leaves bounded together, so that memory does not grow with the tree."""
+
 
 class Neuron(NamedTuple):
     """A neuron: the number of its hidden layer, and its own in there, both from 0."""
@@ -156,7 +159,10 @@ class NeuronTree:
             missing += -1 if neuron is None else 1
         if missing:
             raise IntegrityError(f"a tree of neurons must end in leaves, {missing} are missing")
-        return cls(cuts=tuple(known), lines=tuple(map(LeafLines.from_table, lines)))
+        found = tuple(map(LeafLines.from_table, lines))
+        if len({(each.leaf, each.row) for each in found}) < len(found):
+            raise IntegrityError("lines of one leaf and one inequality are given twice")
+        return cls(cuts=tuple(known), lines=found)
 
 
 def split_excesses(bounds: ConditionBounds, low: Float, high: Float, tree: NeuronTree) -> Float:
@@ -181,10 +187,12 @@ def split_excesses(bounds: ConditionBounds, low: Float, high: Float, tree: Neuro
         if not 0 <= row < excesses.shape[1] or not all(0 <= x.leaf < len(sides) for x in own):
             raise IntegrityError("lines belong to no inequality, or to no leaf")
         network = bounds.network_of_row(row)
-        choices = _choices(network, found, own, sides)
-        exact = bounds_by_choice(network, _repeated(region, len(own)), found[:-1], choices)
-        for lines, upper in zip(own, np.nextafter(exact + margins[row], np.inf), strict=True):
-            excesses[lines.leaf, row] = np.fmin(excesses[lines.leaf, row], upper)
+        for start in range(0, len(own), _AT_ONCE):
+            part = own[start : start + _AT_ONCE]
+            choices = _choices(network, found, part, sides)
+            exact = bounds_by_choice(network, _repeated(region, len(part)), found[:-1], choices)
+            for lines, upper in zip(part, np.nextafter(exact + margins[row], np.inf), strict=True):
+                excesses[lines.leaf, row] = np.fmin(excesses[lines.leaf, row], upper)
     return excesses
 
 

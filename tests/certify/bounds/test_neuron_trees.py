@@ -118,6 +118,7 @@ def test_a_tree_is_read_back_as_it_was_written() -> None:
         saved(prices="0/0=1e999"),
         saved(prices={"0/0": 1.0}),
         saved(slopes="0/1"),
+        {"cuts": "0/0 . .", "lines": 2 * saved()["lines"]},
     ],
 )
 def test_what_is_no_tree_is_refused(table: Any) -> None:  # noqa: ANN401
