@@ -1,5 +1,6 @@
 """A description of a robot to start from: what the file of its controller says."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,10 +77,11 @@ def _lines(
     yield "# No file says units: 1 stands for each. Set them, and add range, resolution, noise and"
     yield "# max_rate from the data sheet."
     yield ""
-    if description.rate_hz:
-        yield f"control_period_s = {1 / description.rate_hz!r}  # {description.rate_hz:g} Hz"
+    rate_hz = description.rate_hz
+    if rate_hz is not None and rate_hz > 0 and math.isfinite(1 / rate_hz):
+        yield f"control_period_s = {1 / rate_hz!r}  # {rate_hz:g} Hz"
     else:
-        yield "# control_period_s = ...  # the file says no rate"
+        yield "# control_period_s = ...  # the file says no rate that can be"
     yield from _sensors(file, description)
     yield from _actuators(head, description)
 
@@ -107,7 +109,7 @@ def _sensors(file: ControllerFile, description: Description) -> Iterator[str]:
 def _actuators(head: GaussianHead, description: Description) -> Iterator[str]:
     joints = [_bare(name) for name in description.joint_names]
     count = len(head.centre)
-    known = len(set(joints)) == count == len(joints)
+    known = "" not in joints and len(set(joints)) == count == len(joints)
     for number, name in enumerate(joints if known else [f"action_{one}" for one in range(count)]):
         yield ""
         yield "[[actuator]]"
@@ -125,7 +127,7 @@ def _actuators(head: GaussianHead, description: Description) -> Iterator[str]:
 
 
 def _tables(names: Sequence[str]) -> list[tuple[str, int, tuple[str, ...]]] | None:
-    """Return name, count and entries of each table; None where two would have one name."""
+    """Return name, count and entries of each table; None where a name is missing or stands twice."""
     tables = []
     for table, group in groupby(map(_split, names), key=lambda parts: parts[0]):
         entries = tuple(_bare(entry) for _, entry in group)
@@ -133,8 +135,8 @@ def _tables(names: Sequence[str]) -> list[tuple[str, int, tuple[str, ...]]] | No
         is_array = entries != ("",)
         tables.append((_bare(table), len(entries), entries if is_array and not numbered else ()))
     words = [name for name, _, _ in tables]
-    same = any(len(set(entries)) < len(entries) for _, _, entries in tables)
-    return None if same or "" in words or len(set(words)) < len(words) else tables
+    unclear = any("" in entries or len(set(entries)) < len(entries) for _, _, entries in tables)
+    return None if unclear or "" in words or len(set(words)) < len(words) else tables
 
 
 def _split(name: str) -> tuple[str, str]:

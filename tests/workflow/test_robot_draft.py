@@ -50,6 +50,25 @@ def test_sensors_that_a_file_names_one_by_one_have_these_names(tmp_path: Path) -
     assert init_robot(twice, tmp_path / "other.toml").robot.sensor_labels[0] == "obs[0]"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"joint_names": "+,knee"},
+        {"observation_names": "gyro.+,gyro.x,c,d"},
+        {"update_rate": "-50"},
+        {"update_rate": "1e-320"},
+    ],
+)
+def test_what_no_robot_can_be_called_or_run_at_is_left_to_its_user(
+    tmp_path: Path, said: dict[str, str]
+) -> None:
+    actor = written_actor(tmp_path / "actor.onnx", MJLAB | said)
+    draft = init_robot(actor, tmp_path / "robot.toml").robot
+    assert draft.control_period_s is None
+    assert draft.actuator_labels in {("hip", "knee"), ("action_0", "action_1")}
+    assert draft.sensor_labels == ("obs[0]", "obs[1]", "obs[2]", "obs[3]")
+
+
 def test_what_a_draft_cannot_say_is_refused_and_nothing_is_replaced(tmp_path: Path) -> None:
     actor = written_actor(tmp_path / "actor.onnx")
     (tmp_path / "robot.toml").write_text("mine")
