@@ -58,6 +58,7 @@ def film_episode(
     *,
     certified_deviation: float | None = None,
     gate: DeployedGate | None = None,
+    samples: bool = False,
     env_module: str | None = None,
 ) -> FilmedEpisode:
     """Play one episode and film it.
@@ -70,6 +71,7 @@ def film_episode(
         shot: How it is filmed.
         certified_deviation: Proved bound on the change of one output, action units.
         gate: Gate that the readings and the actions pass; None for none.
+        samples: Whether the policy samples its actions, as in :class:`EvaluateConfig`.
         env_module: Module that registers the task.
 
     Raises:
@@ -82,6 +84,7 @@ def film_episode(
         seeds=(seed,),
         certified_deviation=certified_deviation,
         gate=gate,
+        samples=samples,
         on_step=lambda moved_1M: deviations.append(moved_1M[0]),
     )
     with filmed_env(env_id, shot, env_module) as (env, reel):

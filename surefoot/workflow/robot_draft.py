@@ -127,7 +127,7 @@ def _actuators(head: GaussianHead, description: Description) -> Iterator[str]:
 
 
 def _tables(names: Sequence[str]) -> list[tuple[str, int, tuple[str, ...]]] | None:
-    """Return name, count and entries of each table; None where a name is missing or stands twice."""
+    """Return name, count and entries of each table; None where one has no name of its own."""
     tables = []
     for table, group in groupby(map(_split, names), key=lambda parts: parts[0]):
         entries = tuple(_bare(entry) for _, entry in group)

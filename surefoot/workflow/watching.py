@@ -189,6 +189,7 @@ def _film(
                     shot,
                     certified_deviation=result.certified,
                     gate=gate,
+                    samples=config.samples,
                     env_module=config.env_module,
                 )
             )
@@ -203,9 +204,15 @@ def _film(
         write_file(out.with_suffix(".gif"), gif)
         update(_FILMED, "done")
     if attacked.total != _return_of(result, seed):
+        # NumPy multiplies one row otherwise than many, and sampled means come from the twin.
+        why = (
+            "sampled actions are rounded by how many episodes play at once"
+            if config.samples
+            else "the task does not repeat itself"
+        )
         listener.remark(
-            f"WARNING: the filmed return {attacked.total:g} is not that of the attacked episode, "
-            f"{_return_of(result, seed):g}: the task does not repeat itself"
+            f"WARNING: the filmed return {attacked.total!r} is not that of the attacked episode, "
+            f"{_return_of(result, seed)!r}: {why}"
         )
     ball = report.ball
     return FilmRecord(

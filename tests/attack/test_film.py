@@ -1,5 +1,7 @@
 """What is filmed is what is played: the same returns and the same deviations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from surefoot.attack.film import film_episode
 from surefoot.ball import Ball, Norm
 from surefoot.envs import make_env
 from surefoot.envs.filming import Shot
+from surefoot.policy import GaussianHead
 from surefoot.runtime.load import Backend, controller_of
 from surefoot.train.action_box import ActionBox
 
@@ -25,6 +28,19 @@ def deployed() -> DeployedController:
     policy = unit_range(random_policy(np.random.default_rng(0), (11, 8, 3)))
     file = file_of(policy)
     return DeployedController(controller=controller_of(file, Backend.NUMPY), policy=policy)
+
+
+def test_a_film_of_sampled_actions_has_those_that_were_played(
+    deployed: DeployedController,
+) -> None:
+    assert isinstance(deployed.policy.head, GaussianHead)
+    noisy = replace(deployed.policy.head, std=np.full(3, 0.5, np.float32))
+    sampling = replace(deployed, policy=replace(deployed.policy, head=noisy))
+    filmed = film_episode(sampling, "Hopper-v5", NoAdversary(), 5, SHOT, samples=True)
+    config = EvaluateConfig(seeds=(5,), samples=True)
+    played = evaluate(sampling, make_env("Hopper-v5", 1), NoAdversary(), config)
+    assert filmed.total == played.returns[0]
+    assert filmed.total != film_episode(sampling, "Hopper-v5", NoAdversary(), 5, SHOT).total
 
 
 @pytest.mark.parametrize("kind", ["observations", "actions", "nothing"])
