@@ -203,17 +203,7 @@ def _film(
         write_file(out, film)
         write_file(out.with_suffix(".gif"), gif)
         update(_FILMED, "done")
-    if attacked.total != _return_of(result, seed):
-        # NumPy multiplies one row otherwise than many, and sampled means come from the twin.
-        why = (
-            "sampled actions are rounded by how many episodes play at once"
-            if config.samples
-            else "the task does not repeat itself"
-        )
-        listener.remark(
-            f"WARNING: the filmed return {attacked.total!r} is not that of the attacked episode, "
-            f"{_return_of(result, seed)!r}: {why}"
-        )
+    _warn_of_another(attacked, _return_of(result, seed), config, listener)
     ball = report.ball
     return FilmRecord(
         onnx_sha256=target.file.sha256,
@@ -226,6 +216,24 @@ def _film(
         certified_deviation=result.certified,
         clean=EpisodeSummary.of(clean),
         attacked=EpisodeSummary.of(attacked),
+    )
+
+
+def _warn_of_another(
+    filmed: FilmedEpisode, played: float, config: AttackConfig, listener: Listener
+) -> None:
+    """Say why the filmed episode has not the return of the one that the suite played."""
+    if filmed.total == played:
+        return
+    # NumPy rounds the product of one row otherwise than that of many; samples are of the twin.
+    why = (
+        "sampled actions are rounded by how many episodes play at once"
+        if config.samples
+        else "the task does not repeat itself"
+    )
+    listener.remark(
+        f"WARNING: the filmed return {filmed.total!r} is not that of the attacked episode, "
+        f"{played!r}: {why}"
     )
 
 
