@@ -122,7 +122,9 @@ def _plot(
     for actions in episode.actions.T:
         upper.plot(times, actions, linewidth=0.7)
     lower.plot(times, episode.deviations.max(axis=1, initial=0.0), color="#1f3b57", linewidth=0.8)
-    reached = max(float(one.deviations.max(initial=0.0)) for one in all_of)
+    # Of a controller that overflows, a deviation may be infinite: it leaves the plot.
+    finite = [one.deviations[np.isfinite(one.deviations)] for one in all_of]
+    reached = max(float(deviations.max(initial=0.0)) for deviations in finite)
     if certified is not None:
         lower.axhline(certified, color=_PROVED, linewidth=1)
         lower.text(0, certified, " proved bound", color=_PROVED, fontsize=7, va="bottom")

@@ -37,7 +37,7 @@ class Shot:
     every: int = 1
     width: int = 480
     height: int = 360
-    most_pictures: int = 1000
+    most_pictures: int = 1001  # all of a thousand steps, and their beginning
 
     def __post_init__(self) -> None:
         """Check ranges.

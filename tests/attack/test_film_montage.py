@@ -50,3 +50,9 @@ def test_a_film_without_a_bound_has_no_line_of_one() -> None:
         for picture in (with_bound, without)
     ]
     assert red == [True, False]
+
+
+def test_an_infinite_deviation_leaves_the_plot_and_not_the_film() -> None:
+    episode = episode_of(2)
+    episode.deviations[1] = np.inf
+    assert len(list(montage([Scene(title="a", episode=episode)], None))) == 2
