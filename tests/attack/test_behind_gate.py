@@ -214,7 +214,7 @@ def test_a_function_to_fall_back_to_is_refused_where_nothing_does(
 
 
 def test_a_fallback_is_a_function_of_the_module_of_the_task(tmp_path: Path) -> None:
-    module = tmp_path / "robot.py"
+    module = tmp_path / "falling_robot.py"  # a process imports a name once
     module.write_text("def sit(obs):\n    return obs[:2] * 2\ndef fails(obs):\n    raise OSError\n")
     assert fallback_of(None, None) is None
     sit = fallback_of(str(module), "sit")

@@ -61,6 +61,7 @@ FLAGS = {
         "--method",
         "--sparsity",
         "--allocation",
+        "--block-rows",
         "--refit",
         "--weights",
         "--max-control-error",

@@ -100,7 +100,8 @@ def test_a_checkpoint_of_another_version_that_is_not_understood_says_what_to_do(
     monkeypatch.setattr("surefoot.train.training_run.Run.load_checkpoint", refuse)
     done = run_pipeline("train", "--config", tiny_config, "--out", copy)
     assert done.code == 2
-    assert "of surefoot 0.0.1 (KeyError('momentum')): resume with that version" in done.err
+    assert "the checkpoints that surefoot 0.0.1 wrote" in done.err
+    assert "(KeyError('momentum')): resume with the code that wrote them" in done.err
 
 
 @pytest.mark.parametrize("name", ["policy/policy.onnx", f"policy/{MANIFEST}"])

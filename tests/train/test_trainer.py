@@ -228,6 +228,7 @@ OF_OTHER_TESTS = {
         "num_evaluations",
         "evaluation_episodes",
         "visited_states",
+        "gate_trials",
         "constant_scale",
         "joint_gradient",
     ),
