@@ -68,6 +68,10 @@ BENCH = ResultKind(
     "the record of a benchmark",
     _is_object(lambda table: {"backends", "timer_floor_us"} <= set(table)),
 )
+FILM_RECORD = ResultKind(
+    "the record of a film",
+    _is_object(lambda table: {"attacked", "pictures_per_s"} <= set(table)),
+)
 REPORT = ResultKind("a report", lambda data: b"may this controller be deployed?" in data)
 CONTROLLER = ResultKind("a controller file of surefoot", _is_controller)
 PICTURE = ResultKind("a picture of surefoot", _is_picture)
@@ -84,7 +88,7 @@ def check_result_file(out: Path, kind: ResultKind, inputs: Iterable[Path | None]
     Raises:
         InputError: If not; the message says why.
     """
-    _check_name(out, "file")
+    _check_named_result(out, "file")
     _check_place_in_artifact(out)
     _check_no_input(out, inputs)
     _check_regular(out)
@@ -127,7 +131,7 @@ def check_new_file(out: Path) -> None:
     Raises:
         InputError: If something is there, or nothing can be written there.
     """
-    _check_name(out, "file")
+    _check_named_result(out, "file")
     _check_place_in_artifact(out)
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} exists, and is not replaced: give a new name")
@@ -165,18 +169,27 @@ def check_run_folder(out: Path) -> None:
     Raises:
         InputError: If not.
     """
-    _check_name(out, "folder")
+    _check_named_result(out, "folder")
     _check_place_in_artifact(out)
 
 
 def _check_name(out: Path, what: str) -> None:
-    """Refuse a path made of an empty word or a slash, or that records and libraries cannot hold.
+    """Refuse a path made of an empty word or a slash.
+
+    Raises:
+        InputError: If it has no name.
+    """
+    if not out.name or out.name == "..":
+        raise InputError(f"out must name a {what}, got {str(out)!r}")
+
+
+def _check_named_result(out: Path, what: str) -> None:
+    """Refuse a path that has no name, or one that records and libraries cannot hold.
 
     Raises:
         InputError: If it has no name, or one that is not UTF-8.
     """
-    if not out.name or out.name == "..":
-        raise InputError(f"out must name a {what}, got {str(out)!r}")
+    _check_name(out, what)
     if any("\ud800" <= character <= "\udfff" for character in str(out)):
         raise InputError(f"out must be in UTF-8, got {str(out)!r}")
 

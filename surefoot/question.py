@@ -4,6 +4,7 @@ A condition is a conjunction of clauses, each a disjunction of linear inequaliti
 normal form.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -157,16 +158,8 @@ class Condition:
         Raises:
             InputError: If one is about a sensor that there is not.
         """
-        matrix = np.zeros((len(self.inequalities), num_sensors))
-        for row, one in zip(matrix, self.inequalities, strict=True):
-            for sensor, value in one.readings:
-                if sensor >= num_sensors:
-                    raise InputError(
-                        f"a condition is about sensor[{sensor}], the controller has {num_sensors} "
-                        "sensors"
-                    )
-                row[sensor] = value
-        return matrix
+        readings = [one.readings for one in self.inequalities]
+        return _coefficients(readings, num_sensors, "sensor", "sensors")
 
     def rows(self, num_outputs: int) -> tuple[Float, Float]:
         """Return coefficients, shape (r, m), and limits, shape (r,), of all inequalities.
@@ -174,15 +167,8 @@ class Condition:
         Raises:
             InputError: If one is about an output that there is not.
         """
-        matrix = np.zeros((len(self.inequalities), num_outputs))
-        for row, one in zip(matrix, self.inequalities, strict=True):
-            for output, value in one.terms:
-                if output >= num_outputs:
-                    raise InputError(
-                        f"a condition is about action[{output}], the controller has {num_outputs} "
-                        "outputs"
-                    )
-                row[output] = value
+        terms = [one.terms for one in self.inequalities]
+        matrix = _coefficients(terms, num_outputs, "action", "outputs")
         return matrix, np.array([one.limit for one in self.inequalities])
 
     def violation(self, excesses: Float) -> Float:
@@ -229,6 +215,25 @@ class Condition:
         if any_of:
             clauses.append(tuple(map(Inequality.parse, any_of)))
         return cls(clauses=tuple(clauses))
+
+
+def _coefficients(
+    rows: Sequence[Sequence[tuple[int, float]]], size: int, name: str, of: str
+) -> Float:
+    """Return rows of numbers and their coefficients as a matrix, shape (r, size).
+
+    Raises:
+        InputError: If a number is not below ``size``.
+    """
+    matrix = np.zeros((len(rows), size))
+    for row, entries in zip(matrix, rows, strict=True):
+        for number, value in entries:
+            if number >= size:
+                raise InputError(
+                    f"a condition is about {name}[{number}], the controller has {size} {of}"
+                )
+            row[number] = value
+    return matrix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,7 +50,7 @@ def test_an_output_has_a_name(check: Callable[[Path], None], out: str) -> None:
         check(Path(out))
 
 
-@each_check
+@pytest.mark.parametrize("check", [check_file, check_artifact_folder, check_run_folder])
 @pytest.mark.parametrize("name", [b"\xff", b"runs/\xe9t\xe9"])
 def test_an_output_that_no_record_could_name_is_refused(
     check: Callable[[Path], None], tmp_path: Path, name: bytes

@@ -55,7 +55,8 @@ class Evidence:
         episodes: Number of the episode of each recorded observation, of which every step is there
             in the order of time, shape (m,); None where nothing tells.
         earlier: Raw observations of the steps before each visited one, the latest first, shape
-            (n, k, obs_dim); None where nothing tells.
+            (n, k, obs_dim); None where nothing tells. Then, where there are ``episodes``, each
+            visited observation must be a row of the recorded ones, which say what came before it.
         dense_policy: Policy from which this one was compressed.
         measurements: Measurements, on this file or on others.
         reward_range: Smallest and largest reward of a step: an assumption of return claims.

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from surefoot.artifact import from_json, is_folder_of, write_file
+from surefoot.artifact import is_folder_of, write_file
 from surefoot.attack import AttackConfig, AttackReport, DeployedController, NoAdversary, run_suite
 from surefoot.attack.film import FilmedEpisode, film_episode
 from surefoot.attack.film_montage import Scene, montage
 from surefoot.attack.suite_inputs import deployed_gate
 from surefoot.attack.suite_report import AttackResult
-from surefoot.envs import describe_env
 from surefoot.envs.filming import Shot, filmed_env
-from surefoot.errors import InputError, IntegrityError
-from surefoot.output_path import ResultKind, check_result_file
+from surefoot.errors import InputError
+from surefoot.output_path import FILM_RECORD, ResultKind, check_result_file
 from surefoot.records import perturbation_words
 from surefoot.run_folder import RunFolder, run_of
 from surefoot.runtime.load import controller_of
@@ -95,7 +94,7 @@ def _check_places(film: Path) -> None:
         raise InputError(f"out must end in .mp4, got {film}")
     for suffix in (".mp4", ".gif"):
         check_result_file(film.with_suffix(suffix), FILM)
-    check_result_file(film.with_suffix(".json"), ResultKind("the record of a film", _is_record))
+    check_result_file(film.with_suffix(".json"), FILM_RECORD)
 
 
 def _check_can_be_filmed(env_id: str | None, shot: Shot, env_module: str | None) -> None:
@@ -110,14 +109,6 @@ def _check_can_be_filmed(env_id: str | None, shot: Shot, env_module: str | None)
         raise InputError("attack.env_id must be given: the controller file names no environment")
     with filmed_env(env_id, shot, env_module):
         pass
-
-
-def _is_record(data: bytes) -> bool:
-    try:
-        table = from_json(data, "it")
-    except IntegrityError:
-        return False
-    return isinstance(table, dict) and {"attacked", "pictures_per_s"} <= set(table)
 
 
 def _deployed(bundle: Path, run: RunFolder | None) -> Path:
@@ -169,8 +160,8 @@ def _film(
     listener: Listener,
 ) -> FilmRecord:
     """Film two episodes of one seed, and write the film."""
-    env_id, dt_s = report.spec.env_id, describe_env(report.spec.env_id, config.env_module).dt_s
-    shot, pictures_per_s = _in_real_time(shot, dt_s)
+    env_id = report.spec.env_id
+    shot, pictures_per_s = _in_real_time(shot, report.spec.dt_s)
     deployed = DeployedController(
         controller=controller_of(target.file, config.backend), policy=target.file.policy
     )
