@@ -3,12 +3,11 @@
     python benchmarks/claims_page.py
 
 writes docs/results/claims.md from paper_claims.toml (the claims in our words), papers.json (the
-agents at hand), one_shot.json, and the studies in docs/results/studies, each a folder named as its
-grid. A claim that a study decides has the verdict of that study.
+agents at hand), one_shot.json, tabular_adversary.json, and the studies in docs/results/studies,
+each a folder named as its grid. A claim that a study decides has the verdict of that study.
 """
 
 import argparse
-import functools
 import json
 import re
 import tomllib
@@ -121,10 +120,19 @@ def read_claims() -> Claims:
 
 def numbers() -> dict[str, Any]:
     """Return what the places in the rows may name."""
-    found = json.loads((RESULTS / "papers.json").read_text())
+    found: dict[str, Any] = json.loads((RESULTS / "papers.json").read_text())
     gaps = [row["dense_gap"] for row in found["theorem_3"]["rows"]]
     found["theorem_3"]["median_dense_gap"] = float(np.median(gaps))
-    return found | {"one_shot_page": one_shot(found["admissible"]["tolerance"])}
+    return found | {
+        "one_shot_page": one_shot(found["admissible"]["tolerance"]),
+        "tabular": tabular(),
+    }
+
+
+def tabular() -> dict[str, Any]:
+    """Return what became of each ascent in tables."""
+    rows = json.loads((RESULTS / "tabular_adversary.json").read_text())["rows"]
+    return {f"{row['gradient']}_{row['spread']:.0f}_{row['objective']}": row for row in rows}
 
 
 def one_shot(limit: float) -> dict[str, float]:
@@ -222,10 +230,9 @@ def filled(text: str, found: Mapping[str, Any]) -> str:
         if name.startswith("ratio "):
             _, quantity, contrast = name.split()
             return ratio(found["contrasts"][contrast][quantity])
-        keys = re.findall(r"\w+", name)
-        value = functools.reduce(
-            lambda table, key: table[int(key) if key.isdecimal() else key], keys, found
-        )
+        value: Any = found
+        for key in re.findall(r"\w+", name):
+            value = value[int(key) if key.isdecimal() else key]
         return format(value, form)
 
     return re.sub(r"\{([^{}]+)\}", fill, text)
@@ -250,8 +257,16 @@ Left: bounds and found deviations of {found["dense_agents"]} dense actors after 
 one shot. Middle: the terms of A's Theorem 3, estimated, against the trivial bound. Right: what
 predicts the worst return of {found["predictors"]["agents"]} Hopper agents.
 
+## Ascent in tables
+
+![values on the way of ascents in tables](tabular_adversary.png)
+
+Values of softmax policies of 40 random decision processes, five starts each, that ascend alone
+(SPO) or against the strongest adversary (ARPO), with exact gradients (R4).
+
 ```sh
 {found["command"]}        # papers.json, papers.png
+python benchmarks/tabular_adversary.py --out docs/results/tabular_adversary.json
 pipeline study benchmarks/grids/g1-hopper.toml --out docs/results/studies/g1-hopper --jobs 2
 python benchmarks/claims_page.py
 ```
