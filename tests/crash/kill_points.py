@@ -641,7 +641,8 @@ def import_everything() -> None:
 def _save_no_picture(figure: object, file: io.IOBase, **how: object) -> None:
     """Write what stands for a picture: to draw one takes longer than all else, and is in memory."""
     del figure
-    file.write("<svg></svg>" if how["format"] == "svg" else b"picture")
+    is_text = how["format"] == "svg"
+    file.write("<svg></svg>" if is_text else b"\x89PNG\r\n\x1a\ntEXtSoftware\0surefoot")
 
 
 if __name__ == "__main__":
