@@ -39,6 +39,7 @@ from surefoot.onnx_file.interface import (
     memory_of,
     notes_of,
     one_row_of,
+    require_sizes,
 )
 from surefoot.onnx_file.node import Node
 from surefoot.onnx_file.operators import CELLS, outputs_of
@@ -232,8 +233,12 @@ class _Reader:
         fixed = [part for part in interface.parts if len(part.shape) > 1 and part.shape[0] > 1]
         has_cells = any(node.op_type in CELLS for _, node in self._nodes)
         if not fixed or has_cells:  # a memory may have several layers
-            return self._rebuilt(interface), interface
-        return self._of_one_row(interface)
+            policy = self._rebuilt(interface)
+        else:
+            policy, interface = self._of_one_row(interface)
+        of_steps = {part.name for part in interface.parts} if has_cells else {*self._memories}
+        require_sizes(self._graph, interface, self._name, of_steps)
+        return policy, interface
 
     def _of_one_row(self, interface: Interface) -> tuple[Policy, Interface]:
         """Rebuild a graph with a fixed leading size from one row of its batch, or from a column.

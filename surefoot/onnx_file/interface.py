@@ -151,6 +151,33 @@ def interface_of(
     return interface
 
 
+def require_sizes(
+    graph: onnx.GraphProto, interface: Interface, name: str, of_steps: Collection[str]
+) -> None:
+    """Check that the number of sensors does not depend on a dynamic size, which counts as 1.
+
+    Broadcast against a gain of five numbers, one sensor and five compute the same five actions.
+
+    Args:
+        graph: The file's graph.
+        interface: Its inputs.
+        name: How error messages call the file.
+        of_steps: Inputs whose sizes before the last are layers, steps and a batch, as cells have.
+
+    Raises:
+        InputError: If a size behind the first is dynamic, or the only one.
+    """
+    declared = {entry.name: _dims(entry) for entry in graph.input}
+    for part in interface.parts:
+        dims = declared[part.name]
+        counted = dims[-1:] if part.name in of_steps or len(dims) == 1 else dims[1:]
+        if None in counted:
+            raise InputError(
+                f"{name}: input {part.name!r} must have fixed sizes behind that of its batch, has "
+                f"{_shape_text(dims)}: export it with the number of its sensors"
+            )
+
+
 def memory_of(computation: Computation, interface: Interface) -> Numbers | None:
     """Return the numbers of the next values of the last sensors, None where none is a memory.
 

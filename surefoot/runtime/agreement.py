@@ -207,11 +207,17 @@ def runner_of(
 
     def call(batch: Array) -> Array:
         try:
-            outputs = session.run([interface.output], dict(feeds(interface, batch)))[0]
-            return np.asarray(outputs).reshape(len(batch), -1)
+            fed = dict(feeds(interface, batch))
+            outputs = np.asarray(session.run([interface.output], fed)[0])
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             first = str(error).strip().splitlines()[0]
             raise InputError(f"ONNX Runtime cannot run the file: {first}") from error
+        if outputs.size % len(batch):
+            raise InputError(
+                f"output {interface.output!r} must have a row for each observation, has shape "
+                f"{list(outputs.shape)} for {len(batch)} of them"
+            )
+        return outputs.reshape(len(batch), -1)
 
     def run(observations: Array) -> Array:
         return np.concatenate([call(batch) for batch in _batches(observations, batches)])

@@ -164,7 +164,7 @@ def _options(ort: Any, provider: str) -> "ort.SessionOptions":  # noqa: ANN401 -
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = 4  # what fails is raised, and said once
     entries = {
         "session.intra_op.allow_spinning": "0",
         # The rounding term counts on gradual underflow and on float32 products.

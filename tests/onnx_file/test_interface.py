@@ -147,6 +147,17 @@ def test_a_map_of_each_row_of_a_history_is_as_dense_as_it_is(shape: tuple[int | 
     assert policy.sparsity == 0
 
 
+@pytest.mark.parametrize(
+    "shape", [("N", "D"), ("N", "N"), (1, "D"), ("D",), (5, "D"), ("N", "D", 1), ("N", 1, "D")]
+)
+def test_a_dynamic_size_is_no_number_of_sensors(shape: tuple[int | str, ...]) -> None:
+    """A gain of each sensor is one of a single sensor, as a dynamic size counts as 1."""
+    graph = Graph()
+    out = graph.node("Mul", "obs", graph.constant(weights(1, 5)))
+    with pytest.raises(InputError, match=r"input 'obs' must have fixed sizes behind that of its b"):
+        read(graph.file({out: shape}, {"obs": shape}))
+
+
 @pytest.mark.parametrize("size", [3, 5])
 def test_a_column_is_one_observation(size: int) -> None:
     graph = Graph()

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from support.onnx_graphs import Graph
 from support.policies import random_policy
 from surefoot.activation import Activation, AnyActivation, Clamp, LeakyRelu
 from surefoot.errors import CheckError, InputError
@@ -82,6 +83,30 @@ def test_a_file_that_mixes_the_observations_of_a_batch_is_an_error() -> None:
     file = read_foreign(model.SerializeToString(), "controller.onnx")
     with pytest.raises(CheckError, match="is not the policy that was rebuilt"):
         check_agreement(file, num_inputs=2000)
+
+
+@pytest.mark.parametrize(
+    ("op", "constant", "words"),
+    [
+        ("Reshape", [1, -1], "ONNX Runtime cannot run the file"),
+        (
+            "Gather",
+            [0],
+            r"a row for each observation, has shape \[1, 2\] for \d+ of them",
+        ),
+    ],
+)
+def test_a_file_that_merges_or_drops_the_rows_of_a_batch_is_refused_in_one_line(
+    op: str, constant: list[int], words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph = Graph()
+    row = graph.node(op, "obs", graph.whole(*constant))
+    out = graph.dense(row, np.ones((2, 4), np.float32))
+    file = read_foreign(graph.file({out: ("N", 2)}, {"obs": ("N", 4)}), "controller.onnx")
+    with pytest.raises(InputError, match=words) as caught:
+        check_agreement(file, num_inputs=2000)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_observations_have_kinks_ends_zeros_and_the_end_of_float32() -> None:
