@@ -214,4 +214,8 @@ class Watch:
                 f"fallback must return {len(self.gate.actions)} numbers, got shape {given.shape} "
                 f"of {given.dtype}"
             )
-        return given.astype(np.float32)
+        with np.errstate(over="ignore"):
+            action = given.astype(np.float32)
+        if not np.isfinite(action).all():
+            raise InputError(f"fallback must return finite numbers, got {given.tolist()}")
+        return action

@@ -33,12 +33,21 @@ size_t surefoot_state_bytes(void)
     return sizeof(policy_state);
 }
 
+/* A bad observation has no actions: all bits of their bytes are one, which is NaN. */
+static void mark(int code, float *actions)
+{
+    if (code == POLICY_BAD_OBSERVATION) {
+        (void)memset(actions, 0xff, POLICY_NUM_ACTIONS * sizeof *actions);
+    }
+}
+
 void surefoot_batch(const batch *b)
 {
     size_t i;
     for (i = 0u; i < b->rows; ++i) {
         const float *in = &b->in[i * POLICY_NUM_OBS];
-        (void)policy_actions(b->state, in, &b->out[i * POLICY_NUM_ACTIONS]);
+        float *out = &b->out[i * POLICY_NUM_ACTIONS];
+        mark(policy_actions(b->state, in, out), out);
     }
 }
 
@@ -47,7 +56,8 @@ void surefoot_batch_at_state(const batch *b)
     size_t i;
     for (i = 0u; i < b->rows; ++i) {
         const float *in = &b->in[i * POLICY_NUM_OBS];
-        (void)policy_actions_at_state(b->state, in, &b->out[i * POLICY_NUM_ACTIONS]);
+        float *out = &b->out[i * POLICY_NUM_ACTIONS];
+        mark(policy_actions_at_state(b->state, in, out), out);
     }
 }
 """

@@ -1,13 +1,17 @@
 """What every controller does, whatever computes it, and what it does with a bad observation."""
 
 import threading
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
 from surefoot.errors import CheckError, InputError
 from surefoot.policy import Array
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -96,6 +100,36 @@ class _Held(threading.local):
         return None if held is None else held.copy()
 
 
+class OneAtATime:
+    """Calls of several threads, one after the other; none is made from within another.
+
+    The fallback of a gate, or the handler of a signal, would else wait for ever for the call that
+    waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._is_busy = False
+
+    def do(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make a call.
+
+        Raises:
+            InputError: If the thread is within such a call.
+        """
+        with self._lock:
+            if self._is_busy:
+                raise InputError(
+                    "a controller must not be used from within its own call, as by its fallback "
+                    "or the handler of a signal"
+                )
+            try:
+                self._is_busy = True
+                return call(*args, **kwargs)
+            finally:
+                self._is_busy = False
+
+
 class CheckedController:
     """The controller of any engine: what goes in and what comes out is checked.
 
@@ -118,7 +152,7 @@ class CheckedController:
         self._holds = on_bad_observation is OnBadObservation.HOLD
         self._held = _Held()
         # An engine computes in memory of its own, and may give up the interpreter's lock meanwhile.
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = OneAtATime()
 
     def __call__(self, obs: Array) -> Array:
         """Return actions (or logits), shape (batch, num_outputs), float32.
@@ -136,8 +170,7 @@ class CheckedController:
             if not self._holds or (held := self._held.instead_of(obs)) is None:
                 raise
             return held
-        with self._one_at_a_time:
-            outputs = self.engine.infer(checked)
+        outputs = self._one_at_a_time.do(self.engine.infer, checked)
         _check_outputs(outputs)
         if self._holds:
             self._held.keep(outputs)
@@ -156,8 +189,7 @@ class CheckedController:
             CheckError: If the arithmetic overflowed, so that an output is not finite.
         """
         checked = check_batch(state, self.obs_dim, "state")
-        with self._one_at_a_time:
-            outputs = self.engine.infer_from_state(checked)
+        outputs = self._one_at_a_time.do(self.engine.infer_from_state, checked)
         _check_outputs(outputs)
         return outputs
 
@@ -178,8 +210,7 @@ def check_batch(batch: Array, width: int, name: str) -> Array:
         and _is_finite(batch)
     ):
         return batch
-    if not isinstance(batch, np.ndarray) or batch.dtype.kind not in "fiu":
-        raise InputError(f"{name} must be an array of real numbers, got {_describe(batch)}")
+    batch = real_numbers(batch, name)
     if batch.ndim != 2 or batch.shape[1] != width or not len(batch):
         raise InputError(f"{name} must have shape (batch, {width}), got {batch.shape}")
     if batch.dtype != np.float32:
@@ -191,6 +222,19 @@ def check_batch(batch: Array, width: int, name: str) -> Array:
             f"{name} must be finite in float32, got {batch[row, column]} at [{row}, {column}]"
         )
     return np.ascontiguousarray(batch)
+
+
+def real_numbers(given: object, name: str) -> Array:
+    """Return an array of real numbers as a plain one, whatever class it has.
+
+    Raises:
+        InputError: If it is no such array, or masks an entry: nothing is known to be there.
+    """
+    if not isinstance(given, np.ndarray) or given.dtype.kind not in "fiu":
+        raise InputError(f"{name} must be an array of real numbers, got {_describe(given)}")
+    if isinstance(given, np.ma.MaskedArray) and (count := int(np.ma.getmaskarray(given).sum())):
+        raise InputError(f"{name} must have no masked entry, has {count}")
+    return np.asarray(given)
 
 
 def _check_outputs(outputs: Array) -> None:

@@ -3,8 +3,6 @@
 The generated C of a bundle holds the same gate; see ``c_gate``.
 """
 
-import threading
-
 import numpy as np
 
 from surefoot.errors import InputError, RejectedError
@@ -13,7 +11,7 @@ from surefoot.gate.arrays import broken_steps
 from surefoot.gate.watch import UserFunction
 from surefoot.policy import Array, Policy
 from surefoot.runtime.c_source import twin_outputs
-from surefoot.runtime.controller import CheckedController, Engine
+from surefoot.runtime.controller import CheckedController, Engine, OneAtATime, real_numbers
 
 
 def passing_reading(policy: Policy, gate: Gate, observations: Array) -> Array | None:
@@ -60,7 +58,7 @@ class GatedController(CheckedController):
             raise InputError(f"fallback {need} where the gate's reaction is {gate.reaction}")
         self.gate = gate
         self._watch = Watch(gate, fallback)
-        self._one_call = threading.Lock()
+        self._one_call = OneAtATime()
 
     def __call__(self, obs: Array, now_us: int | None = None, taken_us: int | None = None) -> Array:
         """Return the action for the robot, shape (1, num_outputs), float32.
@@ -84,13 +82,7 @@ class GatedController(CheckedController):
                 raise InputError("now_us must be given: the gate limits the time of readings")
             now_us = 0
         taken_us = now_us if taken_us is None else taken_us
-        with self._one_call:
-            code, action = self._watch.step(
-                reading, self._propose, now_us % 2**32, taken_us % 2**32
-            )
-            if action is None:
-                raise RejectedError(self._words(code))
-        return action[None]
+        return self._one_call.do(self._given, reading, now_us % 2**32, taken_us % 2**32)[None]
 
     @property
     def num_events(self) -> int:
@@ -104,27 +96,36 @@ class GatedController(CheckedController):
 
     def reset(self) -> None:
         """Start again, as after a stop: nothing is known of earlier calls."""
-        with self._one_call:
-            self._watch.reset()
+        self._one_call.do(self._watch.reset)
 
     def describe(self, event: Event) -> str:
         """Return an event as one line, with the name of the sensor where it has one."""
         return self.gate.describe(event.cause, event.index)
 
     def _reading(self, obs: Array) -> Array:
-        if not isinstance(obs, np.ndarray) or obs.dtype.kind not in "fiu":
-            raise InputError(f"obs must be an array of real numbers, got {type(obs).__name__}")
+        obs = real_numbers(obs, "obs")
         if obs.shape != (1, self.obs_dim):
             raise InputError(
                 f"obs must have shape (1, {self.obs_dim}), as a gate watches one robot, got "
                 f"{obs.shape}"
             )
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and rejected
-            return np.ascontiguousarray(obs[0], np.float32)
+            # A copy: a simulator may write meanwhile, and what is checked is what acts.
+            return np.array(obs[0], np.float32)
+
+    def _given(self, reading: Array, now_us: int, taken_us: int) -> Array:
+        """Return the action for the robot, shape (num_outputs,).
+
+        Raises:
+            RejectedError: If the gate gives none.
+        """
+        code, action = self._watch.step(reading, self._propose, now_us, taken_us)
+        if action is None:
+            raise RejectedError(self._words(code))
+        return action
 
     def _propose(self, obs: Array) -> Array:
-        with self._one_at_a_time:
-            return np.asarray(self.engine.infer(obs[None])[0])
+        return np.asarray(self._one_at_a_time.do(self.engine.infer, obs[None])[0])
 
     def _words(self, code: Code) -> str:
         what = "has stopped the controller" if code is Code.STOPPED else "has no action to give"

@@ -146,6 +146,10 @@ def test_the_users_function_gets_what_was_read_and_its_action_is_given() -> None
     wrong = Watch(one_sensor(reaction=Reaction.FALLBACK), lambda obs: np.zeros(2))
     with pytest.raises(InputError, match="fallback must return 1 numbers, got shape"):
         wrong.step(numbers(99.0), same)
+    for endless in (np.nan, 1e300):
+        wrong = Watch(one_sensor(reaction=Reaction.FALLBACK), lambda obs, e=endless: np.array([e]))
+        with pytest.raises(InputError, match="fallback must return finite numbers"):
+            wrong.step(numbers(99.0), same)
 
 
 def timed(watch: Watch, *calls: tuple[int, int]) -> list[Code]:

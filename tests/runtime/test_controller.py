@@ -20,6 +20,7 @@ from surefoot.policy import Activation, Array, Squash
 from surefoot.runtime.arithmetic import runtime_error
 from surefoot.runtime.controller import CheckedController, Controller, OnBadObservation
 from surefoot.runtime.load import Backend, controller_of
+from surefoot.runtime.numpy_controller import NumpyEngine
 
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("gcc") is None, reason="not installed: gcc")
 BACKENDS = [Backend.NUMPY, Backend.ONNX, pytest.param(Backend.C, marks=NEEDS_COMPILER)]
@@ -110,6 +111,12 @@ def test_what_is_returned_belongs_to_the_caller(file: ControllerFile, backend: B
     assert np.array_equal(second, again)
 
 
+class Headstrong(np.ndarray[tuple[int, ...], np.dtype[np.float32]]):
+    """An array that takes no part in any function of NumPy."""
+
+    __array_ufunc__ = None
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_any_layout_and_real_dtype_is_read_as_float32(
     file: ControllerFile, backend: Backend
@@ -119,8 +126,14 @@ def test_any_layout_and_real_dtype_is_read_as_float32(
     expected = controller(obs)
     wide = np.zeros((8, 2 * OBS_DIM), np.float32)
     wide[::2, ::2] = obs
-    for same in (obs.astype(np.float64), np.asfortranarray(obs), wide[::2, ::2]):
-        assert np.array_equal(controller(same), expected)
+    for same in (
+        *(obs.astype(np.float64), np.asfortranarray(obs), wide[::2, ::2]),
+        *(obs.astype(">f4"), obs.view(Headstrong), np.ma.masked_array(obs, mask=False)),
+        np.frombuffer(b"-" + obs.tobytes(), np.uint8)[1:].view(np.float32).reshape(obs.shape),
+    ):
+        given = controller(same)
+        assert type(given) is np.ndarray
+        assert np.array_equal(given, expected)
     whole = np.arange(OBS_DIM)[None]
     assert np.array_equal(controller(whole), controller(whole.astype(np.float32)))
 
@@ -133,6 +146,10 @@ BAD = {
     "flat": (np.zeros(OBS_DIM, np.float32), r"have shape \(batch, 5\), got \(5,\)"),
     "too narrow": (np.zeros((1, 4), np.float32), r"have shape \(batch, 5\), got \(1, 4\)"),
     "empty": (np.zeros((0, OBS_DIM), np.float32), r"have shape \(batch, 5\), got \(0, 5\)"),
+    "masked": (
+        np.ma.masked_invalid(np.float32([[0, np.nan, 0, 0, 0]])),
+        "have no masked entry, has 1",
+    ),
     "complex": (np.zeros((1, OBS_DIM), complex), r"real numbers, got an array of complex128"),
     "text": (np.full((1, OBS_DIM), "x"), r"real numbers, got an array of <U1"),
     "objects": (np.full((1, OBS_DIM), None), r"real numbers, got an array of object"),
@@ -172,6 +189,34 @@ def test_on_request_the_last_action_is_held_instead(
             assert np.array_equal(controller(obs), last)
     with pytest.raises(InputError, match=message):
         controller.from_state(obs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_engine_has_no_old_answer_to_what_is_no_number(
+    file: ControllerFile, backend: Backend
+) -> None:
+    """Another thread may write into an observation that has been checked."""
+    controller = controller_of(file, backend)
+    bad = np.full((1, OBS_DIM), np.nan, np.float32)
+    for infer in (controller.engine.infer, controller.engine.infer_from_state):
+        infer(draw(1))
+        assert np.isnan(infer(bad)).all()
+
+
+def test_a_call_within_a_call_is_an_error_and_waits_for_nothing(file: ControllerFile) -> None:
+    """As of a signal's handler, which runs between any two steps of its thread."""
+    controller = controller_of(file, Backend.NUMPY)
+    expected, infer = controller(draw(1)), controller.engine.infer
+
+    class Interrupted(NumpyEngine):
+        def infer(self, obs: Array) -> Array:
+            with pytest.raises(InputError, match="not be used from within its own call"):
+                controller(obs)
+            return infer(obs)
+
+    controller.engine = Interrupted(file)
+    assert np.array_equal(controller(draw(1)), expected)
+    assert np.array_equal(controller(draw(1)), expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -10,7 +10,7 @@ from support.policies import random_policy
 from surefoot.errors import InputError, RejectedError
 from surefoot.gate import Code, Gate, Reaction, Watch
 from surefoot.onnx_file import policy_from_onnx, policy_to_onnx
-from surefoot.policy import Squash
+from surefoot.policy import Array, Squash
 from surefoot.runtime.gated import GatedController
 from surefoot.runtime.numpy_controller import NumpyEngine
 
@@ -71,6 +71,7 @@ def test_what_is_no_observation_of_one_robot_is_an_error_and_no_event() -> None:
     for wrong, words in (
         (np.zeros((2, 3)), r"shape \(1, 3\), as a gate watches one robot, got \(2, 3\)"),
         (np.array([["a", "b", "c"]]), "must be an array of real numbers"),
+        (np.ma.masked_equal([[0.5, 9.0, 0.25]], 9.0), "must have no masked entry, has 1"),
     ):
         with pytest.raises(InputError, match=words):
             controller(wrong)
@@ -87,6 +88,36 @@ def test_a_gate_that_falls_back_needs_a_function_and_another_takes_none() -> Non
         GatedController(ENGINE, wide(UNTIMED), lambda obs: np.zeros(2))
     controller = GatedController(ENGINE, falls, lambda obs: np.array([1.0, -1.0]))
     assert controller(np.full((1, 3), np.inf)).tolist() == [[1.0, -1.0]]
+
+
+def test_what_is_checked_is_what_acts_whatever_is_written_meanwhile() -> None:
+    memory = np.array([[0.5, 0.5, 0.25]], np.float32)
+
+    class Simulator(NumpyEngine):
+        def infer(self, obs: Array) -> Array:
+            memory.fill(99.0)
+            return super().infer(obs)
+
+    expected = ENGINE.infer(memory.copy())
+    assert np.array_equal(GatedController(Simulator(FILE), wide(UNTIMED))(memory), expected)
+
+
+def test_a_fallback_that_uses_its_own_controller_is_an_error_and_waits_for_nothing() -> None:
+    falls = replace(wide(UNTIMED), reaction=Reaction.FALLBACK, recover_after=1)
+    good, bad = np.full((1, 3), 0.5), np.full((1, 3), np.nan)
+
+    def call_again(obs: Array) -> Array:
+        return np.asarray(controller(good)[0])
+
+    def reset(obs: Array) -> Array:
+        controller.reset()
+        return np.zeros(2)
+
+    for fallback in (call_again, reset):
+        controller = GatedController(ENGINE, falls, fallback)
+        with pytest.raises(InputError, match="not be used from within its own call"):
+            controller(bad)
+        assert np.array_equal(controller(good), ENGINE.infer(good.astype(np.float32)))
 
 
 def test_the_gate_of_another_controller_is_refused() -> None:
