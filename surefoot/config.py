@@ -36,7 +36,7 @@ from surefoot.limits import MAX_DEPTH, MAX_DIGITS, MAX_TOML_BYTES
 
 _PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _LONG_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MAX_DEPTH},}}+")
-_LONG_NUMBER = re.compile(rf"(?<!\w)(?:0x)?[\da-fA-F_]{{{MAX_DIGITS + 1},}}+")
+_LONG_NUMBER = re.compile(rf"(?<!\w)(?:0[xo])?[\da-fA-F_]{{{MAX_DIGITS + 1},}}+")
 
 Table = dict[str, Any]
 T = TypeVar("T")
@@ -92,8 +92,8 @@ def parse_toml(text: str, what: str, *, max_bytes: int = MAX_TOML_BYTES) -> Tabl
 def _refuse_large(text: str, max_bytes: int) -> None:
     """Check the size of a document before it is parsed.
 
-    The parser takes quadratic time for a key of many parts, and reads long hexadecimal numbers that
-    Python then does not print.
+    The parser takes quadratic time for a key of many parts, and reads long hexadecimal and octal
+    numbers that Python then does not print.
 
     Raises:
         ValueError: If it is too long, or a key or a number in it.
@@ -335,6 +335,10 @@ def _parse_override(text: str) -> Table:
     path, equals, value = text.partition("=")
     if not equals or not all(path.split(".")) or "." not in path:
         raise InputError(f"--set must have the form table.key=value, got {text!r}")
+    try:
+        _refuse_large(text, MAX_TOML_BYTES)
+    except ValueError as error:
+        raise InputError(f"--set holds {error}") from error
     try:
         table = tomllib.loads(f"value = {value}")
     except (ValueError, RecursionError):

@@ -292,6 +292,15 @@ def test_a_malformed_set_is_refused(text: str) -> None:
         resolved(text)
 
 
+@pytest.mark.parametrize(
+    "override", ["a." * 5000 + "b=1", "a.b={" + "c." * 5000 + "d=1}", "a.b=0o" + "7" * 5000]
+)
+def test_an_override_is_within_the_limits_of_a_file(override: str) -> None:
+    with pytest.raises(InputError, match=r"^--set holds a (key|number) of more than the") as caught:
+        resolved(override)
+    assert len(str(caught.value)) < 100
+
+
 def test_later_sources_win_and_keep_what_they_do_not_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

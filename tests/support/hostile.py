@@ -61,6 +61,7 @@ SLOW_TOML = {
     "parts in a table": "x = {" + "a." * 1000 + "b = 1}",
     "a long integer": "a = " + "1" * 100_000,
     "a long hexadecimal integer": "a = 0x" + "f" * 1000,
+    "a long octal integer": "a = 0o" + "7" * 1000,
     "a long fraction": "a = 0." + "0" * 1000,
     "underscores": "a = 1" + "_1" * 1000,
     "lists in lists": "a = " + "[" * 10_000,
