@@ -84,7 +84,7 @@ def array_from_npy(data: bytes | bytearray) -> NDArray[np.generic]:
     if dtype.kind not in "biuf" or min(shape, default=0) < 0 or size != len(data) - begin:
         raise ValueError(f"it holds an array of {dtype} that is not {shape}")
     flat = np.frombuffer(data, dtype, offset=begin)
-    return flat.reshape(shape, order="F" if by_column else "C")
+    return flat.reshape([int(size) for size in shape], order="F" if by_column else "C")
 
 
 _HEADERS = {

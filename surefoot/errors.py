@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
+
+_MOST_COMPARED = 1 << 12
+"""Known names that an unknown one is compared with: a file may have a million columns."""
 
 
 class SurefootError(Exception):
@@ -88,5 +92,5 @@ class InterruptedVerb(SurefootError):  # noqa: N818 - as above
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest known name, or an empty string."""
-    matches = get_close_matches(name, list(known), n=1)
+    matches = get_close_matches(name, list(islice(known, _MOST_COMPARED)), n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""

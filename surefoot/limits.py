@@ -23,6 +23,9 @@ MAX_RECORDED = 1 << 21
 MAX_EXPANDED_BYTES = 1 << 27
 """Bytes that the arrays of a compressed recording may take: eight times the states that count."""
 
+MAX_COLUMNS = 1 << 16
+"""Columns of a CSV file: four times the sensors that a controller may have."""
+
 MAX_POLICY_BYTES = 5_000_000
 """Bytes of ``policy.onnx`` in a bundle: 1.25 million weights, of which C may be derived."""
 

@@ -1,33 +1,14 @@
 """Recordings as NumPy writes them: one array, or several by name. Nothing in them is executed."""
 
 import io
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from surefoot.arrays import array_from_npy
 from surefoot.artifact import read_file
 from surefoot.errors import InputError
-from surefoot.limits import MAX_EXPANDED_BYTES
-from surefoot.recordings.fields import Field, Recording
-
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    OSError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    BadZipFile,
-    zlib.error,
-)
-"""What NumPy and zipfile raise for bytes that are not theirs."""
+from surefoot.recordings.fields import Field, Recording, check_expanded
 
 
 def read_array(path: Path) -> Recording:
@@ -42,7 +23,7 @@ def read_array(path: Path) -> Recording:
         raise InputError(f"{path} is not a .npy array of numbers: {error}") from error
     if array.ndim == 0:
         raise InputError(f"{path} must hold one array with a row per state")
-    return Recording(path=str(path), fields={"": Field.of("", array)})
+    return Recording(path=str(path), fields={"": Field.of("", array)}, is_named=False)
 
 
 def read_arrays(path: Path) -> Recording:
@@ -54,7 +35,8 @@ def read_arrays(path: Path) -> Recording:
     fields, data = {}, read_file(path)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            _check_expanded(path, sum(entry.file_size for entry in file.zip.infolist()), len(data))
+            # zipfile reads no more of each array than its directory says.
+            check_expanded(path, sum(entry.file_size for entry in file.zip.infolist()), len(data))
             for name in file.files:
                 try:
                     array = file[name]
@@ -64,26 +46,8 @@ def read_arrays(path: Path) -> Recording:
                     fields[name] = Field.of(name, array)
     except InputError:
         raise
-    except (*_UNREADABLE, AttributeError) as error:  # an .npy array is no context
+    except Exception as error:  # of zipfile, each of its decompressors, and Python's parser
         raise InputError(f"{path} is not a .npz file of arrays") from error
     if not fields:
         raise InputError(f"{path} must hold an array with a row per state, holds none")
     return Recording(path=str(path), fields=fields)
-
-
-def _check_expanded(path: Path, size: int, held: int) -> None:
-    """Refuse a file by what its directory says, before anything of it is expanded.
-
-    Args:
-        path: The file.
-        size: Bytes of its arrays; zipfile reads no more of each than its directory says.
-        held: Bytes of the file: an uncompressed one takes as many.
-
-    Raises:
-        InputError: If they are too many.
-    """
-    most = max(MAX_EXPANDED_BYTES, held)
-    if size > most:
-        raise InputError(
-            f"{path} must expand to at most {most} bytes, says {size}: keep what is read of it"
-        )

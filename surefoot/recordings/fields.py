@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.errors import InputError, did_you_mean
+from surefoot.limits import MAX_EXPANDED_BYTES
 
 _MOST_NAMES = 12
 """Names that one line lists."""
@@ -65,16 +67,14 @@ class Recording:
 
     Attributes:
         path: The file, in words for errors.
-        fields: By name, in the order of the file; one without a name is the only one.
+        fields: By name, in the order of the file.
+        is_named: Whether the file names its columns. A column may be called nothing among others
+            that have names, as pandas writes its index.
     """
 
     path: str
     fields: Mapping[str, Field]
-
-    @property
-    def is_named(self) -> bool:
-        """Whether its columns have names."""
-        return "" not in self.fields
+    is_named: bool = True
 
     @property
     def columns(self) -> list[Column]:
@@ -131,14 +131,11 @@ def _numbers(path: str, column: Column) -> NDArray[np.float64]:
     Raises:
         InputError: If an entry is none.
     """
-    if column.values.dtype.kind not in "biuf":
-        row = next((k for k, entry in enumerate(column.values) if not _is_number(entry)), 0)
-        raise InputError(
-            f"{path}: row {row + 1} of column {column.name!r} must be a number, got "
-            f"{str(column.values[row])[:40]!r}"
-        )
-    with np.errstate(over="ignore"):
-        values = column.values.astype(np.float64)
+    if column.values.dtype.kind in "biuf":
+        with np.errstate(over="ignore"):
+            values = column.values.astype(np.float64)
+    else:
+        values = _numbers_of_objects(path, column)
     wrong = np.flatnonzero(~(np.abs(values) <= _LARGEST))
     if len(wrong):
         raise InputError(
@@ -148,9 +145,50 @@ def _numbers(path: str, column: Column) -> NDArray[np.float64]:
     return values
 
 
-def _is_number(entry: object) -> bool:
-    try:
-        float(str(entry))
-    except ValueError:
-        return False
-    return True
+def _numbers_of_objects(path: str, column: Column) -> NDArray[np.float64]:
+    """Return the numbers that a column holds as decimals or as text, shape (n,).
+
+    Raises:
+        InputError: If an entry is none.
+    """
+    values = np.empty(len(column.values))
+    for row, entry in enumerate(column.values):
+        try:
+            values[row] = as_number(entry)
+        except ValueError as error:
+            raise InputError(
+                f"{path}: row {row + 1} of column {column.name!r} must be a number, got "
+                f"{str(entry)[:40]!r}"
+            ) from error
+    return values
+
+
+def as_number(entry: object) -> float:
+    """Return the number that an entry is written as.
+
+    Raises:
+        ValueError: If it is none. ``1_2`` is none: Python alone groups digits so, and a joint may
+            be called that.
+    """
+    text = str(entry)
+    if "_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
+
+
+def check_expanded(path: Path, size: int, held: int) -> None:
+    """Refuse a file by what it says of its size, before anything of it is expanded.
+
+    Args:
+        path: The file.
+        size: Bytes of its arrays.
+        held: Bytes of the file: an uncompressed one takes as many.
+
+    Raises:
+        InputError: If they are too many.
+    """
+    most = max(MAX_EXPANDED_BYTES, held)
+    if size > most:
+        raise InputError(
+            f"{path} must expand to at most {most} bytes, says {size}: keep what is read of it"
+        )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from surefoot.limits import MAX_RECORDED
 from surefoot.recordings.fields import Column, Recording, listed, numbers
 from surefoot.recordings.files import read_recording
 from surefoot.visited import Visited
+
+_NO_EPISODE = frozenset({"", "None", "nan", "NaT"})
+"""What a missing name is called by the libraries that read recordings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,14 +160,14 @@ class StatesFile:
                 f"{self.path}: episode column {column.name!r} must have {count} rows as the "
                 f"states, has {len(column.values)}"
             )
-        unknown = [k for k, entry in enumerate(column.values.tolist()) if entry in (None, "")]
-        unknown += np.flatnonzero(column.values != column.values).tolist()
-        if unknown:
-            raise InputError(
-                f"{self.path}: row {min(unknown) + 1} of episode column {column.name!r} must name "
-                f"an episode, got {column.values[min(unknown)]!r}"
-            )
-        names, episodes = np.unique(column.values.astype(str), return_inverse=True)
+        called = _episode_names(column.values)
+        for row, name in enumerate(called):
+            if name in _NO_EPISODE:
+                raise InputError(
+                    f"{self.path}: row {row + 1} of episode column {column.name!r} must name an "
+                    f"episode, got {name!r}"
+                )
+        names, episodes = np.unique(called, return_inverse=True)
         if len(names) == 1:
             raise InputError(
                 f"{self.path}: episode column {column.name!r} must tell at least 2 episodes apart, "
@@ -191,6 +195,16 @@ class StatesFile:
                     f"{self.path}: episodes must differ, {first!r} and {name!r} of column "
                     f"{self.episode_column!r} hold the same rows: copies are no evidence"
                 )
+
+
+def _episode_names(values: NDArray[Any]) -> list[str]:
+    """Return what the episode of each row is called, the same however it is written.
+
+    Blanks around a name and the sign of zero tell no episodes apart: one that counted as two would
+    be evidence that is none.
+    """
+    same = values + 0 if values.dtype.kind == "f" else values
+    return [str(entry).strip() for entry in same]
 
 
 def _numbered(episodes: Mapping[str, NDArray[np.intp]], count: int) -> NDArray[np.int64]:

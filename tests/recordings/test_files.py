@@ -4,8 +4,11 @@ Also of ``recordings/arrays.py``, ``recordings/tables.py`` and ``recordings/fiel
 """
 
 import csv
+import io
+import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from surefoot.errors import InputError, SurefootError
-from surefoot.recordings import Sensors, StatesFile, arrays
+from surefoot.recordings import Sensors, StatesFile, fields
 
 NAMES = ("height", "pitch", "knee")
 STATES = np.random.default_rng(0).normal(0, 1, (20, 3))
@@ -150,6 +153,21 @@ def test_as_many_columns_as_sensors_are_needed(tmp_path: Path, write: Write) -> 
         StatesFile(path=path, columns=NAMES[:2]).read(Sensors(count=3))
 
 
+def npy_header(text: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def stored(data: bytes, *, lzma: bool = False) -> bytes:
+    """An .npz file of one array; with lzma its stream is damaged."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA if lzma else zipfile.ZIP_STORED) as archive:
+        archive.writestr("states.npy", data)
+    written = bytearray(file.getvalue())
+    if lzma:
+        written[50:60] = bytes(10)
+    return bytes(written)
+
+
 BROKEN: dict[str, tuple[str, bytes, str]] = {
     "an array that is none": ("s.npy", b"obs", "is not a .npy array of numbers"),
     "arrays that are none": ("s.npz", b"PK\x03\x04 torn", "is not a .npz file of arrays"),
@@ -160,6 +178,20 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "an empty file": ("s.csv", b"", "must hold a row per state, is empty"),
     "two of one name": ("s.csv", b"a,a\n1,2\n", "two are called 'a'"),
     "an empty cell": ("s.csv", b"a,b\n1,2\n,4\n", "row 2 of column 'a' must be a number, got ''"),
+    "text that looks like digits": (
+        "s.csv",
+        b"a,b\n1,1_2\n",
+        "row 1 of column 'b' must be a number, got '1_2'",
+    ),
+    "a line behind blank ones": ("s.csv", b"\na,b\n\n1,2\n3\n", "line 5 must have 2 cells"),
+    "a header with truth values": (
+        "s.npy",
+        npy_header(b"{'descr': '<f8', 'fortran_order': False, 'shape': (True, 3), }") + bytes(24),
+        "must have 2 columns, one per sensor, has 3",
+    ),
+    "a header of brackets": ("s.npz", stored(npy_header(b"(" * 500)), "is not a .npz file"),
+    "a torn stream": ("s.npz", stored(b"\x93NUMPY" * 9, lzma=True), "is not a .npz file"),
+    "too many columns": ("s.csv", b"," * (1 << 16), "at most 65536 columns, has 65537"),
     "another kind": ("s.txt", b"1 2", "must be a file .npy, .npz, .csv, .parquet, .mcap, .db3 or"),
     "a bag without columns": ("s.mcap", b"", "the columns of a bag must be named"),
 }
@@ -202,7 +234,7 @@ def test_a_bomb_is_refused_by_its_directory_before_anything_is_expanded(
 def test_an_uncompressed_file_takes_no_more_than_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrays, "MAX_EXPANDED_BYTES", 8)
+    monkeypatch.setattr(fields, "MAX_EXPANDED_BYTES", 8)
     visited = StatesFile(path=write_npz(tmp_path, STATES), columns=NAMES).read(Sensors(count=3))
     assert np.array_equal(visited.pool, STATES)
     np.savez_compressed(tmp_path / "s.npz", states=np.zeros((1000, 3)))
@@ -217,3 +249,73 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     assert np.array_equal(visited.pool, STATES)
     with pytest.raises(InputError, match=r"is not a \.npy array of numbers"):
         StatesFile(path=tmp_path / "s.npy").read(Sensors(count=3))
+
+
+def test_an_index_without_a_name_leaves_the_others_theirs(tmp_path: Path) -> None:
+    """Pandas writes one so; it was taken for the first sensor, and every other for the next."""
+    (tmp_path / "s.csv").write_text(",pitch,height\n0,1.5,2.5\n1,3.5,4.5\n")
+    file = StatesFile(path=tmp_path / "s.csv")
+    visited = file.read(Sensors(count=2, names=("height", "pitch")))
+    assert visited.pool.tolist() == [[2.5, 1.5], [4.5, 3.5]]
+    with pytest.raises(InputError, match="no column 'knee'"):
+        file.read(Sensors(count=3, names=NAMES))
+
+
+def test_names_that_python_would_read_as_numbers_are_names(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("1_1,1_2\n5,6\n")
+    visited = StatesFile(path=tmp_path / "s.csv").read(Sensors(count=2, names=("1_2", "1_1")))
+    assert visited.pool.tolist() == [[6, 5]]
+
+
+@pytest.mark.parametrize("dtype", ["U3", "S3", "datetime64[s]", np.complex128])
+def test_a_column_without_rows_is_none_of_any_type(
+    tmp_path: Path, dtype: str | type[np.generic]
+) -> None:
+    np.savez(tmp_path / "s.npz", height=np.zeros(0, dtype), pitch=np.zeros(0))
+    with pytest.raises(InputError, match="must hold a row per state, holds none"):
+        StatesFile(path=tmp_path / "s.npz").read(Sensors(count=2, names=("height", "pitch")))
+
+
+def write_table(path: Path, columns: Mapping[str, object] | Sequence[tuple[str, object]]) -> Path:
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    named = list(columns.items()) if isinstance(columns, Mapping) else columns
+    arrays = [arrow.array(values) for _, values in named]
+    parquet.write_table(arrow.Table.from_arrays(arrays, names=[name for name, _ in named]), path)
+    return path
+
+
+def test_decimals_and_numbers_as_text_are_numbers(tmp_path: Path) -> None:
+    columns = {"height": [Decimal("1.5"), Decimal("2")], "pitch": ["3.25", "4"]}
+    path = write_table(tmp_path / "s.parquet", columns)
+    assert StatesFile(path=path).read(Sensors(count=2)).pool.tolist() == [[1.5, 3.25], [2, 4]]
+
+
+def test_a_column_that_numpy_cannot_hold_is_one_error(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    path = write_table(tmp_path / "s.parquet", {"t": arrow.array([1], arrow.time64("ns"))})
+    with pytest.raises(InputError, match="non-zero nanoseconds"):
+        StatesFile(path=path).read(Sensors(count=1))
+
+
+def test_two_columns_of_one_name_are_refused_in_parquet_too(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "s.parquet", [("a", [1.0]), ("a", [2.0])])
+    with pytest.raises(InputError, match="must have names of their own, two are called 'a'"):
+        StatesFile(path=path).read(Sensors(count=2))
+
+
+def test_a_folder_called_like_a_partition_is_no_column(tmp_path: Path) -> None:
+    (tmp_path / "run=3").mkdir()
+    path = write_table(tmp_path / "run=3/s.parquet", {"height": [1.0, 2.0]})
+    assert StatesFile(path=path).read(Sensors(count=1)).pool.tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_a_table_of_too_many_values_is_refused_before_it_is_expanded(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, np.zeros((20_000, 3)))
+    monkeypatch.setattr(fields, "MAX_EXPANDED_BYTES", 8)
+    with pytest.raises(InputError, match=r"must expand to at most \d+ bytes, says [\d]+"):
+        StatesFile(path=path, columns=NAMES).read(Sensors(count=3))

@@ -81,6 +81,23 @@ def test_a_row_without_an_episode_is_refused(tmp_path: Path) -> None:
         read(tmp_path, states, episodes[:7])
 
 
+@pytest.mark.parametrize(
+    ("names", "counted"),
+    [
+        (["a", " a", "a ", "b"], [0, 0, 0, 1]),
+        ([0.0, -0.0, 1.0, 0.0], [0, 0, 1, 0]),
+        ([b"\xff", b"a", b"\xff", b"a"], [0, 1, 0, 1]),
+    ],
+)
+def test_one_episode_that_is_written_in_two_ways_is_one(
+    tmp_path: Path, names: list[str] | list[float] | list[bytes], counted: list[int]
+) -> None:
+    """A second that is none would count as evidence."""
+    visited = read(tmp_path, rows()[:4], np.array(names))
+    assert visited.episodes is not None
+    assert visited.episodes.tolist() == counted
+
+
 def test_more_than_a_bundle_may_hold_is_refused_with_what_to_keep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
