@@ -29,11 +29,8 @@ from scipy.optimize import minimize
 
 from surefoot.artifact import Json
 from surefoot.certify.bounds.chain import Chain, action_chain
-from surefoot.certify.bounds.lipsdp import (
-    log_squared_bound,
-    semidefinite_bounds,
-    start_parameters,
-)
+from surefoot.certify.bounds.lipsdp import semidefinite_bounds
+from surefoot.certify.bounds.lipsdp_recursion import log_squared_bound, start_parameters
 from surefoot.certify.bounds.upward import Float, IntervalMatrix
 from surefoot.envs import make_env
 from surefoot.policy import Policy

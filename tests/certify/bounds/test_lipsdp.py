@@ -1,6 +1,6 @@
 """The semidefinite bound: its gradient, its block matrix, and what its proof refuses.
 
-Also of ``certify/bounds/lipsdp_proof.py``.
+Also of ``certify/bounds/lipsdp_proof.py`` and ``certify/bounds/lipsdp_recursion.py``.
 """
 
 from fractions import Fraction
@@ -13,7 +13,7 @@ from scipy.optimize import approx_fprime
 from support.oracles import is_semidefinite
 from support.policies import build_policy, draw_policy
 from surefoot.activation import AnyActivation, LeakyRelu, ScaledElu
-from surefoot.certify.bounds import lipsdp
+from surefoot.certify.bounds import lipsdp, lipsdp_recursion
 from surefoot.certify.bounds.chain import network_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.bounds.lipsdp_proof import block_matrix, from_zero, proves_lipschitz
@@ -30,10 +30,10 @@ def test_the_gradient_by_hand_agrees_with_differences(
 ) -> None:
     rng = np.random.default_rng(0)
     chain = network_chain(draw_policy(rng, sizes, activation))
-    start = lipsdp.start_parameters(chain)
+    start = lipsdp_recursion.start_parameters(chain)
     point = start + 0.3 * rng.standard_normal(len(start))
-    value, gradient = lipsdp.log_squared_bound(chain, point)
-    numeric = approx_fprime(point, lambda x: lipsdp.log_squared_bound(chain, x)[0], 1e-7)
+    value, gradient = lipsdp_recursion.log_squared_bound(chain, point)
+    numeric = approx_fprime(point, lambda x: lipsdp_recursion.log_squared_bound(chain, x)[0], 1e-7)
     assert np.isfinite(value)
     np.testing.assert_allclose(gradient, numeric, atol=2e-5)
 
@@ -44,11 +44,11 @@ def test_few_sensors_are_a_shorter_way_to_the_same_bound(
 ) -> None:
     rng = np.random.default_rng(4)
     chain = network_chain(draw_policy(rng, [3, 9, 5, 2], activation))
-    start = lipsdp.start_parameters(chain)
+    start = lipsdp_recursion.start_parameters(chain)
     point = start + 0.3 * rng.standard_normal(len(start))
-    value, gradient = lipsdp.log_squared_bound(chain, point)
-    monkeypatch.setattr(lipsdp, "_MANY", 4)
-    shorter, its_gradient = lipsdp.log_squared_bound(chain, point)
+    value, gradient = lipsdp_recursion.log_squared_bound(chain, point)
+    monkeypatch.setattr(lipsdp_recursion, "_MANY", 4)
+    shorter, its_gradient = lipsdp_recursion.log_squared_bound(chain, point)
     assert shorter == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose(its_gradient, gradient, atol=1e-10)
 
@@ -57,11 +57,11 @@ def test_few_sensors_are_a_shorter_way_to_the_same_bound(
 def test_the_layer_recursion_is_the_block_matrix(activation: Activation) -> None:
     rng = np.random.default_rng(1)
     chain = network_chain(draw_policy(rng, [3, 5, 4, 2], activation))
-    start = lipsdp.start_parameters(chain)
+    start = lipsdp_recursion.start_parameters(chain)
     for _ in range(5):
         point = start + 0.5 * rng.standard_normal(len(start))
-        squared = float(np.exp(lipsdp.log_squared_bound(chain, point)[0]))
-        _, steps = lipsdp._forward(chain, point)
+        squared = float(np.exp(lipsdp_recursion.log_squared_bound(chain, point)[0]))
+        _, steps = lipsdp_recursion._forward(chain, point)
         values = tuple(
             squared / (slope.radius**2 * step.diagonal)
             for slope, step in zip(chain.slopes, steps, strict=True)
