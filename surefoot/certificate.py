@@ -18,6 +18,7 @@ from surefoot.errors import InputError, IntegrityError
 from surefoot.gate import GateFile
 from surefoot.quantities.base.witness import Witness
 from surefoot.robot import Robot
+from surefoot.robot_words import values_in_words
 from surefoot.version import __version__
 
 SCHEMA = "surefoot/certificate/1"
@@ -136,6 +137,28 @@ class Finding:
     def outcome(self) -> str:
         """The verdict in a word: MET, not PROVED, of what holds in a measurement."""
         return self.verdict.word(measured=self.measured)
+
+    def example(self, robot: Robot | None) -> str:
+        """Return the input that breaks a condition and the actions there; empty without one.
+
+        Args:
+            robot: Robot by whose names and units they are called; None for numbers.
+        """
+        seen = self.witness
+        if seen is None or seen.observation is None or seen.action is None:
+            return ""
+        if not self.requirement.asks:
+            return ""
+        readings = values_in_words(seen.observation, robot, "sensor")
+        return f"at {readings}: {values_in_words(seen.action, robot, 'action')}"
+
+    def reason_on(self, robot: Robot | None) -> str:
+        """Return the reason, and the input that breaks a condition where there is one.
+
+        Args:
+            robot: Robot by whose names and units it is called; None for numbers.
+        """
+        return "; ".join(filter(None, [self.reason, self.example(robot)]))
 
     def to_table(self) -> dict[str, Json]:
         """Return the finding as JSON values."""

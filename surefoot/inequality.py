@@ -3,7 +3,6 @@
 Numbers count as the doubles that they are read as; sums of them must be doubles again.
 """
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot.errors import InputError
+from surefoot.formula import Entry, Formula, entry_text
+from surefoot.robot import PURE, Robot
+from surefoot.robot_words import Kind, entry_of, number_called
 
 Float = NDArray[np.float64]
-
-MAX_INEQUALITY = 4096
-"""Characters of one inequality; Python's parser is recursive."""
+Terms = tuple[tuple[int, float], ...]
+"""Numbers of outputs or sensors in rising order, each with its coefficient."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,10 +32,10 @@ class Inequality:
             is not 0.
     """
 
-    terms: tuple[tuple[int, float], ...]
+    terms: Terms
     limit: float
     strict: bool = False
-    readings: tuple[tuple[int, float], ...] = ()
+    readings: Terms = ()
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -62,31 +63,59 @@ class Inequality:
         limit = Fraction(self.limit)
         return total >= limit if self.strict else total > limit
 
-    def describe(self) -> str:
-        """Return the inequality as a budget writes it."""
+    def describe(self, robot: Robot | None = None) -> str:
+        """Return the inequality as a budget writes it, in the names and the unit of a robot."""
         words = ""
-        for name, terms in (("action", self.terms), ("sensor", self.readings)):
+        both: tuple[tuple[Kind, Terms], ...] = (("action", self.terms), ("sensor", self.readings))
+        for kind, terms in both:
             for number, value in terms:
                 sign = ("-" if value < 0 else "") if not words else (" - " if value < 0 else " + ")
                 size = "" if abs(value) == 1 else f"{abs(value)!r} * "
-                words += f"{sign}{size}{name}[{number}]"
-        return f"{words} {'<' if self.strict else '<='} {self.limit!r}"
+                place = number if robot is None else entry_of(kind, number, robot)[0]
+                words += f"{sign}{size}{entry_text((kind, place))}"
+        unit = "" if robot is None else self.unit(robot)
+        limit = f"{self.limit!r} {unit}" if unit not in ("", PURE) else repr(self.limit)
+        return f"{words} {'<' if self.strict else '<='} {limit}"
+
+    def unit(self, robot: Robot) -> str:
+        """Return the unit of the limit: that of its actuators, or of its sensors where it has none.
+
+        It is empty where they have several.
+        """
+        kind, terms = self.limited
+        units = {entry_of(kind, number, robot)[1] for number, _ in terms}
+        return units.pop() if len(units) == 1 else ""
+
+    @property
+    def limited(self) -> tuple[Kind, Terms]:
+        """What the limit is of: the outputs, or the sensors where it is about these alone."""
+        return ("action", self.terms) if self.terms else ("sensor", self.readings)
 
     @classmethod
-    def parse(cls, text: str) -> "Inequality":
-        """Read an inequality such as ``action[0] - 2 * action[1] <= 0.5``.
+    def parse(cls, text: str, robot: Robot | None = None) -> "Inequality":
+        """Read an inequality such as ``action[hip] - 2 * action[1] <= 0.5 N m``.
+
+        Args:
+            text: The inequality; a unit behind its limit is that of the actuators, or of the
+                sensors where it is about these alone.
+            robot: Robot whose names and units it uses; None where none is described.
 
         Raises:
-            InputError: If it is none, or not linear.
+            InputError: If it is none, or not linear, or the robot has no such name or unit.
         """
+        formula = read_formula(text)
         try:
-            return _compared(_parsed(text).body)
-        except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
-            reason = "no formula" if isinstance(error, SyntaxError) else str(error)
-            raise InputError(
-                f"a condition must be like 'action[0] - 2 * action[1] <= 0.5', got {text!r}: "
-                f"{reason}"
-            ) from error
+            terms = {entry: _number(entry, robot) for entry in formula.terms}
+            one = cls.of(
+                _numbered(formula, terms, "action"),
+                formula.limit,
+                strict=formula.strict,
+                readings=_numbered(formula, terms, "sensor"),
+            )
+            _check_unit(one, formula.unit, robot)
+        except (ValueError, OverflowError) as error:
+            raise InputError(_message(text, str(error))) from error
+        return one
 
     @classmethod
     def of(
@@ -116,47 +145,22 @@ class Inequality:
         )
 
 
-def _parsed(text: str) -> ast.Expression:
-    """Return the syntax of a formula.
+def read_formula(text: str) -> Formula:
+    """Read the text of an inequality, whose names and units need not mean anything yet.
 
     Raises:
-        ValueError: If it is too long.
+        InputError: If it is none, or not linear.
     """
-    if len(text) > MAX_INEQUALITY:
-        raise ValueError(f"longer than the {MAX_INEQUALITY} characters allowed")
-    return ast.parse(text.strip(), mode="eval")
+    try:
+        return Formula.parse(text)
+    except SyntaxError as error:
+        raise InputError(_message(text, "no formula")) from error
+    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+        raise InputError(_message(text, str(error))) from error
 
 
-_Name = tuple[str, int]
-"""``action`` or ``sensor``, and its number."""
-
-_Linear = dict[_Name | None, Fraction]
-"""Coefficient of each output and sensor, and under None the constant."""
-
-
-def _compared(node: ast.expr) -> Inequality:
-    """Return the inequality of a comparison.
-
-    Raises:
-        ValueError: If it is none, or not linear.
-    """
-    if not isinstance(node, ast.Compare) or len(node.ops) != 1:
-        raise ValueError("not one comparison")
-    left, right = _linear(node.left), _linear(node.comparators[0])
-    match node.ops[0]:
-        case ast.LtE() | ast.Lt():
-            difference = _sum(left, right, -1)
-        case ast.GtE() | ast.Gt():
-            difference = _sum(right, left, -1)
-        case _:
-            raise ValueError("compared by <=, >=, < or > only")
-    outputs, readings = (
-        {name[1]: value for name, value in difference.items() if name and name[0] == kind}
-        for kind in ("action", "sensor")
-    )
-    strict = isinstance(node.ops[0], ast.Lt | ast.Gt)
-    limit = -difference.get(None, Fraction())
-    return Inequality.of(outputs, limit, strict=strict, readings=readings)
+def _message(text: str, reason: str) -> str:
+    return f"a condition must be like 'action[0] - 2 * action[1] <= 0.5', got {text!r}: {reason}"
 
 
 def _double(value: Fraction) -> float:
@@ -170,53 +174,45 @@ def _double(value: Fraction) -> float:
     return float(value)
 
 
-def _doubles(terms: Mapping[int, Fraction]) -> tuple[tuple[int, float], ...]:
+def _doubles(terms: Mapping[int, Fraction]) -> Terms:
     return tuple((number, _double(terms[number])) for number in sorted(terms) if terms[number])
 
 
-def _linear(node: ast.expr) -> _Linear:
-    """Return a linear expression.
+def _numbered(formula: Formula, numbers: Mapping[Entry, int], kind: Kind) -> dict[int, Fraction]:
+    """Return the coefficients of the outputs or the sensors by their numbers."""
+    found: dict[int, Fraction] = {}
+    for entry, number in numbers.items():
+        if entry[0] == kind:
+            found[number] = found.get(number, Fraction()) + formula.terms[entry]
+    return found
+
+
+def _number(entry: Entry, robot: Robot | None) -> int:
+    """Return the number of an output or a sensor.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If nothing, or more than one, is called so.
     """
-    match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            return {None: Fraction(float(value))}
-        case ast.Subscript(
-            value=ast.Name(id="action" | "sensor" as kind),
-            slice=ast.Constant(value=int() as number),
-        ) if not isinstance(number, bool):
-            return {(kind, number): Fraction(1)}
-        case ast.UnaryOp(op=ast.USub(), operand=inner):
-            return _scaled(_linear(inner), Fraction(-1))
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as operation, right=right):
-            sign = 1 if isinstance(operation, ast.Add) else -1
-            return _sum(_linear(left), _linear(right), sign)
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _product(_linear(left), _linear(right))
-    raise ValueError(
-        f"{ast.unparse(node)} is no number, action[k], sensor[k], sum or product with a number"
-    )
+    kind, place = entry
+    if isinstance(place, int):
+        return place
+    if robot is None:
+        raise ValueError(f"{entry_text(entry)} is no number, and no robot is described")
+    return number_called(kind, place, robot)
 
 
-def _sum(left: _Linear, right: _Linear, sign: int) -> _Linear:
-    keys = dict.fromkeys([*left, *right])
-    return {key: left.get(key, Fraction()) + sign * right.get(key, Fraction()) for key in keys}
-
-
-def _scaled(linear: _Linear, factor: Fraction) -> _Linear:
-    return {key: factor * value for key, value in linear.items()}
-
-
-def _product(left: _Linear, right: _Linear) -> _Linear:
-    """Return a product of which one factor is a number.
+def _check_unit(one: Inequality, unit: str, robot: Robot | None) -> None:
+    """Check that the unit behind a limit is that of what is limited.
 
     Raises:
-        ValueError: If neither is.
+        ValueError: If it is another.
     """
-    if left.keys() == {None}:
-        return _scaled(right, left[None])
-    if right.keys() == {None}:
-        return _scaled(left, right[None])
-    raise ValueError("a product of actions or sensors is not linear")
+    if not unit:
+        return
+    if robot is None:
+        raise ValueError(f"{unit!r} is a unit, and no robot is described")
+    kind, terms = one.limited
+    for number, _ in terms:
+        label, own = entry_of(kind, number, robot)
+        if unit != own:
+            raise ValueError(f"the limit must be in {own}, as {kind}[{label}] is, got {unit!r}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from surefoot.errors import InputError
 from surefoot.robot import PURE, ROBOT_FILE, Robot
+from surefoot.sizes import Size, amount, in_unit
 
 NOISE, BIAS = "noise", "bias"
 """In place of sizes: what every sensor has of it in the description of the robot."""
@@ -21,9 +22,6 @@ ALL = "all"
 
 MOST_DELAY = 100
 """Longest delay that is taken, steps: a second at 100 Hz."""
-
-Size = float | str
-"""A number in the unit of the sensor, or a number with that unit behind it: "0.03 rad/s"."""
 
 _LARGEST = (2 - 2.0**-23) * 2.0**127
 """Largest float32: a reading that errs by more is none."""
@@ -121,8 +119,8 @@ def check_perturbation(perturb: Perturbation) -> None:
         if name == ALL and _sizes(name, said):
             raise InputError(f"perturb.{ALL} must be a delay: sensors have units of their own")
         for place, size in _sizes(name, said):
-            if not 0 < _amount(place, size)[0] <= _LARGEST:
-                raise InputError(f"perturb.{place} must be in (0, {_LARGEST:.4g}], got {size}")
+            if not 0 < amount(place, size)[0] <= _LARGEST:
+                raise InputError(f"{place} must be in (0, {_LARGEST:.4g}], got {size}")
 
 
 def errors_of(perturb: Perturbation, robot: Robot) -> dict[str, Errors]:
@@ -229,8 +227,8 @@ def with_unit(value: float, unit: str) -> str:
 def _sizes(name: str, said: Size | Misreading) -> list[tuple[str, Size]]:
     """Return the sizes that are given of a sensor, by the place where they stand."""
     if not isinstance(said, Misreading):
-        return [(name, said)]
-    sizes = [(f"{name}.{kind}", getattr(said, kind)) for kind in ("linf", "l2", "bias")]
+        return [(f"perturb.{name}", said)]
+    sizes = [(f"perturb.{name}.{kind}", getattr(said, kind)) for kind in ("linf", "l2", "bias")]
     return [(place, size) for place, size in sizes if size is not None]
 
 
@@ -240,43 +238,14 @@ def _numbers(name: str, said: Size | Misreading, robot: Robot) -> Errors:
     Raises:
         InputError: If it is unknown, or one is written with another unit than its own.
     """
+    entries = entries_of(name, robot)
+    units = [robot.each_sensor[entry].unit for entry in entries]
     if not isinstance(said, Misreading):
-        return Errors(each=_in_unit(name, name, said, robot))
+        return Errors(each=in_unit(f"perturb.{name}", said, units))
     each, length, bias = (
-        _in_unit(name, f"{name}.{kind}", size or 0.0, robot)
+        in_unit(f"perturb.{name}.{kind}", size or 0.0, units)
         for kind, size in (("linf", said.linf), ("l2", said.l2), ("bias", said.bias))
     )
-    if len(entries_of(name, robot)) == 1:
+    if len(entries) == 1:
         each, length = each + length, 0.0  # of which one is given
     return Errors(each=each, together=length, bias=bias, delay=said.delay or 0)
-
-
-def _in_unit(name: str, place: str, size: Size, robot: Robot) -> float:
-    """Return a size in the unit of its sensors.
-
-    Raises:
-        InputError: If the sensors are unknown, or it is written with another unit than theirs.
-    """
-    value, written = _amount(place, size)
-    for entry in entries_of(name, robot):
-        unit = robot.each_sensor[entry].unit
-        if written is not None and written != unit:
-            raise InputError(f"perturb.{place} must be in {unit}, as its sensor is, got {size!r}")
-    return value
-
-
-def _amount(place: str, size: Size) -> tuple[float, str | None]:
-    """Return a size and the unit with which it is written, None for none.
-
-    Raises:
-        InputError: If it is neither a number nor a number with a unit.
-    """
-    if not isinstance(size, str):
-        return size, None
-    number, _, unit = size.partition(" ")
-    try:
-        return float(number), unit.strip() or None
-    except ValueError:
-        raise InputError(
-            f"perturb.{place} must be a number, or one with its unit, got {size!r}"
-        ) from None

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from surefoot.errors import InputError
 from surefoot.inequality import Inequality
+from surefoot.robot import Robot
+from surefoot.robot_words import intervals_in_words
 
 Float = NDArray[np.float64]
 
@@ -66,6 +68,17 @@ class Box:
             f"[{low!r}, {high!r}]" for low, high in zip(self.low, self.high, strict=True)
         )
 
+    def named(self, robot: Robot | None, *, units: bool) -> str:
+        """Return the intervals by the names of a robot, and without one in their order.
+
+        Args:
+            robot: The robot; what its controller remembers has no names.
+            units: Whether the numbers are in the units of the sensors.
+        """
+        if robot is None or len(self.low) != len(robot.sensor_labels):
+            return self.intervals
+        return intervals_in_words(self.low, self.high, robot, repr, units=units)
+
     def holds(self, points: Float) -> NDArray[np.bool_]:
         """Return which of the points, shape (n, obs_dim), lie in the box."""
         low, high = self.ends
@@ -78,9 +91,10 @@ class RawBox(Box):
 
     kind: ClassVar[str] = "raw"
 
-    def describe(self) -> str:
-        """Return the region in words."""
-        return f"for observations in {self.intervals} (raw units)"
+    def describe(self, robot: Robot | None = None) -> str:
+        """Return the region in words, by the names of a robot if there is one."""
+        between = "in" if robot is None else "with"
+        return f"for observations {between} {self.named(robot, units=True)} (raw units)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,9 +103,10 @@ class NormalisedBox(Box):
 
     kind: ClassVar[str] = "normalised"
 
-    def describe(self) -> str:
-        """Return the region in words."""
-        return f"for states in {self.intervals} (normalised units)"
+    def describe(self, robot: Robot | None = None) -> str:
+        """Return the region in words, by the names of a robot if there is one."""
+        between = "in" if robot is None else "with"
+        return f"for states {between} {self.named(robot, units=False)} (normalised units)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +115,7 @@ class RecordedStates:
 
     kind: ClassVar[str] = "recorded"
 
-    def describe(self) -> str:
+    def describe(self, robot: Robot | None = None) -> str:
         """Return the region in words."""
         return "at every recorded state"
 
@@ -111,7 +126,7 @@ class GatedReadings:
 
     kind: ClassVar[str] = "gate"
 
-    def describe(self) -> str:
+    def describe(self, robot: Robot | None = None) -> str:
         """Return the region in words."""
         return "for every observation that the gate lets through"
 
@@ -197,23 +212,30 @@ class Condition:
             all(one.is_broken(outputs, observation) for one in clause) for clause in self.clauses
         )
 
-    def describe(self) -> str:
-        """Return the condition in words."""
-        clauses = [" or ".join(one.describe() for one in clause) for clause in self.clauses]
+    def describe(self, robot: Robot | None = None) -> str:
+        """Return the condition in words, in the names and units of a robot if there is one."""
+        clauses = [" or ".join(one.describe(robot) for one in clause) for clause in self.clauses]
         if len(clauses) == 1:
             return clauses[0]
         return " and ".join(f"({clause})" if " or " in clause else clause for clause in clauses)
 
     @classmethod
-    def parse(cls, all_of: tuple[str, ...], any_of: tuple[str, ...]) -> "Condition":
+    def parse(
+        cls, all_of: tuple[str, ...], any_of: tuple[str, ...], robot: Robot | None = None
+    ) -> "Condition":
         """Read the inequalities of which all, and one of the others, must hold.
+
+        Args:
+            all_of: Those of which each must hold.
+            any_of: Those of which one must hold.
+            robot: Robot whose names and units they use; None where none is described.
 
         Raises:
             InputError: If one of them is none, or there are none.
         """
-        clauses: list[Clause] = [(Inequality.parse(text),) for text in all_of]
+        clauses: list[Clause] = [(Inequality.parse(text, robot),) for text in all_of]
         if any_of:
-            clauses.append(tuple(map(Inequality.parse, any_of)))
+            clauses.append(tuple(Inequality.parse(text, robot) for text in any_of))
         return cls(clauses=tuple(clauses))
 
 
@@ -271,6 +293,6 @@ class Question:
             raise InputError(f"a box is needed, got {self.where.kind}")
         return self.where
 
-    def describe(self) -> str:
-        """Return the question in words."""
-        return f"{self.condition.describe()} {self.where.describe()}"
+    def describe(self, robot: Robot | None = None) -> str:
+        """Return the question in words, in the names and units of a robot if there is one."""
+        return f"{self.condition.describe(robot)} {self.where.describe(robot)}"

@@ -23,6 +23,7 @@ from fractions import Fraction
 from surefoot.ball import Ball, Groups, Norm
 from surefoot.errors import InputError
 from surefoot.misreading import Errors, Perturbation, by_entries, entries_of, errors_of
+from surefoot.named_question import QuestionOnRobot
 from surefoot.policy import Normaliser
 from surefoot.robot import ROBOT_FILE, Robot
 
@@ -42,6 +43,7 @@ class OnRobot:
         biases: Share of its side by which each sensor may be off for a whole episode, or None.
         outputs: Numbers of the outputs that are limited; None for all.
         unit: Unit of the limit; empty where the actuators have several.
+        question: What it asks, by number; None where it asks nothing, or a VNN-LIB file does.
     """
 
     readings: Mapping[str, str]
@@ -50,6 +52,7 @@ class OnRobot:
     biases: tuple[float, ...] | None = None
     outputs: tuple[int, ...] | None = None
     unit: str = ""
+    question: QuestionOnRobot | None = None
 
 
 def entry_errors(perturb: Perturbation, robot: Robot) -> tuple[float, ...]:

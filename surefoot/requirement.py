@@ -23,7 +23,14 @@ from surefoot.misreading import (
     with_unit,
     words_of,
 )
-from surefoot.policy import Policy
+from surefoot.named_question import (
+    NamedRegion,
+    QuestionOnRobot,
+    check_question,
+    in_words,
+    names_robot,
+)
+from surefoot.policy import Normaliser, Policy
 from surefoot.quantities import QUANTITIES as QUANTITIES
 from surefoot.quantities.base.quantity import ACTION_UNITS, AnyQuantity
 from surefoot.quantities.base.scope import Scope as Scope
@@ -55,11 +62,14 @@ class Requirement:
         confidence: Confidence of a statistical claim, proved or measured; some quantities may do
             without, and are then no statistical claims.
         region: Where a condition must hold: a box of ``raw`` or ``normalised`` units with the ends
-            ``low`` and ``high``, ``recorded`` for every recorded state, or ``gate`` for every
-            observation that the gate lets through.
+            ``low`` and ``high``, a box of ``readings`` or ``states`` with the ends of its
+            ``sensors`` by the names of a robot, ``recorded`` for every recorded state, or ``gate``
+            for every observation that the gate lets through.
         all_of: Linear inequalities on the actions of which each must hold, such as
             ``action[0] - 2 * action[1] <= 0.5``; action[k] is output k, of a discrete controller
             its logit. In a region of readings they may speak of these, too: sensor[k], raw units.
+            On a described robot k may be a name, and the limit may have its unit:
+            ``action[hip] <= 0.3 N m``.
         any_of: Linear inequalities of which one must hold.
         vnnlib: VNN-LIB file that says what must not occur, instead of region and inequalities; its
             path is relative to the budget.
@@ -80,7 +90,7 @@ class Requirement:
     scope: Scope | None = None
     fraction: float | None = None
     confidence: float | None = None
-    region: Where | None = None
+    region: Where | NamedRegion | None = None
     all_of: tuple[str, ...] | None = None
     any_of: tuple[str, ...] | None = None
     vnnlib: str | None = None
@@ -103,7 +113,7 @@ class Requirement:
         if self.perturb is not None:
             check_perturbation(self.perturb)
         _ = self.ball  # refuses an epsilon or shares that are none
-        if self.region is not None or self.specification is not None:
+        if self.specification is not None or (self.region is not None and not self._asks_by_name):
             _ = self.questions  # refuses inequalities that are none
         for name in ("fraction", "confidence"):
             value = getattr(self, name)
@@ -176,12 +186,17 @@ class Requirement:
         """The questions of a requirement that asks some; it holds if the answer is always yes.
 
         Raises:
-            InputError: If it asks none, an inequality is none, or its VNN-LIB file was not read.
+            InputError: If it asks none, an inequality is none or in words of a robot that it is not
+                held against, or its VNN-LIB file was not read.
         """
         if self.vnnlib is not None:
             return self._specified.questions
         if self.region is None:
             raise InputError(f"quantity {self.quantity!r} asks no question")
+        if self.on_robot is not None and self.on_robot.question is not None:
+            return (self.on_robot.question.question,)
+        if isinstance(self.region, NamedRegion):
+            raise InputError("a region by the names of a robot must be held against one")
         condition = Condition.parse(self.all_of or (), self.any_of or ())
         return (Question(where=self.region, condition=condition),)
 
@@ -254,10 +269,26 @@ class Requirement:
     def asked(self) -> str:
         """What it asks, in words."""
         if self.vnnlib is None:
-            return self.questions[0].describe()
+            return self._asked_by_name or self.questions[0].describe()
         digest = "" if self.specification is None else sha256_hex(self.specification.encode())[:12]
         held = f" (SHA-256 {digest}...)" if digest else ""
         return f"that nothing occurs that {self.vnnlib}{held} describes"
+
+    @property
+    def _asked_by_name(self) -> str:
+        """The question in the names of a robot; empty where it is in numbers."""
+        if self.on_robot is not None and self.on_robot.question is not None:
+            return self.on_robot.question.words
+        if self.region is None or not self._asks_by_name:
+            return ""
+        return in_words(self.region, self.all_of or (), self.any_of or ())
+
+    @property
+    def _asks_by_name(self) -> bool:
+        """Whether it asks a question in words of a robot."""
+        return self.region is not None and names_robot(
+            self.region, self.all_of or (), self.any_of or ()
+        )
 
     def _readings(self) -> str:
         """Return the error of the readings in raw units, with these once a robot is known."""
@@ -278,7 +309,7 @@ class Requirement:
     @property
     def asks_of_box(self) -> bool:
         """Whether it asks about a box of inputs, which a proof may cut."""
-        return self.vnnlib is not None or isinstance(self.region, Box | GatedReadings)
+        return self.vnnlib is not None or isinstance(self.region, Box | NamedRegion | GatedReadings)
 
     @property
     def rests_on_gate(self) -> bool:
@@ -293,7 +324,7 @@ class Requirement:
     @property
     def names_robot(self) -> bool:
         """Whether it is in words of a robot."""
-        return self.perturb is not None or self.actuator is not None
+        return self.perturb is not None or self.actuator is not None or self._asks_by_name
 
     @property
     def as_written(self) -> "Requirement":
@@ -315,6 +346,8 @@ class Requirement:
         if self.perturb is not None:
             readings_of(self.perturb, robot)
             check_on_robot(self.perturb, robot, by_rate=self._by_rate)
+        if self.region is not None:
+            check_question(self.region, self.all_of or (), self.any_of or (), robot)
 
     @property
     def _by_rate(self) -> bool:
@@ -345,10 +378,13 @@ class Requirement:
         outputs = None if self.actuator is None else robot.actuators_called(self.actuator)
         by_rate, perturb = self._by_rate, self.perturb
         readings = {} if perturb is None else readings_of(perturb, robot, by_rate=by_rate)
+        question = self._question_on(robot, policy.normaliser)
         unit = outputs_unit(robot, outputs) if self.about.unit == ACTION_UNITS else ""
-        if not readings and outputs is None and not unit:
+        if question is not None:
+            unit = question.unit
+        elif not readings and outputs is None and not unit:
             return self
-        meant = OnRobot(readings=readings, outputs=outputs, unit=unit)
+        meant = OnRobot(readings=readings, outputs=outputs, unit=unit, question=question)
         if perturb is None:
             return replace(self, on_robot=meant)
         ball = ball_of(perturb, robot, policy.normaliser, state_limit, by_rate=by_rate)
@@ -356,6 +392,13 @@ class Requirement:
         return replace(
             self, on_robot=meant, epsilon=ball.epsilon, norm=ball.norm, sensors=ball.sensors
         )
+
+    def _question_on(self, robot: Robot, normaliser: Normaliser) -> QuestionOnRobot | None:
+        """Return what it asks of a robot; None where it asks nothing, or a VNN-LIB file does."""
+        if self.region is None:
+            return None
+        all_of, any_of = self.all_of or (), self.any_of or ()
+        return QuestionOnRobot.of(self.region, all_of, any_of, robot, normaliser)
 
     def to_table(self) -> dict[str, Any]:
         """Return the fields that are set, as they stand in a budget file."""

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.robots import robot_with
 from surefoot.errors import InputError
 from surefoot.inequality import Inequality
 
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
+ROBOT = robot_with("hip", "left-knee", "2nd")
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,7 @@ def test_an_inequality_says_itself_again(
 ) -> None:
     one = Inequality(terms=tuple(enumerate(coefficients)), limit=limit, strict=strict)
     assert Inequality.parse(one.describe()) == one
+    assert Inequality.parse(one.describe(ROBOT), ROBOT) == one
 
 
 @given(st.lists(NUMBERS.filter(bool), min_size=1, max_size=3), NUMBERS)
@@ -44,8 +47,20 @@ def test_an_inequality_with_sensors_says_itself_again_and_is_broken_by_its_exact
     readings = tuple(enumerate(coefficients))
     one = Inequality(terms=((1, -2.0),), limit=limit, readings=readings)
     assert Inequality.parse(one.describe()) == one
+    assert Inequality.parse(one.describe(ROBOT), ROBOT) == one
     total = sum((Fraction(each) * 3 for each in coefficients), Fraction(-2) * 5)
     assert one.is_broken(np.array([0.0, 5.0]), np.full(3, 3.0)) is (total > Fraction(limit))
+
+
+def test_the_coefficients_of_one_entry_by_name_and_number_add_up() -> None:
+    by_name = Inequality.parse("action[hip] + 2 * action[0] <= 1 N m", ROBOT)
+    assert by_name == Inequality.parse("3 * action[0] <= 1")
+
+
+@pytest.mark.parametrize("text", ["action[hip] <= 1", "action[0] <= 1 N m"])
+def test_names_and_units_need_a_robot(text: str) -> None:
+    with pytest.raises(InputError, match="no robot is described"):
+        Inequality.parse(text)
 
 
 @given(NUMBERS, NUMBERS)

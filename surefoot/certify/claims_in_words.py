@@ -22,7 +22,7 @@ from surefoot.claims import (
     ValueClaim,
     VisitedRadiusClaim,
 )
-from surefoot.robot import Robot
+from surefoot.robot import PURE, Robot
 
 
 def arithmetic_sentence(claim: RuntimeErrorClaim, arithmetic: str) -> str:
@@ -252,6 +252,11 @@ def exact(value: float) -> str:
 def number(value: float | None) -> str:
     """Format a value that was found, to four digits."""
     return "unknown" if value is None else f"{value:.4g}"
+
+
+def number_with(value: float, unit: str) -> str:
+    """Format a value that was found, to four digits, with its unit if there is one."""
+    return number(value) if unit in ("", PURE) else f"{number(value)} {unit}"
 
 
 def numbers(values: Sequence[float | None]) -> str:

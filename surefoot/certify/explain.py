@@ -19,6 +19,7 @@ from surefoot.certify.claims_in_words import (
     lower,
     misread,
     number,
+    number_with,
     perturbed,
     sensor_sentences,
 )
@@ -26,7 +27,6 @@ from surefoot.certify.verdict import HOLDS
 from surefoot.misreading import errors_of
 from surefoot.quantities import QUANTITIES
 from surefoot.quantities.base.quantity import Topic
-from surefoot.quantities.base.witness import Witness
 from surefoot.raw_units import sides_of
 from surefoot.robot import PURE, Robot
 
@@ -193,20 +193,24 @@ def _open(certificate: Certificate, verdict: Verdict) -> list[str]:
             words.append(f"proved {bound(finding.certified)} by {finding.method}")
         elif finding.method != "none":
             words.append(f"by {finding.method}")
-        words += [finding.reason, *_witness(finding.witness, certificate.robot)]
+        words += [finding.reason, *_witness(finding, certificate.robot)]
         lines.append("; ".join(words))
     return lines
 
 
-def _witness(witness: Witness | None, robot: Robot | None) -> Iterator[str]:
+def _witness(finding: Finding, robot: Robot | None) -> Iterator[str]:
     """Yield the numbers of a witness; its states are in the certificate."""
+    witness, meant = finding.witness, finding.requirement.on_robot
     if witness is None:
         return
     if witness.deviation is not None:
+        moved = number_with(witness.deviation, "" if meant is None else meant.unit)
         yield (
-            f"in the example {_output(witness.actuator, robot)} moves by "
-            f"{number(witness.deviation)}, replayed by {witness.runtime}"
+            f"in the example {_output(witness.actuator, robot)} moves by {moved}, replayed by "
+            f"{witness.runtime}"
         )
+    if (example := finding.example(robot)) != "":
+        yield f"{example}, replayed by {witness.runtime}"
     if witness.measure is not None:
         yield f"its {witness.measure} is {number(witness.value)}"
     if witness.slope is not None:

@@ -275,7 +275,8 @@ class Proofs:
             if isinstance(asked, Unknown):
                 return asked
             tree = self._tree_of(question)
-            return proved_violation(asked.question, asked.policy, arithmetic, tree)
+            robot = self.evidence.robot
+            return proved_violation(asked.question, asked.policy, arithmetic, tree, robot)
         there = self.recorded_states
         if isinstance(there, Unknown):
             return there

@@ -20,6 +20,8 @@ from surefoot.policy import Policy
 from surefoot.quantities.base.proof import Bound
 from surefoot.quantities.base.witness import Witness
 from surefoot.question import Box, Condition, Question, RawBox
+from surefoot.robot import Robot
+from surefoot.robot_words import intervals_in_words, short
 
 _AT_ONCE = 1024
 """Leaves bounded together, so that memory does not grow with the tree."""
@@ -113,7 +115,11 @@ def states_between(low: Float, high: Float, policy: Policy) -> Corners:
 
 
 def proved_violation(
-    question: Question, policy: Policy, arithmetic: Arithmetic, tree: BoxTree
+    question: Question,
+    policy: Policy,
+    arithmetic: Arithmetic,
+    tree: BoxTree,
+    robot: Robot | None = None,
 ) -> Bound:
     """Bound by how much a condition is broken anywhere in a box.
 
@@ -122,6 +128,7 @@ def proved_violation(
         policy: The policy.
         arithmetic: Deployed arithmetic.
         tree: How the box is cut; every tree gives a bound.
+        robot: Robot whose names say where the condition is open; None for numbers.
 
     Raises:
         InputError: If the question is not about such a controller, or about no box.
@@ -138,25 +145,29 @@ def proved_violation(
     if count := sum(len(neurons.cuts) // 2 + 1 for _, neurons in tree.closed):
         method += f", of which {len(tree.closed)} in {count} parts along neurons"
     value = bounds.rounded(float(found.max()))
-    return Bound(value=value, method=method, still_open=_open(found, tree, low, high, policy))
+    still_open = ""
+    if (is_open := found > 0).any():
+        share = float((0.5 ** tree.depths[is_open]).sum())
+        worst = int(found.argmax())
+        where = _place(low[worst], high[worst], policy, robot)
+        still_open = f"open in a share {share:.3g} of the region, worst in {where}"
+    return Bound(value=value, method=method, still_open=still_open)
 
 
-def _open(found: Float, tree: BoxTree, low: Float, high: Float, policy: Policy) -> str:
-    """Say which share of the region is open, and where it is worst; empty for none of it."""
-    is_open = found > 0
-    if not is_open.any():
-        return ""
-    share = float((0.5 ** tree.depths[is_open]).sum())
-    worst = int(found.argmax())
+def _place(low: Float, high: Float, policy: Policy, robot: Robot | None) -> str:
+    """Say where a box of states lies, in both units."""
     mean, scale = policy.normaliser.mean, policy.normaliser.scale
-    normalised = _intervals(low[worst], high[worst])
-    raw = _intervals(mean + scale * low[worst], mean + scale * high[worst])
-    where = f"{normalised} (normalised units), {raw} (raw units)"
-    return f"open in a share {share:.3g} of the region, worst in {where}"
+    normalised = _intervals(low, high, robot, units=False)
+    raw = _intervals(mean + scale * low, mean + scale * high, robot, units=True)
+    return f"{normalised} (normalised units), {raw} (raw units)"
 
 
-def _intervals(low: Float, high: Float) -> str:
-    return " x ".join(f"[{least:.6g}, {most:.6g}]" for least, most in zip(low, high, strict=True))
+def _intervals(low: Float, high: Float, robot: Robot | None, *, units: bool) -> str:
+    # What a controller remembers has no names.
+    if robot is None or len(low) != len(robot.sensor_labels):
+        pairs = zip(low, high, strict=True)
+        return " x ".join(f"[{least:.6g}, {most:.6g}]" for least, most in pairs)
+    return intervals_in_words(low.tolist(), high.tolist(), robot, short, units=units)
 
 
 def violations_at(

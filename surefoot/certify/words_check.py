@@ -22,4 +22,5 @@ def faults_of_words(certificate: Certificate, proofs: Proofs) -> Iterator[str]:
         return
     for here, said in zip(meant.requirements, answered, strict=True):
         if here != said:
-            yield f"{said.describe()}: the budget means another perturbation, output or unit"
+            words = said.describe()
+            yield f"{words}: the budget means another perturbation, output, unit or question"

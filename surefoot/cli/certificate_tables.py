@@ -18,7 +18,7 @@ def tables_of(certificate: "Certificate") -> list[Table]:
             finding.sampled,
             finding.method,
             finding.outcome,
-            finding.reason,
+            finding.reason_on(certificate.robot),
         )
         for finding in certificate.findings
     ]

@@ -100,7 +100,7 @@ def _findings(certificate: Certificate) -> str:
             number(finding.sampled),
             finding.method,
             finding.outcome,
-            finding.reason,
+            finding.reason_on(certificate.robot),
         )
         for finding in certificate.findings
     ]

@@ -442,7 +442,7 @@ def test_the_words_say_sensors_sizes_units_and_normalised_radii(certificate: Cer
 
 
 def test_every_field_of_what_the_words_mean_is_spoken() -> None:
-    spoken = {"readings", "unit", "groups", "delays", "biases"}  # below
+    spoken = {"readings", "unit", "groups", "delays", "biases", "question"}  # below
     by_name = {"outputs"}  # as the name of an actuator, which the checker holds against them
     assert {field.name for field in fields(OnRobot)} == spoken | by_name
 
@@ -468,3 +468,105 @@ def test_every_size_and_name_changes_the_words(certificate: Certificate) -> None
         )
         findings = (replace(finding, requirement=other), *certificate.findings[1:])
         assert explain(replace(certificate, budget=budget, findings=findings)) != before
+
+
+QUESTIONS = """
+[[require]]
+quantity = "property"
+all_of = ["action[hip] - 0.5 * action[1] <= 30 N m"]
+region = { kind = "readings", sensors = { angle = [-0.1, "0.1 rad"], gyro = [3.9, 4.1] } }
+
+[[require]]
+quantity = "property"
+all_of = ["action[hip] <= -30 N m"]
+region = { kind = "states", sensors = { angle = [-0.1, 0.1], gyro = [-0.1, 0.1] } }
+
+[[require]]
+quantity = "property"
+any_of = ["action[hip] <= 0.1", "action[0] >= 0.1"]
+region = { kind = "raw", low = [-0.1, 0.0, 3.9], high = [0.1, 0.1, 4.1] }
+"""
+
+
+@pytest.fixture(scope="module", name="asked")
+def _asked(file: ControllerFile) -> Certificate:
+    config = replace(FAST, region_boxes=6)
+    return certify_policy(file, Budget.parse(QUESTIONS), Evidence(robot=ROBOT), config)
+
+
+def test_a_question_by_name_is_proved_refuted_or_open_and_proved_again(
+    asked: Certificate, file: ControllerFile
+) -> None:
+    found = [finding.verdict for finding in asked.findings]
+    assert found == [Verdict.PROVED, Verdict.REFUTED, Verdict.UNKNOWN]
+    read = Certificate.parse(asked.to_json())
+    assert read.budget == asked.budget
+    assert check_certificate(read, file).proved == (0, 1, 2)
+
+
+def test_condition_region_witness_and_worst_box_are_said_in_names_and_units(
+    asked: Certificate,
+) -> None:
+    proved, refuted, is_open = asked.findings
+    words = explain(asked)
+    assert (
+        "action[hip] - 0.5 * action[knee] <= 30.0 N m for observations with angle in [-0.1, 0.1] "
+        "rad, gyro in [3.9, 4.1] rad/s (raw units), with an excess of at most " in words
+    )
+    assert proved.requirement.asked in proved.requirement.describe()
+    witness = refuted.witness
+    assert witness is not None
+    assert witness.observation is not None
+    assert witness.action is not None
+    example = refuted.example(asked.robot)
+    assert example in words
+    assert example in refuted.reason_on(asked.robot)
+    assert f"gyro {witness.observation[2]:.6g} rad/s: hip {witness.action[0]:.6g} N m" in example
+    assert proved.example(asked.robot) == is_open.example(asked.robot) == ""
+    box = is_open.reason.partition("worst in ")[2]
+    assert box.count("angle[0] in [") + box.count("angle in [") == 2
+    assert "rad/s (raw units)" in box
+    assert is_open.requirement.describe().startswith("property action[hip] <= 0.1 N m or -action")
+
+
+def _another_box(question: dict[str, object]) -> None:
+    question["where"] = {"kind": "raw", "low": [-0.1, -0.1, 3.9], "high": [0.1, 0.1, 4.0]}
+
+
+def _another_condition(question: dict[str, object]) -> None:
+    question["all_of"] = ["action[0] - 0.5 * action[1] <= 31.0"]
+
+
+def _another_unit_of_the_question(question: dict[str, object]) -> None:
+    question["unit"] = "kN m"
+
+
+def _another_question(question: dict[str, object]) -> None:
+    question["words"] = "action[hip] <= 1.0 N m at every recorded state"
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [_another_box, _another_condition, _another_unit_of_the_question, _another_question],
+)
+def test_a_question_that_means_something_else_on_the_robot_is_refused(
+    asked: Certificate, file: ControllerFile, forge: Callable[[dict[str, object]], None]
+) -> None:
+    table = json.loads(asked.to_json())
+    forge(table["requirements"][0]["requirement"]["on_robot"]["question"])
+    with pytest.raises(IntegrityError, match="means another"):
+        check_certificate(Certificate.parse(canonical(table)), file)
+
+
+def test_names_in_a_question_need_a_robot_before_and_after_training(file: ControllerFile) -> None:
+    budget = Budget.parse(QUESTIONS)
+    for refused in (
+        lambda: budget.check_words(None),
+        lambda: certify_policy(file, budget, Evidence(), FAST),
+    ):
+        with pytest.raises(InputError, match=r"require\[0\] is in words of a robot"):
+            refused()
+    budget.check_words(ROBOT)
+    wrong = Budget.parse(QUESTIONS.replace("30 N m", "30 kN m"))
+    with pytest.raises(InputError, match=r"in N m, as action\[hip\] is, got 'kN m'"):
+        wrong.check_words(ROBOT)
