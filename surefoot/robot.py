@@ -26,6 +26,9 @@ PURE = "1"
 ROBOT_FILE = "robot.toml"
 """Name of the description in policy folders and bundles."""
 
+BY_METADATA = "# by the metadata of its file"
+"""End of a line that its user left open, and the file of the controller says."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
@@ -194,6 +197,16 @@ class Robot:
     def actuator_labels(self) -> tuple[str, ...]:
         """Name of each entry of the action."""
         return _labels(self.actuators)
+
+    @property
+    def by_metadata(self) -> tuple[str, ...]:
+        """What the metadata of the controller's file say in the place of the user, in sentences."""
+        lines = (line.strip() for line in self.text.splitlines())
+        return tuple(
+            f"of the robot the metadata of the file say: {line.removesuffix(BY_METADATA).strip()}"
+            for line in lines
+            if line.endswith(BY_METADATA)
+        )
 
     @property
     def each_sensor(self) -> tuple[Sensor, ...]:

@@ -55,7 +55,9 @@ def explain(certificate: Certificate) -> str:
         f"other. Its verdict is {certificate.headline}.",
         arithmetic_sentence(certificate.claims.runtime_error, certificate.arithmetic),
     ]
-    sensors = list(sensor_sentences(certificate.claims.sensors, certificate.robot))
+    robot = certificate.robot
+    sensors = list(sensor_sentences(certificate.claims.sensors, robot))
+    sensors += [] if robot is None else robot.by_metadata
     groups = (
         ("Guaranteed, always:", _chosen(certificate, _is_proved)),
         ("Guaranteed with a confidence:", _chosen(certificate, _is_proved_with_confidence)),

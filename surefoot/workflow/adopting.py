@@ -30,8 +30,8 @@ from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.recorded_states import read_states
-from surefoot.workflow.robot_draft import contradictions
 from surefoot.workflow.robot_file import read_robot
+from surefoot.workflow.robot_metadata import completed, contradictions
 from surefoot.workflow.source import Source
 
 ORIGINAL_FILE = "original.onnx"
@@ -123,7 +123,8 @@ def adopt_controller(
         else contradictions(original, described)
     )
     loud = [f"WARNING: {words}" for words in warnings]
-    for words in (*notes, *loud, *description.left_to_do(original.policy)):
+    added = () if described is None else described.by_metadata
+    for words in (*notes, *loud, *added, *description.left_to_do(original.policy)):
         listener.remark(words)
     file = _canonical_file(original, env_id, env_module)
     difference = check_canonical(original, file)
@@ -208,7 +209,7 @@ def _fitting_robot(path: Path | None, original: ControllerFile) -> Robot | None:
         return None
     robot = read_robot(path)
     robot.check_fits(original.policy)
-    return robot
+    return completed(robot, original)
 
 
 def _canonical_file(

@@ -20,8 +20,8 @@ from surefoot.robot import PURE, ROBOT_FILE, Actuator, Part, Robot, Sensor
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
-from surefoot.workflow.robot_draft import contradictions
 from surefoot.workflow.robot_file import robot_of
+from surefoot.workflow.robot_metadata import completed, contradictions
 
 _SHARE_OF_RANGE = 0.1
 """Limit of an actuator whose rate is not known, as a share of its range."""
@@ -69,6 +69,7 @@ def init_budget(
     file = load_controller_file(controller)
     policy = file.policy
     described.check_fits(policy)
+    described = completed(described, file)
     if isinstance(policy.head, CategoricalHead):
         raise InputError("budget init is for actuators; of a choice, require choice_lead")
     text = "\n".join(_lines(described, policy, _scope_of(controller), controller.name)) + "\n"
@@ -76,8 +77,8 @@ def init_budget(
     write_file(out, text.encode())
     warnings = contradictions(file, described)
     warnings += faint_sensors(_sizes(described), described, policy.normaliser)
-    for words in warnings:
-        listener.remark(f"WARNING: {words}")
+    for words in (*described.by_metadata, *(f"WARNING: {words}" for words in warnings)):
+        listener.remark(words)
     return BudgetDraft(path=out, budget=budget, warnings=warnings)
 
 

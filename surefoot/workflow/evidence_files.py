@@ -10,6 +10,7 @@ from surefoot.onnx_file import POLICY_FILE, ControllerFile, read_beside
 from surefoot.policy import Policy
 from surefoot.recordings import StatesFile
 from surefoot.records import ACTION, CLEAN, ActionRecord, AttackOutcome, AttackRecord, BenchRecord
+from surefoot.robot import Robot
 from surefoot.run_folder import run_of
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
@@ -17,6 +18,7 @@ from surefoot.workflow.gating import gate_of
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.recorded_states import read_states
 from surefoot.workflow.robot_file import robot_of
+from surefoot.workflow.robot_metadata import completed, contradictions
 
 
 def gather_evidence(
@@ -44,7 +46,8 @@ def gather_evidence(
         states: States of the user's own, instead of those of the folder.
         robot: Description of the robot, instead of that of the folder.
         gate: How the limits of its gate are made; None for a controller without a gate.
-        listener: Is told how these states were read.
+        listener: Is told how these states were read, what the metadata of the file add to the
+            description of the robot, and where the two contradict each other.
 
     Raises:
         InputError: If a measurement file is not one, ``dense`` is another controller, the states
@@ -53,7 +56,7 @@ def gather_evidence(
         IntegrityError: If the folder of the controller does not verify.
     """
     visited = _visited(controller) if states is None else read_states(states, file, listener)
-    described = robot_of(controller, robot)
+    described = _robot_of(controller, file, robot, listener)
     return Evidence(
         observations=None if visited is None else visited.independent,
         recorded=None if visited is None else visited.recorded,
@@ -72,6 +75,25 @@ def gather_evidence(
         robot=described,
         gate=None if gate is None else gate_of(file, visited, gate, described),
     )
+
+
+def _robot_of(
+    controller: Path, file: ControllerFile, given: Path | None, listener: Listener
+) -> Robot | None:
+    """Return the robot of a controller with what its file adds, None where none is described.
+
+    Raises:
+        InputError: If its description is none.
+    """
+    robot = robot_of(controller, given)
+    if robot is None:
+        return None
+    robot = completed(robot, file)
+    for words in robot.by_metadata if given is not None else ():
+        listener.remark(words)
+    for words in contradictions(file, robot):
+        listener.remark(f"WARNING: {words}")
+    return robot
 
 
 def attack_beside(controller: Path) -> Path | None:

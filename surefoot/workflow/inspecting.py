@@ -20,7 +20,7 @@ from surefoot.policy import (
     Squash,
     weights_sha256,
 )
-from surefoot.robot import Part
+from surefoot.robot import Part, Robot
 from surefoot.run_folder import policy_folder
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.sensors import SensorScales
@@ -176,7 +176,7 @@ def inspection_of(path: Path, file: ControllerFile, epsilon: float) -> Inspectio
         recorded_states=num_recorded,
         knows_noise=knows_noise,
         description=description,
-        understood=_understood(file, description),
+        understood=_understood(file, description, robot),
         unknown=_unknown(file, description, num_states, num_recorded, knows_noise=knows_noise),
     )
 
@@ -326,10 +326,15 @@ def _actuator(head: GaussianHead, number: int, name: str | None) -> Output:
 # --- what was understood, and what is not known
 
 
-def _understood(file: ControllerFile, description: Description) -> tuple[str, ...]:
+def _understood(
+    file: ControllerFile, description: Description, robot: Robot | None
+) -> tuple[str, ...]:
     notes = () if file.origin is None else file.origin.notes
-    warnings = [f"WARNING: {words}" for words in description.contradictions(file.policy)]
-    return (*notes, *warnings, *description.left_to_do(file.policy))
+    found = description.contradictions(file.policy)
+    found += () if robot is None else description.other_words(robot)
+    warnings = [f"WARNING: {words}" for words in found]
+    added = () if robot is None else robot.by_metadata
+    return (*notes, *warnings, *added, *description.left_to_do(file.policy))
 
 
 def _unknown(

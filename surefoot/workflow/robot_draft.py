@@ -59,17 +59,6 @@ def init_robot(controller: Path, out: Path, *, listener: Listener = SILENCE) -> 
     return RobotDraft(path=out, robot=robot)
 
 
-def contradictions(file: ControllerFile, robot: Robot) -> tuple[str, ...]:
-    """List what the metadata of a file say otherwise than its graph, or than a robot.
-
-    Args:
-        file: The controller.
-        robot: The robot as its user describes it.
-    """
-    description = Description.of(file.properties)
-    return description.contradictions(file.policy) + description.other_words(robot)
-
-
 def _lines(
     file: ControllerFile, head: GaussianHead, description: Description, name: str
 ) -> Iterator[str]:
@@ -91,7 +80,7 @@ def _sensors(file: ControllerFile, description: Description) -> Iterator[str]:
     names = sensor_names(file.parts, description)
     tables = _tables([name for name in names if name is not None])
     if None in names or tables is None:
-        tables = [(_bare(file.parts[0].name) or "sensor", file.policy.obs_dim, ())]
+        tables = [(bare_name(file.parts[0].name) or "sensor", file.policy.obs_dim, ())]
         if terms:
             yield ""
             yield f"# Its terms, in this order, of sizes that no file says: {', '.join(terms)!a}"
@@ -107,7 +96,7 @@ def _sensors(file: ControllerFile, description: Description) -> Iterator[str]:
 
 
 def _actuators(head: GaussianHead, description: Description) -> Iterator[str]:
-    joints = [_bare(name) for name in description.joint_names]
+    joints = [bare_name(name) for name in description.joint_names]
     count = len(head.centre)
     known = "" not in joints and len(set(joints)) == count == len(joints)
     for number, name in enumerate(joints if known else [f"action_{one}" for one in range(count)]):
@@ -129,23 +118,25 @@ def _actuators(head: GaussianHead, description: Description) -> Iterator[str]:
 def _tables(names: Sequence[str]) -> list[tuple[str, int, tuple[str, ...]]] | None:
     """Return name, count and entries of each table; None where one has no name of its own."""
     tables = []
-    for table, group in groupby(map(_split, names), key=lambda parts: parts[0]):
-        entries = tuple(_bare(entry) for _, entry in group)
+    for table, group in groupby(map(table_and_entry, names), key=lambda parts: parts[0]):
+        entries = tuple(bare_name(entry) for _, entry in group)
         numbered = entries == tuple(map(str, range(len(entries))))
         is_array = entries != ("",)
-        tables.append((_bare(table), len(entries), entries if is_array and not numbered else ()))
+        tables.append(
+            (bare_name(table), len(entries), entries if is_array and not numbered else ())
+        )
     words = [name for name, _, _ in tables]
     unclear = any("" in entries or len(set(entries)) < len(entries) for _, _, entries in tables)
     return None if unclear or "" in words or len(set(words)) < len(words) else tables
 
 
-def _split(name: str) -> tuple[str, str]:
+def table_and_entry(name: str) -> tuple[str, str]:
     """Return the table and the entry of a sensor's name; no entry where it is no array's."""
     match = _ENTRY.fullmatch(name)
     return (name, "") if match is None else (match[1], match[2])
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
     """Return a name of which budgets can speak without quotes."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")
 
