@@ -1,11 +1,13 @@
 """One HTML page about a run: may this controller be deployed, and what is that worth?"""
 
-from surefoot.artifact import from_json, read_artifact, read_file
+from collections.abc import Iterator
+
+from surefoot.artifact import from_json, read_artifact
 from surefoot.ball import Ball
 from surefoot.budget import Scope
 from surefoot.certificate import BOUNDS, Certificate, Verdict, proved_text
 from surefoot.quantities.action_deviation import ACTION_DEVIATION
-from surefoot.records import AttackRecord, BenchRecord, RunSummary
+from surefoot.records import CLEAN, AttackRecord, BenchRecord
 from surefoot.run_folder import CURVES_FILE, RunFolder, picture_of
 from surefoot.study.figures import deviation_histogram, learning_curve, robustness_front
 from surefoot.study.film_record import FilmRecord
@@ -21,7 +23,7 @@ from surefoot.study.page import (
     share,
     table,
 )
-from surefoot.study.run_summary import summarise
+from surefoot.study.run_summary import RunResults, read_results
 
 _DEPLOY = {
     Verdict.PROVED: "every requirement of the budget holds. It may be deployed.",
@@ -33,27 +35,27 @@ _WIDE = 900
 
 
 def render_report(run: RunFolder) -> str:
-    """Return the page of a run that was certified and attacked, and perhaps timed.
+    """Return the page of a run that was certified, attacked where it can be, and perhaps timed.
 
     Raises:
         InputError: If a result is missing or malformed, or they are about several controllers.
         IntegrityError: If the certificate or the policy was changed.
     """
-    summary, attack = summarise(run), AttackRecord.read(run.attack)
-    certificate = Certificate.parse(read_file(run.certificate), str(run.certificate))
+    results = read_results(run)
+    certificate = results.certificate
     return page(
-        f"{summary.env}: {certificate.verdict}",
-        f"{summary.env}: may this controller be deployed?",
+        f"{results.name}: {certificate.verdict}",
+        f"{results.name}: may this controller be deployed?",
         [
             _verdict(certificate) + "".join(map(note, certificate.sensor_warnings)),
-            _numbers(summary),
+            _numbers(results),
             section("Requirements", _findings(certificate)),
             section("Deviation at visited states", _deviations(certificate)),
             section("Bounds of the whole controller", _bounds(certificate, run)),
-            section("Attacks in closed loop", _attacks(attack, run) + _film(attack, run)),
+            section("Attacks in closed loop", _closed_loop(results.attack, run)),
             section("Learning", _learning(run)),
-            section("Runtime", _latencies(run)),
-            section("Digests", _digests(summary)),
+            section("Runtime", _latencies(results.bench, run)),
+            section("Digests", _digests(certificate)),
         ],
     )
 
@@ -76,20 +78,24 @@ def _verdict(certificate: Certificate) -> str:
     )
 
 
-def _numbers(summary: RunSummary) -> str:
+def _numbers(results: RunResults) -> str:
+    attack, training = results.attack, results.training
     rows = [
-        ("clean return", number(summary.clean_return)),
-        *((f"return under {name}", number(v)) for name, v in summary.attacked_return.items()),
-        *(
-            (f"episodes that failed under {name}", str(count))
-            for name, count in summary.failures.items()
-            if count
-        ),
-        ("sparsity", f"{summary.sparsity:.1%}"),
-        ("size of policy.onnx", f"{summary.size_bytes:,} bytes"),
-        *(() if summary.steps is None else (("training steps", f"{summary.steps:,}"),)),
+        *(() if attack is None else _returns(attack)),
+        ("sparsity", f"{results.file.policy.sparsity:.1%}"),
+        ("size of policy.onnx", f"{len(results.file.data):,} bytes"),
+        *(() if training is None else (("training steps", f"{training.steps:,}"),)),
     ]
     return table(("what", "value"), rows, numeric=(1,))
+
+
+def _returns(attack: AttackRecord) -> Iterator[tuple[str, str]]:
+    yield "clean return", number(attack.attacks[CLEAN].mean)
+    for name, outcome in attack.attacked.items():
+        yield f"return under {name}", number(outcome.mean)
+    for name, outcome in attack.attacks.items():
+        if outcome.failures:
+            yield f"episodes that failed under {name}", str(outcome.failures)
 
 
 def _findings(certificate: Certificate) -> str:
@@ -152,6 +158,12 @@ def _bounds(certificate: Certificate, run: RunFolder) -> str:
         return shown
     caption = "Largest change of one actuator against the size of the perturbation."
     return figure(image(picture, "deviation against epsilon"), caption) + shown
+
+
+def _closed_loop(attack: AttackRecord | None, run: RunFolder) -> str:
+    if attack is None:
+        return note("The controller names no environment, so that it was not attacked.")
+    return _attacks(attack, run) + _film(attack, run)
 
 
 def _attacks(attack: AttackRecord, run: RunFolder) -> str:
@@ -222,8 +234,8 @@ def _learning(run: RunFolder) -> str:
     return curve + figure(robustness_front(curves), words)
 
 
-def _latencies(run: RunFolder) -> str:
-    if not run.bench.is_file():
+def _latencies(bench: BenchRecord | None, run: RunFolder) -> str:
+    if bench is None:
         return ""
     rows = [
         (
@@ -233,7 +245,7 @@ def _latencies(run: RunFolder) -> str:
                 for value in (entry.p50_us, entry.p90_us, entry.p99_us, entry.p999_us, entry.max_us)
             ),
         )
-        for name, entry in BenchRecord.read(run.bench).backends.items()
+        for name, entry in bench.backends.items()
     ]
     head = ("backend", "p50, us", "p90, us", "p99, us", "p99.9, us", "largest, us")
     shown = table(head, rows, numeric=range(1, 6))
@@ -244,11 +256,11 @@ def _latencies(run: RunFolder) -> str:
     return figure(image(picture, "latencies and missed deadlines", _WIDE), caption) + shown
 
 
-def _digests(summary: RunSummary) -> str:
+def _digests(certificate: Certificate) -> str:
     digests = (
-        ("weights_sha256", summary.weights_sha256),
-        ("onnx_sha256", summary.onnx_sha256),
-        ("budget_sha256", summary.budget_sha256),
+        ("weights_sha256", certificate.weights_sha256),
+        ("onnx_sha256", certificate.onnx_sha256),
+        ("budget_sha256", certificate.budget.sha256),
     )
     return table(("of", "digest"), digests)
 

@@ -162,6 +162,21 @@ def test_a_result_that_is_missing_is_named(run: RunFolder, name: str) -> None:
         render_report(run)
 
 
+def test_an_adopted_controller_without_an_environment_needs_no_attack(run: RunFolder) -> None:
+    policy = load_policy(run.policy)[0].policy
+    save_policy(run.policy, policy, facts={"adopted": {"source": "actor.onnx"}})
+    for path in (run.training, run.attack):
+        path.unlink()
+    shown = read(render_report(run)).text
+    assert "actor.onnx: may this controller be deployed?" in shown
+    assert "names no environment, so that it was not attacked" in shown
+    assert "return" not in shown
+    run.certificate.unlink()
+    with pytest.raises(InputError, match=r"has no certificate.json: certify .* first") as refused:
+        render_report(run)
+    assert "attack" not in str(refused.value)
+
+
 def test_the_page_says_what_the_files_say_and_loads_nothing(run: RunFolder) -> None:
     html = render_report(run)
     reader = read(html)
