@@ -271,7 +271,10 @@ def _check_comparable(policy: Policy, original: Policy) -> None:
         InputError: If they cannot.
     """
     if isinstance(found := comparable(policy, original), Unknown):
-        raise InputError(f"the control error needs the original policy: {found.reason}")
+        rule = "the control error needs the original policy"
+        if not policy.is_elementwise:
+            rule = "no control error can be certified"
+        raise InputError(f"{rule}: {found.reason}")
 
 
 def _both_roundings(policy: Policy, original: Policy, states: Float) -> Float:

@@ -72,7 +72,7 @@ def _error_rows(compression: "Compression") -> list[tuple[str, str]]:
 
 def _error_row(error: "ControlError | Unknown", domain: str) -> tuple[str, str]:
     if isinstance(error, Unknown):
-        return f"control error, no {domain}", f"certified {proved(None)}, measured {cell(None)}"
+        return f"control error, {domain}", f"not certified: {error.reason}"
     where = f"{error.num_states} {domain}" + (f" + {error.epsilon:g}" if error.epsilon else "")
     value = f"certified {proved(error.certified)}, measured {cell(error.measured)}"
     return f"control error, {where}", value

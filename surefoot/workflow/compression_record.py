@@ -42,8 +42,8 @@ class ControlErrors:
     """
 
     units: str
-    visited: ControlError | None
-    own: ControlError | None
+    visited: ControlError | Unknown | None
+    own: ControlError | Unknown | None
     box: ControlError | Unknown
     paper: PaperError | None
 
@@ -52,13 +52,17 @@ class ControlErrors:
         return {
             "units": self.units,
             "arithmetic": "float32, rounding of both controllers included",
-            "visited": None if self.visited is None else self.visited.to_table(),
-            "own": None if self.own is None else self.own.to_table(),
-            "box": {"certified": None, "reason": self.box.reason}
-            if isinstance(self.box, Unknown)
-            else self.box.to_table(),
+            "visited": _error_table(self.visited),
+            "own": _error_table(self.own),
+            "box": _error_table(self.box),
             "paper": None if self.paper is None else to_table(self.paper),
         }
+
+
+def _error_table(error: ControlError | Unknown | None) -> Json:
+    if isinstance(error, Unknown):
+        return {"certified": None, "reason": error.reason}
+    return None if error is None else error.to_table()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

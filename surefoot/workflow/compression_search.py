@@ -1,5 +1,6 @@
 """Compressed policies of one original, how far each is from it, and the sparsest within a limit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from surefoot.certificate import proved_text
@@ -91,21 +92,18 @@ class CompressionSearch:
             visited: States that it visits itself, if they are known.
         """
         at_visited = paper = own = None
-        if self.states is not None:
-            at_visited = self._error_at(policy, self.states)
-            printed = paper_control_error(
-                policy, self.original, self.states, self.limit.max_control_error
-            )
-            paper = build(PaperError, printed, "the published error")
+        if (states := self.states) is not None:
+            at_visited = _if_certified(lambda: self._error_at(policy, states))
+            paper = self._published(policy, states)
         if visited is not None:
             # It goes elsewhere than the original does, and may differ more from it there.
-            states = calibration_states(policy, visited.pool, fits_weights=False)
-            own = self._error_at(policy, states)
+            its_own = calibration_states(policy, visited.pool, fits_weights=False)
+            own = _if_certified(lambda: self._error_at(policy, its_own))
         return ControlErrors(
             units=units_of(policy),
             visited=at_visited,
             own=own,
-            box=self._in_box(policy),
+            box=_if_certified(lambda: box_control_error(policy, self.original)),
             paper=paper,
         )
 
@@ -128,8 +126,18 @@ class CompressionSearch:
     def _error_at(self, policy: Policy, states: Array) -> ControlError:
         return visited_control_error(policy, self.original, states, self.limit.epsilon)
 
-    def _in_box(self, policy: Policy) -> ControlError | Unknown:
-        try:
-            return box_control_error(policy, self.original)
-        except InputError as error:  # without a clip nothing bounds the states
-            return Unknown(str(error))
+    def _published(self, policy: Policy, states: Array) -> PaperError | None:
+        """Return the error as published, which is about affine layers and activations alone."""
+        if not policy.is_elementwise:
+            return None
+        limit = self.limit.max_control_error
+        printed = paper_control_error(policy, self.original, states, limit)
+        return build(PaperError, printed, "the published error")
+
+
+def _if_certified(error: Callable[[], ControlError]) -> ControlError | Unknown:
+    """Return an error, or why it cannot be certified: without a clip nothing bounds the states."""
+    try:
+        return error()
+    except InputError as refused:
+        return Unknown(str(refused))

@@ -185,3 +185,22 @@ def test_a_controller_with_branches_is_quantised_and_never_pruned(tmp_path: Path
     done = run_pipeline("quantise", path, "--output", actions, "--out", out)
     assert done.code == 0, done.err
     assert load_policy(out)[0].policy.sparsity < 0.1
+
+
+def test_a_controller_with_layernorm_is_quantised_though_no_control_error_is_certified(
+    tmp_path: Path,
+) -> None:
+    rng, graph = np.random.default_rng(0), Graph()
+    hidden = graph.node("LayerNormalization", "obs", graph.constant(np.ones(4)), axis=-1)
+    actions = graph.dense(hidden, rng.normal(size=(2, 4)), rng.normal(size=2))
+    path, out = tmp_path / "actor.onnx", tmp_path / "out"
+    path.write_bytes(graph.file({actions: ("N", 2)}, {"obs": ("N", 4)}))
+    np.save(tmp_path / "states.npy", rng.normal(size=(5, 4)).astype(np.float32))
+    rounded = ("compress", path, "--weights", "int8", "--calibration", tmp_path / "states.npy")
+    done = run_pipeline(*rounded, "--out", out, "--json")
+    assert done.code == 0, done.err
+    error = json.loads(done.out)["control_error"]["visited"]
+    assert error["certified"] is None
+    assert "layers in which neurons depend on each other are not compared" in error["reason"]
+    asked = run_pipeline(*rounded, "--out", tmp_path / "limited", "--max-control-error", 1)
+    assert (asked.code, asked.err.count("\n")) == (2, 1)
