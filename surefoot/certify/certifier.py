@@ -8,7 +8,6 @@ from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget, Requirement, Scope
 from surefoot.certificate import Certificate, Finding
 from surefoot.certify.analysis import Analysis
-from surefoot.certify.behind_gate import enforced_state
 from surefoot.certify.evidence import CertifyConfig, Evidence
 from surefoot.certify.proved_claims import proved_tables, table_epsilon
 from surefoot.certify.searches import Searches
@@ -37,7 +36,7 @@ def certify_policy(
         InputError: If the evidence does not fit the policy.
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
-    return certify_analysis(Analysis(controller, evidence, config), budget)
+    return certify_analysis(Analysis(controller, evidence, config, budget), budget)
 
 
 def num_steps(budget: Budget) -> int:
@@ -61,10 +60,7 @@ def certify_analysis(
         CheckError: If a bound and a search contradict each other, which is a bug of surefoot.
     """
     analysis.controller.require_read()
-    evidence = analysis.evidence
-    policy = analysis.controller.policy
-    enforced = enforced_state(policy, evidence.gate)
-    budget = budget.on(evidence.robot, policy, evidence.state_limit, enforced)
+    evidence, budget = analysis.evidence, analysis.held(budget)
     watch(0, "global bounds")
     proofs = analysis.proofs
     findings = []

@@ -24,6 +24,7 @@ from surefoot.certify.bounds.global_bounds import (
     no_bounds,
 )
 from surefoot.certify.bounds.lipsdp_proof import Multipliers
+from surefoot.certify.bounds.metric import ProvedMetric
 from surefoot.certify.bounds.rounding import (
     RoundingBound,
     deployed_range,
@@ -67,7 +68,7 @@ class Everywhere:
     Attributes:
         policy: Its arrays are float32 by value.
         arithmetic: Arithmetic in which it is deployed.
-        multipliers: Proofs of Lipschitz constants by name, in action units (logits).
+        multipliers: Proofs of metrics by name, in action units (logits).
     """
 
     def __init__(
@@ -121,14 +122,18 @@ class Everywhere:
 
     def _with_multipliers(self, bounds: LipschitzBounds, unit: Float) -> LipschitzBounds:
         """Return the bounds with those of the multipliers, times ``unit`` for each output."""
-        whole, rows = dict(bounds.whole), dict(bounds.rows)
-        for name, proof in self.multipliers:
-            if proof.output is None:
-                whole[name] = float(up(proof.bound * unit.max()))
-            else:
-                rows.setdefault(name, np.full(len(unit), np.inf))
-                rows[name][proof.output] = up(proof.bound * unit[proof.output])
-        return LipschitzBounds(whole=whole, rows=rows, absolute=bounds.absolute)
+        return bounds.with_metrics(
+            [
+                ProvedMetric(
+                    name=name,
+                    metric=proof.metric.in_units(
+                        unit.max() if proof.output is None else unit[proof.output]
+                    ),
+                    output=proof.output,
+                )
+                for name, proof in self.multipliers
+            ]
+        )
 
     @cached_property
     def action_range(self) -> Float | None:

@@ -370,7 +370,8 @@ class CertifyConfig:
         search_steps: Gradient steps of each ascent.
         search_restarts: Random starts beside the corner of the gradient's signs.
         lipsdp_iterations: L-BFGS iterations of LipSDP; 0 leaves it out.
-        lipsdp_per_actuator: Further iterations for each actuator alone; 0 leaves them out.
+        lipsdp_per_actuator: Further iterations for each actuator alone, and for each metric that
+            weighs the sensors; 0 leaves both out.
         split_boxes: Pieces into which the perturbations of a visited state may be cut where the
             bound does not meet the limit; 0 leaves it out.
         alpha_steps: Gradient steps that choose the lines of CROWN at visited states, which also

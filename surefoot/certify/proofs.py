@@ -78,7 +78,7 @@ class Proofs:
             policy: Policy of the controller file; its arrays are float32 by value.
             evidence: Evidence beside the weights.
             arithmetic: Arithmetic in which the controller is deployed.
-            multipliers: Proofs of Lipschitz constants by name, in action units (logits).
+            multipliers: Proofs of metrics by name, in action units (logits).
             effort: Effort allowed to bounds around states.
             tree_of: From a question to the tree of boxes that its proof is made of.
             gate: Gate that lets only some states through, of which all bounds are; None for all

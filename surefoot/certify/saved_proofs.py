@@ -95,10 +95,10 @@ def _proved_multipliers(
         return
     chain = action_chain(policy)
     for table in saved:
-        proof, own = Multipliers.from_table(table), chain
+        proof, own = Multipliers.from_table(table, chain.num_inputs), chain
         if proof.output is not None:
             own = chain.with_last(chain.matrices[-1].rows(slice(proof.output, proof.output + 1)))
         known = table.get("name") in ("eclipse_fast", "lipsdp") and own.num_outputs > 0
-        if not known or not proves_lipschitz(own, proof.squared, proof.values):
+        if not known or not proves_lipschitz(own, proof.metric.weights, proof.values):
             raise IntegrityError(f"{table.get('name')}: the multipliers do not prove the bound")
         yield table["name"], proof

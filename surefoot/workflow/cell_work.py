@@ -114,7 +114,7 @@ class _CellWork:
         def certify() -> None:
             file = load_policy(self._run.policy)[0]
             evidence = gather_evidence(self._run.path, file, settings.assume)
-            analysis = Analysis(file, evidence, settings.certify)
+            analysis = Analysis(file, evidence, settings.certify, budget)
             certify_analysed(analysis, budget, self._run.certificate, SILENCE, draw=False)
 
         self._once("certify", self._run.certificate, certify)

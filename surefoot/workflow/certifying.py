@@ -93,7 +93,7 @@ def certify_controller(
             f"the states of {states.path} are not stored in {controller}: to export with this "
             "certificate, store them by pipeline adopt --states"
         )
-    analysis = Analysis(file, evidence, config or CertifyConfig())
+    analysis = Analysis(file, evidence, config or CertifyConfig(), budget)
     return certify_analysed(analysis, budget, out, listener, draw=draw)
 
 

@@ -147,7 +147,8 @@ class _Stages:
             bench=bench,
             gate=self._budget.gate,
         )
-        analysis = Analysis(self.file, evidence, self._configuration.certification())
+        certification = self._configuration.certification()
+        analysis = Analysis(self.file, evidence, certification, self._budget)
         certify_analysed(analysis, self._budget, out, self._listener, draw=draw)
 
     def export(self, certificate: Certificate) -> None:

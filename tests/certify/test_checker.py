@@ -21,7 +21,7 @@ from surefoot.artifact import Json, sha256_hex, to_json
 from surefoot.ball import Norm
 from surefoot.budget import Budget, Scope
 from surefoot.certificate import Certificate
-from surefoot.certify import CertifyConfig, Evidence, Measurement, certify_policy
+from surefoot.certify import Analysis, CertifyConfig, Evidence, Measurement, certify_policy
 from surefoot.certify.checker import check_certificate
 from surefoot.config import to_toml
 from surefoot.errors import IntegrityError
@@ -124,6 +124,21 @@ def test_what_the_stage_writes_is_accepted(file: ControllerFile, certificate: Ce
     assert report.unchecked == ()
 
 
+def test_a_certificate_of_constants_alone_is_accepted(
+    file: ControllerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As versions wrote it that weighed no sensors."""
+    monkeypatch.setattr(Analysis, "_boxes", [])
+    budget = Budget.parse("[[require]]" + BUDGET.split("[[require]]")[1])
+    certificate = certify_policy(file, budget, Evidence(), CONFIG)
+    assert {"squared"} == {
+        key
+        for entry in certificate.proof["multipliers"]
+        for key in entry.keys() & {"squared", "metric"}
+    }
+    assert check_certificate(Certificate.parse(certificate.to_json()), file).proved == (0,)
+
+
 def test_without_observations_the_visited_claims_stay_unchecked(
     file: ControllerFile, certificate: Certificate
 ) -> None:
@@ -210,6 +225,23 @@ def weaken_squared(table: dict) -> None:
     entry["squared"] = float.hex(float.fromhex(entry["squared"]) * 0.9)
 
 
+def weigh(change: Callable[[np.ndarray], object]) -> Callable[[dict], None]:
+    """Other weights of the sensors, in every proof that has some."""
+
+    def forge_weights(table: dict) -> None:
+        for entry in table["proof"]["multipliers"]:
+            if "metric" in entry:
+                weights = np.frombuffer(bytes.fromhex(entry["metric"]))
+                entry["metric"] = np.asarray(change(weights), np.float64).tobytes().hex()
+
+    return forge_weights
+
+
+def weigh_twice(table: dict) -> None:
+    entry = next(p for p in table["proof"]["multipliers"] if "metric" in p)
+    entry["squared"] = float.hex(1e-3)
+
+
 def prove_the_refuted(table: dict) -> None:
     table["requirements"][1] |= {"verdict": "PROVED", "certified": 0.0005, "witness": None}
     table["requirements"][1]["sampled"] = 0.0004
@@ -248,6 +280,22 @@ def witness_of(**fields: Json) -> Callable[[dict], None]:
 FORGERIES: dict[str, Callable[[dict], None]] = {
     "a multiplier": flip_multiplier,
     "the proved constant": weaken_squared,
+    "weights of the sensors a millionth too small": weigh(lambda d: d * (1 - 1e-6)),
+    "a weight of one sensor a millionth too small": (
+        weigh(lambda d: np.append(d[0] * (1 - 1e-6), d[1:]))
+    ),
+    "a negative weight of a sensor": weigh(lambda d: np.append(-d[0], d[1:])),
+    "a sensor without a weight": weigh(lambda d: np.append(0.0, d[1:])),
+    "a weight that is no number": weigh(lambda d: np.append(np.nan, d[1:])),
+    "an infinite weight": weigh(lambda d: np.append(np.inf, d[1:])),
+    "a weight too few": weigh(lambda d: d[1:]),
+    "a weight too many": weigh(lambda d: np.append(d, d[0])),
+    "one weight for all sensors": weigh(lambda d: d.max()),
+    "no weights": weigh(lambda d: []),
+    "a metric that is a constant as well": weigh_twice,
+    "weights that are no text": lambda t: t["proof"]["multipliers"][-1].update(metric=1.0),
+    "weights that are no hexadecimal": lambda t: t["proof"]["multipliers"][-1].update(metric="x"),
+    "half a weight": lambda t: t["proof"]["multipliers"][-1].update(metric="00"),
     "the best Lipschitz bound": lambda t: halve(t, "lipschitz_l2", "best"),
     "a Lipschitz bound": lambda t: halve(t, "lipschitz_l2", "lipsdp"),
     "a deviation": lambda t: halve(t, "deviation_linf", "best"),

@@ -282,7 +282,7 @@ def exact_products(policy: Policy) -> list[np.ndarray]:
 
 def lipschitz_matrix(
     chain: Chain,
-    squared: float,
+    metric: float | np.ndarray,
     multipliers: list[np.ndarray],
     weights: list[np.ndarray] | None = None,
 ) -> list[Vector]:
@@ -298,7 +298,7 @@ def lipschitz_matrix(
                 total[starts[row] + i][starts[column] + j] += entry
 
     for i in range(sizes[0]):
-        total[i][i] += exact(squared)
+        total[i][i] += exact(float(np.broadcast_to(metric, sizes[:1])[i]))
     for layer, (slope, values) in enumerate(zip(chain.slopes, multipliers, strict=True)):
         low, high, weight = exact(slope.low), exact(slope.high), weights[layer]
         lam = vector(list(values))
@@ -339,11 +339,14 @@ def test_a_semidefinite_proof_is_one_in_exact_arithmetic(activation: Activation,
     gain = float(10 ** rng.uniform(-1, 1))
     policy = draw_policy(rng, [2, 4, 4, 2], activation, gain=gain, sparsity=0.2)
     chain = action_chain(policy)
-    found = semidefinite_bounds(chain, iterations=8, row_iterations=0)
-    for proof in (found.fast, found.whole):
-        assert is_semidefinite(lipschitz_matrix(chain, proof.squared, list(proof.values)))
-    lower = lipschitz_matrix(chain, found.whole.squared / 4, list(found.whole.values))
-    assert not is_semidefinite(lower)
+    boxes = [Ball(norm=Norm.LINF, epsilon=1.0, sensors=sides) for sides in (None, (1.0, 0.1))]
+    found = semidefinite_bounds(chain, iterations=8, row_iterations=2, balls=boxes)
+    together = [proof for proof in found.weighed if proof.output is None]
+    assert len(together) == len(boxes)
+    for proof in (found.fast, found.whole, *together):
+        weights = proof.metric.weights
+        assert is_semidefinite(lipschitz_matrix(chain, weights, list(proof.values)))
+        assert not is_semidefinite(lipschitz_matrix(chain, weights / 4, list(proof.values)))
 
 
 @pytest.mark.parametrize("activation", [Activation.TANH, Activation.SILU])

@@ -13,7 +13,7 @@ from surefoot.attack.proved_deviation import certified_deviation
 from surefoot.ball import Ball, Norm
 from surefoot.budget import Budget, Requirement, Scope
 from surefoot.certificate import Verdict
-from surefoot.certify import CertifyConfig, Evidence, certify_policy
+from surefoot.certify import Analysis, CertifyConfig, Evidence, certify_policy
 from surefoot.certify.bounds.chain import action_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.checker import check_certificate
@@ -69,6 +69,18 @@ def test_a_requirement_takes_shares_for_linf_perturbations_only() -> None:
             replace(good, **change)
     with pytest.raises(InputError, match="sensors"):
         replace(good, quantity="return_loss", scope=None)
+
+
+def test_sensors_are_weighed_for_the_errors_that_a_budget_names(file: ControllerFile) -> None:
+    shares = (1.0, 0.05, 0.3)
+    text = TEMPLATE.format(sensors=list(shares), everywhere=9.0, visited=9.0)
+    budget, config = Budget.parse(text), replace(FAST, lipsdp_per_actuator=15)
+    ball = Ball(norm=Norm.LINF, epsilon=0.2, sensors=shares)
+    fitted, equal = (
+        Analysis(file, Evidence(), config, of).proofs.everywhere.deviations(ball)["lipsdp"]
+        for of in (budget, None)
+    )
+    assert (fitted < 0.98 * equal).all()
 
 
 def test_shares_scale_every_bound_and_a_share_of_one_changes_nothing() -> None:

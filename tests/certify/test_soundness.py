@@ -181,7 +181,9 @@ def search_slack(trial: Trial, outputs: Array) -> float:
 
 def check_semidefinite(trial: Trial, count: Count) -> None:
     chain = action_chain(trial.policy)
-    found = semidefinite_bounds(chain, iterations=10, row_iterations=3)
+    shares = np.random.default_rng(len(chain.matrices)).uniform(0.01, 1, chain.num_inputs)
+    balls = [Ball(norm=Norm.LINF, epsilon=1.0, sensors=tuple(shares.tolist()))]
+    found = semidefinite_bounds(chain, iterations=10, row_iterations=3, balls=balls)
     outputs = outputs_of(trial.policy, trial.moved)
     change = np.abs(outputs - outputs_of(trial.policy, trial.states))
     sizes, lengths = np.linalg.norm(trial.steps, axis=2), np.linalg.norm(change, axis=2)
@@ -192,6 +194,10 @@ def check_semidefinite(trial: Trial, count: Count) -> None:
     for output, row in enumerate(found.rows):
         if row is not None:
             count.hold("lipsdp of one actuator", change[..., output], row.bound * sizes, slack)
+    for proof in found.weighed:
+        reach = np.sqrt(trial.steps**2 @ proof.metric.weights)
+        moved = lengths if proof.output is None else change[..., proof.output]
+        count.hold("lipsdp with sensors weighed", moved, reach, slack)
 
 
 def check_deployed(trial: Trial, file: ControllerFile, count: Count) -> None:

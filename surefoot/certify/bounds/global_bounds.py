@@ -8,13 +8,14 @@ Proofs: docs/explanation/mathematics.md, 4.1 to 4.5.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from surefoot.ball import Groups, Norm
 from surefoot.certify.bounds.chain import Chain
+from surefoot.certify.bounds.metric import Metric, ProvedMetric
 from surefoot.certify.bounds.region import spread_of_sides
 from surefoot.certify.bounds.upward import (
     UNDERFLOW,
@@ -35,19 +36,34 @@ class LipschitzBounds:
         whole: Bounds on |f(z') - f(z)|_2 / |z' - z|_2 by name.
         rows: Bounds on |f_j(z') - f_j(z)| / |z' - z|_2 for each output j, shape (m,), by name.
         absolute: |W_L| S |W_{L-1}| ... S |W_1|, entry (j, k): output j per unit of sensor k.
+        metrics: Metrics whose constants are among ``whole`` and ``rows``, but whose reach may be
+            less than these say.
     """
 
     whole: Mapping[str, float]
     rows: Mapping[str, Float]
     absolute: Float
+    metrics: Sequence[ProvedMetric] = ()
+
+    def with_metrics(self, metrics: Sequence[ProvedMetric]) -> "LipschitzBounds":
+        """Return the bounds with proved metrics and the constants that follow from them."""
+        whole = dict(self.whole)
+        rows = {name: values.copy() for name, values in self.rows.items()}
+        for proved in metrics:
+            constant, name = proved.metric.constant, proved.name
+            if proved.output is None:
+                whole[name] = min(whole.get(name, math.inf), constant)
+            else:
+                least_so_far = rows.setdefault(name, np.full(self.absolute.shape[0], np.inf))
+                least_so_far[proved.output] = min(least_so_far[proved.output], constant)
+        return replace(self, whole=whole, rows=rows, metrics=(*self.metrics, *metrics))
 
     def lipschitz(self, norm: Norm) -> dict[str, float]:
         """Bound |f(z') - f(z)|_2 / |z' - z| in ``norm``, by name of the bound."""
         if norm is Norm.L2:
             return dict(self.whole)
         # |d|_2 <= sqrt(d) |d|_inf; |f|_2 of the entrywise bounds M 1 needs no such factor.
-        factor = _root(self.absolute.shape[1])
-        bounds = {name: float(up(value * factor)) for name, value in self.whole.items()}
+        bounds = self._together(1.0, norm)
         reach = matmul_up(self.absolute, np.ones(self.absolute.shape[1]))
         bounds["absolute_product"] = vector_norm_up(reach)
         return bounds
@@ -67,9 +83,13 @@ class LipschitzBounds:
             sensors: For linf the share of epsilon by which each sensor may move, shape (obs_dim,).
             groups: Sensors whose movements count together, in l2.
         """
-        factor = self._length(epsilon, norm, sensors, groups or ())
+        factor = self._length(epsilon, norm, sensors, groups)
         slopes = self._slopes()
         bounds = {name: up(rows * factor, 2) for name, rows in slopes.items()}
+        for proved in self.metrics:
+            meant = slice(None) if proved.output is None else proved.output
+            reach = proved.metric.reach(epsilon, norm, sensors, groups)
+            bounds[proved.name][meant] = np.minimum(bounds[proved.name][meant], reach)
         if norm is Norm.LINF:
             sizes = np.full(self.absolute.shape[1], epsilon)
             sizes = sizes if sensors is None else up(sizes * sensors)
@@ -109,20 +129,31 @@ class LipschitzBounds:
         return up(total, len(groups) + len(alone))
 
     def _length(
-        self, epsilon: float, norm: Norm, sensors: Float | None, groups: Groups = ()
+        self,
+        epsilon: float,
+        norm: Norm,
+        sensors: Float | None = None,
+        groups: Groups | None = None,
     ) -> float:
         """Return the largest l2 norm of a perturbation."""
-        if norm is Norm.L2:
-            return epsilon
-        # The corner of the box of sides epsilon w_k; of an ellipsoid the longest axis counts.
-        if sensors is None:
-            return float(up(epsilon * _root(self.absolute.shape[1])))
-        ends = sensors.copy()
-        for group in map(list, groups):
-            longest = sensors[group].max()
-            ends[group] = 0.0
-            ends[group[0]] = longest
-        return float(up(epsilon * vector_norm_up(ends)))
+        unit = Metric.equal(1.0, self.absolute.shape[1])
+        return unit.reach(epsilon, norm, sensors, groups)
+
+    def _together(
+        self,
+        epsilon: float,
+        norm: Norm,
+        sensors: Float | None = None,
+        groups: Groups | None = None,
+    ) -> dict[str, float]:
+        """Bound |f(z') - f(z)|_2 for |z' - z| <= epsilon by what bounds all outputs, by name."""
+        length = self._length(epsilon, norm, sensors, groups)
+        bounds = {name: float(up(value * length)) for name, value in self.whole.items()}
+        for proved in self.metrics:
+            if proved.output is None:
+                reach = proved.metric.reach(epsilon, norm, sensors, groups)
+                bounds[proved.name] = min(bounds[proved.name], reach)
+        return bounds
 
     def vector_deviation(
         self,
@@ -132,8 +163,7 @@ class LipschitzBounds:
         groups: Groups | None = None,
     ) -> tuple[float, str]:
         """Return the least bound on |f(z') - f(z)|_2 for |z' - z| <= epsilon, and its name."""
-        length = self._length(epsilon, norm, sensors, groups or ())
-        bounds = {name: float(up(value * length)) for name, value in self.whole.items()}
+        bounds = self._together(epsilon, norm, sensors, groups)
         # Bounds on each output bound the vector as well, without any constant of the whole.
         for name, rows in self.deviations(epsilon, norm, sensors, groups).items():
             bounds[name] = min(bounds.get(name, math.inf), vector_norm_up(rows))
@@ -292,7 +322,3 @@ def _product(factors: list[float]) -> Float:
 def _no_nan(value: Float | float) -> Float:
     """Return ``value`` with infinity, which proves nothing, where overflow left no number."""
     return np.where(np.isnan(value), np.inf, value)
-
-
-def _root(dimension: int) -> float:
-    return float(up(math.sqrt(dimension)))

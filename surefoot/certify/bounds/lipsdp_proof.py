@@ -1,10 +1,10 @@
-"""The semidefinite proof of a Lipschitz constant: multipliers, and the block matrix they prove.
+"""The semidefinite proof of a metric: multipliers, and the block matrix they prove.
 
-A chain is L-Lipschitz in l2 if, for some positive multipliers of its hidden neurons, the matrix of
-:func:`block_matrix` is positive semidefinite. Multipliers are float32, so that with float32 weights
-and slopes of few digits every entry of that matrix is exact in float64, and one Cholesky proves it.
-Those of a scaled ELU have more digits: products then round, and the proof allows for that, as it
-does for matrices that are products of several layers.
+A metric, such as that of an l2 Lipschitz constant, bounds a chain if for some positive multipliers
+of its hidden neurons the matrix of :func:`block_matrix` is positive semidefinite. Multipliers are
+float32, so that with float32 weights and slopes of few digits every entry of that matrix is exact
+in float64, and one Cholesky proves it. Those of a scaled ELU have more digits: products then round,
+and the proof allows for that, as it does for matrices that are products of several layers.
 
 Statement and proof: docs/explanation/mathematics.md, 4.6 and 4.8.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from surefoot.artifact import Json
 from surefoot.certify.bounds.chain import Chain
+from surefoot.certify.bounds.metric import Metric
 from surefoot.certify.bounds.slopes import SlopeRange
 from surefoot.certify.bounds.upward import UNIT, Float, IntervalMatrix, proves_semidefinite, up
 from surefoot.errors import IntegrityError
@@ -24,41 +25,50 @@ from surefoot.errors import IntegrityError
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Multipliers:
-    """A proof that |f(z') - f(z)|^2 <= squared |z' - z|^2.
+    """A proof that |f(z') - f(z)|^2 <= sum_k D_k (z'_k - z_k)^2.
 
     Attributes:
-        squared: Square of the Lipschitz constant.
+        metric: D.
         values: Positive multipliers of each hidden layer, float32, each of shape (n,).
         output: Number of the only output that it is about, or None for all of them.
     """
 
-    squared: float
+    metric: Metric
     values: tuple[NDArray[np.float32], ...]
     output: int | None = None
 
     @property
+    def squared(self) -> float:
+        """Square of the Lipschitz constant in l2."""
+        return self.metric.squared
+
+    @property
     def bound(self) -> float:
-        """The Lipschitz constant, rounded up."""
-        return float(up(np.sqrt(self.squared)))
+        """The Lipschitz constant in l2, rounded up."""
+        return self.metric.constant
 
     def to_table(self) -> dict[str, Json]:
         """Return JSON values; numbers as hexadecimal, so that nothing is rounded."""
         return {
             "output": self.output,
-            "squared": float.hex(self.squared),
+            **self.metric.to_table(),
             "multipliers": [layer.astype("<f4").tobytes().hex() for layer in self.values],
         }
 
     @classmethod
-    def from_table(cls, table: Mapping[str, Json]) -> "Multipliers":
+    def from_table(cls, table: Mapping[str, Json], num_inputs: int) -> "Multipliers":
         """Read multipliers back.
+
+        Args:
+            table: JSON values.
+            num_inputs: Number of sensors.
 
         Raises:
             IntegrityError: If they are malformed.
         """
         try:
             proof = cls(
-                squared=float.fromhex(table["squared"]),
+                metric=Metric.from_table(table, num_inputs),
                 values=tuple(
                     np.frombuffer(bytes.fromhex(layer), dtype="<f4")
                     for layer in table["multipliers"]
@@ -83,13 +93,13 @@ def from_zero(chain: Chain) -> Chain:
     return Chain(matrices=chain.matrices, slopes=tuple(slopes))
 
 
-def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -> Float:
-    """Return the symmetric matrix whose positive semidefiniteness proves the constant.
+def block_matrix(chain: Chain, metric: Float | float, multipliers: tuple[Float, ...]) -> Float:
+    """Return the symmetric matrix whose positive semidefiniteness proves a metric.
 
     Order of the blocks: input, hidden layers, output, and one more per hidden layer whose slopes
     have both signs. With A, B the slope ends, M = (A + B) / 2 and Lam the multipliers:
 
-        (0, 0)      squared I           (i, i-1)      -Lam_i M W_i
+        (0, 0)      D                   (i, i-1)      -Lam_i M W_i
         (i, i)      Lam_i               (i-1, i-1) += W_i' A B Lam_i W_i
         (L, L)      I                   (L, L-1)      W_L
 
@@ -98,11 +108,11 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
 
     Args:
         chain: Whose centres are taken.
-        squared: L^2.
+        metric: Diagonal of D, shape (obs_dim,), or L^2 where D = L^2 I.
         multipliers: Lam_i of each hidden layer, float32 by value.
 
     Reference:
-        Fazlyab et al., NeurIPS 2019 (arXiv 1906.04893), LipSDP-Neuron.
+        Fazlyab et al., NeurIPS 2019 (arXiv 1906.04893), LipSDP-Neuron, where D = L^2 I.
     """
     weights = [matrix.centre for matrix in chain.matrices]
     slopes = from_zero(chain).slopes
@@ -117,8 +127,8 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
         matrix[rows, columns] = block
         matrix[columns, rows] = block.T
 
-    # L^2 |v_0|^2 - |W_L v|^2 - sum of s_i, with s_i >= 0 by the sector condition of each neuron.
-    put(0, 0, squared * np.eye(sizes[0]))
+    # v_0' D v_0 - |W_L v|^2 - sum of s_i, with s_i >= 0 by the sector condition of each neuron.
+    put(0, 0, np.diag(np.broadcast_to(metric, sizes[:1])))
     for i, (slope, values) in enumerate(zip(slopes, multipliers, strict=True)):
         put(i + 1, i + 1, np.diag(values))
         put(i + 1, i, -(values * slope.middle)[:, None] * weights[i])
@@ -134,16 +144,29 @@ def block_matrix(chain: Chain, squared: float, multipliers: tuple[Float, ...]) -
     return matrix
 
 
-def proves_lipschitz(chain: Chain, squared: float, values: tuple[NDArray[np.float32], ...]) -> bool:
-    """Return True if multipliers prove that the Lipschitz constant is at most sqrt(squared)."""
+def proves_lipschitz(
+    chain: Chain, metric: Float | float, values: tuple[NDArray[np.float32], ...]
+) -> bool:
+    """Return True if multipliers prove a metric.
+
+    Args:
+        chain: The chain that it bounds.
+        metric: Diagonal of D, shape (obs_dim,), or L^2 where D = L^2 I.
+        values: Multipliers of each hidden layer, each of shape (n,).
+    """
     sizes = [len(matrix.centre) for matrix in chain.matrices[:-1]]
-    if [layer.size for layer in values] != sizes or not 0 < squared < np.inf:
+    if [layer.size for layer in values] != sizes:
+        return False
+    # One entry would be broadcast, and a metric has one for each sensor.
+    if np.shape(metric) not in ((), (chain.num_inputs,)):
+        return False
+    if not (np.isfinite(metric) & (np.asarray(metric) > 0)).all():
         return False
     # A multiplier of zero or less would turn the sector condition around.
     if not all(np.isfinite(layer).all() and (layer > 0).all() for layer in values):
         return False
     multipliers = tuple(layer.astype(np.float64) for layer in values)
-    matrix = block_matrix(chain, squared, multipliers)
+    matrix = block_matrix(chain, metric, multipliers)
     # An entry rounds twice; none of an equilibrated semidefinite matrix exceeds 2.
     return proves_semidefinite(
         matrix, error=8 * UNIT * len(matrix), spread=_spread(chain, multipliers)
@@ -164,14 +187,14 @@ def _spread(chain: Chain, multipliers: tuple[Float, ...]) -> Float | None:
 
 
 def prove(
-    chain: Chain, squared: float, values: tuple[Float, ...], output: int | None = None
+    chain: Chain, metric: Metric, values: tuple[Float, ...], output: int | None = None
 ) -> Multipliers | None:
-    """Return proved multipliers at the least of a few inflations of ``squared``, or None."""
+    """Return proved multipliers at the least of a few inflations of ``metric``, or None."""
     for inflation in (1e-10, 1e-9, 1e-8, 3e-8, 1e-7, 3e-7, 1e-6, 1e-5, 1e-4):
-        raised = squared * (1 + inflation)
         # The multipliers grow half as much: what they must outweigh lies on both of their sides.
         with np.errstate(over="ignore", under="ignore"):
+            raised = Metric(metric.weights * (1 + inflation))
             single = tuple((layer * (1 + inflation / 2)).astype(np.float32) for layer in values)
-        if proves_lipschitz(chain, raised, single):
-            return Multipliers(squared=raised, values=single, output=output)
+        if proves_lipschitz(chain, raised.weights, single):
+            return Multipliers(metric=raised, values=single, output=output)
     return None

@@ -65,15 +65,24 @@ def log_squared_bound(chain: Chain, parameters: Float) -> tuple[float, Float]:
 
     Infinity and zeros where a factorisation fails, which a line search steps back from.
     """
+    value, gradient, _ = log_squared_bound_by_sensor(chain, parameters)
+    return value, gradient
+
+
+def log_squared_bound_by_sensor(chain: Chain, parameters: Float) -> tuple[float, Float, Float]:
+    """Return the same, and the gradient by the logarithm of a scale of each sensor.
+
+    That is of a factor of each column of the first matrix, shape (obs_dim,).
+    """
     found = squared_bound(chain, parameters)
     if found is not None:
         squared, top, steps = found
         # d ln lambda_max(G) = t' dG t / lambda_max for its unit eigenvector t.
         with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-            gradient = _backward(chain, steps, np.outer(top, top) / squared)
-        if np.isfinite(gradient).all():
-            return math.log(squared), gradient
-    return math.inf, np.zeros_like(parameters)
+            gradient, by_sensor = _backward(chain, steps, np.outer(top, top) / squared)
+        if np.isfinite(gradient).all() and np.isfinite(by_sensor).all():
+            return math.log(squared), gradient, by_sensor
+    return math.inf, np.zeros_like(parameters), np.zeros(chain.num_inputs)
 
 
 def squared_bound(chain: Chain, parameters: Float) -> tuple[float, Float, list[LayerStep]] | None:
@@ -187,8 +196,8 @@ class _Outer:
         return following, middle * (weight.T + divided @ inside)
 
 
-def _backward(chain: Chain, steps: list[LayerStep], gram_bar: Float) -> Float:
-    """Return the gradient with respect to (p, q) of every layer, from that of the last G."""
+def _backward(chain: Chain, steps: list[LayerStep], gram_bar: Float) -> tuple[Float, Float]:
+    """Return the gradient by (p, q) of every layer and by each sensor, from that of the last G."""
     gradients: list[Float] = []
     for step, slope in zip(steps[::-1], chain.slopes[::-1], strict=True):
         middle, radius = slope.middle, slope.radius
@@ -205,10 +214,14 @@ def _backward(chain: Chain, steps: list[LayerStep], gram_bar: Float) -> Float:
         # d ln lam / d p_j = -top_j^2, since E^{-1/2} scales both sides.
         p_bar = diagonal_bar * step.diagonal - total * step.top**2
         gradients.append(np.append(p_bar - p_bar.mean(), q_bar))
-        if len(gradients) == len(steps):
-            break  # G_1 is given
         direction = step.top / np.sqrt(step.shape)
+        if len(gradients) == len(steps):
+            break
         product = carried @ step.solved.T
         gram_bar = (product + product.T) / 2
         gram_bar += (total / step.lam) * np.outer(direction, direction)
-    return np.concatenate(gradients[::-1])
+    # G_1 = F F', of which column k is scaled: 2 F_k' Gbar F_k, where Gbar is never formed.
+    first = chain.matrices[0].centre.T
+    by_sensor = 2 * ((first @ carried) * (first @ step.solved)).sum(axis=1)
+    by_sensor += 2 * (total / step.lam) * (first @ direction) ** 2
+    return np.concatenate(gradients[::-1]), by_sensor

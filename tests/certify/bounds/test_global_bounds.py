@@ -4,6 +4,7 @@ Also of ``certify/bounds/chain.py``.
 """
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
@@ -12,9 +13,15 @@ import pytest
 
 from support.policies import build_policy, draw_policy
 from surefoot.ball import Ball, Norm
-from surefoot.certify.bounds.chain import action_chain, distribution_chain, network_chain
+from surefoot.certify.bounds.chain import (
+    Chain,
+    action_chain,
+    distribution_chain,
+    network_chain,
+)
 from surefoot.certify.bounds.global_bounds import LipschitzBounds, closed_form_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
+from surefoot.certify.bounds.metric import ProvedMetric
 from surefoot.certify.distances import gaussian_tv
 from surefoot.policy import Activation, Policy, Squash
 
@@ -112,14 +119,25 @@ def test_a_steep_activation_is_not_taken_for_a_flat_one() -> None:
     assert min(all_bounds(policy).values()) >= slope
 
 
+def with_proofs(chain: Chain, ball: Ball, row_iterations: int = 5) -> LipschitzBounds:
+    """The bounds of a chain with its semidefinite ones, those for a ball by a name of their own."""
+    found = semidefinite_bounds(
+        chain, iterations=10, row_iterations=row_iterations, balls=[replace(ball, epsilon=1.0)]
+    )
+    named = [("lipsdp", proof) for proof in found.rows]
+    named += [("weighed", proof) for proof in found.weighed]
+    return closed_form_bounds(chain).with_metrics(
+        [
+            ProvedMetric(name=name, metric=proof.metric, output=proof.output)
+            for name, proof in named
+            if proof is not None
+        ]
+    )
+
+
 def deviation_bounds(policy: Policy, epsilon: float, norm: Norm) -> dict[str, np.ndarray]:
-    chain = action_chain(policy)
-    bounds = closed_form_bounds(chain)
-    found = semidefinite_bounds(chain, iterations=20, row_iterations=10)
-    rows = np.array([np.inf if row is None else row.bound for row in found.rows])
-    return LipschitzBounds(
-        whole=bounds.whole, rows={**bounds.rows, "lipsdp": rows}, absolute=bounds.absolute
-    ).deviations(epsilon, norm)
+    ball = Ball(norm=norm, epsilon=epsilon)
+    return with_proofs(action_chain(policy), ball).deviations(epsilon, norm)
 
 
 @pytest.mark.parametrize("norm", Norm)
@@ -147,10 +165,10 @@ def test_no_actuator_moves_more_than_the_bound_of_a_product_of_ellipsoids() -> N
     for _ in range(4):
         policy = draw_policy(rng, [6, 8, 8, 2], gain=2.0)
         shares = rng.uniform(0.01, 1, 6)
-        bounds = closed_form_bounds(action_chain(policy))
+        ball = Ball(norm=Norm.LINF, epsilon=0.1, sensors=tuple(shares.tolist()), groups=groups)
+        bounds = with_proofs(action_chain(policy), ball, row_iterations=4)
         together = bounds.deviations(0.1, Norm.LINF, shares, groups)
         alone = bounds.deviations(0.1, Norm.LINF, shares)
-        ball = Ball(norm=Norm.LINF, epsilon=0.1, sensors=tuple(shares.tolist()), groups=groups)
         states = rng.normal(0, 0.5, (4000, 6))
         step = ball.outermost(rng.standard_normal(states.shape))
         change = policy.outputs_at(states + step) - policy.outputs_at(states)

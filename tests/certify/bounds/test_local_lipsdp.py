@@ -8,7 +8,7 @@ import pytest
 
 from support.policies import build_policy, draw_policy
 from surefoot.activation import Activation
-from surefoot.ball import Norm
+from surefoot.ball import Ball, Norm
 from surefoot.certify.bounds.chain import Chain, network_chain
 from surefoot.certify.bounds.crown import layer_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
@@ -39,8 +39,17 @@ def test_no_slope_inside_exceeds_the_constant_and_none_outside_is_needed(
     assert everywhere is not None
     assert here.bound <= everywhere.bound * 1.01
     first, second = state + rng.uniform(-radius, radius, (2, 4000, 4))
-    change = np.linalg.norm(policy.network(first) - policy.network(second), axis=1)
-    assert (change <= here.bound * np.linalg.norm(first - second, axis=1)).all()
+    change = policy.network(first) - policy.network(second)
+    lengths = np.linalg.norm(change, axis=1)
+    assert (lengths <= here.bound * np.linalg.norm(first - second, axis=1)).all()
+    local = local_chain(chain, network_of(policy), before)
+    assert local is not None
+    cube = Ball(norm=Norm.LINF, epsilon=1.0)
+    weighed = semidefinite_bounds(local, iterations=9, row_iterations=3, balls=[cube]).weighed
+    assert len(weighed) == 4
+    for proof in weighed:
+        moved = lengths if proof.output is None else np.abs(change[:, proof.output])
+        assert (moved**2 <= (first - second) ** 2 @ proof.metric.weights).all()
 
 
 def test_a_saturated_region_has_a_much_smaller_constant() -> None:
