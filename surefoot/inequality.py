@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from surefoot.errors import InputError
 from surefoot.formula import Entry, Formula, entry_text
-from surefoot.robot import PURE, Robot
+from surefoot.robot import NOT_SAID, UNSPOKEN, Robot
 from surefoot.robot_words import Kind, entry_of, number_called
 
 Float = NDArray[np.float64]
@@ -74,17 +74,17 @@ class Inequality:
                 place = number if robot is None else entry_of(kind, number, robot)[0]
                 words += f"{sign}{size}{entry_text((kind, place))}"
         unit = "" if robot is None else self.unit(robot)
-        limit = f"{self.limit!r} {unit}" if unit not in ("", PURE) else repr(self.limit)
+        limit = f"{self.limit!r} {unit}" if unit not in UNSPOKEN else repr(self.limit)
         return f"{words} {'<' if self.strict else '<='} {limit}"
 
     def unit(self, robot: Robot) -> str:
         """Return the unit of the limit: that of its actuators, or of its sensors where it has none.
 
-        It is empty where they have several.
+        It is empty where they have several, or nobody says it.
         """
         kind, terms = self.limited
         units = {entry_of(kind, number, robot)[1] for number, _ in terms}
-        return units.pop() if len(units) == 1 else ""
+        return units.pop() if len(units - {NOT_SAID}) == len(units) == 1 else ""
 
     @property
     def limited(self) -> tuple[Kind, Terms]:

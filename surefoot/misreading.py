@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surefoot.errors import InputError
-from surefoot.robot import PURE, ROBOT_FILE, Robot
+from surefoot.robot import ROBOT_FILE, UNSPOKEN, Robot
 from surefoot.sizes import Size, amount, in_unit
 
 NOISE, BIAS = "noise", "bias"
@@ -221,7 +221,7 @@ def _written(said: Size | Misreading) -> str:
 
 def with_unit(value: float, unit: str) -> str:
     """Return a value that somebody gave with its unit, to twelve digits."""
-    return f"{value:.12g}" if unit == PURE else f"{value:.12g} {unit}"
+    return f"{value:.12g}" if unit in UNSPOKEN else f"{value:.12g} {unit}"
 
 
 def _sizes(name: str, said: Size | Misreading) -> list[tuple[str, Size]]:

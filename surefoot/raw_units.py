@@ -25,7 +25,7 @@ from surefoot.errors import InputError
 from surefoot.misreading import Errors, Perturbation, by_entries, entries_of, errors_of
 from surefoot.named_question import QuestionOnRobot
 from surefoot.policy import Normaliser
-from surefoot.robot import ROBOT_FILE, Robot
+from surefoot.robot import NOT_SAID, ROBOT_FILE, Robot
 
 _UNIT_ROUNDOFF = Fraction(1, 2**24)
 _SMALLEST = Fraction(1, 2**126)
@@ -310,7 +310,7 @@ def _up(value: Fraction) -> float:
 
 
 def outputs_unit(robot: Robot, outputs: tuple[int, ...] | None) -> str:
-    """Return the unit that some actuators share; empty where they have several.
+    """Return the unit that some actuators share; empty where they have several, or nobody says it.
 
     Args:
         robot: The robot.
@@ -318,4 +318,4 @@ def outputs_unit(robot: Robot, outputs: tuple[int, ...] | None) -> str:
     """
     units = [actuator.unit for actuator in robot.each_actuator]
     shared = {units[output] for output in outputs or range(len(units))}
-    return shared.pop() if len(shared) == 1 else ""
+    return shared.pop() if len(shared - {NOT_SAID}) == len(shared) == 1 else ""

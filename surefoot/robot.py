@@ -23,6 +23,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 PURE = "1"
 """Unit of a pure number."""
 
+NOT_SAID = "?"
+"""Unit that nobody says, as of a robot by the metadata of a file alone."""
+
+UNSPOKEN = frozenset({"", PURE, NOT_SAID})
+"""Units that do not stand behind a number."""
+
 ROBOT_FILE = "robot.toml"
 """Name of the description in policy folders and bundles."""
 
@@ -93,7 +99,7 @@ class Part:
 
     def in_units(self, value: float) -> str:
         """Return a value with its unit, to four digits."""
-        return f"{value:.4g}" if self.unit == PURE else f"{value:.4g} {self.unit}"
+        return f"{value:.4g}" if self.unit in UNSPOKEN else f"{value:.4g} {self.unit}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,10 +208,9 @@ class Robot:
     def by_metadata(self) -> tuple[str, ...]:
         """What the metadata of the controller's file say in the place of the user, in sentences."""
         lines = (line.strip() for line in self.text.splitlines())
+        said = [line.removesuffix(BY_METADATA) for line in lines if line.endswith(BY_METADATA)]
         return tuple(
-            f"of the robot the metadata of the file say: {line.removesuffix(BY_METADATA).strip()}"
-            for line in lines
-            if line.endswith(BY_METADATA)
+            f"of the robot the metadata of the file say: {words.strip('# ')}" for words in said
         )
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from surefoot.errors import did_you_mean
-from surefoot.robot import PURE, Part, Robot
+from surefoot.robot import UNSPOKEN, Part, Robot
 
 Kind = Literal["action", "sensor"]
 """Of which vector an entry is."""
@@ -109,7 +109,7 @@ def _unit(kind: Kind, number: int, robot: Robot | None) -> str:
 
 def _behind(unit: str) -> str:
     """Return a unit as it stands behind a number."""
-    return "" if unit in ("", PURE) else f" {unit}"
+    return "" if unit in UNSPOKEN else f" {unit}"
 
 
 def _by_table(parts: Sequence[Part], ends: Sequence[str]) -> Iterator[tuple[Part, Sequence[str]]]:

@@ -22,7 +22,7 @@ from surefoot.claims import (
     ValueClaim,
     VisitedRadiusClaim,
 )
-from surefoot.robot import PURE, Robot
+from surefoot.robot import UNSPOKEN, Robot
 
 
 def arithmetic_sentence(claim: RuntimeErrorClaim, arithmetic: str) -> str:
@@ -256,7 +256,7 @@ def number(value: float | None) -> str:
 
 def number_with(value: float, unit: str) -> str:
     """Format a value that was found, to four digits, with its unit if there is one."""
-    return number(value) if unit in ("", PURE) else f"{number(value)} {unit}"
+    return number(value) if unit in UNSPOKEN else f"{number(value)} {unit}"
 
 
 def numbers(values: Sequence[float | None]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from surefoot.robot import PURE, ROBOT_FILE, Part, Robot
+from surefoot.robot import NOT_SAID, PURE, ROBOT_FILE, Part, Robot
 
 NAMES_FILE = "policy_names.h"
 
@@ -49,7 +49,8 @@ def _identifiers(labels: Sequence[str]) -> list[str]:
 
 def _said(part: Part) -> str:
     """Return unit and range as the content of a comment."""
-    said = "pure number" if part.unit == PURE else _in_comment(part.unit)
+    known = {PURE: "pure number", NOT_SAID: "unit not said"}
+    said = known.get(part.unit) or _in_comment(part.unit)
     if part.range is None:
         return said
     low, high = part.range

@@ -16,7 +16,7 @@ from surefoot.onnx_file import read_beside
 from surefoot.output_path import check_new_file
 from surefoot.policy import CategoricalHead, Policy
 from surefoot.raw_units import radii_of
-from surefoot.robot import PURE, ROBOT_FILE, Actuator, Part, Robot, Sensor
+from surefoot.robot import ROBOT_FILE, UNSPOKEN, Actuator, Part, Robot, Sensor
 from surefoot.runtime.controller_file import load_controller_file
 from surefoot.visited import VISITED_FILE, Visited
 from surefoot.workflow.listener import SILENCE, Listener
@@ -186,7 +186,7 @@ def _limited(robot: Robot) -> Iterator[str]:
 
 
 def _unit(part: Part) -> str:
-    return "" if part.unit == PURE else f"{part.unit}, "
+    return "" if part.unit in UNSPOKEN else f"{part.unit}, "
 
 
 def _limit(actuator: Actuator, period_s: float | None) -> tuple[float, str] | None:

@@ -18,7 +18,7 @@ from surefoot.workflow.gating import gate_of
 from surefoot.workflow.listener import SILENCE, Listener
 from surefoot.workflow.recorded_states import read_states
 from surefoot.workflow.robot_file import robot_of
-from surefoot.workflow.robot_metadata import completed, contradictions
+from surefoot.workflow.robot_metadata import completed, contradictions, robot_of_metadata
 
 
 def gather_evidence(
@@ -80,14 +80,14 @@ def gather_evidence(
 def _robot_of(
     controller: Path, file: ControllerFile, given: Path | None, listener: Listener
 ) -> Robot | None:
-    """Return the robot of a controller with what its file adds, None where none is described.
+    """Return the robot of a controller with what its file adds, None where neither names it.
 
     Raises:
         InputError: If its description is none.
     """
     robot = robot_of(controller, given)
     if robot is None:
-        return None
+        return robot_of_metadata(file)
     robot = completed(robot, file)
     for words in robot.by_metadata if given is not None else ():
         listener.remark(words)

@@ -76,14 +76,10 @@ def _lines(
 
 
 def _sensors(file: ControllerFile, description: Description) -> Iterator[str]:
-    terms = description.observation_names
-    names = sensor_names(file.parts, description)
-    tables = _tables([name for name in names if name is not None])
-    if None in names or tables is None:
-        tables = [(bare_name(file.parts[0].name) or "sensor", file.policy.obs_dim, ())]
-        if terms:
-            yield ""
-            yield f"# Its terms, in this order, of sizes that no file says: {', '.join(terms)!a}"
+    terms, tables = description.observation_names, sensor_tables(file, description)
+    if terms and tables == [_as_one(file)]:
+        yield ""
+        yield f"# Its terms, in this order, of sizes that no file says: {', '.join(terms)!a}"
     for name, count, entries in tables:
         yield ""
         yield "[[sensor]]"
@@ -113,6 +109,27 @@ def _actuators(head: GaussianHead, description: Description) -> Iterator[str]:
         ):
             if len(said) in (1, count):
                 yield f"# {what} {said[number if len(said) > 1 else 0]:g}, by the metadata"
+
+
+def sensor_tables(
+    file: ControllerFile, description: Description
+) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Return name, count and entries of each table of sensors; one of all where names are unclear.
+
+    Args:
+        file: The controller.
+        description: What its metadata say.
+    """
+    names = sensor_names(file.parts, description)
+    tables = _tables([name for name in names if name is not None])
+    if None in names or tables is None:
+        return [_as_one(file)]
+    return tables
+
+
+def _as_one(file: ControllerFile) -> tuple[str, int, tuple[str, ...]]:
+    """Return the one table of all sensors."""
+    return bare_name(file.parts[0].name) or "sensor", file.policy.obs_dim, ()
 
 
 def _tables(names: Sequence[str]) -> list[tuple[str, int, tuple[str, ...]]] | None:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 from surefoot.errors import InputError
 from surefoot.onnx_file import ControllerFile, Description
-from surefoot.robot import BY_METADATA, Part, Robot
+from surefoot.policy import CategoricalHead
+from surefoot.robot import BY_METADATA, NOT_SAID, Part, Robot
 from surefoot.workflow.inspecting import sensor_names
-from surefoot.workflow.robot_draft import bare_name, table_and_entry
+from surefoot.workflow.robot_draft import bare_name, sensor_tables, table_and_entry
 
 _COUNT = re.compile(r"(\s*)count\s*=\s*\d+\s*(#.*)?")
 
@@ -32,6 +33,29 @@ def completed(robot: Robot, file: ControllerFile) -> Robot:
         robot = Robot.parse(f"control_period_s = {1 / rate_hz!r}  {BY_METADATA}\n{robot.text}")
     robot = _with_entries(robot, "sensor", sensor_names(file.parts, description))
     return _with_entries(robot, "actuator", description.joint_names)
+
+
+def robot_of_metadata(file: ControllerFile) -> Robot | None:
+    """Return the robot that the file of a controller names, in units that nobody says.
+
+    It is None where the file does not name each joint, or the controller makes choices.
+    """
+    policy, description = file.policy, Description.of(file.properties)
+    joints = [bare_name(name) for name in description.joint_names]
+    if isinstance(policy.head, CategoricalHead) or len(joints) != policy.num_outputs:
+        return None
+    lines = [f"# names of sensors and actuators  {BY_METADATA}"]
+    for name, count, entries in sensor_tables(file, description):
+        own = f"entries = {json.dumps(entries)}" if entries else f"count = {count}"
+        lines += ["", "[[sensor]]", f'name = "{name}"', own, f'unit = "{NOT_SAID}"']
+    for name in joints:
+        lines += ["", "[[actuator]]", f'name = "{name}"', f'unit = "{NOT_SAID}"']
+    try:
+        robot = Robot.parse("\n".join(lines) + "\n")
+        robot.check_fits(policy)
+    except InputError:  # names that are no words, one twice, or a memory
+        return None
+    return completed(robot, file)
 
 
 def contradictions(file: ControllerFile, robot: Robot) -> tuple[str, ...]:

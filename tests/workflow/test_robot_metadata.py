@@ -17,7 +17,7 @@ from surefoot.workflow.budget_draft import init_budget
 from surefoot.workflow.certifying import certify_controller
 from surefoot.workflow.exporting import export_controller
 from surefoot.workflow.inspecting import inspect_controller
-from surefoot.workflow.robot_metadata import completed
+from surefoot.workflow.robot_metadata import completed, robot_of_metadata
 from surefoot.workflow.verifying import verify_bundle
 
 LEFT_OPEN = """
@@ -122,3 +122,30 @@ def test_a_contradiction_is_a_warning_of_every_verb_that_reads_both(tmp_path: Pa
             "say 50 Hz, the robot a control period of 0.01 s",
         ):
             assert sum(said in one for one in remarks) == 1
+
+
+def test_without_a_description_the_file_names_the_robot_in_certificate_and_bundle(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    adopt_controller(written_actor(tmp_path / "actor.onnx", SAID, scale=[1.0, 2.0]), run)
+    by_name = BUDGET.text.replace("torque[knee]", "knee").replace(" N m", "")
+    budget = Budget.parse(by_name.replace("joint_position", "hip"))
+    certificate = certify_controller(run, budget, run / "certificate.json", config=FAST, draw=False)
+    words = explain(certificate)
+    assert "action[knee] <= 50.0 for states with gyro[x] in [-0.1, 0.1]" in words
+    assert "with an excess of at most" in words
+    assert " action units, where 0 would still hold" in words
+    assert "the metadata of the file say: names of sensors and actuators" in words
+    assert certificate.robot is not None
+    assert certificate.robot.control_period_s == 1 / 50
+    bundle = export_controller(run, certificate, tmp_path / "bundle").path
+    assert verify_bundle(bundle).proved == (0,)
+
+
+@pytest.mark.parametrize("names", ["hip,hip", "+,knee", "hip,knee,foot", ""])
+def test_names_that_are_not_those_of_all_actuators_name_no_robot(
+    tmp_path: Path, names: str
+) -> None:
+    actor = written_actor(tmp_path / "actor.onnx", {"joint_names": names})
+    assert robot_of_metadata(load_controller_file(actor)) is None
