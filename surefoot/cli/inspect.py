@@ -40,7 +40,7 @@ def rows_of(inspection: "Inspection") -> list[Table]:
         _summary(inspection),
         _sensors(inspection),
         _outputs(inspection),
-        *tables_of(inspection.description, {}, len(inspection.outputs)),
+        *tables_of(inspection.description, inspection.description.others, len(inspection.outputs)),
     ]
 
 
@@ -65,6 +65,8 @@ def _said_by_metadata(description: "Description") -> list[tuple[str, str]]:
     lists = {
         "observation terms": description.observation_names,
         "history lengths": description.history_lengths,
+        "scales of the terms": description.term_scales,
+        "clips of the terms": description.term_clips,
         "commands": description.command_names,
         "control rate, Hz": () if description.rate_hz is None else (description.rate_hz,),
     }

@@ -9,7 +9,7 @@ from surefoot.cli.tables import Table
 if TYPE_CHECKING:
     from surefoot.onnx_file import Description
 
-_LONGEST = 60
+_LONGEST = 240
 """Characters of a text in a cell."""
 
 

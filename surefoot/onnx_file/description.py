@@ -1,8 +1,9 @@
 """What other tools say about the robot in the metadata of a file, understood where it can be.
 
 rsl_rl and mjlab write a list for each key: commas between its entries, numbers with three decimals
-(``list_to_csv_str`` of mjlab). exploy writes JSON: an object for each input and output, with the
-names of its entries and their gains, and the rate. LEAPP writes a file beside: ``leapp``.
+(``list_to_csv_str`` of mjlab 1.6, which puts semicolons between the numbers of one entry). exploy
+writes JSON: an object for each input, output or group of them, with the names of its entries and
+their gains, and the rate. LEAPP writes a file beside: ``leapp``.
 """
 
 from collections.abc import Mapping
@@ -31,10 +32,13 @@ class Description:
         damping: Derivative gains of the joints.
         observation_names: Name of each term of the observation.
         history_lengths: Number of observations that each term holds.
+        term_scales: Factor of each term, one for all of its numbers or one for each.
+        term_clips: Lower and upper limit of each term.
         command_names: Name of each command.
         rate_hz: Control rate, Hz; None if it is not said.
-        tensors: Names of the entries of inputs and outputs, by tensor.
+        tensors: Names of the entries of inputs and outputs, by tensor or group of them.
         unread: Keys whose text is not what it should be.
+        others: Texts of all other keys, unchanged.
     """
 
     joint_names: tuple[str, ...]
@@ -44,10 +48,13 @@ class Description:
     damping: tuple[float, ...]
     observation_names: tuple[str, ...]
     history_lengths: tuple[float, ...]
+    term_scales: tuple[str, ...]
+    term_clips: tuple[str, ...]
     command_names: tuple[str, ...]
     rate_hz: float | None
     tensors: Mapping[str, tuple[str, ...]]
     unread: tuple[str, ...]
+    others: Mapping[str, str]
 
     @classmethod
     def of(cls, properties: Mapping[str, str]) -> "Description":
@@ -55,20 +62,34 @@ class Description:
         text = _Metadata(properties)
         tensors = text.tensors()
         targets = [names for key, names in tensors.items() if key.startswith("output")]
-        rate = text.numbers("update_rate", "control_rate", "control_frequency")
+        histories = text.numbers(
+            "observation_history_lengths", "observation_terms_history_length", "history_length"
+        )
         return cls(
             joint_names=text.names("joint_names") or (targets[0] if len(targets) == 1 else ()),
             action_scale=text.numbers("action_scale"),
             default_positions=text.numbers("default_joint_pos", "default_positions"),
             stiffness=text.numbers("joint_stiffness", "stiffness"),
             damping=text.numbers("joint_damping", "damping"),
-            observation_names=text.names("observation_names"),
-            history_lengths=text.numbers("observation_history_lengths", "history_length"),
+            observation_names=text.names("observation_names") or text.names("obs_term_names"),
+            history_lengths=histories,
+            term_scales=text.names("observation_terms_scale"),
+            term_clips=text.names("observation_terms_clip"),
             command_names=text.names("command_names"),
-            rate_hz=rate[0] if len(rate) == 1 else None,
+            rate_hz=text.rate(),
             tensors=tensors,
             unread=tuple(text.unread),
+            others=text.others(),  # what all the lines above have left
         )
+
+    def entries_of(self, tensor: str) -> tuple[str, ...]:
+        """Return the names of the entries of a tensor, by its own name or that of its group.
+
+        Args:
+            tensor: Name of an input or output; ``robot.joints.pos`` is of the group
+                ``robot.joints``.
+        """
+        return self.tensors.get(tensor) or self.tensors.get(tensor.rpartition(".")[0], ())
 
     def contradictions(self, policy: Policy) -> tuple[str, ...]:
         """List the contradictions of metadata and graph, a sentence each.
@@ -121,6 +142,19 @@ class Description:
 
     def left_to_do(self, policy: Policy) -> tuple[str, ...]:
         """List what the metadata name and the graph does not do, a sentence each."""
+        return self._left_of_terms() + self._left_of_actions(policy)
+
+    def _left_of_terms(self) -> tuple[str, ...]:
+        """Say so where terms are scaled before the graph sees them, which then shows no scale."""
+        scales = ";".join(self.term_scales)
+        if all(factor == 1 for factor in _numbers(tuple(filter(None, scales.split(";")))) or ()):
+            return ()
+        return (
+            "the metadata scale terms of the observation: whoever runs it applies that, and its "
+            "sensors are in scaled units",
+        )
+
+    def _left_of_actions(self, policy: Policy) -> tuple[str, ...]:
         head = policy.head
         if not self.action_scale or not isinstance(head, GaussianHead):
             return ()
@@ -141,6 +175,7 @@ class _Metadata:
     properties: Mapping[str, str]
     objects: dict[str, dict[str, Json]] = field(init=False)
     unread: list[str] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         tables = {key: _json(text) for key, text in self.properties.items()}
@@ -148,6 +183,7 @@ class _Metadata:
 
     def names(self, key: str) -> tuple[str, ...]:
         """Return the entries of a list; none where there is none."""
+        self.taken.add(key)
         return _entries(self.properties.get(key, ""))
 
     def numbers(self, *keys: str) -> tuple[float, ...]:
@@ -157,18 +193,36 @@ class _Metadata:
                 found = _numbers(_entries(self.properties[key]))
                 if found is None:
                     self.unread.append(key)
+                else:
+                    self.taken.add(key)
                 return found or ()
         lists = [table[key] for table in self.objects.values() for key in keys if key in table]
         entries = lists[0] if lists and isinstance(lists[0], list) else []
         return _numbers(tuple(map(str, entries))) or ()
 
     def tensors(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of the entries of inputs and outputs, by tensor."""
+        """Return the names of the entries of inputs and outputs, by tensor or group of them."""
         return {
-            tensor: tuple(map(str, table["names"]))
+            tensor: tuple(map(str, names))
             for tensor, table in self.objects.items()
-            if isinstance(table.get("names"), list)
+            if isinstance(names := table.get("names", table.get("joint_names")), list)
         }
+
+    def rate(self) -> float | None:
+        """Return the rate at which a controller chooses its actions, Hz.
+
+        exploy names the rate of the simulation, and how many of its steps an action holds.
+        """
+        steps = [*self.numbers("sim_dt"), *self.numbers("decimation")]
+        said = self.numbers("update_rate", "control_rate", "control_frequency")
+        self.taken.difference_update(("sim_dt", "decimation", "update_rate"))
+        if len(steps) == 2 and min(steps) > 0:
+            return 1 / (steps[0] * steps[1])
+        return said[0] if len(said) == 1 else None
+
+    def others(self) -> dict[str, str]:
+        """Return the texts of all keys that were not taken."""
+        return {key: text for key, text in self.properties.items() if key not in self.taken}
 
 
 def _entries(text: str) -> tuple[str, ...]:

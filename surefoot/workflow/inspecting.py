@@ -286,7 +286,7 @@ def sensor_names(parts: Sequence[InputPart], description: Description) -> tuple[
         return listed
     names: list[str | None] = []
     for part in parts:
-        entries = description.tensors.get(part.name, ())
+        entries = description.entries_of(part.name)
         if len(entries) == part.size:
             names += [f"{part.name}.{entry}" for entry in entries]
         elif len(parts) > 1:

@@ -234,6 +234,7 @@ def test_what_a_controller_is_is_said_of_files_runs_and_signed_bundles(tmp_path:
         shown = done_well("inspect", place).out
         assert "base_ang_vel, joint_pos" in shown
         assert "epsilon 0.05 is" in shown
+        assert MJLAB["run_path"] in shown
     assert list(kinds) == ["a file of others", "a run", "a policy folder", "a bundle"]
     assert len(set(kinds.values())) == 2
 

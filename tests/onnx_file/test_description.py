@@ -27,6 +27,27 @@ EXPLOY = {
 """What the exporter of exploy writes: JSON by input and output."""
 
 
+GROUPS = {
+    "obs_term_names": json.dumps(["joint_pos", "joint_vel"]),
+    "decimation": "4",
+    "sim_dt": "0.005",
+    "update_rate": "200.0",
+    "obj.robot.joints": json.dumps({"joint_names": ["hip", "knee"]}),
+    "output.joint_targets.legs": json.dumps({"type": "joint_targets", "names": ["hip", "knee"]}),
+}
+"""What exploy writes since its groups (commit 63cacaa): the rate is that of the simulation."""
+
+MJLAB_TERMS = {
+    "observation_names": "base_ang_vel,joint_pos",
+    "observation_terms_scale": "0.250;0.250;0.500,1.000",
+    "observation_terms_flatten_history_dim": "1.000,1.000",
+    "observation_terms_history_length": "0.000,3.000",
+    "observation_terms_clip": "-inf;inf,-1.000;1.000",
+    "action_scale": "0.5",
+}
+"""What mjlab 1.6.0 writes of the terms: numbers of one term with semicolons between them."""
+
+
 def test_lists_of_mjlab_are_numbers_and_names() -> None:
     robot = Description.of(MJLAB)
     assert robot.joint_names == ("hip", "knee")
@@ -47,6 +68,29 @@ def test_objects_of_exploy_name_tensors_gains_and_the_rate() -> None:
     assert robot.rate_hz == 50.0
     assert robot.tensors["obj.robot.joint.pos"] == ("hip", "knee")
     assert "cmd.se2_velocity" not in robot.tensors
+
+
+def test_terms_of_mjlab_keep_their_scales_clips_and_histories() -> None:
+    robot = Description.of(MJLAB_TERMS)
+    assert robot.history_lengths == (0, 3)
+    assert robot.term_scales == ("0.250;0.250;0.500", "1.000")
+    assert robot.term_clips == ("-inf;inf", "-1.000;1.000")
+    assert robot.action_scale == (0.5,)
+    assert robot.others == {"observation_terms_flatten_history_dim": "1.000,1.000"}
+    policy = random_policy(np.random.default_rng(0), [3, 4, 2])
+    assert "sensors are in scaled units" in robot.left_to_do(policy)[0]
+    unscaled = Description.of({**MJLAB_TERMS, "observation_terms_scale": "1.000,1.000;1.000"})
+    assert "observation" not in " ".join(unscaled.left_to_do(policy))
+
+
+def test_groups_of_exploy_name_their_tensors_and_the_simulation_s_rate_is_divided() -> None:
+    robot = Description.of(GROUPS)
+    assert robot.joint_names == ("hip", "knee")
+    assert robot.observation_names == ("joint_pos", "joint_vel")
+    assert robot.entries_of("obj.robot.joints.vel") == ("hip", "knee")
+    assert robot.entries_of("obj.robot.base.lin_vel") == ()
+    assert robot.rate_hz == 50
+    assert robot.others.keys() == GROUPS.keys() - {"obs_term_names"}
 
 
 @pytest.mark.parametrize("text", ["fast", "0.25,", "nan", "1e999", "[0.25, null]"])
