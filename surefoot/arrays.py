@@ -81,7 +81,9 @@ def array_from_npy(data: bytes | bytearray) -> NDArray[np.generic]:
     except Exception as error:  # a header is Python's, with all errors of its parser
         raise ValueError("it holds an array whose header cannot be read") from error
     size, begin = math.prod(shape) * dtype.itemsize, stream.tell()
-    if dtype.kind not in "biuf" or min(shape, default=0) < 0 or size != len(data) - begin:
+    if dtype.kind not in "biuf":
+        raise ValueError(f"it holds an array of {dtype} that is not of numbers")
+    if min(shape, default=0) < 0 or size != len(data) - begin:
         raise ValueError(f"it holds an array of {dtype} that is not {shape}")
     flat = np.frombuffer(data, dtype, offset=begin)
     return flat.reshape([int(size) for size in shape], order="F" if by_column else "C")

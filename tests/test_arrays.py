@@ -54,7 +54,7 @@ def test_bytes_are_an_array_or_a_value_error(data: bytes) -> None:
     ids=["text", "complex", "objects", "fields"],
 )
 def test_only_real_numbers_are_read(array: NDArray[np.generic]) -> None:
-    with pytest.raises(ValueError, match="that is not"):
+    with pytest.raises(ValueError, match="that is not of numbers"):
         array_from_npy(npy(array))
 
 

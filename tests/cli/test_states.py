@@ -4,6 +4,7 @@ Also of ``workflow/recorded_states.py``.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -262,3 +263,51 @@ def test_states_that_do_not_fit_begin_no_run(controller: Path, log: Path, tmp_pa
     assert done.code == 2
     assert "must have 5 columns, one per sensor, has 7" in done.err
     assert not (tmp_path / "run").exists()
+
+
+def silent_bag(path: Path) -> None:
+    pytest.importorskip("rosbags")
+    from rosbags.rosbag2 import Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    with Writer(path, version=9) as writer:
+        writer.add_connection("/silent", "std_msgs/msg/Float64", typestore=store)
+
+
+def not_a_number(path: Path) -> None:
+    np.save(path, np.full((3, 5), np.nan))
+
+
+def one_episode(path: Path) -> None:
+    np.savez(path, obs=np.ones((3, 5)), run=np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "arguments", "message"),
+    [
+        ("a.npy", not_a_number, (), "row 1 of column '[0]' must be finite"),
+        (
+            "a.npz",
+            one_episode,
+            ("--columns", "obs", "--episode-column", "run"),
+            "'run' must tell at least 2 episodes apart, got 1",
+        ),
+        ("bag", silent_bag, ("--columns", "/joints.position"), "has no topic '/joints'"),
+    ],
+)
+def test_a_log_that_tells_no_states_begins_no_run(
+    controller: Path,
+    tmp_path: Path,
+    name: str,
+    write: Callable[[Path], None],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    write(tmp_path / name)
+    before = sorted(tmp_path.iterdir())
+    given = ("--states", tmp_path / name, *arguments)
+    done = run_pipeline("adopt", controller, "--out", tmp_path / "run", *given)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert message in done.err
+    assert sorted(tmp_path.iterdir()) == before
