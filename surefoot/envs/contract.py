@@ -79,6 +79,16 @@ def require_finite(obs: Obs, reward: float = 0.0) -> None:
             raise ContractError(f"its {what} is not finite")
 
 
+def require_unmasked(values: object) -> None:
+    """Refuse an array that masks an entry: nothing is known to be there.
+
+    Raises:
+        ContractError: If it does.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise ContractError("no number may be masked: nothing is known to be there")
+
+
 def require_rows(values: Obs, num: int, num_axes: int) -> None:
     """Refuse anything but one number, or one row of numbers, for each simulation.
 
@@ -115,6 +125,7 @@ def require_flags(flags: Obs, num: int) -> None:
 
 
 def _take_obs(obs: object, space: spaces.Box) -> Obs:
+    require_unmasked(obs)
     array = np.array(obs)
     if array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, space.dtype, "same_kind"):
         raise ContractError(
@@ -129,6 +140,7 @@ def _take_obs(obs: object, space: spaces.Box) -> Obs:
 
 
 def _take_reward(reward: object) -> float:
+    require_unmasked(reward)
     array = np.asarray(reward)
     if array.ndim or array.dtype.kind not in "fiub":
         raise ContractError(f"a reward must be one real number, got {_shown(reward)}")
@@ -136,6 +148,7 @@ def _take_reward(reward: object) -> float:
 
 
 def _take_flag(flag: object, name: str) -> bool:
+    require_unmasked(flag)
     array = np.asarray(flag)
     if array.ndim or array.dtype.kind not in "biu" or int(array) not in (0, 1):
         raise ContractError(f"{name} must be True or False, got {_shown(flag)}")

@@ -12,7 +12,13 @@ import numpy as np
 from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
-from surefoot.envs.contract import ContractError, require_flags, require_rows, require_width
+from surefoot.envs.contract import (
+    ContractError,
+    require_flags,
+    require_rows,
+    require_unmasked,
+    require_width,
+)
 from surefoot.envs.derived import Derived
 from surefoot.envs.mujoco_task import MujocoTask
 from surefoot.envs.randomiser import Randomiser
@@ -258,7 +264,9 @@ class MujocoSimulations:
     ) -> Floats:
         """Return a copy of what a function of the task gives, one row for each simulation."""
         self._asked = name
-        values = np.array(function(simulations), np.float64)
+        given = function(simulations)
+        require_unmasked(given)
+        values = np.array(given, np.float64)
         require_rows(values, len(ids), num_axes)
         self._require_finite(name, values, ids)
         return values

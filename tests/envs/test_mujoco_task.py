@@ -343,6 +343,7 @@ def wider_later(now: Simulations) -> Floats:
         ({"remember": wider_later}, "failed in remember: .* rows of 1 numbers as before, got 2"),
         ({"reward": rows(2, 1)}, r"failed in reward: .* numbers of shape \(1,\), got \(1, 2\)"),
         ({"reward": lambda now: 1 / 0}, "failed in reward: ZeroDivisionError"),
+        ({"reward": lambda now: np.ma.masked_all(1)}, "failed in reward: no number may be masked"),
         ({"remember": lambda now: now.time_s}, r"failed in remember: .*got \(1,\)"),
         ({"terminated": lambda now: now.time_s}, "failed in terminated: .* flags .* got float64"),
         ({"control": lambda now: now.action[:, :1]}, "control: .* each of 2 actuators, got 1"),

@@ -158,7 +158,9 @@ def test_a_version_that_gymnasium_has_given_away_is_one_line() -> None:
     assert re.search("^Hopper-v2 cannot be made: .*gymnasium-robotics", str(failure("Hopper-v2")))
 
 
+MASKED = "no number may be masked: nothing is known to be there"
 WRONG_RESETS = {
+    MASKED: (np.ma.masked_array(np.zeros(2), mask=[False, True]), {}),
     "reset() must return (obs, info), got an array of shape (2,)": np.zeros(2),
     "info must be a dict, got None": (np.zeros(2), None),
     "an observation must have the shape of its space (2,), got (3,)": (np.zeros(3), {}),
@@ -189,6 +191,7 @@ WRONG_STEPS = {
     "an observation must have the shape of its space (2,), got (1, 2)": (
         (OBS[None], 1.0, False, False, {})
     ),
+    MASKED: (OBS, np.ma.masked, False, False, {}),
     "its reward is not finite": (OBS, -np.inf, False, False, {}),
     "terminated must be True or False, got None": (OBS, 1.0, None, False, {}),
     "truncated must be True or False, got 'no'": (OBS, 1.0, False, "no", {}),
