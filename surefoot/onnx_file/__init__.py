@@ -13,9 +13,9 @@ policy folder is the canonical file: it is certified, attacked and deployed byte
   makes a `ControllerFile` once a runtime has agreed. ``external`` reads the constants that lie
   beside a file, ``interface`` its inputs and outputs. ``operators`` makes a ``computation`` of its
   nodes (``products``, ``pointwise``) and leaves constants to ``evaluate``. ``rebuild`` makes a
-  policy of that: ``idle_limits`` drops what limits nothing, ``ends`` finds normaliser and head,
-  ``units`` the layers, ``linear`` joins elementwise affine maps, ``finite`` says what may be
-  multiplied by zero.
+  policy of that: ``split_limits`` joins the halves of a clip, ``idle_limits`` drops what limits
+  nothing, ``ends`` finds normaliser and head, ``units`` the layers, ``linear`` joins elementwise
+  affine maps, ``finite`` says what may be multiplied by zero.
 * ``choices``: the logits of a controller that chooses.
 * ``description``: what others say in a file about their robot; ``leapp``: beside it.
 * ``graph``: bytes to checked protobuf and arrays, for every reader.

@@ -216,6 +216,22 @@ def exponential(node: Node) -> Computed:
     return node.add(Exponential(inputs=x.flat, label=node.label), x.shape)
 
 
+def hard_sigmoid(node: Node) -> Computed:
+    """Read min(max(alpha x + beta, 0), 1).
+
+    Raises:
+        InputError: If it does not depend on x.
+    """
+    x = node.alone()
+    factor, amount = (np.full(x.shape, node.number(key), np.float32) for key in ("alpha", "beta"))
+    if not factor.any():
+        raise InputError("must depend on the observation, alpha is 0")
+    line = _scaled(node, x, factor, divides=False)
+    line = node.add(Shift(inputs=line.flat, amount=amount.reshape(-1)), x.shape)
+    low, high = np.zeros(x.flat.shape), np.ones(x.flat.shape)
+    return node.add(Limit(inputs=line.flat, low=low, high=high, label=node.label), x.shape)
+
+
 def activated(node: Node) -> Computed:
     """Read an activation.
 
@@ -224,6 +240,8 @@ def activated(node: Node) -> Computed:
     """
     activation = _activation(node)
     x = node.alone()
+    if isinstance(activation, LeakyRelu) and activation.alpha == 1:
+        return x
     return node.add(Apply(inputs=x.flat, activation=activation), x.shape)
 
 

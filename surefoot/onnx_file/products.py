@@ -144,12 +144,25 @@ def _rows(
 
 def _affine(node: Node, x: Numbers, weight: Array, bias: Array | None, alpha: float) -> Computed:
     size = (len(weight),)
+    if alpha == 1 and _is_scale(weight):
+        columns = np.abs(weight).argmax(axis=1)
+        scaled = node.add(
+            Scale(inputs=x[columns], factor=weight[np.arange(len(weight)), columns], divides=False),
+            size,
+        )
+        return scaled if bias is None else node.add(Shift(inputs=scaled.numbers, amount=bias), size)
     if alpha == 1:
         return node.add(Affine(inputs=x, weight=weight, bias=bias), size)
     sums = node.add(Affine(inputs=x, weight=weight, bias=None), size).numbers
     factor = np.full(len(weight), alpha, np.float32)
     scaled = node.add(Scale(inputs=sums, factor=factor, divides=False), size)
     return scaled if bias is None else node.add(Shift(inputs=scaled.numbers, amount=bias), size)
+
+
+def _is_scale(weight: Array) -> bool:
+    """Return True if each result is one entry of its own, scaled: zeros are no weights then."""
+    used = weight != 0
+    return bool((used.sum(axis=0) == 1).all() and (used.sum(axis=1) == 1).all())
 
 
 def _matrix(array: Array, *, column: bool) -> Array:

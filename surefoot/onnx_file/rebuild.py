@@ -33,6 +33,7 @@ from surefoot.onnx_file.computation import (
 from surefoot.onnx_file.ends import Graph, take_head, take_normaliser
 from surefoot.onnx_file.front_limits import sink_limits
 from surefoot.onnx_file.idle_limits import drop_idle_limits
+from surefoot.onnx_file.split_limits import join_limits
 from surefoot.onnx_file.units import Unit, units_of
 from surefoot.policy import CategoricalHead, Layer, Memory, Policy, Rounding
 
@@ -58,6 +59,7 @@ def rebuild(
     later = no_numbers() if memory is None else memory
     steps = needed(computation.steps, np.concatenate([outputs, later]), computation.size)
     graph = Graph(steps, outputs, computation.size, later)
+    join_limits(graph)
     drop_idle_limits(graph)
     moved = sink_limits(graph, len(computation.sensors))
     graph.steps = _by_maker(graph)
