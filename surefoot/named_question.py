@@ -192,6 +192,18 @@ def check_question(
     QuestionOnRobot.of(region, all_of, any_of, robot, stand_in)
 
 
+def check_condition(all_of: Sequence[str], any_of: Sequence[str]) -> None:
+    """Check that a condition has inequalities, before a robot is known.
+
+    Raises:
+        InputError: If it has none, or one is none.
+    """
+    if not (all_of or any_of):
+        raise InputError("a condition must have at least one inequality, in all_of or any_of")
+    for text in (*all_of, *any_of):
+        read_formula(text)
+
+
 def in_words(region: Where | NamedRegion, all_of: Sequence[str], any_of: Sequence[str]) -> str:
     """Return a question as it is written, before a robot is known."""
     written = [" ".join(text.split()) for text in all_of]

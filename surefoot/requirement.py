@@ -26,6 +26,7 @@ from surefoot.misreading import (
 from surefoot.named_question import (
     NamedRegion,
     QuestionOnRobot,
+    check_condition,
     check_question,
     in_words,
     names_robot,
@@ -115,6 +116,8 @@ class Requirement:
         _ = self.ball  # refuses an epsilon or shares that are none
         if self.specification is not None or (self.region is not None and not self._asks_by_name):
             _ = self.questions  # refuses inequalities that are none
+        if self.region is not None:
+            check_condition(self.all_of or (), self.any_of or ())
         for name in ("fraction", "confidence"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:

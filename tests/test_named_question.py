@@ -16,6 +16,7 @@ from surefoot.named_question import (
 )
 from surefoot.policy import Normaliser
 from surefoot.question import Condition, NormalisedBox, Question, RawBox, RecordedStates
+from surefoot.requirement import Requirement
 from surefoot.robot import Robot
 from surefoot.sizes import Size
 
@@ -38,6 +39,14 @@ def test_a_question_by_name_is_the_one_by_number() -> None:
         "for observations with angle[0] in [0.0, 1.0] rad, angle[1] in [-1.0, 2.0] rad, "
         "gyro in [-4.0, 5.0] rad/s (raw units)"
     )
+
+
+def test_a_question_by_name_without_a_condition_is_refused_before_a_robot_is_known() -> None:
+    region = NamedReadings(sensors={"gyro": (0.0, 1.0)})
+    with pytest.raises(InputError, match="at least one inequality, in all_of or any_of"):
+        Requirement(quantity="property", region=region)
+    with pytest.raises(InputError, match="not one comparison"):
+        Requirement(quantity="property", region=region, all_of=("action[hip]",))
 
 
 def test_states_that_are_not_named_end_at_the_clip() -> None:
