@@ -50,8 +50,8 @@ def success_predicate(env_module: str, name: str) -> Predicate:
     def succeeds(episode: PlayedEpisode) -> bool:
         with user_code(lambda: f"success {name!r} of {env_module} failed"):
             answer: Any = function(episode)
-        if not isinstance(answer, (bool, np.bool_)):
-            raise UserCodeError(f"success {name!r} must return a bool, got {answer!r}")
+            if not isinstance(answer, (bool, np.bool_)):  # how it looks is code of the user, too
+                raise UserCodeError(f"success {name!r} must return a bool, got {answer!r:.60}")
         return bool(answer)
 
     return succeeds

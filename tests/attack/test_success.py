@@ -84,6 +84,13 @@ def no_bool(episode):
 def leaves(episode):
     raise SystemExit(0)
 
+class Shown:
+    def __repr__(self):
+        raise SystemExit(0)
+
+def looks(episode):
+    return Shown()
+
 nothing = 3
 """
 
@@ -103,8 +110,9 @@ def test_a_predicate_that_is_none_is_refused_in_one_line(module: str) -> None:
     assert success_predicate(module, "long_enough")(episode) is True
     with pytest.raises(UserCodeError, match="must return a bool, got 3"):
         success_predicate(module, "no_bool")(episode)
-    with pytest.raises(UserCodeError, match=r"'leaves' of .* failed: SystemExit"):
-        success_predicate(module, "leaves")(episode)
+    for name in ("leaves", "looks"):
+        with pytest.raises(UserCodeError, match=rf"'{name}' of .* failed: SystemExit"):
+            success_predicate(module, name)(episode)
 
 
 def test_a_predicate_without_a_module_is_refused(hopper: ControllerFile) -> None:
