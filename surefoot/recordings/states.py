@@ -115,7 +115,8 @@ class StatesFile:
             found = recording.chosen(names)
             self._check_distinct(recording, found)
         else:
-            found = [c for c in recording.columns if c.name != self.episode_column]
+            apart = {self.episode_column, ""} if recording.is_named else set()  # "": an index
+            found = [c for c in recording.columns if c.name not in apart]
         if len(found) != sensors.count:
             listed = f": {recording.listed}" if recording.is_named else ""
             choose = "" if self.columns or not recording.is_named else "; choose with --columns"

@@ -259,6 +259,8 @@ def test_an_index_without_a_name_leaves_the_others_theirs(tmp_path: Path) -> Non
     assert visited.pool.tolist() == [[2.5, 1.5], [4.5, 3.5]]
     with pytest.raises(InputError, match="no column 'knee'"):
         file.read(Sensors(count=3, names=NAMES))
+    with pytest.raises(InputError, match="must have 3 columns, one per sensor, has 2: , pitch"):
+        file.read(Sensors(count=3))
 
 
 def test_names_that_python_would_read_as_numbers_are_names(tmp_path: Path) -> None:
