@@ -27,8 +27,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from surefoot.cpuid import cpuid
+from surefoot.errors import InputError
+
 CHOICE_VARIABLE = "SUREFOOT_KERNELS"
-"""``native`` in it leaves the kernels to the libraries."""
+"""``native`` in it leaves the kernels to the libraries; ``pinned``, or nothing, pins them."""
+
+_CHOICES = ("pinned", "native")
 
 SWITCHES = {
     "OPENBLAS_CORETYPE": "Haswell",
@@ -82,11 +87,15 @@ def pin_kernels() -> None:
     What the environment says otherwise is overruled: a result is not to depend on it. On a
     processor without AVX2 and FMA, outside of Linux, and where ``SUREFOOT_KERNELS`` is ``native``,
     the kernels are left alone, and BLAS is given one thread unless the environment says otherwise.
+
+    Raises:
+        InputError: If ``SUREFOOT_KERNELS`` is neither ``pinned`` nor ``native``.
     """
+    native = _are_native()
     # The products here are small, and on a busy machine two threads of BLAS wait for each other up
     # to 60 times longer than one would work.
     os.environ.setdefault(_NUM_THREADS, "1")
-    if os.environ.get(CHOICE_VARIABLE) == "native" or not can_pin():
+    if native or not can_pin():
         return
     switches = SWITCHES | {_NUMPY_SWITCH: numpy_features()}
     if any(os.environ.get(name) != value for name, value in switches.items()):
@@ -96,7 +105,11 @@ def pin_kernels() -> None:
 
 
 def running_kernels() -> Kernels:
-    """Return the kernels of the libraries that are loaded."""
+    """Return the kernels of the libraries that are loaded.
+
+    Raises:
+        InputError: If ``SUREFOOT_KERNELS`` is neither ``pinned`` nor ``native``.
+    """
     names: dict[str, str | None] = {}
     if "numpy" in sys.modules:
         names |= {"numpy": _numpy_target(), "openblas": _openblas_cores()}
@@ -107,9 +120,15 @@ def running_kernels() -> Kernels:
 
 
 def can_pin() -> bool:
-    """Return True if kernels can be pinned on this processor: x86-64 with AVX2 and FMA."""
+    """Return True if kernels can be pinned on this processor: x86-64 with AVX2 and FMA.
+
+    The kernel must have enabled them, and CPUID must show them to this program.
+    """
     flags = {flag for key, value in _cpuinfo() if key == "flags" for flag in value.split()}
-    return platform.machine() == "x86_64" and {"avx2", "fma"} <= flags
+    if platform.machine() != "x86_64" or not {"avx2", "fma"} <= flags:
+        return False
+    answer = cpuid()
+    return answer is None or answer.has_avx2_and_fma
 
 
 def numpy_features() -> str:
@@ -123,18 +142,37 @@ def numpy_features() -> str:
 
 
 def processor() -> str:
-    """Return the name of the processor, or of its architecture where the system does not say."""
+    """Return the name of the processor, or of its architecture where the system does not say.
+
+    Where CPUID shows programs another processor, as under an emulator, both are named.
+    """
     told = dict(_cpuinfo())
     if "model name" not in told:
         return platform.processor() or platform.machine()
     # Virtual machines often shorten the name.
-    return f"{told['model name']}, family {told.get('cpu family')} model {told.get('model')}"
+    kind = f"family {told.get('cpu family')} model {told.get('model')}"
+    name, answer = f"{told['model name']}, {kind}", cpuid()
+    if answer is None or (shown := f"family {answer.family} model {answer.model}") == kind:
+        return name
+    return f"{name}; by CPUID {shown}"
+
+
+def _are_native() -> bool:
+    """Return True if the environment leaves the kernels to the libraries.
+
+    Raises:
+        InputError: If it says neither that nor the opposite.
+    """
+    choice = os.environ.get(CHOICE_VARIABLE) or "pinned"
+    if choice not in _CHOICES:
+        raise InputError(f"{CHOICE_VARIABLE} is one of {', '.join(_CHOICES)}, not {choice!r}")
+    return choice == "native"
 
 
 def _unpinned(names: Mapping[str, str | None]) -> str | None:
     if not can_pin():
         return f"this is {platform.machine()} on {platform.system()}, or without AVX2 and FMA"
-    if os.environ.get(CHOICE_VARIABLE) == "native":
+    if _are_native():
         return f"{CHOICE_VARIABLE} is native"
     if "hwcaps" in os.environ.get("GLIBC_TUNABLES", ""):
         return "GLIBC_TUNABLES chooses other functions of the C library"

@@ -11,6 +11,8 @@ import pytest
 
 import surefoot
 from surefoot import kernels
+from surefoot.cpuid import Cpuid
+from surefoot.errors import InputError
 from surefoot.kernels import CHOICE_VARIABLE, SWITCHES, can_pin, pin_kernels
 
 needs_avx2 = pytest.mark.skipif(not can_pin(), reason="needs AVX2 and FMA")
@@ -169,6 +171,17 @@ def test_native_kernels_have_one_thread_unless_told_otherwise(given: dict[str, s
     assert output_of(code, SUREFOOT_KERNELS="native", **given) == told
 
 
+def test_an_unknown_choice_of_kernels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = f"{CHOICE_VARIABLE} is one of pinned, native, not 'natve'"
+    monkeypatch.setenv(CHOICE_VARIABLE, "natve")
+    for use in (pin_kernels, surefoot.running_kernels):
+        with pytest.raises(InputError, match=f"^{line}$"):
+            use()
+    program = [sys.executable, "-m", "surefoot", "--version"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {line}\n")
+
+
 @needs_avx2
 def test_kernels_that_a_parent_process_has_pinned_stay_pinned(results: dict[str, Any]) -> None:
     inherited = {**SWITCHES, "NPY_ENABLE_CPU_FEATURES": kernels.numpy_features()}
@@ -187,6 +200,21 @@ def test_a_processor_without_avx2_and_fma_keeps_its_kernels_and_says_so(
     assert running.processor.startswith("Old, ")
     assert running.unpinned is not None
     assert "without AVX2 and FMA" in running.unpinned
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["older C library", "CPUID"])
+def test_a_processor_that_cpuid_does_not_show_is_not_counted_on(
+    monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    """Under an emulator ``/proc/cpuinfo`` is of another processor."""
+    account = {"model name": "New", "cpu family": "26", "model": "2", "flags": "avx2 fma"}
+    monkeypatch.setattr(kernels, "_cpuinfo", lambda: list(account.items()))
+    answer = Cpuid(family=6, model=26, has_avx2_and_fma=False) if answers else None
+    monkeypatch.setattr(kernels, "cpuid", lambda: answer)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert can_pin() is not answers
+    shown = "; by CPUID family 6 model 26" if answers else ""
+    assert kernels.processor() == f"New, family 26 model 2{shown}"
 
 
 def test_the_command_line_pins_before_it_loads_anything_that_computes() -> None:

@@ -28,18 +28,23 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except SurefootError as error:
-        _end(error)
+        end_in_one_line(error)
     except OSError as error:
-        _end(InputError(f"{error.filename or 'a file'}: {error.strerror or error}"))
+        end_in_one_line(InputError(f"{error.filename or 'a file'}: {error.strerror or error}"))
     except MemoryError as error:
-        _end(InputError(f"a setting needs more memory than there is: {error}"))
+        end_in_one_line(InputError(f"a setting needs more memory than there is: {error}"))
     except ModuleNotFoundError as error:
         if (hint := hint_to_install(error)) is None:
             raise
-        _end(MissingLibraryError(hint))
+        end_in_one_line(MissingLibraryError(hint))
 
 
-def _end(error: SurefootError) -> NoReturn:
+def end_in_one_line(error: SurefootError) -> NoReturn:
+    """End the program with the line and the exit code of an error.
+
+    Raises:
+        SystemExit: Always.
+    """
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     line = f"{type(error).label}: {' '.join(str(error).split())}"
