@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from surefoot.early_interruption import NOTHING_BEGUN
 from surefoot.errors import InterruptedVerb, SurefootError
-
-_NOTHING_BEGUN = "nothing was begun"
 
 
 def end_before_a_verb() -> NoReturn:
@@ -22,7 +21,7 @@ def end_before_a_verb() -> NoReturn:
     Raises:
         SystemExit: Always.
     """
-    print(f"{InterruptedVerb.label}: {_NOTHING_BEGUN}", file=sys.stderr)
+    print(f"{InterruptedVerb.label}: {NOTHING_BEGUN}", file=sys.stderr)
     raise SystemExit(InterruptedVerb.exit_code)
 
 
@@ -66,11 +65,11 @@ def early_interruptions_named() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise InterruptedVerb(_NOTHING_BEGUN) from error
+        raise InterruptedVerb(NOTHING_BEGUN) from error
     except SystemExit as end:
         # Typer gives an interruption the code that shells give it, and no word.
         if end.code == InterruptedVerb.exit_code:
-            raise InterruptedVerb(_NOTHING_BEGUN) from end
+            raise InterruptedVerb(NOTHING_BEGUN) from end
         raise
 
 

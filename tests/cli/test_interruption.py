@@ -24,6 +24,23 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # which the background
 from surefoot.cli import main
 main()
 """
+INTERRUPTED_WHERE_ERRORS_ARE_LOST = """
+import os, signal, sys, weakref
+
+class Object: ...
+
+class Interrupting:
+    def find_spec(self, name, *rest):
+        if name == "surefoot.cli":
+            gone = Object()
+            reference = weakref.ref(gone, lambda _: os.kill(os.getpid(), signal.SIGINT))
+            del gone
+
+sys.meta_path.insert(0, Interrupting())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from surefoot.__main__ import main
+main()
+"""
 INTERRUPTED_AT_ITS_END = """
 import atexit, os, signal, time
 
@@ -56,6 +73,13 @@ def test_ctrl_c_before_a_verb_ends_in_one_line(module: str) -> None:
     done = run(INTERRUPTED_AT_IMPORT, module, "verify", "nowhere")
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "interrupted: nothing was begun\n"
+
+
+def test_ctrl_c_in_a_callback_of_an_import_ends_the_program_in_the_same_line() -> None:
+    """Python prints what a callback raises, and goes on."""
+    done = run(INTERRUPTED_WHERE_ERRORS_ARE_LOST, "--version")
+    assert (done.returncode, done.stdout) == (InterruptedVerb.exit_code, "")
+    assert done.stderr == f"{InterruptedVerb.label}: nothing was begun\n"
 
 
 def test_ctrl_c_while_the_process_ends_leaves_what_was_said() -> None:

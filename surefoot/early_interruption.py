@@ -1,0 +1,32 @@
+"""Ctrl-C while the program loads: one line and an exit code, with nothing loaded to say it.
+
+An exception would be a traceback wherever none of our code is below it, and Python only prints one
+that is raised in a callback of its garbage collection or of its imports: the program would go on.
+"""
+
+import os
+import signal
+from types import FrameType
+from typing import NoReturn
+
+NOTHING_BEGUN = "nothing was begun"
+_LINE = f"interrupted: {NOTHING_BEGUN}\n".encode()
+_EXIT_CODE = 128 + signal.SIGINT  # as shells have it
+
+
+def end_if_interrupted() -> None:
+    """Let Ctrl-C end the program in one line, unless whoever started it ignores Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_if_interrupted() -> None:
+    """Let Ctrl-C raise ``KeyboardInterrupt`` again."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    os.write(2, _LINE)
+    os._exit(_EXIT_CODE)
