@@ -8,10 +8,11 @@ an artifact, whose digests would no longer hold, stays as it is.
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from surefoot.artifact import Json, check_place, from_json, is_folder_of, read_file
+from surefoot.artifact import Json, check_place, from_json, is_folder_of, os_errors, read_file
 from surefoot.certificate import SCHEMA
 from surefoot.errors import InputError, IntegrityError
 from surefoot.onnx_file import policy_from_onnx
@@ -170,6 +171,9 @@ def check_run_folder(out: Path) -> None:
         InputError: If not.
     """
     _check_named_result(out, "folder")
+    # What the system cannot follow, as a link to itself, has no place that could be compared.
+    with os_errors(f"cannot write {out}"), suppress(FileNotFoundError):
+        out.stat()
     _check_place_in_artifact(out)
 
 

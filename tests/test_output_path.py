@@ -179,6 +179,16 @@ def test_a_folder_in_which_somebody_works_is_not_replaced(
     check_run_folder(here)
 
 
+@pytest.mark.parametrize("check", [check_run_folder, check_artifact_folder])
+def test_a_link_to_itself_leads_nowhere_in_one_line(
+    tmp_path: Path, check: Callable[[Path], None]
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for out in (tmp_path / "loop", tmp_path / "loop" / "below"):
+        with pytest.raises(InputError, match=r"cannot write .*loop.*: Too many levels of symbolic"):
+            check(out)
+
+
 def test_a_key_is_never_written_through_a_link(tmp_path: Path) -> None:
     check_key_file(tmp_path / "key")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")

@@ -1,6 +1,7 @@
 """From a Gymnasium id to a `VectorEnv`."""
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -230,7 +231,7 @@ def _import_module(env_module: str) -> ModuleType:
     Raises:
         InputError: If it cannot be imported, or another module already has its name.
     """
-    path = Path(env_module).resolve() if env_module.endswith(".py") else None
+    path = Path(os.path.realpath(env_module)) if env_module.endswith(".py") else None
     folder, name = (str(path.parent), path.stem) if path else (str(Path.cwd()), env_module)
     if folder not in sys.path:
         sys.path.append(folder)
@@ -242,7 +243,7 @@ def _import_module(env_module: str) -> ModuleType:
             raise InputError(
                 f"env_module {env_module!r} cannot be imported: {type(error).__name__}: {error}"
             ) from error
-    if path is not None and Path(module.__file__ or "").resolve() != path:
+    if path is not None and Path(os.path.realpath(module.__file__ or "")) != path:
         raise InputError(
             f"env_module {env_module!r} must have a name of its own;"
             f" {name!r} is already {module.__file__ or 'a built-in module'}"

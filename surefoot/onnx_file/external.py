@@ -1,5 +1,6 @@
 """Constants that lie in a file beside an ONNX file: what torch.onnx.export writes by default."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -71,7 +72,7 @@ def _read(location: str, folder: Path | None, label: str) -> bytes:
     if folder is None:
         raise InputError(f"{label} lies in {location!r}, which is not known of bytes alone")
     path = folder.joinpath(*parts)
-    if path.resolve() != folder.resolve().joinpath(*parts):
+    if Path(os.path.realpath(path)) != Path(os.path.realpath(folder), *parts):
         raise InputError(f"{label} must lie in the folder of the file: {location!r} is a link")
     if not path.is_file():
         raise InputError(f"{label} lies in {location!r}, which is not beside the file: {_HINT}")

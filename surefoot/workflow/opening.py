@@ -1,5 +1,6 @@
 """Opening what is deployed, to attack it or to time it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def environment_module(file: ControllerFile, path: Path, given: str | None) -> s
     if given is not None or file.env_module is None:
         return given
     module, folder = Path(file.env_module), path if path.is_dir() else path.parent
-    if module.suffix == ".py" and module.resolve().is_relative_to(folder.resolve()):
+    if module.suffix == ".py" and Path(os.path.realpath(module)).is_relative_to(
+        os.path.realpath(folder)
+    ):
         raise InputError(
             f"the controller names {module} for its environment, which came with it: give"
             " --env-module if you trust it"

@@ -177,6 +177,14 @@ def test_a_module_that_cannot_be_imported_is_refused(
         make_env("Robot-v3", 1, env_module=env_module)
 
 
+def test_a_module_that_is_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "robot_loop.py").symlink_to("robot_loop.py")
+    with pytest.raises(
+        InputError, match=r"robot_loop\.py' cannot be imported: ModuleNotFoundError"
+    ):
+        make_env("Robot-v3", 1, env_module=str(tmp_path / "robot_loop.py"))
+
+
 def test_a_file_that_has_the_name_of_another_module_is_refused(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text(ROBOT)
     with pytest.raises(InputError, match=r"must have a name of its own; 'json' is already .*json"):

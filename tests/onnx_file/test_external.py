@@ -108,6 +108,12 @@ def below_a_link(path: Path) -> Path:
     return relocated(path, location=f"sub/{DATA}")
 
 
+def looped(path: Path) -> Path:
+    (path.parent / DATA).unlink()
+    (path.parent / DATA).symlink_to(DATA)
+    return path
+
+
 def folder(path: Path) -> Path:
     (path.parent / DATA).unlink()
     (path.parent / DATA).mkdir()
@@ -121,6 +127,7 @@ def folder(path: Path) -> Path:
         (truncated, r"needs the bytes .* of 'actor.onnx.data', which has 100"),
         (huge, "more than the 1073741824 allowed"),
         (linked, "must lie in the folder of the file: 'actor.onnx.data' is a link"),
+        (looped, "lies in 'actor.onnx.data', which is not beside the file"),
         (below_a_link, "must lie in the folder of the file: 'sub/actor.onnx.data' is a link"),
         (folder, "which is not beside the file"),
         (lambda path: relocated(path, location="../secret"), "must lie in the folder"),
