@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from surefoot.artifact import Json
 from surefoot.ball import Ball, Norm
+from surefoot.certify import Analysis, CertifyConfig, Evidence
 from surefoot.certify.at_states import AtStates, Effort
 from surefoot.certify.behind_gate import BehindGate
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
-from surefoot.certify.bounds.chain import action_chain
-from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.everywhere import Everywhere
 from surefoot.certify.gate_thresholds import make_gate
 from surefoot.envs import make_env
@@ -118,8 +117,7 @@ def row_of(cell: str) -> dict[str, Json]:
     policy = file.policy
     visited = episodes_of(policy, file.env_id)
     made = make_gate(policy, visited, GateRule())
-    found = semidefinite_bounds(action_chain(policy), iterations=40, row_iterations=15)
-    proofs = [("lipsdp", one) for one in (found.whole, *found.rows) if one is not None]
+    proofs = Analysis(file, Evidence(), CertifyConfig()).multipliers
     everywhere = Everywhere(policy, ARITHMETIC, proofs)
     behind = BehindGate(policy, made.gate, ARITHMETIC, proofs)
     tight = make_gate(policy, visited, GateRule(margin=0.0, beyond=2)).gate
