@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,12 +41,12 @@ class Console:
         """Print one line to standard error."""
         # A reader who has gone away ends no training of hours.
         with contextlib.suppress(OSError):
-            print(plain(text), file=sys.stderr, flush=True)
+            standard_output.write_message(plain(text))
 
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator["Update"]:
         """Show progress while the block runs: a bar on a terminal, else a line now and then."""
-        shown = self._bar if sys.stderr.isatty() else self._lines
+        shown = self._bar if standard_output.messages().isatty() else self._lines
         with shown(plain(description), total) as update:
             yield update
 
@@ -62,7 +61,8 @@ class Console:
             MofNCompleteColumn(),
             TextColumn("{task.fields[remarks]}", markup=False),
         )
-        with Progress(*columns, console=RichConsole(stderr=True)) as progress:
+        console = RichConsole(file=standard_output.messages())
+        with Progress(*columns, console=console) as progress:
             task = progress.add_task(description, total=total, remarks="")
             yield lambda done, remarks: progress.update(
                 task, completed=done, remarks=plain(remarks)

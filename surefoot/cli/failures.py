@@ -1,7 +1,7 @@
 """How errors end the command line: one line on standard error, and an exit code."""
 
+import contextlib
 import os
-import sys
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from surefoot.cli.libraries import hint_to_install
+from surefoot.cli.standard_output import format_warning, messages, write_message
 from surefoot.cli.tables import plain
 from surefoot.errors import InputError, MissingLibraryError, SurefootError
 from surefoot.process_exit import end_with
@@ -24,7 +25,7 @@ def errors_in_one_line() -> Iterator[None]:
     Raises:
         ModuleNotFoundError: If a module is missing that no extra brings, which is a bug.
     """
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    warnings.formatwarning = format_warning
     try:
         yield
     except SurefootError as error:
@@ -46,7 +47,8 @@ def end_in_one_line(error: SurefootError) -> NoReturn:
         SystemExit: Always.
     """
     if os.environ.get(TRACEBACK_VARIABLE):
-        traceback.print_exception(error)
+        traceback.print_exception(error, file=messages())
     line = f"{type(error).label}: {' '.join(str(error).split())}"
-    print(plain(line), file=sys.stderr)
+    with contextlib.suppress(OSError):  # the exit code says it where nobody reads
+        write_message(plain(line))
     end_with(error.exit_code)

@@ -1,17 +1,22 @@
-"""Standard output, which holds results alone: whatever else prints, prints to standard error."""
+"""Standard output, which holds results alone: whatever else prints, prints to standard error.
+
+Both are written through streams of surefoot's own, so that code of a user neither closes them nor
+silences them by a ``print`` of its own.
+"""
 
 import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-_OUT, _ERR = 1, 2
-"""File descriptors of the standard streams."""
+from surefoot.streams import STANDARD_ERROR, STANDARD_OUTPUT, opened, stream_to
 
 _results: TextIO | None = None
+_messages: TextIO | None = None
 
 
 def write_result(text: str) -> None:
@@ -25,6 +30,34 @@ def write_result(text: str) -> None:
         with contextlib.suppress(BrokenPipeError):
             stream.close()
         _results = io.StringIO()  # nobody reads what else there is to say
+
+
+def write_message(text: str) -> None:
+    """Write a line to standard error.
+
+    Raises:
+        OSError: If its reader has gone away.
+    """
+    stream = messages()
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def messages() -> TextIO:
+    """Return the stream of messages and progress."""
+    return _messages or opened(sys.stderr)
+
+
+def format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Return a warning in one line; ``warnings.formatwarning`` may be a user's."""
+    del category, filename, lineno, line
+    return f"warning: {message}\n"
 
 
 def encoding() -> str:
@@ -44,12 +77,17 @@ def owned() -> Iterator[None]:
     A user's environment, its libraries, and processes that they start print to standard error. In
     a process of our own that stays so to its end, because they may still print when it exits.
     """
-    global _results
+    global _results, _messages
     if _results is not None:
         yield
     elif sys.stdout is sys.__stdout__:
-        _results, sys.stdout = _take_descriptor(), sys.stderr
-        yield
+        _messages = stream_to(STANDARD_ERROR, messages().encoding or "utf-8")
+        _results, sys.stdout = _take_descriptor(), stream_to(STANDARD_ERROR)
+        warnings.showwarning = _show_warning
+        try:
+            yield
+        finally:  # what Python flushes at its end must be open
+            sys.stdout, sys.stderr = opened(sys.stdout), opened(sys.stderr)
     else:  # somebody reads along within the process
         _results = sys.stdout
         try:
@@ -59,12 +97,23 @@ def owned() -> Iterator[None]:
             _results = None
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    text = format_warning(message, category, filename, lineno, line)
+    with contextlib.suppress(OSError):  # a warning that nobody reads ends no work
+        (file or messages()).write(text)
+
+
 def _take_descriptor() -> TextIO:
     """Return a stream to where standard output goes, and lead its descriptor to standard error."""
-    try:
-        copy = os.dup(_OUT)
-    except OSError:  # it was closed by whoever started this process
-        return io.StringIO()
-    sys.stdout.flush()
-    os.dup2(_ERR, _OUT)
-    return os.fdopen(copy, "w", encoding=sys.stdout.encoding, errors="backslashreplace")
+    results = stream_to(STANDARD_OUTPUT, sys.stdout.encoding)
+    if not isinstance(results, io.StringIO):
+        sys.stdout.flush()
+        os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
+    return results

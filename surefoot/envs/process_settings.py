@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.streams import opened
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -44,10 +46,15 @@ def _set_filters(filters: tuple[Any, ...]) -> None:
     warnings.filters[:] = filters  # type: ignore[index] # a list, which the stubs hide
 
 
+def _set_showwarning(show: Any) -> None:  # noqa: ANN401 - as ``logging.captureWarnings`` sets it
+    warnings.showwarning = show
+
+
 _SETTINGS: Mapping[str, _Setting] = {
     "working folder": _Setting(os.getcwd, os.chdir),
     "streams": _Setting(lambda: (sys.stdout, sys.stderr), _set_streams),
     "filters of warnings": _Setting(lambda: tuple(warnings.filters), _set_filters),
+    "what shows warnings": _Setting(lambda: warnings.showwarning, _set_showwarning),
     "errors of NumPy": _Setting(np.geterr, lambda errors: np.seterr(**errors)),
 }
 
@@ -101,6 +108,7 @@ def settings_of_user() -> Iterator[None]:
         _of_user.clear()
         _of_user.update({name: theirs[name] for name in ours if theirs[name] != ours[name]})
         _take(theirs, ours)
+        _open_streams()
         _take_handlers(handlers)
 
 
@@ -113,6 +121,13 @@ def _take(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for name, value in wanted.items():
         if name in present and present[name] != value:
             settings[name].set(value)
+
+
+def _open_streams() -> None:
+    """Put open streams in the place of those that a user closed or detached."""
+    sys.stdout, sys.stderr = (
+        None if stream is None else opened(stream) for stream in (sys.stdout, sys.stderr)
+    )
 
 
 def _take_handlers(handlers: Mapping[signal.Signals, Any]) -> None:

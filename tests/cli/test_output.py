@@ -3,6 +3,7 @@
 Also of ``cli/console.py``, ``cli/standard_output.py`` and ``cli/tables.py``.
 """
 
+import builtins
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from support.command_line import run_pipeline
 from surefoot.cli.tables import Table, plain
 
 ROBOT = """
-import atexit, os, subprocess, sys
+import atexit, codecs, logging, os, subprocess, sys
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -31,6 +32,8 @@ def shout(what):
 
 shout("import")
 atexit.register(shout, "exit")
+logging.captureWarnings(True)
+sys.stdout = codecs.getwriter("utf-8")(sys.stdout.detach())
 
 class Loud(gymnasium.Env):
     observation_space = spaces.Box(-1, 1, (2,))
@@ -92,6 +95,15 @@ def test_json_is_one_object_whoever_prints_and_however(loud: list[object], tmp_p
     for voice in (b"print", b"the first stream", b"write", b"process"):
         for time_of in (b"import", b"reset", b"exit"):
             assert voice + b" " + time_of in err
+
+
+def test_an_error_is_said_where_print_is_silenced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtins, "print", lambda *_, **__: None)
+    done = run_pipeline("verify", tmp_path / "nothing")
+    assert done.code != 0
+    assert len(done.err.splitlines()) == 1
 
 
 def test_without_json_the_tables_stand_alone_too(loud: list[object], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Code of a user and surefoot share a process, and neither works under the other's settings."""
 
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ def _nothing_set_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setattr(process_settings, "_of_user", {})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdout", sys.stdout)  # and so is put back whatever fails
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
 
 def raise_on_overflow() -> None:
@@ -31,6 +33,10 @@ def change_folder() -> None:
     os.chdir("elsewhere")
 
 
+def show_no_warning() -> None:
+    warnings.showwarning = lambda *_, **__: None
+
+
 def print_nowhere() -> None:
     sys.stdout = None  # type: ignore[assignment]
 
@@ -38,6 +44,7 @@ def print_nowhere() -> None:
 SETTINGS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "folder": (change_folder, Path.cwd),
     "streams": (print_nowhere, lambda: sys.stdout),
+    "what shows warnings": (show_no_warning, lambda: warnings.showwarning),
     "warnings": (lambda: warnings.simplefilter("ignore"), lambda: list(warnings.filters)),
     "numpy": (raise_on_overflow, np.geterr),
     "type": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),
@@ -83,6 +90,18 @@ def test_ctrl_c_is_never_the_users() -> None:
     with settings_of_user():
         signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     assert signal.getsignal(signal.SIGINT) is ours
+
+
+@pytest.mark.parametrize("end", ["close", "detach"])
+def test_a_stream_that_the_user_ends_is_replaced(
+    end: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sys.stdout = io.TextIOWrapper(io.BytesIO())
+    with settings_of_user():
+        getattr(sys.stdout, end)()
+    print("said all the same", flush=True)
+    assert capfd.readouterr().err == "said all the same\n"
+    sys.stdout.close()
 
 
 def test_settings_are_ours_again_where_the_code_of_the_user_fails() -> None:
