@@ -211,7 +211,7 @@ def words_of(perturb: Perturbation) -> str:
 
 def _written(said: Size | Misreading) -> str:
     if not isinstance(said, Misreading):
-        return said if isinstance(said, str) else f"{said:.12g}"
+        return said if isinstance(said, str) else in_full(said)
     words = [] if said.l2 is None else [f"{_written(said.l2)} in l2"]
     words += [] if said.linf is None else [_written(said.linf)]
     words += [] if said.bias is None else [f"a bias of {_written(said.bias)}"]
@@ -220,8 +220,14 @@ def _written(said: Size | Misreading) -> str:
 
 
 def with_unit(value: float, unit: str) -> str:
-    """Return a value that somebody gave with its unit, to twelve digits."""
-    return f"{value:.12g}" if unit in UNSPOKEN else f"{value:.12g} {unit}"
+    """Return a value that somebody gave, with its unit."""
+    return in_full(value) if unit in UNSPOKEN else f"{in_full(value)} {unit}"
+
+
+def in_full(value: float) -> str:
+    """Return a number that somebody gave; two that differ read differently."""
+    short = f"{value:.12g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def _sizes(name: str, said: Size | Misreading) -> list[tuple[str, Size]]:

@@ -8,6 +8,7 @@ of a robot is complete once it is held against that robot and a controller, by `
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from surefoot.limits import MAX_SPECIFICATION_BYTES
 from surefoot.misreading import (
     Misreading,
     check_perturbation,
+    in_full,
     readings_of,
     with_unit,
     words_of,
@@ -246,11 +248,11 @@ class Requirement:
         if self.perturb is not None:
             words.append(f"under {self._readings()}")
         elif self.epsilon is not None:
-            words.append(f"under {self.norm} {self.epsilon:.12g}")
+            words.append(f"under {self.norm} {in_full(self.epsilon)}")
         elif self.norm is not None:
             words.append(f"in {self.norm}")
         if self.sensors is not None and self.perturb is None:
-            words.append(f"times ({', '.join(f'{share:.12g}' for share in self.sensors)})")
+            words.append(f"times ({', '.join(map(in_full, self.sensors))})")
         if self.scope is Scope.EVERYWHERE:
             words.append("everywhere")
         if self.scope is Scope.GATE:
@@ -419,5 +421,5 @@ class Requirement:
 
 
 def percent(share: float | None) -> str:
-    """Return a share in percent, with so many digits that 0.9999 does not become 100 %."""
-    return "" if share is None else f"{100 * share:.12g}%"
+    """Return a share in percent, in full: 0.9999 does not become 100 %."""
+    return "" if share is None else f"{Decimal(repr(float(share))).scaleb(2):f}%"

@@ -248,3 +248,13 @@ def test_a_sparsity_that_no_network_has_is_refused_in_one_line(limit: float) -> 
     with pytest.raises(InputError, match=r"sparsity must be in \[0, 1\)") as caught:
         Requirement.from_table({"quantity": "sparsity", "at_least": limit})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", VALID, ids=lambda table: table["quantity"])
+def test_two_requirements_that_differ_in_one_last_digit_read_differently(table: Table) -> None:
+    for name, value in table.items():
+        if isinstance(value, float):
+            near = Requirement.from_table(
+                table | {name: math.nextafter(value, 0 if value > 0.5 else 1)}
+            )
+            assert near.describe() != Requirement.from_table(table).describe(), name

@@ -22,6 +22,7 @@ from surefoot.claims import (
     ValueClaim,
     VisitedRadiusClaim,
 )
+from surefoot.misreading import in_full
 from surefoot.robot import UNSPOKEN, Robot
 
 
@@ -245,8 +246,8 @@ def lower(value: float | None) -> str:
 
 
 def exact(value: float) -> str:
-    """Format a value that somebody asked for, to twelve digits."""
-    return f"{value:.12g}"
+    """Format a value that somebody asked for."""
+    return in_full(value)
 
 
 def number(value: float | None) -> str:
