@@ -108,7 +108,9 @@ class Recording:
 def listed(names: Sequence[str]) -> str:
     """Return names as one line lists them: the first dozen, and how many there are."""
     more = f", ... ({len(names)} in all)" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
+    # A name of a file may have several lines; an error has one.
+    shown = [name if name.isprintable() else repr(name) for name in names[:_MOST_NAMES]]
+    return ", ".join(shown) + more
 
 
 def numbers(path: str, columns: Sequence[Column]) -> NDArray[np.float64]:

@@ -191,6 +191,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     ),
     "a header of brackets": ("s.npz", stored(npy_header(b"(" * 500)), "is not a .npz file"),
     "a torn stream": ("s.npz", stored(b"\x93NUMPY" * 9, lzma=True), "is not a .npz file"),
+    "a name of two lines": ("s.csv", b'"a\nb",c,d\n1,2,3\n', r"has 3: 'a\\nb', c, d; choose"),
     "too many columns": ("s.csv", b"," * (1 << 16), "at most 65536 columns, has 65537"),
     "another kind": ("s.txt", b"1 2", "must be a file .npy, .npz, .csv, .parquet, .mcap, .db3 or"),
     "a bag without columns": ("s.mcap", b"", "the columns of a bag must be named"),
