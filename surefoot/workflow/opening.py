@@ -80,6 +80,8 @@ def open_deployed(
         VerificationError: If it is no bundle that verifies and uncertified ones are not allowed, or
             its certificate is about another arithmetic than the runtime has.
     """
+    if path.is_file() and not allow_uncertified:
+        raise InputError(f"{path} is a file, no bundle: --allow-uncertified takes it without one")
     if is_folder_of(path, "bundle") or not allow_uncertified:
         bundle = open_bundle(path, allow_uncertified=allow_uncertified)
         require_arithmetic(bundle.certificate)

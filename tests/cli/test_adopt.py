@@ -239,6 +239,14 @@ def test_what_a_controller_is_is_said_of_files_runs_and_signed_bundles(tmp_path:
     assert len(set(kinds.values())) == 2
 
 
+@pytest.mark.parametrize("verb", ["attack", "bench"])
+def test_a_file_that_is_no_bundle_says_how_to_take_it(tmp_path: Path, verb: str) -> None:
+    path = written_actor(tmp_path / "actor.onnx")
+    done = run_pipeline(verb, path)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"{path} is a file, no bundle: --allow-uncertified takes it" in done.err
+
+
 def test_nothing_to_inspect_is_one_line(tmp_path: Path) -> None:
     done = run_pipeline("inspect", tmp_path / "nothing.onnx")
     assert (done.code, done.err.count("\n")) == (2, 1)
