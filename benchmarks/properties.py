@@ -39,6 +39,9 @@ from surefoot.question import Condition, NormalisedBox, Question
 _ROOM = 0.5
 """Limits lie within this share of the range of the sum from the largest that was found."""
 
+_HELD_OUT = 1000
+"""Number of the first question that nothing in the search was chosen by."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
@@ -142,10 +145,10 @@ def _climbed(
     return float((policy.outputs_at(points) @ weights).max())
 
 
-def wide_cases(count: int) -> Iterator[Case]:
-    """Yield questions about random networks of 64 to 256 neurons a layer."""
+def wide_cases(count: int, first: int = 0) -> Iterator[Case]:
+    """Yield questions from a number on, about random networks of 64 to 256 neurons a layer."""
     kinds = (Activation.TANH, Activation.RELU, Activation.ELU)
-    for number in range(count):
+    for number in range(first, first + count):
         rng = np.random.default_rng(number)
         width, sensors = int(rng.choice([64, 128, 256])), int(rng.integers(3, 18))
         activation = kinds[number % 3]
@@ -186,7 +189,7 @@ def many_cases(count: int) -> Iterator[Case]:
             points = np.clip(points + slopes * (high - low) / 2 * (1 - step / 30), low, high)
         seen = float(bounds.excesses_at(points).max())
         raised = rng.uniform(0.1, 0.5) * (
-            float(bounds.excesses(low[None], high[None])[0, 0]) - seen
+            float(bounds.crown_excesses(low[None], high[None])[0, 0]) - seen
         )
         limit = inequality.limit + seen + raised
         condition = Condition(clauses=((replace(inequality, limit=limit),),))
@@ -245,12 +248,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("properties.json"))
     parser.add_argument("--wide", type=int, default=300)
+    parser.add_argument("--held-out", type=int, default=300)
     parser.add_argument("--acas", type=int, default=12)
     parser.add_argument("--many", type=int, default=40)
     arguments = parser.parse_args()
     result: dict[str, Json] = {"command": "python benchmarks/properties.py"}
     for name, cases, seconds in (
         ("wide", wide_cases(arguments.wide), 1.0),
+        ("held_out", wide_cases(arguments.held_out, first=_HELD_OUT), 1.0),
         ("acas", acas_cases(arguments.acas), 60.0),
         ("many", many_cases(arguments.many), 1.0),
     ):

@@ -3,6 +3,7 @@
 Also of ``certify/question_search.py``.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -47,9 +48,10 @@ SIDES = [-0.3] * 4, [0.3] * 4
 @pytest.fixture(scope="module", name="certificate")
 def _certificate(file: ControllerFile) -> Certificate:
     states = np.random.default_rng(0).uniform(-0.3, 0.3, (4000, 4))
+    states[:16] = [*itertools.product(*zip(*SIDES, strict=True))]
     worst = float(file.policy.outputs_at(states)[:, 0].max())
     questions = budget(
-        asked(*SIDES, all_of=[f"action[0] <= {worst + 0.02!r}", "action[1] <= 9.0"]),
+        asked(*SIDES, all_of=[f"action[0] <= {worst + 1e-4!r}", "action[1] <= 9.0"]),
         asked(*SIDES, all_of=[f"action[0] < {worst - 0.1!r}"]),
         asked(*SIDES, any_of=["action[0] <= 0.1", "action[0] >= 0.1"]),
     )

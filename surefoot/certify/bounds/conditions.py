@@ -16,7 +16,8 @@ from scipy.linalg import block_diag
 from surefoot.activation import Activation, AnyActivation, Clamp, Mixed
 from surefoot.certify.bounds.arithmetics import Arithmetic
 from surefoot.certify.bounds.branch_and_bound import jacobian, region_between
-from surefoot.certify.bounds.crown import layer_bounds
+from surefoot.certify.bounds.crown import bounds_and_planes, layer_bounds
+from surefoot.certify.bounds.planes import Planes, share_of
 from surefoot.certify.bounds.region import Bounds, Network, Region, network_of
 from surefoot.certify.bounds.rounding import rounding_around
 from surefoot.certify.bounds.summation import AffineSum
@@ -28,6 +29,12 @@ from surefoot.unknown import Unknown
 _BITS = 30
 """A bound is a multiple of 2^-30 of the largest that a condition speaks of: another BLAS, which
 rounds differently, proves the same one."""
+
+_CONTRACTIONS = 4
+"""How often at the most a box is bounded again on the part that its planes leave."""
+
+_WORTH_A_BOUND = 0.5
+"""Share of a box: a larger part is no better than a half, and a cut has two."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -91,22 +98,50 @@ class ConditionBounds:
     def excesses(self, low: Float, high: Float) -> Float:
         """Bound sum minus limit of each inequality in the deployed arithmetic, shape (B, r).
 
+        A box that CROWN leaves open is bounded again on the part in which its planes do.
+
         Args:
             low: Lower corners of boxes inside the region, normalised units, shape (B, d).
             high: Their upper corners.
         """
+        found, planes = self._by_crown(low, high)
+        level = -self._quantum
+        is_open = self.condition.violation(found) > 0
+        # Each inequality has a part of its own, outside of which it holds.
+        boxes, rows = np.nonzero(is_open[:, None] & (found > level))
+        low, high, plane = low[boxes], high[boxes], planes.above(boxes, rows)
+        for _ in range(_CONTRACTIONS):
+            part = plane.part_above(low, high, level)
+            smaller = (share_of(part, low, high) <= _WORTH_A_BOUND) & (found[boxes, rows] > level)
+            if not smaller.any():
+                break
+            boxes, rows, low, high = (each[smaller] for each in (boxes, rows, *part))
+            again, planes = self._by_crown(low, high)
+            here = np.arange(len(rows))
+            plane = planes.above(here, rows)
+            inside = np.maximum(again[here, rows], level)
+            found[boxes, rows] = np.minimum(found[boxes, rows], inside)
+        return found
+
+    def crown_excesses(self, low: Float, high: Float) -> Float:
+        """Bound them by CROWN once, on the whole of each box."""
+        return self._by_crown(low, high)[0]
+
+    def _by_crown(self, low: Float, high: Float) -> tuple[Float, Planes]:
+        """Return the bounds of CROWN with the rounding, and the planes that they come from."""
         region = region_between(low, high)
-        exact = layer_bounds(self._excess_network, region)[-1].upper
-        total = np.nextafter(exact + self._whole, np.inf)
+        outputs, planes = bounds_and_planes(self._excess_network, region)
+        exact, margins = outputs.upper, np.tile(self._whole, (len(low), 1))
+        total = np.nextafter(exact + margins, np.inf)
         # The rounding on a box itself is less than that on the region, and takes longer to bound.
         violation = self.condition.violation
         near = np.flatnonzero((violation(total) > 0) & (violation(exact) <= 0))
         if len(near):
             part = region.part(near)
-            margins = self._margins(part, layer_bounds(self.network, part))
-            own = np.nextafter(exact[near] + margins, np.inf)
-            total[near] = np.minimum(total[near], own)
-        return total
+            own = self._margins(part, layer_bounds(self.network, part))
+            margins[near] = np.minimum(margins[near], own)
+            total[near] = np.nextafter(exact[near] + margins[near], np.inf)
+        return total, planes.raised(margins)
 
     def violations(self, low: Float, high: Float) -> Float:
         """Bound by how much the condition is broken in each box, shape (B,)."""

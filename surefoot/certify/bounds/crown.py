@@ -13,10 +13,12 @@ Shape legend: B states, d sensors, n and m widths, r rows of a target.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from surefoot.activation import Mixed, RmsNorm, normalises
+from surefoot.certify.bounds.planes import Planes
 from surefoot.certify.bounds.region import UNDERFLOW, Bounds, Network, Region
 from surefoot.certify.bounds.relaxation import Lines, image, relax
 from surefoot.certify.bounds.root_mean_square import Squares, square_lines, squares_on
@@ -30,6 +32,8 @@ _COEFFICIENTS = 2**18
 """Coefficients of one layer that are handled together: 2 MB, a second-level cache."""
 
 _MOST_THREADS = 4
+
+_Found = TypeVar("_Found")
 
 
 def interval_bounds(network: Network, region: Region) -> Bounds:
@@ -69,18 +73,39 @@ def layer_bounds(network: Network, region: Region, *, second_order: bool = False
     return in_chunks(network, work, region)
 
 
+def bounds_and_planes(network: Network, region: Region) -> tuple[Bounds, Planes]:
+    """Return CROWN bounds of the outputs, and the planes that its upper bounds come from.
+
+    Args:
+        network: The network.
+        region: Boxes of states.
+    """
+
+    def work(part: Region) -> tuple[Bounds, Planes]:
+        found, planes = _chunk_and_planes(network, part, second_order=False)
+        return found[-1], planes
+
+    bounds, planes = zip(*_by_chunk(network, work, region), strict=True)
+    return Bounds.joined(bounds), Planes.joined(planes)
+
+
 def in_chunks(
     network: Network, work: Callable[[Region], list[Bounds]], region: Region
 ) -> list[Bounds]:
-    """Apply ``work`` to a few states at a time, on threads (NumPy releases the GIL), and join."""
+    """Apply ``work`` to a few states at a time, on threads, and join what comes out."""
+    found = _by_chunk(network, work, region)
+    return [Bounds.joined(same_layer) for same_layer in zip(*found, strict=True)]
+
+
+def _by_chunk(network: Network, work: Callable[[Region], _Found], region: Region) -> list[_Found]:
+    """Apply ``work`` to a few states at a time, on threads (NumPy releases the GIL)."""
     count = len(region.centres)
     size = _chunk(network)
     parts = [region.part(slice(start, start + size)) for start in range(0, count, size)]
     if len(parts) == 1:
-        return work(parts[0])
+        return [work(parts[0])]
     with ThreadPoolExecutor(min(len(parts), _num_threads())) as threads:
-        found = list(threads.map(work, parts))
-    return [Bounds.joined(same_layer) for same_layer in zip(*found, strict=True)]
+        return list(threads.map(work, parts))
 
 
 def _chunk(network: Network) -> int:
@@ -105,9 +130,18 @@ def bounds_of_chunk(
     network: Network, region: Region, *, second_order: bool = False
 ) -> list[Bounds]:
     """Compute ``layer_bounds`` for a few states on the calling thread."""
+    return _chunk_and_planes(network, region, second_order=second_order)[0]
+
+
+def _chunk_and_planes(
+    network: Network, region: Region, *, second_order: bool
+) -> tuple[list[Bounds], Planes]:
+    """Return the bounds of a few states, and the planes above the outputs."""
     # Overflow ends as infinite bounds, which prove nothing and need no warning.
     with np.errstate(over="ignore", invalid="ignore"):
         found = [honest(_first_layer(network, region))]
+        shape = len(region.centres), *network.weights[0].shape
+        slopes, crown = np.broadcast_to(network.weights[0], shape), found[0]
         lines: list[Lines] = []
         sizes = [region.magnitude]
         for number in range(1, len(network.weights)):
@@ -119,14 +153,14 @@ def bounds_of_chunk(
             # Lines need the bounds before their activation: layer by layer, from the state on.
             lines.append(relax(activation, *ends))
             sizes.append(Bounds(*image(activation, *ends)).magnitude)
-            crown = _backward(network, number, lines, sizes, region)
+            crown, slopes = _backward(network, number, lines, sizes, region)
             # Neither is the tighter one everywhere; both hold, so that their intersection does.
             best = honest(crown).meet(honest(_interval_layer(network, number, before)))
             if number == 1 and second_order:
                 expanded = second_order_bounds(network, region, before)
                 best = best if expanded is None else best.meet(honest(expanded))
             found.append(best)
-    return found
+    return found, Planes(slopes, honest(crown).upper)
 
 
 def _with_squares(
@@ -160,7 +194,7 @@ def _with_squares(
         activations=network.activations[:number],
     )
     around = Lines(*square_lines(before.lower, before.upper))
-    found = honest(_backward(sums, number, [*lines, around], sizes, region))
+    found = honest(_backward(sums, number, [*lines, around], sizes, region)[0])
     for part, place in enumerate(neurons):
         least[:, place] = np.maximum(least[:, place], found.lower[:, part, None])
         most[:, place] = np.minimum(most[:, place], found.upper[:, part, None])
@@ -172,7 +206,8 @@ def _first_layer(network: Network, region: Region) -> Bounds:
     middle = region.centres @ weight.T + bias
     # Exact but for rounding: a linear function over a ball is its middle and a dual norm.
     terms = np.abs(region.centres) @ np.abs(weight).T + np.abs(bias)
-    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4), 4) + UNDERFLOW
+    error = last_layer_error(network, 0, region.magnitude)
+    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4) + error, 5) + UNDERFLOW
     return Bounds(middle - slack, middle + slack)
 
 
@@ -200,8 +235,12 @@ def last_layer_error(network: Network, number: int, size: Float) -> Float | floa
 
 def _backward(
     network: Network, number: int, lines: list[Lines], sizes: list[Float], region: Region
-) -> Bounds:
-    """Substitute lines from layer ``number`` back to the state; ``sizes`` bound layer inputs."""
+) -> tuple[Bounds, Float]:
+    """Substitute lines from layer ``number`` back to the state; ``sizes`` bound layer inputs.
+
+    Returns:
+        The bounds, and the slopes of the planes above, shape (B, r, d).
+    """
     weight, bias = network.weights[number], network.biases[number]
     # Charge and freeze: what is computed from here on counts as exact coefficients.
     charge = charge_of(
@@ -242,7 +281,7 @@ def _backward(
             constant_up, constant_low = constant_up + shift_up, constant_low + shift_low
     upper = concrete(slopes_up, constant_up, region, 1.0)
     lower = concrete(slopes_low, constant_low, region, -1.0)
-    return Bounds(lower - charge, upper + charge)
+    return Bounds(lower - charge, upper + charge), slopes_up
 
 
 def charge_of(rows: Float, network: Network, layer: int, below: Lines, size: Float) -> Float:
