@@ -29,13 +29,14 @@ and values to values, one function for each stage:
 
     train_policy, compress_policy, certify_policy, export_bundle, load_controller, evaluate
 
-A name is imported when it is asked for: ``import surefoot`` loads no library.
+A name is imported when it is asked for: ``import surefoot`` loads no library, nor anything else.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from surefoot.version import __version__
+
+TYPE_CHECKING = (
+    False  # type checkers know it by its name; `typing` would delay the answer to Ctrl-C
+)
 
 if TYPE_CHECKING:
     from surefoot.attack import AttackConfig, evaluate, run_suite
@@ -285,6 +286,8 @@ if not TYPE_CHECKING:  # or every name would be right
         """
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
         value = getattr(import_module(_MODULES[name]), name)
         globals()[name] = value
         return value

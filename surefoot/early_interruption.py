@@ -6,8 +6,6 @@ that is raised in a callback of its garbage collection or of its imports: the pr
 
 import os
 import signal
-from types import FrameType
-from typing import NoReturn
 
 NOTHING_BEGUN = "nothing was begun"
 _LINE = f"interrupted: {NOTHING_BEGUN}\n".encode()
@@ -15,9 +13,16 @@ _EXIT_CODE = 128 + signal.SIGINT  # as shells have it
 
 
 def end_if_interrupted() -> None:
-    """Let Ctrl-C end the program in one line, unless whoever started it ignores Ctrl-C."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    """Let Ctrl-C end the program in one line, unless whoever started it ignores Ctrl-C.
+
+    Only the main thread may ask for it; from others nothing changes.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+    try:
         signal.signal(signal.SIGINT, _end)
+    except ValueError:  # not the main thread
+        return
 
 
 def raise_if_interrupted() -> None:
@@ -26,7 +31,7 @@ def raise_if_interrupted() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
+def _end(number: int, frame: object) -> None:
     del number, frame
     os.write(2, _LINE)
     os._exit(_EXIT_CODE)

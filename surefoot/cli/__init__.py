@@ -4,6 +4,10 @@ A verb imports its stage inside the command, so that ``pipeline --help`` is inst
 run on the robot never load a training library.
 """
 
+from surefoot.early_interruption import end_if_interrupted, raise_if_interrupted
+
+end_if_interrupted()  # before anything else loads
+
 try:
     from surefoot.errors import InputError
     from surefoot.kernels import pin_kernels
@@ -11,13 +15,11 @@ try:
     pin_kernels()  # before any module of a verb loads NumPy
 
     from surefoot.cli.main import app, main
-except KeyboardInterrupt:
-    from surefoot.cli.interruption import end_before_a_verb
-
-    end_before_a_verb()
 except InputError as error:
     from surefoot.cli.failures import end_in_one_line
 
     end_in_one_line(error)
+finally:
+    raise_if_interrupted()
 
 __all__ = ["app", "main"]

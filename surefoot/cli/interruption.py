@@ -1,28 +1,15 @@
 """What Ctrl-C leaves: one line and an exit code, whenever it comes.
 
-While the modules of the command line load, nothing else of surefoot may be there: this module needs
-its errors alone.
+While the command line loads, `surefoot.early_interruption` answers it.
 """
 
 import atexit
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 from surefoot.early_interruption import NOTHING_BEGUN
 from surefoot.errors import InterruptedVerb, SurefootError
-
-
-def end_before_a_verb() -> NoReturn:
-    """End the program that was interrupted while its modules loaded.
-
-    Raises:
-        SystemExit: Always.
-    """
-    print(f"{InterruptedVerb.label}: {NOTHING_BEGUN}", file=sys.stderr)
-    raise SystemExit(InterruptedVerb.exit_code)
 
 
 @contextmanager

@@ -31,7 +31,6 @@ from surefoot.cli.study import study
 from surefoot.cli.train import train
 from surefoot.cli.verify import verify
 from surefoot.cli.watch import watch
-from surefoot.early_interruption import raise_if_interrupted
 from surefoot.process_exit import failing_exit_of_c, refuse_exit, restore_exit
 from surefoot.version import __version__
 
@@ -116,7 +115,6 @@ def main() -> None:
     before = refuse_exit()
     try:
         with failing_exit_of_c(), errors_in_one_line(), early_interruptions_named():
-            raise_if_interrupted()
             app()
     finally:
         restore_exit(before)

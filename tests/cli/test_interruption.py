@@ -31,14 +31,14 @@ class Object: ...
 
 class Interrupting:
     def find_spec(self, name, *rest):
-        if name == "surefoot.cli":
+        if name == "surefoot.cli.main":
             gone = Object()
             reference = weakref.ref(gone, lambda _: os.kill(os.getpid(), signal.SIGINT))
             del gone
 
 sys.meta_path.insert(0, Interrupting())
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from surefoot.__main__ import main
+from surefoot.cli import main
 main()
 """
 INTERRUPTED_AT_ITS_END = """
