@@ -50,11 +50,13 @@ class Growth:
         tree: How the region was cut; not at all if it is refuted.
         witness: Input that breaks the condition as deployed; None where none was found.
         is_decided: Whether the tree proves the condition, or a witness refutes it.
+        still_open: Boxes that keep it undecided, the worst first; None where nothing was cut.
     """
 
     tree: BoxTree
     witness: Witness | None
     is_decided: bool
+    still_open: Boxes | None = None
 
 
 UNDECIDED = Growth(tree=BoxTree(), witness=None, is_decided=False)
@@ -96,7 +98,8 @@ def grow(
         is_point = not (worst.high > worst.low).any()  # which has no halves
         if take <= 0 or is_point or time.monotonic() > stop:
             is_decided = not len(waiting.nodes)
-            return Growth(tree=nodes.tree(), witness=None, is_decided=is_decided)
+            left = None if is_decided else waiting
+            return Growth(tree=nodes.tree(), witness=None, is_decided=is_decided, still_open=left)
         new = _cut(bounds, nodes, worst, num_boxes)
         seen = np.argsort(-bounds.condition.violation(new.excesses))[:_SUSPECTED]
         witness = _first(replayed, suspects(bounds, new.low[seen], new.high[seen]))

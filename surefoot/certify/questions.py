@@ -145,21 +145,31 @@ def proved_violation(
     if count := sum(len(neurons.cuts) // 2 + 1 for _, neurons in tree.closed):
         method += f", of which {len(tree.closed)} in {count} parts along neurons"
     value = bounds.rounded(float(found.max()))
-    still_open = ""
+    said = ""
     if (is_open := found > 0).any():
         share = float((0.5 ** tree.depths[is_open]).sum())
         worst = int(found.argmax())
-        where = _place(low[worst], high[worst], policy, robot)
-        still_open = f"open in a share {share:.3g} of the region, worst in {where}"
-    return Bound(value=value, method=method, still_open=still_open)
+        said = still_open(share, low[worst], high[worst], policy, robot)
+    return Bound(value=value, method=method, still_open=said)
 
 
-def _place(low: Float, high: Float, policy: Policy, robot: Robot | None) -> str:
-    """Say where a box of states lies, in both units."""
+def still_open(
+    share: float, low: Float, high: Float, policy: Policy, robot: Robot | None = None
+) -> str:
+    """Say which share of a region is open, and where it is worst, in both units.
+
+    Args:
+        share: Share of the region.
+        low: Lower corner of the worst box, normalised units, shape (obs_dim,).
+        high: Its upper corner.
+        policy: The policy.
+        robot: Robot whose names say where; None for numbers.
+    """
     mean, scale = policy.normaliser.mean, policy.normaliser.scale
     normalised = _intervals(low, high, robot, units=False)
     raw = _intervals(mean + scale * low, mean + scale * high, robot, units=True)
-    return f"{normalised} (normalised units), {raw} (raw units)"
+    where = f"{normalised} (normalised units), {raw} (raw units)"
+    return f"open in a share {share:.3g} of the region, worst in {where}"
 
 
 def _intervals(low: Float, high: Float, robot: Robot | None, *, units: bool) -> str:

@@ -5,13 +5,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from surefoot.artifact import Json
 from surefoot.certificate import Verdict
 from surefoot.certify import Analysis, CertifyConfig, Evidence
 from surefoot.certify.bounds.arithmetics import ARITHMETICS
-from surefoot.certify.question_search import answer
-from surefoot.certify.questions import proved_violation
+from surefoot.certify.bounds.planes import share_of
+from surefoot.certify.question_search import Growth, answer
+from surefoot.certify.questions import proved_violation, region_of, still_open
 from surefoot.errors import CheckError
+from surefoot.policy import Policy
 from surefoot.quantities.base.witness import Witness
 from surefoot.question import Question
 from surefoot.runtime.controller_file import load_controller_file
@@ -30,12 +34,14 @@ class Answer:
         witness: For REFUTED, that input and its outputs on the deployed runtime.
         num_boxes: Number of boxes of which the proofs are made.
         seconds: Time that it took, without reading the controller.
+        still_open: For UNKNOWN, what of the region of each open disjunct is open.
     """
 
     verdict: Verdict
     witness: Witness | None
     num_boxes: int
     seconds: float
+    still_open: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -61,6 +67,7 @@ class Answer:
             "witness": witness,
             "boxes": self.num_boxes,
             "seconds": self.seconds,
+            "open": [*self.still_open],
         }
 
 
@@ -91,18 +98,33 @@ def answer_vnnlib(
     analysis = Analysis(file, Evidence(), config or CertifyConfig())
     start = time.monotonic()
     stop = math.inf if seconds is None else start + seconds
-    found = [_verdict(analysis, question, stop - time.monotonic()) for question in known.questions]
+    found = [_answer(analysis, question, stop - time.monotonic()) for question in known.questions]
+    verdict = Verdict.worst(verdict for verdict, _ in found)
+    grown = [growth for _, growth in found]
     return Answer(
-        verdict=Verdict.worst(verdict for verdict, _, _ in found),
-        witness=next((witness for _, witness, _ in found if witness is not None), None),
-        num_boxes=sum(boxes for _, _, boxes in found),
+        verdict=verdict,
+        witness=next((each.witness for each in grown if each.witness is not None), None),
+        num_boxes=sum(each.tree.num_parts for each in grown),
         seconds=time.monotonic() - start,
+        still_open=tuple(
+            words
+            for question, growth in zip(known.questions, grown, strict=True)
+            if verdict is Verdict.UNKNOWN and (words := _open(question, file.policy, growth))
+        ),
     )
 
 
-def _verdict(
-    analysis: Analysis, question: Question, seconds: float
-) -> tuple[Verdict, Witness | None, int]:
+def _open(question: Question, policy: Policy, growth: Growth) -> str:
+    """Say what of a question's region is open, empty for none of it."""
+    boxes = growth.still_open
+    if boxes is None:
+        return ""
+    low, high = (np.tile(corner, (len(boxes.low), 1)) for corner in region_of(question, policy))
+    share = float(share_of((boxes.low, boxes.high), low, high).sum())
+    return still_open(share, boxes.low[0], boxes.high[0], policy)
+
+
+def _answer(analysis: Analysis, question: Question, seconds: float) -> tuple[Verdict, Growth]:
     """Answer one question.
 
     Raises:
@@ -118,12 +140,11 @@ def _verdict(
         seconds=seconds,
         seed=analysis.config.seed,
     )
-    boxes = growth.tree.num_parts
     if growth.witness is not None:
-        return Verdict.REFUTED, growth.witness, boxes
+        return Verdict.REFUTED, growth
     if not growth.is_decided:
-        return Verdict.UNKNOWN, None, boxes
+        return Verdict.UNKNOWN, growth
     again = proved_violation(question, policy, arithmetic, growth.tree)
     if again.value > 0:
         raise CheckError(f"the proof gives an excess of {again.value}, which is a bug")
-    return Verdict.PROVED, None, boxes
+    return Verdict.PROVED, growth

@@ -13,6 +13,7 @@ import pytest
 from support.command_line import run_pipeline
 from support.policies import random_policy
 from surefoot.certificate import Verdict
+from surefoot.certify import CertifyConfig
 from surefoot.errors import InputError
 from surefoot.onnx_file import policy_to_onnx
 from surefoot.policy import Activation, Policy, Squash
@@ -85,6 +86,28 @@ def test_what_time_does_not_suffice_for_is_unknown(
     formula = f"(and (<= Y_0 {limit!r}) (> Y_0 {limit!r}))"  # never, but no finite tree shows it
     answer = answer_vnnlib(network, specification(tmp_path, formula, 1.0), seconds=0.0)
     assert (answer.verdict, answer.text) == (Verdict.UNKNOWN, "unknown\n")
+    (said,) = answer.still_open
+    assert said.startswith("open in a share 1 of the region")
+    assert said.endswith("[-1, 1] x [-1, 1] x [-1, 1] (raw units)")
+
+
+def test_of_an_unknown_the_open_share_and_the_worst_box_are_said(
+    policy: Policy, network: Path, tmp_path: Path
+) -> None:
+    """A disjunct that never occurs is closed; the other is open where an output is at a limit."""
+    limit = largest(policy) - 0.05
+    formula = f"(or (>= Y_0 90) (and (<= Y_0 {limit!r}) (> Y_0 {limit!r})))"
+    path = specification(tmp_path, formula, 1.0)
+    answer = answer_vnnlib(network, path, config=CertifyConfig(region_boxes=30))
+    table = answer.to_table()
+    assert (table["answer"], table["open"]) == ("unknown", list(answer.still_open))
+    (said,) = answer.still_open
+    share = float(re.findall(r"open in a share (\S+) of the region", said)[0])
+    ends = np.array(re.findall(r"\[(\S+), (\S+)\]", said), dtype=float).reshape(2, SENSORS, 2)
+    raw = ends[1]
+    assert (np.abs(raw) <= 1).all()
+    assert ((raw[:, 1] - raw[:, 0]) / 2).prod() <= share * 1.01
+    assert share <= 1
 
 
 def test_a_file_about_another_network_is_refused(
