@@ -1,6 +1,7 @@
 """The search behind "sampled" against one that takes ten times as long.
 
     python benchmarks/search_effort.py --out docs/results/search_effort.json
+    python benchmarks/search_effort.py --seed 100
     python benchmarks/search_effort.py forms/13a_wide_elu.onnx go1_policy.onnx
 
 Networks with random weights of several sizes and activations, or the files that are named. The
@@ -74,12 +75,12 @@ def compared(file: ControllerFile, epsilon: float, norm: Norm) -> dict[str, Json
     return {"found": short, "seconds": seconds, "longer / found": max(longer) / short}
 
 
-def instances(files: list[Path]) -> Iterator[tuple[str, ControllerFile]]:
+def instances(files: list[Path], first_seed: int) -> Iterator[tuple[str, ControllerFile]]:
     """Yield the controllers that are compared, with their names."""
     for path in files:
         yield path.name, load_controller_file(path, None)
     if not files:
-        for seed, sizes in enumerate(SIZES):
+        for seed, sizes in enumerate(SIZES, first_seed):
             for activation in ACTIVATIONS:
                 name = f"{'-'.join(map(str, sizes))} {activation.value}"
                 yield name, random_file(sizes, activation, seed)
@@ -88,12 +89,13 @@ def instances(files: list[Path]) -> Iterator[tuple[str, ControllerFile]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="*", help="controllers; default: random ones")
+    parser.add_argument("--seed", type=int, default=0, help="of the first random controllers")
     parser.add_argument("--epsilon", type=float, default=0.05)
     parser.add_argument("--norm", type=Norm, choices=list(Norm), nargs="+", default=list(Norm))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     rows: dict[str, Json] = {}
-    for name, file in instances(arguments.files):
+    for name, file in instances(arguments.files, arguments.seed):
         for norm in arguments.norm:
             row = compared(file, arguments.epsilon, norm)
             rows[f"{name}, {norm}"] = row
@@ -102,7 +104,7 @@ def main() -> None:
                 f"{name:40} {norm:5} {words}, {row['seconds']:.2f} s", file=sys.stderr, flush=True
             )
     ratios = [row["longer / found"] for row in rows.values()]
-    result = {"epsilon": arguments.epsilon, "times": TIMES, "rows": rows}
+    result = {"epsilon": arguments.epsilon, "times": TIMES, "seed": arguments.seed, "rows": rows}
     result |= {"median": float(np.median(ratios)), "worst": max(ratios)}
     text = json.dumps(result, indent=2) + "\n"
     if arguments.out:

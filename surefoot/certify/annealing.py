@@ -18,17 +18,15 @@ from surefoot.certify.bounds.upward import Float
 from surefoot.certify.search_goals import Goal
 from surefoot.policy import Array, Policy
 
-_MOVES = 8
-"""Moves of each chain, times the gradient steps by which the effort counts."""
-
 _HOT, _COLD = 0.1, 0.005
 """Shares of its value that a chain gives up, in the mean, at the first and at the last move."""
 
 _SPREAD, _SCALES = 0.2, 2.0
 """Largest standard deviation of a move, in boxes, and the powers of ten below it."""
 
-_PERIOD = 10
-"""Moves after which the best quarter of the chains takes the place of the worst."""
+_RESAMPLINGS = 8
+"""How often the best quarter of the chains takes the place of the worst: more often, and all chains
+soon climb the widest peak, which need not be the highest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -108,23 +106,20 @@ class Search:
         return np.clip(states, -self.box, self.box)
 
 
-def annealed(search: Search, chains: Population, steps: int) -> Population:
+def annealed(search: Search, chains: Population, moves: int) -> Population:
     """Return the best states and perturbations of chains, the better quarter of the chains.
 
     Args:
         search: What is searched.
         chains: Where the chains start; their perturbations may lie outside the ball.
-        steps: Gradient steps by which the effort counts.
+        moves: Moves of each chain.
     """
+    period = max(1, moves // _RESAMPLINGS)
     chains = replace(chains, delta=search.ball.project(chains.delta).astype(np.float32))
     values = search.values(chains)
     best, most = chains, values
-    for number, heat in enumerate(np.geomspace(_HOT, _COLD, _MOVES * steps).tolist()):
-        proposed, found = _proposed(search, chains)
-        slack = heat * np.abs(values) * search.rng.exponential(size=len(values))
-        chains, values = _replaced(chains, values, proposed, found, found > values - slack)
-        best, most = _replaced(best, most, chains, values, values > most)
-        if number % _PERIOD == _PERIOD - 1:
+    for number, heat in enumerate(np.geomspace(_HOT, _COLD, moves).tolist()):
+        if number and number % period == 0:
             order = _resampled(values)
             chains, values, best, most = (
                 chains.of(order),
@@ -132,6 +127,10 @@ def annealed(search: Search, chains: Population, steps: int) -> Population:
                 best.of(order),
                 most[order],
             )
+        proposed, found = _proposed(search, chains)
+        slack = heat * np.abs(values) * search.rng.exponential(size=len(values))
+        chains, values = _replaced(chains, values, proposed, found, found > values - slack)
+        best, most = _replaced(best, most, chains, values, values > most)
     return best.of(np.argsort(-most, kind="stable")[: -(-len(most) // 4)])
 
 

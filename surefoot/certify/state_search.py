@@ -2,8 +2,9 @@
 
 Successive halving (Jamieson and Talwalkar, AISTATS 2016) spends steps where they pay, and a
 population evolves from what is left. Copies of what goes on are moved at random, since the gradient
-of a piecewise linear network is flat between its kinks; others are annealed beside them. Nothing
-here proves anything.
+of a piecewise linear network is flat between its kinks. Halving drops starts whose peak is narrow
+before they climb it, so that a part of the starts is annealed beside them. Nothing here proves
+anything.
 """
 
 from dataclasses import dataclass, replace
@@ -65,8 +66,20 @@ _POLISHING = (
 _SCALES = 1.5
 """Powers of ten over which the moves of copies are spread: no one length suits every network."""
 
+_SHARE = 8
+"""One start of so many is annealed."""
+
 _WORK = 2**23
 """Multiplications of one move of all chains that are annealed: wide networks gain nothing by it."""
+
+_LEAST, _MOST = 8, 64
+"""Moves of each chain, times the gradient steps by which the effort counts."""
+
+_CHEAP = 2**16
+"""Multiplications of one move of one chain, times the moves: more of them in a small network."""
+
+_CROWD = 6
+"""Chains for each of these moves at the least: a search from few starts is meant to be quick."""
 
 _FEWEST = 4
 """Starts that go on at the least."""
@@ -95,10 +108,8 @@ def farthest(
     """
     search = Search(policy=policy, ball=ball, goal=goal, box=box, rng=rng)
     population = search.around(starts.astype(np.float32))
-    for turn in _NARROWING:
-        population = _after(turn, search, population, steps)
-    others = annealed(search, _chains(policy, population), steps)
-    for turn in _GENERATIONS:
+    others = _annealed_part(search, population, steps)
+    for turn in (*_NARROWING, *_GENERATIONS):
         population = _after(turn, search, population, steps)
     population = population.joined(others)
     for turn in _POLISHING:
@@ -106,11 +117,14 @@ def farthest(
     return population.states, population.delta
 
 
-def _chains(policy: Policy, population: Population) -> Population:
-    """Return the members that are annealed: all of a small network, every so many of a wide one."""
+def _annealed_part(search: Search, population: Population, steps: int) -> Population:
+    """Return what annealing finds from a share of the starts, from fewer in a wide network."""
     count = len(population.states)
-    work = count * sum(layer.weight.size for layer in policy.layers)
-    return population.of(np.arange(0, count, max(1, -(-work // _WORK))))
+    size = sum(layer.weight.size for layer in search.policy.layers)
+    apart = max(_SHARE, -(-count * size // _WORK))
+    chains = population.of(np.arange(0, count, apart))
+    most = min(_MOST, len(chains.states) // _CROWD, _CHEAP // size)
+    return annealed(search, chains, max(_LEAST, most) * steps)
 
 
 def _after(turn: _Round, search: Search, population: Population, steps: int) -> Population:

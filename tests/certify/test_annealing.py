@@ -45,7 +45,7 @@ def test_chains_find_the_steepest_piece_of_a_network_that_is_flat_between_its_ki
     policy: Policy, norm: Norm
 ) -> None:
     search, start = search_of(policy, norm, np.random.default_rng(1).uniform(-BOX, BOX, (64, 2)))
-    found = annealed(search, start, 20)
+    found = annealed(search, start, 160)
     assert search.values(found)[0] >= 0.97 * EPSILON * steepest(policy, norm)
 
 
