@@ -71,6 +71,11 @@ _UNREADABLE = (
 )
 """What NumPy and the reference implementation of ONNX raise where a node is not as it must be."""
 
+_PLAIN_ACTOR = (
+    "export the plain actor, with torch.onnx.export(..., dynamo=False) where it is PyTorch"
+)
+_BEFORE_RUNTIME = "adopt the original, which ONNX Runtime did not optimise or quantise yet"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Original:
@@ -347,9 +352,9 @@ class _Reader:
         own_name = f" ({repr(node.name)[1:-1]})" if node.name else ""  # in one line, whatever it is
         label = f"{self._name}: node {position} {node.op_type!r}{own_name}"
         if node.domain not in OWN_DOMAINS or node.op_type in self._functions:
+            to_do = _BEFORE_RUNTIME if node.domain.startswith("com.microsoft") else _PLAIN_ACTOR
             raise InputError(
-                f"{label}: functions and operators of domain {node.domain!r} are not read: export "
-                "the plain actor, with torch.onnx.export(..., dynamo=False) where it is PyTorch"
+                f"{label}: functions and operators of domain {node.domain!r} are not read: {to_do}"
             )
         try:
             outputs = outputs_of(Node(node, values, computation, self._opset, label))

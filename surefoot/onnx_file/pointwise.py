@@ -31,6 +31,8 @@ _HINTS = {
     ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"): "choose the "
     "deterministic output with --output",
     ("RNN",): "of recurrent cells GRU and LSTM are read",
+    ("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"): "it is quantised, adopt the "
+    "float32 original",
     ("If", "Loop", "Scan"): "export it with torch.onnx.export(..., dynamo=False)",
 }
 """What to do about operators that others' files have, by their names."""

@@ -165,7 +165,7 @@ REFUSED = {
     ),
     "a foreign domain": (
         graph_file([helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")]),
-        "functions and operators of domain 'com.microsoft' are not read",
+        "of domain 'com.microsoft' are not read: adopt the original, which ONNX Runtime did not",
     ),
     "opset 5": (
         graph_file([helper.make_node("Tanh", ["x"], ["y"])], opset=5),
@@ -372,9 +372,10 @@ def test_more_numbers_than_a_controller_has_are_refused(
         ("Softmax", "choose the logits before it with --output"),
         ("RandomNormalLike", "choose the deterministic output with --output"),
         ("RNN", "of recurrent cells GRU and LSTM are read"),
+        ("QuantizeLinear", "it is quantised, adopt the float32 original"),
     ],
 )
 def test_what_others_files_have_is_refused_with_what_to_do(op: str, hint: str) -> None:
-    inputs = ("h", "h", "h") if op == "RNN" else ("h",)
+    inputs = ("h",) * {"RNN": 3, "QuantizeLinear": 2}.get(op, 1)
     with pytest.raises(InputError, match=f"{op}.*not in the controller operator set: .*{hint}"):
         read_onnx(after_matmul(op, inputs), "controller.onnx")
