@@ -18,7 +18,7 @@ from surefoot.onnx_file.ends import Graph
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ends:
+class _Limits:
     """Ends of the limits of a vector, float32 by value; infinite where there is none.
 
     Attributes:
@@ -36,14 +36,14 @@ class _Ends:
         is_relu = (self.low == 0) & (self.high == np.inf)
         return bool((is_clip | is_relu).all())
 
-    def behind(self, step: Shift | Scale) -> "_Ends":
+    def behind(self, step: Shift | Scale) -> "_Limits":
         """Return the ends of a result; NaN where float32 cannot hold them."""
         low, high = (_through(step, end) for end in (self.low, self.high))
-        return _Ends(np.minimum(low, high), np.maximum(low, high))
+        return _Limits(np.minimum(low, high), np.maximum(low, high))
 
-    def within(self, low: Array, high: Array) -> "_Ends":
+    def within(self, low: Array, high: Array) -> "_Limits":
         """Return the ends of a limit behind another one."""
-        return _Ends(np.clip(self.low, low, high), np.clip(self.high, low, high))
+        return _Limits(np.clip(self.low, low, high), np.clip(self.high, low, high))
 
 
 def _through(step: Shift | Scale, end: Array) -> Array:
@@ -65,7 +65,7 @@ def join_limits(graph: Graph) -> None:
 
 def _join(graph: Graph, first: Limit) -> bool:
     """Move a limit behind what follows it; return False where it is left as it is."""
-    ends = _Ends(first.low, first.high)
+    ends = _Limits(first.low, first.high)
     if np.isfinite([ends.low, ends.high]).all():
         return False
     chain: list[Shift | Scale] = []
@@ -81,7 +81,7 @@ def _join(graph: Graph, first: Limit) -> bool:
             return False
         ends, numbers = ends.behind(step), step.outputs
         chain.append(step)
-        if ends.are_known and not _Ends(first.low, first.high).are_known:
+        if ends.are_known and not _Limits(first.low, first.high).are_known:
             _put(graph, first, chain, replace(first, low=ends.low, high=ends.high), None)
             return True
     return False

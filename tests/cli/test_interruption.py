@@ -1,4 +1,7 @@
-"""Ctrl-C ends every moment of the command line in one line, and never in a traceback."""
+"""Ctrl-C ends every moment of the command line in one line, and never in a traceback.
+
+Also of ``early_interruption.py``.
+"""
 
 import signal
 import subprocess

@@ -15,7 +15,7 @@ import numpy as np
 
 from surefoot.ball import Groups, Norm
 from surefoot.certify.bounds.chain import Chain
-from surefoot.certify.bounds.metric import Metric, ProvedMetric
+from surefoot.certify.bounds.metric import ProvedMetric, SensorMetric
 from surefoot.certify.bounds.region import spread_of_sides
 from surefoot.certify.bounds.upward import (
     UNDERFLOW,
@@ -136,7 +136,7 @@ class LipschitzBounds:
         groups: Groups | None = None,
     ) -> float:
         """Return the largest l2 norm of a perturbation."""
-        unit = Metric.equal(1.0, self.absolute.shape[1])
+        unit = SensorMetric.equal(1.0, self.absolute.shape[1])
         return unit.reach(epsilon, norm, sensors, groups)
 
     def _together(

@@ -23,7 +23,7 @@ from surefoot.certify.bounds.lipsdp_recursion import (
     squared_bound,
     start_parameters,
 )
-from surefoot.certify.bounds.metric import Metric
+from surefoot.certify.bounds.metric import SensorMetric
 from surefoot.certify.bounds.sensor_weights import SensorWeights, with_sensors_scaled
 from surefoot.certify.bounds.upward import Float
 
@@ -121,5 +121,5 @@ def _proved(
             squared / (slope.radius**2 * step.diagonal)
             for slope, step in zip(chain.slopes, steps, strict=True)
         )
-        metric = Metric(squared * ratios)
+        metric = SensorMetric(squared * ratios)
     return prove(chain, metric, values, output)

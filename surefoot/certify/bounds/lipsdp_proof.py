@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from surefoot.artifact import Json
 from surefoot.certify.bounds.chain import Chain
-from surefoot.certify.bounds.metric import Metric
+from surefoot.certify.bounds.metric import SensorMetric
 from surefoot.certify.bounds.slopes import SlopeRange
 from surefoot.certify.bounds.upward import UNIT, Float, IntervalMatrix, proves_semidefinite, up
 from surefoot.errors import IntegrityError
@@ -33,7 +33,7 @@ class Multipliers:
         output: Number of the only output that it is about, or None for all of them.
     """
 
-    metric: Metric
+    metric: SensorMetric
     values: tuple[NDArray[np.float32], ...]
     output: int | None = None
 
@@ -68,7 +68,7 @@ class Multipliers:
         """
         try:
             proof = cls(
-                metric=Metric.from_table(table, num_inputs),
+                metric=SensorMetric.from_table(table, num_inputs),
                 values=tuple(
                     np.frombuffer(bytes.fromhex(layer), dtype="<f4")
                     for layer in table["multipliers"]
@@ -187,13 +187,13 @@ def _spread(chain: Chain, multipliers: tuple[Float, ...]) -> Float | None:
 
 
 def prove(
-    chain: Chain, metric: Metric, values: tuple[Float, ...], output: int | None = None
+    chain: Chain, metric: SensorMetric, values: tuple[Float, ...], output: int | None = None
 ) -> Multipliers | None:
     """Return proved multipliers at the least of a few inflations of ``metric``, or None."""
     for inflation in (1e-10, 1e-9, 1e-8, 3e-8, 1e-7, 3e-7, 1e-6, 1e-5, 1e-4):
         # The multipliers grow half as much: what they must outweigh lies on both of their sides.
         with np.errstate(over="ignore", under="ignore"):
-            raised = Metric(metric.weights * (1 + inflation))
+            raised = SensorMetric(metric.weights * (1 + inflation))
             single = tuple((layer * (1 + inflation / 2)).astype(np.float32) for layer in values)
         if proves_lipschitz(chain, raised.weights, single):
             return Multipliers(metric=raised, values=single, output=output)

@@ -30,7 +30,7 @@ _MANY = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LayerStep:
+class LayerRecord:
     """What the backward pass needs of one hidden layer.
 
     Attributes:
@@ -85,7 +85,7 @@ def log_squared_bound_by_sensor(chain: Chain, parameters: Float) -> tuple[float,
     return math.inf, np.zeros_like(parameters), np.zeros(chain.num_inputs)
 
 
-def squared_bound(chain: Chain, parameters: Float) -> tuple[float, Float, list[LayerStep]] | None:
+def squared_bound(chain: Chain, parameters: Float) -> tuple[float, Float, list[LayerRecord]] | None:
     """Return L^2, its unit eigenvector and what each hidden layer computed; None where it fails."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         try:
@@ -113,7 +113,7 @@ def _split(chain: Chain, parameters: Float) -> list[tuple[Float, float]]:
     return parts
 
 
-def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[LayerStep]]:
+def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[LayerRecord]]:
     """Return the last G and what each hidden layer computed."""
     # G_1 = W_1 X_0^{-1} W_1' with X_0 = I.
     first = chain.matrices[0].centre
@@ -131,7 +131,7 @@ def _forward(chain: Chain, parameters: Float) -> tuple[Float, list[LayerStep]]:
         following, solved = gram.through(diagonal, slope, matrix.centre)
         # Symmetric again: eigh and Cholesky read one half only.
         gram = _Full((following + following.T) / 2)
-        steps.append(LayerStep(matrix.centre, shape, lam, top, diagonal, solved))
+        steps.append(LayerRecord(matrix.centre, shape, lam, top, diagonal, solved))
     return gram.matrix, steps
 
 
@@ -196,7 +196,7 @@ class _Outer:
         return following, middle * (weight.T + divided @ inside)
 
 
-def _backward(chain: Chain, steps: list[LayerStep], gram_bar: Float) -> tuple[Float, Float]:
+def _backward(chain: Chain, steps: list[LayerRecord], gram_bar: Float) -> tuple[Float, Float]:
     """Return the gradient by (p, q) of every layer and by each sensor, from that of the last G."""
     gradients: list[Float] = []
     for step, slope in zip(steps[::-1], chain.slopes[::-1], strict=True):

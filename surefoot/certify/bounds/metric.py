@@ -18,7 +18,7 @@ from surefoot.certify.bounds.upward import UNDERFLOW, Float, up, vector_norm_up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Metric:
+class SensorMetric:
     """A bound on the squared change of an output, or of all of them in l2.
 
     Attributes:
@@ -28,7 +28,7 @@ class Metric:
     weights: Float
 
     @classmethod
-    def equal(cls, squared: float, num_inputs: int) -> "Metric":
+    def equal(cls, squared: float, num_inputs: int) -> "SensorMetric":
         """Return the metric of a Lipschitz constant in l2, given its square."""
         return cls(np.full(num_inputs, squared))
 
@@ -42,10 +42,10 @@ class Metric:
         """Lipschitz constant in l2 that follows, rounded up."""
         return float(up(np.sqrt(self.squared)))
 
-    def in_units(self, unit: float) -> "Metric":
+    def in_units(self, unit: float) -> "SensorMetric":
         """Return the metric of the output times ``unit``, rounded up."""
         with np.errstate(over="ignore", under="ignore"):
-            return Metric(np.maximum(up(self.weights * unit * unit, 2), UNDERFLOW))
+            return SensorMetric(np.maximum(up(self.weights * unit * unit, 2), UNDERFLOW))
 
     def reach(
         self,
@@ -85,7 +85,7 @@ class Metric:
         return {"metric": self.weights.astype("<f8").tobytes().hex()}
 
     @classmethod
-    def from_table(cls, table: Mapping[str, Json], num_inputs: int) -> "Metric":
+    def from_table(cls, table: Mapping[str, Json], num_inputs: int) -> "SensorMetric":
         """Read a metric back; whether it holds, and has a weight for each sensor, a proof says.
 
         Raises:
@@ -111,7 +111,7 @@ class ProvedMetric:
     """
 
     name: str
-    metric: Metric
+    metric: SensorMetric
     output: int | None
 
 

@@ -8,7 +8,7 @@ from surefoot.certify.bounds.chain import Chain, action_chain, network_chain
 from surefoot.certify.bounds.global_bounds import closed_form_bounds
 from surefoot.certify.bounds.lipsdp import semidefinite_bounds
 from surefoot.certify.bounds.lipsdp_proof import prove, proves_lipschitz
-from surefoot.certify.bounds.metric import Metric
+from surefoot.certify.bounds.metric import SensorMetric
 from surefoot.certify.bounds.slopes import SlopeRange
 from surefoot.certify.bounds.upward import IntervalMatrix
 from surefoot.policy import Activation, GaussianHead, Layer, Normaliser, Policy, Squash
@@ -104,7 +104,7 @@ def test_wide_intervals_prove_nothing() -> None:
         IntervalMatrix.exact(np.eye(2)),
     )
     chain = Chain(matrices=matrices, slopes=(SlopeRange(0.0, 1.0),))
-    assert prove(chain, Metric.equal(1.5, chain.num_inputs), (np.full(2, 1.5),)) is None
+    assert prove(chain, SensorMetric.equal(1.5, chain.num_inputs), (np.full(2, 1.5),)) is None
 
 
 def test_the_chain_of_the_layers_keeps_each_of_them() -> None:

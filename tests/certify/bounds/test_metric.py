@@ -7,7 +7,7 @@ import pytest
 
 from surefoot.artifact import Json
 from surefoot.ball import Ball, Groups, Norm
-from surefoot.certify.bounds.metric import Metric
+from surefoot.certify.bounds.metric import SensorMetric
 
 SHARES = np.array([1.0, 0.2, 0.0, 0.7])
 
@@ -29,7 +29,7 @@ def test_the_reach_of_a_metric_is_the_longest_perturbation_of_a_ball(
     shares = None if sensors is None else tuple(sensors.tolist())
     ball = Ball(norm=norm, epsilon=0.3, sensors=shares, groups=groups)
     for _ in range(5):
-        metric = Metric(10.0 ** rng.uniform(-3, 3, 4))
+        metric = SensorMetric(10.0 ** rng.uniform(-3, 3, 4))
         # The corners of a box and the axes of an ellipsoid are among the ends of these directions.
         towards = rng.choice([-1.0, 1.0], (200, 4)) * rng.choice([0.0, 1.0], (200, 4))
         towards = np.vstack([towards, rng.standard_normal((2000, 4))])
@@ -41,7 +41,7 @@ def test_the_reach_of_a_metric_is_the_longest_perturbation_of_a_ball(
 
 
 def test_a_change_of_unit_scales_the_reach_and_the_constant_is_that_of_the_largest_weight() -> None:
-    metric = Metric(np.array([4.0, 9.0, 1.0]))
+    metric = SensorMetric(np.array([4.0, 9.0, 1.0]))
     assert metric.constant == pytest.approx(3.0)
     assert metric.in_units(0.1).constant == pytest.approx(0.3)
     assert metric.in_units(0.1).reach(2.0, Norm.LINF) == pytest.approx(0.2 * np.sqrt(14))
@@ -49,20 +49,23 @@ def test_a_change_of_unit_scales_the_reach_and_the_constant_is_that_of_the_large
 
 def test_tiny_and_huge_weights_keep_their_reach() -> None:
     sizes = np.array([1.0, 1e-200])
-    assert Metric(np.array([1e-300, 1e-300])).reach(1.0, Norm.LINF, sizes) >= 1e-150
-    assert Metric(np.array([1.0, 1e-300])).reach(1.0, Norm.LINF, 0 * sizes + [0, 1e-200]) > 0
-    assert Metric(np.array([1e-300, 1.0])).in_units(1e-100).constant > 0
-    assert Metric(np.array([1e300, 1.0])).in_units(1e100).reach(1.0, Norm.LINF, 0 * sizes) == np.inf
+    assert SensorMetric(np.array([1e-300, 1e-300])).reach(1.0, Norm.LINF, sizes) >= 1e-150
+    assert SensorMetric(np.array([1.0, 1e-300])).reach(1.0, Norm.LINF, 0 * sizes + [0, 1e-200]) > 0
+    assert SensorMetric(np.array([1e-300, 1.0])).in_units(1e-100).constant > 0
+    assert (
+        SensorMetric(np.array([1e300, 1.0])).in_units(1e100).reach(1.0, Norm.LINF, 0 * sizes)
+        == np.inf
+    )
 
 
 @pytest.mark.parametrize("weights", [[2.0, 2.0, 2.0], [1.0, 2.0, 1 / 3]])
 def test_weights_are_written_and_read_without_a_rounding(weights: list[float]) -> None:
-    table = Metric(np.array(weights)).to_table()
-    assert Metric.from_table(table, 3).weights.tolist() == weights
+    table = SensorMetric(np.array(weights)).to_table()
+    assert SensorMetric.from_table(table, 3).weights.tolist() == weights
 
 
 def test_a_constant_is_read_as_certificates_have_always_written_it() -> None:
     table: Mapping[str, Json] = {"squared": float.hex(2.0)}
-    read = Metric.from_table(table, 3)
+    read = SensorMetric.from_table(table, 3)
     assert read.weights.tolist() == [2.0, 2.0, 2.0]
     assert read.to_table() == table
