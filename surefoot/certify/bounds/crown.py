@@ -206,8 +206,9 @@ def _first_layer(network: Network, region: Region) -> Bounds:
     middle = region.centres @ weight.T + bias
     # Exact but for rounding: a linear function over a ball is its middle and a dual norm.
     terms = np.abs(region.centres) @ np.abs(weight).T + np.abs(bias)
-    error = last_layer_error(network, 0, region.magnitude)
-    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4) + error, 5) + UNDERFLOW
+    slack = up(region.spread(weight) + terms * gamma(weight.shape[1] + 4), 4) + UNDERFLOW
+    if len(network.weights) == 1:
+        slack = up(slack + last_layer_error(network, 0, region.magnitude))
     return Bounds(middle - slack, middle + slack)
 
 

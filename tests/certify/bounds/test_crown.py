@@ -16,6 +16,7 @@ from scipy.optimize import linprog
 from support.oracles import points_inside
 from support.policies import build_policy, draw_policy
 from surefoot.ball import Ball, Norm
+from surefoot.certify.bounds.branch_and_bound import region_between
 from surefoot.certify.bounds.crown import crown_bounds, interval_bounds, layer_bounds
 from surefoot.certify.bounds.local_bounds import (
     certified_radius,
@@ -25,7 +26,7 @@ from surefoot.certify.bounds.local_bounds import (
     mean_value_deviation,
     values_at,
 )
-from surefoot.certify.bounds.region import Region, logit_differences_of, network_of
+from surefoot.certify.bounds.region import Network, Region, logit_differences_of, network_of
 from surefoot.policy import Activation, Policy, Squash
 
 
@@ -335,3 +336,11 @@ def test_the_certified_radius_is_below_every_violation_and_shrinks_with_the_limi
     points = points_inside(region, rng, 200)
     actions = policy.outputs_at(points.reshape(-1, 3)).reshape(200, 20, 2)
     assert (np.abs(actions - policy.outputs_at(states)) <= 0.2 + 1e-12).all()
+
+
+def test_the_error_of_an_inexact_layer_counts_where_it_is_the_only_one() -> None:
+    weight, error = np.array([[1.0, -2.0]]), np.array([[0.25, 0.0, 0.5]])
+    network = Network(weights=(weight,), biases=(np.zeros(1),), activations=(), last_error=error)
+    region = region_between(np.array([[-1.0, -1.0]]), np.array([[2.0, 1.0]]))
+    # 2 + 2 with the weights as they stand, and 0.25 * 2 + 0.5 more with what they may stand for.
+    assert crown_bounds(network, region).upper[0, 0] >= 5.0
