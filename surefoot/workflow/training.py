@@ -21,6 +21,7 @@ from surefoot.compress import left_whole
 from surefoot.config import REST, Table, build, config_sha256, to_table, to_toml
 from surefoot.envs import BoxActions, DiscreteActions, EnvSpec, describe_env
 from surefoot.errors import InputError, IntegrityError
+from surefoot.kernels import running_kernels
 from surefoot.onnx_file import POLICY_FILE, load_policy, policy_to_onnx
 from surefoot.output_path import check_replaceable, check_run_folder
 from surefoot.ownership import hold_folder
@@ -121,6 +122,8 @@ def _train(run: RunFolder, config: TrainConfig, robot: Robot | None, listener: L
         )
     if words := _left_whole(result):
         listener.remark(words)
+    if reason := running_kernels().unpinned:
+        listener.remark(f"another processor may train another policy from this seed: {reason}")
     # Last comes the policy folder, which says that all of it is done.
     _enter(run, result, listener)
     save_trained(run.policy, result, robot)

@@ -12,6 +12,7 @@ import pytest
 from support.heard import Heard
 from surefoot.config import merge_tables
 from surefoot.errors import InputError
+from surefoot.kernels import CHOICE_VARIABLE
 from surefoot.onnx_file import load_policy
 from surefoot.records import TrainingRecord, read_stages
 from surefoot.robot import ROBOT_FILE, Robot
@@ -52,7 +53,12 @@ def test_a_training_has_its_record_before_its_policy_says_that_it_is_done(
         return save_trained(folder, result)
 
     monkeypatch.setattr("surefoot.workflow.training.save_trained", saved)
-    record = train_run(run.path, configuration)
+    monkeypatch.setenv(CHOICE_VARIABLE, "native")
+    heard = Heard()
+    record = train_run(run.path, configuration, listener=heard)
+    assert heard.remarks == [
+        f"another processor may train another policy from this seed: {CHOICE_VARIABLE} is native"
+    ]
     assert read_stages(run.stages)["train"].files == {"policy.onnx": record.onnx_sha256}
 
 
