@@ -85,6 +85,11 @@ def test_ctrl_c_in_a_callback_of_an_import_ends_the_program_in_the_same_line() -
     assert done.stderr == f"{InterruptedVerb.label}: nothing was begun\n"
 
 
+def test_ctrl_c_before_a_verb_ends_the_program_where_nobody_reads_it() -> None:
+    done = run(f"import os; os.close(2)\n{INTERRUPTED_AT_IMPORT}", "surefoot.kernels", "--version")
+    assert (done.returncode, done.stdout) == (InterruptedVerb.exit_code, "")
+
+
 def test_ctrl_c_while_the_process_ends_leaves_what_was_said() -> None:
     done = run(INTERRUPTED_AT_ITS_END, "--version")
     assert done.returncode == -signal.SIGINT
