@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from surefoot.errors import InputError
 from surefoot.formula import Entry, Formula, entry_text
 from surefoot.robot import NOT_SAID, UNSPOKEN, Robot
-from surefoot.robot_words import Kind, entry_of, number_called
+from surefoot.robot_words import Kind, entry_of, number_called, numbers_called
 
 Float = NDArray[np.float64]
 Terms = tuple[tuple[int, float], ...]
@@ -191,14 +191,29 @@ def _number(entry: Entry, robot: Robot | None) -> int:
     """Return the number of an output or a sensor.
 
     Raises:
-        ValueError: If nothing, or more than one, is called so.
+        ValueError: If nothing, or more than one, is called so, or a number is the name of another.
     """
     kind, place = entry
     if isinstance(place, int):
+        _check_number(kind, place, robot)
         return place
     if robot is None:
         raise ValueError(f"{entry_text(entry)} is no number, and no robot is described")
     return number_called(kind, place, robot)
+
+
+def _check_number(kind: Kind, number: int, robot: Robot | None) -> None:
+    """Check that a robot calls no other entry by this number, as motors from 1 are called.
+
+    Raises:
+        ValueError: If it does.
+    """
+    others = () if robot is None else numbers_called(kind, str(number), robot)
+    if others not in ((), (number,)):
+        raise ValueError(
+            f"{kind}[{number}] counts from 0, but the robot calls {kind} {others[0]} {number}: "
+            "give its entries names that are no numbers"
+        )
 
 
 def _check_unit(one: Inequality, unit: str, robot: Robot | None) -> None:
@@ -214,5 +229,7 @@ def _check_unit(one: Inequality, unit: str, robot: Robot | None) -> None:
     kind, terms = one.limited
     for number, _ in terms:
         label, own = entry_of(kind, number, robot)
+        if own in ("", NOT_SAID):
+            raise ValueError(f"nobody says the unit of {kind}[{label}], got {unit!r}")
         if unit != own:
             raise ValueError(f"the limit must be in {own}, as {kind}[{label}] is, got {unit!r}")

@@ -282,14 +282,19 @@ def _labels(parts: Iterable[Part]) -> tuple[str, ...]:
     return tuple(label for part in parts for label in part.labels)
 
 
-def _called(name: str, parts: Sequence[Part], what: str) -> tuple[int, ...]:
+def entries_called(name: str, parts: Sequence[Part]) -> tuple[int, ...]:
+    """Return the numbers of the entries that a table, a group or a label means."""
     owners = [(part, label) for part in parts for label in part.labels]
-    found = [
+    return tuple(
         number
         for number, (part, label) in enumerate(owners)
-        if name in (part.name, part.group, label)
-    ]
-    if not found or not name:
+        if name and name in (part.name, part.group, label)
+    )
+
+
+def _called(name: str, parts: Sequence[Part], what: str) -> tuple[int, ...]:
+    found = entries_called(name, parts)
+    if not found:
         known = [word for part in parts for word in (part.name, part.group) if word]
         raise InputError(f"unknown {what} {name!r}{did_you_mean(name, known)}")
-    return tuple(found)
+    return found

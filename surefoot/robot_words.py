@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from surefoot.errors import did_you_mean
-from surefoot.robot import UNSPOKEN, Part, Robot
+from surefoot.robot import UNSPOKEN, Part, Robot, entries_called
 
 Kind = Literal["action", "sensor"]
 """Of which vector an entry is."""
@@ -22,13 +22,7 @@ def number_called(kind: Kind, name: str, robot: Robot) -> int:
     Raises:
         ValueError: If none is, or several are.
     """
-    parts, labels = _parts(kind, robot), _labels(kind, robot)
-    owners = zip(parts, labels, strict=True)
-    called = [
-        number
-        for number, (part, label) in enumerate(owners)
-        if name in (part.name, part.group, label)
-    ]
+    labels, called = _labels(kind, robot), numbers_called(kind, name, robot)
     if len(called) == 1:
         return called[0]
     if called:
@@ -38,15 +32,23 @@ def number_called(kind: Kind, name: str, robot: Robot) -> int:
     raise ValueError(f"{kind}[{name}]: the robot has {listed}{did_you_mean(name, labels)}")
 
 
+def numbers_called(kind: Kind, name: str, robot: Robot) -> tuple[int, ...]:
+    """Return the numbers of all outputs or sensors that a name means."""
+    return entries_called(name, robot.actuators if kind == "action" else robot.sensors)
+
+
 def entry_of(kind: Kind, number: int, robot: Robot) -> tuple[str, str]:
     """Return the name of an output or a sensor, and its unit.
 
     Of one that the robot has not, as what a controller remembers, it is the number, and no unit.
+    A name that is a number would read as that of another entry, so that the own number is returned.
     """
     labels = _labels(kind, robot)
     if number >= len(labels):
         return str(number), ""
-    return labels[number], _parts(kind, robot)[number].unit
+    label = labels[number]
+    name = str(number) if label.lstrip("-").isdecimal() else label
+    return name, _parts(kind, robot)[number].unit
 
 
 def short(value: float) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.robots import robot_with
 from surefoot.errors import InputError
 from surefoot.inequality import Inequality
+from surefoot.robot import NOT_SAID, Robot
 
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
 ROBOT = robot_with("hip", "left-knee", "2nd")
@@ -38,6 +39,20 @@ def test_an_inequality_says_itself_again(
     one = Inequality(terms=tuple(enumerate(coefficients)), limit=limit, strict=strict)
     assert Inequality.parse(one.describe()) == one
     assert Inequality.parse(one.describe(ROBOT), ROBOT) == one
+
+
+def test_a_number_that_is_the_name_of_another_entry_is_refused() -> None:
+    """Motors are often called 1, 2, ...: read as a number from 0 it would be the next one."""
+    with pytest.raises(InputError, match="counts from 0, but the robot calls action 0 1: give"):
+        Inequality.parse("action[1] <= 3", robot_with("1", "2"))
+    assert Inequality.parse("action[1] <= 3", robot_with("0", "1")).terms == ((1, 1.0),)
+
+
+def test_a_unit_that_nobody_says_is_asked_of_no_one() -> None:
+    robot = Robot.parse(robot_with("hip").text.replace('"N m"', f'"{NOT_SAID}"'))
+    for text in ("action[hip] <= 1 N m", "action[1] <= 1 N m"):
+        with pytest.raises(InputError, match=r"nobody says the unit of action\[.+\], got 'N m'"):
+            Inequality.parse(text, robot)
 
 
 @given(st.lists(NUMBERS.filter(bool), min_size=1, max_size=3), NUMBERS)

@@ -35,6 +35,11 @@ def test_a_name_that_the_robot_has_not_is_answered_by_those_that_it_has(
         number_called("action", name, ROBOT)
 
 
+def test_an_entry_that_is_called_by_a_number_has_its_own() -> None:
+    robot = robot_with("1", "-1", "0")
+    assert [entry_of("action", number, robot)[0] for number in range(3)] == ["0", "1", "2"]
+
+
 def test_a_name_of_several_entries_is_answered_by_theirs() -> None:
     with pytest.raises(ValueError, match=r"sensor\[angle\] must name one of angle\[0\], angle\[1"):
         number_called("sensor", "angle", ROBOT)
