@@ -6,6 +6,7 @@ writes JSON: an object for each input, output or group of them, with the names o
 their gains, and the rate. LEAPP writes a file beside: ``leapp``.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -213,11 +214,11 @@ class _Metadata:
 
         exploy names the rate of the simulation, and how many of its steps an action holds.
         """
-        steps = [*self.numbers("sim_dt"), *self.numbers("decimation")]
+        steps = (*self.numbers("sim_dt"), *self.numbers("decimation"))
         said = self.numbers("update_rate", "control_rate", "control_frequency")
         self.taken.difference_update(("sim_dt", "decimation", "update_rate"))
-        if len(steps) == 2 and min(steps) > 0:
-            return 1 / (steps[0] * steps[1])
+        if len(steps) == 2 and min(steps) > 0 and (period := math.prod(steps)):
+            return 1 / period
         return said[0] if len(said) == 1 else None
 
     def others(self) -> dict[str, str]:

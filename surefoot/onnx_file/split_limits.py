@@ -54,8 +54,18 @@ def _through(step: Shift | Scale, end: Array) -> Array:
     return np.where(rounded == exact, rounded, np.nan) + 0.0  # of two zeros the positive one
 
 
+_MOST = 128
+"""Limits of one side that are looked at; each takes a walk over all steps, and robots have few."""
+
+
 def join_limits(graph: Graph) -> None:
-    """Replace limits of one side that are half of a clip, or a Relu that is turned around."""
+    """Replace limits of one side that are half of a clip, or a Relu that is turned around.
+
+    Args:
+        graph: Changed in place; left as it is where it has too many of them.
+    """
+    if sum(isinstance(step, Limit) and not _is_clip(step) for step in graph.steps) > _MOST:
+        return
     place = 0
     while place < len(graph.steps):
         step = graph.steps[place]
@@ -63,11 +73,16 @@ def join_limits(graph: Graph) -> None:
             place += 1
 
 
+def _is_clip(limit: Limit) -> bool:
+    """Return True if a limit has both of its sides everywhere."""
+    return bool(np.isfinite([limit.low, limit.high]).all())
+
+
 def _join(graph: Graph, first: Limit) -> bool:
     """Move a limit behind what follows it; return False where it is left as it is."""
-    ends = _Limits(first.low, first.high)
-    if np.isfinite([ends.low, ends.high]).all():
+    if _is_clip(first):
         return False
+    ends = _Limits(first.low, first.high)
     chain: list[Shift | Scale] = []
     numbers, uses = first.outputs, graph.uses()
     while (step := _only_user(graph, numbers, uses)) is not None:

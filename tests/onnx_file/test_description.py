@@ -70,6 +70,10 @@ def test_objects_of_exploy_name_tensors_gains_and_the_rate() -> None:
     assert "cmd.se2_velocity" not in robot.tensors
 
 
+def test_a_period_below_the_smallest_number_is_no_rate() -> None:
+    assert Description.of({"sim_dt": "1e-200", "decimation": "1e-200"}).rate_hz is None
+
+
 def test_terms_of_mjlab_keep_their_scales_clips_and_histories() -> None:
     robot = Description.of(MJLAB_TERMS)
     assert robot.history_lengths == (0, 3)

@@ -8,7 +8,7 @@ import pytest
 from support.onnx_graphs import Array, Graph, on_runtime
 from surefoot.activation import Activation, Clamp
 from surefoot.errors import InputError
-from surefoot.onnx_file import ForeignFile, read_onnx
+from surefoot.onnx_file import ForeignFile, read_onnx, split_limits
 from surefoot.policy import GaussianHead, Squash
 from surefoot.runtime.arithmetic import runtime_error
 
@@ -115,6 +115,21 @@ def test_an_end_that_float32_would_round_stays_where_it_is(amount: float) -> Non
 
     with pytest.raises(InputError, match="'Max': a clip needs two finite limits"):
         read(same, clip)
+
+
+def test_halves_beyond_those_of_any_robot_are_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs a walk over the whole file, so that thousands would take minutes."""
+    monkeypatch.setattr(split_limits, "_MOST", 2)
+
+    def clips(graph: Graph, x: str) -> str:
+        return maximum_then_relu(graph, x, -2.0, 6.0)
+
+    def twice(graph: Graph, x: str) -> str:
+        return maximum_then_relu(graph, clips(graph, x), -1.0, 5.0)
+
+    assert isinstance(read(same, clips).policy.layers[0].activation, Clamp)
+    with pytest.raises(InputError, match="'Max': a clip needs two finite limits"):
+        read(same, twice)
 
 
 def test_a_value_that_somebody_else_takes_is_not_moved() -> None:
