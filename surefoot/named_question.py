@@ -107,10 +107,7 @@ class NamedStates:
         found, clip = _intervals(self.sensors, robot), float(normaliser.clip)
         for number in range(normaliser.mean.size):
             if number not in found and not np.isfinite(clip):
-                label = robot.sensor_labels[number]
-                raise InputError(
-                    f"region.sensors must name {label}, whose state the controller does not clip"
-                )
+                raise InputError(f"region.sensors must name {_unlimited(number, robot)}")
             found.setdefault(number, (-clip, clip))
         return NormalisedBox(**_box_of(found))
 
@@ -226,6 +223,13 @@ def names_robot(region: Where | NamedRegion, all_of: Sequence[str], any_of: Sequ
 def _require_named(sensors: Mapping[str, object]) -> None:
     if not sensors:
         raise InputError("region.sensors must name at least one sensor")
+
+
+def _unlimited(number: int, robot: Robot) -> str:
+    """Return in words what has no limit; a memory has no name, and needs a region by number."""
+    if number < len(robot.sensor_labels):
+        return f"{robot.sensor_labels[number]}, whose state the controller does not clip"
+    return "all states: the controller does not clip its memory, give a region of kind normalised"
 
 
 def _written(sensors: Mapping[str, tuple[Size, Size]]) -> str:

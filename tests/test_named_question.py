@@ -57,6 +57,11 @@ def test_states_that_are_not_named_end_at_the_clip() -> None:
     unlimited = Normaliser(mean=NORMALISER.mean, scale=NORMALISER.scale, clip=np.inf)
     with pytest.raises(InputError, match="must name gyro, whose state the controller"):
         region.on(ROBOT, unlimited)
+    remembering = Normaliser(
+        mean=np.zeros(4, np.float32), scale=np.ones(4, np.float32), clip=np.inf
+    )
+    with pytest.raises(InputError, match="does not clip its memory, give a region of kind norm"):
+        NamedStates(sensors={"angle": (0, 1), "gyro": (0, 1)}).on(ROBOT, remembering)
 
 
 @pytest.mark.parametrize(
