@@ -64,7 +64,13 @@ evidence = surefoot.Evidence(observations=result.visited.independent)
 file = policy_from_onnx(policy_to_onnx(dense))
 certificate = surefoot.certify_policy(file, surefoot.Budget.parse(BUDGET), evidence, config)
 attack = surefoot.AttackConfig(
-    env_id="Hopper-v5", epsilon=0.05, episodes=1, selection_episodes=1, num_threads=1
+    env_id="Hopper-v5",
+    attacks=("critic", "mad"),
+    epsilon=0.05,
+    episodes=1,
+    selection_episodes=1,
+    critic_steps=1024,
+    num_threads=1,
 )
 report = surefoot.run_suite(file, certificate, attack).to_table()
 results = {
