@@ -12,10 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args
 
+import gymnasium
+import numpy as np
 import pytest
 import typer
+from gymnasium.vector import SyncVectorEnv
+from gymnasium.wrappers import NormalizeObservation
 from typer.core import TyperGroup
 
 import surefoot
@@ -134,6 +138,22 @@ def test_every_import_of_a_python_block_exists(page: Path) -> None:
             if isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module or "")
                 assert [one.name for one in node.names if not hasattr(module, one.name)] == []
+
+
+def test_statistics_are_saved_of_the_environments_that_scripts_of_cleanrl_make(
+    tmp_path: Path,
+) -> None:
+    page, place = ROOT / "docs/how-to/your-policy.md", tmp_path / "rms.npz"
+    (text,) = (text for text in blocks(page, "python") if "def save_statistics" in text)
+    names: dict[str, Any] = {}
+    exec(text, names)
+    envs = SyncVectorEnv([lambda: NormalizeObservation(gymnasium.make("Pendulum-v1"))])
+    envs.reset(seed=0)
+    names["save_statistics"](envs, place)
+    (running,) = envs.get_attr("obs_rms")
+    with np.load(place) as saved:
+        assert np.array_equal(saved["mean"], running.mean)
+        assert np.array_equal(saved["var"], running.var)
 
 
 @each_page

@@ -141,6 +141,10 @@ class Description:
             )
         return tuple(found)
 
+    def unread_words(self) -> tuple[str, ...]:
+        """List the keys that should hold numbers and hold none, a sentence each."""
+        return tuple(f"metadata {key!r} are no numbers" for key in self.unread)
+
     def left_to_do(self, policy: Policy) -> tuple[str, ...]:
         """List what the metadata name and the graph does not do, a sentence each."""
         return self._left_of_terms() + self._left_of_actions(policy)
@@ -164,7 +168,8 @@ class Description:
                 "the graph shows no scale of its actions: whoever runs it applies the action_scale "
                 "of the metadata",
             )
-        if self.contradictions(policy):
+        fits = len(self.action_scale) in (1, len(head.half_range))
+        if not fits or self.contradictions(policy):
             return ()
         return ("the graph applies the action_scale of the metadata: nobody else may",)
 

@@ -122,7 +122,7 @@ def adopt_controller(
         if described is None
         else contradictions(original, described)
     )
-    loud = [f"WARNING: {words}" for words in warnings]
+    loud = [f"WARNING: {words}" for words in (*description.unread_words(), *warnings)]
     added = () if described is None else described.by_metadata
     for words in (*notes, *loud, *added, *description.left_to_do(original.policy)):
         listener.remark(words)

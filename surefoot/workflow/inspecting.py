@@ -345,7 +345,7 @@ def _unknown(
     *,
     knows_noise: bool,
 ) -> tuple[str, ...]:
-    found = [f"metadata {key!r} are no numbers" for key in description.unread]
+    found = list(description.unread_words())
     if file.policy.is_elementwise and not np.isfinite(file.policy.normaliser.clip):
         found.append(
             "no clip limits the state: deviations need state_limit under [assume] in a --config"

@@ -111,8 +111,10 @@ def test_a_quadruped_of_others_becomes_signed_c_with_its_actions(tmp_path: Path)
 
 
 def test_what_the_file_says_about_its_robot_is_shown(tmp_path: Path) -> None:
-    path = written_actor(tmp_path / "actor.onnx", MJLAB, scale=[0.25, 0.75])
+    said = MJLAB | {"update_rate": "fast"}
+    path = written_actor(tmp_path / "actor.onnx", said, scale=[0.25, 0.75])
     done = done_well("adopt", path, "--out", tmp_path / "run")
+    assert "WARNING: metadata 'update_rate' are no numbers" in done.err
     for text in ("hip", "21.5", "observation_names", "base_ang_vel,joint_pos", "10,096"):
         assert text in done.out
     assert "WARNING: the metadata's action_scale of output 1 is 0.5, but the graph" in done.err

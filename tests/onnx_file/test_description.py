@@ -125,6 +125,12 @@ def test_a_scale_that_the_graph_contradicts_is_said(
     assert all("action_scale" in sentence for sentence in words)
 
 
+def test_scales_of_another_number_of_actions_are_not_said_to_be_applied(tmp_path: Path) -> None:
+    said = {"action_scale": "0.250,0.500,0.500"}
+    file = load_controller_file(written_actor(tmp_path / "actor.onnx", said, scale=[0.25, 0.75]))
+    assert Description.of(file.properties).left_to_do(file.policy) == ()
+
+
 def test_default_positions_are_held_against_the_centre_of_the_actions() -> None:
     policy = random_policy(np.random.default_rng(0), [3, 4, 2], squash=Squash.TANH)
     words = Description.of({"default_joint_pos": "5.000,5.000"}).contradictions(policy)
