@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from surefoot.certify.bounds.conditions import ConditionBounds
 from surefoot.certify.bounds.region import Network
 from surefoot.certify.bounds.relaxation import relax
-from surefoot.certify.bounds.upward import Float
+from surefoot.certify.bounds.upward import UNIT, Float
 
 _SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
@@ -62,4 +62,7 @@ def _slack(network: Network, middles: Float, sides: Float, neurons: Float) -> Fl
     above = lines.slope_high * before + lines.cut_high
     below = lines.slope_low * before + lines.cut_low
     cost = neurons * np.maximum(above - below, 0.0)
-    return np.asarray((cost / np.maximum(radius, _SMALLEST)) @ sizes * sides / 2)
+    # Where the sensors move a neuron by less than its rounding, no cut lessens the cost.
+    moves = radius > UNIT * np.abs(before)
+    share = np.divide(cost, radius, out=np.zeros_like(cost), where=moves)
+    return np.asarray(share @ sizes * sides / 2)

@@ -36,3 +36,24 @@ def test_every_sensor_has_its_place_and_one_that_changes_nothing_the_last() -> N
             for order in (order_of(blind(policy), [0.5] * 3), order_of(policy, [0.5, 0.0, 0.5])):
                 assert sorted(order) == [0, 1, 2]
                 assert order[-1] == 1
+
+
+def test_a_neuron_that_nothing_moves_leaves_the_order_of_the_sensors() -> None:
+    """The rounding of its lines is a cost that no cut lessens."""
+    policy = random_policy(np.random.default_rng(0), [3, 8, 8, 2], Activation.TANH, zeros=0.0)
+    first = policy.layers[0]
+    weight, bias = first.weight.copy(), first.bias.copy()
+    weight[0], bias[0] = [1, 0, 0], 0.3
+    still = replace(policy, layers=(replace(first, weight=weight, bias=bias), *policy.layers[1:]))
+    order = order_of(still, [0.0, 0.5, 0.5])
+    assert order[-1] == 0
+    weight, bias = weight[1:], bias[1:]
+    without = replace(
+        policy,
+        layers=(
+            replace(first, weight=weight, bias=bias),
+            replace(policy.layers[1], weight=policy.layers[1].weight[:, 1:]),
+            *policy.layers[2:],
+        ),
+    )
+    assert order == order_of(without, [0.0, 0.5, 0.5])
