@@ -7,6 +7,7 @@ Loading a model executes what its pickles say: convert only what you trust.
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PACKAGE = "stable-baselines3"
+_VERSION = r"[0-9a-z.+]{1,30}"
+"""What enters a command that somebody may paste into a shell."""
 _BROUGHT_BY = how_to_install("sb3")
 _VERSION_FILE = "_stable_baselines3_version"
 _NO_BUFFER: dict[str, Json] = {
@@ -132,6 +135,8 @@ def _require_version(data: bytes, path: Path) -> str:
             written = archive.read(_VERSION_FILE).decode().strip()
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"{path} is no model of Stable-Baselines3") from error
+    if not re.fullmatch(_VERSION, written):
+        raise InputError(f"{path} must name a version of {_PACKAGE}, got {written!r:.60}")
     try:
         installed = version(_PACKAGE)
     except PackageNotFoundError as error:

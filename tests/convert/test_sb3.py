@@ -289,16 +289,22 @@ def test_what_is_no_controller_is_refused_by_name(
     assert said in refused(tmp_path, capsys, model)
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("1.8.0", "pip install 'stable-baselines3==1.8.0'"),
+        ("1.8'; reboot; '", "must name a version of stable-baselines3, got"),
+    ],
+)
 def test_a_model_of_another_version_says_which_one_to_install(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: str, said: str
 ) -> None:
-    model, _ = saved(tmp_path)
     old = tmp_path / "old.zip"
-    with zipfile.ZipFile(model) as source, zipfile.ZipFile(old, "w") as target:
-        for name in source.namelist():
-            is_version = name == "_stable_baselines3_version"
-            target.writestr(name, "1.8.0" if is_version else source.read(name))
-    assert "pip install 'stable-baselines3==1.8.0'" in refused(tmp_path, capsys, old)
+    with zipfile.ZipFile(old, "w") as target:
+        target.writestr("_stable_baselines3_version", written)
+    told = refused(tmp_path, capsys, old)
+    assert said in told
+    assert ("pip" in told) == written.startswith("1.8.0")
 
 
 def test_a_file_that_is_no_model_is_refused(
