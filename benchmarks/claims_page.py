@@ -155,12 +155,14 @@ def one_shot(limit: float) -> dict[str, float]:
 
 
 def decisions(studies: Path) -> dict[str, list[DecidedClaim]]:
-    """Return what each published study decided, by the name of its grid."""
+    """Return what each published study decided, by the name of its grid; nothing if unfinished."""
     found = {}
     for grid in sorted((HERE / "grids").glob("*.toml")):
         if (studies / grid.stem).is_dir():
             study = stored_study(grid, studies / grid.stem)
-            found[grid.stem] = decided_claims(study.results(study.cells()))
+            results = study.results(study.cells())
+            if not results.missing:
+                found[grid.stem] = decided_claims(results)
     return found
 
 

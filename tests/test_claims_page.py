@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -69,3 +70,11 @@ def test_a_number_that_is_not_there_is_no_number(pages: ModuleType) -> None:
     assert pages.filled("{a.b[1]:.1f}, {c}", {"a": {"b": [0, 2.25]}, "c": 3}) == "2.2, 3"
     with pytest.raises(KeyError):
         pages.filled("{a.b}", {"a": {}})
+
+
+def test_a_study_that_is_not_finished_decides_nothing(pages: ModuleType, tmp_path: Path) -> None:
+    published = pages.RESULTS / "studies" / "g1-hopper"
+    cell = min(path.name for path in (published / "cells").iterdir())
+    shutil.copytree(published / "cells" / cell, tmp_path / "g1-hopper" / "cells" / cell)
+    shutil.copy(published / "surefoot.json", tmp_path / "g1-hopper")
+    assert pages.decisions(tmp_path) == {}
