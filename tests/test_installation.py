@@ -43,9 +43,9 @@ def test_what_came_from_an_index_is_asked_of_it(installed: Path) -> None:
 
 @pytest.mark.parametrize("editable", [True, False])
 def test_a_checkout_is_installed_as_before(installed: Path, editable: bool) -> None:
-    origin = {"url": "file:///my%20robots/surefoot", "dir_info": {"editable": editable}}
+    origin = {"url": "file:///o'hara's%20robots/surefoot", "dir_info": {"editable": editable}}
     (installed / "direct_url.json").write_text(json.dumps(origin))
-    words = ["pip", "install", *(["-e"] if editable else []), "/my robots/surefoot[train]"]
+    words = ["pip", "install", *(["-e"] if editable else []), "/o'hara's robots/surefoot[train]"]
     assert shlex.split(how_to_install("train")) == words
 
 
@@ -60,8 +60,20 @@ def test_a_checkout_is_installed_as_before(installed: Path, editable: bool) -> N
             {"url": "https://a.org/surefoot", "vcs_info": {"vcs": "git", "commit_id": COMMIT}},
             f"git+https://a.org/surefoot@{COMMIT}",
         ),
+        (
+            {
+                "url": "https://a.org/robots",
+                "vcs_info": {"vcs": "git", "commit_id": COMMIT},
+                "subdirectory": "tools/surefoot",
+            },
+            f"git+https://a.org/robots@{COMMIT}#subdirectory=tools/surefoot",
+        ),
+        (
+            {"url": "https://a.org/o'hara.zip", "archive_info": {}, "subdirectory": "surefoot"},
+            "https://a.org/o'hara.zip#subdirectory=surefoot",
+        ),
     ],
-    ids=["archive", "repository"],
+    ids=["archive", "repository", "folder of a repository", "folder of an archive"],
 )
 def test_what_came_from_an_address_is_asked_of_it(
     installed: Path, origin: dict[str, object], url: str
@@ -71,12 +83,17 @@ def test_what_came_from_an_address_is_asked_of_it(
     assert (wanted.name, wanted.extras, wanted.url) == ("surefoot", {"cpu"}, url)
 
 
+@pytest.mark.parametrize(
+    "torn", ["", "{", "[]", "null", "{}", '{"url": 3, "dir_info": {}}', "[" * 9999]
+)
+def test_a_note_that_cannot_be_read_is_as_none(installed: Path, torn: str) -> None:
+    (installed / "direct_url.json").write_text(torn)
+    assert shlex.split(how_to_install("train")) == ["pip", "install", "surefoot[train]"]
+
+
 def test_a_checkout_that_was_never_installed_is_told_to_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(name: str) -> metadata.Distribution:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "distribution", missing)
+    monkeypatch.setattr(metadata, "distributions", lambda **_: [])
     root = Path(installation.__file__).parents[1]
     assert shlex.split(how_to_install("cpu")) == ["pip", "install", "-e", f"{root}[cpu]"]
