@@ -19,6 +19,10 @@ _BOUNDS_FOUND = ("visited_sampled",)
 _PANEL = (3.2, 2.8)
 """Inches."""
 
+_MARKERS = "x+^sDv"
+_STYLES = ("-", "--", "-.", ":")
+"""Of the arms of one colour, in the order of the grid."""
+
 
 def study_figures(results: Results) -> dict[str, bytes]:
     """Return the pictures of what is there, as PNG files by name."""
@@ -46,18 +50,18 @@ def _by_sparsity(results: Results) -> dict[str, bytes]:
 
 
 def draw_frontier(results: Results, purpose: Purpose) -> bytes:
-    """Draw attacked against clean return, a dot for each agent and a cross for each arm's mean."""
+    """Draw attacked against clean return, a dot for each agent, a mark for each arm."""
 
     def paint(figure: "Figure") -> None:
         axes = figure.subplots(1, 2, sharex=True)
         for panel, metric in zip(axes, ("attacked", "worst"), strict=True):
-            for number, arm in enumerate(results.grid.arms):
+            for arm, (colour, place) in _looks(results).items():
                 clean, attacked = (_agents(results, purpose, arm, m) for m in ("clean", metric))
                 if clean:
-                    colour = f"C{number % 10}"
                     panel.scatter(clean, attacked, s=9, color=colour, alpha=0.5)
                     mean = np.mean(clean), np.mean(attacked)
-                    panel.scatter(*mean, marker="x", color=colour, label=arm)
+                    marker = _MARKERS[place % len(_MARKERS)]
+                    panel.scatter(*mean, marker=marker, color=colour, label=arm)
             _name(panel, METRICS["clean"].words, METRICS[metric].words)
         _legend(figure, axes[0])
 
@@ -73,12 +77,13 @@ def draw_profiles(results: Results, purpose: Purpose) -> bytes:
 
     def paint(figure: "Figure") -> None:
         axes = figure.subplots()
-        for number, arm in enumerate(results.grid.arms):
+        for arm, (colour, place) in _looks(results).items():
             sample = results.sample(purpose, arm, "worst")
             if sample:
                 returns = np.sort(np.concatenate([parts[0] for parts in sample]))
                 shares = 1 - np.arange(len(returns)) / len(returns)
-                axes.step(returns, shares, where="post", color=f"C{number % 10}", label=arm)
+                style = _STYLES[place % len(_STYLES)]
+                axes.step(returns, shares, style, where="post", color=colour, label=arm)
         _name(axes, METRICS["worst"].words, "share of episodes above it")
         _legend(figure, axes)
 
@@ -156,6 +161,18 @@ def _attacks(results: Results) -> list[str]:
         if cell.attack is not None
     ]
     return list(records[0].attacked) if records else []
+
+
+def _looks(results: Results) -> dict[str, tuple[str, int]]:
+    """Return the colour of each arm, one for a family, and its place among those of that colour."""
+    families = {arm: name for name, arms in results.grid.families.items() for arm in arms}
+    own = {arm: families.get(arm, arm) for arm in results.grid.arms}
+    colours = {name: f"C{number % 10}" for number, name in enumerate(dict.fromkeys(own.values()))}
+    named = list(own.values())
+    return {
+        arm: (colours[name], named[:number].count(name))
+        for number, (arm, name) in enumerate(own.items())
+    }
 
 
 def _name(panel: "Axes", x: str, y: str) -> None:
