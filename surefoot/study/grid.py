@@ -112,9 +112,11 @@ class ArmTable:
         """Check the name and the lists.
 
         Raises:
-            InputError: If the name is empty, or no list of values stands under a crossed key.
+            InputError: If the name cannot be that of a folder, or no list of values stands under a
+                crossed key.
         """
-        if not self.name or set(self.name) & set("/*?[]|\n"):
+        is_word = self.name.isprintable() and not set(self.name) & set("/*?[]|")
+        if not is_word or self.name in ("", ".", ".."):  # it names a folder of its cells
             raise InputError(f"name must be a word without /*?[]|, got {self.name!r}")
         for key, values in self.cross.items():
             if key.partition(".")[0] not in TABLES or "." not in key:

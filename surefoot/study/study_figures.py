@@ -61,7 +61,7 @@ def draw_frontier(results: Results, purpose: Purpose) -> bytes:
                     panel.scatter(clean, attacked, s=9, color=colour, alpha=0.5)
                     mean = np.mean(clean), np.mean(attacked)
                     marker = _MARKERS[place % len(_MARKERS)]
-                    panel.scatter(*mean, marker=marker, color=colour, label=arm)
+                    panel.scatter(*mean, marker=marker, color=colour, label=_entry(arm))
             _name(panel, METRICS["clean"].words, METRICS[metric].words)
         _legend(figure, axes[0])
 
@@ -83,7 +83,7 @@ def draw_profiles(results: Results, purpose: Purpose) -> bytes:
                 returns = np.sort(np.concatenate([parts[0] for parts in sample]))
                 shares = 1 - np.arange(len(returns)) / len(returns)
                 style = _STYLES[place % len(_STYLES)]
-                axes.step(returns, shares, style, where="post", color=colour, label=arm)
+                axes.step(returns, shares, style, where="post", color=colour, label=_entry(arm))
         _name(axes, METRICS["worst"].words, "share of episodes above it")
         _legend(figure, axes)
 
@@ -123,7 +123,7 @@ def _draw_family(
         return
     levels = sorted(points)
     means = [float(np.mean(points[level])) / scale for level in levels]
-    panel.plot(levels, means, color=colour, label=family)
+    panel.plot(levels, means, color=colour, label=_entry(family))
     for level in levels:
         values = np.array(points[level]) / scale
         panel.scatter([level] * len(values), values, color=colour, s=9, alpha=0.5)
@@ -181,9 +181,16 @@ def _name(panel: "Axes", x: str, y: str) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
+def _entry(name: str) -> str:
+    """Return a name as an entry of a legend, where Matplotlib leaves out what begins with `_`."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def _legend(figure: "Figure", panel: "Axes") -> None:
     handles, labels = panel.get_legend_handles_labels()
     if handles:
-        figure.legend(
+        legend = figure.legend(
             handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=7
         )
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a name is no formula

@@ -3,9 +3,14 @@
 Also of ``study/study_figures.py``.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+from matplotlib.figure import Figure
+
 from support.studies import cell_of, grid_from, results_of
+from surefoot.study import study_figures
 from surefoot.study.cell_record import Failure
 from surefoot.study.results import FailedCell, Results
 from surefoot.study.study_pages import claims_page, study_files, sweet_spots_page
@@ -65,6 +70,30 @@ def test_rows_of_a_table_have_as_many_cells_as_its_head() -> None:
         for block in tables:
             widths = {line.replace(r"\|", "").count("|") for line in block.splitlines()}
             assert len(widths) == 1
+
+
+@pytest.mark.parametrize("odd", [r"$\frac{$", "_2"])
+def test_a_legend_names_every_arm_as_it_is_called(
+    odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = {"name": odd, "cross": {"train.pruning.sparsity": [0.5]}}
+    cells = [cell_of([100.0] * 3, [50.0] * 3, sparsity=0.0)] * 3
+    results = results_of(
+        grid_from(arm=[{"name": "dense"}, family]), {"dense": cells, f"{odd}-0.5": cells}
+    )
+    legends: list[list[str]] = []
+
+    def drawn(width: float, height: float, paint: Callable[[Figure], None]) -> bytes:
+        figure = Figure((width, height))
+        paint(figure)
+        figure.draw_without_rendering()
+        legends.append([text.get_text().strip() for text in figure.legends[0].get_texts()])
+        return b""
+
+    monkeypatch.setattr(study_figures, "draw_png", drawn)
+    study_figures.study_figures(results)
+    assert len(legends) == 4
+    assert all(any(entry.startswith(odd) for entry in legend) for legend in legends)
 
 
 def test_a_study_without_cells_has_pages_and_no_pictures() -> None:
