@@ -57,7 +57,7 @@ def conclude(
         if value is not None:
             proved = proved_text(value, at_most=requirement.about.at_most, digits=6)
             short = f"bound {proved} does not meet the limit {requirement.limit:g}"
-            words = [short, "no violation was found"]
+            words = [short, f"no violation was {'looked for' if found is None else 'found'}"]
         words.append(bound.still_open)
     return Finding(
         requirement=requirement,

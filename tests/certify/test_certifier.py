@@ -93,6 +93,7 @@ def test_a_limit_above_the_bound_is_proved_and_one_below_the_search_is_refuted(
     ).findings[0]
     assert middle.verdict is Verdict.UNKNOWN
     assert "does not meet the limit" in middle.reason
+    assert "no violation was found" in middle.reason
     low = certify(file, everywhere(quantity, first.sampled / 2, norm=norm)).findings[0]
     assert low.verdict is Verdict.REFUTED
     assert low.witness is not None
@@ -664,4 +665,4 @@ def test_a_bound_just_above_its_limit_is_not_shown_as_the_limit() -> None:
     need = Requirement(quantity="lipschitz", norm=Norm.L2, at_most=2.0)
     finding = conclude(need, Bound(value=2.0000004, method="lipsdp"), None, 0.05)
     assert finding.verdict is Verdict.UNKNOWN
-    assert "bound 2.00001 does not meet the limit 2" in finding.reason
+    assert "bound 2.00001 does not meet the limit 2; no violation was looked for" in finding.reason
