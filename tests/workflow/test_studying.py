@@ -66,11 +66,12 @@ def test_a_killed_study_goes_on_to_the_same_tables(
     grid, killed = grid_file(tmp_path, ONE_SEED), tmp_path / "killed"
     command = [sys.executable, "-m", "surefoot", "study", str(grid), "--out", str(killed)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        while not list(killed.glob("cells/*/cell.json")):
+        while not list(killed.glob("cells/[!.]*/cell.json")):
             assert process.poll() is None
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
-    kept = {path.parent.name: path.stat().st_mtime_ns for path in killed.glob("cells/*/cell.json")}
+    cells = killed.glob("cells/[!.]*/cell.json")
+    kept = {path.parent.name: path.stat().st_mtime_ns for path in cells}
     assert len(kept) == 1
 
     heard = Heard()
